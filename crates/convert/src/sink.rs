@@ -1,0 +1,26 @@
+//! Where a stream of image bytes goes: a file, a multipart upload, memory.
+
+use std::error::Error as StdError;
+
+/// Why a sink stopped taking bytes. The sink's own crate knows the details; its chain is printed.
+pub type SinkError = Box<dyn StdError + Send + Sync + 'static>;
+
+/// Takes the bytes of an image strictly front to back.
+///
+/// A sink that is dropped before its own completion step leaves nothing that looks complete.
+/// Completion (commit, complete-upload) is the concrete type's business, because what it needs and
+/// returns differs; the pipeline only writes.
+pub trait Sink: Send {
+    /// Appends `bytes`. Blocks while the sink is full: this is the pipeline's only back-pressure.
+    ///
+    /// # Errors
+    /// When the bytes cannot be taken; the sink takes nothing more afterwards.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError>;
+}
+
+impl Sink for Vec<u8> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+}

@@ -1,0 +1,169 @@
+//! One error type for every reader: a stable kind to match, and the place where it went wrong.
+//!
+//! Messages say what was found and what was expected, and never repeat the source, because the
+//! caller prints the whole chain once. A hint is a separate sentence that the user can act on.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What readers return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, for callers that decide by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The operating system refused an operation.
+    Io,
+    /// The file breaks a rule of its format.
+    Corrupt,
+    /// The file ends before something it promises.
+    Truncated,
+    /// The format has this feature, and imgferry does not read it.
+    Unsupported,
+    /// Which format the file has cannot be told safely.
+    Ambiguous,
+    /// A number is beyond a cap of [`crate::limits`].
+    Limit,
+    /// The caller asked for something outside the disk.
+    OutOfRange,
+}
+
+/// An error with its place: path, structure, offset.
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    path: Option<PathBuf>,
+    structure: Option<&'static str>,
+    offset: Option<u64>,
+    hint: Option<String>,
+    source: Option<Box<dyn StdError + Send + Sync + 'static>>,
+}
+
+impl Error {
+    /// An error of `kind`; `message` gives found and expected.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            path: None,
+            structure: None,
+            offset: None,
+            hint: None,
+            source: None,
+        }))
+    }
+
+    /// A broken rule in `structure`, which lies at byte `offset` of the file.
+    pub fn corrupt(structure: &'static str, offset: u64, message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Corrupt, message).at(structure, offset)
+    }
+
+    /// Something the file promises in `structure` lies past the file's end.
+    pub fn truncated(structure: &'static str, offset: u64, message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Truncated, message).at(structure, offset)
+    }
+
+    /// A feature that is refused by name.
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unsupported, message)
+    }
+
+    /// An operating system error; `message` says what was being done.
+    pub fn io(message: impl Into<String>, source: io::Error) -> Self {
+        Self::new(ErrorKind::Io, message).caused_by(source)
+    }
+
+    /// Names the structure and its byte offset in the file.
+    #[must_use]
+    pub fn at(mut self, structure: &'static str, offset: u64) -> Self {
+        self.0.structure = Some(structure);
+        self.0.offset = Some(offset);
+        self
+    }
+
+    /// Names the file, unless a deeper layer already did.
+    #[must_use]
+    pub fn in_file(mut self, path: &Path) -> Self {
+        self.0.path.get_or_insert_with(|| path.to_owned());
+        self
+    }
+
+    /// Adds a sentence the user can act on.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// The stable kind.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// The file offset of the broken structure, when there is one.
+    #[must_use]
+    pub fn offset(&self) -> Option<u64> {
+        self.0.offset
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &self.0;
+        if let Some(path) = &inner.path {
+            write!(f, "{}: ", path.display())?;
+        }
+        match (inner.structure, inner.offset) {
+            (Some(structure), Some(offset)) => write!(f, "{structure} at offset {offset:#x}: ")?,
+            (Some(structure), None) => write!(f, "{structure}: ")?,
+            _ => {}
+        }
+        f.write_str(&inner.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_names_file_structure_and_offset() {
+        let error = Error::corrupt("L1 table", 0x3_0000, "found 3 entries, expected 4")
+            .in_file(Path::new("a.qcow2"))
+            .in_file(Path::new("outer.qcow2"));
+        assert_eq!(
+            error.to_string(),
+            "a.qcow2: L1 table at offset 0x30000: found 3 entries, expected 4"
+        );
+    }
+}

@@ -1,0 +1,198 @@
+//! The trait every disk image is read through, and what lies where on it.
+
+use std::ops::Range;
+
+use serde::Serialize;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::probe::Format;
+use crate::units::{GuestOffset, fits};
+
+/// What a stretch of the virtual disk is, as far as the metadata says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExtentKind {
+    /// Bytes are stored; they may still all be zero.
+    Data,
+    /// The image says that the guest reads zeros here.
+    Zero,
+    /// Nothing is stored here; the guest reads zeros.
+    Hole,
+}
+
+/// A stretch of the virtual disk of one kind. Never empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// First byte.
+    pub start: GuestOffset,
+    /// Length in bytes, at least 1.
+    pub len: u64,
+    /// What it holds.
+    pub kind: ExtentKind,
+}
+
+impl Extent {
+    /// First byte after the extent.
+    #[must_use]
+    pub fn end(&self) -> GuestOffset {
+        GuestOffset(self.start.0.saturating_add(self.len))
+    }
+}
+
+/// What an image says of itself, for people and for `inspect`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Details {
+    /// The format it was opened as.
+    pub format: Format,
+    /// Sub-type or version, such as `version 3`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// Unit of allocation in bytes: cluster (qcow2) or block.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_size: Option<u64>,
+    /// Name of the compression that stored units may use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression: Option<String>,
+    /// Things the user should know before trusting the content.
+    pub warnings: Vec<String>,
+}
+
+impl Details {
+    /// Details with nothing but the format.
+    #[must_use]
+    pub fn new(format: Format) -> Self {
+        Self {
+            format,
+            variant: None,
+            cluster_size: None,
+            compression: None,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// A read-only virtual disk that many threads read at once.
+///
+/// Implementations keep no seek position and change nothing: two threads that read the same range
+/// get the same bytes. Memory beyond the caller's buffers stays under [`DiskImage::memory_bound`].
+pub trait DiskImage: Send + Sync {
+    /// Size the guest sees in bytes; a multiple of 512.
+    fn virtual_size(&self) -> u64;
+
+    /// What begins at `at`, for at most `limit` bytes: one extent that starts exactly at `at`, holds
+    /// at least one byte, and ends inside the disk. Metadata only, no guest data is read. Neighbours
+    /// of one kind may come in pieces; [`DiskImageExt::extents`] joins them.
+    ///
+    /// # Errors
+    /// `OutOfRange` when `at` is not on the disk or `limit` is 0; otherwise what the metadata deserves.
+    fn extent_at(&self, at: GuestOffset, limit: u64) -> Result<Extent>;
+
+    /// Fills `buf` with the disk's bytes from `at`. Either all of it is right, or an error says why not.
+    ///
+    /// # Errors
+    /// `OutOfRange` when the range leaves the disk, `Truncated`, `Corrupt` or `Io` by cause.
+    fn read_at(&self, at: GuestOffset, buf: &mut [u8]) -> Result<()>;
+
+    /// What the image says of itself.
+    fn details(&self) -> Details;
+
+    /// Most memory in bytes that the opened image ever holds with `readers` threads reading from it:
+    /// tables, caches and scratch buffers.
+    fn memory_bound(&self, readers: usize) -> u64 {
+        let _ = readers;
+        0
+    }
+}
+
+/// Conveniences on every [`DiskImage`].
+pub trait DiskImageExt: DiskImage {
+    /// The extents of `range`, in order and without gaps, neighbours of one kind joined. Lazy: cost
+    /// follows what is consumed. After an error the walk ends.
+    fn extents(&self, range: Range<GuestOffset>) -> Extents<'_, Self> {
+        Extents {
+            image: self,
+            at: range.start,
+            end: range.end,
+            pending: None,
+            failed: None,
+        }
+    }
+
+    /// The extents of the whole disk.
+    fn all_extents(&self) -> Extents<'_, Self> {
+        self.extents(GuestOffset(0)..GuestOffset(self.virtual_size()))
+    }
+}
+
+impl<T: DiskImage + ?Sized> DiskImageExt for T {}
+
+/// Iterator of [`DiskImageExt::extents`].
+pub struct Extents<'a, T: DiskImage + ?Sized> {
+    image: &'a T,
+    at: GuestOffset,
+    end: GuestOffset,
+    pending: Option<Extent>,
+    failed: Option<Error>,
+}
+
+impl<T: DiskImage + ?Sized> Iterator for Extents<'_, T> {
+    type Item = Result<Extent>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.at < self.end && self.failed.is_none() {
+            let next = match self.image.extent_at(self.at, self.end.0 - self.at.0) {
+                Ok(next) => next,
+                Err(error) => {
+                    self.failed = Some(error);
+                    break;
+                }
+            };
+            debug_assert!(next.start == self.at && next.len > 0 && next.end() <= self.end);
+            self.at = next.end();
+            match &mut self.pending {
+                Some(pending) if pending.kind == next.kind => pending.len += next.len,
+                pending => {
+                    if let Some(done) = pending.replace(next) {
+                        return Some(Ok(done));
+                    }
+                }
+            }
+        }
+        if let Some(done) = self.pending.take() {
+            return Some(Ok(done));
+        }
+        self.at = self.end;
+        self.failed.take().map(Err)
+    }
+}
+
+/// Refuses a range that is not wholly on a disk of `virtual_size` bytes.
+///
+/// # Errors
+/// `OutOfRange`.
+pub fn check_range(at: GuestOffset, len: u64, virtual_size: u64) -> Result<()> {
+    if fits(at.0, len, virtual_size) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::OutOfRange,
+        format!("{len} bytes at guest offset {at} are not on a disk of {virtual_size} bytes"),
+    ))
+}
+
+/// Clips the question of [`DiskImage::extent_at`] to the disk: the number of bytes to answer for.
+///
+/// # Errors
+/// `OutOfRange` when nothing is left.
+pub fn clip_extent(at: GuestOffset, limit: u64, virtual_size: u64) -> Result<u64> {
+    match virtual_size.checked_sub(at.0) {
+        Some(left) if left > 0 && limit > 0 => Ok(left.min(limit)),
+        _ => {
+            check_range(at, limit.max(1), virtual_size)?;
+            Err(Error::new(
+                ErrorKind::OutOfRange,
+                "an extent of 0 bytes was asked for",
+            ))
+        }
+    }
+}

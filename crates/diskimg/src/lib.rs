@@ -1,0 +1,33 @@
+//! Reads virtual machine disk images: safely, from many threads at once, without touching holes.
+//!
+//! ```text
+//! path ──open()──▶ FileSource (ReadAt) ──probe──▶ Driver ──▶ Box<dyn DiskImage>
+//!                                                             │
+//!                      extents(range): what is where ◀────────┤  metadata only
+//!                      read_at(guest, buf): the bytes ◀───────┘  positioned reads, no seek position
+//! ```
+//!
+//! Everything that comes from a file is hostile: sums are checked, tables are held against the
+//! file's length and a named cap ([`limits`]) before they are allocated, and no second file is
+//! opened because the first one names it. Errors say what was found, what was expected and where.
+//!
+//! The crate is synchronous and knows no network and no terminal. Images are `Send + Sync`; all
+//! methods take `&self`, so that workers share one opened image.
+
+pub mod error;
+pub mod image;
+pub mod limits;
+pub mod open;
+pub mod probe;
+pub mod qcow2;
+pub mod raw;
+pub mod source;
+pub mod units;
+pub mod zero;
+
+pub use error::{Error, ErrorKind, Result};
+pub use image::{Details, DiskImage, DiskImageExt, Extent, ExtentKind, Extents};
+pub use open::{Driver, OpenOptions, Opened, open};
+pub use probe::Format;
+pub use source::{FileSource, MemorySource, ReadAt, SourceExtent};
+pub use units::{FileOffset, GuestOffset};

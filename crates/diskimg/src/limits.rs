@@ -1,0 +1,18 @@
+//! Named caps on what a file may make us allocate or walk. Each says whose limit it is.
+
+use crate::units::{MIB, TIB};
+
+/// Largest virtual disk that is opened, in bytes. Ours: the VHDX format's own limit, and 64 times
+/// what the service imports; beyond it a size field is damaged or hostile.
+pub const MAX_VIRTUAL_SIZE: u64 = 64 * TIB;
+
+/// Largest qcow2 L1 table, in bytes. QEMU's limit (`QCOW_MAX_L1_SIZE`).
+pub const MAX_L1_BYTES: u64 = 32 * MIB;
+
+/// Most of a qcow2 image's L2 tables that are held in memory, in bytes. Ours: 32 MiB map 256 GiB
+/// of guest disk at 64 KiB clusters, and conversion goes front to back.
+pub const L2_CACHE_BYTES: u64 = 32 * MIB;
+
+/// Longest qcow2 header, with all its extensions, in bytes. Ours: the format only says that the
+/// header and the backing file's name lie in the first cluster, which is at most this.
+pub const MAX_HEADER_BYTES: u64 = 2 * MIB;

@@ -1,0 +1,182 @@
+//! The one way in: opens any image, and says what it found.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::{Details, DiskImage, Extent};
+use crate::limits::MAX_VIRTUAL_SIZE;
+use crate::probe::{Format, Probe, refuse_polyglot};
+use crate::source::{FileSource, ReadAt};
+use crate::units::{GuestOffset, human};
+use crate::{qcow2, raw};
+
+/// How to open an image.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// The format, when the user named it. `None`: told by content.
+    pub format: Option<Format>,
+}
+
+/// A format that [`open`] can try: how to recognise it and how to open it.
+///
+/// Formats of other crates join by being passed to [`open`], so that crates depend one way.
+#[derive(Clone, Copy)]
+pub struct Driver {
+    /// The format.
+    pub format: Format,
+    /// Whether a file's content claims to be of this format.
+    pub claims: fn(&Probe) -> bool,
+    /// Opens it.
+    pub open: fn(Arc<dyn ReadAt>) -> Result<Box<dyn DiskImage>>,
+}
+
+/// An opened image.
+pub struct Opened {
+    /// The format it was opened as.
+    pub format: Format,
+    /// The disk.
+    pub image: Box<dyn DiskImage>,
+    /// Length of the image file in bytes.
+    pub file_len: u64,
+    /// Bytes the file system has allocated for the file.
+    pub bytes_on_disk: u64,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened")
+            .field("format", &self.format)
+            .field("virtual_size", &self.image.virtual_size())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Opens the image at `path`, read-only, with this crate's formats and those of `more`.
+///
+/// Without [`OpenOptions::format`] the content decides. Raw is what remains when nothing claims
+/// the file, and is refused for text and for content that looks like a known format.
+///
+/// # Errors
+/// `Ambiguous` when the format cannot be told safely, `Unsupported` for formats that are recognised
+/// and not read, otherwise what opening that format says. All name the path.
+pub fn open(path: &Path, options: &OpenOptions, more: &[Driver]) -> Result<Opened> {
+    let source = FileSource::open(path)?;
+    let bytes_on_disk = source.bytes_on_disk()?;
+    let mut opened = open_source(Arc::new(source), options, more).map_err(|e| e.in_file(path))?;
+    opened.bytes_on_disk = bytes_on_disk;
+    Ok(opened)
+}
+
+/// [`open`] on any source of bytes.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_source(
+    source: Arc<dyn ReadAt>,
+    options: &OpenOptions,
+    more: &[Driver],
+) -> Result<Opened> {
+    let drivers = [qcow2::DRIVER]
+        .into_iter()
+        .chain(more.iter().copied())
+        .collect::<Vec<_>>();
+    let driver = match options.format {
+        Some(Format::Raw) => raw::DRIVER,
+        Some(format) => drivers
+            .iter()
+            .find(|driver| driver.format == format)
+            .copied()
+            .ok_or_else(|| Error::unsupported(format!("format {format} is not read here")))?,
+        None => detect(source.as_ref(), &drivers)?,
+    };
+    let file_len = source.len();
+    let image = (driver.open)(Arc::clone(&source))?;
+    let size = image.virtual_size();
+    if size > MAX_VIRTUAL_SIZE {
+        return Err(Error::new(
+            ErrorKind::Limit,
+            format!(
+                "virtual size is {size} bytes ({}), at most {} are read",
+                human(size),
+                human(MAX_VIRTUAL_SIZE)
+            ),
+        ));
+    }
+    Ok(Opened {
+        format: driver.format,
+        image: Box::new(Named { image, source }),
+        file_len,
+        bytes_on_disk: file_len,
+    })
+}
+
+/// The driver whose format the content has.
+fn detect(source: &dyn ReadAt, drivers: &[Driver]) -> Result<Driver> {
+    if source.is_empty() {
+        return Err(Error::new(ErrorKind::Truncated, "the file is empty"));
+    }
+    let probe = Probe::read(source)?;
+    let ours: Vec<_> = drivers.iter().filter(|d| (d.claims)(&probe)).collect();
+    let foreign: Vec<_> = probe.foreign().collect();
+    let claims: Vec<_> = ours
+        .iter()
+        .map(|driver| driver.format.name())
+        .chain(foreign.iter().map(|format| format.name))
+        .collect();
+    refuse_polyglot(&claims)?;
+    if let Some(driver) = ours.first() {
+        return Ok(**driver);
+    }
+    if let Some(format) = foreign.first() {
+        return Err(Error::unsupported(format!(
+            "this is {}, which imgferry does not read",
+            format.name
+        ))
+        .with_hint(format.advice));
+    }
+    if probe.is_text() {
+        return Err(
+            Error::new(ErrorKind::Ambiguous, "this is text, not a disk image")
+                .with_hint("if it really is a disk, say so: --format raw"),
+        );
+    }
+    Ok(raw::DRIVER)
+}
+
+/// An image whose errors name the file it was opened from.
+struct Named {
+    image: Box<dyn DiskImage>,
+    source: Arc<dyn ReadAt>,
+}
+
+impl Named {
+    fn name<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| match self.source.path() {
+            Some(path) => error.in_file(path),
+            None => error,
+        })
+    }
+}
+
+impl DiskImage for Named {
+    fn virtual_size(&self) -> u64 {
+        self.image.virtual_size()
+    }
+
+    fn extent_at(&self, at: GuestOffset, limit: u64) -> Result<Extent> {
+        self.name(self.image.extent_at(at, limit))
+    }
+
+    fn read_at(&self, at: GuestOffset, buf: &mut [u8]) -> Result<()> {
+        self.name(self.image.read_at(at, buf))
+    }
+
+    fn details(&self) -> Details {
+        self.image.details()
+    }
+
+    fn memory_bound(&self, readers: usize) -> u64 {
+        self.image.memory_bound(readers)
+    }
+}

@@ -1,0 +1,322 @@
+//! Telling formats apart by content, and naming what is recognised but not a disk imgferry reads.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::source::ReadAt;
+use crate::units::FileOffset;
+
+/// A disk image format that imgferry reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Format {
+    /// The disk's bytes as they are: a file or a block device.
+    Raw,
+    /// QEMU copy-on-write, versions 2 and 3.
+    Qcow2,
+    /// Huawei's streamable VHD, version 1: one compressed stream.
+    Zvhd,
+    /// Huawei's streamable VHD, version 2: blocks with an index.
+    Zvhd2,
+}
+
+impl Format {
+    /// Every format, in the order in which help texts list them.
+    pub const ALL: [Self; 4] = [Self::Raw, Self::Qcow2, Self::Zvhd, Self::Zvhd2];
+
+    /// The name used on the command line and in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+            Self::Zvhd => "zvhd",
+            Self::Zvhd2 => "zvhd2",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|format| format.name().eq_ignore_ascii_case(text))
+            .ok_or_else(|| {
+                let names = Self::ALL.map(Self::name).join(", ");
+                format!("{text:?} is no format imgferry reads; it reads {names}")
+            })
+    }
+}
+
+/// How much of the file's beginning is looked at. ISO 9660 has its mark furthest in, at 32 KiB.
+const HEAD_BYTES: u64 = 36 << 10;
+/// How much of the file's end is looked at: a VHD footer.
+const TAIL_BYTES: u64 = 512;
+
+/// The parts of a file by which its format is told.
+#[derive(Debug)]
+pub struct Probe {
+    head: Vec<u8>,
+    tail: Vec<u8>,
+}
+
+impl Probe {
+    /// Reads both ends of `source`.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn read(source: &dyn ReadAt) -> Result<Self> {
+        let end = source.len();
+        let read = |from: u64, len: u64| {
+            let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
+            source.read_exact_at(FileOffset(from), &mut bytes)?;
+            Ok::<_, Error>(bytes)
+        };
+        let tail = end.min(TAIL_BYTES);
+        Ok(Self {
+            head: read(0, end.min(HEAD_BYTES))?,
+            tail: read(end - tail, tail)?,
+        })
+    }
+
+    /// Whether `magic` stands `offset` bytes into the file.
+    #[must_use]
+    pub fn starts_with(&self, offset: usize, magic: &[u8]) -> bool {
+        self.head
+            .get(offset..)
+            .is_some_and(|rest| rest.starts_with(magic))
+    }
+
+    /// Whether `magic` stands `from_end` bytes before the file's end.
+    #[must_use]
+    pub fn ends_with(&self, from_end: usize, magic: &[u8]) -> bool {
+        self.tail
+            .len()
+            .checked_sub(from_end)
+            .and_then(|at| self.tail.get(at..))
+            .is_some_and(|rest| rest.starts_with(magic))
+    }
+
+    /// Whether the file begins as text: no control bytes but white space in its first 4 KiB.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        const LOOKED_AT: usize = 4096;
+        let start = self.head.get(..LOOKED_AT).unwrap_or(&self.head);
+        let text = match std::str::from_utf8(start) {
+            Ok(text) => text,
+            // A character may be cut at the end of what is looked at.
+            Err(e) if e.error_len().is_none() && start.len() == LOOKED_AT => {
+                match start.get(..e.valid_up_to()).map(std::str::from_utf8) {
+                    Some(Ok(text)) => text,
+                    _ => return false,
+                }
+            }
+            Err(_) => return false,
+        };
+        !text.is_empty()
+            && text
+                .chars()
+                .all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t' | '\u{c}'))
+    }
+
+    /// Names of the formats that claim the file and that imgferry does not read.
+    pub fn foreign(&self) -> impl Iterator<Item = &'static Foreign> {
+        FOREIGN.iter().filter(|format| {
+            format.marks.iter().any(|mark| match *mark {
+                Mark::Head(offset, magic) => self.starts_with(offset, magic),
+                Mark::Tail(from_end, magic) => self.ends_with(from_end, magic),
+            })
+        })
+    }
+}
+
+/// Where a format's mark stands.
+#[derive(Debug)]
+enum Mark {
+    Head(usize, &'static [u8]),
+    Tail(usize, &'static [u8]),
+}
+
+/// A format that is recognised so that it is never taken for a raw disk.
+#[derive(Debug)]
+pub struct Foreign {
+    /// What it is called.
+    pub name: &'static str,
+    /// What the user can do; `IMAGE` stands for the path.
+    pub advice: &'static str,
+    marks: &'static [Mark],
+}
+
+const CONVERT: &str = "convert it first: qemu-img convert -O qcow2 IMAGE disk.qcow2";
+const UNPACK: &str = "unpack it first; imgferry reads the disk inside, not the archive";
+
+/// Marks as the formats' own documents give them.
+static FOREIGN: &[Foreign] = &[
+    Foreign {
+        name: "VHD",
+        advice: CONVERT,
+        // Fixed disks have the footer only at the end; some old tools wrote it one byte short.
+        marks: &[
+            Mark::Head(0, b"conectix"),
+            Mark::Tail(512, b"conectix"),
+            Mark::Tail(511, b"conectix"),
+        ],
+    },
+    Foreign {
+        name: "VHDX",
+        advice: CONVERT,
+        marks: &[Mark::Head(0, b"vhdxfile")],
+    },
+    Foreign {
+        name: "VMDK",
+        advice: CONVERT,
+        marks: &[
+            Mark::Head(0, b"KDMV"),
+            Mark::Head(0, b"COWD"),
+            Mark::Head(0, b"# Disk DescriptorFile"),
+        ],
+    },
+    Foreign {
+        name: "VDI",
+        advice: CONVERT,
+        marks: &[Mark::Head(0x40, &[0x7f, 0x10, 0xda, 0xbe])],
+    },
+    Foreign {
+        name: "QED",
+        advice: CONVERT,
+        marks: &[Mark::Head(0, b"QED\0")],
+    },
+    Foreign {
+        name: "QCOW version 1",
+        advice: CONVERT,
+        marks: &[Mark::Head(0, b"QFI\xfb\0\0\0\x01")],
+    },
+    Foreign {
+        name: "Parallels",
+        advice: CONVERT,
+        marks: &[
+            Mark::Head(0, b"WithoutFreeSpace"),
+            Mark::Head(0, b"WithouFreSpacExt"),
+        ],
+    },
+    Foreign {
+        name: "LUKS",
+        advice: "the cloud cannot boot an encrypted disk: decrypt it first",
+        marks: &[Mark::Head(0, b"LUKS\xba\xbe")],
+    },
+    Foreign {
+        name: "ISO 9660",
+        advice: "a CD image is no disk; pass --format raw if it is one all the same",
+        marks: &[Mark::Head(0x8001, b"CD001")],
+    },
+    Foreign {
+        name: "gzip",
+        advice: UNPACK,
+        marks: &[Mark::Head(0, &[0x1f, 0x8b])],
+    },
+    Foreign {
+        name: "xz",
+        advice: UNPACK,
+        marks: &[Mark::Head(0, b"\xfd7zXZ\0")],
+    },
+    Foreign {
+        name: "bzip2",
+        advice: UNPACK,
+        marks: &[Mark::Head(0, b"BZh")],
+    },
+    Foreign {
+        name: "zstd",
+        advice: UNPACK,
+        marks: &[Mark::Head(0, &[0x28, 0xb5, 0x2f, 0xfd])],
+    },
+    Foreign {
+        name: "lz4",
+        advice: UNPACK,
+        marks: &[Mark::Head(0, &[0x04, 0x22, 0x4d, 0x18])],
+    },
+    Foreign {
+        name: "zip",
+        advice: UNPACK,
+        marks: &[Mark::Head(0, b"PK\x03\x04")],
+    },
+    Foreign {
+        name: "7z",
+        advice: UNPACK,
+        marks: &[Mark::Head(0, b"7z\xbc\xaf\x27\x1c")],
+    },
+    Foreign {
+        name: "tar (or OVA)",
+        advice: UNPACK,
+        marks: &[Mark::Head(257, b"ustar")],
+    },
+];
+
+/// Which of `claims` (names of formats that recognise the file) it is.
+///
+/// # Errors
+/// `Ambiguous` when more than one format claims the file: what one program checks would not be
+/// what another one reads.
+pub fn refuse_polyglot(claims: &[&str]) -> Result<()> {
+    if claims.len() < 2 {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Ambiguous,
+        format!(
+            "more than one format claims this file: {}",
+            claims.join(" and ")
+        ),
+    )
+    .with_hint("if you trust the file, name its format: --format qcow2 (or another)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::MemorySource;
+
+    fn probe(bytes: &[u8]) -> Probe {
+        Probe::read(&MemorySource(bytes.to_vec())).unwrap()
+    }
+
+    #[test]
+    fn every_foreign_mark_is_found_where_it_stands() {
+        for format in FOREIGN {
+            for mark in format.marks {
+                let mut bytes = vec![0_u8; 64 << 10];
+                let end = bytes.len();
+                let (at, magic) = match *mark {
+                    Mark::Head(at, magic) => (at, magic),
+                    Mark::Tail(from_end, magic) => (end - from_end, magic),
+                };
+                bytes[at..at + magic.len()].copy_from_slice(magic);
+                let found: Vec<_> = probe(&bytes).foreign().map(|f| f.name).collect();
+                assert_eq!(found, [format.name]);
+            }
+        }
+        assert_eq!(probe(&[0; 40_000]).foreign().count(), 0);
+        assert_eq!(probe(b"").foreign().count(), 0);
+    }
+
+    #[test]
+    fn text_is_told_from_disks() {
+        assert!(probe(b"#!/bin/sh\necho hello\n").is_text());
+        assert!(probe("é".repeat(5000).as_bytes()).is_text());
+        assert!(probe(&[b"x".as_slice(), "é".repeat(5000).as_bytes()].concat()).is_text());
+        assert!(!probe(&[0; 512]).is_text());
+        assert!(!probe(b"\xebc\x90 boot").is_text());
+        assert!(!probe(b"").is_text());
+    }
+}

@@ -1,0 +1,94 @@
+//! Raw disks: the file's bytes are the disk's bytes.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::image::{Details, DiskImage, Extent, ExtentKind, check_range, clip_extent};
+use crate::open::Driver;
+use crate::probe::Format;
+use crate::source::{ReadAt, SourceExtent};
+use crate::units::{FileOffset, GuestOffset, SECTOR, round_up};
+
+/// Raw is what remains when nothing else claims a file, so it claims nothing itself.
+pub const DRIVER: Driver = Driver {
+    format: Format::Raw,
+    claims: |_| false,
+    open: |source| Ok(Box::new(RawImage::open(source)?)),
+};
+
+/// A raw disk. A file whose length is no multiple of 512 is filled up with zeros to one.
+pub struct RawImage {
+    source: Arc<dyn ReadAt>,
+    virtual_size: u64,
+}
+
+impl RawImage {
+    /// Opens `source` as a raw disk.
+    ///
+    /// # Errors
+    /// `Truncated` when it is empty.
+    pub fn open(source: Arc<dyn ReadAt>) -> Result<Self> {
+        let len = source.len();
+        let virtual_size = round_up(len, SECTOR).ok_or_else(|| {
+            Error::new(
+                crate::ErrorKind::Limit,
+                format!("a length of {len} bytes is beyond what a disk can have"),
+            )
+        })?;
+        if len == 0 {
+            return Err(Error::new(crate::ErrorKind::Truncated, "the file is empty"));
+        }
+        Ok(Self {
+            source,
+            virtual_size,
+        })
+    }
+}
+
+impl DiskImage for RawImage {
+    fn virtual_size(&self) -> u64 {
+        self.virtual_size
+    }
+
+    fn extent_at(&self, at: GuestOffset, limit: u64) -> Result<Extent> {
+        let limit = clip_extent(at, limit, self.virtual_size)?;
+        let stored = self.source.len().saturating_sub(at.0).min(limit);
+        let (kind, len) = if stored == 0 {
+            (ExtentKind::Hole, limit)
+        } else {
+            match self.source.extent_at(FileOffset(at.0), stored)? {
+                SourceExtent::Data(len) => (ExtentKind::Data, len),
+                SourceExtent::Hole(len) => (ExtentKind::Hole, len),
+            }
+        };
+        Ok(Extent {
+            start: at,
+            len,
+            kind,
+        })
+    }
+
+    fn read_at(&self, at: GuestOffset, buf: &mut [u8]) -> Result<()> {
+        check_range(at, buf.len() as u64, self.virtual_size)?;
+        let stored = self.source.len().saturating_sub(at.0);
+        let stored = usize::try_from(stored).unwrap_or(usize::MAX).min(buf.len());
+        let (stored, padding) = buf.split_at_mut(stored);
+        padding.fill(0);
+        if stored.is_empty() {
+            return Ok(());
+        }
+        self.source.read_exact_at(FileOffset(at.0), stored)
+    }
+
+    fn details(&self) -> Details {
+        let mut details = Details::new(Format::Raw);
+        if self.source.len() != self.virtual_size {
+            details.warnings.push(format!(
+                "the file's length of {} bytes is no multiple of 512; the disk is filled up with zeros to {} bytes",
+                self.source.len(),
+                self.virtual_size
+            ));
+        }
+        details
+    }
+}

@@ -1,0 +1,1 @@
+//! Client of the Image Management Service: sign in, register an image, follow the job.

@@ -1,0 +1,1 @@
+//! Test helpers: image makers, reference content, scripted servers.

@@ -1,0 +1,1 @@
+//! The ZVHD2 disk image format: encoder, reader and checker.
