@@ -1,0 +1,390 @@
+//! The command line as it is typed. Nothing is resolved here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use diskimg::Format;
+use diskimg::units::{GIB, KIB, MIB, TIB};
+use url::Url;
+
+/// Move virtual machine disks into Huawei-style clouds.
+#[derive(Debug, Parser)]
+#[command(
+    name = "imgferry",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done, 2 usage or refused input, 3 refused or failed by the cloud, \
+                  4 I/O or network failure after retries, 5 verification mismatch, 130 interrupted."
+)]
+pub(crate) struct Cli {
+    /// More log lines on standard error; twice for details of each request
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// No progress and no notices; errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// One JSON object on standard output, everything else on standard error
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Inspect(InspectArgs),
+    Convert(ConvertArgs),
+    Digest(DigestArgs),
+    Verify(VerifyArgs),
+    Import(Box<ImportArgs>),
+    Sandbox(SandboxArgs),
+}
+
+/// Show what a disk image is, and what an import of it would need
+///
+/// Reads metadata only: a 64 TiB virtual disk takes no longer than its tables.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  imgferry inspect disk.qcow2\n  imgferry inspect --json disk.qcow2 | jq .virtual_size")]
+pub(crate) struct InspectArgs {
+    /// The disk image
+    pub(crate) image: PathBuf,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+}
+
+/// Convert a disk image to ZVHD2 or raw
+///
+/// The target appears complete or not at all. DST may be - for standard output (ZVHD2 only, it is
+/// written front to back).
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  imgferry convert disk.qcow2 disk.zvhd2\n  imgferry convert --level 3 disk.qcow2 disk.zvhd2\n  imgferry convert export.zvhd2 disk.raw\n  imgferry convert disk.qcow2 - | ssh host 'cat > disk.zvhd2'")]
+pub(crate) struct ConvertArgs {
+    /// The disk image to read
+    pub(crate) src: PathBuf,
+    /// The file to write, or - for standard output
+    pub(crate) dst: PathBuf,
+    /// Target format [default: by DST's extension, else zvhd2]
+    #[arg(long, value_enum)]
+    pub(crate) to: Option<TargetFormat>,
+    /// Replace DST if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TargetFormat {
+    /// Compressed blocks with an index; what quick import takes best
+    Zvhd2,
+    /// The disk's bytes, holes left out (sparse file)
+    Raw,
+}
+
+/// Print the content digest of a disk image
+///
+/// The same disk has the same digest in every format. Zeros cost nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  imgferry digest disk.qcow2\n  imgferry digest --json disk.raw")]
+pub(crate) struct DigestArgs {
+    /// The disk image
+    pub(crate) image: PathBuf,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
+}
+
+/// Compare the content of two disk images, whatever their formats
+///
+/// Exit code 5 when they differ; the first differing block is named.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  imgferry verify disk.qcow2 disk.zvhd2")]
+pub(crate) struct VerifyArgs {
+    /// One disk image
+    pub(crate) a: PathBuf,
+    /// The other one
+    pub(crate) b: PathBuf,
+    /// Format of A [default: told by content]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format_a: Option<Format>,
+    /// Format of B [default: told by content]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format_b: Option<Format>,
+    #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
+}
+
+/// Take a disk to an active cloud image: convert, upload, register, wait
+///
+/// The disk is converted to ZVHD2 while it is uploaded; no scratch file is written. Everything that
+/// can be refused is refused before the first byte is uploaded.
+///
+/// Credentials come from the environment, never from the command line: HW_ACCESS_KEY and
+/// HW_SECRET_KEY (with HW_SECURITY_TOKEN when they are temporary), or HW_USER_NAME,
+/// HW_USER_PASSWORD and HW_DOMAIN_NAME. HW_REGION_NAME and HW_PROJECT_ID are used too.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  Try it without an account:
+    imgferry import disk.qcow2 --sandbox --name demo --bucket demo --os-version 'Debian GNU/Linux 12.0.0 64bit'
+  See what would happen:
+    imgferry import disk.qcow2 --dry-run --name web01 --bucket my-images --os-version 'CentOS 7.0 64bit'
+  A data disk:
+    imgferry import data.raw --name data01 --bucket my-images --type DataImage")]
+pub(crate) struct ImportArgs {
+    /// The disk image
+    pub(crate) disk: PathBuf,
+    /// Name of the new image
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Bucket to upload to; IMS wants it in the same region
+    #[arg(long)]
+    pub(crate) bucket: String,
+    /// Object key [default: the name with .zvhd2]
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// Operating system as the service names it, such as 'CentOS 7.0 64bit'; system images need it
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) os_version: Option<String>,
+    /// What the image is for
+    #[arg(long = "type", value_enum, default_value_t = ImageType::Ecs, ignore_case = true)]
+    pub(crate) kind: ImageType,
+    /// Operating system family of a data image
+    #[arg(long, value_enum, ignore_case = true)]
+    pub(crate) os_type: Option<OsFamily>,
+    /// Smallest disk in GiB a server needs for the image [default: from the virtual size]
+    #[arg(long, value_name = "GIB")]
+    pub(crate) min_disk: Option<u32>,
+    /// Processor architecture
+    #[arg(long, value_enum)]
+    pub(crate) architecture: Option<Arch>,
+    /// How the image boots
+    #[arg(long, value_enum)]
+    pub(crate) firmware: Option<Boot>,
+    /// Tag of the image; may be given up to ten times
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag)]
+    pub(crate) tags: Vec<(String, String)>,
+    /// Text shown with the image
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) description: Option<String>,
+    /// Enterprise project of the image
+    #[arg(long, value_name = "ID", env = "HW_ENTERPRISE_PROJECT_ID")]
+    pub(crate) enterprise_project_id: Option<String>,
+    /// Replace the object if the key exists already
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// End when the import job has started, and print its id
+    #[arg(long, overrides_with = "wait")]
+    pub(crate) no_wait: bool,
+    /// Follow the job until the image is active (the default)
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Check everything, print the plan, change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
+    #[command(flatten)]
+    pub(crate) cloud: CloudArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Cloud")]
+pub(crate) struct CloudArgs {
+    /// Region, such as eu-west-0
+    #[arg(long, env = "HW_REGION_NAME")]
+    pub(crate) region: Option<String>,
+    /// Identity service [default: https://iam.REGION.myhuaweicloud.com]
+    #[arg(long, value_name = "URL", env = "IMGFERRY_IAM_ENDPOINT")]
+    pub(crate) iam_endpoint: Option<Url>,
+    /// Image service [default: https://ims.REGION.myhuaweicloud.com]
+    #[arg(long, value_name = "URL", env = "IMGFERRY_IMS_ENDPOINT")]
+    pub(crate) ims_endpoint: Option<Url>,
+    /// Object storage [default: https://obs.REGION.myhuaweicloud.com]
+    #[arg(long, value_name = "URL", env = "IMGFERRY_OBS_ENDPOINT")]
+    pub(crate) obs_endpoint: Option<Url>,
+    /// Put the bucket into the path instead of the host name (private installations, test servers)
+    #[arg(long, env = "IMGFERRY_PATH_STYLE")]
+    pub(crate) path_style: bool,
+    /// Allow endpoints without TLS that are not on this machine
+    #[arg(long)]
+    pub(crate) allow_http: bool,
+    /// Project id [default: looked up by region]
+    #[arg(long, value_name = "ID", env = "HW_PROJECT_ID")]
+    pub(crate) project_id: Option<String>,
+    /// Use a cloud on this machine instead: no account, nothing leaves it. It lives in DIR, or in a
+    /// temporary directory that is removed at the end
+    #[arg(
+        long,
+        value_name = "DIR",
+        num_args = 0..=1,
+        require_equals = true,
+        conflicts_with_all = ["region", "iam_endpoint", "ims_endpoint", "obs_endpoint", "path_style", "project_id"]
+    )]
+    pub(crate) sandbox: Option<Option<PathBuf>>,
+}
+
+/// Run a cloud on this machine: object storage, identity and image service that check what they get
+///
+/// Prints the endpoints, keys and environment to use, and serves until it is interrupted.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  imgferry sandbox --dir /tmp/cloud --bucket images")]
+pub(crate) struct SandboxArgs {
+    /// Where objects, images and keys are kept [default: a temporary directory, removed at the end]
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Address of the object storage; the other services take the next port
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    /// Bucket to make; may be given more than once
+    #[arg(long = "bucket", value_name = "NAME", default_value = "images")]
+    pub(crate) buckets: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SourceArgs {
+    /// Format of the source [default: told by content]
+    #[arg(long)]
+    pub(crate) format: Option<Format>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ThreadArgs {
+    /// Worker threads [default: one per core]
+    #[arg(long, value_parser = parse_threads)]
+    pub(crate) threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Work")]
+pub(crate) struct WorkArgs {
+    #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
+    /// zstd level, from -7 (fast) to 19 (small)
+    #[arg(long, default_value_t = zvhd2::DEFAULT_LEVEL, allow_hyphen_values = true,
+          value_parser = clap::value_parser!(i32).range(i64::from(zvhd2::MIN_LEVEL)..=i64::from(zvhd2::MAX_LEVEL)))]
+    pub(crate) level: i32,
+    /// Most memory that buffers and caches may take
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = parse_size)]
+    pub(crate) memory: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImageType {
+    /// System disk of an elastic cloud server
+    #[value(name = "ECS")]
+    Ecs,
+    /// System disk of a bare metal server
+    #[value(name = "BMS")]
+    Bms,
+    /// Data disk
+    #[value(name = "DataImage")]
+    DataImage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OsFamily {
+    #[value(name = "Linux")]
+    Linux,
+    #[value(name = "Windows")]
+    Windows,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Arch {
+    X86,
+    Arm,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Boot {
+    Bios,
+    Uefi,
+}
+
+fn parse_threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least one thread is needed".into()),
+        Ok(threads @ 1..=1024) => Ok(threads),
+        Ok(_) => Err("at most 1024 threads are used".into()),
+        Err(_) => Err("expected a number, such as 8".into()),
+    }
+}
+
+fn parse_tag(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .ok_or_else(|| "expected KEY=VALUE, such as env=test".into())
+}
+
+/// A size such as `512MiB`, `2G` or `1073741824`. Units are powers of 1024.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let expected = || "expected a size, such as 512MiB or 2G".to_owned();
+    let text = text.trim();
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => KIB,
+        "m" | "mb" | "mib" => MIB,
+        "g" | "gb" | "gib" => GIB,
+        "t" | "tb" | "tib" => TIB,
+        _ => return Err(expected()),
+    };
+    let number: u64 = number.parse().map_err(|_| expected())?;
+    number
+        .checked_mul(unit)
+        .ok_or_else(|| "the size is too large".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        assert_eq!(parse_size("512MiB"), Ok(512 << 20));
+        assert_eq!(parse_size("2G"), Ok(2 << 30));
+        assert_eq!(parse_size("4096"), Ok(4096));
+        assert!(parse_size("99999999T").is_err());
+        assert!(parse_size("many").is_err());
+        assert!(parse_size("").is_err());
+    }
+
+    #[test]
+    fn negative_levels_need_no_equals_sign() {
+        let cli = Cli::try_parse_from(["imgferry", "convert", "--level", "-5", "a", "b"]).unwrap();
+        let Command::Convert(args) = cli.command else {
+            panic!("not convert");
+        };
+        assert_eq!(args.work.level, -5);
+        assert!(Cli::try_parse_from(["imgferry", "convert", "--level", "20", "a", "b"]).is_err());
+    }
+
+    #[test]
+    fn the_sandbox_option_does_not_swallow_the_disk() {
+        let cli = Cli::try_parse_from([
+            "imgferry", "import", "--sandbox", "disk.raw", "--name", "n", "--bucket", "b",
+        ])
+        .unwrap();
+        let Command::Import(args) = cli.command else {
+            panic!("not import");
+        };
+        assert_eq!(args.disk, PathBuf::from("disk.raw"));
+        assert_eq!(args.cloud.sandbox, Some(None));
+    }
+}

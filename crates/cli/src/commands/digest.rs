@@ -1,0 +1,28 @@
+//! `imgferry digest`: one number for what the guest would see.
+
+use ::convert::CancelToken;
+use serde_json::json;
+
+use super::{default_threads, open};
+use crate::args::DigestArgs;
+use crate::console::Console;
+use crate::exit::Outcome;
+use crate::progress::Progress;
+
+pub(crate) fn run(args: &DigestArgs, console: Console, cancel: &CancelToken) -> Outcome {
+    let opened = open(&args.image, args.source.format, console)?;
+    let image = opened.image.as_ref();
+    let progress = Progress::new(console, "reading", image.virtual_size(), false);
+    let threads = args.threads.threads.unwrap_or_else(default_threads);
+    let digest = ::convert::digest(image, threads, progress.as_ref(), cancel)?;
+    progress.finish();
+    console.result(
+        format_args!("{digest}  {}", args.image.display()),
+        &json!({
+            "path": args.image,
+            "format": opened.format,
+            "virtual_size": image.virtual_size(),
+            "digest": digest,
+        }),
+    )
+}

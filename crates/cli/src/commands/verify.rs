@@ -1,0 +1,49 @@
+//! `imgferry verify`: do two images hold the same disk?
+
+use ::convert::CancelToken;
+use serde_json::json;
+
+use super::{default_threads, open};
+use crate::args::VerifyArgs;
+use crate::console::Console;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::progress::Progress;
+
+pub(crate) fn run(args: &VerifyArgs, console: Console, cancel: &CancelToken) -> Outcome {
+    let a = open(&args.a, args.format_a, console)?;
+    let b = open(&args.b, args.format_b, console)?;
+    let size = a.image.virtual_size().max(b.image.virtual_size());
+    let progress = Progress::new(console, "comparing", size, false);
+    let threads = args.threads.threads.unwrap_or_else(default_threads);
+    let found = ::convert::compare(
+        a.image.as_ref(),
+        b.image.as_ref(),
+        threads,
+        progress.as_ref(),
+        cancel,
+    )?;
+    progress.finish();
+    let (a, b) = (args.a.display(), args.b.display());
+    if found.equal {
+        return console.result(
+            format_args!("same content: {}\n  {a}\n  {b}", found.digest_a),
+            &json!({ "equal": true, "comparison": found }),
+        );
+    }
+    let mut failure = Failure::new(Exit::Mismatch, format!("{a} and {b} differ"))
+        .note(format!("{} {a}", found.digest_a))
+        .note(format!("{} {b}", found.digest_b));
+    if found.size_a != found.size_b {
+        failure = failure.note(format!(
+            "virtual sizes are {} and {} bytes",
+            found.size_a, found.size_b
+        ));
+    }
+    if let Some(first) = &found.first_difference {
+        failure = failure.note(format!(
+            "the first differing block is {}, the first differing byte is at guest offset {:#x}",
+            first.block, first.offset
+        ));
+    }
+    Err(failure.data("comparison", &found))
+}

@@ -1,0 +1,84 @@
+//! What is written where: data to standard output, everything else to standard error.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+use crate::exit::{Exit, Failure, Outcome};
+
+/// How talkative the program is, decided once from the arguments and the streams.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Console {
+    /// One JSON object on standard output.
+    pub(crate) json: bool,
+    quiet: bool,
+    /// Progress bars rather than lines.
+    bars: bool,
+}
+
+impl Console {
+    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        Self {
+            json,
+            quiet,
+            bars: !quiet && io::stderr().is_terminal(),
+        }
+    }
+
+    /// Whether progress is drawn as bars.
+    pub(crate) fn bars(self) -> bool {
+        self.bars
+    }
+
+    /// Whether only errors are wanted.
+    pub(crate) fn quiet(self) -> bool {
+        self.quiet
+    }
+
+    /// The result of a command: `text` for people, or `data` with `--json`.
+    pub(crate) fn result(self, text: impl std::fmt::Display, data: &impl Serialize) -> Outcome {
+        let text = if self.json {
+            serde_json::to_string_pretty(data)
+                .map_err(|e| Failure::from_error(Exit::Io, &e).context("the result has no JSON form"))?
+        } else {
+            text.to_string()
+        };
+        write_line(&mut io::stdout().lock(), &text)
+    }
+
+    /// Something the user should see while the command runs.
+    pub(crate) fn notice(self, text: impl std::fmt::Display) {
+        if !self.quiet {
+            self.error_line(text);
+        }
+    }
+
+    /// Something the user should know even when quiet.
+    pub(crate) fn warn(self, text: impl std::fmt::Display) {
+        self.error_line(format_args!("warning: {text}"));
+    }
+
+    /// The failure that ends the program.
+    pub(crate) fn failure(self, failure: &Failure) {
+        self.error_line(failure);
+        if self.json {
+            // The exit code tells a caller whose standard output is gone.
+            let _ = write_line(&mut io::stdout().lock(), &format!("{:#}", failure.json()));
+        }
+    }
+
+    fn error_line(self, text: impl std::fmt::Display) {
+        // Nobody is left to be told when standard error is closed.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+}
+
+/// A closed pipe (`imgferry … | head`) ends the program without an error of its own.
+fn write_line(out: &mut impl Write, text: &str) -> Outcome {
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::from_error(Exit::Io, &e).context("standard output cannot be written"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,155 @@
+//! How a command ends: the error that the user sees, its hints, and the exit code by cause.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use diskimg::ErrorKind;
+use serde_json::{Value, json};
+
+/// Exit codes, as documented in the README. 0 is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Wrong usage, or input that is refused.
+    Refused = 2,
+    /// The cloud refused or failed.
+    Cloud = 3,
+    /// I/O or network failure, after retries.
+    Io = 4,
+    /// Content differs from what it must be.
+    Mismatch = 5,
+    /// Interrupted by a signal.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// An error on its way to the user.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    message: String,
+    causes: Vec<String>,
+    hints: Vec<String>,
+    notes: Vec<String>,
+}
+
+/// What commands return.
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+impl Failure {
+    /// An error without a deeper cause.
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+            causes: Vec::new(),
+            hints: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// `error` with its chain of causes.
+    pub(crate) fn from_error(exit: Exit, error: &(dyn StdError + 'static)) -> Self {
+        let mut failure = Self::new(exit, error.to_string());
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // Wrappers that pass their source's text on would print it twice.
+            if failure.causes.last().unwrap_or(&failure.message) != &text {
+                failure.causes.push(text);
+            }
+            cause = error.source();
+        }
+        failure
+    }
+
+    /// Adds what the user can do.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Adds what the user can do, if anything.
+    pub(crate) fn maybe_hint(self, hint: Option<&str>) -> Self {
+        match hint {
+            Some(hint) => self.hint(hint),
+            None => self,
+        }
+    }
+
+    /// Adds something that happened afterwards, such as a clean-up that failed as well.
+    pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+
+    /// Puts what was being done in front; what was the message becomes the first cause.
+    pub(crate) fn context(mut self, doing: impl Into<String>) -> Self {
+        let message = std::mem::replace(&mut self.message, doing.into());
+        self.causes.insert(0, message);
+        self
+    }
+
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// For `--json`: the object that stands on standard output instead of a result.
+    pub(crate) fn json(&self) -> Value {
+        json!({ "error": {
+            "message": self.message,
+            "causes": self.causes,
+            "hints": self.hints,
+            "notes": self.notes,
+            "exit_code": self.exit as u8,
+        }})
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message)?;
+        for cause in &self.causes {
+            write!(f, "\n  caused by: {cause}")?;
+        }
+        for note in &self.notes {
+            write!(f, "\nnote: {note}")?;
+        }
+        for hint in &self.hints {
+            write!(f, "\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl From<diskimg::Error> for Failure {
+    fn from(error: diskimg::Error) -> Self {
+        let exit = match error.kind() {
+            ErrorKind::Io if !is_wrong_path(&error) => Exit::Io,
+            _ => Exit::Refused,
+        };
+        Self::from_error(exit, &error).maybe_hint(error.hint())
+    }
+}
+
+/// Whether the system refused because the path is wrong, rather than because a device failed.
+fn is_wrong_path(error: &diskimg::Error) -> bool {
+    error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .is_some_and(|error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::InvalidInput
+                    | io::ErrorKind::NotADirectory
+            )
+        })
+}
