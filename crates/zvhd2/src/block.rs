@@ -1,0 +1,146 @@
+//! Data blocks: header, compressed payload, padding, trailer.
+
+use std::io::Cursor;
+
+use diskimg::units::KIB;
+use diskimg::{Error, ErrorKind, Result};
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::U32;
+use zstd::zstd_safe::{CCtx, CParameter, get_error_name};
+
+use crate::layout::{
+    BLOCK_HEADER, BLOCK_MAGIC, BLOCK_SIZE, BLOCK_TRAILER, MAX_LEVEL, MIN_LEVEL, WRITTEN_BLOCK_SIZE,
+    WireBlockHeader, max_padded_len, padded_len,
+};
+
+/// What zstd may need at most for one block: `ZSTD_COMPRESSBOUND` of sizes above 128 KiB.
+const MAX_FRAME: usize = BLOCK_SIZE + (BLOCK_SIZE >> 8);
+
+/// Longest encoded block in bytes, header, padding and trailer included.
+pub const MAX_ENCODED_BLOCK: usize =
+    (BLOCK_HEADER + MAX_FRAME + BLOCK_TRAILER.len()).next_multiple_of(4096);
+
+// What is written can be read.
+const _: () = assert!(MAX_ENCODED_BLOCK as u64 <= max_padded_len(WRITTEN_BLOCK_SIZE));
+
+/// Upper bound in bytes of the memory that a [`BlockEncoder`] holds at `level`.
+///
+/// Measured with the linked zstd for blocks of [`BLOCK_SIZE`], and rounded up; zstd decides it by
+/// level and input size alone. Levels out of range count as the nearest one.
+#[must_use]
+pub fn encoder_memory(level: i32) -> u64 {
+    let kib = match level {
+        // zstd reads 0 as its default, 3.
+        0 | 3 => 1344,
+        ..=1 => 640,
+        2 => 832,
+        4 => 2624,
+        5 | 6 => 3136,
+        7 | 8 => 5696,
+        9 => 10_816,
+        10..=12 => 21_120,
+        13..=15 => 33_408,
+        16.. => 34_304,
+    };
+    kib * KIB
+}
+
+/// Compresses guest blocks, one after the other, with a zstd context that it keeps.
+///
+/// One per worker thread. Frames carry their content size and a content checksum.
+pub struct BlockEncoder {
+    context: CCtx<'static>,
+}
+
+impl std::fmt::Debug for BlockEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlockEncoder").finish_non_exhaustive()
+    }
+}
+
+impl BlockEncoder {
+    /// An encoder for zstd level [`MIN_LEVEL`] to [`MAX_LEVEL`].
+    ///
+    /// # Errors
+    /// `Limit` for other levels, `Io` when the context cannot be made.
+    pub fn new(level: i32) -> Result<Self> {
+        if !(MIN_LEVEL..=MAX_LEVEL).contains(&level) {
+            return Err(Error::new(
+                ErrorKind::Limit,
+                format!("compression level is {level}, expected {MIN_LEVEL} to {MAX_LEVEL}"),
+            ));
+        }
+        let mut context = CCtx::try_create().ok_or_else(|| {
+            Error::io(
+                "a compression context cannot be made",
+                std::io::ErrorKind::OutOfMemory.into(),
+            )
+        })?;
+        for parameter in [
+            CParameter::CompressionLevel(level),
+            CParameter::ChecksumFlag(true),
+            CParameter::ContentSizeFlag(true),
+        ] {
+            context.set_parameter(parameter).map_err(zstd_failed)?;
+        }
+        Ok(Self { context })
+    }
+
+    /// Encodes guest block `number` into `out`, which is cleared first: header, frame, zero
+    /// padding, trailer; a multiple of 4096 bytes, at most [`MAX_ENCODED_BLOCK`]. `content` is
+    /// exactly [`BLOCK_SIZE`] bytes; the disk's last block is filled up with zeros by the caller.
+    ///
+    /// # Errors
+    /// `OutOfRange` when `content` has another length, `Io` when zstd fails.
+    pub fn encode(&mut self, number: u32, content: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        if content.len() != BLOCK_SIZE {
+            return Err(Error::new(
+                ErrorKind::OutOfRange,
+                format!(
+                    "block {number} has {} bytes to encode, expected {BLOCK_SIZE}",
+                    content.len()
+                ),
+            ));
+        }
+        out.clear();
+        out.reserve(MAX_ENCODED_BLOCK);
+        // The header is written when the frame's length is known.
+        out.resize(BLOCK_HEADER, 0);
+        let mut frame = Cursor::new(&mut *out);
+        frame.set_position(BLOCK_HEADER as u64);
+        let written = self
+            .context
+            .compress2(&mut frame, content)
+            .map_err(zstd_failed)?;
+        let too_long = || Error::new(ErrorKind::Limit, "compressed block is too long");
+        let size = u32::try_from(written).map_err(|_| too_long())?;
+        let padded = usize::try_from(padded_len(size)).map_err(|_| too_long())?;
+        let header = WireBlockHeader {
+            magic: *BLOCK_MAGIC,
+            size: U32::new(size),
+            number: U32::new(number),
+            reserved: [0; 28],
+        };
+        out.resize(padded - BLOCK_TRAILER.len(), 0);
+        out.extend_from_slice(BLOCK_TRAILER);
+        for (to, from) in out.iter_mut().zip(header.as_bytes()) {
+            *to = *from;
+        }
+        Ok(())
+    }
+}
+
+/// An error code of zstd as an error.
+fn zstd_failed(code: usize) -> Error {
+    Error::io("zstd failed", std::io::Error::other(get_error_name(code)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worst_case_is_what_zstd_says() {
+        assert_eq!(zstd::zstd_safe::compress_bound(BLOCK_SIZE), MAX_FRAME);
+    }
+}
