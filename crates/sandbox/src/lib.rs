@@ -1,1 +1,22 @@
 //! A cloud on one machine: OBS, IAM and IMS stand-ins that check what they are given.
+//!
+//! [`Sandbox::start`] serves two addresses out of one directory: an S3 server that behaves like OBS
+//! (signatures, multipart rules, storage classes), and an API with the IAM and IMS calls that an
+//! import makes. Nothing is pretended: an object is stored before it is confirmed, and an import
+//! job opens the stored object, checks it as ZVHD2 and reads all of its guest content before the
+//! image becomes active.
+//!
+//! The state outlives the process: a second start with the same directory has the same keys,
+//! objects, unfinished uploads and images. It is made to survive a stop, not a power failure:
+//! objects appear by rename, without fsync.
+
+mod error;
+pub mod faults;
+mod keys;
+mod layout;
+mod s3;
+mod sandbox;
+mod server;
+
+pub use error::Error;
+pub use sandbox::{Options, Sandbox};

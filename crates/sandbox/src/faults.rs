@@ -1,0 +1,55 @@
+//! Failures on order, for tests of clients. A sandbox has none unless it is told.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What is to go wrong.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// Which UploadPart requests, counted from 1 over the sandbox's life, are answered with
+    /// 503 SlowDown instead of being looked at.
+    pub upload_part_unavailable: Vec<u64>,
+    /// Which CompleteMultipartUpload requests, counted from 1, are carried out and then answered
+    /// with 500 InternalError: the client cannot know that the object is there.
+    pub complete_answer_lost: Vec<u64>,
+    /// How many quick imports are first refused with IMG.0060, flow control.
+    pub flow_control: u64,
+    /// Fails every import job with this reason, after it was accepted.
+    pub fail_jobs: Option<String>,
+    /// How long an import job stays in INIT.
+    pub job_delay: Duration,
+}
+
+/// The faults, and how far each is used up.
+#[derive(Debug, Default)]
+pub(crate) struct FaultState {
+    faults: Faults,
+    upload_parts: AtomicU64,
+    completes: AtomicU64,
+    imports: AtomicU64,
+}
+
+impl FaultState {
+    pub(crate) fn new(faults: Faults) -> Self {
+        Self {
+            faults,
+            ..Self::default()
+        }
+    }
+
+    /// Counts an UploadPart request; whether it is to be refused.
+    pub(crate) fn refuse_upload_part(&self) -> bool {
+        let number = count(&self.upload_parts);
+        self.faults.upload_part_unavailable.contains(&number)
+    }
+
+    /// Counts a CompleteMultipartUpload request; whether its answer is to be lost.
+    pub(crate) fn lose_complete_answer(&self) -> bool {
+        let number = count(&self.completes);
+        self.faults.complete_answer_lost.contains(&number)
+    }
+}
+
+fn count(counter: &AtomicU64) -> u64 {
+    counter.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+}

@@ -1,0 +1,143 @@
+//! What is refused before an operation looks at the request.
+
+use net::secret::{AccessKey, ExposeSecret as _};
+use s3s::access::{S3Access, S3AccessContext};
+use s3s::auth::{S3Auth, SecretKey};
+use s3s::path::S3Path;
+use s3s::{S3Result, s3_error};
+
+use super::obs_error;
+
+/// Longest name of a file, and so of a part of a key between slashes, in bytes.
+const MAX_COMPONENT: usize = 255;
+
+/// Knows the one key of the sandbox.
+pub(super) struct Auth {
+    key: AccessKey,
+}
+
+impl Auth {
+    pub(super) fn new(key: AccessKey) -> Self {
+        Self { key }
+    }
+}
+
+#[async_trait::async_trait]
+impl S3Auth for Auth {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        if access_key == self.key.id {
+            Ok(SecretKey::from(self.key.secret.expose_secret()))
+        } else {
+            Err(s3_error!(
+                InvalidAccessKeyId,
+                "the access key id you provided does not exist in our records"
+            ))
+        }
+    }
+}
+
+/// Refuses anonymous requests, signatures for another region, payload forms that OBS does not take,
+/// and keys that cannot be files.
+pub(super) struct Access {
+    region: String,
+}
+
+impl Access {
+    pub(super) fn new(region: String) -> Self {
+        Self { region }
+    }
+
+    fn check_region(&self, authorization: &str) -> S3Result<()> {
+        // `AWS4-HMAC-SHA256 Credential=AK/DATE/REGION/s3/aws4_request, ...`
+        let Some((_, credential)) = authorization.split_once("Credential=") else {
+            return Ok(());
+        };
+        match credential.split('/').nth(2) {
+            Some(region) if region == self.region => Ok(()),
+            region => Err(obs_error(
+                "AuthorizationHeaderMalformed",
+                format_args!(
+                    "the region {:?} is wrong; expecting {:?}",
+                    region.unwrap_or_default(),
+                    self.region
+                ),
+            )),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl S3Access for Access {
+    async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
+        if cx.credentials().is_none() {
+            return Err(s3_error!(AccessDenied, "the request is not signed"));
+        }
+        let header = |name: &str| {
+            let value = cx.headers().get(name)?;
+            value.to_str().ok()
+        };
+        if let Some(authorization) = header("authorization") {
+            self.check_region(authorization)?;
+        }
+        // OBS knows no trailers, which AWS SDKs send by default since 2025.
+        if header("x-amz-content-sha256").is_some_and(|value| value.ends_with("-TRAILER")) {
+            return Err(obs_error(
+                "XAmzContentSHA256Mismatch",
+                "the provided 'x-amz-content-sha256' header is not supported",
+            ));
+        }
+        match cx.s3_path() {
+            S3Path::Object { key, .. } => check_key(key),
+            S3Path::Bucket { .. } | S3Path::Root => Ok(()),
+        }
+    }
+}
+
+/// Whether `key` can be the path of a file below its bucket, and nothing else.
+pub(super) fn check_key(key: &str) -> S3Result<()> {
+    let reason = key.split('/').find_map(|component| {
+        if component.is_empty() {
+            Some("an empty part between slashes")
+        } else if component == "." || component == ".." {
+            Some("a part that is '.' or '..'")
+        } else if component.len() > MAX_COMPONENT {
+            Some("a part of more than 255 bytes")
+        } else if component.contains('\0') {
+            Some("a NUL character")
+        } else {
+            None
+        }
+    });
+    match reason {
+        None => Ok(()),
+        Some(reason) => Err(s3_error!(
+            InvalidArgument,
+            "the key has {reason}; the sandbox keeps objects as files and cannot store it"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_lead_out_of_the_bucket_are_refused() {
+        for key in [
+            "../x",
+            "a/../../x",
+            "..",
+            "a/./b",
+            "/a",
+            "a//b",
+            "a/",
+            "a\0b",
+        ] {
+            assert!(check_key(key).is_err(), "{key:?}");
+        }
+        for key in ["a", "a/b.zvhd2", "...", "..a/b..", "ä b"] {
+            assert!(check_key(key).is_ok(), "{key:?}");
+        }
+        assert!(check_key(&"x".repeat(256)).is_err());
+    }
+}

@@ -1,0 +1,95 @@
+//! The S3 server: `s3s` speaks the protocol and checks signatures, `s3s-fs` lists objects and
+//! buckets, and what a multipart upload to OBS rests on is done here.
+//!
+//! `s3s-fs` 0.14 has no ListMultipartUploads, lists parts unsorted and without ETags, checks
+//! neither part ETags nor Content-MD5 of parts, replaces an object before it has checked the
+//! object's Content-MD5, and looks keys up relative to all buckets together. So objects and uploads
+//! are kept by [`objects`] and [`uploads`]; only listings and buckets go to `s3s-fs`.
+
+mod access;
+mod multipart;
+mod objects;
+mod operations;
+mod receive;
+mod uploads;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+
+use futures::FutureExt as _;
+use http::HeaderValue;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper::{Request, Response};
+use s3s::service::S3ServiceBuilder;
+use s3s::{Body, S3Error, S3Result, s3_error};
+
+use crate::keys::{Keys, hex_id};
+
+pub(crate) use objects::ObjectStore;
+
+/// The response future of [`service`].
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+/// The S3 server as a hyper service. Takes the sandbox's key only, signed for `region`.
+pub(crate) fn service(
+    store: ObjectStore,
+    keys: &Keys,
+    region: &str,
+) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future = Answer>
++ Clone
++ Send
++ 'static {
+    let mut builder = S3ServiceBuilder::new(store);
+    builder.set_auth(access::Auth::new(keys.access_key.clone()));
+    builder.set_access(access::Access::new(region.to_owned()));
+    let s3 = builder.build();
+    service_fn(move |request: Request<Incoming>| -> Answer {
+        let s3 = s3.clone();
+        async move {
+            let mut response = match s3.call(request.map(Body::from)).await {
+                Ok(response) => response,
+                Err(error) => {
+                    tracing::warn!("request could not be answered: {error:?}");
+                    let mut response = Response::new(Body::empty());
+                    *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+                    response
+                }
+            };
+            let headers = response.headers_mut();
+            for name in ["x-amz-request-id", "x-obs-request-id"] {
+                if let Ok(id) = HeaderValue::try_from(hex_id()) {
+                    headers.entry(name).or_insert(id);
+                }
+            }
+            Ok(response)
+        }
+        .boxed()
+    })
+}
+
+/// Runs file system work away from the async threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> S3Result<T> + Send + 'static,
+) -> S3Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(S3Error::internal_error(error)))
+}
+
+/// A failure of the sandbox's own disk, as the client and the log see it.
+fn disk(doing: &'static str) -> impl FnOnce(io::Error) -> S3Error {
+    move |error| s3_error!(error, InternalError, "cannot {doing}")
+}
+
+/// An error whose code S3 itself does not have.
+fn obs_error(code: &str, message: impl fmt::Display) -> S3Error {
+    let mut error = match code.parse() {
+        Ok(code) => S3Error::with_message(code, message.to_string()),
+        Err(never) => match never {},
+    };
+    error.set_status_code(http::StatusCode::BAD_REQUEST);
+    error
+}

@@ -1,0 +1,489 @@
+//! The S3 operations: here from protocol to store and back, rules elsewhere.
+
+use std::collections::HashMap;
+use std::io::{Seek as _, SeekFrom};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use s3s::dto::*;
+use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
+use tokio::io::AsyncReadExt as _;
+use tokio_util::io::ReaderStream;
+
+use super::multipart::check_part_number;
+use super::objects::{Attributes, Inner, Object, ObjectStore};
+use super::receive::{MAX_BODY, receive};
+use super::uploads::UploadMeta;
+use super::{blocking, disk};
+
+/// Bytes that a download reads at a time.
+const READ_BUFFER: usize = 256 * 1024;
+
+#[async_trait::async_trait]
+impl S3 for ObjectStore {
+    async fn create_bucket(
+        &self,
+        req: S3Request<CreateBucketInput>,
+    ) -> S3Result<S3Response<CreateBucketOutput>> {
+        let bucket = req.input.bucket.clone();
+        let class = req.headers.get("x-default-storage-class").cloned();
+        let answer = self.0.fs.create_bucket(req).await?;
+        if let Some(class) = class.as_ref().and_then(|class| class.to_str().ok()) {
+            self.set_storage_class(&bucket, class)
+                .map_err(S3Error::internal_error)?;
+        }
+        Ok(answer)
+    }
+
+    async fn delete_bucket(
+        &self,
+        req: S3Request<DeleteBucketInput>,
+    ) -> S3Result<S3Response<DeleteBucketOutput>> {
+        let store = Arc::clone(&self.0);
+        blocking(move || {
+            let bucket = &req.input.bucket;
+            let dir = store.bucket_dir(bucket)?;
+            // Removing the directory fails when it is not empty, which is S3's rule too.
+            match std::fs::remove_dir(dir) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
+                    return Err(s3_error!(BucketNotEmpty, "the bucket is not empty"));
+                }
+                Err(error) => return Err(disk("delete the bucket")(error)),
+            }
+            let _ = std::fs::remove_dir_all(store.layout.meta().join(bucket));
+            Ok(S3Response::new(DeleteBucketOutput {}))
+        })
+        .await
+    }
+
+    async fn head_bucket(
+        &self,
+        req: S3Request<HeadBucketInput>,
+    ) -> S3Result<S3Response<HeadBucketOutput>> {
+        let bucket = req.input.bucket;
+        self.0.bucket_dir(&bucket)?;
+        let class = self.0.storage_class(&bucket)?;
+        let headers = headers([
+            ("x-default-storage-class", class.as_str()),
+            ("x-amz-bucket-region", &self.0.region),
+        ]);
+        Ok(S3Response::with_headers(
+            HeadBucketOutput::default(),
+            headers,
+        ))
+    }
+
+    async fn get_bucket_location(
+        &self,
+        req: S3Request<GetBucketLocationInput>,
+    ) -> S3Result<S3Response<GetBucketLocationOutput>> {
+        self.0.bucket_dir(&req.input.bucket)?;
+        Ok(S3Response::new(GetBucketLocationOutput {
+            location_constraint: Some(BucketLocationConstraint::from(self.0.region.clone())),
+        }))
+    }
+
+    async fn list_buckets(
+        &self,
+        req: S3Request<ListBucketsInput>,
+    ) -> S3Result<S3Response<ListBucketsOutput>> {
+        self.0.fs.list_buckets(req).await
+    }
+
+    async fn list_objects(
+        &self,
+        req: S3Request<ListObjectsInput>,
+    ) -> S3Result<S3Response<ListObjectsOutput>> {
+        self.0.fs.list_objects(req).await
+    }
+
+    async fn list_objects_v2(
+        &self,
+        req: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        self.0.fs.list_objects_v2(req).await
+    }
+
+    async fn put_object(
+        &self,
+        req: S3Request<PutObjectInput>,
+    ) -> S3Result<S3Response<PutObjectOutput>> {
+        let input = req.input;
+        let store = Arc::clone(&self.0);
+        check_length(input.content_length)?;
+        store.object_path(&input.bucket, &input.key)?;
+        let attributes = attributes(
+            &store,
+            &input.bucket,
+            input.storage_class,
+            input.content_type,
+            input.metadata,
+        )?;
+        let received = receive(
+            &store.layout.tmp(),
+            input.body,
+            input.content_md5.as_deref(),
+        )
+        .await?;
+        blocking(move || {
+            let (bucket, key) = (&input.bucket, &input.key);
+            check_replacing(&store, bucket, key, &input.if_match, &input.if_none_match)?;
+            let etag = received.md5;
+            store.commit(bucket, key, received.file, etag.clone(), None, attributes)?;
+            Ok(S3Response::new(PutObjectOutput {
+                e_tag: Some(ETag::Strong(etag)),
+                ..PutObjectOutput::default()
+            }))
+        })
+        .await
+    }
+
+    async fn head_object(
+        &self,
+        req: S3Request<HeadObjectInput>,
+    ) -> S3Result<S3Response<HeadObjectOutput>> {
+        let store = Arc::clone(&self.0);
+        let input = req.input;
+        let (bucket, key) = (input.bucket, input.key);
+        let object = blocking(move || store.object(&bucket, &key)).await?;
+        check_reading(&object, &input.if_match, &input.if_none_match)?;
+        let headers = upload_id_header(&object);
+        let attributes = object.meta.attributes;
+        let output = HeadObjectOutput {
+            content_length: Some(length(object.size)?),
+            content_type: attributes.content_type,
+            last_modified: Some(object.modified.into()),
+            e_tag: Some(ETag::Strong(object.meta.etag)),
+            metadata: some_metadata(attributes.metadata),
+            storage_class: Some(StorageClass::from(attributes.storage_class)),
+            accept_ranges: Some("bytes".to_owned()),
+            ..HeadObjectOutput::default()
+        };
+        Ok(S3Response::with_headers(output, headers))
+    }
+
+    async fn get_object(
+        &self,
+        req: S3Request<GetObjectInput>,
+    ) -> S3Result<S3Response<GetObjectOutput>> {
+        let store = Arc::clone(&self.0);
+        let input = req.input;
+        let (bucket, key) = (input.bucket, input.key);
+        let mut object = blocking(move || store.object(&bucket, &key)).await?;
+        check_reading(&object, &input.if_match, &input.if_none_match)?;
+        let headers = upload_id_header(&object);
+        let all = 0..object.size;
+        let range = match &input.range {
+            Some(range) => range.check(object.size)?,
+            None => all.clone(),
+        };
+        let content_range = input.range.is_some().then(|| {
+            let last = range.end.saturating_sub(1);
+            format!("bytes {}-{last}/{}", range.start, object.size)
+        });
+        let count = range.end.saturating_sub(range.start);
+        object
+            .file
+            .seek(SeekFrom::Start(range.start))
+            .map_err(disk("read the object"))?;
+        let file = tokio::fs::File::from_std(object.file).take(count);
+        let attributes = object.meta.attributes;
+        let output = GetObjectOutput {
+            body: Some(StreamingBlob::wrap(ReaderStream::with_capacity(
+                file,
+                READ_BUFFER,
+            ))),
+            content_length: Some(length(count)?),
+            content_range,
+            content_type: attributes.content_type,
+            last_modified: Some(object.modified.into()),
+            e_tag: Some(ETag::Strong(object.meta.etag)),
+            metadata: some_metadata(attributes.metadata),
+            storage_class: Some(StorageClass::from(attributes.storage_class)),
+            accept_ranges: Some("bytes".to_owned()),
+            ..GetObjectOutput::default()
+        };
+        Ok(S3Response::with_headers(output, headers))
+    }
+
+    async fn delete_object(
+        &self,
+        req: S3Request<DeleteObjectInput>,
+    ) -> S3Result<S3Response<DeleteObjectOutput>> {
+        let store = Arc::clone(&self.0);
+        blocking(move || store.delete(&req.input.bucket, &req.input.key)).await?;
+        Ok(S3Response::new(DeleteObjectOutput::default()))
+    }
+
+    async fn delete_objects(
+        &self,
+        req: S3Request<DeleteObjectsInput>,
+    ) -> S3Result<S3Response<DeleteObjectsOutput>> {
+        let store = Arc::clone(&self.0);
+        blocking(move || {
+            let mut output = DeleteObjectsOutput::default();
+            store.bucket_dir(&req.input.bucket)?;
+            for object in req.input.delete.objects {
+                match store.delete(&req.input.bucket, &object.key) {
+                    Ok(()) => output.deleted.get_or_insert_default().push(DeletedObject {
+                        key: Some(object.key),
+                        ..DeletedObject::default()
+                    }),
+                    Err(error) => output.errors.get_or_insert_default().push(s3s::dto::Error {
+                        key: Some(object.key),
+                        code: Some(error.code().as_str().to_owned()),
+                        message: error.message().map(str::to_owned),
+                        version_id: None,
+                    }),
+                }
+            }
+            Ok(S3Response::new(output))
+        })
+        .await
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        req: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        let input = req.input;
+        let store = Arc::clone(&self.0);
+        blocking(move || {
+            store.object_path(&input.bucket, &input.key)?;
+            let attributes = attributes(
+                &store,
+                &input.bucket,
+                input.storage_class,
+                input.content_type,
+                input.metadata,
+            )?;
+            let id = store.uploads.begin(&UploadMeta {
+                bucket: input.bucket.clone(),
+                key: input.key.clone(),
+                initiated: SystemTime::now(),
+                attributes,
+            })?;
+            Ok(S3Response::new(CreateMultipartUploadOutput {
+                bucket: Some(input.bucket),
+                key: Some(input.key),
+                upload_id: Some(id),
+                ..CreateMultipartUploadOutput::default()
+            }))
+        })
+        .await
+    }
+
+    async fn upload_part(
+        &self,
+        req: S3Request<UploadPartInput>,
+    ) -> S3Result<S3Response<UploadPartOutput>> {
+        let input = req.input;
+        let store = Arc::clone(&self.0);
+        if store.faults.refuse_upload_part() {
+            return Err(s3_error!(SlowDown, "this fault was ordered"));
+        }
+        check_part_number(input.part_number)?;
+        check_length(input.content_length)?;
+        store.bucket_dir(&input.bucket)?;
+        store
+            .uploads
+            .meta(&input.bucket, &input.key, &input.upload_id)?;
+        let received = receive(
+            &store.layout.tmp(),
+            input.body,
+            input.content_md5.as_deref(),
+        )
+        .await?;
+        blocking(move || {
+            let etag = received.md5.clone();
+            store
+                .uploads
+                .add_part(&input.upload_id, input.part_number, received)?;
+            Ok(S3Response::new(UploadPartOutput {
+                e_tag: Some(ETag::Strong(etag)),
+                ..UploadPartOutput::default()
+            }))
+        })
+        .await
+    }
+
+    async fn list_parts(
+        &self,
+        req: S3Request<ListPartsInput>,
+    ) -> S3Result<S3Response<ListPartsOutput>> {
+        let store = Arc::clone(&self.0);
+        blocking(move || store.list_parts(req.input).map(S3Response::new)).await
+    }
+
+    async fn list_multipart_uploads(
+        &self,
+        req: S3Request<ListMultipartUploadsInput>,
+    ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
+        let store = Arc::clone(&self.0);
+        blocking(move || store.list_uploads(req.input).map(S3Response::new)).await
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        req: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let input = req.input;
+        let store = Arc::clone(&self.0);
+        let lose_answer = store.faults.lose_complete_answer();
+        blocking(move || {
+            let (bucket, key) = (&input.bucket, &input.key);
+            check_replacing(&store, bucket, key, &input.if_match, &input.if_none_match)?;
+            let etag = store.complete(&input)?;
+            if lose_answer {
+                return Err(s3_error!(InternalError, "this fault was ordered"));
+            }
+            Ok(S3Response::new(CompleteMultipartUploadOutput {
+                location: Some(format!("/{bucket}/{key}")),
+                bucket: Some(input.bucket),
+                key: Some(input.key),
+                e_tag: Some(ETag::Strong(etag)),
+                ..CompleteMultipartUploadOutput::default()
+            }))
+        })
+        .await
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        req: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        let store = Arc::clone(&self.0);
+        blocking(move || {
+            let input = req.input;
+            store.bucket_dir(&input.bucket)?;
+            store
+                .uploads
+                .meta(&input.bucket, &input.key, &input.upload_id)?;
+            store.uploads.abort(&input.upload_id)?;
+            Ok(S3Response::new(AbortMultipartUploadOutput::default()))
+        })
+        .await
+    }
+}
+
+/// What is kept of the headers that describe an object.
+fn attributes(
+    store: &Inner,
+    bucket: &str,
+    storage_class: Option<StorageClass>,
+    content_type: Option<String>,
+    metadata: Option<HashMap<String, String>>,
+) -> S3Result<Attributes> {
+    let storage_class = match storage_class {
+        Some(class) if matches!(class.as_str(), "STANDARD" | "STANDARD_IA" | "GLACIER") => {
+            class.as_str().to_owned()
+        }
+        Some(class) => {
+            return Err(s3_error!(
+                InvalidStorageClass,
+                "the storage class {:?} is not one of STANDARD, STANDARD_IA, GLACIER",
+                class.as_str()
+            ));
+        }
+        None => store.storage_class(bucket)?,
+    };
+    Ok(Attributes {
+        storage_class,
+        content_type,
+        metadata: metadata.unwrap_or_default(),
+    })
+}
+
+/// Refuses a body that says that it is too long, before it is sent.
+fn check_length(length: Option<i64>) -> S3Result<()> {
+    match length.map(u64::try_from) {
+        Some(Ok(length)) if length > MAX_BODY => Err(s3_error!(
+            EntityTooLarge,
+            "{length} bytes are more than the {MAX_BODY} of one request"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The conditions of a request that replaces an object.
+fn check_replacing(
+    store: &Inner,
+    bucket: &str,
+    key: &str,
+    if_match: &Option<ETagCondition>,
+    if_none_match: &Option<ETagCondition>,
+) -> S3Result<()> {
+    if if_match.is_none() && if_none_match.is_none() {
+        return Ok(());
+    }
+    let present = match store.object(bucket, key) {
+        Ok(object) => Some(ETag::Strong(object.meta.etag)),
+        Err(error) if *error.code() == S3ErrorCode::NoSuchKey => None,
+        Err(error) => return Err(error),
+    };
+    let is = |condition: &ETagCondition| match (&present, condition) {
+        (None, _) => false,
+        (Some(_), ETagCondition::Any) => true,
+        (Some(present), ETagCondition::ETag(etag)) => present.strong_cmp(etag),
+    };
+    let met = if_match.as_ref().is_none_or(is) && !if_none_match.as_ref().is_some_and(is);
+    if met {
+        Ok(())
+    } else {
+        Err(s3_error!(
+            PreconditionFailed,
+            "a precondition does not hold"
+        ))
+    }
+}
+
+/// The conditions of a request that reads an object.
+fn check_reading(
+    object: &Object,
+    if_match: &Option<ETagCondition>,
+    if_none_match: &Option<ETagCondition>,
+) -> S3Result<()> {
+    let present = ETag::Strong(object.meta.etag.clone());
+    let is = |condition: &ETagCondition| match condition {
+        ETagCondition::Any => true,
+        ETagCondition::ETag(etag) => present.weak_cmp(etag),
+    };
+    if !if_match.as_ref().is_none_or(is) {
+        return Err(s3_error!(
+            PreconditionFailed,
+            "a precondition does not hold"
+        ));
+    }
+    if if_none_match.as_ref().is_some_and(is) {
+        return Err(s3_error!(NotModified));
+    }
+    Ok(())
+}
+
+/// By this header a client learns that its Complete, whose answer it lost, made the object.
+fn upload_id_header(object: &Object) -> HeaderMap {
+    match &object.meta.upload_id {
+        Some(id) => headers([("x-obs-uploadid", id.as_str())]),
+        None => HeaderMap::new(),
+    }
+}
+
+fn headers<const N: usize>(pairs: [(&'static str, &str); N]) -> HeaderMap {
+    pairs
+        .into_iter()
+        .filter_map(|(name, value)| {
+            let value = HeaderValue::from_str(value).ok()?;
+            Some((HeaderName::from_static(name), value))
+        })
+        .collect()
+}
+
+fn length(bytes: u64) -> S3Result<i64> {
+    i64::try_from(bytes).map_err(S3Error::internal_error)
+}
+
+fn some_metadata(metadata: HashMap<String, String>) -> Option<HashMap<String, String>> {
+    Some(metadata).filter(|metadata| !metadata.is_empty())
+}
