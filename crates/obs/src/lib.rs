@@ -1,1 +1,30 @@
 //! Uploads to OBS and other S3-compatible object storage, streaming and verified.
+//!
+//! ```text
+//!  plain thread                        │            tokio
+//!                                      │
+//!  convert ──▶ MultipartSink ── part ──┼─▶ MD5 ──▶ UploadPart ──▶ ETag compared ──▶ confirmed
+//!                  ▲                   │             │  ▲ retry
+//!                  └──── Budget ◀──────┼─────────────┘ memory comes back
+//!                                      │
+//!              Upload::complete: CompleteMultipartUpload, HEAD, length and ETag compared
+//! ```
+//!
+//! [`Client`] checks buckets and starts uploads; [`MultipartSink`] takes the bytes;
+//! [`Upload`] completes or aborts. This is the only place where threads and async meet.
+
+mod budget;
+mod classify;
+mod client;
+mod error;
+mod headers;
+mod multipart;
+mod names;
+pub mod parts;
+mod sink;
+mod upload;
+
+pub use client::{BucketInfo, Client, Config, ObjectInfo};
+pub use error::{Error, ErrorKind};
+pub use sink::MultipartSink;
+pub use upload::{Upload, UploadOptions, Uploaded};

@@ -1,0 +1,130 @@
+//! The memory that parts may hold, shared by the thread that fills them and the tasks that send them.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// A number of bytes that is handed out and comes back.
+///
+/// A condition variable and not an async semaphore: the only one who waits is a plain thread, and
+/// who gives back never waits.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    state: Mutex<State>,
+    changed: Condvar,
+    total: u64,
+}
+
+#[derive(Debug)]
+struct State {
+    free: u64,
+    closed: bool,
+}
+
+impl Budget {
+    pub(crate) fn new(total: u64) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                free: total,
+                closed: false,
+            }),
+            changed: Condvar::new(),
+            total,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `bytes` are free and takes them. `None` once the budget is closed, and when it
+    /// could never be met.
+    pub(crate) fn acquire(self: &Arc<Self>, bytes: u64) -> Option<Permit> {
+        if bytes > self.total {
+            return None;
+        }
+        let mut state = self
+            .changed
+            .wait_while(self.lock(), |state| !state.closed && state.free < bytes)
+            .unwrap_or_else(PoisonError::into_inner);
+        if state.closed {
+            return None;
+        }
+        state.free = state.free.saturating_sub(bytes);
+        Some(Permit {
+            budget: Arc::clone(self),
+            bytes,
+        })
+    }
+
+    /// Lets nobody take anything more, and wakes who waits.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Bytes that nobody holds.
+    #[cfg(test)]
+    pub(crate) fn free(&self) -> u64 {
+        self.lock().free
+    }
+}
+
+/// Bytes taken from a [`Budget`]; they go back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut state = self.budget.lock();
+        state.free = state.free.saturating_add(self.bytes);
+        drop(state);
+        self.budget.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn waits_until_enough_came_back() {
+        let budget = Budget::new(10);
+        let first = budget.acquire(6).unwrap();
+        let second = budget.acquire(4).unwrap();
+        let waiting = thread::spawn({
+            let budget = Arc::clone(&budget);
+            move || budget.acquire(9).is_some()
+        });
+        drop(second);
+        thread::sleep(Duration::from_millis(20));
+        assert!(!waiting.is_finished());
+        drop(first);
+        assert!(waiting.join().unwrap());
+        assert_eq!(budget.free(), 10);
+    }
+
+    #[test]
+    fn closing_wakes_who_waits() {
+        let budget = Budget::new(1);
+        let held = budget.acquire(1).unwrap();
+        let waiting = thread::spawn({
+            let budget = Arc::clone(&budget);
+            move || budget.acquire(1).is_none()
+        });
+        thread::sleep(Duration::from_millis(20));
+        budget.close();
+        assert!(waiting.join().unwrap());
+        drop(held);
+        assert!(budget.acquire(1).is_none());
+    }
+
+    #[test]
+    fn what_can_never_be_met_does_not_wait() {
+        assert!(Budget::new(1).acquire(2).is_none());
+    }
+}

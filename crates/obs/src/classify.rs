@@ -1,0 +1,425 @@
+//! What an answer, or the lack of one, means: error kind, whether to try again, and a hint.
+//!
+//! The rules follow OBS's table of error codes; a code that is not listed is judged by its status.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use net::retry::Verdict;
+
+use crate::error::{Error, ErrorKind};
+
+/// Longest text of a server that is passed on, in characters.
+const MAX_TEXT: usize = 300;
+/// How far into an answer its `<Endpoint>` is looked for, in bytes.
+const MAX_SCAN: usize = 16 << 10;
+/// Longest pause that a server can ask for.
+const MAX_PAUSE: Duration = Duration::from_secs(300);
+
+/// Turns the SDK's error into ours. The SDK's own texts say little and its `Debug` shows whole
+/// requests, so nothing of it is kept.
+pub(crate) fn from_sdk<E>(error: SdkError<E, HttpResponse>) -> Error
+where
+    E: ProvideErrorMetadata + StdError + 'static,
+{
+    match &error {
+        SdkError::ServiceError(service) => {
+            let meta = service.err().meta();
+            from_answer(service.raw(), meta.code(), meta.message())
+        }
+        SdkError::ResponseError(response) => {
+            let status = response.raw().status().as_u16();
+            let reason = chain(&error);
+            Error::new(
+                ErrorKind::Server,
+                format!("the answer with status {status} cannot be read: {reason}"),
+            )
+            .with_verdict(Verdict::Retry)
+            .with_answer(status, None, request_id(response.raw()))
+        }
+        SdkError::TimeoutError(_) => {
+            Error::new(ErrorKind::Network, "no answer within the time limit")
+                .with_verdict(Verdict::Retry)
+        }
+        SdkError::DispatchFailure(failure) => from_transport(&chain(&error), failure.is_user()),
+        _ => Error::refused(format!("the request cannot be made: {}", chain(&error))),
+    }
+}
+
+/// No answer at all. `reason` is the transport's chain of causes.
+fn from_transport(reason: &str, fatal: bool) -> Error {
+    let error = Error::new(ErrorKind::Network, reason.to_owned());
+    // Trying again does not make a certificate valid.
+    if reason.contains("certificate") {
+        return error.with_hint(
+            "check the endpoint's name and the system's certificates (SSL_CERT_FILE names others)",
+        );
+    }
+    if fatal {
+        return error;
+    }
+    let error = error.with_verdict(Verdict::Retry);
+    if reason.contains("dns error") || reason.contains("lookup address") {
+        return error.with_hint("check the endpoint and the region for typing mistakes");
+    }
+    error
+}
+
+/// An answer that is an error.
+fn from_answer(response: &HttpResponse, code: Option<&str>, message: Option<&str>) -> Error {
+    let status = response.status().as_u16();
+    let headers = response.headers();
+    // A HEAD's answer has no body: OBS puts code and message into headers.
+    let code = headers
+        .get("x-obs-error-code")
+        .or(code)
+        .map(clean_code)
+        .filter(|code| !code.is_empty());
+    let message = headers
+        .get("x-obs-error-message")
+        .or(message)
+        .map(clean_text)
+        .filter(|message| !message.is_empty());
+    let rule = rule(code.as_deref().unwrap_or_default(), status);
+
+    let mut text = format!("the server answered {status}");
+    if let Some(code) = &code {
+        text = format!("{text} {code}");
+    }
+    if let Some(message) = &message {
+        text = format!("{text}: {message}");
+    }
+    let verdict = match (rule.verdict, told_pause(response)) {
+        (Verdict::Retry, Some(pause)) => Verdict::RetryAfter(pause),
+        (verdict, _) => verdict,
+    };
+    let mut error = Error::new(rule.kind, text)
+        .with_verdict(verdict)
+        .with_answer(status, code, request_id(response));
+    if rule.kind == ErrorKind::WrongRegion {
+        error = error.with_hint(match told_endpoint(response) {
+            Some(endpoint) => format!(
+                "the bucket is in another region; its endpoint is {endpoint}: set --obs-endpoint and --region to match"
+            ),
+            None => "the bucket is in another region: set --obs-endpoint and --region to match".into(),
+        });
+    } else if let Some(hint) = rule.hint {
+        error = error.with_hint(hint);
+    }
+    error
+}
+
+/// What a code means.
+#[derive(Debug)]
+struct Rule {
+    kind: ErrorKind,
+    verdict: Verdict,
+    hint: Option<&'static str>,
+}
+
+impl Rule {
+    const fn fatal(kind: ErrorKind) -> Self {
+        Self {
+            kind,
+            verdict: Verdict::Fatal,
+            hint: None,
+        }
+    }
+
+    const fn retry(kind: ErrorKind) -> Self {
+        Self {
+            kind,
+            verdict: Verdict::Retry,
+            hint: None,
+        }
+    }
+
+    const fn hint(mut self, hint: &'static str) -> Self {
+        self.hint = Some(hint);
+        self
+    }
+}
+
+/// Looks `code` up, and `status` when the code says nothing.
+fn rule(code: &str, status: u16) -> Rule {
+    match code {
+        "RequestTimeout" | "IncompleteBody" => Rule::retry(ErrorKind::Network),
+        "OperationAborted" | "TooManyRequests" | "InternalError" | "ServiceUnavailable"
+        | "SlowDown" => Rule::retry(ErrorKind::Server),
+        // The bytes were damaged on the way: the same bytes again.
+        "BadDigest" => Rule::retry(ErrorKind::Integrity),
+
+        "InvalidAccessKeyId" => Rule::fatal(ErrorKind::Auth).hint(
+            "check HW_ACCESS_KEY; temporary keys also need HW_SECURITY_TOKEN and end after some hours",
+        ),
+        "SignatureDoesNotMatch" | "TooManyWrongSignature" => Rule::fatal(ErrorKind::Auth).hint(
+            "check HW_SECRET_KEY, and that --obs-endpoint does not contain the bucket's name",
+        ),
+        "RequestTimeTooSkewed" => Rule::fatal(ErrorKind::Auth)
+            .hint("this machine's clock is more than 15 minutes off: set it (for example with chronyc makestep)"),
+        "ExpiredToken" | "InvalidToken" | "InvalidSecurityToken" => Rule::fatal(ErrorKind::Auth)
+            .hint("the temporary credentials have ended: get new ones and set HW_ACCESS_KEY, HW_SECRET_KEY and HW_SECURITY_TOKEN"),
+        "XAmzContentSHA256Mismatch" => Rule::fatal(ErrorKind::Auth),
+        "AccessDenied" | "AllAccessDisabled" => Rule::fatal(ErrorKind::AccessDenied).hint(
+            "uploading needs obs:object:PutObject and obs:object:AbortMultipartUpload, the checks need obs:bucket:HeadBucket and obs:object:GetObject",
+        ),
+        "NoSuchBucket" => Rule::fatal(ErrorKind::NotFound)
+            .hint("check the bucket's name, and that --region is the bucket's region"),
+        "NoSuchKey" | "NoSuchUpload" | "NotFound" => Rule::fatal(ErrorKind::NotFound),
+        "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed"
+        | "IllegalLocationConstraintException" => Rule::fatal(ErrorKind::WrongRegion),
+        "VirtualHostDomainRequired" => Rule::fatal(ErrorKind::Rejected)
+            .hint("this server takes the bucket's name in the host only: leave out --path-style"),
+        "EntityTooSmall" | "EntityTooLarge" | "InvalidPart" | "InvalidPartOrder"
+        | "InvalidStorageClass" | "MalformedXML" | "MethodNotAllowed" | "InvalidDigest" => {
+            Rule::fatal(ErrorKind::Rejected)
+        }
+        _ => by_status(status),
+    }
+}
+
+fn by_status(status: u16) -> Rule {
+    match status {
+        301 | 302 | 307 | 308 => Rule::fatal(ErrorKind::WrongRegion),
+        401 => Rule::fatal(ErrorKind::Auth),
+        403 => Rule::fatal(ErrorKind::AccessDenied),
+        404 => Rule::fatal(ErrorKind::NotFound),
+        408 => Rule::retry(ErrorKind::Network),
+        429 | 500 | 502 | 503 | 504 => Rule::retry(ErrorKind::Server),
+        // An error document under status 200: the server began to answer and then failed.
+        200..=299 => Rule::retry(ErrorKind::Server),
+        500.. => Rule::fatal(ErrorKind::Server),
+        _ => Rule::fatal(ErrorKind::Rejected),
+    }
+}
+
+/// The pause the server asks for: OBS's own header in milliseconds, or the standard one in seconds.
+fn told_pause(response: &HttpResponse) -> Option<Duration> {
+    let headers = response.headers();
+    let number = |name| headers.get(name)?.trim().parse::<u64>().ok();
+    number("x-obs-qos-delay-time")
+        .map(Duration::from_millis)
+        .or_else(|| number("retry-after").map(Duration::from_secs))
+        .map(|pause| pause.min(MAX_PAUSE))
+}
+
+/// The endpoint that a redirect names, in its body or its `Location`.
+fn told_endpoint(response: &HttpResponse) -> Option<String> {
+    let body = response.body().bytes().unwrap_or_default();
+    let body = String::from_utf8_lossy(body.get(..MAX_SCAN).unwrap_or(body));
+    let in_body = body
+        .split_once("<Endpoint>")
+        .and_then(|(_, rest)| rest.split_once("</Endpoint>"))
+        .map(|(endpoint, _)| endpoint);
+    let in_header = || {
+        let location = response.headers().get("location")?;
+        let (_, rest) = location.split_once("://")?;
+        rest.split(['/', '?', '#']).next()
+    };
+    let is_host = |text: &&str| {
+        !text.is_empty()
+            && text.len() <= 253
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b".-:".contains(&byte))
+    };
+    in_body
+        .filter(is_host)
+        .or_else(|| in_header().filter(is_host))
+        .map(str::to_owned)
+}
+
+fn request_id(response: &HttpResponse) -> Option<String> {
+    let headers = response.headers();
+    headers
+        .get("x-obs-request-id")
+        .or_else(|| headers.get("x-amz-request-id"))
+        .map(clean_code)
+        .filter(|id| !id.is_empty())
+}
+
+/// An identifier of the server's, without what does not belong in one.
+fn clean_code(text: &str) -> String {
+    text.chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "-_.:+/=".contains(*c))
+        .take(64)
+        .collect()
+}
+
+/// A sentence of the server's, in one line and without control characters.
+pub(crate) fn clean_text(text: &str) -> String {
+    let mut words = text.split(|c: char| c.is_whitespace() || c.is_control());
+    let mut clean = String::new();
+    for word in words.by_ref().filter(|word| !word.is_empty()) {
+        if !clean.is_empty() {
+            clean.push(' ');
+        }
+        clean.push_str(word);
+    }
+    let clean: String = clean.chars().take(MAX_TEXT).collect();
+    clean.trim_end_matches('.').to_owned()
+}
+
+/// The causes of `error`, without its own text, in one line.
+fn chain(error: &dyn StdError) -> String {
+    let mut text = String::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let part = clean_text(&error.to_string());
+        // Many layers pass on the text of the layer below.
+        if !part.is_empty() && !text.contains(&part) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&part);
+        }
+        cause = error.source();
+    }
+    if text.is_empty() {
+        text.push_str("the cause is unknown");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_s3::primitives::SdkBody;
+
+    use super::*;
+
+    fn answer(status: u16, headers: &[(&'static str, &str)], body: &'static str) -> HttpResponse {
+        let mut response = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
+        for (name, value) in headers {
+            response.headers_mut().insert(*name, (*value).to_owned());
+        }
+        response
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again_and_what_cannot_is_not() {
+        for (code, status) in [
+            ("SlowDown", 503),
+            ("ServiceUnavailable", 503),
+            ("InternalError", 500),
+            ("RequestTimeout", 400),
+            ("OperationAborted", 409),
+            ("TooManyRequests", 429),
+            ("BadDigest", 400),
+            ("IncompleteBody", 400),
+            ("", 408),
+            ("", 429),
+            ("", 502),
+            ("", 504),
+        ] {
+            assert_eq!(
+                rule(code, status).verdict,
+                Verdict::Retry,
+                "{code} {status}"
+            );
+        }
+        for (code, status) in [
+            ("AccessDenied", 403),
+            ("InvalidAccessKeyId", 403),
+            ("SignatureDoesNotMatch", 403),
+            ("RequestTimeTooSkewed", 403),
+            ("NoSuchBucket", 404),
+            ("NoSuchUpload", 404),
+            ("EntityTooSmall", 400),
+            ("InvalidPart", 400),
+            ("InvalidPartOrder", 400),
+            ("InvalidStorageClass", 400),
+            ("MalformedXML", 400),
+            ("MethodNotAllowed", 405),
+            ("TooManyWrongSignature", 403),
+            ("VirtualHostDomainRequired", 403),
+            ("Whatever", 400),
+            ("", 501),
+        ] {
+            assert_eq!(
+                rule(code, status).verdict,
+                Verdict::Fatal,
+                "{code} {status}"
+            );
+        }
+    }
+
+    #[test]
+    fn server_can_ask_for_a_pause() {
+        let error = from_answer(
+            &answer(503, &[("x-obs-qos-delay-time", "1500")], ""),
+            Some("SlowDown"),
+            None,
+        );
+        assert_eq!(
+            net::retry::Retryable::verdict(&error),
+            Verdict::RetryAfter(Duration::from_millis(1500))
+        );
+        let error = from_answer(&answer(503, &[("retry-after", "7")], ""), None, None);
+        assert_eq!(
+            net::retry::Retryable::verdict(&error),
+            Verdict::RetryAfter(Duration::from_secs(7))
+        );
+        let error = from_answer(&answer(403, &[("retry-after", "7")], ""), None, None);
+        assert_eq!(net::retry::Retryable::verdict(&error), Verdict::Fatal);
+    }
+
+    #[test]
+    fn head_answers_carry_code_and_message_in_headers() {
+        let headers = [
+            ("x-obs-error-code", "NoSuchBucket"),
+            (
+                "x-obs-error-message",
+                "The specified bucket does not exist.",
+            ),
+            ("x-obs-request-id", "0000018A"),
+        ];
+        let error = from_answer(&answer(404, &headers, ""), Some("NotFound"), None);
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert_eq!(
+            error.to_string(),
+            "the server answered 404 NoSuchBucket: The specified bucket does not exist (request id 0000018A)"
+        );
+    }
+
+    #[test]
+    fn redirect_names_the_right_endpoint() {
+        let body = "<Error><Code>PermanentRedirect</Code><Endpoint>b.obs.eu-west-0.example.com</Endpoint></Error>";
+        let error = from_answer(&answer(301, &[], body), Some("PermanentRedirect"), None);
+        assert_eq!(error.kind(), ErrorKind::WrongRegion);
+        assert!(
+            error
+                .hint()
+                .unwrap()
+                .contains("b.obs.eu-west-0.example.com")
+        );
+
+        let location = [("location", "https://obs.cn-north-4.example.com/b?x")];
+        let error = from_answer(&answer(307, &location, ""), None, None);
+        assert!(
+            error
+                .hint()
+                .unwrap()
+                .contains(" obs.cn-north-4.example.com:")
+        );
+    }
+
+    #[test]
+    fn texts_of_a_server_cannot_spoil_the_terminal() {
+        let error = from_answer(
+            &answer(400, &[], ""),
+            Some("Bad\u{1b}[2JCode\n"),
+            Some(&format!("one\r\n\u{1b}[31mtwo {}", "x".repeat(5000))),
+        );
+        let text = error.to_string();
+        assert!(!text.chars().any(char::is_control), "{text:?}");
+        assert!(text.len() < 500);
+    }
+
+    #[test]
+    fn hostile_endpoint_is_not_passed_on() {
+        let body = "<Endpoint>evil $(rm -rf)</Endpoint>";
+        assert_eq!(told_endpoint(&answer(301, &[], body)), None);
+    }
+}

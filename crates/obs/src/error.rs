@@ -1,0 +1,184 @@
+//! The error of this crate: a kind to decide by, what the server said, and what the user can do.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use net::retry::{Retryable, Verdict};
+
+/// What went wrong, for callers that decide by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Who we are was not accepted: access key, signature, clock, expired token.
+    Auth,
+    /// Who we are was accepted, and may not do this.
+    AccessDenied,
+    /// No such bucket, object or upload.
+    NotFound,
+    /// The bucket is in another region than the endpoint.
+    WrongRegion,
+    /// What the server holds differs from what was sent.
+    Integrity,
+    /// No answer: connection, name lookup, TLS, time limit.
+    Network,
+    /// The server failed, or answered something that cannot be understood.
+    Server,
+    /// The server refused the request for another reason.
+    Rejected,
+    /// Refused here, before any request: a setting or a name that cannot work.
+    Refused,
+    /// The upload was stopped from this side.
+    Cancelled,
+}
+
+/// An error; clones are cheap and share everything, so that the sink and the upload return the same
+/// first error.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    verdict: Verdict,
+    doing: Option<String>,
+    message: String,
+    code: Option<String>,
+    status: Option<u16>,
+    request_id: Option<String>,
+    hint: Option<String>,
+    notes: Vec<String>,
+}
+
+impl Error {
+    /// A fatal error; `message` gives found and expected.
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Arc::new(Inner {
+            kind,
+            verdict: Verdict::Fatal,
+            doing: None,
+            message: message.into(),
+            code: None,
+            status: None,
+            request_id: None,
+            hint: None,
+            notes: Vec::new(),
+        }))
+    }
+
+    /// Refused before any request.
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Refused, message)
+    }
+
+    fn inner(&mut self) -> &mut Inner {
+        Arc::make_mut(&mut self.0)
+    }
+
+    pub(crate) fn with_verdict(mut self, verdict: Verdict) -> Self {
+        self.inner().verdict = verdict;
+        self
+    }
+
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.inner().hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn with_answer(
+        mut self,
+        status: u16,
+        code: Option<String>,
+        request_id: Option<String>,
+    ) -> Self {
+        let inner = self.inner();
+        inner.status = Some(status);
+        inner.code = code;
+        inner.request_id = request_id;
+        self
+    }
+
+    /// Says what was being done, unless a deeper layer already did.
+    pub(crate) fn doing(mut self, doing: impl Into<String>) -> Self {
+        self.inner().doing.get_or_insert_with(|| doing.into());
+        self
+    }
+
+    /// Adds something that went wrong afterwards, such as a clean-up that failed as well.
+    #[must_use]
+    pub fn with_note(mut self, note: impl Into<String>) -> Self {
+        self.inner().notes.push(note.into());
+        self
+    }
+
+    /// The stable kind.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The server's error code, such as `NoSuchBucket`.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        self.0.code.as_deref()
+    }
+
+    /// The HTTP status of the answer, when there was one.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        self.0.status
+    }
+
+    /// The server's id of the request: what its support asks for.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.0.request_id.as_deref()
+    }
+
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// What went wrong afterwards, in order.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.0.notes
+    }
+}
+
+impl Retryable for Error {
+    fn verdict(&self) -> Verdict {
+        self.0.verdict
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &self.0;
+        if let Some(doing) = &inner.doing {
+            write!(f, "{doing}: ")?;
+        }
+        f.write_str(&inner.message)?;
+        if let Some(id) = &inner.request_id {
+            write!(f, " (request id {id})")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &self.0;
+        f.debug_struct("Error")
+            .field("kind", &inner.kind)
+            .field("verdict", &inner.verdict)
+            .field("text", &self.to_string())
+            .field("hint", &inner.hint)
+            .field("notes", &inner.notes)
+            .finish()
+    }
+}
+
+impl StdError for Error {}

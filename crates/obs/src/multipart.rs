@@ -1,0 +1,357 @@
+//! The four requests of a multipart upload, each tried again by its own rules.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, StorageClass};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use md5::{Digest, Md5};
+use net::retry::{Policy, Verdict, retry};
+
+use crate::classify::from_sdk;
+use crate::client::{Client, ObjectInfo, unquoted};
+use crate::error::{Error, ErrorKind};
+
+/// Time limit of completing, which makes the server join all parts.
+const COMPLETE_LIMIT: Duration = Duration::from_secs(300);
+/// What an attempt to send a part takes at least, in its limit.
+const PART_LIMIT: Duration = Duration::from_secs(60);
+/// Slowest connection that a part still gets through on, in bytes per second.
+const MIN_RATE: u64 = 64 << 10;
+
+/// Which upload.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) bucket: String,
+    pub(crate) key: String,
+    pub(crate) upload_id: String,
+}
+
+/// A part that the server has confirmed.
+#[derive(Clone, Debug)]
+pub(crate) struct Confirmed {
+    pub(crate) number: u32,
+    pub(crate) size: u64,
+    /// As the server told it: completing must repeat it.
+    pub(crate) etag: String,
+    pub(crate) md5: [u8; 16],
+    /// Whether the ETag is the MD5 of what was sent; it is not where the server encrypts.
+    pub(crate) etag_is_md5: bool,
+}
+
+/// What was sent, over all parts and attempts.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) sent_bytes: AtomicU64,
+    pub(crate) retries: AtomicU64,
+}
+
+/// Time limit of one attempt to send `len` bytes.
+pub(crate) fn attempt_limit(len: u64) -> Duration {
+    PART_LIMIT.saturating_add(Duration::from_secs(len / MIN_RATE))
+}
+
+/// The policy for a part of `len` bytes: the time that two attempts may spend on sending does not
+/// count, or else a large part on a slow line would have one attempt only.
+fn part_policy(policy: &Policy, len: u64) -> Policy {
+    Policy {
+        budget: policy
+            .budget
+            .saturating_add(attempt_limit(len).saturating_mul(2)),
+        ..*policy
+    }
+}
+
+fn limit(limit: Duration) -> aws_sdk_s3::config::Builder {
+    aws_sdk_s3::Config::builder().timeout_config(
+        TimeoutConfig::builder()
+            .operation_attempt_timeout(limit)
+            .build(),
+    )
+}
+
+impl Client {
+    /// Begins an upload and returns its id.
+    pub(crate) async fn create_upload(
+        &self,
+        bucket: &str,
+        key: &str,
+        content_type: &str,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<String, Error> {
+        let what = format!("beginning the upload of {bucket}/{key}");
+        retry(self.policy(), &what, |_| async {
+            let mut request = self
+                .s3()
+                .create_multipart_upload()
+                .bucket(bucket)
+                .key(key)
+                .content_type(content_type)
+                .storage_class(StorageClass::Standard);
+            for (name, value) in metadata {
+                request = request.metadata(name, value);
+            }
+            let answer = request.send().await.map_err(from_sdk)?;
+            match answer.upload_id() {
+                Some(id) if !id.is_empty() && id.len() <= 1024 => Ok(id.to_owned()),
+                _ => Err(Error::new(ErrorKind::Server, "the answer has no upload id")),
+            }
+        })
+        .await
+        .map_err(|error: Error| error.doing(what))
+    }
+
+    /// Sends one part. `md5` is the MD5 of `body`.
+    pub(crate) async fn upload_part(
+        &self,
+        target: &Target,
+        number: u32,
+        body: Bytes,
+        md5: [u8; 16],
+        traffic: &Traffic,
+    ) -> Result<Confirmed, Error> {
+        let what = format!("part {number} of {}/{}", target.bucket, target.key);
+        let size = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        let policy = part_policy(self.policy(), size);
+        let part_number = i32::try_from(number)
+            .map_err(|_| Error::refused(format!("part number {number} is too large")))?;
+        let content_md5 = BASE64.encode(md5);
+        retry(&policy, &what, |attempt| {
+            traffic.sent_bytes.fetch_add(size, Ordering::Relaxed);
+            traffic
+                .retries
+                .fetch_add(u64::from(attempt > 1), Ordering::Relaxed);
+            let request = self
+                .s3()
+                .upload_part()
+                .bucket(&target.bucket)
+                .key(&target.key)
+                .upload_id(&target.upload_id)
+                .part_number(part_number)
+                .content_md5(&content_md5)
+                .body(ByteStream::from(body.clone()))
+                .customize()
+                .config_override(limit(attempt_limit(size)));
+            // Over TLS nothing can change the body, and Content-MD5, which is signed, covers it.
+            let request = if self.is_https() {
+                request.disable_payload_signing()
+            } else {
+                request
+            };
+            async move {
+                let answer = request.send().await.map_err(from_sdk)?;
+                let etag = answer.e_tag().map(unquoted).unwrap_or_default();
+                let etag_is_md5 = etag.eq_ignore_ascii_case(&hex::encode(md5));
+                let encrypts = answer.server_side_encryption().is_some()
+                    || answer.sse_customer_algorithm().is_some()
+                    || answer.ssekms_key_id().is_some();
+                if etag.is_empty() || (!etag_is_md5 && !encrypts) {
+                    return Err(Error::new(
+                        ErrorKind::Integrity,
+                        format!(
+                            "the server confirms the part with ETag {:?}, expected {:?}",
+                            crate::classify::clean_text(&etag),
+                            hex::encode(md5)
+                        ),
+                    )
+                    .with_verdict(Verdict::Retry));
+                }
+                Ok(Confirmed {
+                    number,
+                    size,
+                    etag,
+                    md5,
+                    etag_is_md5,
+                })
+            }
+        })
+        .await
+        .map_err(|error: Error| error.doing(format!("sending {what}")))
+    }
+
+    /// Joins `parts`, which are in order, to the object. Returns the object's ETag as the server
+    /// told it, if it did.
+    ///
+    /// The answer to this request can be lost after it had its effect, and then a second one is told
+    /// that there is no such upload. So after any such failure the object is looked at: it is there
+    /// if it has the length and the ETag that these parts make.
+    pub(crate) async fn complete_upload(
+        &self,
+        target: &Target,
+        parts: &[Confirmed],
+        expected: &Expected,
+    ) -> Result<Option<String>, Error> {
+        let what = format!("completing {}/{}", target.bucket, target.key);
+        let list = completed_list(parts)?;
+        retry(self.policy(), &what, |attempt| {
+            let request = self
+                .s3()
+                .complete_multipart_upload()
+                .bucket(&target.bucket)
+                .key(&target.key)
+                .upload_id(&target.upload_id)
+                .multipart_upload(list.clone())
+                .customize()
+                .config_override(limit(COMPLETE_LIMIT));
+            async move {
+                let error = match request.send().await {
+                    Ok(answer) => match answer.e_tag() {
+                        Some(etag) => return Ok(Some(unquoted(etag))),
+                        None => Error::new(
+                            ErrorKind::Server,
+                            "the server answered without naming the object",
+                        )
+                        .with_verdict(Verdict::Retry),
+                    },
+                    Err(error) => from_sdk(error),
+                };
+                if may_be_done(&error, attempt) && self.is_there(target, expected).await {
+                    tracing::info!(
+                        "{what}: the object is there, although the server said: {error}",
+                        what = target.key
+                    );
+                    return Ok(None);
+                }
+                Err(error)
+            }
+        })
+        .await
+        .map_err(|error: Error| error.doing(what))
+    }
+
+    /// Whether the object is there with the expected length and ETag. An answer that cannot be had
+    /// counts as no.
+    async fn is_there(&self, target: &Target, expected: &Expected) -> bool {
+        // Where the server encrypts, the ETag says nothing, and the length alone proves nothing.
+        let Some(etag) = &expected.etag else {
+            return false;
+        };
+        match self.object(&target.bucket, &target.key).await {
+            Ok(Some(object)) => {
+                object.size == expected.size
+                    && object
+                        .etag
+                        .is_some_and(|found| found.eq_ignore_ascii_case(etag))
+            }
+            _ => false,
+        }
+    }
+
+    /// Throws an upload and its parts away. One that the server does not know (any more) is no
+    /// error.
+    ///
+    /// # Errors
+    /// What the server says; parts may then still be stored and cost money.
+    pub async fn abort_upload(
+        &self,
+        bucket: &str,
+        key: &str,
+        upload_id: &str,
+    ) -> Result<(), Error> {
+        self.check_bucket_name(bucket)?;
+        let what = format!("aborting upload {upload_id} of {bucket}/{key}");
+        let aborted = retry(self.policy(), &what, |_| async {
+            self.s3()
+                .abort_multipart_upload()
+                .bucket(bucket)
+                .key(key)
+                .upload_id(upload_id)
+                .send()
+                .await
+                .map_err(from_sdk)
+        })
+        .await;
+        match aborted {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Some("NoSuchUpload") => Ok(()),
+            Err(error) => Err(error.doing(what)),
+        }
+    }
+}
+
+/// What the object must be once its parts are joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Expected {
+    pub(crate) size: u64,
+    /// `None` where the server encrypts, so that ETags are not MD5s.
+    pub(crate) etag: Option<String>,
+}
+
+impl Expected {
+    /// Of `parts`, in order. The ETag is the MD5 of all parts' MD5s, and their number.
+    pub(crate) fn of(parts: &[Confirmed]) -> Self {
+        let mut md5 = Md5::new();
+        for part in parts {
+            md5.update(part.md5);
+        }
+        let etag = format!("{}-{}", hex::encode(md5.finalize()), parts.len());
+        Self {
+            size: parts
+                .iter()
+                .fold(0, |sum: u64, part| sum.saturating_add(part.size)),
+            etag: parts.iter().all(|part| part.etag_is_md5).then_some(etag),
+        }
+    }
+
+    /// Holds what the server says of the object against this.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Integrity`].
+    pub(crate) fn check(&self, told: Option<&str>, found: &ObjectInfo) -> Result<(), Error> {
+        if found.size != self.size {
+            return Err(Error::new(
+                ErrorKind::Integrity,
+                format!(
+                    "the object has {} bytes, {} were sent",
+                    found.size, self.size
+                ),
+            ));
+        }
+        for etag in [told, found.etag.as_deref()].into_iter().flatten() {
+            let expected = match &self.etag {
+                Some(expected) => expected,
+                // The two answers must at least agree.
+                None => told.unwrap_or(etag),
+            };
+            if !etag.eq_ignore_ascii_case(expected) {
+                return Err(Error::new(
+                    ErrorKind::Integrity,
+                    format!(
+                        "the object has ETag {:?}, expected {expected:?}",
+                        crate::classify::clean_text(etag)
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the request may have had its effect all the same.
+fn may_be_done(error: &Error, attempt: u32) -> bool {
+    match error.kind() {
+        ErrorKind::Network | ErrorKind::Server => true,
+        ErrorKind::NotFound => attempt > 1 && error.code() == Some("NoSuchUpload"),
+        _ => false,
+    }
+}
+
+fn completed_list(parts: &[Confirmed]) -> Result<CompletedMultipartUpload, Error> {
+    let mut list = CompletedMultipartUpload::builder();
+    for part in parts {
+        let number = i32::try_from(part.number)
+            .map_err(|_| Error::refused(format!("part number {} is too large", part.number)))?;
+        list = list.parts(
+            CompletedPart::builder()
+                .part_number(number)
+                .e_tag(format!("\"{}\"", part.etag))
+                .build(),
+        );
+    }
+    Ok(list.build())
+}

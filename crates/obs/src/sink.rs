@@ -1,0 +1,214 @@
+//! The end of the upload that a plain thread writes to.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use convert::{Sink, SinkError};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::budget::{Budget, Permit};
+use crate::error::{Error, ErrorKind};
+use crate::parts::Schedule;
+
+/// What the sink and the tasks that send its parts share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) budget: Arc<Budget>,
+    failure: OnceLock<Error>,
+}
+
+impl Shared {
+    pub(crate) fn new(memory: u64) -> Arc<Self> {
+        Arc::new(Self {
+            budget: Budget::new(memory),
+            failure: OnceLock::new(),
+        })
+    }
+
+    /// Stops the upload. The first error stays.
+    pub(crate) fn fail(&self, error: Error) {
+        let _ = self.failure.set(error);
+        self.budget.close();
+    }
+
+    pub(crate) fn failure(&self) -> Option<&Error> {
+        self.failure.get()
+    }
+
+    /// Why the upload takes nothing more.
+    fn stopped(&self) -> Error {
+        self.failure()
+            .cloned()
+            .unwrap_or_else(|| Error::new(ErrorKind::Cancelled, "the upload takes nothing more"))
+    }
+}
+
+/// What goes over the bridge.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A part that is full, or the last one.
+    Part(Part),
+    /// Everything was written.
+    End,
+}
+
+/// A part on its way. Its memory goes back to the budget when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) number: u32,
+    pub(crate) body: Bytes,
+    pub(crate) permit: Permit,
+}
+
+/// Cuts a stream into parts and hands them over for sending, from a plain thread.
+///
+/// [`Sink::write`] blocks while all memory of [`UploadOptions::memory`] is held by parts on their
+/// way; each part goes off as soon as it is full. Once the upload has failed, or its
+/// [`Upload`] is gone, `write` returns the upload's first error, a waiting one included.
+///
+/// [`MultipartSink::close`] hands over the last part. A sink that is dropped without it makes the
+/// upload fail: it will never be completed with a part of the stream missing.
+///
+/// Do not write from a thread of the async runtime: blocking it could stop the very tasks that make
+/// room.
+///
+/// [`Upload`]: crate::Upload
+/// [`UploadOptions::memory`]: crate::UploadOptions::memory
+#[derive(Debug)]
+pub struct MultipartSink {
+    shared: Arc<Shared>,
+    // Not bounded by a number: each message holds its share of the budget, which is the bound.
+    parts: UnboundedSender<Message>,
+    schedule: Schedule,
+    filling: Option<Filling>,
+    /// Number of the part that is filled next.
+    next: u32,
+    /// Bytes that may still be written before the promised length is used up.
+    rest: u64,
+    expected_max: u64,
+}
+
+#[derive(Debug)]
+struct Filling {
+    buffer: Vec<u8>,
+    size: usize,
+    permit: Permit,
+}
+
+impl MultipartSink {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        parts: UnboundedSender<Message>,
+        schedule: Schedule,
+        expected_max: u64,
+    ) -> Self {
+        Self {
+            shared,
+            parts,
+            schedule,
+            filling: None,
+            next: 1,
+            rest: expected_max,
+            expected_max,
+        }
+    }
+
+    fn append(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        if self.shared.failure().is_some() {
+            return Err(self.shared.stopped());
+        }
+        while !bytes.is_empty() {
+            let mut filling = match self.filling.take() {
+                Some(filling) => filling,
+                None => self.begin()?,
+            };
+            let room = filling.size.saturating_sub(filling.buffer.len());
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            filling.buffer.extend_from_slice(now);
+            bytes = later;
+            if filling.buffer.len() < filling.size {
+                self.filling = Some(filling);
+            } else {
+                self.hand_over(filling)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for memory and begins a part.
+    fn begin(&mut self) -> Result<Filling, Error> {
+        let planned = self.schedule.size(self.next).unwrap_or(0).min(self.rest);
+        if planned == 0 {
+            return Err(self.stop(Error::refused(format!(
+                "the stream is longer than the {} bytes that were announced",
+                self.expected_max
+            ))));
+        }
+        let Some(permit) = self.shared.budget.acquire(planned) else {
+            return Err(self.shared.stopped());
+        };
+        let size = usize::try_from(planned).unwrap_or(usize::MAX);
+        let mut buffer = Vec::new();
+        if buffer.try_reserve_exact(size).is_err() {
+            return Err(self.stop(Error::refused(format!(
+                "no memory for a part of {planned} bytes"
+            ))));
+        }
+        self.rest = self.rest.saturating_sub(planned);
+        Ok(Filling {
+            buffer,
+            size,
+            permit,
+        })
+    }
+
+    fn hand_over(&mut self, filling: Filling) -> Result<(), Error> {
+        let part = Part {
+            number: self.next,
+            body: Bytes::from(filling.buffer),
+            permit: filling.permit,
+        };
+        self.next = self.next.saturating_add(1);
+        self.send(Message::Part(part))
+    }
+
+    fn send(&self, message: Message) -> Result<(), Error> {
+        self.parts.send(message).map_err(|_| self.shared.stopped())
+    }
+
+    /// Makes the whole upload fail with `error`.
+    fn stop(&self, error: Error) -> Error {
+        self.shared.fail(error);
+        self.shared.stopped()
+    }
+
+    /// Hands over the last part. The upload can be completed after this.
+    ///
+    /// # Errors
+    /// The upload's first error, if it has failed already.
+    pub fn close(mut self) -> Result<(), Error> {
+        if self.shared.failure().is_some() {
+            return Err(self.shared.stopped());
+        }
+        if let Some(filling) = self.filling.take() {
+            self.hand_over(filling)?;
+        } else if self.next == 1 {
+            // An object needs a part, if only an empty one.
+            let Some(permit) = self.shared.budget.acquire(0) else {
+                return Err(self.shared.stopped());
+            };
+            self.hand_over(Filling {
+                buffer: Vec::new(),
+                size: 0,
+                permit,
+            })?;
+        }
+        self.send(Message::End)
+    }
+}
+
+impl Sink for MultipartSink {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+        self.append(bytes).map_err(SinkError::from)
+    }
+}

@@ -1,0 +1,426 @@
+//! One multipart upload: starting it, sending its parts, completing or aborting it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use convert::{Counter, Monitor, VoidMonitor};
+use md5::{Digest, Md5};
+use serde::Serialize;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+use crate::multipart::{Confirmed, Expected, Target, Traffic};
+use crate::names;
+use crate::parts::{self, Schedule};
+use crate::sink::{Message, MultipartSink, Part, Shared};
+
+/// How to upload.
+#[derive(Clone)]
+pub struct UploadOptions {
+    /// Bytes that parts may hold in memory, in all: the one being filled, those waiting and those
+    /// being sent.
+    pub memory: u64,
+    /// Upper bound of the stream's length in bytes. How large parts can become follows from it, and
+    /// so how much memory is needed; a stream that turns out longer fails.
+    pub expected_max: u64,
+    /// Parts that are sent at the same time. At least 1.
+    pub max_in_flight: usize,
+    /// The object's `Content-Type`.
+    pub content_type: String,
+    /// The object's own metadata (`x-amz-meta-…`): ASCII names and values.
+    pub metadata: BTreeMap<String, String>,
+    /// Counts [`Counter::UploadedBytes`] for each part that the server has confirmed.
+    pub monitor: Arc<dyn Monitor>,
+}
+
+impl Default for UploadOptions {
+    /// 384 MiB, which holds three of the largest parts; a length that fits the largest image.
+    fn default() -> Self {
+        Self {
+            memory: 384 << 20,
+            expected_max: parts::LARGEST_IMAGE,
+            max_in_flight: 4,
+            content_type: "application/octet-stream".into(),
+            metadata: BTreeMap::new(),
+            monitor: Arc::new(VoidMonitor),
+        }
+    }
+}
+
+impl fmt::Debug for UploadOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UploadOptions")
+            .field("memory", &self.memory)
+            .field("expected_max", &self.expected_max)
+            .field("max_in_flight", &self.max_in_flight)
+            .field("content_type", &self.content_type)
+            .field("metadata", &self.metadata)
+            .finish_non_exhaustive()
+    }
+}
+
+impl UploadOptions {
+    /// Bytes of [`UploadOptions::memory`] that a stream of up to `expected_max` bytes needs at
+    /// least.
+    #[must_use]
+    pub fn least_memory(expected_max: u64) -> u64 {
+        parts::STANDARD.memory(expected_max)
+    }
+}
+
+/// What was uploaded and verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Uploaded {
+    /// Length of the object in bytes, as the server tells it.
+    pub size: u64,
+    /// The object's ETag, without quotes.
+    pub etag: String,
+    /// Whether the ETag was held against the MD5 of what was sent. False where the server encrypts
+    /// and so tells no MD5: `Content-MD5` still covered each part on its way.
+    pub etag_verified: bool,
+    /// Number of parts.
+    pub parts: u32,
+    /// The server's id of the upload.
+    pub upload_id: String,
+    /// Bytes of part bodies in all attempts.
+    pub sent_bytes: u64,
+    /// Attempts to send a part beyond its first.
+    pub retries: u64,
+}
+
+/// One multipart upload on its way.
+///
+/// ```text
+///  start_upload ──▶ Upload + MultipartSink
+///                     │           │ write … write, close      (a plain thread)
+///                     │           ▼
+///                     │        parts ──▶ sent, several at a time, each tried again on its own
+///                     ▼
+///                 complete ──▶ Uploaded        joined, looked at, length and ETag compared
+///                     │ error
+///                     ▼
+///                   abort  ──▶ nothing is left in the bucket
+/// ```
+///
+/// The first error stops everything: parts on their way are dropped, the sink fails with the same
+/// error, and [`Upload::complete`] returns it.
+///
+/// Dropping an `Upload` stops sending, and makes the sink fail. The parts that the server has stay
+/// there, invisible and paid for, until [`Upload::abort`] or [`Client::abort_upload`] throws them
+/// away; [`Upload::upload_id`] names them.
+#[derive(Debug)]
+pub struct Upload {
+    client: Client,
+    target: Target,
+    shared: Arc<Shared>,
+    traffic: Arc<Traffic>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Parts are being sent.
+    Sending(JoinHandle<Option<Vec<Confirmed>>>),
+    /// All parts are confirmed.
+    Sent(Vec<Confirmed>),
+    /// The object is there.
+    Completed,
+    /// It will never be.
+    Failed,
+}
+
+impl Client {
+    /// Begins a multipart upload of `key` in storage class STANDARD. Must be called inside a tokio
+    /// runtime, whose tasks will send the parts.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] when bucket or key cannot be, the stream cannot fit, or the memory
+    /// does not suffice; otherwise what the server says.
+    pub async fn start_upload(
+        &self,
+        bucket: &str,
+        key: &str,
+        options: &UploadOptions,
+    ) -> Result<(MultipartSink, Upload), Error> {
+        self.start_with(bucket, key, options, parts::STANDARD).await
+    }
+
+    pub(crate) async fn start_with(
+        &self,
+        bucket: &str,
+        key: &str,
+        options: &UploadOptions,
+        schedule: Schedule,
+    ) -> Result<(MultipartSink, Upload), Error> {
+        self.check_bucket_name(bucket)?;
+        names::check_key(key)?;
+        if options.expected_max > schedule.capacity() {
+            return Err(Error::refused(format!(
+                "up to {} bytes are announced, and {} parts hold {}",
+                options.expected_max,
+                schedule.parts(),
+                schedule.capacity()
+            )));
+        }
+        let needed = schedule.memory(options.expected_max);
+        if options.memory < needed {
+            return Err(Error::refused(format!(
+                "{} for parts, expected at least {}: an object of up to {} bytes needs two parts in memory",
+                mebibytes(options.memory),
+                mebibytes(needed),
+                options.expected_max
+            ))
+            .with_hint("allow more memory with --memory"));
+        }
+        let upload_id = self
+            .create_upload(bucket, key, &options.content_type, &options.metadata)
+            .await?;
+        tracing::info!("upload of {bucket}/{key} has id {upload_id}");
+        let target = Target {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            upload_id,
+        };
+        let shared = Shared::new(options.memory);
+        let traffic = Arc::new(Traffic::default());
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let sending = Sending {
+            client: self.clone(),
+            target: Arc::new(target.clone()),
+            traffic: Arc::clone(&traffic),
+            monitor: Arc::clone(&options.monitor),
+            max_in_flight: options.max_in_flight.max(1),
+        };
+        let driver = tokio::spawn({
+            let shared = Arc::clone(&shared);
+            async move {
+                match sending.run(receiver).await {
+                    Ok(parts) => Some(parts),
+                    Err(error) => {
+                        shared.fail(error);
+                        None
+                    }
+                }
+            }
+        });
+        let sink = MultipartSink::new(Arc::clone(&shared), sender, schedule, options.expected_max);
+        let upload = Upload {
+            client: self.clone(),
+            target,
+            shared,
+            traffic,
+            state: State::Sending(driver),
+        };
+        Ok((sink, upload))
+    }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+/// What it takes to send parts.
+struct Sending {
+    client: Client,
+    target: Arc<Target>,
+    traffic: Arc<Traffic>,
+    monitor: Arc<dyn Monitor>,
+    max_in_flight: usize,
+}
+
+impl Sending {
+    /// Sends what arrives until the end, and returns the confirmed parts in order. With the first
+    /// error all parts on their way are dropped.
+    async fn run(self, mut arriving: UnboundedReceiver<Message>) -> Result<Vec<Confirmed>, Error> {
+        let mut on_their_way = JoinSet::new();
+        let mut confirmed = BTreeMap::new();
+        let mut ended = false;
+        while !ended || !on_their_way.is_empty() {
+            let has_room = on_their_way.len() < self.max_in_flight;
+            tokio::select! {
+                message = arriving.recv(), if !ended && has_room => match message {
+                    Some(Message::Part(part)) => {
+                        on_their_way.spawn(self.send(part));
+                    }
+                    Some(Message::End) => ended = true,
+                    None => return Err(Error::new(
+                        ErrorKind::Cancelled,
+                        "the stream was given up before its end",
+                    )),
+                },
+                Some(sent) = on_their_way.join_next() => {
+                    let part: Confirmed = sent.map_err(|error| broken(&error))??;
+                    self.monitor.count(Counter::UploadedBytes, part.size);
+                    confirmed.insert(part.number, part);
+                }
+            }
+        }
+        Ok(confirmed.into_values().collect())
+    }
+
+    fn send(&self, part: Part) -> impl Future<Output = Result<Confirmed, Error>> + 'static {
+        let client = self.client.clone();
+        let target = Arc::clone(&self.target);
+        let traffic = Arc::clone(&self.traffic);
+        async move {
+            let Part {
+                number,
+                body,
+                permit,
+            } = part;
+            let hashed = body.clone();
+            let md5 = tokio::task::spawn_blocking(move || <[u8; 16]>::from(Md5::digest(&hashed)))
+                .await
+                .map_err(|error| broken(&error))?;
+            let confirmed = client
+                .upload_part(&target, number, body, md5, &traffic)
+                .await;
+            drop(permit);
+            confirmed
+        }
+    }
+}
+
+/// A task of ours that did not end by itself.
+fn broken(error: &tokio::task::JoinError) -> Error {
+    let reason = if error.is_panic() {
+        "panicked"
+    } else {
+        "was stopped"
+    };
+    Error::new(
+        ErrorKind::Cancelled,
+        format!("a task that sends parts {reason}"),
+    )
+}
+
+impl Upload {
+    /// The server's id of this upload.
+    #[must_use]
+    pub fn upload_id(&self) -> &str {
+        &self.target.upload_id
+    }
+
+    /// The bucket.
+    #[must_use]
+    pub fn bucket(&self) -> &str {
+        &self.target.bucket
+    }
+
+    /// The object's key.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.target.key
+    }
+
+    /// Why this upload has failed, if it has.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Error> {
+        self.shared.failure()
+    }
+
+    /// Waits until the sink is closed and all parts are confirmed, joins them, and holds length and
+    /// ETag of the object against what was sent.
+    ///
+    /// The future can be dropped and made again: nothing that was done is lost.
+    ///
+    /// # Errors
+    /// The upload's first error. [`ErrorKind::Cancelled`] when the sink was dropped without
+    /// [`MultipartSink::close`]. [`ErrorKind::Integrity`] when the object is not what was sent: it
+    /// is left in the bucket for looking at, and must not be used. After any other error the parts
+    /// are still stored: call [`Upload::abort`].
+    pub async fn complete(&mut self) -> Result<Uploaded, Error> {
+        if let State::Sending(driver) = &mut self.state {
+            let sent = driver.await;
+            self.state = State::Failed;
+            match sent {
+                Ok(Some(parts)) => self.state = State::Sent(parts),
+                Ok(None) => {}
+                Err(error) => self.shared.fail(broken(&error)),
+            }
+        }
+        let State::Sent(parts) = &self.state else {
+            return Err(self.shared.failure().cloned().unwrap_or_else(|| {
+                Error::new(ErrorKind::Cancelled, "the upload has already ended")
+            }));
+        };
+        let expected = Expected::of(parts);
+        let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+        let told = self
+            .client
+            .complete_upload(&self.target, parts, &expected)
+            .await?;
+        let etag = self.verify(&expected, told.as_deref()).await?;
+        self.state = State::Completed;
+        Ok(Uploaded {
+            size: expected.size,
+            etag,
+            etag_verified: expected.etag.is_some(),
+            parts: count,
+            upload_id: self.target.upload_id.clone(),
+            sent_bytes: self.traffic.sent_bytes.load(Ordering::Relaxed),
+            retries: self.traffic.retries.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Looks at the joined object.
+    async fn verify(&self, expected: &Expected, told: Option<&str>) -> Result<String, Error> {
+        let Target { bucket, key, .. } = &self.target;
+        let doing = || format!("verifying {bucket}/{key}");
+        let found = self.client.object(bucket, key).await?.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Integrity,
+                "the server confirmed the object, and then has none of this name",
+            )
+            .doing(doing())
+        })?;
+        expected.check(told, &found).map_err(|error| {
+            error
+                .doing(doing())
+                .with_hint("do not use the object; delete it and upload again")
+        })?;
+        let etag = found.etag.or_else(|| told.map(str::to_owned));
+        Ok(etag.unwrap_or_default())
+    }
+
+    /// Stops sending, and throws away what the server has. Nothing happens to an object that
+    /// [`Upload::complete`] has finished.
+    ///
+    /// # Errors
+    /// What the server says; parts may then still be stored and cost money.
+    pub async fn abort(&mut self) -> Result<(), Error> {
+        if matches!(self.state, State::Completed) {
+            return Ok(());
+        }
+        self.shared
+            .fail(Error::new(ErrorKind::Cancelled, "the upload was aborted"));
+        if let State::Sending(driver) = &mut self.state {
+            driver.abort();
+            // A part that arrives after the abort would stay for ever, so all of them end first.
+            let _ = driver.await;
+            self.state = State::Failed;
+        }
+        let Target {
+            bucket,
+            key,
+            upload_id,
+        } = &self.target;
+        self.client.abort_upload(bucket, key, upload_id).await?;
+        self.state = State::Failed;
+        Ok(())
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let State::Sending(driver) = &self.state {
+            driver.abort();
+            self.shared
+                .fail(Error::new(ErrorKind::Cancelled, "the upload was given up"));
+        }
+    }
+}
