@@ -1,4 +1,18 @@
 //! What every cloud client here needs: secrets, retries, HTTP, request signing.
+//!
+//! ```text
+//! retry::retry ──attempt──▶ build Request ──▶ sign::sign ──▶ http::Client::send ──▶ Response
+//!      ▲                     (plain data)     (fresh date)     one attempt           │
+//!      └──────────── Verdict ◀──────── status::verdict / HttpError::verdict ◀────────┘
+//! ```
+//!
+//! A request is plain data until it is sent, so each attempt is signed anew. There is one place that
+//! repeats ([`retry`]); [`http`] never repeats and never follows a redirect. [`sign`] holds both sides of
+//! `SDK-HMAC-SHA256`, the client's and the server's, over one canonical form.
 
+pub mod clock;
+pub mod http;
 pub mod retry;
 pub mod secret;
+pub mod sign;
+pub mod status;

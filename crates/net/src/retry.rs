@@ -2,7 +2,9 @@
 
 use std::fmt::Display;
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// How often and how long to try.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -11,7 +13,7 @@ pub struct Policy {
     pub max_attempts: u32,
     /// Upper bound of the first pause; doubles with each attempt.
     pub base_delay: Duration,
-    /// Upper bound of any pause.
+    /// Upper bound of any pause that we choose; a server may ask for more within the budget.
     pub max_delay: Duration,
     /// No new attempt begins after this much time since the first.
     pub budget: Duration,
@@ -59,7 +61,8 @@ pub enum Verdict {
     Fatal,
     /// Another attempt may help.
     Retry,
-    /// Another attempt may help, and the server said when.
+    /// Another attempt may help, and the server said when. When that is past the budget, the error is
+    /// returned at once: an earlier attempt would be turned away too.
     RetryAfter(Duration),
 }
 
@@ -96,7 +99,7 @@ where
         let pause = match error.verdict() {
             Verdict::Fatal => return Err(error),
             Verdict::Retry => jittered,
-            Verdict::RetryAfter(told) => told.max(jittered).min(policy.max_delay.max(jittered)),
+            Verdict::RetryAfter(told) => told.max(jittered),
         };
         let elapsed = start.elapsed();
         if number >= policy.max_attempts || elapsed.saturating_add(pause) > policy.budget {
