@@ -1,9 +1,48 @@
 //! The conversion pipeline: plan, parallel encoding, sinks, content digest.
+//!
+//! ```text
+//!  open() ──▶ image ──plan()──▶ Plan ──to_zvhd2()──▶ Sink: OutputFile, an upload, memory
+//!                                  └───to_raw()────▶ OutputFile, at its positions
+//!  image ──digest()──▶ ContentDigest      two images ──compare()──▶ Comparison
+//! ```
+//!
+//! All of these walk the extents lazily, give the blocks of 2 MiB that hold data to worker threads,
+//! and take the results in order on the calling thread. Memory is bounded by the plan, a
+//! [`CancelToken`] is looked at once per block, and progress goes to a [`Monitor`]. The crate knows
+//! no network and no terminal.
 
+use std::path::Path;
+
+use diskimg::{Format, OpenOptions, Opened};
+
+mod blocks;
 pub mod cancel;
+pub mod compare;
+pub mod digest;
+pub mod error;
 pub mod monitor;
+mod ordered;
+pub mod output;
+pub mod pipeline;
+pub mod plan;
 pub mod sink;
+mod tally;
 
 pub use cancel::CancelToken;
+pub use compare::{Comparison, Difference, compare};
+pub use digest::{ContentDigest, digest};
+pub use error::{Error, Result};
 pub use monitor::{Counter, Monitor, VoidMonitor};
+pub use output::{OutputFile, Overwrite};
+pub use pipeline::{Report, to_raw, to_zvhd2};
+pub use plan::{Memory, Plan, PlanOptions, Target, plan};
 pub use sink::{Sink, SinkError};
+
+/// Opens the image at `path`, of `format` or of what its content says, with every format that
+/// imgferry reads.
+///
+/// # Errors
+/// Those of [`diskimg::open`].
+pub fn open(path: &Path, format: Option<Format>) -> diskimg::Result<Opened> {
+    diskimg::open(path, &OpenOptions { format }, &[])
+}

@@ -1,0 +1,260 @@
+//! The output file: it appears complete, under its name, or not at all.
+//!
+//! Bytes go into `.NAME.imgferry-XXXXXX.part` beside the target, so that the last step can be a
+//! rename, which is atomic: fsync of the file, rename, fsync of the directory. A run that fails
+//! removes the temporary file; one that is killed leaves it, and the target as it was.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Metadata, Permissions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use diskimg::units::human;
+use tempfile::NamedTempFile;
+
+use crate::error::{Error, Result};
+use crate::sink::{Sink, SinkError};
+
+/// What to do when the target exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overwrite {
+    /// Refuse, at [`OutputFile::create`] and again at [`OutputFile::commit`].
+    Refuse,
+    /// Replace it, at [`OutputFile::commit`] and not before.
+    Replace,
+}
+
+/// A file that is being written. Dropping it without [`OutputFile::commit`] removes it.
+#[derive(Debug)]
+pub struct OutputFile {
+    file: NamedTempFile,
+    target: PathBuf,
+    overwrite: Overwrite,
+    /// Where [`Sink::write`] goes on.
+    position: u64,
+}
+
+/// Longest part of the target's name in the temporary name, in bytes: most file systems allow 255.
+const NAME_BYTES: usize = 200;
+
+impl OutputFile {
+    /// Begins a file that is to become `target`. A target that is a symbolic link stands for the
+    /// file it leads to. Permissions are those of any new file, by the umask.
+    ///
+    /// # Errors
+    /// `Refused` when the target exists and must not be replaced, or is no regular file; `Output`
+    /// when the directory takes no new file.
+    pub fn create(target: &Path, overwrite: Overwrite) -> Result<Self> {
+        let failed = |source| Error::Output {
+            path: target.to_owned(),
+            doing: "creating the file",
+            source,
+        };
+        let resolved = resolve(target, overwrite)?;
+        let Some(name) = resolved.file_name() else {
+            return Err(Error::refused(format!(
+                "{} names no file to write",
+                target.display()
+            )));
+        };
+        let file = tempfile::Builder::new()
+            .prefix(&temporary_prefix(name))
+            .suffix(".part")
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(directory_of(&resolved))
+            .map_err(failed)?;
+        Ok(Self {
+            file,
+            target: resolved,
+            overwrite,
+            position: 0,
+        })
+    }
+
+    /// [`OutputFile::create`] for the output of reading `source`: a target that is the source
+    /// itself, under whatever name, is refused even when it may be replaced.
+    ///
+    /// # Errors
+    /// Those of [`OutputFile::create`].
+    pub fn create_from(source: &Path, target: &Path, overwrite: Overwrite) -> Result<Self> {
+        if let (Ok(read), Ok(written)) = (fs::metadata(source), fs::metadata(target))
+            && (read.dev(), read.ino()) == (written.dev(), written.ino())
+        {
+            return Err(
+                Error::refused(format!("{} is the source image itself", target.display()))
+                    .with_hint("name another file to write"),
+            );
+        }
+        Self::create(target, overwrite)
+    }
+
+    /// The file that will appear.
+    #[must_use]
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Writes `bytes` at `offset`; many threads may do so at once.
+    ///
+    /// # Errors
+    /// `Output`.
+    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.file
+            .as_file()
+            .write_all_at(bytes, offset)
+            .map_err(|e| self.failed("writing", e))
+    }
+
+    /// Makes the file `len` bytes long; what has not been written is a hole.
+    ///
+    /// # Errors
+    /// `Output`.
+    pub fn set_len(&self, len: u64) -> Result<()> {
+        self.file
+            .as_file()
+            .set_len(len)
+            .map_err(|e| self.failed("setting the length", e))
+    }
+
+    /// Refuses when the file system has less than `bytes` free.
+    ///
+    /// # Errors
+    /// `Refused`, with what is needed and what is free.
+    pub fn require_space(&self, bytes: u64) -> Result<()> {
+        // A file system that does not say how full it is may be tried.
+        let Ok(stat) = rustix::fs::fstatvfs(self.file.as_file()) else {
+            return Ok(());
+        };
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        if stat.f_blocks == 0 || bytes <= free {
+            return Ok(());
+        }
+        Err(Error::refused(format!(
+            "{}: {} are needed, {} are free",
+            self.target.display(),
+            human(bytes),
+            human(free)
+        ))
+        .with_hint("make room there, or write to another disk"))
+    }
+
+    /// Makes the file appear under its name, safely on disk.
+    ///
+    /// # Errors
+    /// `Output`; `Refused` when a file that must not be replaced appeared meanwhile. The target is
+    /// then as it was, except when only flushing its directory failed.
+    pub fn commit(self) -> Result<()> {
+        let Self {
+            file,
+            target,
+            overwrite,
+            ..
+        } = self;
+        let failed = |doing, source| Error::Output {
+            path: target.clone(),
+            doing,
+            source,
+        };
+        file.as_file()
+            .sync_all()
+            .map_err(|e| failed("flushing to disk", e))?;
+        // On failure the temporary file comes back in the error, and is removed with it.
+        let renamed = match overwrite {
+            Overwrite::Refuse => file.persist_noclobber(&target),
+            Overwrite::Replace => file.persist(&target),
+        };
+        renamed.map_err(|e| match e.error.kind() {
+            io::ErrorKind::AlreadyExists => exists(&target),
+            _ => failed("renaming to its name", e.error),
+        })?;
+        match File::open(directory_of(&target)).and_then(|directory| directory.sync_all()) {
+            // Some network file systems cannot flush a directory, and need not.
+            Err(e) if e.kind() != io::ErrorKind::InvalidInput => {
+                Err(failed("flushing the directory", e))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn failed(&self, doing: &'static str, source: io::Error) -> Error {
+        Error::Output {
+            path: self.target.clone(),
+            doing,
+            source,
+        }
+    }
+}
+
+/// Appends, for formats that are written front to back.
+impl Sink for OutputFile {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+        self.write_at(self.position, bytes)?;
+        self.position += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// Where the file will really be, once everything about the target that can be refused was.
+fn resolve(target: &Path, overwrite: Overwrite) -> Result<PathBuf> {
+    let examining = |source| Error::Output {
+        path: target.to_owned(),
+        doing: "examining what is there",
+        source,
+    };
+    let found = match fs::symlink_metadata(target) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(target.to_owned()),
+        other => other.map_err(examining)?,
+    };
+    let (resolved, found) = if found.is_symlink() {
+        let resolved = fs::canonicalize(target).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => Error::refused(format!(
+                "{} is a symbolic link to a file that does not exist",
+                target.display()
+            ))
+            .with_hint("remove the link, or name the file it leads to"),
+            _ => examining(e),
+        })?;
+        let found = fs::metadata(&resolved).map_err(examining)?;
+        (resolved, found)
+    } else {
+        (target.to_owned(), found)
+    };
+    refuse_special(target, &found)?;
+    match overwrite {
+        Overwrite::Refuse => Err(exists(target)),
+        Overwrite::Replace => Ok(resolved),
+    }
+}
+
+fn refuse_special(target: &Path, found: &Metadata) -> Result<()> {
+    if found.is_file() {
+        return Ok(());
+    }
+    let refused = |what| Error::refused(format!("{} is {what}", target.display()));
+    if found.is_dir() {
+        return Err(refused("a directory").with_hint("name the file to write in it"));
+    }
+    Err(refused("neither a regular file nor a name for a new one")
+        .with_hint("write to a regular file first; devices and pipes are not written"))
+}
+
+fn exists(target: &Path) -> Error {
+    Error::refused(format!("{} exists", target.display())).with_hint("pass --force to replace it")
+}
+
+fn directory_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn temporary_prefix(name: &OsStr) -> OsString {
+    let name = name.as_bytes();
+    let mut prefix = OsString::from(".");
+    prefix.push(OsStr::from_bytes(name.get(..NAME_BYTES).unwrap_or(name)));
+    prefix.push(".imgferry-");
+    prefix
+}

@@ -1,0 +1,298 @@
+//! From an image to ZVHD2 through a sink, or to a raw file.
+//!
+//! Workers read a block, look whether it is zero, hash it, and compress it or write it; the calling
+//! thread takes the results in order, adds up the digest, and feeds the sink. A sink that blocks
+//! stops the calling thread, and through the window everybody.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use diskimg::DiskImage;
+use diskimg::zero::is_zero;
+use serde::{Serialize, Serializer};
+
+use crate::blocks::{BlockHash, DataBlocks, buffer, hash, range_of, read_block};
+use crate::cancel::CancelToken;
+use crate::digest::{ContentDigest, DigestBuilder};
+use crate::error::{Error, Result};
+use crate::monitor::{Counter, Monitor};
+use crate::ordered::{self, Width};
+use crate::output::OutputFile;
+use crate::plan::{Plan, Target};
+use crate::sink::Sink;
+use crate::tally::Tally;
+
+/// What a run did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// Digest of the disk's content, as it was read.
+    pub digest: ContentDigest,
+    /// Size the guest sees, in bytes.
+    pub virtual_size: u64,
+    /// Bytes read as guest data.
+    pub read_bytes: u64,
+    /// Bytes never read, because the metadata says that they are zero.
+    pub skipped_bytes: u64,
+    /// Bytes read that turned out to be zero: in whole blocks for ZVHD2, in pages of 4 KiB for raw.
+    pub zero_bytes: u64,
+    /// Blocks of 2 MiB that are not all zero.
+    pub stored_blocks: u64,
+    /// Bytes handed to the sink, or written into the raw file.
+    pub written_bytes: u64,
+    /// Wall-clock time, in seconds when serialized.
+    #[serde(rename = "elapsed_seconds", serialize_with = "as_seconds")]
+    pub elapsed: Duration,
+}
+
+fn as_seconds<S: Serializer>(elapsed: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(elapsed.as_secs_f64())
+}
+
+/// A block that a worker has dealt with.
+struct Done<T> {
+    number: u64,
+    read: u64,
+    /// Hash and encoded form of a block that is not all zero.
+    stored: Option<(BlockHash, T)>,
+}
+
+/// Writes `image` as ZVHD2 into `sink`, front to back. The sink's own completion (commit, complete
+/// the upload) is left to the caller.
+///
+/// The same content, level and identity give the same bytes, whatever the number of threads.
+///
+/// # Errors
+/// `Source`, `Sink` (or the sink's own, when it is one of this crate), `Cancelled`,
+/// `WorkerPanicked`; `Refused` when the plan is not for this.
+pub fn to_zvhd2(
+    image: &dyn DiskImage,
+    plan: &Plan,
+    identity: zvhd2::Identity,
+    sink: &mut dyn Sink,
+    monitor: &dyn Monitor,
+    cancel: &CancelToken,
+) -> Result<Report> {
+    plan.check(image, Target::Zvhd2)?;
+    let started = Instant::now();
+    let virtual_size = image.virtual_size();
+    let level = plan.level.unwrap_or(zvhd2::DEFAULT_LEVEL);
+    let mut out = Stream {
+        sink,
+        monitor,
+        cancel,
+        written: 0,
+    };
+    let mut encoder = zvhd2::Encoder::new(virtual_size, identity)?;
+    let mut sum = DigestBuilder::new(virtual_size);
+    let mut tally = Tally::new(virtual_size, monitor);
+    let mut blocks = DataBlocks::new(image, cancel);
+    let pool = Pool::default();
+
+    out.write(&encoder.head())?;
+    ordered::run(
+        Width {
+            threads: plan.threads,
+            window: plan.window,
+        },
+        cancel,
+        || blocks.next(),
+        || Ok((buffer(), zvhd2::BlockEncoder::new(level)?)),
+        |(block, encoder), number| {
+            let read = read_block(image, number, block)?;
+            let stored = if is_zero(block) {
+                None
+            } else {
+                let mut encoded = pool.take();
+                encoder.encode(wire_number(number)?, block, &mut encoded)?;
+                Some((hash(block), encoded))
+            };
+            Ok(Done {
+                number,
+                read,
+                stored,
+            })
+        },
+        |done| {
+            tally.block(range_of(done.number, virtual_size), done.read);
+            let Some((hash, encoded)) = done.stored else {
+                tally.zero(done.read);
+                return Ok(());
+            };
+            sum.block(done.number, &hash);
+            encoder.push(wire_number(done.number)?, encoded.len())?;
+            monitor.count(Counter::DataBlocks, 1);
+            out.write(&encoded)?;
+            pool.give(encoded);
+            Ok(())
+        },
+    )?;
+    for part in encoder.tail() {
+        out.write(&part)?;
+    }
+    tally.finish();
+    Ok(Report {
+        digest: sum.finish(),
+        virtual_size,
+        read_bytes: tally.read_bytes(),
+        skipped_bytes: tally.skipped_bytes(),
+        zero_bytes: tally.zero_bytes(),
+        stored_blocks: encoder.stored_blocks(),
+        written_bytes: out.written,
+        elapsed: started.elapsed(),
+    })
+}
+
+/// A block number as ZVHD2 writes it.
+fn wire_number(number: u64) -> Result<u32> {
+    u32::try_from(number)
+        .map_err(|_| Error::refused(format!("block {number} is beyond what ZVHD2 can number")))
+}
+
+/// The sink, counted and stoppable.
+struct Stream<'a> {
+    sink: &'a mut dyn Sink,
+    monitor: &'a dyn Monitor,
+    cancel: &'a CancelToken,
+    written: u64,
+}
+
+impl Stream<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        self.sink
+            .write(bytes)
+            .map_err(|e| Error::from_sink(e, self.cancel))?;
+        let len = bytes.len() as u64;
+        self.written += len;
+        self.monitor.count(Counter::WrittenBytes, len);
+        Ok(())
+    }
+}
+
+/// Buffers for encoded blocks. A worker takes one only when it is inside the window, so there are
+/// never more of them than the window is wide.
+#[derive(Default)]
+struct Pool(Mutex<Vec<Vec<u8>>>);
+
+impl Pool {
+    fn take(&self) -> Vec<u8> {
+        let pooled = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        pooled.unwrap_or_else(|| Vec::with_capacity(zvhd2::MAX_ENCODED_BLOCK))
+    }
+
+    fn give(&self, buffer: Vec<u8>) {
+        let mut pool = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pool.push(buffer);
+    }
+}
+
+/// Unit in which a raw file is kept sparse, in bytes: the usual block of file systems.
+const PAGE: usize = 4096;
+
+/// Writes `image` into `out` as a sparse raw file of exactly the virtual size: holes, zero blocks
+/// and zero pages of 4 KiB are not written. Workers write at their positions in parallel. Committing
+/// `out` is left to the caller.
+///
+/// # Errors
+/// `Source`, `Output`, `Cancelled`, `WorkerPanicked`; `Refused` when the plan is not for this.
+pub fn to_raw(
+    image: &dyn DiskImage,
+    plan: &Plan,
+    out: &OutputFile,
+    monitor: &dyn Monitor,
+    cancel: &CancelToken,
+) -> Result<Report> {
+    plan.check(image, Target::Raw)?;
+    let started = Instant::now();
+    let virtual_size = image.virtual_size();
+    let mut sum = DigestBuilder::new(virtual_size);
+    let mut tally = Tally::new(virtual_size, monitor);
+    let mut blocks = DataBlocks::new(image, cancel);
+    let (mut stored_blocks, mut written_bytes) = (0, 0);
+
+    out.set_len(virtual_size)?;
+    ordered::run(
+        Width {
+            threads: plan.threads,
+            window: plan.window,
+        },
+        cancel,
+        || blocks.next(),
+        || Ok(buffer()),
+        |block, number| {
+            let read = read_block(image, number, block)?;
+            let stored = if is_zero(block) {
+                None
+            } else {
+                let written = write_pages(out, range_of(number, virtual_size), block)?;
+                Some((hash(block), written))
+            };
+            Ok(Done {
+                number,
+                read,
+                stored,
+            })
+        },
+        |done| {
+            tally.block(range_of(done.number, virtual_size), done.read);
+            let written = match done.stored {
+                Some((hash, written)) => {
+                    sum.block(done.number, &hash);
+                    stored_blocks += 1;
+                    monitor.count(Counter::DataBlocks, 1);
+                    monitor.count(Counter::WrittenBytes, written);
+                    written
+                }
+                None => 0,
+            };
+            // A written page may lie partly in a hole, so it can be more than was read.
+            tally.zero(done.read.saturating_sub(written));
+            written_bytes += written;
+            Ok(())
+        },
+    )?;
+    tally.finish();
+    Ok(Report {
+        digest: sum.finish(),
+        virtual_size,
+        read_bytes: tally.read_bytes(),
+        skipped_bytes: tally.skipped_bytes(),
+        zero_bytes: tally.zero_bytes(),
+        stored_blocks,
+        written_bytes,
+        elapsed: started.elapsed(),
+    })
+}
+
+/// Writes the pages of `block` that are not all zero at their place in `range`, neighbours together.
+/// Returns the number of bytes written.
+fn write_pages(out: &OutputFile, range: std::ops::Range<u64>, block: &[u8]) -> Result<u64> {
+    let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+    let on_disk = block.get(..len).unwrap_or(block);
+    let mut written = 0;
+    let mut write = |from: usize, to: usize| {
+        let pages = on_disk.get(from..to).unwrap_or_default();
+        written += pages.len() as u64;
+        out.write_at(range.start + from as u64, pages)
+    };
+    // Where a run of pages with data began.
+    let mut run = None;
+    for (index, page) in on_disk.chunks(PAGE).enumerate() {
+        let at = index * PAGE;
+        match run {
+            None if !is_zero(page) => run = Some(at),
+            Some(from) if is_zero(page) => {
+                write(from, at)?;
+                run = None;
+            }
+            _ => {}
+        }
+    }
+    if let Some(from) = run {
+        write(from, on_disk.len())?;
+    }
+    Ok(written)
+}

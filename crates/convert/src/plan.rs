@@ -1,0 +1,420 @@
+//! What a run will do and what it will hold in memory, before it does anything.
+//!
+//! The memory bound is a sum of named parts ([`Memory`]); each is what the run really allocates at
+//! most. When it does not fit the budget, first the window shrinks, then threads go.
+
+use std::fmt;
+use std::num::NonZero;
+use std::str::FromStr;
+
+use diskimg::units::{KIB, MIB, human, round_up};
+use diskimg::{DiskImage, ExtentKind, Format};
+use serde::Serialize;
+
+use crate::blocks::{BLOCK_BYTES, extent_at};
+use crate::error::{Error, Result};
+
+/// A format that imgferry writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// What the cloud imports directly; compressed, written front to back.
+    Zvhd2,
+    /// The disk's bytes as they are, in a sparse file.
+    Raw,
+}
+
+impl Target {
+    /// Every target, in the order in which help texts list them.
+    pub const ALL: [Self; 2] = [Self::Zvhd2, Self::Raw];
+
+    /// The name used on the command line and in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Zvhd2 => "zvhd2",
+            Self::Raw => "raw",
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|target| target.name().eq_ignore_ascii_case(text))
+            .ok_or_else(|| {
+                let names = Self::ALL.map(Self::name).join(", ");
+                format!("{text:?} is no format imgferry writes; it writes {names}")
+            })
+    }
+}
+
+/// What the user may choose.
+#[derive(Clone, Debug)]
+pub struct PlanOptions {
+    /// Worker threads, 1 to [`MAX_THREADS`]; `None`: one per core.
+    pub threads: Option<usize>,
+    /// zstd level, [`zvhd2::MIN_LEVEL`] to [`zvhd2::MAX_LEVEL`]. Ignored for raw.
+    pub level: i32,
+    /// Budget in bytes for everything that is held in memory.
+    pub memory: u64,
+    /// Bytes of the budget that the sink may hold; 0 for a file.
+    pub upload_memory: u64,
+}
+
+/// Default of [`PlanOptions::memory`], in bytes.
+pub const DEFAULT_MEMORY: u64 = 512 * MIB;
+
+/// Most worker threads. Ours: far beyond the cores of machines that images are moved on.
+pub const MAX_THREADS: usize = 1024;
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self {
+            threads: None,
+            level: zvhd2::DEFAULT_LEVEL,
+            memory: DEFAULT_MEMORY,
+            upload_memory: 0,
+        }
+    }
+}
+
+/// What a run may hold in memory at most, by part, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// What the parts must fit into.
+    pub budget: u64,
+    /// Tables, caches and scratch buffers of the source image.
+    pub image: u64,
+    /// Block buffers and compression contexts of the workers.
+    pub workers: u64,
+    /// Encoded blocks that wait for their turn.
+    pub window: u64,
+    /// Index of the stored blocks, kept to the end.
+    pub index: u64,
+    /// What the sink was granted: parts of an upload.
+    pub sink: u64,
+    /// The program itself: code, stacks, what the allocator keeps.
+    pub program: u64,
+}
+
+impl Memory {
+    /// The bound: all parts together.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        [
+            self.image,
+            self.workers,
+            self.window,
+            self.index,
+            self.sink,
+            self.program,
+        ]
+        .into_iter()
+        .fold(0, u64::saturating_add)
+    }
+}
+
+/// A run, decided. Plain data: to print, to serialize, and to hand to
+/// [`to_zvhd2`](crate::to_zvhd2) or [`to_raw`](crate::to_raw).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Plan {
+    /// Format of the source image.
+    pub source_format: Format,
+    /// Format that is written.
+    pub target: Target,
+    /// Size the guest sees, in bytes.
+    pub virtual_size: u64,
+    /// Bytes that the source stores, by its extents; everything else is zero and is not read.
+    pub data_bytes: u64,
+    /// Blocks of 2 MiB that hold such bytes and will be read.
+    pub data_blocks: u64,
+    /// Blocks of 2 MiB on the disk.
+    pub total_blocks: u64,
+    /// Worker threads.
+    pub threads: usize,
+    /// zstd level; `None` when nothing is compressed.
+    pub level: Option<i32>,
+    /// Most blocks that are begun and not written.
+    pub window: usize,
+    /// Size of the output in bytes if nothing can be compressed and no stored byte is zero. Of a raw
+    /// file these are the bytes on disk, its length is [`Plan::virtual_size`].
+    pub worst_case_bytes: u64,
+    /// What may be held in memory.
+    pub memory: Memory,
+    /// Where the plan differs from what was asked for, in sentences.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// Bytes of disk space without which the output cannot be written, for
+    /// [`OutputFile::require_space`](crate::OutputFile::require_space). Raw: the bytes that the
+    /// source stores. ZVHD2: only its fixed parts, because how far data shrinks is not known.
+    #[must_use]
+    pub fn least_output_bytes(&self) -> u64 {
+        match self.target {
+            Target::Raw => self.data_bytes,
+            Target::Zvhd2 => zvhd2::worst_case_len(self.virtual_size, 0),
+        }
+    }
+
+    /// Refuses to run with another image or for another target than was planned.
+    pub(crate) fn check(&self, image: &dyn DiskImage, target: Target) -> Result<()> {
+        if self.virtual_size == image.virtual_size() && self.target == target {
+            return Ok(());
+        }
+        Err(Error::refused(format!(
+            "the plan is for {} bytes to {}, the run is of {} bytes to {target}",
+            self.virtual_size,
+            self.target,
+            image.virtual_size(),
+        )))
+    }
+}
+
+/// Plans taking `image` to `target`. Walks the extents once: cost follows their number.
+///
+/// # Errors
+/// `Refused` when an option is out of range or not even one thread fits the memory budget; what the
+/// image's metadata deserves.
+pub fn plan(image: &dyn DiskImage, target: Target, options: &PlanOptions) -> Result<Plan> {
+    let wanted = wanted_threads(options)?;
+    if target == Target::Zvhd2 && !(zvhd2::MIN_LEVEL..=zvhd2::MAX_LEVEL).contains(&options.level) {
+        return Err(Error::refused(format!(
+            "level is {}, expected {} to {}",
+            options.level,
+            zvhd2::MIN_LEVEL,
+            zvhd2::MAX_LEVEL
+        )));
+    }
+    let virtual_size = image.virtual_size();
+    let (data_bytes, data_blocks) = count_data(image)?;
+    let needs = Needs {
+        image,
+        target,
+        data_blocks,
+        options,
+    };
+    let useful = usize::try_from(data_blocks.max(1)).unwrap_or(usize::MAX);
+    let (threads, window, memory) = needs.fit(wanted.min(useful))?;
+
+    let mut notes = Vec::new();
+    if threads < wanted.min(useful) {
+        notes.push(format!(
+            "{threads} of {wanted} threads fit into {}; --memory {} fits all",
+            human(options.memory),
+            whole_mib(needs.least(wanted.min(useful)).total())
+        ));
+    } else if threads < wanted && options.threads.is_some() {
+        notes.push(format!(
+            "{threads} threads suffice for {data_blocks} blocks"
+        ));
+    }
+    if window < needs.full_window(threads) {
+        notes.push(format!(
+            "the window is {window} blocks instead of {} to fit into {}",
+            needs.full_window(threads),
+            human(options.memory)
+        ));
+    }
+    Ok(Plan {
+        source_format: image.details().format,
+        target,
+        virtual_size,
+        data_bytes,
+        data_blocks,
+        total_blocks: virtual_size.div_ceil(BLOCK_BYTES),
+        threads,
+        level: (target == Target::Zvhd2).then_some(options.level),
+        window,
+        worst_case_bytes: match target {
+            Target::Zvhd2 => zvhd2::worst_case_len(virtual_size, data_blocks),
+            Target::Raw => data_bytes,
+        },
+        memory,
+        notes,
+    })
+}
+
+fn wanted_threads(options: &PlanOptions) -> Result<usize> {
+    match options.threads {
+        Some(threads) if !(1..=MAX_THREADS).contains(&threads) => Err(Error::refused(format!(
+            "{threads} threads were asked for, expected 1 to {MAX_THREADS}"
+        ))),
+        Some(threads) => Ok(threads),
+        None => Ok(std::thread::available_parallelism().map_or(1, NonZero::get)),
+    }
+}
+
+/// Bytes of `Data`, and blocks that hold at least one of them.
+fn count_data(image: &dyn DiskImage) -> Result<(u64, u64)> {
+    let virtual_size = image.virtual_size();
+    let (mut at, mut bytes, mut blocks) = (0, 0_u64, 0_u64);
+    // First block that has not been counted.
+    let mut next_block = 0;
+    while at < virtual_size {
+        let extent = extent_at(image, at, virtual_size)?;
+        at = extent.end().0;
+        if extent.kind == ExtentKind::Data {
+            bytes += extent.len;
+            let first = next_block.max(extent.start.0 / BLOCK_BYTES);
+            next_block = at.div_ceil(BLOCK_BYTES);
+            blocks += next_block.saturating_sub(first);
+        }
+    }
+    Ok((bytes, blocks))
+}
+
+/// The program's own memory: its code and libraries, stacks, and what the allocator keeps back.
+/// Measured at 9 MiB for a conversion; the cloud clients with TLS are the larger part of the rest.
+const PROGRAM_BYTES: u64 = 32 * MIB;
+
+/// The encoder keeps 16 bytes for each stored block, in a vector that doubles: for a moment the old
+/// and the new one exist, three times the entries at most.
+const INDEX_BYTES_PER_BLOCK: u64 = 3 * 16;
+/// Pieces of the index and the bitmap on their way into the sink.
+const INDEX_CHUNK: u64 = MIB;
+
+/// A worker's stack in use and its odds and ends, besides block buffer and compression context.
+const WORKER_BYTES: u64 = 256 * KIB;
+
+/// What decides how much memory a run needs.
+struct Needs<'a> {
+    image: &'a dyn DiskImage,
+    target: Target,
+    data_blocks: u64,
+    options: &'a PlanOptions,
+}
+
+impl Needs<'_> {
+    /// What `threads` workers and a window of `window` blocks hold.
+    fn memory(&self, threads: usize, window: usize) -> Memory {
+        let of_zvhd2 = |bytes: u64| match self.target {
+            Target::Zvhd2 => bytes,
+            Target::Raw => 0,
+        };
+        let worker = BLOCK_BYTES
+            .saturating_add(WORKER_BYTES)
+            .saturating_add(of_zvhd2(zvhd2::encoder_memory(self.options.level)));
+        Memory {
+            budget: self.options.memory,
+            image: self.image.memory_bound(threads),
+            workers: worker.saturating_mul(threads as u64),
+            window: of_zvhd2(zvhd2::MAX_ENCODED_BLOCK as u64).saturating_mul(window as u64),
+            index: of_zvhd2(
+                self.data_blocks
+                    .saturating_mul(INDEX_BYTES_PER_BLOCK)
+                    .saturating_add(INDEX_CHUNK),
+            ),
+            sink: self.options.upload_memory,
+            program: PROGRAM_BYTES,
+        }
+    }
+
+    /// What `threads` workers need at least. One block more than workers: while it is written, all
+    /// of them can work.
+    fn least(&self, threads: usize) -> Memory {
+        self.memory(threads, threads + 1)
+    }
+
+    /// The window that is worth having: enough for blocks that compress at different speeds.
+    fn full_window(&self, threads: usize) -> usize {
+        match self.target {
+            Target::Zvhd2 => threads * 4,
+            // The results are hashes only.
+            Target::Raw => threads * crate::ordered::HASHES_AHEAD,
+        }
+    }
+
+    /// The most threads up to `wanted`, then the largest window, that fit the budget.
+    fn fit(&self, wanted: usize) -> Result<(usize, usize, Memory)> {
+        let fits = |memory: &Memory| memory.total() <= memory.budget;
+        for threads in (1..=wanted).rev() {
+            if !fits(&self.least(threads)) {
+                continue;
+            }
+            let windows = (threads + 1..=self.full_window(threads)).rev();
+            let fitting = windows
+                .map(|window| (threads, window, self.memory(threads, window)))
+                .find(|(_, _, memory)| fits(memory));
+            return Ok(fitting.unwrap_or((threads, threads + 1, self.least(threads))));
+        }
+        let least = self.least(1);
+        Err(Error::refused(format!(
+            "one thread needs {}, the memory budget is {}",
+            human(least.total()),
+            human(least.budget)
+        ))
+        .with_hint(format!("pass --memory {}", whole_mib(least.total()))))
+    }
+}
+
+/// `bytes` rounded up to MiB, as the command line takes it.
+fn whole_mib(bytes: u64) -> String {
+    format!("{}MiB", round_up(bytes, MIB).unwrap_or(u64::MAX) / MIB)
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "source  {}, virtual size {}, {} of data in {} of {} blocks",
+            self.source_format,
+            human(self.virtual_size),
+            human(self.data_bytes),
+            self.data_blocks,
+            self.total_blocks
+        )?;
+        match self.target {
+            Target::Zvhd2 => {
+                writeln!(f, "target  zvhd2, at most {}", human(self.worst_case_bytes))?
+            }
+            Target::Raw => writeln!(
+                f,
+                "target  raw, {} long, at most {} on disk",
+                human(self.virtual_size),
+                human(self.worst_case_bytes)
+            )?,
+        }
+        let s = if self.threads == 1 { "" } else { "s" };
+        write!(f, "work    {} thread{s}", self.threads)?;
+        if let Some(level) = self.level {
+            write!(f, ", zstd level {level}, window of {} blocks", self.window)?;
+        }
+        let memory = &self.memory;
+        write!(
+            f,
+            "\nmemory  at most {} of {}:",
+            human(memory.total()),
+            human(memory.budget)
+        )?;
+        let parts = [
+            ("image", memory.image),
+            ("workers", memory.workers),
+            ("window", memory.window),
+            ("index", memory.index),
+            ("sink", memory.sink),
+            ("program", memory.program),
+        ];
+        let parts: Vec<_> = parts
+            .into_iter()
+            .filter(|(_, bytes)| *bytes > 0)
+            .map(|(name, bytes)| format!("{name} {}", human(bytes)))
+            .collect();
+        write!(f, " {}", parts.join(", "))?;
+        for note in &self.notes {
+            write!(f, "\nnote    {note}")?;
+        }
+        Ok(())
+    }
+}
