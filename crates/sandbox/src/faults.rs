@@ -48,6 +48,21 @@ impl FaultState {
         let number = count(&self.completes);
         self.faults.complete_answer_lost.contains(&number)
     }
+
+    /// Counts a quick import; whether it is to be refused by flow control.
+    pub(crate) fn refuse_import(&self) -> bool {
+        count(&self.imports) <= self.faults.flow_control
+    }
+
+    /// How long a job is to wait.
+    pub(crate) fn job_delay(&self) -> Duration {
+        self.faults.job_delay
+    }
+
+    /// Why a job is to fail.
+    pub(crate) fn failing_job(&self) -> Option<&str> {
+        self.faults.fail_jobs.as_deref()
+    }
 }
 
 fn count(counter: &AtomicU64) -> u64 {

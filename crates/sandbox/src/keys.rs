@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::Error;
-use crate::layout::{Layout, read_json};
+use crate::layout::{Layout, load};
 
 /// Who may use the sandbox.
 #[derive(Clone, Debug)]
@@ -36,22 +36,15 @@ impl Keys {
     /// The keys in the directory, or new ones that are then kept there.
     pub(crate) fn load_or_make(layout: &Layout) -> Result<Self, Error> {
         let path = layout.keys();
-        let stored = match read_json::<Stored>(&path) {
-            Ok(Some(stored)) => stored,
-            Ok(None) => {
+        let stored = match load::<Stored>(&path)? {
+            Some(stored) => stored,
+            None => {
                 let stored = Stored::random();
                 layout
                     .write_json(&path, &stored)
                     .map_err(|e| Error::io("write", &path, e))?;
                 stored
             }
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                return Err(Error::Damaged {
-                    path,
-                    source: error,
-                });
-            }
-            Err(error) => return Err(Error::io("read", &path, error)),
         };
         Ok(Self {
             access_key: AccessKey {

@@ -107,3 +107,14 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T
         Err(error) => Err(error),
     }
 }
+
+/// [`read_json`] at start, where anything unexpected ends it.
+pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    read_json(path).map_err(|source| match source.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => Error::Damaged {
+            path: path.to_owned(),
+            source,
+        },
+        _ => Error::io("read", path, source),
+    })
+}

@@ -10,8 +10,12 @@
 //! objects, unfinished uploads and images. It is made to survive a stop, not a power failure:
 //! objects appear by rename, without fsync.
 
+mod api;
+mod credentials;
 mod error;
+mod examine;
 pub mod faults;
+mod images;
 mod keys;
 mod layout;
 mod s3;
@@ -19,4 +23,5 @@ mod sandbox;
 mod server;
 
 pub use error::Error;
+pub use images::{ImageRecord, ImageStatus, ImageType, Tag};
 pub use sandbox::{Options, Sandbox};

@@ -1,22 +1,27 @@
 //! Starting and stopping a sandbox.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{File, TryLockError};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use net::secret::{AccessKey, ExposeSecret as _};
+use hyper_util::service::TowerToHyperService;
+use net::secret::{AccessKey, ExposeSecret as _, SecretString};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
-use crate::Error;
+use crate::api::{self, Api, Jobs};
+use crate::credentials::Credentials;
 use crate::faults::{FaultState, Faults};
+use crate::images::{ImageRecord, Images};
 use crate::keys::Keys;
 use crate::layout::Layout;
 use crate::s3::ObjectStore;
-use crate::server;
+use crate::{Error, server};
 
 /// What a sandbox is to be.
 #[derive(Clone, Debug)]
@@ -33,12 +38,17 @@ pub struct Options {
     pub storage_classes: BTreeMap<String, String>,
     /// Region that requests must be signed for, and name of the project.
     pub region: String,
+    /// How long a token is valid.
+    pub token_lifetime: Duration,
+    /// Most images, not counting those whose job failed.
+    pub image_quota: usize,
     /// What is to go wrong.
     pub faults: Faults,
 }
 
 impl Options {
-    /// A sandbox in `dir` on free ports of 127.0.0.1, without buckets, in region `sandbox-1`.
+    /// A sandbox in `dir` on free ports of 127.0.0.1, without buckets, in region `sandbox-1`, with
+    /// the documented 24 hours for tokens and quota of 50 images.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -49,17 +59,18 @@ impl Options {
             buckets: Vec::new(),
             storage_classes: BTreeMap::new(),
             region: "sandbox-1".to_owned(),
+            token_lifetime: Duration::from_secs(24 * 60 * 60),
+            image_quota: 50,
             faults: Faults::default(),
         }
     }
 }
 
 /// A running sandbox. Dropping it stops it too, without waiting for requests under way.
-#[derive(Debug)]
 pub struct Sandbox {
-    keys: Keys,
-    region: String,
+    api: Arc<Api>,
     obs_endpoint: Url,
+    api_endpoint: Url,
     stop: DropGuard,
     servers: Vec<JoinHandle<()>>,
     /// Held for the sandbox's life; the system frees it with the process.
@@ -77,9 +88,10 @@ impl Sandbox {
         let lock = lock(&layout)?;
         layout.prepare()?;
         let keys = Keys::load_or_make(&layout)?;
+        let credentials = Arc::new(Credentials::new(keys, options.token_lifetime));
         let faults = Arc::new(FaultState::new(options.faults));
-
-        let objects = ObjectStore::open(layout.clone(), options.region.clone(), faults)?;
+        let objects =
+            ObjectStore::open(layout.clone(), options.region.clone(), Arc::clone(&faults))?;
         for bucket in options.storage_classes.keys().chain(&options.buckets) {
             objects.make_bucket(bucket)?;
         }
@@ -87,14 +99,33 @@ impl Sandbox {
             objects.set_storage_class(bucket, class)?;
         }
 
-        let (obs, obs_address) = server::listen(options.obs_listen).await?;
         let stop = CancellationToken::new();
-        let service = crate::s3::service(objects, &keys, &options.region);
-        let servers = vec![tokio::spawn(server::serve(obs, service, stop.clone()))];
+        let api = Arc::new(Api {
+            credentials: Arc::clone(&credentials),
+            region: options.region.clone(),
+            objects: objects.clone(),
+            images: Images::open(layout)?,
+            jobs: Jobs::new(stop.clone()),
+            faults,
+            image_quota: options.image_quota,
+        });
+        let (obs_listener, obs_address) = server::listen(options.obs_listen).await?;
+        let (api_listener, api_address) = server::listen(options.api_listen).await?;
+        let obs_endpoint = endpoint(obs_address)?;
+        let api_endpoint = endpoint(api_address)?;
+        for job in api.images.unfinished_jobs() {
+            api.jobs.start(&api, job);
+        }
+        let s3 = crate::s3::service(objects, credentials, &options.region);
+        let calls = TowerToHyperService::new(api::router(Arc::clone(&api)));
+        let servers = vec![
+            tokio::spawn(server::serve(obs_listener, s3, stop.clone())),
+            tokio::spawn(server::serve(api_listener, calls, stop.clone())),
+        ];
         Ok(Self {
-            keys,
-            region: options.region,
-            obs_endpoint: endpoint(obs_address)?,
+            api,
+            obs_endpoint,
+            api_endpoint,
             stop: stop.drop_guard(),
             servers,
             _lock: lock,
@@ -107,47 +138,101 @@ impl Sandbox {
         &self.obs_endpoint
     }
 
+    /// Where IAM is.
+    #[must_use]
+    pub fn iam_endpoint(&self) -> &Url {
+        &self.api_endpoint
+    }
+
+    /// Where IMS is.
+    #[must_use]
+    pub fn ims_endpoint(&self) -> &Url {
+        &self.api_endpoint
+    }
+
+    fn keys(&self) -> &Keys {
+        &self.api.credentials.keys
+    }
+
     /// The access key that OBS, IAM and IMS take.
     #[must_use]
     pub fn access_key(&self) -> &AccessKey {
-        &self.keys.access_key
+        &self.keys().access_key
+    }
+
+    /// Name of the user that can get tokens.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.keys().user
+    }
+
+    /// Password of [`Sandbox::user`].
+    #[must_use]
+    pub fn password(&self) -> &SecretString {
+        &self.keys().password
+    }
+
+    /// Name of the account that the user belongs to.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        &self.keys().domain
     }
 
     /// Region that requests are signed for.
     #[must_use]
     pub fn region(&self) -> &str {
-        &self.region
+        &self.api.region
     }
 
     /// Id of the one project, whose name is the region's.
     #[must_use]
     pub fn project_id(&self) -> &str {
-        &self.keys.project_id
+        &self.keys().project_id
+    }
+
+    /// What was registered, the oldest first.
+    #[must_use]
+    pub fn images(&self) -> Vec<ImageRecord> {
+        self.api.images.all()
     }
 
     /// The environment that a client needs to use the sandbox. Holds the secret key.
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
-        let key = &self.keys.access_key;
+        let key = self.access_key();
         [
             ("HW_ACCESS_KEY", key.id.as_str()),
             ("HW_SECRET_KEY", key.secret.expose_secret()),
-            ("HW_REGION_NAME", &self.region),
-            ("HW_PROJECT_ID", &self.keys.project_id),
+            ("HW_REGION_NAME", self.region()),
+            ("HW_PROJECT_ID", self.project_id()),
             ("IMGFERRY_OBS_ENDPOINT", self.obs_endpoint.as_str()),
+            ("IMGFERRY_IAM_ENDPOINT", self.api_endpoint.as_str()),
+            ("IMGFERRY_IMS_ENDPOINT", self.api_endpoint.as_str()),
+            ("IMGFERRY_PATH_STYLE", "true"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec()
     }
 
-    /// Stops serving and waits until requests under way have ended, for some seconds at most.
+    /// Stops serving and waits until requests and jobs under way have ended, for some seconds at
+    /// most. A job that has not ended is done again at the next start.
     pub async fn shutdown(self) {
         drop(self.stop);
+        self.api.jobs.stopped().await;
         for server in self.servers {
             if let Err(error) = server.await {
                 tracing::warn!("a server of the sandbox ended badly: {error}");
             }
         }
+    }
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox")
+            .field("obs_endpoint", &self.obs_endpoint.as_str())
+            .field("api_endpoint", &self.api_endpoint.as_str())
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,37 +1,39 @@
 //! What is refused before an operation looks at the request.
 
-use net::secret::{AccessKey, ExposeSecret as _};
+use std::sync::Arc;
+
+use net::secret::ExposeSecret as _;
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::path::S3Path;
 use s3s::{S3Result, s3_error};
 
 use super::obs_error;
+use crate::credentials::Credentials;
 
 /// Longest name of a file, and so of a part of a key between slashes, in bytes.
 const MAX_COMPONENT: usize = 255;
 
-/// Knows the one key of the sandbox.
+/// Knows the sandbox's keys.
 pub(super) struct Auth {
-    key: AccessKey,
+    credentials: Arc<Credentials>,
 }
 
 impl Auth {
-    pub(super) fn new(key: AccessKey) -> Self {
-        Self { key }
+    pub(super) fn new(credentials: Arc<Credentials>) -> Self {
+        Self { credentials }
     }
 }
 
 #[async_trait::async_trait]
 impl S3Auth for Auth {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
-        if access_key == self.key.id {
-            Ok(SecretKey::from(self.key.secret.expose_secret()))
-        } else {
-            Err(s3_error!(
+        match self.credentials.secret(access_key) {
+            Some(secret) => Ok(SecretKey::from(secret.expose_secret())),
+            None => Err(s3_error!(
                 InvalidAccessKeyId,
                 "the access key id you provided does not exist in our records"
-            ))
+            )),
         }
     }
 }
@@ -39,12 +41,16 @@ impl S3Auth for Auth {
 /// Refuses anonymous requests, signatures for another region, payload forms that OBS does not take,
 /// and keys that cannot be files.
 pub(super) struct Access {
+    credentials: Arc<Credentials>,
     region: String,
 }
 
 impl Access {
-    pub(super) fn new(region: String) -> Self {
-        Self { region }
+    pub(super) fn new(credentials: Arc<Credentials>, region: String) -> Self {
+        Self {
+            credentials,
+            region,
+        }
     }
 
     fn check_region(&self, authorization: &str) -> S3Result<()> {
@@ -69,13 +75,20 @@ impl Access {
 #[async_trait::async_trait]
 impl S3Access for Access {
     async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
-        if cx.credentials().is_none() {
+        let Some(signer) = cx.credentials() else {
             return Err(s3_error!(AccessDenied, "the request is not signed"));
-        }
+        };
         let header = |name: &str| {
             let value = cx.headers().get(name)?;
             value.to_str().ok()
         };
+        let session = header("x-amz-security-token");
+        if !self.credentials.is_session(&signer.access_key, session) {
+            return Err(s3_error!(
+                InvalidToken,
+                "the security token is missing or is not the access key's"
+            ));
+        }
         if let Some(authorization) = header("authorization") {
             self.check_region(authorization)?;
         }

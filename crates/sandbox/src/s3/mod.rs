@@ -17,6 +17,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures::FutureExt as _;
 use http::HeaderValue;
@@ -26,25 +27,26 @@ use hyper::{Request, Response};
 use s3s::service::S3ServiceBuilder;
 use s3s::{Body, S3Error, S3Result, s3_error};
 
-use crate::keys::{Keys, hex_id};
+use crate::credentials::Credentials;
+use crate::keys::hex_id;
 
-pub(crate) use objects::ObjectStore;
+pub(crate) use objects::{Found, ObjectStore, STANDARD};
 
 /// The response future of [`service`].
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-/// The S3 server as a hyper service. Takes the sandbox's key only, signed for `region`.
+/// The S3 server as a hyper service. Takes the sandbox's keys only, signed for `region`.
 pub(crate) fn service(
     store: ObjectStore,
-    keys: &Keys,
+    credentials: Arc<Credentials>,
     region: &str,
 ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future = Answer>
 + Clone
 + Send
 + 'static {
     let mut builder = S3ServiceBuilder::new(store);
-    builder.set_auth(access::Auth::new(keys.access_key.clone()));
-    builder.set_access(access::Access::new(region.to_owned()));
+    builder.set_auth(access::Auth::new(Arc::clone(&credentials)));
+    builder.set_access(access::Access::new(credentials, region.to_owned()));
     let s3 = builder.build();
     service_fn(move |request: Request<Incoming>| -> Answer {
         let s3 = s3.clone();

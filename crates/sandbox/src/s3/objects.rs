@@ -9,16 +9,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use md5::{Digest as _, Md5};
-use s3s::{S3Result, s3_error};
+use s3s::{S3ErrorCode, S3Result, s3_error};
 use s3s_fs::FileSystem;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 use super::uploads::Uploads;
 use super::{access, disk};
 use crate::Error;
 use crate::faults::FaultState;
+use crate::keys::hex_id;
 use crate::layout::{Layout, read_json};
 
 /// Storage class of a bucket that none was set for.
@@ -73,6 +74,21 @@ pub(super) struct Object {
     pub(super) size: u64,
     pub(super) modified: SystemTime,
     pub(super) meta: ObjectMeta,
+}
+
+/// What an import sees of an object.
+#[derive(Clone, Debug)]
+pub(crate) enum Found {
+    NoBucket,
+    NoObject,
+    /// The disk of the sandbox fails.
+    Unreadable,
+    Object {
+        /// Bytes.
+        size: u64,
+        storage_class: String,
+        bucket_class: String,
+    },
 }
 
 /// What is kept for a bucket.
@@ -140,6 +156,36 @@ impl ObjectStore {
             self.0.layout.write_json(&path, &meta)
         };
         write().map_err(|e| Error::io("write", &path, e))
+    }
+}
+
+impl ObjectStore {
+    /// Looks for an object on behalf of an import.
+    pub(crate) fn find(&self, bucket: &str, key: &str) -> Found {
+        let found = self.0.object(bucket, key).and_then(|object| {
+            Ok(Found::Object {
+                size: object.size,
+                storage_class: object.meta.attributes.storage_class,
+                bucket_class: self.0.storage_class(bucket)?,
+            })
+        });
+        found.unwrap_or_else(|error| match error.code() {
+            S3ErrorCode::NoSuchBucket => Found::NoBucket,
+            S3ErrorCode::NoSuchKey | S3ErrorCode::InvalidArgument => Found::NoObject,
+            _ => Found::Unreadable,
+        })
+    }
+
+    /// A second name for the file of an object, so that it stays the same file however often it
+    /// is opened, whatever happens to the object meanwhile.
+    pub(crate) fn pin(&self, bucket: &str, key: &str) -> io::Result<TempPath> {
+        let path = self
+            .0
+            .object_path(bucket, key)
+            .map_err(|_| io::Error::from(io::ErrorKind::NotFound))?;
+        let pinned = self.0.layout.tmp().join(hex_id());
+        fs::hard_link(path, &pinned)?;
+        TempPath::try_from_path(pinned)
     }
 }
 

@@ -1,0 +1,381 @@
+//! IMS: quick import, images, jobs, quota.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::{Extension, Json};
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::macros::format_description;
+use uuid::Uuid;
+
+use super::Api;
+use super::error::ApiError;
+use super::gateway::Caller;
+use super::rules::ImportRequest;
+use crate::images::{ImageRecord, ImageStatus, ImageType, JobRecord, JobStatus};
+use crate::keys::hex_id;
+use crate::s3::{Found, STANDARD};
+
+/// Most bytes of an object that a quick import takes: 1 TiB.
+const MAX_OBJECT: u64 = 1 << 40;
+
+/// Images of a listing when no limit is given, and at most.
+const MAX_LISTED: usize = 1000;
+
+/// POST /v2/cloudimages/quickimport/action: checks what can be checked at once, and starts a job.
+pub(super) async fn quick_import(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    check_project(&caller)?;
+    let request = ImportRequest::parse(&body)?;
+    if api.faults.refuse_import() {
+        return Err(ApiError::ims(
+            "IMG.0060",
+            "The number of tasks exceeds the flow control limit.",
+        ));
+    }
+    let object_size = check_object(&api, &request)?;
+    let now = SystemTime::now();
+    let image = ImageRecord {
+        id: Uuid::new_v4().to_string(),
+        name: request.name,
+        status: ImageStatus::Queued,
+        image_type: request.image_type,
+        bucket: request.bucket,
+        key: request.key,
+        object_size,
+        virtual_size: None,
+        content_digest: None,
+        min_disk: request.min_disk,
+        os_version: request.os_version,
+        os_type: request.os_type,
+        architecture: request.architecture,
+        hw_firmware_type: request.hw_firmware_type,
+        description: request.description,
+        tags: request.tags,
+        created_at: now,
+        updated_at: now,
+    };
+    let job = JobRecord {
+        id: hex_id(),
+        image_id: image.id.clone(),
+        image_name: image.name.clone(),
+        status: JobStatus::Init,
+        begin: now,
+        end: None,
+        error_code: None,
+        fail_reason: None,
+        progress: 0.0,
+    };
+    let job_id = job.id.clone();
+    let name = image.name.clone();
+    api.images.add(image, job, |images| {
+        let mut count = 0_usize;
+        for image in images.filter(|image| image.status != ImageStatus::Killed) {
+            if image.name == name {
+                return Err(ApiError::ims("IMG.0009", "The image name already exists."));
+            }
+            count = count.saturating_add(1);
+        }
+        if count >= api.image_quota {
+            return Err(ApiError::ims(
+                "IMG.0015",
+                "The number of private images has reached the maximum allowed.",
+            ));
+        }
+        Ok(())
+    })?;
+    api.jobs.start(&api, job_id.clone());
+    Ok(Json(json!({"job_id": job_id})))
+}
+
+/// A token without a project cannot act here.
+fn check_project(caller: &Caller) -> Result<(), ApiError> {
+    if caller.in_project {
+        return Ok(());
+    }
+    Err(ApiError::ims(
+        "IMG.0030",
+        "The project ID and token in the request are invalid.",
+    ))
+}
+
+/// Bytes of the object, if it may be imported.
+fn check_object(api: &Api, request: &ImportRequest) -> Result<u64, ApiError> {
+    let unusable = |why: &str| {
+        ApiError::ims(
+            "IMG.0057",
+            format!(
+                "The image file {}:{} cannot be used: {why}.",
+                request.bucket, request.key
+            ),
+        )
+    };
+    match api.objects.find(&request.bucket, &request.key) {
+        Found::NoBucket => Err(ApiError::ims(
+            "IMG.0069",
+            "The specified bucket cannot be accessed.",
+        )),
+        Found::NoObject => Err(unusable("it is not found")),
+        Found::Unreadable => Err(unusable("it cannot be read")),
+        Found::Object { size: 0, .. } => Err(unusable("it is empty")),
+        Found::Object { size, .. } if size > MAX_OBJECT => Err(ApiError::ims(
+            "IMG.0059",
+            "The size of the image file exceeds the maximum allowed.",
+        )),
+        Found::Object { bucket_class, .. } if bucket_class != STANDARD => Err(unusable(&format!(
+            "the storage class of the bucket is {bucket_class}, not {STANDARD}"
+        ))),
+        Found::Object { storage_class, .. } if storage_class != STANDARD => Err(unusable(
+            &format!("its storage class is {storage_class}, not {STANDARD}"),
+        )),
+        Found::Object { size, .. } => Ok(size),
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct ImageQuery {
+    id: Option<String>,
+    name: Option<String>,
+    status: Option<String>,
+    marker: Option<String>,
+    limit: Option<String>,
+}
+
+/// GET /v2/cloudimages: the images, newest first, by id, name or status.
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    Query(query): Query<ImageQuery>,
+) -> Result<Json<Value>, ApiError> {
+    check_project(&caller)?;
+    let is = |wanted: &Option<String>, value: &str| {
+        wanted.as_deref().is_none_or(|wanted| wanted == value)
+    };
+    let limit = match &query.limit {
+        None => MAX_LISTED,
+        Some(limit) => limit
+            .parse()
+            .map_err(|_| ApiError::ims("IMG.0001", "limit is not a number."))?,
+    };
+    let mut images = api.images.all();
+    images.reverse();
+    let marker = query.marker.as_deref();
+    let images: Vec<Value> = images
+        .iter()
+        .skip_while(|image| marker.is_some_and(|marker| marker != image.id))
+        .skip(usize::from(marker.is_some()))
+        .filter(|image| {
+            is(&query.id, &image.id)
+                && is(&query.name, &image.name)
+                && is(&query.status, image.status.as_str())
+        })
+        .take(limit.min(MAX_LISTED))
+        .map(|image| describe(&api, image))
+        .collect();
+    Ok(Json(json!({"images": images})))
+}
+
+/// An image as the API shows it. `__imgferry_content_digest` is the sandbox's own field: the
+/// content digest of the disk that its job read.
+fn describe(api: &Api, image: &ImageRecord) -> Value {
+    let tags: Vec<_> = image
+        .tags
+        .iter()
+        .map(|tag| format!("{}.{}", tag.key, tag.value))
+        .collect();
+    let active = image.status == ImageStatus::Active;
+    let mut value = json!({
+        "schema": "/v2/schemas/image",
+        "id": image.id,
+        "name": image.name,
+        "status": image.status.as_str(),
+        "self": format!("/v2/images/{}", image.id),
+        "file": format!("/v2/images/{}/file", image.id),
+        "owner": api.credentials.keys.project_id,
+        "visibility": "private",
+        "protected": false,
+        "container_format": "bare",
+        "disk_format": "zvhd2",
+        "min_disk": image.min_disk,
+        "min_ram": 0,
+        "size": 0,
+        "virtual_size": null,
+        "checksum": "d41d8cd98f00b204e9800998ecf8427e",
+        "tags": tags,
+        "created_at": seconds(image.created_at),
+        "updated_at": seconds(image.updated_at),
+        "virtual_env_type": match image.image_type {
+            ImageType::Ecs => "FusionCompute",
+            ImageType::Bms => "Ironic",
+            ImageType::DataImage => "DataImage",
+        },
+        "hw_firmware_type": image.hw_firmware_type,
+        "__imagetype": "private",
+        "__isregistered": "true",
+        "__lazyloading": "true",
+        "__image_source_type": "uds",
+        "__data_origin": format!("file,{}:{}", image.bucket, image.key),
+        "__image_size": image.object_size.to_string(),
+        "__os_bit": "64",
+        "__os_type": image.os_type,
+        "__os_version": image.os_version,
+        "__description": image.description,
+        "__support_arm": if image.architecture == "arm" { "true" } else { "false" },
+    });
+    if let (true, Some(fields)) = (active, value.as_object_mut()) {
+        fields.insert("active_at".to_owned(), seconds(image.updated_at).into());
+        fields.insert(
+            "__imgferry_content_digest".to_owned(),
+            image.content_digest.clone().into(),
+        );
+    }
+    value
+}
+
+/// DELETE /v2/images/{image_id}.
+pub(super) async fn delete(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    check_project(&caller)?;
+    match api.images.image(&id).map(|image| image.status) {
+        Some(ImageStatus::Queued | ImageStatus::Saving) => Err(ApiError::ims(
+            "IMG.0090",
+            "The image being created cannot be deleted.",
+        )),
+        Some(_) if api.images.delete(&id) => Ok(StatusCode::NO_CONTENT),
+        _ => Err(ApiError::Ims {
+            status: StatusCode::NOT_FOUND,
+            code: "IMG.0144",
+            message: "The image does not exist.".to_owned(),
+        }),
+    }
+}
+
+/// GET /v1/cloudimages/job/{job_id}.
+pub(super) async fn job(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    Path(job_id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    check_project(&caller)?;
+    let job = api.images.job(&job_id).ok_or_else(|| ApiError::Ims {
+        status: StatusCode::NOT_FOUND,
+        code: "IMG.0023",
+        message: format!("The job {job_id:?} does not exist."),
+    })?;
+    let image = api.images.image(&job.image_id);
+    let data = image.is_some_and(|image| image.image_type == ImageType::DataImage);
+    let mut entities = json!({
+        "image_id": job.image_id,
+        "image_name": job.image_name,
+        "current_task": "QuickImportImageTask",
+        "process_percent": job.progress,
+        "results": [],
+        "sub_jobs_result": [],
+        "sub_jobs_list": [],
+    });
+    if let (JobStatus::Success, Some(entities)) = (job.status, entities.as_object_mut()) {
+        let result = json!({
+            "image_id": job.image_id,
+            "project_id": api.credentials.keys.project_id,
+            "status": "success",
+        });
+        entities.insert("results".to_owned(), json!([result]));
+    }
+    Ok(Json(json!({
+        "job_id": job.id,
+        "job_type": if data { "imsImportDataImageJob" } else { "imsImportImageJob" },
+        "status": job.status,
+        "begin_time": job_time(job.begin),
+        "end_time": job.end.map(job_time).unwrap_or_default(),
+        "error_code": job.error_code,
+        "fail_reason": job.fail_reason,
+        "entities": entities,
+    })))
+}
+
+/// GET /v1/{project_id}/jobs/{job_id}.
+pub(super) async fn project_job(
+    State(api): State<Arc<Api>>,
+    caller: Extension<Caller>,
+    Path((project_id, job_id)): Path<(String, String)>,
+) -> Result<Json<Value>, ApiError> {
+    if project_id != api.credentials.keys.project_id {
+        return Err(ApiError::ims("IMG.0067", "The project ID is incorrect."));
+    }
+    job(State(api), caller, Path(job_id)).await
+}
+
+/// GET /v1/cloudimages/quota.
+pub(super) async fn quota(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Value>, ApiError> {
+    check_project(&caller)?;
+    let images = api.images.all();
+    let used = images
+        .iter()
+        .filter(|image| image.status != ImageStatus::Killed)
+        .count();
+    Ok(Json(json!({"quotas": {"resources": [{
+        "type": "image",
+        "used": used,
+        "quota": api.image_quota,
+        "min": 1,
+        "max": 1000,
+    }]}})))
+}
+
+/// GET /v1/cloudimages/os_version: a few of the values that clouds list. Imports are not held
+/// against them.
+pub(super) async fn os_versions() -> Json<Value> {
+    let platforms = [
+        ("CentOS", "Linux", "CentOS 7.9 64bit"),
+        ("Debian", "Linux", "Debian GNU/Linux 12.0.0 64bit"),
+        ("Ubuntu", "Linux", "Ubuntu 22.04 server 64bit"),
+        ("Windows", "Windows", "Windows Server 2019 Standard 64bit"),
+        ("Other", "Linux", "Other Linux(64 bit)"),
+    ];
+    Json(Value::Array(
+        platforms
+            .into_iter()
+            .map(|(platform, os_type, version)| {
+                json!({"platform": platform, "version_list": [{
+                    "platform": platform,
+                    "os_version_key": version,
+                    "os_version": version,
+                    "os_bit": "64",
+                    "os_type": os_type,
+                }]})
+            })
+            .collect(),
+    ))
+}
+
+/// UTC, as in `2018-09-06T15:17:33Z`.
+fn seconds(time: SystemTime) -> String {
+    OffsetDateTime::from(time)
+        .format(format_description!(
+            "[year]-[month]-[day]T[hour]:[minute]:[second]Z"
+        ))
+        .unwrap_or_default()
+}
+
+/// UTC, as in `04-Jun-2015 18:11:06:586`.
+fn job_time(time: SystemTime) -> String {
+    OffsetDateTime::from(time)
+        .format(format_description!(
+            "[day]-[month repr:short]-[year] [hour]:[minute]:[second]:[subsecond digits:3]"
+        ))
+        .unwrap_or_default()
+}

@@ -1,0 +1,306 @@
+//! What the image service remembers: images and the jobs that make them. Kept in files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::layout::{Layout, load};
+
+/// Where an image is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageStatus {
+    /// Its job has not begun.
+    Queued,
+    /// Its job runs.
+    Saving,
+    /// It can be used.
+    Active,
+    /// Its job failed.
+    Killed,
+}
+
+impl ImageStatus {
+    /// The name that the API uses.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Saving => "saving",
+            Self::Active => "active",
+            Self::Killed => "killed",
+        }
+    }
+}
+
+/// What an image is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ImageType {
+    /// System disk of a virtual machine.
+    #[serde(rename = "ECS")]
+    Ecs,
+    /// System disk of a physical machine.
+    #[serde(rename = "BMS")]
+    Bms,
+    /// Data disk.
+    DataImage,
+}
+
+/// A label of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tag {
+    /// 1 to 36 characters.
+    pub key: String,
+    /// 0 to 43 characters.
+    pub value: String,
+}
+
+/// An image that was registered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// UUID.
+    pub id: String,
+    /// Unique among images that are not killed.
+    pub name: String,
+    /// Where it is in its life.
+    pub status: ImageStatus,
+    /// What it is for.
+    pub image_type: ImageType,
+    /// Bucket of the object it was made of.
+    pub bucket: String,
+    /// Key of the object it was made of.
+    pub key: String,
+    /// Bytes of that object.
+    pub object_size: u64,
+    /// Bytes of the disk inside; known once the image is active.
+    pub virtual_size: Option<u64>,
+    /// Content digest of the disk inside, as `imgferry digest` prints it; known once the image is
+    /// active.
+    pub content_digest: Option<String>,
+    /// Least disk to make of it, in GiB.
+    pub min_disk: u64,
+    /// As registered; data images have none.
+    pub os_version: Option<String>,
+    /// `Linux`, `Windows` or `Other`.
+    pub os_type: String,
+    /// `x86` or `arm`.
+    pub architecture: String,
+    /// `bios` or `uefi`.
+    pub hw_firmware_type: String,
+    /// As registered.
+    pub description: String,
+    /// As registered.
+    pub tags: Vec<Tag>,
+    /// When it was registered.
+    pub created_at: SystemTime,
+    /// When its status last changed.
+    pub updated_at: SystemTime,
+}
+
+/// Where a job is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(crate) enum JobStatus {
+    Init,
+    Running,
+    Success,
+    Fail,
+}
+
+/// A job that makes an image.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct JobRecord {
+    pub(crate) id: String,
+    pub(crate) image_id: String,
+    pub(crate) image_name: String,
+    pub(crate) status: JobStatus,
+    pub(crate) begin: SystemTime,
+    pub(crate) end: Option<SystemTime>,
+    pub(crate) error_code: Option<String>,
+    pub(crate) fail_reason: Option<String>,
+    /// 0 to 1.
+    pub(crate) progress: f64,
+}
+
+/// Why a job failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct JobFailure {
+    pub(crate) code: &'static str,
+    pub(crate) reason: String,
+}
+
+/// What a job found in the object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Examined {
+    pub(crate) virtual_size: u64,
+    pub(crate) content_digest: String,
+}
+
+/// All images and jobs, in memory and in files.
+#[derive(Debug)]
+pub(crate) struct Images {
+    layout: Layout,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    images: BTreeMap<String, ImageRecord>,
+    jobs: BTreeMap<String, JobRecord>,
+}
+
+impl Images {
+    /// Reads what an earlier run left.
+    pub(crate) fn open(layout: Layout) -> Result<Self, Error> {
+        let state = State {
+            images: read_all(&layout.images(), |image: &ImageRecord| image.id.clone())?,
+            jobs: read_all(&layout.jobs(), |job: &JobRecord| job.id.clone())?,
+        };
+        Ok(Self {
+            layout,
+            state: Mutex::new(state),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All images, the oldest first.
+    pub(crate) fn all(&self) -> Vec<ImageRecord> {
+        let mut images: Vec<_> = self.lock().images.values().cloned().collect();
+        images.sort_by_key(|image| image.created_at);
+        images
+    }
+
+    pub(crate) fn image(&self, id: &str) -> Option<ImageRecord> {
+        self.lock().images.get(id).cloned()
+    }
+
+    pub(crate) fn job(&self, id: &str) -> Option<JobRecord> {
+        self.lock().jobs.get(id).cloned()
+    }
+
+    /// Ids of jobs that an earlier run did not finish.
+    pub(crate) fn unfinished_jobs(&self) -> Vec<String> {
+        let state = self.lock();
+        let unfinished = |job: &&JobRecord| job.end.is_none();
+        let jobs = state.jobs.values().filter(unfinished);
+        jobs.map(|job| job.id.clone()).collect()
+    }
+
+    /// Adds a queued image and its job, unless `refuse` finds a reason in the images that are
+    /// there. Nobody can add another one in between.
+    pub(crate) fn add<E>(
+        &self,
+        image: ImageRecord,
+        job: JobRecord,
+        refuse: impl FnOnce(&mut dyn Iterator<Item = &ImageRecord>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut state = self.lock();
+        refuse(&mut state.images.values())?;
+        self.keep(&image, &job);
+        state.images.insert(image.id.clone(), image);
+        state.jobs.insert(job.id.clone(), job);
+        Ok(())
+    }
+
+    /// The job has begun; its image.
+    pub(crate) fn begin(&self, job_id: &str) -> Option<ImageRecord> {
+        self.change(job_id, |job, image| {
+            job.status = JobStatus::Running;
+            image.status = ImageStatus::Saving;
+        })
+    }
+
+    /// How far the job is, 0 to 1. Not kept in the file: a new run begins anew.
+    pub(crate) fn progress(&self, job_id: &str, progress: f64) {
+        if let Some(job) = self.lock().jobs.get_mut(job_id) {
+            job.progress = progress.clamp(0.0, 1.0);
+        }
+    }
+
+    /// The job has ended.
+    pub(crate) fn finish(&self, job_id: &str, outcome: Result<Examined, JobFailure>) {
+        self.change(job_id, |job, image| {
+            job.end = Some(SystemTime::now());
+            match outcome {
+                Ok(examined) => {
+                    job.status = JobStatus::Success;
+                    job.progress = 1.0;
+                    image.status = ImageStatus::Active;
+                    image.virtual_size = Some(examined.virtual_size);
+                    image.content_digest = Some(examined.content_digest);
+                }
+                Err(failure) => {
+                    job.status = JobStatus::Fail;
+                    job.error_code = Some(failure.code.to_owned());
+                    job.fail_reason = Some(failure.reason);
+                    image.status = ImageStatus::Killed;
+                }
+            }
+        });
+    }
+
+    fn change(
+        &self,
+        job_id: &str,
+        change: impl FnOnce(&mut JobRecord, &mut ImageRecord),
+    ) -> Option<ImageRecord> {
+        let mut state = self.lock();
+        let State { images, jobs } = &mut *state;
+        let job = jobs.get_mut(job_id)?;
+        let image = images.get_mut(&job.image_id)?;
+        change(job, image);
+        image.updated_at = SystemTime::now();
+        self.keep(image, job);
+        Some(image.clone())
+    }
+
+    /// Deletes an image; whether it was there.
+    pub(crate) fn delete(&self, id: &str) -> bool {
+        let mut state = self.lock();
+        let Some(image) = state.images.remove(id) else {
+            return false;
+        };
+        let path = self.layout.images().join(format!("{}.json", image.id));
+        if let Err(error) = fs::remove_file(&path) {
+            tracing::warn!("cannot delete {}: {error}", path.display());
+        }
+        true
+    }
+
+    fn keep(&self, image: &ImageRecord, job: &JobRecord) {
+        let image_path = self.layout.images().join(format!("{}.json", image.id));
+        let job_path = self.layout.jobs().join(format!("{}.json", job.id));
+        let kept = self
+            .layout
+            .write_json(&image_path, image)
+            .and_then(|()| self.layout.write_json(&job_path, job));
+        if let Err(error) = kept {
+            // The run goes on with what is in memory; only a restart would miss it.
+            tracing::warn!("cannot keep image {}: {error}", image.id);
+        }
+    }
+}
+
+fn read_all<T: DeserializeOwned>(
+    dir: &Path,
+    id: impl Fn(&T) -> String,
+) -> Result<BTreeMap<String, T>, Error> {
+    let mut records = BTreeMap::new();
+    for entry in fs::read_dir(dir).map_err(|e| Error::io("read", dir, e))? {
+        let path = entry.map_err(|e| Error::io("read", dir, e))?.path();
+        let Some(record) = load::<T>(&path)? else {
+            continue;
+        };
+        records.insert(id(&record), record);
+    }
+    Ok(records)
+}
