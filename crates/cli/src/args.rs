@@ -45,7 +45,9 @@ pub(crate) enum Command {
 ///
 /// Reads metadata only: a 64 TiB virtual disk takes no longer than its tables.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  imgferry inspect disk.qcow2\n  imgferry inspect --json disk.qcow2 | jq .virtual_size")]
+#[command(
+    after_help = "Examples:\n  imgferry inspect disk.qcow2\n  imgferry inspect --json disk.qcow2 | jq .virtual_size"
+)]
 pub(crate) struct InspectArgs {
     /// The disk image
     pub(crate) image: PathBuf,
@@ -58,7 +60,9 @@ pub(crate) struct InspectArgs {
 /// The target appears complete or not at all. DST may be - for standard output (ZVHD2 only, it is
 /// written front to back).
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  imgferry convert disk.qcow2 disk.zvhd2\n  imgferry convert --level 3 disk.qcow2 disk.zvhd2\n  imgferry convert export.zvhd2 disk.raw\n  imgferry convert disk.qcow2 - | ssh host 'cat > disk.zvhd2'")]
+#[command(
+    after_help = "Examples:\n  imgferry convert disk.qcow2 disk.zvhd2\n  imgferry convert --level 3 disk.qcow2 disk.zvhd2\n  imgferry convert export.zvhd2 disk.raw\n  imgferry convert disk.qcow2 - | ssh host 'cat > disk.zvhd2'"
+)]
 pub(crate) struct ConvertArgs {
     /// The disk image to read
     pub(crate) src: PathBuf,
@@ -88,7 +92,9 @@ pub(crate) enum TargetFormat {
 ///
 /// The same disk has the same digest in every format. Zeros cost nothing.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  imgferry digest disk.qcow2\n  imgferry digest --json disk.raw")]
+#[command(
+    after_help = "Examples:\n  imgferry digest disk.qcow2\n  imgferry digest --json disk.raw"
+)]
 pub(crate) struct DigestArgs {
     /// The disk image
     pub(crate) image: PathBuf,
@@ -378,7 +384,14 @@ mod tests {
     #[test]
     fn the_sandbox_option_does_not_swallow_the_disk() {
         let cli = Cli::try_parse_from([
-            "imgferry", "import", "--sandbox", "disk.raw", "--name", "n", "--bucket", "b",
+            "imgferry",
+            "import",
+            "--sandbox",
+            "disk.raw",
+            "--name",
+            "n",
+            "--bucket",
+            "b",
         ])
         .unwrap();
         let Command::Import(args) = cli.command else {

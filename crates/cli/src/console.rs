@@ -38,8 +38,9 @@ impl Console {
     /// The result of a command: `text` for people, or `data` with `--json`.
     pub(crate) fn result(self, text: impl std::fmt::Display, data: &impl Serialize) -> Outcome {
         let text = if self.json {
-            serde_json::to_string_pretty(data)
-                .map_err(|e| Failure::from_error(Exit::Io, &e).context("the result has no JSON form"))?
+            serde_json::to_string_pretty(data).map_err(|e| {
+                Failure::from_error(Exit::Io, &e).context("the result has no JSON form")
+            })?
         } else {
             text.to_string()
         };

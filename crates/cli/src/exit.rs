@@ -6,6 +6,7 @@ use std::io;
 use std::process::ExitCode;
 
 use diskimg::ErrorKind;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// Exit codes, as documented in the README. 0 is done.
@@ -37,6 +38,7 @@ pub(crate) struct Failure {
     causes: Vec<String>,
     hints: Vec<String>,
     notes: Vec<String>,
+    data: serde_json::Map<String, Value>,
 }
 
 /// What commands return.
@@ -51,6 +53,7 @@ impl Failure {
             causes: Vec::new(),
             hints: Vec::new(),
             notes: Vec::new(),
+            data: serde_json::Map::new(),
         }
     }
 
@@ -96,19 +99,32 @@ impl Failure {
         self
     }
 
+    /// Adds what is known all the same, for `--json`.
+    pub(crate) fn data(mut self, name: &str, data: &impl Serialize) -> Self {
+        if let Ok(value) = serde_json::to_value(data) {
+            self.data.insert(name.to_owned(), value);
+        }
+        self
+    }
+
     pub(crate) fn exit(&self) -> Exit {
         self.exit
     }
 
     /// For `--json`: the object that stands on standard output instead of a result.
     pub(crate) fn json(&self) -> Value {
-        json!({ "error": {
-            "message": self.message,
-            "causes": self.causes,
-            "hints": self.hints,
-            "notes": self.notes,
-            "exit_code": self.exit as u8,
-        }})
+        let mut object = self.data.clone();
+        object.insert(
+            "error".to_owned(),
+            json!({
+                "message": self.message,
+                "causes": self.causes,
+                "hints": self.hints,
+                "notes": self.notes,
+                "exit_code": self.exit as u8,
+            }),
+        );
+        Value::Object(object)
     }
 }
 

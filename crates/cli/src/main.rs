@@ -14,12 +14,12 @@ mod settings;
 use std::process::ExitCode;
 
 use clap::Parser;
-use convert::CancelToken;
 use tracing_subscriber::EnvFilter;
 
 use args::{Cli, Command};
 use console::Console;
 use exit::{Exit, Failure, Outcome};
+use interrupt::Interrupt;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -39,19 +39,18 @@ fn run(command: Command, console: Console) -> Outcome {
         .enable_all()
         .build()
         .map_err(|e| Failure::from_error(Exit::Io, &e).context("the runtime cannot start"))?;
-    let cancel = CancelToken::new();
     runtime.block_on(async {
-        interrupt::listen(console, cancel.clone())
+        let interrupt = Interrupt::listen(console)
             .map_err(|e| Failure::from_error(Exit::Io, &e).context("signals cannot be handled"))?;
         match command {
-            Command::Import(args) => commands::import::run(&args, console, cancel).await,
-            Command::Sandbox(args) => commands::sandbox::run(&args, console, cancel).await,
+            Command::Import(args) => commands::import::run(&args, console, &interrupt).await,
+            Command::Sandbox(args) => commands::sandbox::run(&args, console, &interrupt).await,
             // The rest is synchronous; it runs beside the signal handler.
             command => tokio::task::spawn_blocking(move || match command {
                 Command::Inspect(args) => commands::inspect::run(&args, console),
-                Command::Convert(args) => commands::convert::run(&args, console, &cancel),
-                Command::Digest(args) => commands::digest::run(&args, console, &cancel),
-                Command::Verify(args) => commands::verify::run(&args, console, &cancel),
+                Command::Convert(args) => commands::convert::run(&args, console, interrupt.token()),
+                Command::Digest(args) => commands::digest::run(&args, console, interrupt.token()),
+                Command::Verify(args) => commands::verify::run(&args, console, interrupt.token()),
                 Command::Import(_) | Command::Sandbox(_) => Ok(()),
             })
             .await

@@ -85,7 +85,10 @@ impl Progress {
         }
         let percent = u128::from(guest) * 100 / u128::from(self.total.max(1));
         let uploaded = match &self.upload {
-            Some(_) => format!(", {} uploaded", human(self.uploaded.load(Ordering::Relaxed))),
+            Some(_) => format!(
+                ", {} uploaded",
+                human(self.uploaded.load(Ordering::Relaxed))
+            ),
             None => String::new(),
         };
         self.console.notice(format_args!(
@@ -107,12 +110,18 @@ impl Monitor for Progress {
     fn count(&self, counter: Counter, increment: u64) {
         match counter {
             Counter::GuestBytes => {
-                let guest = self.guest.fetch_add(increment, Ordering::Relaxed).saturating_add(increment);
+                let guest = self
+                    .guest
+                    .fetch_add(increment, Ordering::Relaxed)
+                    .saturating_add(increment);
                 self.disk.set_position(guest);
                 self.line_if_due(guest);
             }
             Counter::UploadedBytes => {
-                let uploaded = self.uploaded.fetch_add(increment, Ordering::Relaxed).saturating_add(increment);
+                let uploaded = self
+                    .uploaded
+                    .fetch_add(increment, Ordering::Relaxed)
+                    .saturating_add(increment);
                 if let Some(bar) = &self.upload {
                     bar.set_position(uploaded);
                 }

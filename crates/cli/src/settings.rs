@@ -60,7 +60,9 @@ pub(crate) fn resolve(args: &CloudArgs, env: &dyn Environment) -> Result<Cloud, 
         .ok_or_else(|| {
             missing.push(match &args.region {
                 None => "no region: give --region or set HW_REGION_NAME".to_owned(),
-                Some(region) => format!("region {region:?} is not a region's name, such as eu-west-0"),
+                Some(region) => {
+                    format!("region {region:?} is not a region's name, such as eu-west-0")
+                }
             });
         });
     let (Ok(identity), Ok(region)) = (identity, region) else {
@@ -68,8 +70,9 @@ pub(crate) fn resolve(args: &CloudArgs, env: &dyn Environment) -> Result<Cloud, 
     };
     let mut endpoint = |given: &Option<Url>, service: &str| match given {
         Some(url) => Ok(url.clone()),
-        None => Url::parse(&format!("https://{service}.{region}.myhuaweicloud.com"))
-            .map_err(|e| missing.push(format!("region {region:?} makes no {service} address: {e}"))),
+        None => Url::parse(&format!("https://{service}.{region}.myhuaweicloud.com")).map_err(|e| {
+            missing.push(format!("region {region:?} makes no {service} address: {e}"))
+        }),
     };
     match (
         endpoint(&args.iam_endpoint, "iam"),
@@ -133,7 +136,10 @@ fn identity(env: &dyn Environment) -> Result<Identity, String> {
             .into_iter()
             .filter_map(|(name, unset)| unset.then_some(name))
             .collect();
-            Err(format!("to sign in by password, set {} too", unset.join(" and ")))
+            Err(format!(
+                "to sign in by password, set {} too",
+                unset.join(" and ")
+            ))
         }
     }
 }
@@ -182,7 +188,10 @@ mod tests {
         let mut args = args(Some("eu-west-0"));
         args.obs_endpoint = Url::parse("https://oss.example.org").ok();
         let cloud = resolve(&args, &env).unwrap();
-        assert_eq!(cloud.iam.as_str(), "https://iam.eu-west-0.myhuaweicloud.com/");
+        assert_eq!(
+            cloud.iam.as_str(),
+            "https://iam.eu-west-0.myhuaweicloud.com/"
+        );
         assert_eq!(cloud.obs.as_str(), "https://oss.example.org/");
         assert!(!format!("{cloud:?}").contains("hunter2"));
     }

@@ -1,7 +1,6 @@
 //! `imgferry convert`: a local image to ZVHD2 or raw.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
 
 use ::convert::{
     CancelToken, Monitor, OutputFile, Overwrite, PlanOptions, Report, Sink, SinkError, Target,
@@ -36,9 +35,8 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
         } else {
             Overwrite::Refuse
         };
-        refuse_same_file(&args.src, &args.dst)?;
-        let mut file = OutputFile::create(&args.dst, overwrite)?;
-        file.refuse_when_full(&plan)?;
+        let mut file = OutputFile::create_from(&args.src, &args.dst, overwrite)?;
+        file.require_space(plan.least_output_bytes())?;
         let report = match target {
             Target::Zvhd2 => {
                 ::convert::to_zvhd2(image, &plan, identity(), &mut file, monitor, cancel)?

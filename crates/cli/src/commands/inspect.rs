@@ -125,8 +125,15 @@ impl Inspection {
         if let Some(compression) = &details.compression {
             rows.push(("compression", compression.clone()));
         }
-        let quick = if self.quick_import.possible { "yes" } else { "no" };
-        rows.push(("quick import", format!("{quick}: {}", self.quick_import.reason)));
+        let quick = if self.quick_import.possible {
+            "yes"
+        } else {
+            "no"
+        };
+        rows.push((
+            "quick import",
+            format!("{quick}: {}", self.quick_import.reason),
+        ));
         for warning in &details.warnings {
             rows.push(("warning", warning.clone()));
         }

@@ -31,6 +31,17 @@ pub(crate) fn open(path: &Path, format: Option<Format>, console: Console) -> Out
     Ok(opened)
 }
 
+/// The identity of a new ZVHD2 file: a random UUID, and the time in the format's own epoch.
+pub(crate) fn identity() -> zvhd2::Identity {
+    /// 2000-01-01 00:00 UTC in seconds since 1970.
+    const EPOCH: i64 = 946_684_800;
+    let now = time::OffsetDateTime::now_utc().unix_timestamp();
+    zvhd2::Identity {
+        uuid: uuid::Uuid::new_v4().into_bytes(),
+        timestamp: u32::try_from(now.saturating_sub(EPOCH)).unwrap_or_default(),
+    }
+}
+
 /// How many threads work unless told: one per core that this process may use.
 pub(crate) fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -38,21 +49,18 @@ pub(crate) fn default_threads() -> usize {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let exit = match &error {
-            Error::Source(_) => return match error {
-                Error::Source(error) => error.into(),
-                other => Self::from_error(Exit::Io, &other),
-            },
+        let exit = match error {
+            Error::Source(error) => return error.into(),
             Error::Sink(source) => {
-                if let Some(error) = source.downcast_ref::<obs::Error>() {
-                    return import::from_obs(error);
-                }
-                Exit::Io
+                return match source.downcast_ref::<obs::Error>() {
+                    Some(error) => import::from_obs(error),
+                    None => Self::from_error(Exit::Io, source.as_ref()),
+                };
             }
             Error::Cancelled => Exit::Interrupted,
             Error::Refused { .. } => Exit::Refused,
             _ => Exit::Io,
         };
-        Self::from_error(exit, &error).maybe_hint(error.hint().as_deref())
+        Self::from_error(exit, &error).maybe_hint(error.hint())
     }
 }

@@ -1,7 +1,6 @@
 //! `imgferry verify`: do two images hold the same disk?
 
 use ::convert::CancelToken;
-use serde_json::json;
 
 use super::{default_threads, open};
 use crate::args::VerifyArgs;
@@ -27,7 +26,7 @@ pub(crate) fn run(args: &VerifyArgs, console: Console, cancel: &CancelToken) -> 
     if found.equal {
         return console.result(
             format_args!("same content: {}\n  {a}\n  {b}", found.digest_a),
-            &json!({ "equal": true, "comparison": found }),
+            &found,
         );
     }
     let mut failure = Failure::new(Exit::Mismatch, format!("{a} and {b} differ"))

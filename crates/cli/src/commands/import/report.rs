@@ -1,0 +1,168 @@
+//! What an import came to, for people and as JSON.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ::convert::{ContentDigest, Plan};
+use diskimg::units::human;
+use obs::Uploaded;
+use serde::Serialize;
+
+/// Seconds that each stage took.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct Stages {
+    /// Opening, planning, and asking the cloud.
+    pub(super) check_seconds: f64,
+    /// Converting, uploading at the same time.
+    pub(super) transfer_seconds: f64,
+    /// The last parts, joining them, and verifying the object.
+    pub(super) complete_seconds: f64,
+    /// From the registration to the end of its job.
+    pub(super) register_seconds: f64,
+}
+
+impl Stages {
+    pub(super) fn seconds(duration: Duration) -> f64 {
+        (duration.as_secs_f64() * 1000.0).round() / 1000.0
+    }
+}
+
+/// The result of an import.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Imported {
+    pub(super) source: PathBuf,
+    pub(super) name: String,
+    pub(super) bucket: String,
+    pub(super) key: String,
+    /// The job that registers the image.
+    pub(super) job_id: String,
+    /// The image; `None` when its job was not waited for.
+    pub(super) image_id: Option<String>,
+    /// As the service tells it.
+    pub(super) status: Option<String>,
+    /// Smallest disk, in GiB.
+    pub(super) min_disk: u32,
+    /// Bytes of the disk that the guest sees.
+    pub(super) virtual_size: u64,
+    /// Content digest of what was read from the source.
+    pub(super) digest: ContentDigest,
+    /// Content digest of the active image, where the service tells it (the sandbox does).
+    pub(super) image_digest: Option<String>,
+    /// Bytes read from the source as guest data.
+    pub(super) read_bytes: u64,
+    /// Bytes never read, because the source's metadata says that they are zero.
+    pub(super) skipped_bytes: u64,
+    /// Bytes read that turned out to be zero.
+    pub(super) zero_bytes: u64,
+    /// The object.
+    pub(super) uploaded: Uploaded,
+    pub(super) stages: Stages,
+    /// Bytes that the plan allowed to be held in memory.
+    pub(super) memory_bound: u64,
+    /// Most bytes that the process held at any time, where the system tells it.
+    pub(super) peak_memory: Option<u64>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl fmt::Display for Imported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.image_id, &self.status) {
+            (Some(id), Some(status)) => writeln!(f, "image {id} ({}) is {status}", self.name)?,
+            (Some(id), None) => writeln!(f, "image {id} ({}) is registered", self.name)?,
+            _ => writeln!(f, "import job {} of {} has started", self.job_id, self.name)?,
+        }
+        writeln!(
+            f,
+            "object   {}/{}, {}",
+            self.bucket,
+            self.key,
+            human(self.uploaded.size)
+        )?;
+        writeln!(f, "digest   {}", self.digest)?;
+        if self.image_digest.is_some() {
+            writeln!(f, "         the active image has the same")?;
+        }
+        writeln!(
+            f,
+            "bytes    {} read, {} skipped, {} found zero, {} uploaded in {} parts{}",
+            human(self.read_bytes),
+            human(self.skipped_bytes),
+            human(self.zero_bytes),
+            human(self.uploaded.sent_bytes),
+            self.uploaded.parts,
+            match self.uploaded.retries {
+                0 => String::new(),
+                n => format!(", {n} sent again"),
+            }
+        )?;
+        let stages = &self.stages;
+        writeln!(
+            f,
+            "time     check {:.1} s, convert and upload {:.1} s, complete {:.1} s, register {:.1} s",
+            stages.check_seconds,
+            stages.transfer_seconds,
+            stages.complete_seconds,
+            stages.register_seconds
+        )?;
+        write!(f, "memory   at most {} planned", human(self.memory_bound))?;
+        if let Some(peak) = self.peak_memory {
+            write!(f, ", {} used", human(peak))?;
+        }
+        Ok(())
+    }
+}
+
+/// What would be done.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct DryRun {
+    pub(super) source: PathBuf,
+    pub(super) name: String,
+    pub(super) bucket: String,
+    pub(super) key: String,
+    pub(super) min_disk: u32,
+    pub(super) region: String,
+    pub(super) plan: Plan,
+    /// The request that would register the image.
+    pub(super) request: serde_json::Value,
+    pub(super) warnings: Vec<String>,
+}
+
+impl fmt::Display for DryRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "would import {} as {} in {}, through {}/{}, min_disk {} GiB\n{}\nall checks passed; nothing was changed",
+            self.source.display(),
+            self.name,
+            self.region,
+            self.bucket,
+            self.key,
+            self.min_disk,
+            self.plan
+        )
+    }
+}
+
+/// The process's peak resident memory in bytes, where the system tells it.
+pub(super) fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_peak_is_at_least_what_is_in_use() {
+        let ballast = vec![1_u8; 64 << 20];
+        let peak = peak_memory().unwrap();
+        assert!(peak > ballast.iter().map(|b| u64::from(*b)).sum());
+    }
+}

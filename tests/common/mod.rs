@@ -1,0 +1,93 @@
+//! Running the built binary.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
+
+/// Content digest of `testdata/debian-tree.qcow2`, computed by another program.
+pub const DEBIAN_TREE_DIGEST: &str =
+    "v1:30541ea70cba88766e6bd5932c3192d4cf5fdea4249209ec9663d2edb3767e97";
+
+/// A file of `testdata/`.
+pub fn testdata(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../testdata")
+        .join(name)
+}
+
+pub fn os_str(path: &Path) -> &OsStr {
+    path.as_os_str()
+}
+
+/// The binary, without anything from the caller's environment that it reads.
+pub fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imgferry"));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("HW_") || text.starts_with("IMGFERRY_") {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+/// A finished run.
+pub struct Run {
+    pub code: Option<i32>,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+#[allow(dead_code, reason = "each test binary uses some")]
+impl Run {
+    #[track_caller]
+    pub fn success(&self) -> &Self {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        self
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+}
+
+pub fn imgferry(args: &[&OsStr]) -> Run {
+    command().args(args).output().unwrap().into()
+}
+
+/// Standard output as the one JSON object it must be.
+#[track_caller]
+pub fn json_of(run: &Run) -> serde_json::Value {
+    serde_json::from_slice(&run.stdout)
+        .unwrap_or_else(|e| panic!("{e}\nstdout: {}\nstderr: {}", run.text(), run.stderr))
+}
+
+#[allow(dead_code, reason = "each test binary uses some")]
+pub fn signal(child: &Child, name: &str) {
+    let status = Command::new("kill")
+        .args([&format!("-{name}"), &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+#[allow(dead_code, reason = "each test binary uses some")]
+#[track_caller]
+pub fn wait_until(mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(60), "waited in vain");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,202 @@
+//! The commands on local images, run as a user runs them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::fs;
+
+use common::{DEBIAN_TREE_DIGEST, imgferry, json_of, os_str, testdata};
+
+#[test]
+fn the_real_disk_has_its_known_digest_in_every_format() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = testdata("debian-tree.qcow2");
+    let [zvhd2, raw, back] = ["a.zvhd2", "a.raw", "b.raw"].map(|name| dir.path().join(name));
+    let steps = [(&source, &zvhd2), (&source, &raw), (&zvhd2, &back)];
+    for (from, to) in steps {
+        let run = imgferry(&["convert".as_ref(), os_str(from), os_str(to)]);
+        run.success();
+    }
+    for image in [&source, &zvhd2, &raw, &back] {
+        let run = imgferry(&["digest".as_ref(), os_str(image), "--json".as_ref()]);
+        assert_eq!(
+            json_of(&run)["digest"],
+            DEBIAN_TREE_DIGEST,
+            "{}",
+            image.display()
+        );
+    }
+    // Sparse: 2 GiB long, and only the data on disk.
+    let metadata = fs::metadata(&raw).unwrap();
+    assert_eq!(metadata.len(), 2 << 30);
+    assert!(std::os::unix::fs::MetadataExt::blocks(&metadata) * 512 < 100 << 20);
+    imgferry(&["verify".as_ref(), os_str(&source), os_str(&back)]).success();
+}
+
+#[test]
+fn qemu_img_reads_the_same_bytes() {
+    if !testkit::qemu::available() {
+        println!("skipped: qemu-img is not installed");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let source = testdata("debian-tree.qcow2");
+    let [ours, theirs] = ["ours.raw", "theirs.raw"].map(|name| dir.path().join(name));
+    imgferry(&["convert".as_ref(), os_str(&source), os_str(&ours)]).success();
+    let status = std::process::Command::new("qemu-img")
+        .args(["convert", "-O", "raw"])
+        .args([&source, &theirs])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let status = std::process::Command::new("cmp")
+        .args([&ours, &theirs])
+        .status()
+        .unwrap();
+    assert!(status.success(), "our raw differs from that of qemu-img");
+}
+
+#[test]
+fn a_difference_is_exit_code_5_and_names_the_first_block() {
+    let dir = tempfile::tempdir().unwrap();
+    let [a, b] = ["a.raw", "b.raw"].map(|name| dir.path().join(name));
+    let mut bytes = vec![0_u8; 8 << 20];
+    bytes[0] = 0xeb;
+    fs::write(&a, &bytes).unwrap();
+    bytes[(5 << 20) + 7] = 1;
+    fs::write(&b, &bytes).unwrap();
+    let run = imgferry(&["verify".as_ref(), os_str(&a), os_str(&b), "--json".as_ref()]);
+    assert_eq!(run.code, Some(5), "{}", run.stderr);
+    let json = json_of(&run);
+    assert_eq!(json["comparison"]["first_difference"]["block"], 2);
+    assert_eq!(
+        json["comparison"]["first_difference"]["offset"],
+        (5 << 20) + 7
+    );
+    assert!(run.stderr.contains("0x500007"), "{}", run.stderr);
+}
+
+#[test]
+fn an_existing_file_is_not_replaced_without_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out.zvhd2");
+    fs::write(&out, "precious").unwrap();
+    let source = testdata("debian-tree.qcow2");
+    let run = imgferry(&["convert".as_ref(), os_str(&source), os_str(&out)]);
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert!(run.stderr.contains("--force"), "{}", run.stderr);
+    assert_eq!(fs::read(&out).unwrap(), b"precious");
+    imgferry(&[
+        "convert".as_ref(),
+        os_str(&source),
+        os_str(&out),
+        "--force".as_ref(),
+    ])
+    .success();
+    assert!(fs::metadata(&out).unwrap().len() > 1 << 20);
+    // The source is never the target, whatever is forced.
+    let run = imgferry(&[
+        "convert".as_ref(),
+        os_str(&out),
+        os_str(&out),
+        "--force".as_ref(),
+    ]);
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+}
+
+#[test]
+fn a_stream_to_standard_output_is_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = testdata("debian-tree.qcow2");
+    let run = imgferry(&["convert".as_ref(), os_str(&source), "-".as_ref()]);
+    run.success();
+    let out = dir.path().join("piped.zvhd2");
+    fs::write(&out, &run.stdout).unwrap();
+    let run = imgferry(&["digest".as_ref(), os_str(&out), "--json".as_ref()]);
+    assert_eq!(json_of(&run)["digest"], DEBIAN_TREE_DIGEST);
+}
+
+#[test]
+fn inspect_tells_sizes_and_min_disk() {
+    let source = testdata("debian-tree.qcow2");
+    let run = imgferry(&["inspect".as_ref(), os_str(&source), "--json".as_ref()]);
+    run.success();
+    let json = json_of(&run);
+    assert_eq!(json["format"], "qcow2");
+    assert_eq!(json["virtual_size"], 2_u64 << 30);
+    assert_eq!(json["min_disk"], 2);
+    assert_eq!(json["quick_import"]["possible"], true);
+    let sum: u64 = ["data_bytes", "zero_bytes", "hole_bytes"]
+        .iter()
+        .map(|name| json[*name].as_u64().unwrap())
+        .sum();
+    assert_eq!(sum, 2 << 30);
+    let run = imgferry(&["inspect".as_ref(), os_str(&source)]);
+    assert!(run.text().contains("qcow2 (version 3)"), "{}", run.text());
+}
+
+#[test]
+fn what_is_no_disk_is_refused_with_exit_code_2_and_a_hint() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = dir.path().join("notes.txt");
+    fs::write(&text, "this is not a disk\n").unwrap();
+    for command in ["inspect", "digest"] {
+        let run = imgferry(&[command.as_ref(), os_str(&text)]);
+        assert_eq!(run.code, Some(2), "{}", run.stderr);
+        assert!(
+            run.stderr.contains("notes.txt") && run.stderr.contains("--format raw"),
+            "{}",
+            run.stderr
+        );
+        assert!(run.stdout.is_empty());
+    }
+    let missing = dir.path().join("missing.qcow2");
+    let run = imgferry(&["inspect".as_ref(), os_str(&missing), "--json".as_ref()]);
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert_eq!(json_of(&run)["error"]["exit_code"], 2);
+}
+
+#[test]
+fn an_interrupted_conversion_leaves_no_file_and_ends_with_130() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("big.raw");
+    // Noise, so that the conversion takes long enough to be interrupted.
+    let mut file = fs::File::create(&source).unwrap();
+    let mut seed = 1_u64;
+    for _ in 0..256 {
+        let noise: Vec<u8> = (0..(1 << 20) / 8)
+            .flat_map(|_| {
+                seed ^= seed << 13;
+                seed ^= seed >> 7;
+                seed ^= seed << 17;
+                seed.to_le_bytes()
+            })
+            .collect();
+        std::io::Write::write_all(&mut file, &noise).unwrap();
+    }
+    let out = dir.path().join("out.zvhd2");
+    let mut child = common::command()
+        .args(["convert", "--level", "19", "--threads", "1"])
+        .args([&source, &out])
+        .stderr(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    common::wait_until(|| fs::read_dir(dir.path()).unwrap().count() > 1);
+    common::signal(&child, "INT");
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(130));
+    let left: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["big.raw"]);
+}
