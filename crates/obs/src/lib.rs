@@ -21,7 +21,10 @@ mod headers;
 mod multipart;
 mod names;
 pub mod parts;
+mod sending;
 mod sink;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 pub use client::{BucketInfo, Client, Config, ObjectInfo};

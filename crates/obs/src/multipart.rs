@@ -175,7 +175,7 @@ impl Client {
     }
 
     /// Joins `parts`, which are in order, to the object. Returns the object's ETag as the server
-    /// told it, if it did.
+    /// told it, if it did. `asked_before` says that an earlier call was given up without an answer.
     ///
     /// The answer to this request can be lost after it had its effect, and then a second one is told
     /// that there is no such upload. So after any such failure the object is looked at: it is there
@@ -185,6 +185,7 @@ impl Client {
         target: &Target,
         parts: &[Confirmed],
         expected: &Expected,
+        asked_before: bool,
     ) -> Result<Option<String>, Error> {
         let what = format!("completing {}/{}", target.bucket, target.key);
         let list = completed_list(parts)?;
@@ -210,7 +211,9 @@ impl Client {
                     },
                     Err(error) => from_sdk(error),
                 };
-                if may_be_done(&error, attempt) && self.is_there(target, expected).await {
+                if may_be_done(&error, asked_before || attempt > 1)
+                    && self.is_there(target, expected).await
+                {
                     tracing::info!(
                         "{what}: the object is there, although the server said: {error}",
                         what = target.key
@@ -226,7 +229,7 @@ impl Client {
 
     /// Whether the object is there with the expected length and ETag. An answer that cannot be had
     /// counts as no.
-    async fn is_there(&self, target: &Target, expected: &Expected) -> bool {
+    pub(crate) async fn is_there(&self, target: &Target, expected: &Expected) -> bool {
         // Where the server encrypts, the ETag says nothing, and the length alone proves nothing.
         let Some(etag) = &expected.etag else {
             return false;
@@ -332,11 +335,12 @@ impl Expected {
     }
 }
 
-/// Whether the request may have had its effect all the same.
-fn may_be_done(error: &Error, attempt: u32) -> bool {
+/// Whether the request may have had its effect all the same; `asked_before`, whether an earlier one
+/// may have.
+fn may_be_done(error: &Error, asked_before: bool) -> bool {
     match error.kind() {
         ErrorKind::Network | ErrorKind::Server => true,
-        ErrorKind::NotFound => attempt > 1 && error.code() == Some("NoSuchUpload"),
+        ErrorKind::NotFound => asked_before && error.code() == Some("NoSuchUpload"),
         _ => false,
     }
 }

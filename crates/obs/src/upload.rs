@@ -5,18 +5,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use convert::{Counter, Monitor, VoidMonitor};
-use md5::{Digest, Md5};
+use convert::{Monitor, VoidMonitor};
 use serde::Serialize;
-use tokio::sync::mpsc::{self, UnboundedReceiver};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::Notify;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::multipart::{Confirmed, Expected, Target, Traffic};
 use crate::names;
 use crate::parts::{self, Schedule};
-use crate::sink::{Message, MultipartSink, Part, Shared};
+use crate::sending::{Sending, broken};
+use crate::sink::{MultipartSink, Shared};
 
 /// How to upload.
 #[derive(Clone)]
@@ -118,6 +119,7 @@ pub struct Upload {
     target: Target,
     shared: Arc<Shared>,
     traffic: Arc<Traffic>,
+    stop: Arc<Notify>,
     state: State,
 }
 
@@ -125,11 +127,20 @@ pub struct Upload {
 enum State {
     /// Parts are being sent.
     Sending(JoinHandle<Option<Vec<Confirmed>>>),
-    /// All parts are confirmed.
-    Sent(Vec<Confirmed>),
-    /// The object is there.
+    /// All parts are confirmed. Joining them may have been asked for, with an unknown outcome.
+    Sent {
+        parts: Vec<Confirmed>,
+        joining: bool,
+    },
+    /// The object is there, and was not looked at yet or is not what it should be.
+    Joined {
+        expected: Expected,
+        parts: u32,
+        told: Option<String>,
+    },
+    /// The object is there and right.
     Completed,
-    /// It will never be.
+    /// There will be none.
     Failed,
 }
 
@@ -187,32 +198,24 @@ impl Client {
         };
         let shared = Shared::new(options.memory);
         let traffic = Arc::new(Traffic::default());
+        let stop = Arc::new(Notify::new());
         let (sender, receiver) = mpsc::unbounded_channel();
         let sending = Sending {
             client: self.clone(),
             target: Arc::new(target.clone()),
+            shared: Arc::clone(&shared),
             traffic: Arc::clone(&traffic),
             monitor: Arc::clone(&options.monitor),
             max_in_flight: options.max_in_flight.max(1),
         };
-        let driver = tokio::spawn({
-            let shared = Arc::clone(&shared);
-            async move {
-                match sending.run(receiver).await {
-                    Ok(parts) => Some(parts),
-                    Err(error) => {
-                        shared.fail(error);
-                        None
-                    }
-                }
-            }
-        });
+        let driver = tokio::spawn(sending.run(receiver, Arc::clone(&stop)));
         let sink = MultipartSink::new(Arc::clone(&shared), sender, schedule, options.expected_max);
         let upload = Upload {
             client: self.clone(),
             target,
             shared,
             traffic,
+            stop,
             state: State::Sending(driver),
         };
         Ok((sink, upload))
@@ -221,81 +224,6 @@ impl Client {
 
 fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
-}
-
-/// What it takes to send parts.
-struct Sending {
-    client: Client,
-    target: Arc<Target>,
-    traffic: Arc<Traffic>,
-    monitor: Arc<dyn Monitor>,
-    max_in_flight: usize,
-}
-
-impl Sending {
-    /// Sends what arrives until the end, and returns the confirmed parts in order. With the first
-    /// error all parts on their way are dropped.
-    async fn run(self, mut arriving: UnboundedReceiver<Message>) -> Result<Vec<Confirmed>, Error> {
-        let mut on_their_way = JoinSet::new();
-        let mut confirmed = BTreeMap::new();
-        let mut ended = false;
-        while !ended || !on_their_way.is_empty() {
-            let has_room = on_their_way.len() < self.max_in_flight;
-            tokio::select! {
-                message = arriving.recv(), if !ended && has_room => match message {
-                    Some(Message::Part(part)) => {
-                        on_their_way.spawn(self.send(part));
-                    }
-                    Some(Message::End) => ended = true,
-                    None => return Err(Error::new(
-                        ErrorKind::Cancelled,
-                        "the stream was given up before its end",
-                    )),
-                },
-                Some(sent) = on_their_way.join_next() => {
-                    let part: Confirmed = sent.map_err(|error| broken(&error))??;
-                    self.monitor.count(Counter::UploadedBytes, part.size);
-                    confirmed.insert(part.number, part);
-                }
-            }
-        }
-        Ok(confirmed.into_values().collect())
-    }
-
-    fn send(&self, part: Part) -> impl Future<Output = Result<Confirmed, Error>> + 'static {
-        let client = self.client.clone();
-        let target = Arc::clone(&self.target);
-        let traffic = Arc::clone(&self.traffic);
-        async move {
-            let Part {
-                number,
-                body,
-                permit,
-            } = part;
-            let hashed = body.clone();
-            let md5 = tokio::task::spawn_blocking(move || <[u8; 16]>::from(Md5::digest(&hashed)))
-                .await
-                .map_err(|error| broken(&error))?;
-            let confirmed = client
-                .upload_part(&target, number, body, md5, &traffic)
-                .await;
-            drop(permit);
-            confirmed
-        }
-    }
-}
-
-/// A task of ours that did not end by itself.
-fn broken(error: &tokio::task::JoinError) -> Error {
-    let reason = if error.is_panic() {
-        "panicked"
-    } else {
-        "was stopped"
-    };
-    Error::new(
-        ErrorKind::Cancelled,
-        format!("a task that sends parts {reason}"),
-    )
 }
 
 impl Upload {
@@ -317,10 +245,13 @@ impl Upload {
         &self.target.key
     }
 
-    /// Why this upload has failed, if it has.
+    /// Why this upload has failed by itself, if it has. That it was stopped from this side, by
+    /// aborting it or by giving up its sink, is no failure of its own and not told.
     #[must_use]
     pub fn failure(&self) -> Option<&Error> {
-        self.shared.failure()
+        self.shared
+            .failure()
+            .filter(|error| error.kind() != ErrorKind::Cancelled)
     }
 
     /// Waits until the sink is closed and all parts are confirmed, joins them, and holds length and
@@ -336,35 +267,53 @@ impl Upload {
     pub async fn complete(&mut self) -> Result<Uploaded, Error> {
         if let State::Sending(driver) = &mut self.state {
             let sent = driver.await;
-            self.state = State::Failed;
-            match sent {
-                Ok(Some(parts)) => self.state = State::Sent(parts),
-                Ok(None) => {}
-                Err(error) => self.shared.fail(broken(&error)),
-            }
+            self.state = match sent {
+                Ok(Some(parts)) => State::Sent {
+                    parts,
+                    joining: false,
+                },
+                Ok(None) => State::Failed,
+                Err(error) => {
+                    self.shared.fail(broken(&error));
+                    State::Failed
+                }
+            };
         }
-        let State::Sent(parts) = &self.state else {
+        if let State::Sent { parts, joining } = &mut self.state {
+            let expected = Expected::of(parts);
+            let asked_before = std::mem::replace(joining, true);
+            let told = self
+                .client
+                .complete_upload(&self.target, parts, &expected, asked_before)
+                .await?;
+            self.state = State::Joined {
+                expected,
+                parts: u32::try_from(parts.len()).unwrap_or(u32::MAX),
+                told,
+            };
+        }
+        let State::Joined {
+            expected,
+            parts,
+            told,
+        } = &self.state
+        else {
             return Err(self.shared.failure().cloned().unwrap_or_else(|| {
                 Error::new(ErrorKind::Cancelled, "the upload has already ended")
             }));
         };
-        let expected = Expected::of(parts);
-        let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
-        let told = self
-            .client
-            .complete_upload(&self.target, parts, &expected)
-            .await?;
-        let etag = self.verify(&expected, told.as_deref()).await?;
-        self.state = State::Completed;
-        Ok(Uploaded {
+        let etag = self.verify(expected, told.as_deref()).await?;
+        let uploaded = Uploaded {
             size: expected.size,
             etag,
             etag_verified: expected.etag.is_some(),
-            parts: count,
+            parts: *parts,
             upload_id: self.target.upload_id.clone(),
             sent_bytes: self.traffic.sent_bytes.load(Ordering::Relaxed),
             retries: self.traffic.retries.load(Ordering::Relaxed),
-        })
+        };
+        self.state = State::Completed;
+        Ok(uploaded)
     }
 
     /// Looks at the joined object.
@@ -391,18 +340,21 @@ impl Upload {
     /// [`Upload::complete`] has finished.
     ///
     /// # Errors
-    /// What the server says; parts may then still be stored and cost money.
+    /// What the server says; parts may then still be stored and cost money. [`ErrorKind::Refused`]
+    /// when the parts were joined already and the object, verified or not, is in the bucket.
     pub async fn abort(&mut self) -> Result<(), Error> {
-        if matches!(self.state, State::Completed) {
-            return Ok(());
-        }
         self.shared
             .fail(Error::new(ErrorKind::Cancelled, "the upload was aborted"));
         if let State::Sending(driver) = &mut self.state {
-            driver.abort();
-            // A part that arrives after the abort would stay for ever, so all of them end first.
+            self.stop.notify_one();
+            // A part that arrives after the abort could stay for ever, so all of them end first.
             let _ = driver.await;
             self.state = State::Failed;
+        }
+        match &self.state {
+            State::Completed => return Ok(()),
+            State::Joined { .. } => return Err(self.joined()),
+            State::Sending(_) | State::Sent { .. } | State::Failed => {}
         }
         let Target {
             bucket,
@@ -410,17 +362,36 @@ impl Upload {
             upload_id,
         } = &self.target;
         self.client.abort_upload(bucket, key, upload_id).await?;
+        if let State::Sent {
+            parts,
+            joining: true,
+        } = &self.state
+            && self
+                .client
+                .is_there(&self.target, &Expected::of(parts))
+                .await
+        {
+            return Err(self.joined());
+        }
         self.state = State::Failed;
         Ok(())
+    }
+
+    /// There is nothing left to abort, because the object is there.
+    fn joined(&self) -> Error {
+        let Target { bucket, key, .. } = &self.target;
+        Error::refused(format!(
+            "its parts are joined already, and the object {bucket}/{key} is in the bucket"
+        ))
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        if let State::Sending(driver) = &self.state {
-            driver.abort();
+        if matches!(self.state, State::Sending(_)) {
             self.shared
                 .fail(Error::new(ErrorKind::Cancelled, "the upload was given up"));
+            self.stop.notify_one();
         }
     }
 }
