@@ -28,8 +28,11 @@ pub struct Driver {
     /// Whether a file's content claims to be of this format.
     pub claims: fn(&Probe) -> bool,
     /// Opens it.
-    pub open: fn(Arc<dyn ReadAt>) -> Result<Box<dyn DiskImage>>,
+    pub open: OpenFn,
 }
+
+/// What opens an image of one format from its bytes.
+pub type OpenFn = fn(Arc<dyn ReadAt>) -> Result<Box<dyn DiskImage>>;
 
 /// An opened image.
 pub struct Opened {

@@ -109,26 +109,20 @@ impl Probe {
             .is_some_and(|rest| rest.starts_with(magic))
     }
 
-    /// Whether the file begins as text: no control bytes but white space in its first 4 KiB.
+    /// Whether the file begins as text: no control bytes but white space in its first 4 KiB, in
+    /// whatever encoding; or UTF-16 with its mark. Each sector of a disk that holds code, tables or
+    /// ciphertext has control bytes.
     #[must_use]
     pub fn is_text(&self) -> bool {
         const LOOKED_AT: usize = 4096;
         let start = self.head.get(..LOOKED_AT).unwrap_or(&self.head);
-        let text = match std::str::from_utf8(start) {
-            Ok(text) => text,
-            // A character may be cut at the end of what is looked at.
-            Err(e) if e.error_len().is_none() && start.len() == LOOKED_AT => {
-                match start.get(..e.valid_up_to()).map(std::str::from_utf8) {
-                    Some(Ok(text)) => text,
-                    _ => return false,
-                }
-            }
-            Err(_) => return false,
-        };
-        !text.is_empty()
-            && text
-                .chars()
-                .all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t' | '\u{c}'))
+        let printable = |c: u16| c >= 0x20 && c != 0x7f || (0x09..=0x0d).contains(&c) && c != 0x0b;
+        let (units, _) = start.as_chunks::<2>();
+        match units.split_first() {
+            Some(([0xff, 0xfe], rest)) => rest.iter().all(|c| printable(u16::from_le_bytes(*c))),
+            Some(([0xfe, 0xff], rest)) => rest.iter().all(|c| printable(u16::from_be_bytes(*c))),
+            _ => !start.is_empty() && start.iter().all(|byte| printable(u16::from(*byte))),
+        }
     }
 
     /// Names of the formats that claim the file and that imgferry does not read.
@@ -212,6 +206,24 @@ static FOREIGN: &[Foreign] = &[
         ],
     },
     Foreign {
+        name: "DMG",
+        advice: CONVERT,
+        marks: &[Mark::Tail(512, b"koly")],
+    },
+    Foreign {
+        name: "Bochs",
+        advice: CONVERT,
+        marks: &[Mark::Head(0, b"Bochs Virtual HD Image")],
+    },
+    Foreign {
+        name: "EWF (EnCase)",
+        advice: "export it as a raw disk first",
+        marks: &[
+            Mark::Head(0, b"EVF\x09\x0d\x0a\xff\0"),
+            Mark::Head(0, b"EVF2\x0d\x0a\x81\0"),
+        ],
+    },
+    Foreign {
         name: "LUKS",
         advice: "the cloud cannot boot an encrypted disk: decrypt it first",
         marks: &[Mark::Head(0, b"LUKS\xba\xbe")],
@@ -255,6 +267,11 @@ static FOREIGN: &[Foreign] = &[
         name: "7z",
         advice: UNPACK,
         marks: &[Mark::Head(0, b"7z\xbc\xaf\x27\x1c")],
+    },
+    Foreign {
+        name: "RAR",
+        advice: UNPACK,
+        marks: &[Mark::Head(0, b"Rar!\x1a\x07")],
     },
     Foreign {
         name: "tar (or OVA)",
@@ -315,8 +332,12 @@ mod tests {
         assert!(probe(b"#!/bin/sh\necho hello\n").is_text());
         assert!(probe("é".repeat(5000).as_bytes()).is_text());
         assert!(probe(&[b"x".as_slice(), "é".repeat(5000).as_bytes()].concat()).is_text());
+        assert!(probe(b"caf\xe9 in Latin-1\n").is_text());
+        assert!(probe(b"\xff\xfeh\0i\0\r\0\n\0").is_text());
+        assert!(probe(b"\xfe\xff\0h\0i").is_text());
+        assert!(!probe(b"\xff\xfe\0\0\x01\0").is_text());
         assert!(!probe(&[0; 512]).is_text());
-        assert!(!probe(b"\xebc\x90 boot").is_text());
+        assert!(!probe(b"\xebc\x90\x10\x8e\xd0\xbc\0\xb0 GRUB").is_text());
         assert!(!probe(b"").is_text());
     }
 }

@@ -1,11 +1,11 @@
 //! Where image bytes come from: positioned, exact reads of a file, a device or memory.
 
-use std::fs::File;
+use std::fs::{File, FileType};
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, SeekFrom, fadvise, seek};
+use rustix::fs::{Advice, Mode, OFlags, SeekFrom, fadvise, seek};
 
 use crate::error::{Error, Result};
 use crate::units::{FileOffset, fits};
@@ -55,6 +55,8 @@ pub trait ReadAt: Send + Sync {
 /// ones are metadata, which is read again.
 const DROP_BEHIND_BYTES: usize = 64 << 10;
 
+const SHRUNK_HINT: &str = "the file became shorter while it was read; is it still in use?";
+
 /// A regular file or block device, opened read-only.
 ///
 /// Bulk reads leave nothing in the page cache: dropping pages behind the cursor recycles the same
@@ -71,31 +73,29 @@ impl FileSource {
     /// Opens `path` for reading.
     ///
     /// # Errors
-    /// `Io` when it cannot be opened, or is neither a regular file nor a block device.
+    /// `Io` when it cannot be opened, `Unsupported` when it is neither a regular file nor a block
+    /// device.
     pub fn open(path: &Path) -> Result<Self> {
-        let refused = |message: &str, source| Error::io(message, source).in_file(path);
-        // The type is asked first: opening a pipe would block until somebody writes to it.
-        let metadata = std::fs::metadata(path).map_err(|e| refused("cannot be opened", e))?;
+        let failed = |message: &str, source| Error::io(message, source).in_file(path);
+        // Asked before opening, because opening some devices does something to them.
+        let metadata = std::fs::metadata(path).map_err(|e| failed("cannot be opened", e))?;
+        refuse_other_types(metadata.file_type()).map_err(|e| e.in_file(path))?;
+        // Not blocking, in case a pipe has taken the file's place meanwhile: opening one waits until
+        // somebody writes to it. Regular files and block devices do not care.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|e| failed("cannot be opened", e.into()))?;
+        let file = File::from(file);
+        let metadata = file
+            .metadata()
+            .map_err(|e| failed("cannot be examined", e))?;
         let kind = metadata.file_type();
-        if !kind.is_file() && !kind.is_block_device() {
-            let found = if kind.is_dir() {
-                "a directory"
-            } else {
-                "neither a regular file nor a block device"
-            };
-            return Err(refused(
-                "cannot be read as a disk image",
-                io::Error::new(io::ErrorKind::InvalidInput, format!("it is {found}")),
-            ));
-        }
-        let file = File::open(path).map_err(|e| refused("cannot be opened", e))?;
+        refuse_other_types(kind).map_err(|e| e.in_file(path))?;
         // A block device's metadata says length 0; its end is where a seek ends.
         let len = if kind.is_block_device() {
-            seek(&file, SeekFrom::End(0)).map_err(|e| refused("size is unknown", e.into()))?
+            seek(&file, SeekFrom::End(0)).map_err(|e| failed("size is unknown", e.into()))?
         } else {
-            file.metadata()
-                .map_err(|e| refused("size is unknown", e))?
-                .len()
+            metadata.len()
         };
         // Advice only: a file system that ignores it costs speed, not correctness.
         let _ = fadvise(&file, 0, None, Advice::Sequential);
@@ -121,6 +121,28 @@ impl FileSource {
         Ok(metadata.blocks().saturating_mul(512))
     }
 
+    /// A hole, unless the file became shorter: what it held is missing then, not zero.
+    fn hole_to_the_end(&self, at: FileOffset, limit: u64) -> Result<SourceExtent> {
+        let metadata = self
+            .file
+            .metadata()
+            .map_err(|e| Error::io("cannot be examined", e).in_file(&self.path))?;
+        if metadata.len() >= self.len {
+            return Ok(SourceExtent::Hole(limit));
+        }
+        Err(Error::truncated(
+            "file",
+            at.0,
+            format!(
+                "the file had {} bytes when it was opened, {} are left",
+                self.len,
+                metadata.len()
+            ),
+        )
+        .with_hint(SHRUNK_HINT)
+        .in_file(&self.path))
+    }
+
     fn short_read(&self, at: FileOffset, wanted: usize) -> Error {
         Error::truncated(
             "file",
@@ -132,6 +154,26 @@ impl FileSource {
         )
         .in_file(&self.path)
     }
+}
+
+/// Refuses everything but regular files and block devices.
+fn refuse_other_types(kind: FileType) -> Result<()> {
+    let found = if kind.is_file() || kind.is_block_device() {
+        return Ok(());
+    } else if kind.is_dir() {
+        "a directory"
+    } else if kind.is_fifo() {
+        "a pipe"
+    } else if kind.is_char_device() {
+        "a character device"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "something else"
+    };
+    Err(Error::unsupported(format!(
+        "this is {found}; disk images are regular files and block devices"
+    )))
 }
 
 impl ReadAt for FileSource {
@@ -146,15 +188,9 @@ impl ReadAt for FileSource {
         self.file.read_exact_at(buf, at.0).map_err(|e| {
             if e.kind() == io::ErrorKind::UnexpectedEof {
                 // The length was checked against what it was at open.
-                return self
-                    .short_read(at, buf.len())
-                    .with_hint("the file became shorter while it was read; is it still in use?");
+                return self.short_read(at, buf.len()).with_hint(SHRUNK_HINT);
             }
-            Error::io(
-                format!("reading {} bytes at {at} failed", buf.len()),
-                e,
-            )
-            .in_file(&self.path)
+            Error::io(format!("reading {} bytes at {at} failed", buf.len()), e).in_file(&self.path)
         })?;
         if buf.len() >= DROP_BEHIND_BYTES {
             let len = std::num::NonZeroU64::new(buf.len() as u64);
@@ -172,8 +208,8 @@ impl ReadAt for FileSource {
         };
         let data = match seek(&self.file, SeekFrom::Data(at.0)) {
             Ok(data) => data,
-            // No data from here to the end of the file.
-            Err(rustix::io::Errno::NXIO) => return Ok(SourceExtent::Hole(limit)),
+            // No data from here to the end of the file, wherever that is by now.
+            Err(rustix::io::Errno::NXIO) => return self.hole_to_the_end(at, limit),
             // The file system has no such question.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => {
                 return Ok(SourceExtent::Data(limit));
@@ -189,7 +225,7 @@ impl ReadAt for FileSource {
             Err(rustix::io::Errno::NXIO) => return Ok(SourceExtent::Data(limit)),
             Err(e) => return Err(failed(e)),
         };
-        // At least one byte, so that a file changing under us cannot stop a walk.
+        // At least one byte, so that a file that changes cannot stop a walk.
         Ok(SourceExtent::Data(
             hole.saturating_sub(at.0).clamp(1, limit.max(1)),
         ))

@@ -57,7 +57,7 @@ pub fn round_up(value: u64, unit: u64) -> Option<u64> {
     value.checked_next_multiple_of(unit)
 }
 
-/// A size for people: `1.5 GiB`, `512 bytes`.
+/// A size for people, rounded down: `1.5 GiB`, `512 bytes`.
 #[must_use]
 pub fn human(bytes: u64) -> String {
     const UNITS: [(u64, &str); 4] = [(TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")];
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(human(511), "511 bytes");
         assert_eq!(human(GIB), "1 GiB");
         assert_eq!(human(GIB + GIB / 2), "1.5 GiB");
-        assert_eq!(human(MIB + MIB / 20), "1.05 MiB");
+        assert_eq!(human(MIB + MIB / 20), "1.04 MiB");
         assert_eq!(human(u64::MAX), "16777215.99 TiB");
     }
 }

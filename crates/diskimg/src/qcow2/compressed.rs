@@ -1,0 +1,330 @@
+//! Compressed clusters: reading neighbours in one go, and unpacking each to exactly one cluster.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use libdeflater::{DecompressionError, Decompressor as Inflate};
+use zstd::zstd_safe::{DCtx, find_frame_compressed_size, get_error_name};
+
+use super::header::{CHECK_HINT, Compression};
+use super::tables::Compressed;
+use crate::error::{Error, ErrorKind, Result};
+use crate::source::ReadAt;
+use crate::units::{FileOffset, MIB};
+
+const STRUCTURE: &str = "compressed cluster";
+
+/// Least size in bytes that the buffer for stored bytes may grow to. A cluster of 2 MiB may be
+/// stored in up to 4 MiB.
+const MIN_STORED_BYTES: u64 = MIB;
+
+/// Most clusters that wait to be read together: a 2 MiB block at 4 KiB clusters.
+const MAX_PENDING: usize = 512;
+
+/// What a decompression context costs in bytes. zstd's is the larger one, at about 160 KB; its
+/// window is the output buffer itself, so the window size in a frame costs nothing.
+const CONTEXT_BYTES: u64 = 256 << 10;
+
+/// One of many decompression contexts with its buffers, used by one thread at a time.
+pub(super) struct Unpacker {
+    context: Context,
+    cluster_size: usize,
+    file_len: u64,
+    /// Clusters to read together, in the order of their place in the file.
+    pending: Vec<Pending>,
+    /// Stretch of the file that covers what is pending.
+    span: Range<u64>,
+    /// Stored bytes of a span.
+    stored: Vec<u8>,
+    /// Content of a cluster of which only a part was asked for, and which one it is.
+    content: Vec<u8>,
+    content_of: Option<Compressed>,
+}
+
+/// A compressed cluster, and where its content goes.
+struct Pending {
+    cluster: Compressed,
+    /// First byte of the content that is wanted.
+    skip: usize,
+    /// Where it goes in the caller's buffer.
+    target: Range<usize>,
+}
+
+enum Context {
+    Zlib(Inflate),
+    Zstd(DCtx<'static>),
+}
+
+impl Unpacker {
+    fn new(compression: Compression, cluster_size: usize, file_len: u64) -> Result<Self> {
+        let context = match compression {
+            Compression::Zlib => Context::Zlib(Inflate::new()),
+            Compression::Zstd => Context::Zstd(DCtx::try_create().ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Limit,
+                    "no memory for a zstd decompression context",
+                )
+            })?),
+        };
+        Ok(Self {
+            context,
+            cluster_size,
+            file_len,
+            pending: Vec::new(),
+            span: 0..0,
+            stored: Vec::new(),
+            content: Vec::new(),
+            content_of: None,
+        })
+    }
+
+    /// Takes note that `buf[target]` is to be filled from `skip` bytes into the content of
+    /// `cluster`. May unpack what has been noted before.
+    ///
+    /// # Errors
+    /// `Truncated` when the cluster begins past the end of the file; those of [`Self::flush`].
+    pub(super) fn push(
+        &mut self,
+        source: &dyn ReadAt,
+        buf: &mut [u8],
+        cluster: Compressed,
+        skip: u64,
+        target: Range<usize>,
+    ) -> Result<()> {
+        let start = cluster.at.0;
+        if start >= self.file_len {
+            return Err(Error::truncated(
+                STRUCTURE,
+                start,
+                format!(
+                    "up to {} bytes were expected here, the file ends at {:#x}",
+                    cluster.len, self.file_len
+                ),
+            ));
+        }
+        let end = start.saturating_add(cluster.len).min(self.file_len);
+        let span = self.span.start..self.span.end.max(end);
+        let joins = self.span.contains(&start) || self.span.end == start;
+        let room = span.end - span.start <= stored_limit(self.cluster_size as u64)
+            && self.pending.len() < MAX_PENDING;
+        if self.pending.is_empty() || !joins || !room {
+            self.flush(source, buf)?;
+            self.span = start..end;
+        } else {
+            self.span = span;
+        }
+        self.pending.push(Pending {
+            cluster,
+            skip: usize::try_from(skip).unwrap_or(usize::MAX),
+            target,
+        });
+        Ok(())
+    }
+
+    /// Reads and unpacks what is pending.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Truncated` or `Io`; `buf` is not to be used then.
+    pub(super) fn flush(&mut self, source: &dyn ReadAt, buf: &mut [u8]) -> Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let mut pending = std::mem::take(&mut self.pending);
+        let known = self.content_of;
+        let result = match pending.as_slice() {
+            // Small reads ask for one cluster again and again.
+            [one] if known == Some(one.cluster) => self.copy_content(one, buf),
+            all => self
+                .read_span(source)
+                .and_then(|()| all.iter().try_for_each(|one| self.unpack(one, buf))),
+        };
+        pending.clear();
+        self.pending = pending;
+        result
+    }
+
+    fn read_span(&mut self, source: &dyn ReadAt) -> Result<()> {
+        let len = usize::try_from(self.span.end - self.span.start).unwrap_or(usize::MAX);
+        if self.stored.len() < len {
+            // Growing in place would keep old and new buffer at once.
+            self.stored = Vec::new();
+            self.stored = vec![0; len];
+        }
+        match self.stored.get_mut(..len) {
+            Some(stored) => source.read_exact_at(FileOffset(self.span.start), stored),
+            None => Err(outside(self.span.start)),
+        }
+    }
+
+    /// Unpacks one cluster of the span that was read.
+    fn unpack(&mut self, one: &Pending, buf: &mut [u8]) -> Result<()> {
+        let at = one.cluster.at.0;
+        let end = at.saturating_add(one.cluster.len).min(self.file_len);
+        let range = at
+            .checked_sub(self.span.start)
+            .and_then(|start| usize::try_from(start).ok())
+            .zip(usize::try_from(end.saturating_sub(self.span.start)).ok());
+        let stored = range
+            .and_then(|(start, end)| self.stored.get(start..end))
+            .ok_or_else(|| outside(at))?;
+        let whole = one.skip == 0 && one.target.len() == self.cluster_size;
+        let unpacked = if whole {
+            let target = buf.get_mut(one.target.clone()).ok_or_else(|| outside(at))?;
+            self.context.unpack(stored, target)
+        } else {
+            self.content_of = None;
+            self.content.resize(self.cluster_size, 0);
+            self.context.unpack(stored, &mut self.content)
+        };
+        unpacked.map_err(|problem| self.broken(one.cluster, &problem))?;
+        if whole {
+            return Ok(());
+        }
+        self.content_of = Some(one.cluster);
+        self.copy_content(one, buf)
+    }
+
+    fn copy_content(&self, one: &Pending, buf: &mut [u8]) -> Result<()> {
+        let content = one
+            .skip
+            .checked_add(one.target.len())
+            .and_then(|end| self.content.get(one.skip..end));
+        match (content, buf.get_mut(one.target.clone())) {
+            (Some(content), Some(target)) => {
+                target.copy_from_slice(content);
+                Ok(())
+            }
+            _ => Err(outside(one.cluster.at.0)),
+        }
+    }
+
+    fn broken(&self, cluster: Compressed, problem: &str) -> Error {
+        let at = cluster.at.0;
+        let wanted = self.cluster_size;
+        if at.saturating_add(cluster.len) > self.file_len {
+            return Error::truncated(
+                STRUCTURE,
+                at,
+                format!(
+                    "{problem}; up to {} bytes were expected here that unpack to {wanted}, the file ends at {:#x}",
+                    cluster.len, self.file_len
+                ),
+            );
+        }
+        Error::corrupt(
+            STRUCTURE,
+            at,
+            format!(
+                "{problem}; {} bytes were expected to unpack to exactly {wanted}",
+                cluster.len
+            ),
+        )
+        .with_hint(CHECK_HINT)
+    }
+}
+
+impl Context {
+    /// Fills `content` with what `stored` unpacks to; what follows in `stored` is padding.
+    ///
+    /// # Errors
+    /// What is wrong, in words, when the content is not exactly that long.
+    fn unpack(&mut self, stored: &[u8], content: &mut [u8]) -> Result<(), String> {
+        let wanted = content.len();
+        let unpacked = match self {
+            Self::Zlib(inflate) => match inflate.deflate_decompress(stored, content) {
+                Ok(unpacked) => unpacked,
+                Err(DecompressionError::BadData) => {
+                    return Err("the deflate stream is damaged".to_owned());
+                }
+                Err(DecompressionError::InsufficientSpace) => {
+                    return Err("the deflate stream unpacks to more than a cluster".to_owned());
+                }
+            },
+            Self::Zstd(context) => unpack_zstd(context, stored, content)?,
+        };
+        if unpacked == wanted {
+            return Ok(());
+        }
+        Err(format!("it unpacks to {unpacked} bytes"))
+    }
+}
+
+/// Unpacks frame by frame until `content` is full: a cluster may hold more than one frame, and
+/// padding after the last one. One-shot, so that no window buffer is allocated.
+fn unpack_zstd(
+    context: &mut DCtx<'static>,
+    mut stored: &[u8],
+    content: &mut [u8],
+) -> Result<usize, String> {
+    let damaged = |code| format!("the zstd frame is damaged ({})", get_error_name(code));
+    let mut unpacked = 0;
+    while let Some(rest) = content.get_mut(unpacked..).filter(|rest| !rest.is_empty()) {
+        // A frame has at least 5 bytes, so this loop ends.
+        let len = find_frame_compressed_size(stored).map_err(damaged)?;
+        let (frame, after) = stored
+            .split_at_checked(len)
+            .filter(|(frame, _)| !frame.is_empty())
+            .ok_or("the zstd frame is longer than what is stored")?;
+        unpacked += context.decompress(rest, frame).map_err(damaged)?;
+        stored = after;
+    }
+    Ok(unpacked)
+}
+
+/// A range that the mapping walk cannot produce.
+fn outside(at: u64) -> Error {
+    Error::corrupt(STRUCTURE, at, "its range lies outside the buffers")
+}
+
+/// Most bytes that are read at once. A single cluster is always less: it is at most twice as large
+/// as its content.
+fn stored_limit(cluster_size: u64) -> u64 {
+    (2 * cluster_size).max(MIN_STORED_BYTES)
+}
+
+/// Unpackers that are not in use. There are never more than threads that read at one time.
+pub(super) struct Pool {
+    compression: Compression,
+    cluster_size: usize,
+    file_len: u64,
+    idle: Mutex<Vec<Unpacker>>,
+}
+
+impl Pool {
+    pub(super) fn new(compression: Compression, cluster_size: usize, file_len: u64) -> Self {
+        Self {
+            compression,
+            cluster_size,
+            file_len,
+            idle: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// An unpacker with nothing pending; give it back with [`Self::put`] unless it failed.
+    ///
+    /// # Errors
+    /// `Limit` when there is no memory for a new one.
+    pub(super) fn take(&self) -> Result<Unpacker> {
+        let idle = self.lock().pop();
+        match idle {
+            Some(unpacker) => Ok(unpacker),
+            None => Unpacker::new(self.compression, self.cluster_size, self.file_len),
+        }
+    }
+
+    pub(super) fn put(&self, unpacker: Unpacker) {
+        self.lock().push(unpacker);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Unpacker>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Most bytes that `readers` threads make the pool hold.
+    pub(super) fn memory_bound(&self, readers: u64) -> u64 {
+        let cluster_size = self.cluster_size as u64;
+        let pending = (MAX_PENDING * size_of::<Pending>()) as u64;
+        readers
+            .saturating_mul(stored_limit(cluster_size) + cluster_size + CONTEXT_BYTES + 2 * pending)
+    }
+}

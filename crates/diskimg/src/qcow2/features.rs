@@ -1,0 +1,183 @@
+//! What a version 3 header asks of its reader: feature bits, the compression type, and the header
+//! extensions, of which only the table of feature names matters here.
+
+use zerocopy::FromBytes;
+
+use super::header::{CHECK_HINT, Compression, HeaderArea};
+use super::layout::{
+    COMPRESSION_TYPE_OFFSET, ExtensionHeader, FEATURE_INCOMPATIBLE, FeatureName, HeaderV3,
+    MAX_REFCOUNT_ORDER, V2_HEADER_LENGTH, V3_HEADER_LENGTH, compression, extension, incompatible,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::units::round_up;
+
+const EXTENSION: &str = "header extension";
+
+/// Checks what version 3 adds to the header, and says how clusters are compressed.
+///
+/// # Errors
+/// `Unsupported` for features that are not read, by name; `Corrupt` for broken rules.
+pub(super) fn check(area: &HeaderArea, warnings: &mut Vec<String>) -> Result<Compression> {
+    let header: HeaderV3 = area.read_struct(V2_HEADER_LENGTH)?;
+    let header_length = u64::from(header.header_length.get());
+    if header_length < V3_HEADER_LENGTH
+        || !header_length.is_multiple_of(8)
+        || header_length > area.cluster_size()
+    {
+        return Err(Error::corrupt(
+            "header",
+            100,
+            format!(
+                "header_length is {header_length}, expected a multiple of 8 from {V3_HEADER_LENGTH} to the cluster size of {}",
+                area.cluster_size()
+            ),
+        ));
+    }
+    if header.refcount_order.get() > MAX_REFCOUNT_ORDER {
+        return Err(Error::corrupt(
+            "header",
+            96,
+            format!(
+                "refcount_order is {}, at most {MAX_REFCOUNT_ORDER} is allowed",
+                header.refcount_order.get()
+            ),
+        ));
+    }
+    let features = header.incompatible_features.get();
+    if features & incompatible::CORRUPT != 0 {
+        return Err(Error::corrupt(
+            "header",
+            V2_HEADER_LENGTH,
+            "the image is marked as corrupt by the program that wrote it",
+        )
+        .with_hint(CHECK_HINT));
+    }
+    let names = incompatible_names(area, header_length)?;
+    refuse_features(features, &names)?;
+    if features & incompatible::DIRTY != 0 {
+        warnings.push(
+            "the image was not closed cleanly (dirty bit); its reference counts may be wrong, which reading does not need"
+                .to_owned(),
+        );
+    }
+    compression_type(
+        area,
+        header_length,
+        features & incompatible::COMPRESSION != 0,
+    )
+}
+
+/// Refuses every incompatible feature that reading would have to know.
+fn refuse_features(features: u64, names: &[(u8, String)]) -> Result<()> {
+    let unread = features & !(incompatible::DIRTY | incompatible::COMPRESSION);
+    if unread == 0 {
+        return Ok(());
+    }
+    let mut found = Vec::new();
+    let mut bits = unread;
+    while bits != 0 {
+        let bit = bits.trailing_zeros();
+        bits &= bits - 1;
+        let known = match 1_u64 << bit {
+            incompatible::EXTERNAL_DATA => Some("an external data file"),
+            incompatible::EXTENDED_L2 => Some("extended L2 entries (subclusters)"),
+            _ => None,
+        };
+        let own = names.iter().find(|(named, _)| u32::from(*named) == bit);
+        found.push(match (known, own) {
+            (Some(name), _) => name.to_owned(),
+            (None, Some((_, name))) => format!("incompatible feature {name} (bit {bit})"),
+            (None, None) => format!("an unknown incompatible feature (bit {bit})"),
+        });
+    }
+    Err(Error::unsupported(format!(
+        "the image uses {}, which is not read",
+        found.join(" and ")
+    ))
+    .at("header", V2_HEADER_LENGTH)
+    .with_hint(super::header::FLATTEN_HINT))
+}
+
+/// The compression type: a byte that only a long enough header has, and that must agree with its
+/// feature bit.
+fn compression_type(area: &HeaderArea, header_length: u64, announced: bool) -> Result<Compression> {
+    let broken = |message: String| Error::corrupt("header", COMPRESSION_TYPE_OFFSET, message);
+    let stored = if header_length > COMPRESSION_TYPE_OFFSET {
+        area.get(COMPRESSION_TYPE_OFFSET, 1)
+            .and_then(|bytes| bytes.first())
+            .copied()
+            .ok_or_else(|| area.truncated(COMPRESSION_TYPE_OFFSET, 1))?
+    } else if announced {
+        return Err(broken(format!(
+            "the compression feature bit is set, but a header of {header_length} bytes has no compression type"
+        )));
+    } else {
+        compression::ZLIB
+    };
+    match (stored, announced) {
+        (compression::ZLIB, false) => Ok(Compression::Zlib),
+        (compression::ZSTD, true) => Ok(Compression::Zstd),
+        (compression::ZLIB, true) => Err(broken(
+            "the compression type is 0 (zlib), but the compression feature bit is set".to_owned(),
+        )),
+        (other, false) => Err(broken(format!(
+            "the compression type is {other}, but the compression feature bit is not set"
+        ))),
+        (other, true) => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("the image's compression type is {other}; zlib (0) and zstd (1) are read"),
+        )
+        .at("header", COMPRESSION_TYPE_OFFSET)
+        .with_hint(super::header::FLATTEN_HINT)),
+    }
+}
+
+/// The image's own names of incompatible features, with their bit numbers.
+///
+/// Walks all header extensions. Each step goes at least 8 bytes on inside the first cluster.
+fn incompatible_names(area: &HeaderArea, first: u64) -> Result<Vec<(u8, String)>> {
+    const HEAD: u64 = size_of::<ExtensionHeader>() as u64;
+    let mut names = Vec::new();
+    let mut at = first;
+    // A list that fills the cluster needs no end mark.
+    while at.saturating_add(HEAD) <= area.cluster_size() {
+        let head: ExtensionHeader = area.read_struct(at)?;
+        let len = u64::from(head.len.get());
+        let kind = head.kind.get();
+        if kind == extension::END {
+            break;
+        }
+        let data = at + HEAD;
+        if len > area.cluster_size() - data {
+            return Err(Error::corrupt(
+                EXTENSION,
+                at,
+                format!(
+                    "extension {kind:#010x} is {len} bytes long, the header's cluster ends after {}",
+                    area.cluster_size() - data
+                ),
+            ));
+        }
+        if kind == extension::FEATURE_NAMES {
+            let table = area
+                .get(data, len)
+                .ok_or_else(|| area.truncated(data, len))?;
+            let (entries, _) = table.as_chunks::<{ size_of::<FeatureName>() }>();
+            names.extend(
+                entries
+                    .iter()
+                    .filter_map(|entry| FeatureName::read_from_bytes(entry).ok())
+                    .filter(|entry| entry.kind == FEATURE_INCOMPATIBLE)
+                    .map(|entry| (entry.bit, printable_name(&entry.name))),
+            );
+        }
+        at = round_up(len, 8).map_or(area.cluster_size(), |padded| data.saturating_add(padded));
+    }
+    Ok(names)
+}
+
+/// A NUL-padded name as a quoted string without control characters.
+fn printable_name(bytes: &[u8]) -> String {
+    let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    format!("{:?}", String::from_utf8_lossy(name))
+}

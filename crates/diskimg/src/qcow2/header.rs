@@ -1,0 +1,300 @@
+//! The qcow2 header: read, checked, and turned into plain numbers that everything else may trust.
+
+use zerocopy::FromBytes;
+
+use super::features;
+use super::layout::{
+    CLUSTER_BITS, ENTRY_SIZE, HeaderV2, MAGIC, MAX_BACKING_NAME, V2_HEADER_LENGTH,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{MAX_HEADER_BYTES, MAX_L1_BYTES, MAX_VIRTUAL_SIZE};
+use crate::source::ReadAt;
+use crate::units::{FileOffset, SECTOR, fits, human, round_up};
+
+pub(super) const CHECK_HINT: &str = "look at the damage with: qemu-img check IMAGE";
+pub(super) const FLATTEN_HINT: &str =
+    "make it one plain image first: qemu-img convert -O qcow2 IMAGE flat.qcow2";
+
+/// Characters of a backing file's name that a message shows.
+const SHOWN_NAME_CHARS: usize = 200;
+
+/// How compressed clusters are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compression {
+    /// Raw deflate, without zlib's header and checksum.
+    Zlib,
+    /// One or more zstd frames.
+    Zstd,
+}
+
+impl Compression {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Zlib => "zlib",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// A header whose fields keep the format's rules and our caps, and fit each other and the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    /// 2 or 3.
+    pub(super) version: u32,
+    /// log2 of the cluster size in bytes.
+    pub(super) cluster_bits: u32,
+    /// Virtual size in bytes as the header gives it: from 1 to [`MAX_VIRTUAL_SIZE`].
+    pub(super) declared_size: u64,
+    /// [`Self::declared_size`] rounded up to a multiple of 512.
+    pub(super) virtual_size: u64,
+    /// File offset of the L1 table in bytes; a multiple of the cluster size, not 0.
+    pub(super) l1_offset: FileOffset,
+    /// Number of L1 entries that [`Self::declared_size`] needs; they lie in the file.
+    pub(super) l1_entries: u64,
+    /// How compressed clusters are compressed.
+    pub(super) compression: Compression,
+    /// What the user should know.
+    pub(super) warnings: Vec<String>,
+}
+
+impl Header {
+    /// Reads and checks the header of `source`.
+    ///
+    /// # Errors
+    /// `Unsupported` for features that are refused by name, `Limit` for sizes beyond our caps,
+    /// `Corrupt`, `Truncated` and `Io` by cause.
+    pub(super) fn read(source: &dyn ReadAt) -> Result<Self> {
+        let start = HeaderArea::read(source, V2_HEADER_LENGTH)?;
+        let base: HeaderV2 = start.read_struct(0)?;
+        if base.magic != MAGIC {
+            return Err(Error::corrupt(
+                "header",
+                0,
+                format!("found {:02x?}, expected {MAGIC:02x?} (QFI)", base.magic),
+            ));
+        }
+        let version = base.version.get();
+        if !(2..=3).contains(&version) {
+            return Err(Error::unsupported(format!(
+                "this is qcow2 version {version}; versions 2 and 3 are read"
+            )));
+        }
+        // Everything below derives from the cluster size.
+        let cluster_bits = base.cluster_bits.get();
+        if !CLUSTER_BITS.contains(&cluster_bits) {
+            return Err(Error::corrupt(
+                "header",
+                20,
+                format!(
+                    "cluster_bits is {cluster_bits}, expected {} to {}",
+                    CLUSTER_BITS.start(),
+                    CLUSTER_BITS.end()
+                ),
+            ));
+        }
+        let area = HeaderArea::read(source, 1 << cluster_bits)?;
+        refuse_encryption(base.crypt_method.get())?;
+        refuse_backing_file(&base, &area)?;
+        let mut warnings = Vec::new();
+        let compression = match version {
+            // Version 2 has no features, and nothing in its extensions is needed for reading.
+            2 => Compression::Zlib,
+            _ => features::check(&area, &mut warnings)?,
+        };
+        let declared_size = base.size.get();
+        let virtual_size = check_size(declared_size)?;
+        let l1_offset = FileOffset(base.l1_table_offset.get());
+        let l1_entries = check_l1(&base, declared_size, source.len())?;
+        if virtual_size != declared_size {
+            warnings.push(format!(
+                "the virtual size of {declared_size} bytes is no multiple of 512; the disk is filled up with zeros to {virtual_size} bytes"
+            ));
+        }
+        match base.nb_snapshots.get() {
+            0 => {}
+            1 => warnings.push(
+                "the image holds 1 internal snapshot; only the active disk is read".to_owned(),
+            ),
+            count => warnings.push(format!(
+                "the image holds {count} internal snapshots; only the active disk is read"
+            )),
+        }
+        Ok(Self {
+            version,
+            cluster_bits,
+            declared_size,
+            virtual_size,
+            l1_offset,
+            l1_entries,
+            compression,
+            warnings,
+        })
+    }
+}
+
+/// The first cluster, which holds header, extensions and the backing file's name; or the part of it
+/// that the file has.
+pub(super) struct HeaderArea {
+    bytes: Vec<u8>,
+    cluster_size: u64,
+}
+
+impl HeaderArea {
+    fn read(source: &dyn ReadAt, cluster_size: u64) -> Result<Self> {
+        let len = cluster_size.min(source.len()).min(MAX_HEADER_BYTES);
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
+        source.read_exact_at(FileOffset(0), &mut bytes)?;
+        Ok(Self {
+            bytes,
+            cluster_size,
+        })
+    }
+
+    /// Where the area ends by the rules; the file may end earlier.
+    pub(super) fn cluster_size(&self) -> u64 {
+        self.cluster_size
+    }
+
+    pub(super) fn get(&self, at: u64, len: u64) -> Option<&[u8]> {
+        let start = usize::try_from(at).ok()?;
+        let end = usize::try_from(at.checked_add(len)?).ok()?;
+        self.bytes.get(start..end)
+    }
+
+    /// The structure at `at`.
+    ///
+    /// # Errors
+    /// `Truncated` when the file ends before its end.
+    pub(super) fn read_struct<T: FromBytes>(&self, at: u64) -> Result<T> {
+        let len = size_of::<T>() as u64;
+        self.get(at, len)
+            .and_then(|bytes| T::read_from_bytes(bytes).ok())
+            .ok_or_else(|| self.truncated(at, len))
+    }
+
+    pub(super) fn truncated(&self, at: u64, len: u64) -> Error {
+        Error::truncated(
+            "header",
+            at,
+            format!(
+                "{len} bytes were expected here, the file ends at {:#x}",
+                self.bytes.len()
+            ),
+        )
+    }
+}
+
+fn refuse_encryption(crypt_method: u32) -> Result<()> {
+    let method = match crypt_method {
+        0 => return Ok(()),
+        1 => "AES".to_owned(),
+        2 => "LUKS".to_owned(),
+        other => format!("method {other}"),
+    };
+    Err(
+        Error::unsupported(format!("the image is encrypted ({method})"))
+            .at("header", 32)
+            .with_hint(
+                "the cloud cannot boot an encrypted disk: decrypt it first with qemu-img convert",
+            ),
+    )
+}
+
+/// Refuses an image that is only the difference to another file, and names that file, which is
+/// never opened.
+fn refuse_backing_file(base: &HeaderV2, area: &HeaderArea) -> Result<()> {
+    let offset = base.backing_file_offset.get();
+    let len = base.backing_file_size.get();
+    if offset == 0 {
+        return Ok(());
+    }
+    if len > MAX_BACKING_NAME || !fits(offset, u64::from(len), area.cluster_size()) {
+        return Err(Error::corrupt(
+            "header",
+            8,
+            format!(
+                "the backing file's name is said to be {len} bytes at {offset:#x}; at most {MAX_BACKING_NAME} bytes inside the first cluster of {} are allowed",
+                area.cluster_size()
+            ),
+        ));
+    }
+    let name = area
+        .get(offset, u64::from(len))
+        .ok_or_else(|| area.truncated(offset, u64::from(len)))?;
+    let name = String::from_utf8_lossy(name);
+    let mut shown: String = name.chars().take(SHOWN_NAME_CHARS).collect();
+    if shown.len() < name.len() {
+        shown.push('…');
+    }
+    Err(Error::unsupported(format!(
+        "the image has a backing file, {shown:?}, which imgferry does not open"
+    ))
+    .with_hint(FLATTEN_HINT))
+}
+
+/// The size in whole sectors.
+fn check_size(declared: u64) -> Result<u64> {
+    if declared == 0 {
+        return Err(Error::unsupported("the virtual disk is empty (size 0)").at("header", 24));
+    }
+    if declared > MAX_VIRTUAL_SIZE {
+        return Err(Error::new(
+            ErrorKind::Limit,
+            format!(
+                "virtual size is {declared} bytes ({}), at most {} are read",
+                human(declared),
+                human(MAX_VIRTUAL_SIZE)
+            ),
+        )
+        .at("header", 24));
+    }
+    round_up(declared, SECTOR)
+        .ok_or_else(|| Error::corrupt("header", 24, format!("virtual size is {declared}")))
+}
+
+/// Number of L1 entries that a disk of `size` bytes needs, after holding the table that the header
+/// describes against that, the cap and the file.
+fn check_l1(base: &HeaderV2, size: u64, file_len: u64) -> Result<u64> {
+    const L1_TABLE: &str = "L1 table";
+    let cluster_size = 1_u64 << base.cluster_bits.get();
+    let offset = base.l1_table_offset.get();
+    let entries = u64::from(base.l1_size.get());
+    let bytes = entries * ENTRY_SIZE;
+    // The header itself is cluster 0.
+    if offset == 0 || !offset.is_multiple_of(cluster_size) {
+        return Err(Error::corrupt(
+            L1_TABLE,
+            offset,
+            format!(
+                "its offset is {offset:#x}, expected a multiple of {cluster_size:#x} that is not 0"
+            ),
+        ));
+    }
+    let per_entry = cluster_size * (cluster_size / ENTRY_SIZE);
+    let needed = size.div_ceil(per_entry);
+    if entries < needed {
+        return Err(Error::corrupt(
+            L1_TABLE,
+            offset,
+            format!("found {entries} entries, a disk of {size} bytes needs {needed}"),
+        ));
+    }
+    if bytes > MAX_L1_BYTES {
+        return Err(Error::new(
+            ErrorKind::Limit,
+            format!(
+                "it is {bytes} bytes long, at most {} are read",
+                human(MAX_L1_BYTES)
+            ),
+        )
+        .at(L1_TABLE, offset));
+    }
+    if !fits(offset, bytes, file_len) {
+        return Err(Error::truncated(
+            L1_TABLE,
+            offset,
+            format!("{bytes} bytes were expected here, the file ends at {file_len:#x}"),
+        ));
+    }
+    Ok(needed)
+}

@@ -1,0 +1,167 @@
+//! qcow2 on disk: constants and big-endian structures, as QEMU's `docs/interop/qcow2.txt` gives them.
+//!
+//! ```text
+//! cluster 0: header, header extensions, backing file name
+//! anywhere:  L1 table ──▶ L2 tables (one cluster each) ──▶ data clusters, compressed clusters
+//! ```
+//!
+//! All integers are big-endian. Nothing here is checked; [`super::header`] and [`super::tables`] do.
+
+use zerocopy::big_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
+/// `QFI\xfb`, the first four bytes of every version.
+pub(super) const MAGIC: [u8; 4] = *b"QFI\xfb";
+
+/// Smallest and largest log2 of the cluster size: 512 bytes (the format's) to 2 MiB (QEMU's).
+pub(super) const CLUSTER_BITS: std::ops::RangeInclusive<u32> = 9..=21;
+
+/// Size of an L1 or a standard L2 entry in bytes.
+pub(super) const ENTRY_SIZE: u64 = 8;
+
+/// The header of versions 2 and 3, at offset 0.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct HeaderV2 {
+    /// [`MAGIC`].
+    pub(super) magic: [u8; 4],
+    /// 2 or 3; version 1 is another format.
+    pub(super) version: U32,
+    /// File offset of the backing file's name in bytes; 0: there is no backing file.
+    pub(super) backing_file_offset: U64,
+    /// Length of that name in bytes, at most [`MAX_BACKING_NAME`]; undefined without a backing file.
+    pub(super) backing_file_size: U32,
+    /// log2 of the cluster size; see [`CLUSTER_BITS`].
+    pub(super) cluster_bits: U32,
+    /// Virtual size in bytes.
+    pub(super) size: U64,
+    /// 0 none, 1 AES, 2 LUKS.
+    pub(super) crypt_method: U32,
+    /// Number of entries of the active L1 table.
+    pub(super) l1_size: U32,
+    /// File offset of the active L1 table in bytes; a multiple of the cluster size.
+    pub(super) l1_table_offset: U64,
+    /// File offset of the refcount table in bytes. Not needed for reading.
+    pub(super) refcount_table_offset: U64,
+    /// Length of the refcount table in clusters. Not needed for reading.
+    pub(super) refcount_table_clusters: U32,
+    /// Number of internal snapshots.
+    pub(super) nb_snapshots: U32,
+    /// File offset of the snapshot table in bytes. Not needed for reading the active disk.
+    pub(super) snapshots_offset: U64,
+}
+
+/// What version 3 adds behind [`HeaderV2`].
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct HeaderV3 {
+    /// Features that a reader must know: [`incompatible`].
+    pub(super) incompatible_features: U64,
+    /// Features that a reader may ignore.
+    pub(super) compatible_features: U64,
+    /// Features that a writer must clear when it does not know them.
+    pub(super) autoclear_features: U64,
+    /// log2 of the width of a reference count in bits, at most [`MAX_REFCOUNT_ORDER`].
+    pub(super) refcount_order: U32,
+    /// Length of the header in bytes: a multiple of 8, at least 104; extensions follow it.
+    pub(super) header_length: U32,
+}
+
+/// Length of the version 2 header in bytes.
+pub(super) const V2_HEADER_LENGTH: u64 = 72;
+/// Least length of the version 3 header in bytes.
+pub(super) const V3_HEADER_LENGTH: u64 = 104;
+/// Offset of the compression type byte; there only when the header is longer than this.
+pub(super) const COMPRESSION_TYPE_OFFSET: u64 = 104;
+
+const _: () = {
+    assert!(size_of::<HeaderV2>() as u64 == V2_HEADER_LENGTH);
+    assert!((size_of::<HeaderV2>() + size_of::<HeaderV3>()) as u64 == V3_HEADER_LENGTH);
+    assert!(size_of::<ExtensionHeader>() == 8);
+    assert!(size_of::<FeatureName>() == 48);
+};
+
+/// Largest `refcount_order`: 64 bits.
+pub(super) const MAX_REFCOUNT_ORDER: u32 = 6;
+
+/// Longest name of a backing file in bytes.
+pub(super) const MAX_BACKING_NAME: u32 = 1023;
+
+/// Bits of `incompatible_features`.
+pub(super) mod incompatible {
+    /// Reference counts may be wrong.
+    pub(crate) const DIRTY: u64 = 1 << 0;
+    /// Somebody found the image to be corrupt.
+    pub(crate) const CORRUPT: u64 = 1 << 1;
+    /// Guest data is in another file.
+    pub(crate) const EXTERNAL_DATA: u64 = 1 << 2;
+    /// The compression type byte names something other than zlib.
+    pub(crate) const COMPRESSION: u64 = 1 << 3;
+    /// L2 entries are 16 bytes long and map subclusters.
+    pub(crate) const EXTENDED_L2: u64 = 1 << 4;
+}
+
+/// Values of the compression type byte.
+pub(super) mod compression {
+    /// Raw deflate.
+    pub(crate) const ZLIB: u8 = 0;
+    /// zstd frames.
+    pub(crate) const ZSTD: u8 = 1;
+}
+
+/// Starts every header extension; its data follows, padded to a multiple of 8 bytes.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct ExtensionHeader {
+    /// What it is; see [`extension`]. Unknown ones are skipped.
+    pub(super) kind: U32,
+    /// Length of its data in bytes, without padding.
+    pub(super) len: U32,
+}
+
+/// Types of header extensions that matter here.
+pub(super) mod extension {
+    /// Ends the list.
+    pub(crate) const END: u32 = 0;
+    /// Table of [`super::FeatureName`].
+    pub(crate) const FEATURE_NAMES: u32 = 0x6803_f857;
+}
+
+/// An entry of the feature name table.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct FeatureName {
+    /// Which set of bits: 0 is `incompatible_features`.
+    pub(super) kind: u8,
+    /// Number of the bit, 0 to 63.
+    pub(super) bit: u8,
+    /// Name, filled up with NUL bytes.
+    pub(super) name: [u8; 46],
+}
+
+/// [`FeatureName::kind`] of incompatible features.
+pub(super) const FEATURE_INCOMPATIBLE: u8 = 0;
+
+/// Bits of an L1 entry.
+pub(super) mod l1 {
+    /// File offset of the L2 table in bytes; 0: nothing is allocated.
+    pub(crate) const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
+    /// The reference count is exactly one.
+    pub(crate) const COPIED: u64 = 1 << 63;
+    /// Must be 0.
+    pub(crate) const RESERVED: u64 = !(OFFSET | COPIED);
+}
+
+/// Bits of a standard L2 entry.
+pub(super) mod l2 {
+    /// The cluster is compressed; all other bits but [`COPIED`] have another meaning then.
+    pub(crate) const COMPRESSED: u64 = 1 << 62;
+    /// The reference count is exactly one.
+    pub(crate) const COPIED: u64 = 1 << 63;
+    /// The cluster reads as zeros, whatever its offset says. Version 3 only.
+    pub(crate) const ZERO: u64 = 1 << 0;
+    /// File offset of the cluster in bytes; 0: unallocated.
+    pub(crate) const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
+    /// Must be 0; in version 2 so must [`ZERO`].
+    pub(crate) const RESERVED: u64 = !(OFFSET | COPIED | COMPRESSED | ZERO);
+}

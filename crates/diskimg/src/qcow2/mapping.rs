@@ -1,0 +1,155 @@
+//! Walks the guest's address range and says, run by run, where its bytes are.
+
+use super::tables::{Cluster, Compressed, Slice, Tables};
+use crate::error::{Error, Result};
+use crate::source::ReadAt;
+use crate::units::FileOffset;
+
+/// Where the bytes of a run are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Nowhere: nothing is stored, the guest reads zeros.
+    Nowhere,
+    /// Nowhere: the image says that these are zeros.
+    Zeros,
+    /// In the file as they are, from this offset; all of them lie in the file.
+    Plain(FileOffset),
+    /// Inside a compressed cluster, `skip` bytes into its content.
+    Compressed { stored: Compressed, skip: u64 },
+}
+
+/// A run of guest bytes: one place, at least one byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    /// Guest offset of the first byte.
+    pub(super) start: u64,
+    /// Length in bytes.
+    pub(super) len: u64,
+    pub(super) place: Place,
+}
+
+/// Iterator over the runs of a guest range, in order and without gaps. Every step goes at least one
+/// byte on or fails, and a failed walk is over: so it ends, whatever the tables say.
+///
+/// A run never leaves its slice of an L2 table, except that the guest ranges without any L2 table
+/// are one run, however long.
+pub(super) struct Walk<'a> {
+    tables: &'a Tables,
+    source: &'a dyn ReadAt,
+    cluster_bits: u32,
+    at: u64,
+    end: u64,
+    /// A slice, and where the entry for `at` is in it, or would be if it were longer.
+    slice: Option<(Slice, usize)>,
+}
+
+impl<'a> Walk<'a> {
+    /// Walks from `at` to `end`, both inside the declared size.
+    pub(super) fn new(
+        tables: &'a Tables,
+        source: &'a dyn ReadAt,
+        cluster_bits: u32,
+        at: u64,
+        end: u64,
+    ) -> Self {
+        Self {
+            tables,
+            source,
+            cluster_bits,
+            at,
+            end,
+            slice: None,
+        }
+    }
+
+    /// The run at `self.at`, which is before `self.end`.
+    fn step(&mut self) -> Result<Run> {
+        let (start, wanted) = (self.at, self.end - self.at);
+        let mapped = match self.slice.take() {
+            Some((slice, index)) if slice.has(index) => Some((slice, index)),
+            _ => self.tables.slice(self.source, start)?,
+        };
+        let Some((slice, index)) = mapped else {
+            return Ok(Run {
+                start,
+                len: self.tables.unmapped(start, wanted),
+                place: Place::Nowhere,
+            });
+        };
+        let first = self.tables.cluster(&slice, index)?;
+        let cluster_size = 1_u64 << self.cluster_bits;
+        let skip = start % cluster_size;
+        let mut len = cluster_size - skip;
+        let mut next = index + 1;
+        // An entry that is broken ends the run; it is reported when the walk gets there.
+        while len < wanted
+            && slice.has(next)
+            && self
+                .tables
+                .cluster(&slice, next)
+                .is_ok_and(|cluster| follows(first, cluster, skip + len))
+        {
+            len += cluster_size;
+            next += 1;
+        }
+        let len = len.min(wanted);
+        // Guest clusters and entries go on in step, so this stays true past the slice's end.
+        let passed = ((start + len) >> self.cluster_bits) - (start >> self.cluster_bits);
+        self.slice = usize::try_from(passed)
+            .ok()
+            .and_then(|passed| Some((slice, index.checked_add(passed)?)));
+        let place = match first {
+            Cluster::Unallocated => Place::Nowhere,
+            Cluster::Zero => Place::Zeros,
+            Cluster::Compressed(stored) => Place::Compressed { stored, skip },
+            Cluster::Plain(host) => return self.plain(start, len, host, skip),
+        };
+        Ok(Run { start, len, place })
+    }
+
+    /// The part of a plain run that lies in the file.
+    fn plain(&self, start: u64, len: u64, host: FileOffset, skip: u64) -> Result<Run> {
+        let file_len = self.source.len();
+        // An offset has at most 56 bits: no overflow.
+        let at = host.0 + skip;
+        match file_len.checked_sub(at) {
+            Some(stored) if stored > 0 => Ok(Run {
+                start,
+                len: len.min(stored),
+                place: Place::Plain(FileOffset(at)),
+            }),
+            _ => Err(Error::truncated(
+                "data cluster",
+                host.0,
+                format!(
+                    "guest offset {start:#x} is stored at {at:#x}, the file ends at {file_len:#x}"
+                ),
+            )),
+        }
+    }
+}
+
+/// Whether `next`, whose content begins `distance` bytes after that of `first`, goes on with it.
+fn follows(first: Cluster, next: Cluster, distance: u64) -> bool {
+    match (first, next) {
+        (Cluster::Plain(first), Cluster::Plain(next)) => first.checked_add(distance) == Some(next),
+        (Cluster::Unallocated, Cluster::Unallocated) | (Cluster::Zero, Cluster::Zero) => true,
+        _ => false,
+    }
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Result<Run>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.end {
+            return None;
+        }
+        let run = self.step();
+        self.at = match &run {
+            Ok(run) => self.at + run.len,
+            Err(_) => self.end,
+        };
+        Some(run)
+    }
+}

@@ -1,0 +1,267 @@
+//! The two levels of tables that say where each cluster is.
+//!
+//! The L1 table is loaded whole and checked at open. L2 tables are read in slices, as they are
+//! asked for, and the slices most recently used are kept, for all threads together.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lru::LruCache;
+use zerocopy::IntoBytes;
+use zerocopy::big_endian::U64;
+
+use super::header::{CHECK_HINT, Header};
+use super::layout::{ENTRY_SIZE, l1, l2};
+use crate::error::{Error, Result};
+use crate::limits::L2_CACHE_BYTES;
+use crate::source::ReadAt;
+use crate::units::{FileOffset, SECTOR, fits};
+
+/// Longest slice of an L2 table in bytes. Short enough to stay below the reads that
+/// [`crate::FileSource`] drops from the page cache; maps 256 MiB at 64 KiB clusters.
+const SLICE_BYTES: u64 = 32 << 10;
+
+/// What a cached slice costs beside its entries, in bytes: nodes of list and map, the `Arc`,
+/// allocators' headers. Counted generously, because the slices of small clusters are small.
+const SLICE_OVERHEAD: u64 = 256;
+
+const L1_ENTRY: &str = "L1 entry";
+const L2_ENTRY: &str = "L2 entry";
+
+/// Entries of an L2 table as they are in the file, and the file offset of the first one.
+#[derive(Clone, Debug)]
+pub(super) struct Slice {
+    entries: Arc<[U64]>,
+    offset: FileOffset,
+}
+
+impl Slice {
+    /// Whether the slice has an entry `index`.
+    pub(super) fn has(&self, index: usize) -> bool {
+        index < self.entries.len()
+    }
+}
+
+/// What an L2 entry says about its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cluster {
+    /// Nothing is stored.
+    Unallocated,
+    /// It reads as zeros.
+    Zero,
+    /// It is stored as it is, from this offset; a multiple of the cluster size.
+    Plain(FileOffset),
+    /// It is stored compressed.
+    Compressed(Compressed),
+}
+
+/// Where a compressed cluster is: at most this many bytes from this offset. The file may end
+/// earlier, because writers count whole sectors and do not fill up the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Compressed {
+    pub(super) at: FileOffset,
+    pub(super) len: u64,
+}
+
+/// The tables of the active disk.
+pub(super) struct Tables {
+    l1: Vec<U64>,
+    cluster_bits: u32,
+    /// Whether bit 0 of an L2 entry is the zero flag; it is reserved in version 2.
+    zero_flag: bool,
+    slice_bytes: u64,
+    /// Keyed by file offset. Locked to look up and to insert, never while reading.
+    cache: Mutex<LruCache<FileOffset, Slice>>,
+}
+
+impl Tables {
+    /// Loads and checks the L1 table that `header` describes.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Truncated` and `Io` by cause.
+    pub(super) fn load(source: &dyn ReadAt, header: &Header) -> Result<Self> {
+        let cluster_size = 1_u64 << header.cluster_bits;
+        let len = usize::try_from(header.l1_entries).map_err(|_| {
+            Error::corrupt(
+                "L1 table",
+                header.l1_offset.0,
+                format!("it has {} entries", header.l1_entries),
+            )
+        })?;
+        let mut l1 = vec![U64::ZERO; len];
+        source.read_exact_at(header.l1_offset, l1.as_mut_bytes())?;
+        for (at, entry) in (header.l1_offset.0..).step_by(size_of::<U64>()).zip(&l1) {
+            check_l1_entry(entry.get(), at, cluster_size, source.len())?;
+        }
+        let slice_bytes = cluster_size.min(SLICE_BYTES);
+        let slices = usize::try_from(L2_CACHE_BYTES / (slice_bytes + SLICE_OVERHEAD))
+            .ok()
+            .and_then(NonZeroUsize::new)
+            .unwrap_or(NonZeroUsize::MIN);
+        Ok(Self {
+            l1,
+            cluster_bits: header.cluster_bits,
+            zero_flag: header.version >= 3,
+            slice_bytes,
+            cache: Mutex::new(LruCache::new(slices)),
+        })
+    }
+
+    /// Guest bytes that one L1 entry maps.
+    fn l2_coverage(&self) -> u64 {
+        // A table fills a cluster; at most 2^39.
+        1 << (2 * self.cluster_bits - ENTRY_SIZE.trailing_zeros())
+    }
+
+    /// Number of guest bytes from `at` on, at most `limit`, that have no L2 table at all; 0 when
+    /// there is one. One step per L1 entry, however large the disk is.
+    pub(super) fn unmapped(&self, at: u64, limit: u64) -> u64 {
+        let coverage = self.l2_coverage();
+        let first = usize::try_from(at / coverage).unwrap_or(usize::MAX);
+        let mut len = 0;
+        // The rest of the first entry's range, then whole ones.
+        let mut step = coverage - at % coverage;
+        for entry in self.l1.get(first..).unwrap_or_default() {
+            if len >= limit || entry.get() & l1::OFFSET != 0 {
+                break;
+            }
+            len += step;
+            step = coverage;
+        }
+        len.min(limit)
+    }
+
+    /// The slice of the L2 table that maps guest offset `at`, and the index of its entry there.
+    /// `None` when there is no L2 table.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub(super) fn slice(&self, source: &dyn ReadAt, at: u64) -> Result<Option<(Slice, usize)>> {
+        let Some(entry) = usize::try_from(at / self.l2_coverage())
+            .ok()
+            .and_then(|index| self.l1.get(index))
+        else {
+            return Ok(None);
+        };
+        let table = entry.get() & l1::OFFSET;
+        if table == 0 {
+            return Ok(None);
+        }
+        let byte = ((at % self.l2_coverage()) >> self.cluster_bits) * ENTRY_SIZE;
+        let within = byte % self.slice_bytes;
+        // The L1 entry was held against the file's length: this does not overflow.
+        let offset = FileOffset(table + byte - within);
+        let index = usize::try_from(within / ENTRY_SIZE).unwrap_or(usize::MAX);
+        if let Some(slice) = self.lock().get(&offset) {
+            return Ok(Some((slice.clone(), index)));
+        }
+        let slice = self.read_slice(source, offset)?;
+        // Another thread may have done the same meanwhile; both read the same bytes.
+        self.lock().put(offset, slice.clone());
+        Ok(Some((slice, index)))
+    }
+
+    fn read_slice(&self, source: &dyn ReadAt, offset: FileOffset) -> Result<Slice> {
+        let len = usize::try_from(self.slice_bytes / ENTRY_SIZE).unwrap_or_default();
+        let mut entries = vec![U64::ZERO; len];
+        source.read_exact_at(offset, entries.as_mut_bytes())?;
+        Ok(Slice {
+            entries: entries.into(),
+            offset,
+        })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<FileOffset, Slice>> {
+        // A cache of immutable slices is whole whatever panicked.
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the entry `index` of `slice` says.
+    ///
+    /// # Errors
+    /// `Corrupt` when it breaks the format's rules, or the slice has no such entry.
+    pub(super) fn cluster(&self, slice: &Slice, index: usize) -> Result<Cluster> {
+        let at = slice.offset.0 + index as u64 * ENTRY_SIZE;
+        let entry = slice
+            .entries
+            .get(index)
+            .ok_or_else(|| Error::corrupt(L2_ENTRY, at, "it is past the end of its slice"))?
+            .get();
+        self.decode(entry)
+            .map_err(|broken| entry_error(L2_ENTRY, at, entry, &broken))
+    }
+
+    fn decode(&self, entry: u64) -> Result<Cluster, String> {
+        if entry & l2::COMPRESSED != 0 {
+            return Ok(Cluster::Compressed(self.decode_compressed(entry)));
+        }
+        let zero = entry & l2::ZERO != 0;
+        let reserved = entry & l2::RESERVED | if self.zero_flag { 0 } else { entry & l2::ZERO };
+        if reserved != 0 {
+            return Err(format!("reserved bits {reserved:#x} are set"));
+        }
+        let offset = entry & l2::OFFSET;
+        if !offset.is_multiple_of(1 << self.cluster_bits) {
+            return Err(format!(
+                "offset {offset:#x} is no multiple of the cluster size {:#x}",
+                1_u64 << self.cluster_bits
+            ));
+        }
+        match (zero, offset) {
+            (true, _) => Ok(Cluster::Zero),
+            (false, 0) if entry & l2::COPIED != 0 => {
+                Err("it is marked as in use, but has no offset".to_owned())
+            }
+            (false, 0) => Ok(Cluster::Unallocated),
+            (false, offset) => Ok(Cluster::Plain(FileOffset(offset))),
+        }
+    }
+
+    /// A compressed cluster's entry: bits 0 to x-1 the offset, bits x to 61 the number of sectors
+    /// beyond the one in which it begins, where x = 62 - (`cluster_bits` - 8).
+    fn decode_compressed(&self, entry: u64) -> Compressed {
+        let offset_bits = 70 - self.cluster_bits;
+        let offset = entry & ((1 << offset_bits) - 1);
+        let sectors = (entry & !(l2::COPIED | l2::COMPRESSED)) >> offset_bits;
+        Compressed {
+            at: FileOffset(offset),
+            // At most twice the cluster size.
+            len: (sectors + 1) * SECTOR - offset % SECTOR,
+        }
+    }
+
+    /// Most bytes that the tables ever hold with `readers` threads.
+    pub(super) fn memory_bound(&self, readers: u64) -> u64 {
+        // A reader holds one slice that may have left the cache, and reads the next one, which is
+        // copied once when it becomes shared.
+        let held = readers.saturating_mul(3 * (self.slice_bytes + SLICE_OVERHEAD));
+        (self.l1.len() as u64 * ENTRY_SIZE)
+            .saturating_add(L2_CACHE_BYTES)
+            .saturating_add(held)
+    }
+}
+
+/// Checks one L1 entry, so that its L2 table is known to lie in the file.
+fn check_l1_entry(entry: u64, at: u64, cluster_size: u64, file_len: u64) -> Result<()> {
+    let offset = entry & l1::OFFSET;
+    let broken = if entry & l1::RESERVED != 0 {
+        format!("reserved bits {:#x} are set", entry & l1::RESERVED)
+    } else if !offset.is_multiple_of(cluster_size) {
+        format!("offset {offset:#x} is no multiple of the cluster size {cluster_size:#x}")
+    } else if offset == 0 && entry & l1::COPIED != 0 {
+        "it is marked as in use, but has no offset".to_owned()
+    } else if offset != 0 && !fits(offset, cluster_size, file_len) {
+        return Err(Error::truncated(
+            "L2 table",
+            offset,
+            format!("{cluster_size} bytes were expected here, the file ends at {file_len:#x}"),
+        ));
+    } else {
+        return Ok(());
+    };
+    Err(entry_error(L1_ENTRY, at, entry, &broken))
+}
+
+fn entry_error(structure: &'static str, at: u64, entry: u64, broken: &str) -> Error {
+    Error::corrupt(structure, at, format!("found {entry:#018x}: {broken}")).with_hint(CHECK_HINT)
+}
