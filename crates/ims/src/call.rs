@@ -1,0 +1,287 @@
+//! One call: each attempt is built, authenticated and sent anew.
+
+use std::time::Instant;
+
+use net::http::{HeaderName, HeaderValue, Method, Request, Response, Url};
+use net::retry::{Policy, retry};
+use net::secret::{AccessKey, ExposeSecret, SecretString};
+use net::sign::{X_PROJECT_ID, sign};
+use net::status::Repeat;
+use serde_json::Value;
+
+use crate::auth::Credentials;
+use crate::client::{Client, Inner};
+use crate::endpoint::join;
+use crate::error::{Error, ErrorKind, Result};
+use crate::token::{self, Scope, Token};
+
+const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
+
+/// Which endpoint a call goes to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Service {
+    Iam,
+    Ims,
+}
+
+/// A call as plain data.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    /// What it does, for messages: "registering the image".
+    pub(crate) doing: &'static str,
+    pub(crate) service: Service,
+    pub(crate) method: Method,
+    /// Path after the endpoint's; made of ids and fixed text.
+    pub(crate) path: String,
+    pub(crate) query: &'a [(&'a str, &'a str)],
+    /// JSON, or nothing.
+    pub(crate) body: Option<String>,
+    pub(crate) repeat: Repeat,
+    pub(crate) policy: Policy,
+}
+
+impl<'a> Call<'a> {
+    /// A call that reads.
+    pub(crate) fn get(
+        client: &Client,
+        doing: &'static str,
+        service: Service,
+        path: String,
+    ) -> Self {
+        Self {
+            doing,
+            service,
+            method: Method::GET,
+            path,
+            query: &[],
+            body: None,
+            repeat: Repeat::Safe,
+            policy: client.0.options.policy,
+        }
+    }
+
+    /// The same with a query.
+    pub(crate) fn query(mut self, query: &'a [(&'a str, &'a str)]) -> Self {
+        self.query = query;
+        self
+    }
+}
+
+impl Client {
+    /// Makes `call` inside the project; looks the project up before, where signatures need it.
+    pub(crate) async fn call_in_project(&self, call: &Call<'_>) -> Result<Response> {
+        let project = match self.0.options.credentials {
+            Credentials::AccessKey(_) => Some(self.project_id().await?),
+            _ => None,
+        };
+        self.call(call, project).await
+    }
+
+    /// Makes `call`, as often as its policy says, and returns the successful answer.
+    pub(crate) async fn call(&self, call: &Call<'_>, project: Option<&str>) -> Result<Response> {
+        retry(&call.policy, call.doing, |_| self.attempt(call, project)).await
+    }
+
+    /// One attempt; one more when the credentials went stale, which says nothing of the call itself.
+    async fn attempt(&self, call: &Call<'_>, project: Option<&str>) -> Result<Response> {
+        let inner = &*self.0;
+        let mut refreshed = false;
+        loop {
+            let mut request = Request::new(call.method.clone(), inner.url(call));
+            if let Some(body) = &call.body {
+                request = request.with_json(body.clone());
+            }
+            let used = inner.authenticate(&mut request, project).await?;
+            let answer = inner
+                .send(call.doing, request)
+                .await
+                .map_err(|e| Error::network(call.doing, call.repeat, e))?;
+            let clock_moved = inner.clock.learn(&answer.headers);
+            if answer.status.is_success() {
+                return Ok(answer);
+            }
+            if answer.status == 401 && !refreshed {
+                refreshed = match &used {
+                    Used::Token(Some(number)) => {
+                        inner.tokens.refused(*number).await;
+                        true
+                    }
+                    Used::Signature => clock_moved,
+                    Used::Token(None) => false,
+                };
+                if refreshed {
+                    tracing::debug!("{}: not accepted, authenticating anew", call.doing);
+                    continue;
+                }
+            }
+            return Err(Error::from_answer(
+                call.doing,
+                &answer,
+                call.repeat,
+                &inner.secrets().await,
+                inner.clock.now(),
+            ));
+        }
+    }
+
+    /// The cached token of password credentials, or a new one.
+    pub(crate) async fn token(&self) -> Result<Option<Token>> {
+        self.0.token().await
+    }
+}
+
+/// What an attempt was authenticated with.
+enum Used {
+    Signature,
+    /// A token, with the number of the sign-in when it can be repeated.
+    Token(Option<u64>),
+}
+
+impl Inner {
+    fn url(&self, call: &Call<'_>) -> Url {
+        let endpoints = &self.options.endpoints;
+        let base = match call.service {
+            Service::Iam => &endpoints.iam,
+            Service::Ims => &endpoints.ims,
+        };
+        join(base, &call.path, call.query)
+    }
+
+    async fn authenticate(&self, request: &mut Request, project: Option<&str>) -> Result<Used> {
+        match &self.options.credentials {
+            Credentials::AccessKey(key) => {
+                self.sign(request, key, project)?;
+                Ok(Used::Signature)
+            }
+            Credentials::Token(token) => {
+                set_token(request, token)?;
+                Ok(Used::Token(None))
+            }
+            Credentials::Password { .. } => {
+                let token = self.token().await?;
+                if let Some(token) = &token {
+                    set_token(request, &token.value)?;
+                }
+                Ok(Used::Token(token.map(|token| token.number)))
+            }
+        }
+    }
+
+    fn sign(&self, request: &mut Request, key: &AccessKey, project: Option<&str>) -> Result<()> {
+        if let Some(project) = project {
+            let value =
+                HeaderValue::from_str(project).map_err(|e| unsendable("the project id", e))?;
+            request.headers.insert(X_PROJECT_ID, value);
+        }
+        sign(request, key, self.clock.now()).map_err(|e| {
+            Error::new(ErrorKind::Invalid, "the request cannot be signed")
+                .caused_by(e)
+                .with_hint("check the access key for stray characters")
+        })?;
+        Ok(())
+    }
+
+    async fn token(&self) -> Result<Option<Token>> {
+        let Credentials::Password {
+            user,
+            password,
+            domain,
+        } = &self.options.credentials
+        else {
+            return Ok(None);
+        };
+        let sign_in = async || {
+            const DOING: &str = "signing in";
+            let url = join(
+                &self.options.endpoints.iam,
+                "/v3/auth/tokens",
+                &[("nocatalog", "true")],
+            );
+            let scope = match &self.options.project_id {
+                Some(id) => Scope::ProjectId(id),
+                None => Scope::ProjectName(&self.options.region),
+            };
+            let request = token::request(url, user, password, domain, &scope);
+            let answer = self
+                .send(DOING, request)
+                .await
+                .map_err(|e| Error::network(DOING, Repeat::Safe, e))?;
+            self.clock.learn(&answer.headers);
+            if answer.status.is_success() {
+                return token::from_answer(&answer, self.clock.now());
+            }
+            Err(Error::from_answer(
+                DOING,
+                &answer,
+                Repeat::Safe,
+                std::slice::from_ref(password),
+                self.clock.now(),
+            ))
+        };
+        self.tokens.get(self.clock.now(), sign_in).await.map(Some)
+    }
+
+    async fn send(
+        &self,
+        doing: &str,
+        request: Request,
+    ) -> std::result::Result<Response, net::http::HttpError> {
+        let start = Instant::now();
+        let method = request.method.clone();
+        let path = request.url.path().to_owned();
+        let result = self.http.send(request).await;
+        let took = start.elapsed().as_millis();
+        match &result {
+            Ok(answer) => {
+                tracing::debug!(
+                    "{doing}: {method} {path}: HTTP {} in {took} ms",
+                    answer.status.as_u16()
+                );
+            }
+            Err(error) => tracing::debug!("{doing}: {method} {path}: {error} after {took} ms"),
+        }
+        result
+    }
+
+    /// Everything that must not be shown when a server repeats it.
+    pub(crate) async fn secrets(&self) -> Vec<SecretString> {
+        let mut secrets: Vec<SecretString> = self.tokens.peek().await.into_iter().collect();
+        match &self.options.credentials {
+            Credentials::AccessKey(key) => {
+                secrets.push(key.secret.clone());
+                secrets.extend(key.session_token.clone());
+            }
+            Credentials::Password { password, .. } => secrets.push(password.clone()),
+            Credentials::Token(token) => secrets.push(token.clone()),
+        }
+        secrets
+    }
+}
+
+fn set_token(request: &mut Request, token: &SecretString) -> Result<()> {
+    let mut value =
+        HeaderValue::from_str(token.expose_secret()).map_err(|e| unsendable("the token", e))?;
+    value.set_sensitive(true);
+    request.headers.insert(X_AUTH_TOKEN, value);
+    Ok(())
+}
+
+fn unsendable(what: &str, source: net::http::header::InvalidHeaderValue) -> Error {
+    Error::new(
+        ErrorKind::Invalid,
+        format!("{what} has characters that no HTTP header can carry"),
+    )
+    .caused_by(source)
+}
+
+/// The JSON of a successful answer.
+pub(crate) fn json(doing: &str, answer: &Response) -> Result<Value> {
+    serde_json::from_slice(&answer.body).map_err(|e| {
+        Error::new(
+            ErrorKind::BadAnswer,
+            format!("the answer to {doing} is not JSON"),
+        )
+        .caused_by(e)
+        .with_hint("check the address of the service")
+    })
+}

@@ -1,0 +1,90 @@
+//! The client: options, and what all calls share.
+
+use std::sync::Arc;
+
+use net::clock::Clock;
+use net::http::ClientOptions as HttpOptions;
+use net::retry::Policy;
+use tokio::sync::OnceCell;
+
+use crate::auth::Credentials;
+use crate::endpoint::Endpoints;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::is_id;
+use crate::token::TokenCache;
+
+/// How a [`Client`] is made.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// Where the services are.
+    pub endpoints: Endpoints,
+    /// Region, which is also the name of its project.
+    pub region: String,
+    /// Id of the project, when the region has several; looked up otherwise.
+    pub project_id: Option<String>,
+    /// Who is calling.
+    pub credentials: Credentials,
+    /// Timeouts, and whether TLS may be missing.
+    pub http: HttpOptions,
+    /// How often to try.
+    pub policy: Policy,
+}
+
+impl ClientOptions {
+    /// Options with the usual timeouts and policy.
+    #[must_use]
+    pub fn new(endpoints: Endpoints, region: impl Into<String>, credentials: Credentials) -> Self {
+        Self {
+            endpoints,
+            region: region.into(),
+            project_id: None,
+            credentials,
+            http: HttpOptions::default(),
+            policy: Policy::default(),
+        }
+    }
+}
+
+/// A client of IAM and IMS. Clones share connections, token and project id. Many calls may run at once.
+#[derive(Clone, Debug)]
+pub struct Client(pub(crate) Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) options: ClientOptions,
+    pub(crate) http: net::http::Client,
+    pub(crate) clock: Clock,
+    pub(crate) tokens: TokenCache,
+    pub(crate) project_id: OnceCell<String>,
+}
+
+impl Client {
+    /// A client; nothing is sent yet.
+    ///
+    /// # Errors
+    /// `Invalid` when a given project id is no id, or TLS cannot be set up.
+    pub fn new(options: ClientOptions) -> Result<Self> {
+        if let Some(id) = options.project_id.as_deref().filter(|id| !is_id(id)) {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("{id:?} is no project id: expected letters, digits and '-'"),
+            ));
+        }
+        let http = net::http::Client::new(&options.http).map_err(|e| {
+            Error::new(ErrorKind::Invalid, "the services cannot be called").caused_by(e)
+        })?;
+        Ok(Self(Arc::new(Inner {
+            project_id: OnceCell::new_with(options.project_id.clone()),
+            options,
+            http,
+            clock: Clock::new(),
+            tokens: TokenCache::default(),
+        })))
+    }
+
+    /// The region that was given.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        &self.0.options.region
+    }
+}

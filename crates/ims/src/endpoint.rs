@@ -1,0 +1,80 @@
+//! Where the services are.
+
+use url::Url;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Base addresses of the services; a path in them is kept, as installations behind a gateway need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Identity service.
+    pub iam: Url,
+    /// Image service.
+    pub ims: Url,
+}
+
+impl Endpoints {
+    /// The addresses of a region of Huawei Cloud: `https://iam.REGION.myhuaweicloud.com` and the same
+    /// for `ims`. Source: "Regions and Endpoints".
+    ///
+    /// # Errors
+    /// `Invalid` when `region` cannot be part of a host name.
+    pub fn huawei_cloud(region: &str) -> Result<Self> {
+        let label = !region.is_empty()
+            && region
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        let url = |service: &str| {
+            Url::parse(&format!("https://{service}.{region}.myhuaweicloud.com"))
+                .ok()
+                .filter(|_| label)
+                .ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::Invalid,
+                        format!("region {region:?} is no name such as eu-west-0"),
+                    )
+                })
+        };
+        Ok(Self {
+            iam: url("iam")?,
+            ims: url("ims")?,
+        })
+    }
+}
+
+/// `base` with `path` (starting with a slash) after its own path, and `query`.
+pub(crate) fn join(base: &Url, path: &str, query: &[(&str, &str)]) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
+    let query = (!query.is_empty()).then(|| net::sign::encode_query(query));
+    url.set_query(query.as_deref());
+    url.set_fragment(None);
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_become_hosts_and_nothing_else() {
+        let endpoints = Endpoints::huawei_cloud("eu-west-0").unwrap();
+        assert_eq!(
+            endpoints.ims.as_str(),
+            "https://ims.eu-west-0.myhuaweicloud.com/"
+        );
+        for bad in ["", "a.b", "evil.example/", "a@b", "x:1"] {
+            let error = Endpoints::huawei_cloud(bad).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_the_endpoint_is_kept() {
+        let base = Url::parse("https://gw.example.com/cloud/?old=1#x").unwrap();
+        assert_eq!(
+            join(&base, "/v2/cloudimages", &[("id", "a b")]).as_str(),
+            "https://gw.example.com/cloud/v2/cloudimages?id=a%20b"
+        );
+    }
+}

@@ -1,0 +1,187 @@
+//! Registering an image, and asking what became of it.
+
+use net::http::Method;
+use net::status::Repeat;
+use serde_json::Value;
+
+use crate::call::{Call, Service, json};
+use crate::client::Client;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{ImageId, JobId};
+use crate::import::QuickImport;
+use crate::{value, wire};
+
+/// State of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageStatus {
+    /// Known, without content.
+    Queued,
+    /// Content is being taken over.
+    Saving,
+    /// Ready.
+    Active,
+    /// Failed.
+    Killed,
+    /// Gone.
+    Deleted,
+    /// Something newer than this program, or missing.
+    Other(String),
+}
+
+impl ImageStatus {
+    fn parse(text: &str) -> Self {
+        match text.to_ascii_lowercase().as_str() {
+            "queued" => Self::Queued,
+            "saving" => Self::Saving,
+            "active" => Self::Active,
+            "killed" => Self::Killed,
+            "deleted" => Self::Deleted,
+            _ => Self::Other(text.to_owned()),
+        }
+    }
+
+    /// The service's word for it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Queued => "queued",
+            Self::Saving => "saving",
+            Self::Active => "active",
+            Self::Killed => "killed",
+            Self::Deleted => "deleted",
+            Self::Other(text) => text,
+        }
+    }
+}
+
+/// An image as the service lists it. Everything but the id may be missing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageDetail {
+    /// Id.
+    pub id: ImageId,
+    /// Name.
+    pub name: Option<String>,
+    /// State.
+    pub status: ImageStatus,
+    /// Smallest disk in GiB.
+    pub min_disk: Option<u64>,
+    /// Size of the image in the service's storage, in bytes.
+    pub size: Option<u64>,
+    /// Operating system.
+    pub os_version: Option<String>,
+    /// Operating system family.
+    pub os_type: Option<String>,
+    /// `FusionCompute` (ECS), `Ironic` (BMS) or `DataImage`.
+    pub virtual_env_type: Option<String>,
+    /// `bios` or `uefi`.
+    pub firmware: Option<String>,
+    /// Whether servers can start before the whole image is copied.
+    pub lazy_loading: Option<bool>,
+    /// Where the image came from.
+    pub data_origin: Option<String>,
+    /// When it became active.
+    pub active_at: Option<String>,
+    raw: Value,
+}
+
+impl ImageDetail {
+    /// Any field of the answer as text, also those that this crate does not know.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<String> {
+        value::text(&self.raw, name)
+    }
+
+    fn parse(raw: &Value) -> Option<Self> {
+        let text = |name| value::text(raw, name);
+        Some(Self {
+            id: text("id")?.parse().ok()?,
+            name: text("name"),
+            status: ImageStatus::parse(&text("status").unwrap_or_default()),
+            min_disk: value::integer(raw, "min_disk"),
+            size: value::integer(raw, "__image_size"),
+            os_version: text("__os_version"),
+            os_type: text("__os_type"),
+            virtual_env_type: text("virtual_env_type"),
+            firmware: text("hw_firmware_type"),
+            lazy_loading: value::truth(raw, "__lazyloading"),
+            data_origin: text("__data_origin"),
+            active_at: text("active_at"),
+            raw: raw.clone(),
+        })
+    }
+}
+
+impl Client {
+    /// Starts the import of an uploaded object (POST /v2/cloudimages/quickimport/action). Two of these make two
+    /// images, so it is repeated only when the service surely did not begin: no connection, 429, 503, or flow
+    /// control (`IMG.0060`).
+    ///
+    /// # Errors
+    /// `Invalid` when a rule of [`crate::rules`] is broken, and nothing was sent; `Ambiguous` when the import may have
+    /// begun; otherwise what the service said.
+    pub async fn quick_import(&self, import: &QuickImport) -> Result<JobId> {
+        const DOING: &str = "registering the image";
+        if let Some(violation) = import.field_violations().first() {
+            return Err(Error::new(ErrorKind::Invalid, violation.message.clone())
+                .with_code(violation.code.map(str::to_owned))
+                .with_hint(&violation.hint));
+        }
+        let body = wire::quick_import(import).map_err(|e| {
+            Error::new(ErrorKind::Invalid, "the image has no JSON form").caused_by(e)
+        })?;
+        let call = Call {
+            method: Method::POST,
+            body: Some(body),
+            repeat: Repeat::Unsafe,
+            ..Call::get(
+                self,
+                DOING,
+                Service::Ims,
+                "/v2/cloudimages/quickimport/action".into(),
+            )
+        };
+        let look = || {
+            format!(
+                "look for an image named {:?} in the console, or with GET /v2/cloudimages?name=, before registering again",
+                import.name
+            )
+        };
+        let answer = match self.call_in_project(&call).await {
+            Err(error) if error.kind() == ErrorKind::Ambiguous => {
+                return Err(error.with_hint(look()));
+            }
+            other => other?,
+        };
+        json(DOING, &answer)
+            .ok()
+            .and_then(|body| value::text(&body, "job_id"))
+            .and_then(|id| id.parse().ok())
+            .ok_or_else(|| {
+                Error::ambiguous(DOING, "the service accepted it, and named no job")
+                    .with_hint(look())
+            })
+    }
+
+    /// The image with this id, or `None` (GET /v2/cloudimages?id=).
+    ///
+    /// # Errors
+    /// What the service said, or `BadAnswer`.
+    pub async fn image(&self, id: &ImageId) -> Result<Option<ImageDetail>> {
+        const DOING: &str = "looking up the image";
+        let query = [("id", id.as_str())];
+        let call = Call::get(self, DOING, Service::Ims, "/v2/cloudimages".into()).query(&query);
+        let answer = self.call_in_project(&call).await?;
+        let body = json(DOING, &answer)?;
+        if !body.get("images").is_some_and(Value::is_array) {
+            return Err(Error::new(
+                ErrorKind::BadAnswer,
+                "the answer to looking up the image has no list of images",
+            ));
+        }
+        // A server that ignores the filter lists others too.
+        Ok(value::list(&body, "images")
+            .iter()
+            .filter_map(ImageDetail::parse)
+            .find(|image| image.id == *id))
+    }
+}

@@ -1,0 +1,51 @@
+//! Asynchronous jobs: asking for their state, and waiting for their end.
+
+mod model;
+mod wait;
+
+pub use model::{Job, JobEntities, JobResult, JobStatus};
+pub use wait::WaitOptions;
+
+use net::http::Response;
+use net::retry::Policy;
+
+use crate::call::{Call, Service, json};
+use crate::client::Client;
+use crate::error::{ErrorKind, Result};
+use crate::id::JobId;
+
+const DOING: &str = "asking for the job";
+
+impl Client {
+    /// The job's state (GET /v1/{project_id}/jobs/{job_id}, and where that is not known, GET
+    /// /v1/cloudimages/job/{job_id}).
+    ///
+    /// # Errors
+    /// `NotFound` when neither knows the job; otherwise what the service said, or `BadAnswer`.
+    pub async fn job(&self, id: &JobId) -> Result<Job> {
+        self.job_by(id, self.0.options.policy).await
+    }
+
+    async fn job_by(&self, id: &JobId, policy: Policy) -> Result<Job> {
+        let project = self.project_id().await?;
+        let answer = match self
+            .get_job(format!("/v1/{project}/jobs/{id}"), policy)
+            .await
+        {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.get_job(format!("/v1/cloudimages/job/{id}"), policy)
+                    .await?
+            }
+            other => other?,
+        };
+        Ok(Job::parse(&json(DOING, &answer)?))
+    }
+
+    async fn get_job(&self, path: String, policy: Policy) -> Result<Response> {
+        let call = Call {
+            policy,
+            ..Call::get(self, DOING, Service::Ims, path)
+        };
+        self.call_in_project(&call).await
+    }
+}

@@ -1,0 +1,161 @@
+//! Waiting for a job: patiently, with passing troubles forgiven.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use net::retry::{Policy, Retryable, Verdict};
+use net::secret::SecretString;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{Job, JobStatus};
+use crate::answer::mask;
+use crate::client::Client;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{ImageId, JobId};
+
+/// How to wait for a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitOptions {
+    /// Pause before the first question; half as long again after each.
+    pub first: Duration,
+    /// Longest pause.
+    pub max: Duration,
+    /// Longest time to wait in all.
+    pub timeout: Duration,
+    /// Questions in a row that may stay without an answer.
+    pub max_failures: u32,
+}
+
+impl Default for WaitOptions {
+    /// Every 10 to 30 s for an hour, as the service's other clients do. An outage of ten minutes is sat out.
+    fn default() -> Self {
+        Self {
+            first: Duration::from_secs(10),
+            max: Duration::from_secs(30),
+            timeout: Duration::from_secs(3600),
+            max_failures: 20,
+        }
+    }
+}
+
+impl Client {
+    /// Asks for the job until it ends; `on_progress` gets every answer. A network failure or 5xx is no failure of the
+    /// job: only a long run of them ends the wait. Ends at once when `cancel` does. Neither that nor any error stops the
+    /// job itself, and nothing is lost by waiting again.
+    ///
+    /// # Errors
+    /// `JobFailed` with everything the job says; `JobTimeout`, `Cancelled`; otherwise why the job cannot be asked for.
+    pub async fn wait(
+        &self,
+        job: &JobId,
+        options: &WaitOptions,
+        mut on_progress: impl FnMut(&Job),
+        cancel: impl Future<Output = ()>,
+    ) -> Result<ImageId> {
+        let mut cancel = pin!(cancel);
+        let cancelled = || {
+            Error::new(
+                ErrorKind::Cancelled,
+                "waiting for the import job was stopped",
+            )
+            .with_hint(goes_on(job))
+        };
+        let deadline = Instant::now()
+            .checked_add(options.timeout)
+            .unwrap_or_else(|| Instant::now() + Duration::from_secs(u32::MAX.into()));
+        let mut pause = options.first;
+        let mut failures = 0_u32;
+        loop {
+            let asked = async {
+                sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
+                // One attempt: this loop is the one that repeats.
+                timeout_at(
+                    deadline.max(Instant::now() + ENOUGH),
+                    self.job_by(job, Policy::never()),
+                )
+                .await
+            };
+            let answer = tokio::select! {
+                biased;
+                () = &mut cancel => return Err(cancelled()),
+                answer = asked => answer,
+            };
+            pause = pause.saturating_add(pause / 2).min(options.max);
+            match answer {
+                Ok(Ok(state)) => {
+                    failures = 0;
+                    on_progress(&state);
+                    match state.status {
+                        JobStatus::Success => return made(job, &state),
+                        JobStatus::Fail => {
+                            return Err(failed(job, &state, &self.0.secrets().await));
+                        }
+                        _ => {}
+                    }
+                }
+                Ok(Err(error)) if is_passing(&error) && failures < options.max_failures => {
+                    failures = failures.saturating_add(1);
+                    tracing::warn!("job {job} cannot be asked for, still waiting: {error}");
+                    if let Verdict::RetryAfter(told) = error.verdict() {
+                        pause = pause.max(told.min(options.max));
+                    }
+                }
+                Ok(Err(error)) => return Err(error.with_hint(goes_on(job))),
+                // The deadline, looked at below.
+                Err(_) => {}
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::new(
+                    ErrorKind::JobTimeout,
+                    format!(
+                        "import job {job} did not end within {} s",
+                        options.timeout.as_secs()
+                    ),
+                )
+                .with_hint(goes_on(job)));
+            }
+        }
+    }
+}
+
+/// Time for the last question when the deadline has come.
+const ENOUGH: Duration = Duration::from_secs(5);
+
+fn goes_on(job: &JobId) -> String {
+    format!(
+        "the job goes on in the cloud; follow it with GET /v1/PROJECT_ID/jobs/{job}, or look for the image in the console"
+    )
+}
+
+/// Whether the next question may be answered: the job itself is not concerned.
+fn is_passing(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Network | ErrorKind::Unavailable | ErrorKind::BadAnswer
+    )
+}
+
+fn made(job: &JobId, state: &Job) -> Result<ImageId> {
+    state.image_id().ok_or_else(|| {
+        Error::new(
+            ErrorKind::BadAnswer,
+            format!("import job {job} succeeded and names no image"),
+        )
+        .with_hint("look for the image in the console")
+    })
+}
+
+fn failed(job: &JobId, state: &Job, secrets: &[SecretString]) -> Error {
+    let said = state.failures();
+    let reason = if said.is_empty() {
+        "no reason is given".to_owned()
+    } else {
+        mask(&said.join("; "), secrets)
+    };
+    Error::new(
+        ErrorKind::JobFailed,
+        format!("import job {job} failed: {reason}"),
+    )
+    .with_code(state.failure_code())
+}

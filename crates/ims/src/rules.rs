@@ -1,0 +1,420 @@
+//! What the service would refuse, found before a byte is uploaded.
+//!
+//! Each rule names its document. "Reference" is the Image Management Service API Reference; where its
+//! releases differ, the laxest one is a violation and a stricter one a warning: no rule here forbids what a
+//! region may accept.
+
+use crate::import::{Architecture, Firmware, ImageKind, QuickImport};
+
+/// Largest virtual disk that quick import takes: 1 TiB. Source: Image Management Service User Guide, "Quickly
+/// Importing an Image File" ("not larger than 1 TB").
+pub const MAX_VIRTUAL_SIZE: u64 = 1 << 40;
+
+/// Longest image name in characters. Source: Reference, "Image Attributes", and `IMG.0002`.
+pub const MAX_NAME: usize = 128;
+
+/// Longest description in characters. Source: Reference, "Importing an Image File Quickly", and `IMG.0004`.
+pub const MAX_DESCRIPTION: usize = 1024;
+
+/// Largest minimum disk of a system image in GiB. Source: Reference, "Importing an Image File Quickly".
+pub const MAX_SYSTEM_DISK: u32 = 1024;
+
+/// Largest minimum disk of a data image in GiB. Source: Reference (2026), "Creating a Data Disk Image Using an
+/// External Image File"; the 2023 release says 1024.
+pub const MAX_DATA_DISK: u32 = 2048;
+
+/// Most tags of an image. Source: Reference, "Adding or Deleting Tags in Batches".
+pub const MAX_TAGS: usize = 10;
+
+/// Longest tag key in characters. Source: Reference, "Image Tag Data Formats".
+pub const MAX_TAG_KEY: usize = 36;
+
+/// Longest tag value in characters. Source: the same.
+pub const MAX_TAG_VALUE: usize = 43;
+
+/// Longest object key in bytes. Source: Object Storage Service API Reference, "Uploading Objects - PUT".
+pub const MAX_KEY: usize = 1024;
+
+const GIB: u64 = 1 << 30;
+
+/// A broken rule: the service would refuse the import.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The field, by its name in [`QuickImport`]; `virtual_size` for the disk itself.
+    pub field: &'static str,
+    /// The code that the service answers with, where it is documented.
+    pub code: Option<&'static str>,
+    /// Found and expected.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// Something that some regions or releases refuse.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The field, as in [`Violation::field`].
+    pub field: &'static str,
+    /// What may go wrong.
+    pub message: String,
+}
+
+/// The smallest disk that holds `virtual_size` bytes, in GiB, at least 1. Compared is the size that the guest
+/// sees, not the file's: 2,147,991,552 bytes, a "2 GB" disk rounded up by old geometry, need 3.
+#[must_use]
+pub fn min_disk_gib(virtual_size: u64) -> u64 {
+    virtual_size.div_ceil(GIB).max(1)
+}
+
+impl QuickImport {
+    /// All broken rules for a disk of `virtual_size` bytes.
+    #[must_use]
+    pub fn violations(&self, virtual_size: u64) -> Vec<Violation> {
+        let mut list = self.field_violations();
+        let mut rules = Rules(&mut list);
+        rules.size(self, virtual_size);
+        list
+    }
+
+    /// The broken rules that need no disk.
+    #[must_use]
+    pub fn field_violations(&self) -> Vec<Violation> {
+        let mut list = Vec::new();
+        let mut rules = Rules(&mut list);
+        rules.name(&self.name);
+        rules.image_url(self);
+        rules.min_disk(self);
+        rules.kind(self);
+        rules.description(self.description.as_deref());
+        rules.tags(&self.tags);
+        list
+    }
+
+    /// What some regions or releases may refuse.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Warning> {
+        let mut list = Vec::new();
+        let mut warn = |field, message: String| list.push(Warning { field, message });
+        if self
+            .name
+            .chars()
+            .any(|c| !c.is_ascii() && c.is_alphanumeric())
+        {
+            warn(
+                "name",
+                "the name has letters beyond A to Z, which not every region accepts".into(),
+            );
+        }
+        // Source: codes IMG.0074 and IMG.0075, which do not say which files they mean.
+        let file = self.image_url.key.rsplit('/').next().unwrap_or_default();
+        if file.chars().count() > MAX_NAME || !file.chars().all(is_plain) {
+            warn(
+                "image_url.key",
+                format!(
+                    "the file name {file:?} is longer than {MAX_NAME} characters or has others than letters, digits, '-', '.' and '_', which the service may refuse (IMG.0074, IMG.0075)"
+                ),
+            );
+        }
+        // Source: "Creating an Image" in its releases since 2022: 10 (Linux), 20 (Windows), elsewhere 40 for both.
+        if self.kind != ImageKind::DataImage {
+            let windows = self.os_version.as_deref().is_some_and(is_windows);
+            let floor = if windows { 20 } else { 10 };
+            if self.min_disk < floor {
+                warn(
+                    "min_disk",
+                    format!(
+                        "the minimum disk is {} GiB; some regions want at least {floor} or 40 for system disks",
+                        self.min_disk
+                    ),
+                );
+            }
+        }
+        if self.license_type.is_some() && !self.os_version.as_deref().is_some_and(is_windows) {
+            warn(
+                "license_type",
+                "a licence type counts for Windows only".into(),
+            );
+        }
+        list
+    }
+}
+
+/// All names of Windows versions in the reference begin so, `Other Windows(64 bit)` apart.
+fn is_windows(os_version: &str) -> bool {
+    os_version.starts_with("Windows") || os_version.starts_with("Other Windows")
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_')
+}
+
+struct Rules<'a>(&'a mut Vec<Violation>);
+
+impl Rules<'_> {
+    fn broken(
+        &mut self,
+        field: &'static str,
+        code: impl Into<Option<&'static str>>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.0.push(Violation {
+            field,
+            code: code.into(),
+            message: message.into(),
+            hint: hint.into(),
+        });
+    }
+
+    /// Reference, "Image Attributes": 1 to 128 characters, letters, digits, `-`, `.`, `_` and space, no space at the
+    /// ends. It says "uppercase and lowercase letters"; newer consoles take Chinese ones too, so letters beyond ASCII
+    /// are a warning.
+    fn name(&mut self, name: &str) {
+        const FIELD: &str = "name";
+        let length = name.chars().count();
+        if length == 0 {
+            self.broken(FIELD, "IMG.0003", "the image name is empty", "give a name");
+        }
+        if length > MAX_NAME {
+            self.broken(
+                FIELD,
+                "IMG.0002",
+                format!("the image name has {length} characters, at most {MAX_NAME} are accepted"),
+                "shorten the name",
+            );
+        }
+        if name.starts_with(' ') || name.ends_with(' ') {
+            self.broken(
+                FIELD,
+                "IMG.0003",
+                "the image name starts or ends with a space",
+                "remove the space",
+            );
+        }
+        let fits = |c: char| is_plain(c) || c == ' ' || (!c.is_ascii() && c.is_alphanumeric());
+        if let Some(bad) = name.chars().find(|c| !fits(*c)) {
+            self.broken(
+                FIELD,
+                "IMG.0003",
+                format!("the image name has the character {bad:?}"),
+                "use letters, digits, '-', '.', '_' and spaces",
+            );
+        }
+    }
+
+    /// Reference, `IMG.0068` and `IMG.0109` (bucket), `IMG.0017` (form), `IMG.0175` (spaces); the bucket's form from the
+    /// Object Storage Service API Reference, "Creating a Bucket".
+    fn image_url(&mut self, import: &QuickImport) {
+        let bucket = import.image_url.bucket.as_str();
+        let key = import.image_url.key.as_str();
+        if bucket.is_empty() {
+            self.broken(
+                "image_url.bucket",
+                "IMG.0068",
+                "the bucket's name is empty",
+                "name the bucket",
+            );
+        } else if !(3..=63).contains(&bucket.len())
+            || !bucket
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
+        {
+            self.broken(
+                "image_url.bucket",
+                "IMG.0109",
+                format!("{bucket:?} is no bucket's name"),
+                "buckets have 3 to 63 lower-case letters, digits, '-' and '.'",
+            );
+        }
+        const KEY: &str = "image_url.key";
+        if key.is_empty() {
+            self.broken(KEY, "IMG.0017", "the key is empty", "name the object");
+        }
+        if key.len() > MAX_KEY {
+            self.broken(
+                KEY,
+                "IMG.0074",
+                format!(
+                    "the key has {} bytes, at most {MAX_KEY} are accepted",
+                    key.len()
+                ),
+                "shorten the key",
+            );
+        }
+        if key.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            self.broken(
+                KEY,
+                "IMG.0175",
+                format!("the key {key:?} has spaces or control characters"),
+                "choose a key without spaces, in folders too",
+            );
+        }
+    }
+
+    /// Reference, "Importing an Image File Quickly": 1 to 1024, for data disks 1 to 2048 in newer releases; `IMG.0055`.
+    fn min_disk(&mut self, import: &QuickImport) {
+        let (what, most) = match import.kind {
+            ImageKind::DataImage => ("data", MAX_DATA_DISK),
+            ImageKind::Ecs | ImageKind::Bms => ("system", MAX_SYSTEM_DISK),
+        };
+        if !(1..=most).contains(&import.min_disk) {
+            self.broken(
+                "min_disk",
+                "IMG.0055",
+                format!(
+                    "the minimum disk is {} GiB, {what} images have 1 to {most}",
+                    import.min_disk
+                ),
+                format!("choose a minimum disk of 1 to {most} GiB"),
+            );
+        }
+    }
+
+    /// User guide, "Quickly Importing an Image File": 1 TB. Reference: `min_disk` must hold the disk in the file.
+    fn size(&mut self, import: &QuickImport, virtual_size: u64) {
+        if virtual_size > MAX_VIRTUAL_SIZE {
+            self.broken(
+                "virtual_size",
+                "IMG.0059",
+                format!("the disk has {virtual_size} bytes, quick import takes at most {MAX_VIRTUAL_SIZE} (1 TiB)"),
+                "shrink the disk first, for example with qemu-img resize --shrink",
+            );
+        }
+        let needed = min_disk_gib(virtual_size);
+        if u64::from(import.min_disk) < needed {
+            self.broken(
+                "min_disk",
+                "IMG.0055",
+                format!(
+                    "the minimum disk is {} GiB, the disk of {virtual_size} bytes needs {needed}",
+                    import.min_disk
+                ),
+                format!("choose a minimum disk of at least {needed} GiB"),
+            );
+        }
+    }
+
+    /// Reference, "Importing an Image File Quickly", the two tables of fields; `IMG.0159`. ARM boots by UEFI only: the note
+    /// at `architecture` there.
+    fn kind(&mut self, import: &QuickImport) {
+        if import.kind == ImageKind::DataImage {
+            let mut only_system = |field: &'static str, set: bool| {
+                if set {
+                    self.broken(
+                        field,
+                        None,
+                        format!("a data image has no {field}"),
+                        format!("leave {field} out, or import a system image"),
+                    );
+                }
+            };
+            only_system("os_version", import.os_version.is_some());
+            only_system("architecture", import.architecture.is_some());
+            only_system("firmware", import.firmware.is_some());
+            only_system("license_type", import.license_type.is_some());
+            return;
+        }
+        if import
+            .os_version
+            .as_deref()
+            .is_none_or(|os| os.trim().is_empty())
+        {
+            self.broken(
+                "os_version",
+                "IMG.0159",
+                "a system image must name its operating system",
+                "name it in the service's words, for example 'CentOS 7.0 64bit'",
+            );
+        }
+        if import.os_type.is_some() {
+            self.broken(
+                "os_type",
+                None,
+                "a system image has no os_type: it follows from os_version",
+                "leave os_type out, or import a data image",
+            );
+        }
+        if import.architecture == Some(Architecture::Arm) && import.firmware == Some(Firmware::Bios)
+        {
+            self.broken(
+                "firmware",
+                "IMG.0141",
+                "the firmware is bios, ARM boots by uefi only",
+                "choose uefi, or leave the firmware out",
+            );
+        }
+    }
+
+    /// Reference: at most 1024 characters, no carriage returns and angle brackets. It also says "only letters and
+    /// digits" above examples with spaces and dots; that is no rule here.
+    fn description(&mut self, description: Option<&str>) {
+        const FIELD: &str = "description";
+        let Some(text) = description else { return };
+        let length = text.chars().count();
+        if length > MAX_DESCRIPTION {
+            self.broken(
+                FIELD,
+                "IMG.0004",
+                format!("the description has {length} characters, at most {MAX_DESCRIPTION} are accepted"),
+                "shorten the description",
+            );
+        }
+        if let Some(bad) = text.chars().find(|c| matches!(c, '\r' | '\n' | '<' | '>')) {
+            self.broken(
+                FIELD,
+                "IMG.0054",
+                format!("the description has the character {bad:?}"),
+                "write one line without < and >",
+            );
+        }
+    }
+
+    /// Reference, "Image Tag Data Formats": unique keys of 1 to 36, values of 0 to 43 characters, without `= * < > \ , | /` and
+    /// without spaces at the ends; "Adding or Deleting Tags in Batches": at most 10. `IMG.0115`, `IMG.0116`.
+    fn tags(&mut self, tags: &[(String, String)]) {
+        const FIELD: &str = "tags";
+        if tags.len() > MAX_TAGS {
+            self.broken(
+                FIELD,
+                "IMG.0116",
+                format!(
+                    "there are {} tags, at most {MAX_TAGS} are accepted",
+                    tags.len()
+                ),
+                "leave some tags out",
+            );
+        }
+        for (number, (key, value)) in tags.iter().enumerate() {
+            let mut part = |what: &str, text: &str, least: usize, most: usize| {
+                let length = text.chars().count();
+                if !(least..=most).contains(&length) {
+                    self.broken(
+                        FIELD,
+                        "IMG.0115",
+                        format!("the {what} of tag {key:?} has {length} characters, expected {least} to {most}"),
+                        format!("choose a {what} of {least} to {most} characters"),
+                    );
+                }
+                let ends = text.starts_with(' ') || text.ends_with(' ');
+                if ends || text.contains(['=', '*', '<', '>', '\\', ',', '|', '/']) {
+                    self.broken(
+                        FIELD,
+                        "IMG.0115",
+                        format!("the {what} {text:?} of a tag has one of = * < > \\ , | / or a space at an end"),
+                        "use other characters",
+                    );
+                }
+            };
+            part("key", key, 1, MAX_TAG_KEY);
+            part("value", value, 0, MAX_TAG_VALUE);
+            if tags.iter().take(number).any(|(other, _)| other == key) {
+                self.broken(
+                    FIELD,
+                    "IMG.0115",
+                    format!("the tag {key:?} is given twice"),
+                    "give each tag once",
+                );
+            }
+        }
+    }
+}
