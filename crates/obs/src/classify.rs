@@ -15,8 +15,6 @@ use crate::error::{Error, ErrorKind};
 const MAX_TEXT: usize = 300;
 /// How far into an answer its `<Endpoint>` is looked for, in bytes.
 const MAX_SCAN: usize = 16 << 10;
-/// Longest pause that a server can ask for.
-const MAX_PAUSE: Duration = Duration::from_secs(300);
 
 /// Turns the SDK's error into ours. The SDK's own texts say little and its `Debug` shows whole
 /// requests, so nothing of it is kept.
@@ -202,7 +200,6 @@ fn told_pause(response: &HttpResponse) -> Option<Duration> {
     number("x-obs-qos-delay-time")
         .map(Duration::from_millis)
         .or_else(|| number("retry-after").map(Duration::from_secs))
-        .map(|pause| pause.min(MAX_PAUSE))
 }
 
 /// The endpoint that a redirect names, in its body or its `Location`.

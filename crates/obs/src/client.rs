@@ -20,7 +20,7 @@ use url::Url;
 
 use crate::classify::from_sdk;
 use crate::error::{Error, ErrorKind};
-use crate::headers::Headers;
+use crate::headers::{Headers, LimitBody};
 use crate::names;
 
 /// Time limit for a connection to stand, TLS included.
@@ -147,6 +147,7 @@ impl Client {
                     .operation_attempt_timeout(REQUEST_LIMIT)
                     .build(),
             )
+            .interceptor(LimitBody)
             .disable_s3_express_session_auth(true)
             .disable_multi_region_access_points(true);
         if let Ok(name) = AppName::new("imgferry") {

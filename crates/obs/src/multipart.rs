@@ -19,9 +19,9 @@ use crate::error::{Error, ErrorKind};
 
 /// Time limit of completing, which makes the server join all parts.
 const COMPLETE_LIMIT: Duration = Duration::from_secs(300);
-/// What an attempt to send a part takes at least, in its limit.
+/// Time limit of the first attempt to send a part, beside what its bytes may take.
 const PART_LIMIT: Duration = Duration::from_secs(60);
-/// Slowest connection that a part still gets through on, in bytes per second.
+/// Slowest pace that a part's first attempt still succeeds at, in bytes per second.
 const MIN_RATE: u64 = 64 << 10;
 
 /// Which upload.
@@ -51,9 +51,12 @@ pub(crate) struct Traffic {
     pub(crate) retries: AtomicU64,
 }
 
-/// Time limit of one attempt to send `len` bytes.
-pub(crate) fn attempt_limit(len: u64) -> Duration {
-    PART_LIMIT.saturating_add(Duration::from_secs(len / MIN_RATE))
+/// Time limit of attempt number `attempt` (from 1) to send `len` bytes. It grows, so that a line
+/// slower than expected gets the part through in the end.
+fn attempt_limit(len: u64, attempt: u32) -> Duration {
+    PART_LIMIT
+        .saturating_add(Duration::from_secs(len / MIN_RATE))
+        .saturating_mul(attempt)
 }
 
 /// The policy for a part of `len` bytes: the time that two attempts may spend on sending does not
@@ -62,7 +65,8 @@ fn part_policy(policy: &Policy, len: u64) -> Policy {
     Policy {
         budget: policy
             .budget
-            .saturating_add(attempt_limit(len).saturating_mul(2)),
+            .saturating_add(attempt_limit(len, 1))
+            .saturating_add(attempt_limit(len, 2)),
         ..*policy
     }
 }
@@ -136,7 +140,7 @@ impl Client {
                 .content_md5(&content_md5)
                 .body(ByteStream::from(body.clone()))
                 .customize()
-                .config_override(limit(attempt_limit(size)));
+                .config_override(limit(attempt_limit(size, attempt)));
             // Over TLS nothing can change the body, and Content-MD5, which is signed, covers it.
             let request = if self.is_https() {
                 request.disable_payload_signing()
@@ -358,4 +362,18 @@ fn completed_list(parts: &[Confirmed]) -> Result<CompletedMultipartUpload, Error
         );
     }
     Ok(list.build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_part_on_a_slow_line_gets_three_attempts() {
+        let len = 128 << 20;
+        let policy = part_policy(&Policy::default(), len);
+        let two = attempt_limit(len, 1) + attempt_limit(len, 2);
+        assert!(policy.budget > two + Policy::default().max_delay * 2);
+        assert!(attempt_limit(8 << 20, 1) < Duration::from_secs(200));
+    }
 }

@@ -293,6 +293,25 @@ async fn etags_of_an_encrypting_server_are_not_held_against_md5() {
     assert_eq!(uploaded.size, 2500);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answer_without_end_is_not_taken_into_memory() {
+    let fake = Fake::with(|store, request| match Op::of(request) {
+        Op::Create => Reply::text(200, &format!("<A>{}</A>", "x".repeat(2 << 20))),
+        _ => store.handle(request),
+    })
+    .await;
+    let error = fake
+        .client
+        .start_with("bucket", "key", &options(10), TINY)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Server);
+    assert!(
+        error.to_string().contains("length limit exceeded"),
+        "{error}"
+    );
+}
+
 #[tokio::test]
 async fn nobody_listening_is_a_network_error_after_all_attempts() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -76,9 +76,12 @@ async fn upload_begins_in_storage_class_standard() {
     }
 }
 
+/// URI and headers of a request.
+type Head = (String, Vec<(String, String)>);
+
 /// Keeps what would be sent, and lets nothing out.
 #[derive(Clone, Debug, Default)]
-struct Hold(Arc<Mutex<Vec<(String, Vec<(String, String)>)>>>);
+struct Hold(Arc<Mutex<Vec<Head>>>);
 
 impl Intercept for Hold {
     fn name(&self) -> &'static str {
