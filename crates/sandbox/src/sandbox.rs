@@ -208,7 +208,6 @@ impl Sandbox {
             ("IMGFERRY_OBS_ENDPOINT", self.obs_endpoint.as_str()),
             ("IMGFERRY_IAM_ENDPOINT", self.api_endpoint.as_str()),
             ("IMGFERRY_IMS_ENDPOINT", self.api_endpoint.as_str()),
-            ("IMGFERRY_PATH_STYLE", "true"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec()

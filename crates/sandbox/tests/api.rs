@@ -668,7 +668,6 @@ async fn the_environment_holds_what_a_client_needs() {
             "IMGFERRY_OBS_ENDPOINT",
             "IMGFERRY_IAM_ENDPOINT",
             "IMGFERRY_IMS_ENDPOINT",
-            "IMGFERRY_PATH_STYLE",
         ]
     );
 }

@@ -5,6 +5,8 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
     missing_docs,
     reason = "tests"
 )]
@@ -146,7 +148,7 @@ async fn multipart_upload_becomes_the_object_with_the_multipart_etag() {
     assert!(head.is_err(), "an unfinished upload must not be an object");
 
     let etag = complete(&client, &id, &[first, second, third]).await;
-    let digests: Vec<u8> = bodies.iter().flat_map(|body| Md5::digest(body)).collect();
+    let digests: Vec<u8> = bodies.iter().flat_map(Md5::digest).collect();
     let expected = format!("\"{}-3\"", md5_hex(&digests));
     assert_eq!(etag.as_deref(), Ok(expected.as_str()));
 
@@ -435,8 +437,7 @@ async fn buckets_tell_class_and_region_and_missing_ones_are_404() {
             let head = client.head_bucket().bucket(bucket).customize();
             let answer = head.interceptor(Spy(seen.clone())).send().await.unwrap();
             assert_eq!(answer.bucket_region(), Some("sandbox-1"));
-            let class = seen.lock().unwrap().clone();
-            class
+            seen.lock().unwrap().clone()
         }
     };
     assert_eq!(class(BUCKET).await, "STANDARD");
@@ -454,6 +455,122 @@ async fn buckets_tell_class_and_region_and_missing_ones_are_404() {
     let create = client.create_multipart_upload().bucket("nothing").key("x");
     let error = create.send().await.unwrap_err();
     assert_eq!(code(&error), "NoSuchBucket");
+}
+
+#[tokio::test]
+async fn numbers_out_of_range_are_refused() {
+    let (_dir, sandbox) = start().await;
+    let client = client(&sandbox);
+    let id = begin(&client).await;
+    for number in [0, -1, 10_001, i32::MIN] {
+        let part = client.upload_part().bucket(BUCKET).key(KEY).upload_id(&id);
+        let part = part.part_number(number).body(ByteStream::from_static(b"x"));
+        assert_eq!(code(&part.send().await.unwrap_err()), "InvalidArgument");
+    }
+    let list = client.list_parts().bucket(BUCKET).key(KEY).upload_id(&id);
+    let refused = list.clone().max_parts(-1).send().await.unwrap_err();
+    assert_eq!(code(&refused), "InvalidArgument");
+    let none = list.max_parts(0).part_number_marker("-5").send().await;
+    assert!(none.unwrap().parts().is_empty());
+    let list = client.list_multipart_uploads().bucket(BUCKET);
+    let refused = list.max_uploads(-1).send().await.unwrap_err();
+    assert_eq!(code(&refused), "InvalidArgument");
+    let objects = client.list_objects_v2().bucket(BUCKET).max_keys(-1);
+    let _ = objects.send().await;
+    client.head_bucket().bucket(BUCKET).send().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_large_part_that_is_refused_gets_its_answer() {
+    let (_dir, sandbox) = start().await;
+    let client = client(&sandbox);
+    let part = client.upload_part().bucket(BUCKET).key(KEY);
+    let part = part.upload_id("0".repeat(32)).part_number(1);
+    let part = part.body(ByteStream::from(vec![0; 20 << 20]));
+    assert_eq!(code(&part.send().await.unwrap_err()), "NoSuchUpload");
+}
+
+#[tokio::test]
+async fn of_two_completes_at_a_time_one_makes_the_object() {
+    let (_dir, sandbox) = start().await;
+    let client = client(&sandbox);
+    let id = begin(&client).await;
+    let parts = futures::future::join_all(
+        (1..=8).map(|number| upload(&client, &id, number, bytes(number as u8, 200 * KIB))),
+    )
+    .await;
+    let (one, two) = tokio::join!(
+        complete(&client, &id, &parts),
+        complete(&client, &id, &parts)
+    );
+    let mut outcomes = [one.is_ok(), two.is_ok()];
+    outcomes.sort_unstable();
+    assert_eq!(outcomes, [false, true]);
+    let expected: Vec<u8> = (1..=8)
+        .flat_map(|number| bytes(number, 200 * KIB))
+        .collect();
+    assert_eq!(object(&client).await, expected);
+}
+
+#[tokio::test]
+async fn a_key_cannot_be_file_and_directory() {
+    let (_dir, sandbox) = start().await;
+    let client = client(&sandbox);
+    let put = |key: &'static str| client.put_object().bucket(BUCKET).key(key).send();
+    put("a").await.unwrap();
+    assert_eq!(code(&put("a/b").await.unwrap_err()), "InvalidArgument");
+    put("c/d").await.unwrap();
+    assert_eq!(code(&put("c").await.unwrap_err()), "InvalidArgument");
+    let head = client.head_object().bucket(BUCKET).key("c").send().await;
+    assert_eq!(
+        head.unwrap_err().raw_response().unwrap().status().as_u16(),
+        404
+    );
+}
+
+#[tokio::test]
+async fn a_file_put_there_by_hand_is_an_object() {
+    let (dir, sandbox) = start().await;
+    let client = client(&sandbox);
+    let put = client.put_object().bucket(BUCKET).key("x");
+    put.body(ByteStream::from_static(b"old"))
+        .send()
+        .await
+        .unwrap();
+    let path = dir.path().join("sandbox/obs").join(BUCKET).join("x");
+    std::fs::write(path, b"newer").unwrap();
+    let head = client.head_object().bucket(BUCKET).key("x");
+    let head = head.send().await.unwrap();
+    assert_eq!(head.content_length(), Some(5));
+    assert_eq!(
+        head.e_tag(),
+        Some(format!("\"{}\"", md5_hex(b"newer")).as_str())
+    );
+}
+
+#[tokio::test]
+async fn conditions_on_etags_are_kept() {
+    let (_dir, sandbox) = start().await;
+    let client = client(&sandbox);
+    let put = || {
+        let put = client.put_object().bucket(BUCKET).key("x");
+        put.body(ByteStream::from_static(b"x"))
+    };
+    let etag = put()
+        .if_none_match("*")
+        .send()
+        .await
+        .unwrap()
+        .e_tag
+        .unwrap();
+    let refused = put().if_none_match("*").send().await.unwrap_err();
+    assert_eq!(code(&refused), "PreconditionFailed");
+    put().if_match(&etag).send().await.unwrap();
+    let refused = put().if_match("\"00\"").send().await.unwrap_err();
+    assert_eq!(code(&refused), "PreconditionFailed");
+    let get = client.get_object().bucket(BUCKET).key("x");
+    let refused = get.if_match("\"00\"").send().await.unwrap_err();
+    assert_eq!(code(&refused), "PreconditionFailed");
 }
 
 /// Keeps the header of an answer that the SDK has no field for.

@@ -7,13 +7,14 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use s3s::dto::*;
-use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
+use super::conditions::{check_reading, check_replacing};
 use super::multipart::check_part_number;
 use super::objects::{Attributes, Inner, Object, ObjectStore};
-use super::receive::{MAX_BODY, receive};
+use super::receive::{MAX_BODY, drain, receive};
 use super::uploads::UploadMeta;
 use super::{blocking, disk};
 
@@ -112,15 +113,13 @@ impl S3 for ObjectStore {
     ) -> S3Result<S3Response<PutObjectOutput>> {
         let input = req.input;
         let store = Arc::clone(&self.0);
-        check_length(input.content_length)?;
-        store.object_path(&input.bucket, &input.key)?;
-        let attributes = attributes(
-            &store,
-            &input.bucket,
-            input.storage_class,
-            input.content_type,
-            input.metadata,
-        )?;
+        let attributes = match check_put_object(&store, &input) {
+            Ok(attributes) => attributes,
+            Err(error) => {
+                drain(input.body).await;
+                return Err(error);
+            }
+        };
         let received = receive(
             &store.layout.tmp(),
             input.body,
@@ -281,15 +280,11 @@ impl S3 for ObjectStore {
     ) -> S3Result<S3Response<UploadPartOutput>> {
         let input = req.input;
         let store = Arc::clone(&self.0);
-        if store.faults.refuse_upload_part() {
-            return Err(s3_error!(SlowDown, "this fault was ordered"));
+        let checked = check_upload_part(&store, &input);
+        if let Err(error) = checked {
+            drain(input.body).await;
+            return Err(error);
         }
-        check_part_number(input.part_number)?;
-        check_length(input.content_length)?;
-        store.bucket_dir(&input.bucket)?;
-        store
-            .uploads
-            .meta(&input.bucket, &input.key, &input.upload_id)?;
         let received = receive(
             &store.layout.tmp(),
             input.body,
@@ -368,6 +363,33 @@ impl S3 for ObjectStore {
     }
 }
 
+/// What can be checked before the body is read; what is kept of the headers.
+fn check_put_object(store: &Inner, input: &PutObjectInput) -> S3Result<Attributes> {
+    check_length(input.content_length)?;
+    store.object_path(&input.bucket, &input.key)?;
+    attributes(
+        store,
+        &input.bucket,
+        input.storage_class.clone(),
+        input.content_type.clone(),
+        input.metadata.clone(),
+    )
+}
+
+/// What can be checked before the body is read.
+fn check_upload_part(store: &Inner, input: &UploadPartInput) -> S3Result<()> {
+    if store.faults.refuse_upload_part() {
+        return Err(s3_error!(SlowDown, "this fault was ordered"));
+    }
+    check_part_number(input.part_number)?;
+    check_length(input.content_length)?;
+    store.bucket_dir(&input.bucket)?;
+    store
+        .uploads
+        .meta(&input.bucket, &input.key, &input.upload_id)?;
+    Ok(())
+}
+
 /// What is kept of the headers that describe an object.
 fn attributes(
     store: &Inner,
@@ -405,61 +427,6 @@ fn check_length(length: Option<i64>) -> S3Result<()> {
         )),
         _ => Ok(()),
     }
-}
-
-/// The conditions of a request that replaces an object.
-fn check_replacing(
-    store: &Inner,
-    bucket: &str,
-    key: &str,
-    if_match: &Option<ETagCondition>,
-    if_none_match: &Option<ETagCondition>,
-) -> S3Result<()> {
-    if if_match.is_none() && if_none_match.is_none() {
-        return Ok(());
-    }
-    let present = match store.object(bucket, key) {
-        Ok(object) => Some(ETag::Strong(object.meta.etag)),
-        Err(error) if *error.code() == S3ErrorCode::NoSuchKey => None,
-        Err(error) => return Err(error),
-    };
-    let is = |condition: &ETagCondition| match (&present, condition) {
-        (None, _) => false,
-        (Some(_), ETagCondition::Any) => true,
-        (Some(present), ETagCondition::ETag(etag)) => present.strong_cmp(etag),
-    };
-    let met = if_match.as_ref().is_none_or(is) && !if_none_match.as_ref().is_some_and(is);
-    if met {
-        Ok(())
-    } else {
-        Err(s3_error!(
-            PreconditionFailed,
-            "a precondition does not hold"
-        ))
-    }
-}
-
-/// The conditions of a request that reads an object.
-fn check_reading(
-    object: &Object,
-    if_match: &Option<ETagCondition>,
-    if_none_match: &Option<ETagCondition>,
-) -> S3Result<()> {
-    let present = ETag::Strong(object.meta.etag.clone());
-    let is = |condition: &ETagCondition| match condition {
-        ETagCondition::Any => true,
-        ETagCondition::ETag(etag) => present.weak_cmp(etag),
-    };
-    if !if_match.as_ref().is_none_or(is) {
-        return Err(s3_error!(
-            PreconditionFailed,
-            "a precondition does not hold"
-        ));
-    }
-    if if_none_match.as_ref().is_some_and(is) {
-        return Err(s3_error!(NotModified));
-    }
-    Ok(())
 }
 
 /// By this header a client learns that its Complete, whose answer it lost, made the object.
