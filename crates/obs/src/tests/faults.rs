@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_s3::config::timeout::TimeoutConfig;
 use convert::Sink;
 use testkit::http::{Recorded, Reply};
 
@@ -310,6 +311,26 @@ async fn answer_without_end_is_not_taken_into_memory() {
         error.to_string().contains("length limit exceeded"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn server_that_never_answers_is_given_up_and_asked_again() {
+    let fake = Fake::with(|_, _| Reply::Stall).await;
+    let client = Client::build(config(&fake.server.url()), |builder| {
+        builder.timeout_config(
+            TimeoutConfig::builder()
+                .operation_attempt_timeout(Duration::from_millis(50))
+                .build(),
+        )
+    })
+    .unwrap();
+    let error = client.bucket("bucket").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Network);
+    assert_eq!(
+        error.to_string(),
+        "bucket bucket: no answer within the time limit"
+    );
+    assert_eq!(fake.server.requests().len(), 4);
 }
 
 #[tokio::test]
