@@ -34,7 +34,7 @@ pub struct UploadOptions {
     pub content_type: String,
     /// The object's own metadata (`x-amz-meta-…`): ASCII names and values.
     pub metadata: BTreeMap<String, String>,
-    /// Counts [`Counter::UploadedBytes`] for each part that the server has confirmed.
+    /// Counts [`convert::Counter::UploadedBytes`] for each part that the server has confirmed.
     pub monitor: Arc<dyn Monitor>,
 }
 
