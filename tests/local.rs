@@ -169,19 +169,7 @@ fn an_interrupted_conversion_leaves_no_file_and_ends_with_130() {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("big.raw");
     // Noise, so that the conversion takes long enough to be interrupted.
-    let mut file = fs::File::create(&source).unwrap();
-    let mut seed = 1_u64;
-    for _ in 0..256 {
-        let noise: Vec<u8> = (0..(1 << 20) / 8)
-            .flat_map(|_| {
-                seed ^= seed << 13;
-                seed ^= seed >> 7;
-                seed ^= seed << 17;
-                seed.to_le_bytes()
-            })
-            .collect();
-        std::io::Write::write_all(&mut file, &noise).unwrap();
-    }
+    fs::write(&source, common::noise(256 << 20)).unwrap();
     let out = dir.path().join("out.zvhd2");
     let mut child = common::command()
         .args(["convert", "--level", "19", "--threads", "1"])

@@ -158,17 +158,23 @@ impl JobProgress {
         }
     }
 
-    pub(crate) fn update(&mut self, status: &str, percent: Option<u64>) {
-        if let Some(percent) = percent {
-            self.bar.set_position(percent.min(100));
+    /// What the job says; `done` is between 0 and 1.
+    pub(crate) fn update(&mut self, status: &str, done: Option<f64>) {
+        let Some(done) = done.filter(|done| (0.0..=1.0).contains(done)) else {
+            return;
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and 100"
+        )]
+        let percent = (done * 100.0) as u64;
+        self.bar.set_position(percent);
+        if !self.console.bars() && self.last != Some(percent) {
+            self.console
+                .notice(format_args!("import job: {status} {percent} %"));
         }
-        if !self.console.bars() && percent.is_some() && self.last != percent {
-            self.console.notice(format_args!(
-                "import job: {status} {} %",
-                percent.unwrap_or_default()
-            ));
-        }
-        self.last = percent;
+        self.last = Some(percent);
     }
 }
 

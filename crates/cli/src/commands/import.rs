@@ -5,16 +5,201 @@
 //!               nothing is sent before       both at once
 //! ```
 
+mod checks;
 mod errors;
+mod register;
 mod report;
+mod request;
 mod upload;
 
+use std::sync::Arc;
+use std::time::Instant;
+
+use ::convert::{ContentDigest, Plan};
+use diskimg::DiskImage;
+use ims::QuickImport;
+
+pub(crate) use self::errors::from_obs;
+use self::register::Registered;
+use self::report::{DryRun, Imported, Stages};
+use self::upload::Transferred;
+use super::convert::options;
+use super::open;
+use super::sandbox::InProcess;
 use crate::args::ImportArgs;
 use crate::console::Console;
-use crate::exit::Outcome;
+use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
-pub(crate) use errors::from_obs;
+use crate::progress::Progress;
+use crate::settings::{self, Cloud, ProcessEnvironment};
 
-pub(crate) async fn run(_args: &ImportArgs, _console: Console, _interrupt: &Interrupt) -> Outcome {
-    Ok(())
+pub(crate) async fn run(args: &ImportArgs, console: Console, interrupt: &Interrupt) -> Outcome {
+    let Some(dir) = &args.cloud.sandbox else {
+        let cloud = settings::resolve(&args.cloud, &ProcessEnvironment);
+        return import(args, cloud, console, interrupt).await;
+    };
+    // The bucket is made on the way, so its name is checked before anything is.
+    let sandbox = InProcess::start(dir.as_deref(), None, vec![args.bucket.clone()]).await?;
+    let ended = import(args, Ok(sandbox.cloud()), console, interrupt).await;
+    // The first error is the one to see.
+    match (ended, sandbox.stop().await) {
+        (Ok(()), stopped) => stopped,
+        (Err(failure), Ok(())) => Err(failure),
+        (Err(failure), Err(later)) => Err(failure.note(later.to_string())),
+    }
+}
+
+/// What is imported, decided and checked.
+struct Job {
+    image: Arc<dyn DiskImage>,
+    plan: Plan,
+    request: QuickImport,
+    warnings: Vec<String>,
+}
+
+async fn import(
+    args: &ImportArgs,
+    cloud: Result<Cloud, settings::Missing>,
+    console: Console,
+    interrupt: &Interrupt,
+) -> Outcome {
+    let started = Instant::now();
+    let job = prepare(args, &cloud, console)?;
+    let cloud = cloud.map_err(|missing| checks::refused(missing.0))?;
+    let images = checks::image_client(&cloud)?;
+    let mut warnings = job.warnings;
+    let storage = interrupt
+        .unless_asked(checks::remote(
+            args,
+            &cloud,
+            &images,
+            &job.request,
+            &mut warnings,
+        ))
+        .await??;
+    for warning in &warnings {
+        console.warn(warning);
+    }
+    if args.dry_run {
+        let dry_run = DryRun {
+            source: args.disk.clone(),
+            name: args.name.clone(),
+            bucket: job.request.image_url.bucket.clone(),
+            key: job.request.image_url.key.clone(),
+            min_disk: job.request.min_disk,
+            region: cloud.region.clone(),
+            plan: job.plan,
+            warnings,
+        };
+        return console.result(&dry_run, &dry_run);
+    }
+    console.notice(&job.plan);
+    let mut stages = Stages {
+        check_seconds: Stages::seconds(started.elapsed()),
+        ..Stages::default()
+    };
+
+    let target = &job.request.image_url;
+    let progress = Progress::new(console, "converting", job.image.virtual_size(), true);
+    let transferred = upload::transfer(
+        &storage,
+        (&target.bucket, &target.key),
+        Arc::clone(&job.image),
+        &job.plan,
+        progress.clone(),
+        interrupt,
+    )
+    .await;
+    progress.finish();
+    let Transferred {
+        report,
+        uploaded,
+        converting,
+        completing,
+    } = transferred?;
+    stages.transfer_seconds = Stages::seconds(converting);
+    stages.complete_seconds = Stages::seconds(completing);
+    console.notice(format_args!(
+        "uploaded {target}: {} bytes, ETag {}; registering",
+        uploaded.size, uploaded.etag
+    ));
+
+    let registering = Instant::now();
+    let patience = register::patience(&cloud.ims);
+    let waiting = (!args.no_wait).then_some(&patience);
+    let registered = register::register(&images, &job.request, waiting, console, interrupt)
+        .await
+        .map_err(|failure| {
+            failure.note(format!(
+                "the object {target} is complete and stays in the bucket; another run needs --force to replace it"
+            ))
+        })?;
+    stages.register_seconds = Stages::seconds(registering.elapsed());
+
+    let imported = Imported {
+        source: args.disk.clone(),
+        name: args.name.clone(),
+        bucket: target.bucket.clone(),
+        key: target.key.clone(),
+        job_id: registered.job_id.to_string(),
+        image_id: registered.image_id.as_ref().map(ToString::to_string),
+        status: registered.status.clone(),
+        min_disk: job.request.min_disk,
+        virtual_size: report.virtual_size,
+        digest: report.digest,
+        image_digest: registered.content_digest.clone(),
+        read_bytes: report.read_bytes,
+        skipped_bytes: report.skipped_bytes,
+        zero_bytes: report.zero_bytes,
+        uploaded,
+        stages,
+        memory_bound: job.plan.memory.total(),
+        peak_memory: report::peak_memory(),
+        warnings,
+    };
+    check_image(&registered, &report.digest, &imported)?;
+    console.result(&imported, &imported)
+}
+
+/// Everything that can be decided and refused without the network.
+fn prepare(
+    args: &ImportArgs,
+    cloud: &Result<Cloud, settings::Missing>,
+    console: Console,
+) -> Outcome<Job> {
+    let opened = open(&args.disk, args.source.format, console)?;
+    let virtual_size = opened.image.virtual_size();
+    let request = request::build(args, virtual_size);
+    let mut problems = checks::local(&request, virtual_size);
+    if let Err(missing) = cloud {
+        problems.extend(missing.0.iter().cloned());
+    }
+    if !problems.is_empty() {
+        return Err(checks::refused(problems));
+    }
+    let plan = upload::plan(opened.image.as_ref(), options(&args.work))?;
+    Ok(Job {
+        plan,
+        warnings: checks::local_warnings(&request),
+        image: Arc::from(opened.image),
+        request,
+    })
+}
+
+/// Holds the image that became active against what was read, as far as the service tells it.
+fn check_image(registered: &Registered, digest: &ContentDigest, imported: &Imported) -> Outcome {
+    let failure = match (&registered.image_id, registered.status.as_deref()) {
+        (Some(id), Some(status)) if status != "active" => Failure::new(
+            Exit::Cloud,
+            format!("the job succeeded, but image {id} is {status}, expected active"),
+        ),
+        _ => match &registered.content_digest {
+            Some(found) if *found != digest.to_string() => Failure::new(
+                Exit::Mismatch,
+                format!("the active image has content digest {found}, the source has {digest}"),
+            ),
+            _ => return Ok(()),
+        },
+    };
+    Err(failure.data("import", imported))
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use ::sandbox::{Options, Sandbox};
+use net::secret::ExposeSecret as _;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -100,10 +101,23 @@ pub(crate) async fn run(args: &SandboxArgs, console: Console, interrupt: &Interr
         InProcess::start(args.dir.as_deref(), Some(args.listen), args.buckets.clone()).await?;
     let mut environment = sandbox.sandbox.environment();
     environment.push(("IMGFERRY_PATH_STYLE".into(), "true".into()));
-    let exports: String = environment
-        .iter()
-        .map(|(name, value)| format!("export {name}={value}\n"))
-        .collect();
+    let sign_in = [
+        ("HW_USER_NAME", sandbox.sandbox.user()),
+        (
+            "HW_USER_PASSWORD",
+            sandbox.sandbox.password().expose_secret(),
+        ),
+        ("HW_DOMAIN_NAME", sandbox.sandbox.domain()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let lines = |start: &str, variables: &[(String, String)]| -> String {
+        variables
+            .iter()
+            .map(|(name, value)| format!("{start}export {name}={value}\n"))
+            .collect()
+    };
+    let exports = lines("", &environment) + "# or sign in by password:\n" + &lines("# ", &sign_in);
+    environment.extend(sign_in);
     console.result(
         format_args!(
             "# object storage {}, identity {}, images {}\n{exports}\

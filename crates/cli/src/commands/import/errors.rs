@@ -1,5 +1,6 @@
 //! From the clouds' errors to what the user sees and the exit code.
 
+use ims::ErrorKind as Ims;
 use obs::ErrorKind as Obs;
 
 use crate::exit::{Exit, Failure};
@@ -17,4 +18,15 @@ pub(crate) fn from_obs(error: &obs::Error) -> Failure {
         failure = failure.note(note);
     }
     failure
+}
+
+/// An error of the image or identity service.
+pub(crate) fn from_ims(error: &ims::Error) -> Failure {
+    let exit = match error.kind() {
+        Ims::Network => Exit::Io,
+        Ims::Invalid => Exit::Refused,
+        Ims::Cancelled => Exit::Interrupted,
+        _ => Exit::Cloud,
+    };
+    Failure::from_error(exit, error).maybe_hint(error.hint())
 }

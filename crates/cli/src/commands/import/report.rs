@@ -123,8 +123,6 @@ pub(super) struct DryRun {
     pub(super) min_disk: u32,
     pub(super) region: String,
     pub(super) plan: Plan,
-    /// The request that would register the image.
-    pub(super) request: serde_json::Value,
     pub(super) warnings: Vec<String>,
 }
 

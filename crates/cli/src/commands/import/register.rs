@@ -1,0 +1,98 @@
+//! Registering the uploaded object, and following the job.
+
+use std::time::Duration;
+
+use ims::{Client, ErrorKind, ImageId, JobId, QuickImport, WaitOptions};
+use url::Url;
+
+use super::errors::from_ims;
+use crate::console::Console;
+use crate::exit::{Failure, Outcome};
+use crate::interrupt::Interrupt;
+use crate::progress::JobProgress;
+
+/// What registering came to.
+#[derive(Debug)]
+pub(super) struct Registered {
+    pub(super) job_id: JobId,
+    /// `None` when the job was not waited for.
+    pub(super) image_id: Option<ImageId>,
+    pub(super) status: Option<String>,
+    /// The digest of what the service decoded: the sandbox tells it.
+    pub(super) content_digest: Option<String>,
+}
+
+/// The sandbox's own field of an image.
+const DIGEST_FIELD: &str = "__imgferry_content_digest";
+
+/// Registers `request`, and follows the job as `waiting` says; without it, the job's start is enough.
+pub(super) async fn register(
+    client: &Client,
+    request: &QuickImport,
+    waiting: Option<&WaitOptions>,
+    console: Console,
+    interrupt: &Interrupt,
+) -> Outcome<Registered> {
+    // Not dropped halfway on an interrupt: whether the job started would be unknown.
+    let job_id = client
+        .quick_import(request)
+        .await
+        .map_err(|e| from_ims(&e))?;
+    console.notice(format_args!("import job {job_id} has started"));
+    let mut registered = Registered {
+        job_id: job_id.clone(),
+        image_id: None,
+        status: None,
+        content_digest: None,
+    };
+    let Some(waiting) = waiting else {
+        return Ok(registered);
+    };
+    let mut progress = JobProgress::new(console);
+    let waited = client
+        .wait(
+            &job_id,
+            waiting,
+            |job| progress.update(job.status.as_str(), job.progress()),
+            interrupt.asked(),
+        )
+        .await;
+    drop(progress);
+    let image_id = waited.map_err(|error| {
+        let goes_on = error.kind() != ErrorKind::JobFailed;
+        with_job(from_ims(&error), &job_id, goes_on)
+    })?;
+    let detail = client
+        .image(&image_id)
+        .await
+        .map_err(|e| with_job(from_ims(&e), &job_id, false))?;
+    registered.status = Some(match &detail {
+        Some(detail) => detail.status.as_str().to_owned(),
+        None => "not listed".to_owned(),
+    });
+    registered.content_digest = detail.and_then(|detail| detail.field(DIGEST_FIELD));
+    registered.image_id = Some(image_id);
+    Ok(registered)
+}
+
+/// How often to ask: a service on this machine answers at once.
+pub(super) fn patience(ims: &Url) -> WaitOptions {
+    let usual = WaitOptions::default();
+    if !net::http::is_loopback(ims) {
+        return usual;
+    }
+    WaitOptions {
+        first: Duration::from_millis(100),
+        max: Duration::from_secs(1),
+        ..usual
+    }
+}
+
+fn with_job(failure: Failure, job_id: &JobId, goes_on: bool) -> Failure {
+    let state = if goes_on {
+        "it goes on in the cloud, and the image appears when it is done"
+    } else {
+        "it has ended"
+    };
+    failure.note(format!("the import job is {job_id}; {state}"))
+}

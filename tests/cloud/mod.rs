@@ -1,0 +1,102 @@
+//! A sandbox in a process of its own, as a user would run it.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+
+use crate::common;
+
+pub struct Cloud {
+    child: Child,
+    dir: tempfile::TempDir,
+    environment: BTreeMap<String, String>,
+}
+
+impl Cloud {
+    pub fn start(buckets: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = common::command();
+        command.args(["sandbox", "--json", "--dir"]).arg(dir.path());
+        for bucket in buckets {
+            command.args(["--bucket", bucket]);
+        }
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // One object, and then the stream stays open.
+        let mut text = Vec::new();
+        let mut stdout = child.stdout.take().unwrap();
+        let answer: serde_json::Value = loop {
+            let mut byte = [0];
+            stdout.read_exact(&mut byte).unwrap();
+            text.extend(byte);
+            if let Ok(value) = serde_json::from_slice(&text) {
+                break value;
+            }
+        };
+        let environment = answer["environment"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()))
+            .collect();
+        Self {
+            child,
+            dir,
+            environment,
+        }
+    }
+
+    /// The binary with the environment that the sandbox printed.
+    pub fn command(&self) -> Command {
+        let mut command = common::command();
+        command.envs(&self.environment);
+        command
+    }
+
+    pub fn variable(&self, name: &str) -> String {
+        self.environment[name].clone()
+    }
+
+    /// User, password and domain.
+    pub fn password(&self) -> (String, String, String) {
+        let get = |name| self.environment[name].clone();
+        (
+            get("HW_USER_NAME"),
+            get("HW_USER_PASSWORD"),
+            get("HW_DOMAIN_NAME"),
+        )
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Cloud {
+    /// Names of the objects that the bucket holds.
+    pub fn objects(&self, bucket: &str) -> Vec<String> {
+        list(&self.dir.path().join("obs").join(bucket))
+            .into_iter()
+            .filter(|name| !name.starts_with('.'))
+            .collect()
+    }
+
+    /// Number of uploads that are neither complete nor aborted.
+    pub fn uploads(&self) -> usize {
+        list(&self.dir.path().join("uploads")).len()
+    }
+}
+
+fn list(dir: &std::path::Path) -> Vec<String> {
+    std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect()
+}
