@@ -62,8 +62,8 @@ impl FromStr for Format {
 
 /// How much of the file's beginning is looked at. ISO 9660 has its mark furthest in, at 32 KiB.
 const HEAD_BYTES: u64 = 36 << 10;
-/// How much of the file's end is looked at: a VHD footer.
-const TAIL_BYTES: u64 = 512;
+/// How much of the file's end is looked at: a VHD footer takes 512 bytes, a ZVHD2 footer 4096.
+const TAIL_BYTES: u64 = 4 << 10;
 
 /// The parts of a file by which its format is told.
 #[derive(Debug)]

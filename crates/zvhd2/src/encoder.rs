@@ -3,28 +3,19 @@
 use diskimg::limits::MAX_VIRTUAL_SIZE;
 use diskimg::units::{SECTOR, human};
 use diskimg::{Error, ErrorKind, Result};
-use zerocopy::IntoBytes;
-use zerocopy::little_endian::{U32, U64};
 
 use crate::block::MAX_ENCODED_BLOCK;
-use crate::footer::{Compression, Footer, Identity, Tables, segments};
+use crate::footer::{Compression, Footer, Identity, Tables};
 use crate::layout::{
-    BITMAP_SEGMENT, BLOCK_SIZE, BLOCKS_PER_SEGMENT, DATA_START, INDEX_SEGMENT, MAX_STORED_BLOCKS,
-    PAGE, WRITTEN_BLOCK_SIZE, WireIndexEntry,
+    BITMAP_SEGMENT, BLOCK_SIZE, DATA_START, INDEX_SEGMENT, MAX_STORED_BLOCKS, PAGE,
+    WRITTEN_BLOCK_SIZE,
 };
+use crate::tables::{StoredBlock, bitmap_segments, index_segments, segments};
 
 /// Longest chunk of [`Tail`], in bytes: two index segments, or 256 bitmap segments.
 const TAIL_CHUNK: u64 = 1 << 20;
 const INDEX_SEGMENTS_PER_CHUNK: u64 = TAIL_CHUNK / INDEX_SEGMENT as u64;
 const BITMAP_SEGMENTS_PER_CHUNK: u64 = TAIL_CHUNK / BITMAP_SEGMENT as u64;
-
-/// A recorded block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stored {
-    offset: u64,
-    number: u32,
-    len: u32,
-}
 
 /// Knows what a ZVHD2 file is made of and where each part stands; does no I/O and no compression.
 ///
@@ -35,7 +26,7 @@ pub struct Encoder {
     virtual_size: u64,
     max_blocks: u32,
     identity: Identity,
-    blocks: Vec<Stored>,
+    blocks: Vec<StoredBlock>,
     position: u64,
 }
 
@@ -132,7 +123,7 @@ impl Encoder {
             ));
         }
         let offset = self.position;
-        self.blocks.push(Stored {
+        self.blocks.push(StoredBlock {
             offset,
             number,
             len: wire_len,
@@ -198,46 +189,6 @@ impl Encoder {
         };
         self.footer(self.stored_blocks(), Some(tables)).to_page()
     }
-
-    /// Index segments `first` to `first + count`, the last one filled with zeros.
-    fn index(&self, first: u64, count: u64) -> Vec<u8> {
-        let skip = to_len(first * BLOCKS_PER_SEGMENT);
-        let take = to_len(count * BLOCKS_PER_SEGMENT);
-        let mut bytes = Vec::with_capacity(to_len(count * u64::from(INDEX_SEGMENT)));
-        for block in self.blocks.iter().skip(skip).take(take) {
-            let entry = WireIndexEntry {
-                offset: U64::new(block.offset),
-                number: U32::new(block.number),
-                len: U32::new(block.len),
-            };
-            bytes.extend_from_slice(entry.as_bytes());
-        }
-        bytes.resize(to_len(count * u64::from(INDEX_SEGMENT)), 0);
-        bytes
-    }
-
-    /// Bitmap segments `first` to `first + count`.
-    fn bitmap(&self, first: u64, count: u64) -> Vec<u8> {
-        let base = first * BLOCKS_PER_SEGMENT;
-        let end = base + count * BLOCKS_PER_SEGMENT;
-        let mut bytes = vec![0_u8; to_len(count * u64::from(BITMAP_SEGMENT))];
-        let from = self
-            .blocks
-            .partition_point(|block| u64::from(block.number) < base);
-        let here = self.blocks.iter().skip(from);
-        for block in here.take_while(|block| u64::from(block.number) < end) {
-            let bit = u64::from(block.number) - base;
-            if let Some(byte) = bytes.get_mut(to_len(bit / 8)) {
-                *byte |= 1 << (bit % 8);
-            }
-        }
-        bytes
-    }
-}
-
-/// A count that is bounded by the caps and so fits any address space this runs in.
-fn to_len(count: u64) -> usize {
-    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 /// Length of everything after the last block.
@@ -280,25 +231,25 @@ impl Iterator for Tail<'_> {
 
     fn next(&mut self) -> Option<Vec<u8>> {
         let encoder = self.encoder;
-        let index_segments = segments(encoder.stored_blocks());
-        let bitmap_segments = segments(u64::from(encoder.max_blocks));
+        let index_count = segments(encoder.stored_blocks());
+        let bitmap_count = segments(u64::from(encoder.max_blocks));
         loop {
             match self.next {
                 Part::Copy => {
                     self.next = Part::Index(0);
                     return Some(encoder.footer(encoder.stored_blocks(), None).to_page());
                 }
-                Part::Index(done) if done == index_segments => self.next = Part::Bitmap(0),
+                Part::Index(done) if done == index_count => self.next = Part::Bitmap(0),
                 Part::Index(done) => {
-                    let count = (index_segments - done).min(INDEX_SEGMENTS_PER_CHUNK);
+                    let count = (index_count - done).min(INDEX_SEGMENTS_PER_CHUNK);
                     self.next = Part::Index(done + count);
-                    return Some(encoder.index(done, count));
+                    return Some(index_segments(&encoder.blocks, done, count));
                 }
-                Part::Bitmap(done) if done == bitmap_segments => self.next = Part::Last,
+                Part::Bitmap(done) if done == bitmap_count => self.next = Part::Last,
                 Part::Bitmap(done) => {
-                    let count = (bitmap_segments - done).min(BITMAP_SEGMENTS_PER_CHUNK);
+                    let count = (bitmap_count - done).min(BITMAP_SEGMENTS_PER_CHUNK);
                     self.next = Part::Bitmap(done + count);
-                    return Some(encoder.bitmap(done, count));
+                    return Some(bitmap_segments(&encoder.blocks, done, count));
                 }
                 Part::Last => {
                     self.next = Part::Done;

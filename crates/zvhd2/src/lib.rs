@@ -15,11 +15,46 @@
 //! [`BlockEncoder`] compresses; one per worker thread.
 
 mod block;
+mod check;
+mod decode;
 mod encoder;
+mod finding;
 mod footer;
 mod layout;
+mod reader;
+mod scan;
+mod structure;
+mod tables;
+mod zvhd1;
+
+use diskimg::{Driver, Format};
 
 pub use block::{BlockEncoder, MAX_ENCODED_BLOCK, encoder_memory};
+pub use check::{CheckReport, MAX_LISTED, Violation, check};
 pub use encoder::{Encoder, Tail, worst_case_len};
+pub use finding::Severity;
 pub use footer::{Compression, Identity};
 pub use layout::{BLOCK_SIZE, DEFAULT_LEVEL, MAX_LEVEL, MAX_STORED_BLOCKS, MIN_LEVEL};
+pub use reader::Zvhd2Image;
+pub use zvhd1::Zvhd1Image;
+
+/// Both versions of the format, for [`diskimg::open()`].
+pub const DRIVERS: [Driver; 2] = [
+    Driver {
+        format: Format::Zvhd2,
+        // Either end: a file whose beginning is damaged must not pass for a raw disk.
+        claims: |probe| {
+            probe.starts_with(0, layout::COOKIE_V2)
+                || probe.ends_with(layout::PAGE_LEN, layout::COOKIE_V2)
+        },
+        open: |source| Ok(Box::new(Zvhd2Image::open(source)?)),
+    },
+    Driver {
+        format: Format::Zvhd,
+        // The word alone could begin a text; the version field stays zero in version 1.
+        claims: |probe| {
+            probe.starts_with(0, b"stream\0\0") && probe.starts_with(layout::VERSION_AT, &[0])
+        },
+        open: |source| Ok(Box::new(Zvhd1Image::open(source)?)),
+    },
+];

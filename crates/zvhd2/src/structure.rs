@@ -1,0 +1,478 @@
+//! All rules on a file's metadata, walked once: by the reader, which stops at the first broken one,
+//! and by the checker, which collects them.
+
+use diskimg::units::{FileOffset, fits, round_up};
+use diskimg::{ErrorKind, ReadAt, Result};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::finding::{Finding, Report};
+use crate::footer::{self, Footer, Role, Tables};
+use crate::layout::{
+    BITMAP_SEGMENT, BLOCKS_PER_SEGMENT, COOKIE_V1, COOKIE_V2, DATA_START, INDEX_SEGMENT, PAGE,
+    PAGE_LEN, WireFooter, WireIndexEntry, max_padded_len,
+};
+use crate::scan::Scan;
+use crate::tables::{StoredBlock, bitmap_segments, segments};
+
+/// What the metadata says: every block lies between the footers, overlaps no other, and is on the
+/// disk; index and bitmap agree.
+#[derive(Debug)]
+pub(crate) struct Structure {
+    pub(crate) footer: Footer,
+    /// Ascending by number and by offset.
+    pub(crate) blocks: Vec<StoredBlock>,
+}
+
+/// Most memory the walk takes beside the list of blocks: an index segment, and bitmap segments
+/// found and expected.
+pub(crate) const WALK_BYTES: u64 = 2 * INDEX_SEGMENT as u64;
+
+/// The shortest file: two footers, the footer copy and one bitmap segment.
+const MIN_FILE: u64 = 4 * PAGE;
+
+/// Walks the metadata of `source`. `None` when errors that `report` took leave nothing to go on
+/// with.
+pub(crate) fn walk(source: &dyn ReadAt, report: &mut dyn Report) -> Result<Option<Structure>> {
+    let len = source.len();
+    let Some(first_page) = read_first(source, report)? else {
+        return Ok(None);
+    };
+    if len < MIN_FILE || !len.is_multiple_of(PAGE) {
+        report.error(truncated(
+            source,
+            format!(
+                "the file is {len} bytes long, expected a multiple of {PAGE} from {MIN_FILE} on"
+            ),
+        )?)?;
+        return Ok(None);
+    }
+    let last_at = len - PAGE;
+    let last_page = read_page(source, last_at)?;
+    if !last_page.starts_with(COOKIE_V2) {
+        let message = "the file does not end with the last footer".to_owned();
+        report.error(truncated(source, message)?)?;
+        return Ok(None);
+    }
+    if is_copy(&last_page) {
+        let message = "the file ends with the footer copy, before index and last footer".to_owned();
+        report.error(truncated(source, message)?)?;
+        return Ok(None);
+    }
+    let first = footer::parse(&first_page, 0, Role::First, report)?;
+    let Some(last) = footer::parse(&last_page, last_at, Role::Last, report)? else {
+        return Ok(None);
+    };
+    if let Some(first) = first {
+        compare_footers(&first, &last, last_at, report)?;
+    }
+    let Some(tables) = last.tables else {
+        return Ok(None);
+    };
+    let Some(data_end) = place_tables(&tables, last_at, report)? else {
+        return Ok(None);
+    };
+    check_copy(source, &first_page, &last, data_end, report)?;
+    let blocks = read_index(source, &last, &tables, data_end, report)?;
+    check_bitmap(source, &last, &tables, &blocks, report)?;
+    Ok(Some(Structure {
+        footer: last,
+        blocks,
+    }))
+}
+
+/// The page at file offset `at`.
+fn read_page(source: &dyn ReadAt, at: u64) -> Result<Vec<u8>> {
+    let mut page = vec![0; PAGE_LEN];
+    source.read_exact_at(FileOffset(at), &mut page)?;
+    Ok(page)
+}
+
+/// The page of the first footer, when the file begins as ZVHD2.
+fn read_first(source: &dyn ReadAt, report: &mut dyn Report) -> Result<Option<Vec<u8>>> {
+    let broken = |message: String| Finding::corrupt("cookie", "first footer", 0, message);
+    if source.len() < PAGE {
+        let message = format!(
+            "the file is {} bytes long, a footer takes {PAGE}",
+            source.len()
+        );
+        report.error(broken(message).of_kind(ErrorKind::Truncated))?;
+        return Ok(None);
+    }
+    let page = read_page(source, 0)?;
+    if !page.starts_with(COOKIE_V2) {
+        let found = page.get(..COOKIE_V2.len()).unwrap_or_default();
+        let message = if found == COOKIE_V1 {
+            "cookie is that of ZVHD version 1, expected version 2".to_owned()
+        } else {
+            format!(
+                "cookie is {:?}, expected \"z2strm\"",
+                found.escape_ascii().to_string()
+            )
+        };
+        report.error(broken(message))?;
+        return Ok(None);
+    }
+    Ok(Some(page))
+}
+
+/// A file that has a beginning and not the end that belongs to it.
+fn truncated(source: &dyn ReadAt, what: String) -> Result<Finding> {
+    let whole = Scan::new(source).whole_blocks()?;
+    let message = format!("{what}; it is truncated or damaged: {whole}");
+    let end = source.len();
+    Ok(Finding::corrupt("last-footer", "file end", end, message).of_kind(ErrorKind::Truncated))
+}
+
+/// Whether a page is a sound footer without tables: not the last one.
+fn is_copy(page: &[u8]) -> bool {
+    WireFooter::ref_from_prefix(page).is_ok_and(|(wire, _)| {
+        wire.checksum.get() == footer::checksum(wire) && !footer::has_tables(wire)
+    })
+}
+
+/// A reader that streams believes the first footer, one with random access the last: they must
+/// describe one disk.
+fn compare_footers(
+    first: &Footer,
+    last: &Footer,
+    last_at: u64,
+    report: &mut dyn Report,
+) -> Result<()> {
+    let differ = |field, first: String, last: String| {
+        Finding::corrupt(
+            "footers-agree",
+            "last footer",
+            last_at,
+            format!("{field} is {last}, the first footer has {first}"),
+        )
+    };
+    let numbers = [
+        ("orig_size", first.virtual_size, last.virtual_size),
+        (
+            "block_size",
+            first.block_size.into(),
+            last.block_size.into(),
+        ),
+    ];
+    for (field, first, last) in numbers {
+        if first != last {
+            report.error(differ(field, first.to_string(), last.to_string()))?;
+        }
+    }
+    if first.compression != last.compression {
+        let name = |footer: &Footer| footer.compression.name().to_owned();
+        report.error(differ("compress_method", name(first), name(last)))?;
+    }
+    if first.identity.uuid != last.identity.uuid {
+        let hex = |footer: &Footer| format!("{:032x}", u128::from_be_bytes(footer.identity.uuid));
+        report.error(differ("uuid", hex(first), hex(last)))?;
+    }
+    if first.identity.timestamp != last.identity.timestamp {
+        let time = |footer: &Footer| footer.identity.timestamp.to_string();
+        report.warning(differ("timestamp", time(first), time(last)));
+    }
+    Ok(())
+}
+
+/// Holds index and bitmap against the file. Returns where the blocks end and the footer copy is.
+fn place_tables(tables: &Tables, last_at: u64, report: &mut dyn Report) -> Result<Option<u64>> {
+    let broken = |rule, message: String| Finding::corrupt(rule, "last footer", last_at, message);
+    let (index, bitmap) = (tables.index_lba, tables.bitmap_lba);
+    let (index_size, bitmap_size) = (tables.index_size.into(), tables.bitmap_size.into());
+    for (name, lba, size, lowest) in [
+        ("index", index, index_size, DATA_START + PAGE),
+        ("bitmap", bitmap, bitmap_size, DATA_START + PAGE),
+    ] {
+        if lba < lowest || !lba.is_multiple_of(PAGE) || !fits(lba, size, last_at) {
+            report.error(broken(
+                "table-place",
+                format!(
+                    "{name} has {size} bytes at {lba:#x}, expected a multiple of {PAGE} between {lowest:#x} and the last footer at {last_at:#x}"
+                ),
+            ))?;
+            return Ok(None);
+        }
+    }
+    let index_end = index.saturating_add(index_size);
+    if bitmap < index_end {
+        report.error(broken(
+            "table-place",
+            format!("bitmap is at {bitmap:#x}, before the end of the index at {index_end:#x}"),
+        ))?;
+        return Ok(None);
+    }
+    if bitmap != index_end || bitmap.saturating_add(bitmap_size) != last_at {
+        report.warning(broken(
+            "table-gap",
+            format!(
+                "index ends at {index_end:#x}, bitmap has {bitmap_size} bytes at {bitmap:#x}, last footer is at {last_at:#x}: expected no gaps"
+            ),
+        ));
+    }
+    Ok(index.checked_sub(PAGE))
+}
+
+/// The copy ends the data for readers that stream.
+fn check_copy(
+    source: &dyn ReadAt,
+    first_page: &[u8],
+    last: &Footer,
+    at: u64,
+    report: &mut dyn Report,
+) -> Result<()> {
+    let page = read_page(source, at)?;
+    let broken = |rule, message: String| Finding::corrupt(rule, "footer copy", at, message);
+    if !page.starts_with(COOKIE_V2) {
+        return report.error(broken(
+            "footer-copy",
+            "no footer stands between the last block and the index".to_owned(),
+        ));
+    }
+    let parts = (
+        WireFooter::ref_from_prefix(&page),
+        WireFooter::ref_from_prefix(first_page),
+    );
+    let (Ok((copy, copy_rest)), Ok((first, first_rest))) = parts else {
+        return Ok(());
+    };
+    let (found, expected) = (copy.checksum.get(), footer::checksum(copy));
+    if found != expected {
+        report.warning(broken(
+            "footer-copy-checksum",
+            format!("checksum is {found:#010x}, expected {expected:#010x}"),
+        ));
+    }
+    let stored = copy.non_zero_blk_num.get();
+    if stored != last.stored_blocks {
+        report.warning(broken(
+            "footer-copy-totals",
+            format!(
+                "non_zero_blk_num is {stored}, the last footer has {}",
+                last.stored_blocks
+            ),
+        ));
+    }
+    let alike = WireFooter {
+        checksum: first.checksum,
+        non_zero_blk_num: first.non_zero_blk_num,
+        ..*copy
+    };
+    if alike.as_bytes() != first.as_bytes() || copy_rest != first_rest {
+        report.warning(broken(
+            "footer-copy-fields",
+            "differs from the first footer in more than non_zero_blk_num and checksum".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// Reads the index, segment by segment; blocks that break a rule are left out.
+fn read_index(
+    source: &dyn ReadAt,
+    footer: &Footer,
+    tables: &Tables,
+    data_end: u64,
+    report: &mut dyn Report,
+) -> Result<Vec<StoredBlock>> {
+    let stored = u64::from(footer.stored_blocks);
+    let mut rules = IndexRules {
+        footer,
+        data_end,
+        blocks: Vec::new(),
+        free: DATA_START,
+    };
+    // The index was held against the file's length, and has at least one entry per stored block.
+    rules
+        .blocks
+        .reserve_exact(usize::try_from(stored).unwrap_or_default());
+    let entries = if footer.dense_index {
+        stored
+    } else {
+        footer.max_blocks.into()
+    };
+    let mut segment = vec![0; usize::try_from(INDEX_SEGMENT).unwrap_or_default()];
+    let mut at = tables.index_lba;
+    let mut number = 0_u64;
+    for _ in 0..segments(entries) {
+        source.read_exact_at(FileOffset(at), &mut segment)?;
+        let Ok(wires) = <[WireIndexEntry]>::ref_from_bytes(&segment) else {
+            break;
+        };
+        let mut entry_at = at;
+        for wire in wires {
+            if number < entries {
+                rules.take(wire, number, entry_at, report)?;
+            } else if wire.offset.get() != 0 || wire.number.get() != 0 || wire.len.get() != 0 {
+                report.warning(Finding::corrupt(
+                    "index-padding",
+                    "index entry",
+                    entry_at,
+                    format!("entry {number} is not zero, the index has {entries}"),
+                ));
+            }
+            number += 1;
+            entry_at = entry_at.saturating_add(size_of::<WireIndexEntry>() as u64);
+        }
+        at = entry_at;
+    }
+    let found = rules.blocks.len() as u64;
+    if !footer.dense_index && found != stored {
+        report.error(Finding::corrupt(
+            "stored-count",
+            "index",
+            tables.index_lba,
+            format!("index has {found} stored blocks, non_zero_blk_num is {stored}"),
+        ))?;
+    }
+    let free = rules.free;
+    if free != data_end {
+        report.warning(Finding::corrupt(
+            "block-gap",
+            "footer copy",
+            data_end,
+            format!("blocks end at {free:#x}, expected no gap before the footer copy"),
+        ));
+    }
+    Ok(rules.blocks)
+}
+
+/// The rules for index entries, which depend on the entries before.
+struct IndexRules<'a> {
+    footer: &'a Footer,
+    data_end: u64,
+    blocks: Vec<StoredBlock>,
+    /// Where the last block ends, and the next one should begin.
+    free: u64,
+}
+
+impl IndexRules<'_> {
+    /// Entry `position` of the index, at file offset `at`.
+    fn take(
+        &mut self,
+        wire: &WireIndexEntry,
+        position: u64,
+        at: u64,
+        report: &mut dyn Report,
+    ) -> Result<()> {
+        let (offset, number, len) = (wire.offset.get(), wire.number.get(), wire.len.get());
+        if !self.footer.dense_index && offset == 0 {
+            return Ok(());
+        }
+        if let Err((rule, message)) = self.judge(offset, number, len, position) {
+            return report.error(Finding::corrupt(rule, "index entry", at, message));
+        }
+        if offset != self.free {
+            report.warning(Finding::corrupt(
+                "block-gap",
+                "index entry",
+                at,
+                format!("block {number} is at {offset:#x}, expected it right after the one before, at {:#x}", self.free),
+            ));
+        }
+        if self.blocks.len() as u64 >= u64::from(self.footer.stored_blocks) {
+            let stored = self.footer.stored_blocks;
+            let message =
+                format!("block {number} is one more than the {stored} of non_zero_blk_num");
+            return report.error(Finding::corrupt("stored-count", "index entry", at, message));
+        }
+        self.free = offset.saturating_add(len.into());
+        self.blocks.push(StoredBlock {
+            offset,
+            number,
+            len,
+        });
+        Ok(())
+    }
+
+    fn judge(
+        &self,
+        offset: u64,
+        number: u32,
+        len: u32,
+        position: u64,
+    ) -> std::result::Result<(), (&'static str, String)> {
+        if number >= self.footer.max_blocks {
+            let last = self.footer.max_blocks.saturating_sub(1);
+            return Err((
+                "index-number",
+                format!("block number is {number}, the last block is {last}"),
+            ));
+        }
+        if !self.footer.dense_index && u64::from(number) != position {
+            let message = format!("block number is {number}, expected {position}");
+            return Err(("index-number", message));
+        }
+        if let Some(last) = self.blocks.last().filter(|last| last.number >= number) {
+            let message = format!("block {number} comes after block {}", last.number);
+            return Err(("index-order", message));
+        }
+        let longest = max_padded_len(self.footer.block_size);
+        let whole = len > 0 && round_up(len.into(), PAGE) == Some(len.into());
+        if !whole || u64::from(len) > longest {
+            let message = format!(
+                "block {number} has {len} bytes, expected a multiple of {PAGE} up to {longest}"
+            );
+            return Err(("index-len", message));
+        }
+        if offset < DATA_START || !fits(offset, len.into(), self.data_end) {
+            return Err((
+                "index-place",
+                format!(
+                    "block {number} has {len} bytes at {offset:#x}, expected between {DATA_START:#x} and {:#x}",
+                    self.data_end
+                ),
+            ));
+        }
+        if !offset.is_multiple_of(PAGE) {
+            let message =
+                format!("block {number} is at {offset:#x}, expected a multiple of {PAGE}");
+            return Err(("index-place", message));
+        }
+        if offset < self.free {
+            let message = format!(
+                "block {number} is at {offset:#x}, before the end of the block before it at {:#x}",
+                self.free
+            );
+            return Err(("index-overlap", message));
+        }
+        Ok(())
+    }
+}
+
+/// Holds the bitmap against the blocks that the index has.
+fn check_bitmap(
+    source: &dyn ReadAt,
+    footer: &Footer,
+    tables: &Tables,
+    blocks: &[StoredBlock],
+    report: &mut dyn Report,
+) -> Result<()> {
+    let mut at = tables.bitmap_lba;
+    let mut found = vec![0; usize::try_from(BITMAP_SEGMENT).unwrap_or_default()];
+    for segment in 0..segments(footer.max_blocks.into()) {
+        source.read_exact_at(FileOffset(at), &mut found)?;
+        let expected = bitmap_segments(blocks, segment, 1);
+        if found != expected {
+            let bytes = (0_u64..).zip(found.iter().zip(&expected));
+            for (byte, (found, expected)) in
+                bytes.filter(|(_, (found, expected))| found != expected)
+            {
+                let bit = u64::from((found ^ expected).trailing_zeros());
+                let number = segment * BLOCKS_PER_SEGMENT + byte * 8 + bit;
+                let (bitmap, index) = if (found >> bit) & 1 == 1 {
+                    ("stored", "not stored")
+                } else {
+                    ("not stored", "stored")
+                };
+                report.error(Finding::corrupt(
+                    "bitmap",
+                    "bitmap",
+                    at.saturating_add(byte),
+                    format!("block {number} is {bitmap} by the bitmap and {index} by the index"),
+                ))?;
+            }
+        }
+        at = at.saturating_add(BITMAP_SEGMENT.into());
+    }
+    Ok(())
+}
