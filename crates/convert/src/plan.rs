@@ -275,8 +275,8 @@ fn count_data(image: &dyn DiskImage) -> Result<(u64, u64)> {
     Ok((bytes, blocks))
 }
 
-/// The program's own memory: its code and libraries, stacks, and what the allocator keeps back.
-/// Measured at 9 MiB for a conversion; the cloud clients with TLS are the larger part of the rest.
+/// The program's own memory: its code and libraries, stacks, and what the allocator keeps back. A
+/// conversion alone has 3 MiB of it; the cloud clients, their runtime and TLS need the larger part.
 const PROGRAM_BYTES: u64 = 32 * MIB;
 
 /// The encoder keeps 16 bytes for each stored block, in a vector that doubles: for a moment the old

@@ -1,0 +1,182 @@
+//! What a plan says, and what it refuses.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    reason = "tests"
+)]
+
+mod common;
+
+use common::{BLOCK, Fill, MIB, TestDisk, any_disk};
+use convert::{Error, Plan, PlanOptions, Target};
+use diskimg::units::GIB;
+use proptest::prelude::*;
+
+fn options(threads: usize, memory: u64) -> PlanOptions {
+    PlanOptions {
+        threads: Some(threads),
+        memory,
+        ..PlanOptions::default()
+    }
+}
+
+fn plan(disk: &TestDisk, options: &PlanOptions) -> Result<Plan, Error> {
+    convert::plan(disk, Target::Zvhd2, options)
+}
+
+proptest! {
+    #![proptest_config(common::cases(64))]
+
+    #[test]
+    fn data_is_counted_as_the_extents_say(parts in any_disk()) {
+        let disk = TestDisk::new(&parts);
+        let plan = plan(&disk, &PlanOptions::default()).unwrap();
+        let mut at = 0;
+        let mut blocks = std::collections::BTreeSet::new();
+        for (len, fill) in parts {
+            if !matches!(fill, Fill::Hole | Fill::Zero) {
+                blocks.extend(at / BLOCK..(at + len).div_ceil(BLOCK));
+            }
+            at += len;
+        }
+        prop_assert_eq!(plan.data_bytes, disk.stored());
+        prop_assert_eq!(plan.data_blocks, blocks.len() as u64);
+        prop_assert_eq!(plan.total_blocks, at.div_ceil(BLOCK));
+    }
+
+    #[test]
+    fn the_output_is_never_longer_than_planned(parts in any_disk()) {
+        let disk = TestDisk::new(&parts);
+        let plan = plan(&disk, &PlanOptions::default()).unwrap();
+        let (file, _) = common::zvhd2(&disk, &plan);
+        prop_assert!(file.len() as u64 <= plan.worst_case_bytes);
+        prop_assert!(file.len() as u64 >= plan.least_output_bytes());
+    }
+
+    #[test]
+    fn every_plan_fits_its_budget_or_is_refused(
+        threads in 1..64_usize,
+        budget in 0..1000_u64,
+        image in 0..100_u64,
+        upload in 0..100_u64,
+        level in -7..=19_i32,
+    ) {
+        let mut disk = TestDisk::random(100);
+        disk.memory = image * MIB;
+        let options = PlanOptions {
+            threads: Some(threads),
+            memory: budget * MIB,
+            upload_memory: upload * MIB,
+            level,
+        };
+        match plan(&disk, &options) {
+            Ok(plan) => {
+                prop_assert!(plan.memory.total() <= budget * MIB);
+                prop_assert!((1..=threads).contains(&plan.threads));
+                prop_assert!(plan.window > plan.threads);
+                let lowered = plan.threads < threads || plan.window < 4 * plan.threads;
+                prop_assert_eq!(lowered, !plan.notes.is_empty(), "{:?}", plan.notes);
+            }
+            Err(error) => {
+                // The hint names the smallest budget that works.
+                let hint = error.hint().unwrap().to_owned();
+                let named = hint.strip_prefix("pass --memory ").unwrap();
+                let named: u64 = named.strip_suffix("MiB").unwrap().parse().unwrap();
+                prop_assert!(named > budget);
+                let enough = |memory| PlanOptions { memory, ..options.clone() };
+                let plan = plan(&disk, &enough(named * MIB)).unwrap();
+                prop_assert_eq!(plan.threads, 1);
+                prop_assert!(self::plan(&disk, &enough((named - 1) * MIB)).is_err());
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_go_only_after_the_window_has_shrunk() {
+    let disk = TestDisk::random(100);
+    let full = plan(&disk, &options(4, GIB)).unwrap();
+    assert_eq!((full.threads, full.window), (4, 16));
+    let squeezed = plan(&disk, &options(4, full.memory.total() - 1)).unwrap();
+    assert_eq!((squeezed.threads, squeezed.window), (4, 15));
+    let least = full.memory.total() - 11 * (full.memory.window / 16);
+    let tight = plan(&disk, &options(4, least)).unwrap();
+    assert_eq!((tight.threads, tight.window), (4, 5));
+    let fewer = plan(&disk, &options(4, least - 1)).unwrap();
+    assert_eq!(fewer.threads, 3);
+    assert!(fewer.notes[0].contains("3 of 4 threads"), "{:?}", fewer.notes);
+}
+
+#[test]
+fn a_small_disk_gets_no_idle_threads() {
+    let disk = TestDisk::new(&[(3 * BLOCK, Fill::Text), (GIB, Fill::Hole)]);
+    assert_eq!(plan(&disk, &options(8, GIB)).unwrap().threads, 3);
+    let empty = TestDisk::new(&[(GIB, Fill::Hole)]);
+    assert_eq!(plan(&empty, &options(8, GIB)).unwrap().threads, 1);
+}
+
+#[test]
+fn options_out_of_range_are_refused_with_the_range() {
+    let disk = TestDisk::random(1);
+    for threads in [0, 1025] {
+        let error = plan(&disk, &options(threads, GIB)).unwrap_err();
+        assert!(error.to_string().contains("1 to 1024"), "{error}");
+    }
+    for level in [-8, 20] {
+        let options = PlanOptions {
+            level,
+            ..PlanOptions::default()
+        };
+        let error = plan(&disk, &options).unwrap_err();
+        assert!(error.to_string().contains("-7 to 19"), "{error}");
+        // Raw has no level to be wrong.
+        convert::plan(&disk, Target::Raw, &options).unwrap();
+    }
+}
+
+#[test]
+fn a_disk_of_many_tebibytes_is_planned_by_its_extents() {
+    let disk = TestDisk::new(&[
+        (MIB, Fill::Text),
+        (20 << 40, Fill::Hole),
+        (5 * MIB, Fill::Random(0)),
+        (7 << 40, Fill::Zero),
+    ]);
+    let plan = plan(&disk, &PlanOptions::default()).unwrap();
+    assert_eq!((plan.data_bytes, plan.data_blocks), (6 * MIB, 4));
+    assert!(plan.worst_case_bytes < 20 * MIB, "{plan}");
+    assert!(disk.reads.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_plan_reads_well_and_serializes() {
+    let disk = TestDisk::new(&[(5 * MIB, Fill::Text), (GIB - 5 * MIB, Fill::Hole)]);
+    let mut options = options(2, GIB);
+    options.upload_memory = 64 * MIB;
+    let plan = plan(&disk, &options).unwrap();
+    let text = plan.to_string();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(
+        lines[0],
+        "source  raw, virtual size 1 GiB, 5 MiB of data in 3 of 512 blocks"
+    );
+    assert!(lines[1].starts_with("target  zvhd2, at most 6.5"), "{text}");
+    assert_eq!(lines[2], "work    2 threads, zstd level 1, window of 8 blocks");
+    assert!(lines[3].contains(" of 1 GiB: workers "), "{text}");
+    assert!(lines[3].contains(", sink 64 MiB, "), "{text}");
+
+    let json = serde_json::to_value(&plan).unwrap();
+    assert_eq!(json["target"], "zvhd2");
+    assert_eq!(json["source_format"], "raw");
+    assert_eq!(json["memory"]["sink"], 64 * MIB);
+    assert_eq!(json["data_blocks"], 3);
+
+    let raw = convert::plan(&disk, Target::Raw, &options).unwrap();
+    assert_eq!((raw.level, raw.memory.window), (None, 0));
+    assert!(raw.to_string().contains("target  raw, 1 GiB long, at most 5 MiB on disk"));
+    assert_eq!(raw.least_output_bytes(), 5 * MIB);
+}
