@@ -3,13 +3,20 @@
 use std::error::Error as StdError;
 use std::num::NonZero;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::available_parallelism;
 
-use convert::{CancelToken, Counter, Monitor};
-use diskimg::Format;
+use convert::{CancelToken, VoidMonitor};
+use diskimg::open::open_source;
+use diskimg::probe::Probe;
+use diskimg::{FileOffset, FileSource, Format, OpenOptions, ReadAt};
+use zvhd2::{CheckReport, Severity};
 
 use crate::images::{Examined, JobFailure};
+
+/// Broken rules that a failure lists; it tells how many there are.
+const LISTED: usize = 3;
 
 /// How an examination ended.
 #[derive(Debug)]
@@ -22,6 +29,9 @@ pub(crate) enum Outcome {
     Cancelled,
 }
 
+/// Told how much is done, 0 to 1, from any thread.
+pub(crate) type Progress = Box<dyn Fn(f64) + Send + Sync>;
+
 /// Examines the object in the file `path`, which a client knows as `name`. Blocks until done.
 ///
 /// The disk inside must fit into `min_disk` GiB.
@@ -29,7 +39,7 @@ pub(crate) fn examine(
     path: &Path,
     name: &str,
     min_disk: u64,
-    progress: &(dyn Fn(f64) + Sync),
+    progress: Progress,
     cancel: &CancelToken,
 ) -> Outcome {
     match read(path, min_disk, progress, cancel) {
@@ -46,33 +56,38 @@ pub(crate) fn examine(
 fn read(
     path: &Path,
     min_disk: u64,
-    progress: &(dyn Fn(f64) + Sync),
+    progress: Progress,
     cancel: &CancelToken,
 ) -> Result<Examined, JobFailure> {
-    let damaged = |error: &dyn StdError| JobFailure {
-        code: "IMG.1075",
-        reason: chain(error),
+    let unreadable = |error: diskimg::Error| failure("IMG.0057", chain(&error));
+    let damaged = |error: &dyn StdError| failure("IMG.1075", chain(error));
+    // Opened once: whatever happens to the object meanwhile, this is the same file throughout.
+    let source = Arc::new(Watched {
+        file: FileSource::open(path).map_err(unreadable)?,
+        read: AtomicU64::new(0),
+        progress,
+    });
+    check_format(source.as_ref())?;
+    let report = zvhd2::check(source.as_ref(), &|| cancel.is_cancelled()).map_err(unreadable)?;
+    if !report.is_sound() {
+        return Err(failure("IMG.1075", broken_rules(&report)));
+    }
+    let format = OpenOptions {
+        format: Some(Format::Zvhd2),
     };
-    let opened = convert::open(path, Some(Format::Zvhd2)).map_err(|error| damaged(&error))?;
+    let opened = open_source(source, &format, &zvhd2::DRIVERS).map_err(|error| damaged(&error))?;
     let virtual_size = opened.image.virtual_size();
-    let fits = min_disk
-        .checked_shl(30)
-        .is_some_and(|bytes| virtual_size <= bytes);
-    if !fits {
-        return Err(JobFailure {
-            code: "IMG.0055",
-            reason: format!(
+    let available = min_disk.saturating_mul(1 << 30);
+    if virtual_size > available {
+        return Err(failure(
+            "IMG.0055",
+            format!(
                 "the disk in the image file has {virtual_size} bytes, which is more than min_disk ({min_disk} GiB)"
             ),
-        });
+        ));
     }
     let threads = available_parallelism().map_or(1, NonZero::get);
-    let monitor = Progress {
-        total: virtual_size,
-        done: AtomicU64::new(0),
-        tell: progress,
-    };
-    let digest = convert::digest(opened.image.as_ref(), threads, &monitor, cancel)
+    let digest = convert::digest(opened.image.as_ref(), threads, &VoidMonitor, cancel)
         .map_err(|error| damaged(&error))?;
     Ok(Examined {
         virtual_size,
@@ -80,26 +95,69 @@ fn read(
     })
 }
 
-/// Tells the share of the disk that has been dealt with.
-struct Progress<'a> {
-    total: u64,
-    done: AtomicU64,
-    tell: &'a (dyn Fn(f64) + Sync),
+fn check_format(source: &dyn ReadAt) -> Result<(), JobFailure> {
+    let claimed = Probe::read(source).is_ok_and(|probe| {
+        zvhd2::DRIVERS
+            .iter()
+            .any(|driver| driver.format == Format::Zvhd2 && (driver.claims)(&probe))
+    });
+    if claimed {
+        return Ok(());
+    }
+    Err(failure(
+        "IMG.0158",
+        "the image file is not ZVHD2; the sandbox imports nothing else",
+    ))
 }
 
-impl Monitor for Progress<'_> {
-    fn count(&self, counter: Counter, increment: u64) {
-        if counter == Counter::GuestBytes {
-            let before = self.done.fetch_add(increment, Ordering::Relaxed);
-            let done = before.saturating_add(increment);
-            // Thousandths first: exact, and precise enough to be looked at.
-            let thousandths = u128::from(done)
-                .saturating_mul(1000)
-                .checked_div(u128::from(self.total))
-                .and_then(|thousandths| u16::try_from(thousandths).ok())
-                .unwrap_or(1000);
-            (self.tell)(f64::from(thousandths) / 1000.0);
-        }
+fn failure(code: &'static str, reason: impl Into<String>) -> JobFailure {
+    JobFailure {
+        code,
+        reason: reason.into(),
+    }
+}
+
+fn broken_rules(report: &CheckReport) -> String {
+    let mut text = format!("broken rules of ZVHD2: {}", report.errors);
+    let errors = report
+        .violations
+        .iter()
+        .filter(|violation| violation.severity == Severity::Error);
+    for violation in errors.take(LISTED) {
+        text.push_str(&format!(
+            "; {} at byte {} ({})",
+            violation.message, violation.offset, violation.rule
+        ));
+    }
+    text
+}
+
+/// A file whose reading is watched. It has no path, so errors name none.
+struct Watched {
+    file: FileSource,
+    /// Bytes.
+    read: AtomicU64,
+    progress: Progress,
+}
+
+impl ReadAt for Watched {
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+
+    fn read_exact_at(&self, at: FileOffset, buf: &mut [u8]) -> diskimg::Result<()> {
+        self.file.read_exact_at(at, buf)?;
+        let more = u64::try_from(buf.len()).unwrap_or(u64::MAX);
+        let read = self.read.fetch_add(more, Ordering::Relaxed);
+        // The file is read twice, by the checker and for the digest. Thousandths first: they are
+        // exact.
+        let thousandths = u128::from(read)
+            .saturating_mul(500)
+            .checked_div(u128::from(self.file.len()))
+            .and_then(|thousandths| u16::try_from(thousandths).ok())
+            .map_or(1000, |thousandths| thousandths.min(1000));
+        (self.progress)(f64::from(thousandths) / 1000.0);
+        Ok(())
     }
 }
 

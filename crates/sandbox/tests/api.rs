@@ -12,6 +12,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use convert::{CancelToken, PlanOptions, Target, VoidMonitor};
 use net::http::{Method, Request};
 use net::secret::{AccessKey, ExposeSecret as _};
 use sandbox::faults::Faults;
@@ -443,7 +444,7 @@ async fn good_images_become_active_with_the_digest_of_their_content() {
         ("tiny", TINY, 1),
         ("tiny-zlib", TINY, 1),
         ("empty", EMPTY, 1),
-        ("sparse-130g", SPARSE_130G, 130),
+        ("sparse-130g", SPARSE_130G, 131),
     ] {
         cloud.put_vector(vector, "disk.zvhd2");
         let mut body = with("name", vector);
@@ -485,6 +486,37 @@ async fn good_images_become_active_with_the_digest_of_their_content() {
     assert_eq!(tmp.count(), 0);
 }
 
+/// The content digest of a real disk, and the disk as ZVHD2.
+fn debian_tree() -> (String, Vec<u8>) {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../testdata/debian-tree.qcow2"
+    );
+    let disk = convert::open(path.as_ref(), None).unwrap().image;
+    let disk = disk.as_ref();
+    let cancel = CancelToken::new();
+    let digest = convert::digest(disk, 2, &VoidMonitor, &cancel).unwrap();
+    let plan = convert::plan(disk, Target::Zvhd2, &PlanOptions::default()).unwrap();
+    let identity = zvhd2::Identity {
+        uuid: [7; 16],
+        timestamp: 0,
+    };
+    let mut bytes = Vec::new();
+    convert::to_zvhd2(disk, &plan, identity, &mut bytes, &VoidMonitor, &cancel).unwrap();
+    (digest.to_string(), bytes)
+}
+
+#[tokio::test]
+async fn the_digest_of_an_image_is_that_of_the_disk_it_was_converted_from() {
+    let cloud = Cloud::start().await;
+    let (digest, bytes) = debian_tree();
+    cloud.put("disk.zvhd2", bytes);
+    let job = cloud.import_and_wait(&good()).await;
+    assert_eq!(job["status"], "SUCCESS", "{job}");
+    let images = cloud.sandbox.images();
+    assert_eq!(images[0].content_digest, Some(digest));
+}
+
 #[tokio::test]
 async fn data_images_and_arm_images_have_their_own_attributes() {
     let cloud = Cloud::start().await;
@@ -507,24 +539,30 @@ async fn data_images_and_arm_images_have_their_own_attributes() {
 #[tokio::test]
 async fn damaged_and_foreign_files_fail_the_job_with_the_reason() {
     let cloud = Cloud::start().await;
-    let file = vectors::vector("tiny").unwrap().path();
-    let good = std::fs::read(file).unwrap();
-    let mut flipped = good.clone();
-    // In the middle of the first data block's compressed frame.
-    flipped[4096 + 2000] ^= 0x40;
+    let read = |name: &str| std::fs::read(vectors::vector(name).unwrap().path()).unwrap();
+    let good = read("tiny");
+    // The length in the header of the first data block.
+    let mut header = good.clone();
+    header[4096 + 13] ^= 0x40;
+    // In the middle of a compressed frame, whose checksum tells.
+    let mut flipped = debian_tree().1;
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 0x40;
     let mut cut = good.clone();
     cut.truncate(good.len() - 4096);
-    for (name, bytes) in [
-        ("flipped", flipped),
-        ("cut", cut),
-        ("text", b"this is no disk\n".repeat(999)),
+    for (name, bytes, code, says) in [
+        ("header", header, "IMG.1075", "at byte 4096 ("),
+        ("flipped", flipped, "IMG.1075", "data block"),
+        ("cut", cut, "IMG.1075", "truncated"),
+        ("version1", read("tiny-v1"), "IMG.0158", "is not ZVHD2"),
+        ("text", b"no disk\n".repeat(999), "IMG.0158", "is not ZVHD2"),
     ] {
         cloud.put("disk.zvhd2", bytes);
         let job = cloud.import_and_wait(&with("name", name)).await;
         assert_eq!(job["status"], "FAIL", "{name}");
-        assert_eq!(job["error_code"], "IMG.1075");
+        assert_eq!(job["error_code"], code);
         let reason = job["fail_reason"].as_str().unwrap();
-        assert!(!reason.is_empty());
+        assert!(reason.contains(says), "{name}: {reason}");
         let place = cloud.dir.path().to_str().unwrap();
         assert!(!reason.contains(place), "{reason}");
         assert_ne!(job["end_time"], "");
@@ -536,14 +574,31 @@ async fn damaged_and_foreign_files_fail_the_job_with_the_reason() {
 }
 
 #[tokio::test]
+async fn an_object_that_is_deleted_before_its_job_fails_the_job() {
+    let delay = |options: &mut Options| options.faults.job_delay = Duration::from_millis(300);
+    let cloud = Cloud::start_with(delay).await;
+    cloud.put_vector("tiny", "disk.zvhd2");
+    let (_, answer) = cloud.import(&good()).await;
+    std::fs::remove_file(cloud.object_path("images", "disk.zvhd2")).unwrap();
+    let job = cloud.wait(answer["job_id"].as_str().unwrap()).await;
+    assert_eq!(
+        (&job["status"], &job["error_code"]),
+        (&json!("FAIL"), &json!("IMG.0057"))
+    );
+    let reason = job["fail_reason"].as_str().unwrap();
+    assert!(reason.contains("images:disk.zvhd2"), "{reason}");
+}
+
+#[tokio::test]
 async fn a_disk_larger_than_min_disk_fails_the_job() {
     let cloud = Cloud::start().await;
+    // Some MiB more than 130 GiB.
     cloud.put_vector("sparse-130g", "disk.zvhd2");
-    let job = cloud.import_and_wait(&with("min_disk", 129)).await;
+    let job = cloud.import_and_wait(&with("min_disk", 130)).await;
     assert_eq!(job["status"], "FAIL");
     assert_eq!(job["error_code"], "IMG.0055");
     let reason = job["fail_reason"].as_str().unwrap();
-    assert!(reason.contains("min_disk (129 GiB)"), "{reason}");
+    assert!(reason.contains("min_disk (130 GiB)"), "{reason}");
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! Import jobs: at most two at a time, on threads that may block.
 
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -94,7 +93,7 @@ impl Jobs {
 }
 
 /// Does the job and keeps what came out.
-fn run(api: &Api, job_id: &str) {
+fn run(api: &Arc<Api>, job_id: &str) {
     let Some(image) = api.images.begin(job_id) else {
         return;
     };
@@ -103,27 +102,29 @@ fn run(api: &Api, job_id: &str) {
             code: "IMG.1075",
             reason: reason.to_owned(),
         }),
-        None => match api.objects.pin(&image.bucket, &image.key) {
-            Ok(object) => examine(
-                &object,
-                &format!("{}:{}", image.bucket, image.key),
-                image.min_disk,
-                &|progress| api.images.progress(job_id, progress),
-                &api.jobs.cancel,
-            ),
-            Err(error) => Outcome::Failed(gone(&error)),
+        None => match api.objects.path_of(&image.bucket, &image.key) {
+            Some(path) => {
+                let progress = {
+                    let (api, job_id) = (Arc::clone(api), job_id.to_owned());
+                    move |progress| api.images.progress(&job_id, progress)
+                };
+                examine(
+                    &path,
+                    &format!("{}:{}", image.bucket, image.key),
+                    image.min_disk,
+                    Box::new(progress),
+                    &api.jobs.cancel,
+                )
+            }
+            None => Outcome::Failed(JobFailure {
+                code: "IMG.0057",
+                reason: format!("the bucket {} is gone", image.bucket),
+            }),
         },
     };
     match outcome {
         Outcome::Good(examined) => api.images.finish(job_id, Ok(examined)),
         Outcome::Failed(failure) => api.images.finish(job_id, Err(failure)),
         Outcome::Cancelled => {}
-    }
-}
-
-fn gone(error: &io::Error) -> JobFailure {
-    JobFailure {
-        code: "IMG.0057",
-        reason: format!("the image file cannot be opened: {error}"),
     }
 }

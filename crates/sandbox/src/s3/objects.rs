@@ -13,13 +13,12 @@ use s3s::{S3ErrorCode, S3Result, s3_error};
 use s3s_fs::FileSystem;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
-use tempfile::{NamedTempFile, TempPath};
+use tempfile::NamedTempFile;
 
 use super::uploads::Uploads;
 use super::{access, disk};
 use crate::Error;
 use crate::faults::FaultState;
-use crate::keys::hex_id;
 use crate::layout::{Layout, read_json};
 
 /// Storage class of a bucket that none was set for.
@@ -176,16 +175,9 @@ impl ObjectStore {
         })
     }
 
-    /// A second name for the file of an object, so that it stays the same file however often it
-    /// is opened, whatever happens to the object meanwhile.
-    pub(crate) fn pin(&self, bucket: &str, key: &str) -> io::Result<TempPath> {
-        let path = self
-            .0
-            .object_path(bucket, key)
-            .map_err(|_| io::Error::from(io::ErrorKind::NotFound))?;
-        let pinned = self.0.layout.tmp().join(hex_id());
-        fs::hard_link(path, &pinned)?;
-        TempPath::try_from_path(pinned)
+    /// Where the file of an object is, if its bucket is there.
+    pub(crate) fn path_of(&self, bucket: &str, key: &str) -> Option<PathBuf> {
+        self.0.object_path(bucket, key).ok()
     }
 }
 
