@@ -6,6 +6,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     missing_docs,
+    unreachable_pub,
     reason = "tests"
 )]
 
@@ -162,7 +163,7 @@ fn everything_that_can_be_refused_is_refused_before_the_upload() {
     let cases: &[(&[&str], &str, i32)] = &[
         (
             &["--name", " a", "--bucket", "images", "--os-version", DEBIAN],
-            "name",
+            "--name",
             2,
         ),
         (&["--name", "a", "--bucket", "images"], "--os-version", 2),
@@ -177,7 +178,7 @@ fn everything_that_can_be_refused_is_refused_before_the_upload() {
                 "--key",
                 "a b.zvhd2",
             ],
-            "key",
+            "--key",
             2,
         ),
         (
@@ -191,7 +192,7 @@ fn everything_that_can_be_refused_is_refused_before_the_upload() {
                 "--min-disk",
                 "1",
             ],
-            "min_disk",
+            "--min-disk",
             2,
         ),
         (
@@ -203,9 +204,9 @@ fn everything_that_can_be_refused_is_refused_before_the_upload() {
                 "--os-version",
                 DEBIAN,
                 "--tag",
-                "bad key!=x",
+                "=x",
             ],
-            "tag",
+            "--tag",
             2,
         ),
         (
@@ -221,7 +222,7 @@ fn everything_that_can_be_refused_is_refused_before_the_upload() {
                 "--firmware",
                 "bios",
             ],
-            "firmware",
+            "--firmware",
             2,
         ),
         (

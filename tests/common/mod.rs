@@ -1,5 +1,7 @@
 //! Running the built binary.
 
+#![allow(dead_code, reason = "each test binary uses some of these")]
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
@@ -49,7 +51,6 @@ impl From<Output> for Run {
     }
 }
 
-#[allow(dead_code, reason = "each test binary uses some")]
 impl Run {
     #[track_caller]
     pub fn success(&self) -> &Self {
@@ -73,7 +74,6 @@ pub fn json_of(run: &Run) -> serde_json::Value {
         .unwrap_or_else(|e| panic!("{e}\nstdout: {}\nstderr: {}", run.text(), run.stderr))
 }
 
-#[allow(dead_code, reason = "each test binary uses some")]
 pub fn signal(child: &Child, name: &str) {
     let status = Command::new("kill")
         .args([&format!("-{name}"), &child.id().to_string()])
@@ -82,7 +82,6 @@ pub fn signal(child: &Child, name: &str) {
     assert!(status.success());
 }
 
-#[allow(dead_code, reason = "each test binary uses some")]
 #[track_caller]
 pub fn wait_until(mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -93,7 +92,6 @@ pub fn wait_until(mut condition: impl FnMut() -> bool) {
 }
 
 /// Bytes that no compressor makes smaller.
-#[allow(dead_code, reason = "each test binary uses some")]
 pub fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(len + 8);

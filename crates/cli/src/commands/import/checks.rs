@@ -34,14 +34,33 @@ pub(super) fn local(request: &QuickImport, virtual_size: u64) -> Vec<String> {
         .into_iter()
         .map(|violation| {
             let code = violation.code.map(|code| format!(" ({code})"));
+            let option = option_for(violation.field).map(|option| format!(" ({option})"));
             format!(
-                "{}{}; {}",
+                "{}{}; {}{}",
                 violation.message,
                 code.unwrap_or_default(),
-                violation.hint
+                violation.hint,
+                option.unwrap_or_default()
             )
         })
         .collect()
+}
+
+/// The option that sets a field of the request.
+fn option_for(field: &str) -> Option<&'static str> {
+    Some(match field {
+        "name" => "--name",
+        "image_url.bucket" => "--bucket",
+        "image_url.key" => "--key",
+        "min_disk" => "--min-disk",
+        "os_version" => "--os-version",
+        "os_type" => "--os-type",
+        "description" => "--description",
+        "tags" => "--tag",
+        "architecture" => "--architecture",
+        "firmware" => "--firmware",
+        _ => return None,
+    })
 }
 
 /// What the service takes, but the user should think about.
