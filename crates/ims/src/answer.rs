@@ -46,7 +46,7 @@ pub(crate) fn complaint(body: &[u8], secrets: &[SecretString]) -> Complaint {
             ..Complaint::default()
         };
     };
-    let (code, message) = find(&value).unwrap_or_else(|| (None, Some(text)));
+    let (code, message) = find(&value).unwrap_or((None, Some(text)));
     // A number as code is the HTTP status again, in IAM's shape; it is kept all the same.
     let code = code
         .map(|code| {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use net::http::{HeaderName, HeaderValue, Method, Request, Response, Url};
-use net::retry::{Policy, retry};
+use net::retry::{Policy, chain, retry};
 use net::secret::{AccessKey, ExposeSecret, SecretString};
 use net::sign::{X_PROJECT_ID, sign};
 use net::status::Repeat;
@@ -102,39 +102,53 @@ impl Client {
             }
             if answer.status == 401 && !refreshed {
                 refreshed = match &used {
-                    Used::Token(Some(number)) => {
-                        inner.tokens.refused(*number).await;
+                    Used::CachedToken(token) => {
+                        inner.tokens.refused(token.number).await;
                         true
                     }
                     Used::Signature => clock_moved,
-                    Used::Token(None) => false,
+                    Used::GivenToken => false,
                 };
                 if refreshed {
                     tracing::debug!("{}: not accepted, authenticating anew", call.doing);
                     continue;
                 }
             }
+            let mut secrets = inner.secrets().await;
+            if let Used::CachedToken(token) = used {
+                // Another caller may have replaced it meanwhile.
+                secrets.push(token.value);
+            }
             return Err(Error::from_answer(
                 call.doing,
                 &answer,
                 call.repeat,
-                &inner.secrets().await,
+                &secrets,
                 inner.clock.now(),
             ));
         }
     }
 
-    /// The cached token of password credentials, or a new one.
+    /// The token of password credentials, cached or new; other credentials have none.
     pub(crate) async fn token(&self) -> Result<Option<Token>> {
-        self.0.token().await
+        match &self.0.options.credentials {
+            Credentials::Password {
+                user,
+                password,
+                domain,
+            } => self.0.sign_in(user, password, domain).await.map(Some),
+            _ => Ok(None),
+        }
     }
 }
 
 /// What an attempt was authenticated with.
 enum Used {
     Signature,
-    /// A token, with the number of the sign-in when it can be repeated.
-    Token(Option<u64>),
+    /// A token of ours, which can be replaced.
+    CachedToken(Token),
+    /// A token from elsewhere.
+    GivenToken,
 }
 
 impl Inner {
@@ -155,14 +169,16 @@ impl Inner {
             }
             Credentials::Token(token) => {
                 set_token(request, token)?;
-                Ok(Used::Token(None))
+                Ok(Used::GivenToken)
             }
-            Credentials::Password { .. } => {
-                let token = self.token().await?;
-                if let Some(token) = &token {
-                    set_token(request, &token.value)?;
-                }
-                Ok(Used::Token(token.map(|token| token.number)))
+            Credentials::Password {
+                user,
+                password,
+                domain,
+            } => {
+                let token = self.sign_in(user, password, domain).await?;
+                set_token(request, &token.value)?;
+                Ok(Used::CachedToken(token))
             }
         }
     }
@@ -181,16 +197,9 @@ impl Inner {
         Ok(())
     }
 
-    async fn token(&self) -> Result<Option<Token>> {
-        let Credentials::Password {
-            user,
-            password,
-            domain,
-        } = &self.options.credentials
-        else {
-            return Ok(None);
-        };
-        let sign_in = async || {
+    /// The cached token, or a new one.
+    async fn sign_in(&self, user: &str, password: &SecretString, domain: &str) -> Result<Token> {
+        let fetch = async || {
             const DOING: &str = "signing in";
             let url = join(
                 &self.options.endpoints.iam,
@@ -218,7 +227,7 @@ impl Inner {
                 self.clock.now(),
             ))
         };
-        self.tokens.get(self.clock.now(), sign_in).await.map(Some)
+        self.tokens.get(self.clock.now(), fetch).await
     }
 
     async fn send(
@@ -238,7 +247,9 @@ impl Inner {
                     answer.status.as_u16()
                 );
             }
-            Err(error) => tracing::debug!("{doing}: {method} {path}: {error} after {took} ms"),
+            Err(error) => {
+                tracing::debug!("{doing}: {method} {path}: {} after {took} ms", chain(error))
+            }
         }
         result
     }

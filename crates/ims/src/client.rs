@@ -62,13 +62,23 @@ impl Client {
     /// A client; nothing is sent yet.
     ///
     /// # Errors
-    /// `Invalid` when a given project id is no id, or TLS cannot be set up.
+    /// `Invalid` when a given project id is no id, an endpoint holds credentials, or TLS cannot be set up.
     pub fn new(options: ClientOptions) -> Result<Self> {
         if let Some(id) = options.project_id.as_deref().filter(|id| !is_id(id)) {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 format!("{id:?} is no project id: expected letters, digits and '-'"),
             ));
+        }
+        for url in [&options.endpoints.iam, &options.endpoints.ims] {
+            if !url.username().is_empty() || url.password().is_some() {
+                // It would be sent along, and shown wherever the address is.
+                return Err(Error::new(
+                    ErrorKind::Invalid,
+                    "the address of a service holds a user name or password",
+                )
+                .with_hint("leave out what stands before the @"));
+            }
         }
         let http = net::http::Client::new(&options.http).map_err(|e| {
             Error::new(ErrorKind::Invalid, "the services cannot be called").caused_by(e)

@@ -4,12 +4,12 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use net::http::{HttpError, Response, StatusCode};
-use net::retry::{Retryable, Verdict};
+use net::retry::{Retryable, Verdict, chain};
 use net::secret::SecretString;
 use net::status::{self, Repeat};
 use time::OffsetDateTime;
 
-use crate::answer::{Complaint, complaint, tidy};
+use crate::answer::{Complaint, complaint, mask, tidy};
 use crate::hints;
 
 /// What this crate returns.
@@ -110,7 +110,7 @@ impl Error {
             .headers
             .get("x-request-id")
             .and_then(|id| id.to_str().ok())
-            .map(|id| tidy(id, 64))
+            .map(|id| tidy(&mask(id, secrets), 64))
             .filter(|id| !id.is_empty());
         let status = answer.status;
         let code = complaint.code.as_deref();
@@ -272,5 +272,9 @@ impl StdError for Error {
 impl Retryable for Error {
     fn verdict(&self) -> Verdict {
         self.0.verdict
+    }
+
+    fn reason(&self) -> String {
+        chain(self)
     }
 }

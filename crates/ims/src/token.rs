@@ -4,6 +4,7 @@
 //! change of password or rights ends it within half an hour.
 
 use net::http::{HeaderValue, Method, Request, Response, header};
+use net::retry::Retryable;
 use net::secret::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
@@ -69,7 +70,10 @@ impl TokenCache {
                 if now < old.expires_at
                     && matches!(error.kind(), ErrorKind::Network | ErrorKind::Unavailable) =>
             {
-                tracing::warn!("the token could not be renewed, the old one still holds: {error}");
+                tracing::warn!(
+                    "the token could not be renewed, the old one still holds: {}",
+                    error.reason()
+                );
                 Ok(old.clone())
             }
             (Err(error), _) => Err(error),

@@ -9,7 +9,7 @@ pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 pub use bytes::Bytes;
 pub use url::{Host, Url};
 
-use crate::retry::{Retryable, Verdict};
+use crate::retry::{Retryable, Verdict, chain};
 use crate::status::Repeat;
 
 /// Longest time for name lookup, TCP and TLS. Ours: a server on the other side of the world answers
@@ -204,6 +204,10 @@ impl StdError for HttpError {
 impl Retryable for HttpError {
     fn verdict(&self) -> Verdict {
         self.verdict_for(Repeat::Unsafe)
+    }
+
+    fn reason(&self) -> String {
+        chain(self)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The one retry layer: policy as data, one loop, and facts about each request.
 
+use std::error::Error;
 use std::fmt::Display;
 use std::future::Future;
 use std::time::Duration;
@@ -70,6 +71,30 @@ pub enum Verdict {
 pub trait Retryable: Display {
     /// The verdict.
     fn verdict(&self) -> Verdict;
+
+    /// The text for the log line of a retry, where nobody prints the causes. Errors whose own text does not
+    /// say why answer with [`chain`].
+    fn reason(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// `error` and its causes in one line, each text once.
+#[must_use]
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut last = text.clone();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if next != last {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        last = next;
+        cause = error.source();
+    }
+    text
 }
 
 /// Runs `attempt` until it succeeds, fails for good, or `policy` is used up; the last error is
@@ -106,9 +131,10 @@ where
             return Err(error);
         }
         tracing::warn!(
-            "{what}: attempt {number} of {} failed, next in {:.1} s: {error}",
+            "{what}: attempt {number} of {} failed, next in {:.1} s: {}",
             policy.max_attempts,
-            pause.as_secs_f64()
+            pause.as_secs_f64(),
+            error.reason()
         );
         tokio::time::sleep(pause).await;
         number += 1;

@@ -100,6 +100,11 @@ async fn a_closed_port_is_a_request_that_was_not_sent() {
     assert!(text.contains(&port), "{text}");
     assert!(!text.contains("hidden"), "a query is not shown: {text}");
     assert!(std::error::Error::source(&error).is_some());
+    let reason = net::retry::Retryable::reason(&error);
+    assert!(
+        reason.starts_with(&text) && reason.contains("refused"),
+        "{reason}"
+    );
 }
 
 #[tokio::test]

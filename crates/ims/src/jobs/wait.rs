@@ -96,7 +96,10 @@ impl Client {
                 }
                 Ok(Err(error)) if is_passing(&error) && failures < options.max_failures => {
                     failures = failures.saturating_add(1);
-                    tracing::warn!("job {job} cannot be asked for, still waiting: {error}");
+                    tracing::warn!(
+                        "job {job} cannot be asked for, still waiting: {}",
+                        error.reason()
+                    );
                     if let Verdict::RetryAfter(told) = error.verdict() {
                         pause = pause.max(told.min(options.max));
                     }
