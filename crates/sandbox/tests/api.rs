@@ -129,6 +129,24 @@ impl Cloud {
         answer(sent.send().await.unwrap()).await
     }
 
+    /// Whether OBS takes the key.
+    async fn head_bucket(&self, key: &AccessKey) -> bool {
+        let session = key.session_token.as_ref();
+        let session = session.map(|token| token.expose_secret().to_owned());
+        let secret = key.secret.expose_secret();
+        let credentials =
+            aws_sdk_s3::config::Credentials::new(&key.id, secret, session, None, "test");
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version_latest()
+            .region(aws_sdk_s3::config::Region::new("sandbox-1"))
+            .endpoint_url(self.sandbox.obs_endpoint().as_str())
+            .credentials_provider(credentials)
+            .force_path_style(true)
+            .build();
+        let client = aws_sdk_s3::Client::from_conf(config);
+        client.head_bucket().bucket("images").send().await.is_ok()
+    }
+
     fn object_path(&self, bucket: &str, key: &str) -> PathBuf {
         self.dir.path().join("sandbox/obs").join(bucket).join(key)
     }
@@ -343,11 +361,13 @@ async fn temporary_keys_work_only_with_their_session_token() {
         session_token: Some(text("securitytoken").into()),
     };
     assert_eq!(cloud.signed(&key, "v3/projects", |_| {}).await.0, 200);
+    assert!(cloud.head_bucket(&key).await);
     let alone = AccessKey {
         session_token: None,
         ..key
     };
     assert_eq!(cloud.signed(&alone, "v3/projects", |_| {}).await.0, 401);
+    assert!(!cloud.head_bucket(&alone).await);
 }
 
 #[tokio::test]

@@ -388,6 +388,38 @@ async fn content_md5_that_does_not_match_stores_nothing() {
     assert_eq!(object(&client).await, b"good");
 }
 
+/// Exchanges the body after it was signed.
+#[derive(Debug)]
+struct Forger;
+
+impl aws_sdk_s3::config::Intercept for Forger {
+    fn name(&self) -> &'static str {
+        "forger"
+    }
+
+    fn modify_before_transmit(
+        &self,
+        context: &mut aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut<'_>,
+        _: &aws_sdk_s3::config::RuntimeComponents,
+        _: &mut aws_sdk_s3::config::ConfigBag,
+    ) -> Result<(), aws_sdk_s3::error::BoxError> {
+        *context.request_mut().body_mut() = aws_sdk_s3::primitives::SdkBody::from("evil");
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_the_signed_one_is_refused() {
+    let (_dir, sandbox) = start().await;
+    let client = client(&sandbox);
+    let put = client.put_object().bucket(BUCKET).key(KEY);
+    let put = put.body(ByteStream::from_static(b"good")).customize();
+    let refused = put.interceptor(Forger).send().await.unwrap_err();
+    assert_eq!(code(&refused), "XAmzContentSHA256Mismatch");
+    let head = client.head_object().bucket(BUCKET).key(KEY).send().await;
+    assert!(head.is_err(), "nothing may be stored");
+}
+
 #[tokio::test]
 async fn unfinished_uploads_are_listed_by_key_in_pages() {
     let (_dir, sandbox) = start().await;
