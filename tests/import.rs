@@ -342,7 +342,7 @@ fn an_interrupted_import_aborts_its_upload_and_names_it() {
     let cloud = Cloud::start(&["images"]);
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("noise.raw");
-    fs::write(&source, common::noise(192 << 20)).unwrap();
+    fs::write(&source, common::noise(96 << 20)).unwrap();
     let child = cloud
         .command()
         .arg("import")

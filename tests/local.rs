@@ -170,7 +170,7 @@ fn an_interrupted_conversion_leaves_no_file_and_ends_with_130() {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("big.raw");
     // Noise, so that the conversion takes long enough to be interrupted.
-    fs::write(&source, common::noise(256 << 20)).unwrap();
+    fs::write(&source, common::noise(64 << 20)).unwrap();
     let out = dir.path().join("out.zvhd2");
     let mut child = common::command()
         .args(["convert", "--level", "19", "--threads", "1"])
