@@ -289,7 +289,7 @@ async fn a_job_that_takes_too_long_is_left_to_itself() {
     let server = Server::start().await.unwrap();
     server.route(|_| Some(state(&json!({"status": "RUNNING"}))));
     let options = WaitOptions {
-        timeout: Duration::from_millis(100),
+        timeout: Duration::from_millis(500),
         ..fast()
     };
     let error = signing(&server)
@@ -303,7 +303,7 @@ async fn a_job_that_takes_too_long_is_left_to_itself() {
         "{:?}",
         error.hint()
     );
-    assert!(server.requests().len() >= 3);
+    assert!(server.requests().len() >= 2);
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use testkit::http::{Reply, Server};
 
 fn client() -> Client {
     Client::new(&ClientOptions {
-        request_timeout: Duration::from_millis(400),
+        request_timeout: Duration::from_secs(1),
         ..ClientOptions::default()
     })
     .unwrap()

@@ -29,7 +29,7 @@ pub fn options(server: &Server, credentials: Credentials) -> ClientOptions {
         "eu-west-0",
         credentials,
     );
-    options.http.request_timeout = Duration::from_millis(500);
+    options.http.request_timeout = Duration::from_secs(1);
     options.policy = Policy {
         max_attempts: 3,
         base_delay: Duration::from_millis(2),
