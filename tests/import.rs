@@ -56,6 +56,29 @@ fn one_command_takes_a_real_disk_to_an_active_image() {
 }
 
 #[test]
+fn the_sandbox_ignores_what_the_environment_says_of_a_real_cloud() {
+    let run: Run = command()
+        .env("HW_REGION_NAME", "eu-west-0")
+        .env("HW_ACCESS_KEY", "real")
+        .env("IMGFERRY_OBS_ENDPOINT", "https://obs.invalid")
+        .arg("import")
+        .arg(testdata("debian-tree.qcow2"))
+        .args([
+            "--sandbox",
+            "--name",
+            "a",
+            "--bucket",
+            "demo",
+            "--os-version",
+            DEBIAN,
+        ])
+        .output()
+        .unwrap()
+        .into();
+    run.success();
+}
+
+#[test]
 fn a_data_disk_needs_no_operating_system() {
     let run = import(&[
         "--sandbox",

@@ -176,8 +176,8 @@ pub(crate) struct ImportArgs {
     /// Text shown with the image
     #[arg(long, value_name = "TEXT")]
     pub(crate) description: Option<String>,
-    /// Enterprise project of the image
-    #[arg(long, value_name = "ID", env = "HW_ENTERPRISE_PROJECT_ID")]
+    /// Enterprise project of the image [env: HW_ENTERPRISE_PROJECT_ID]
+    #[arg(long, value_name = "ID")]
     pub(crate) enterprise_project_id: Option<String>,
     /// Replace the object if the key exists already
     #[arg(long)]
@@ -199,29 +199,32 @@ pub(crate) struct ImportArgs {
     pub(crate) cloud: CloudArgs,
 }
 
+// The environment is read when this is resolved, not by the parser: a variable must not conflict
+// with an option, nor be parsed when it is not used.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Cloud")]
 pub(crate) struct CloudArgs {
-    /// Region, such as eu-west-0
-    #[arg(long, env = "HW_REGION_NAME")]
+    /// Region, such as eu-west-0 [env: HW_REGION_NAME]
+    #[arg(long)]
     pub(crate) region: Option<String>,
-    /// Identity service [default: https://iam.REGION.myhuaweicloud.com]
-    #[arg(long, value_name = "URL", env = "IMGFERRY_IAM_ENDPOINT")]
+    /// Identity service [env: IMGFERRY_IAM_ENDPOINT] [default: https://iam.REGION.myhuaweicloud.com]
+    #[arg(long, value_name = "URL")]
     pub(crate) iam_endpoint: Option<Url>,
-    /// Image service [default: https://ims.REGION.myhuaweicloud.com]
-    #[arg(long, value_name = "URL", env = "IMGFERRY_IMS_ENDPOINT")]
+    /// Image service [env: IMGFERRY_IMS_ENDPOINT] [default: https://ims.REGION.myhuaweicloud.com]
+    #[arg(long, value_name = "URL")]
     pub(crate) ims_endpoint: Option<Url>,
-    /// Object storage [default: https://obs.REGION.myhuaweicloud.com]
-    #[arg(long, value_name = "URL", env = "IMGFERRY_OBS_ENDPOINT")]
+    /// Object storage [env: IMGFERRY_OBS_ENDPOINT] [default: https://obs.REGION.myhuaweicloud.com]
+    #[arg(long, value_name = "URL")]
     pub(crate) obs_endpoint: Option<Url>,
     /// Put the bucket into the path instead of the host name (private installations, test servers)
-    #[arg(long, env = "IMGFERRY_PATH_STYLE")]
+    /// [env: IMGFERRY_PATH_STYLE]
+    #[arg(long)]
     pub(crate) path_style: bool,
     /// Allow endpoints without TLS that are not on this machine
     #[arg(long)]
     pub(crate) allow_http: bool,
-    /// Project id [default: looked up by region]
-    #[arg(long, value_name = "ID", env = "HW_PROJECT_ID")]
+    /// Project id [env: HW_PROJECT_ID] [default: looked up by region]
+    #[arg(long, value_name = "ID")]
     pub(crate) project_id: Option<String>,
     /// Use a cloud on this machine instead: no account, nothing leaves it. It lives in DIR, or in a
     /// temporary directory that is removed at the end

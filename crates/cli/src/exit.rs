@@ -32,7 +32,10 @@ impl From<Exit> for ExitCode {
 
 /// An error on its way to the user.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct Failure(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     exit: Exit,
     message: String,
     causes: Vec<String>,
@@ -47,14 +50,14 @@ pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 impl Failure {
     /// An error without a deeper cause.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Inner {
             exit,
             message: message.into(),
             causes: Vec::new(),
             hints: Vec::new(),
             notes: Vec::new(),
             data: serde_json::Map::new(),
-        }
+        }))
     }
 
     /// `error` with its chain of causes.
@@ -64,8 +67,8 @@ impl Failure {
         while let Some(error) = cause {
             let text = error.to_string();
             // Wrappers that pass their source's text on would print it twice.
-            if failure.causes.last().unwrap_or(&failure.message) != &text {
-                failure.causes.push(text);
+            if failure.0.causes.last().unwrap_or(&failure.0.message) != &text {
+                failure.0.causes.push(text);
             }
             cause = error.source();
         }
@@ -74,7 +77,7 @@ impl Failure {
 
     /// Adds what the user can do.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hints.push(hint.into());
+        self.0.hints.push(hint.into());
         self
     }
 
@@ -88,40 +91,40 @@ impl Failure {
 
     /// Adds something that happened afterwards, such as a clean-up that failed as well.
     pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
-        self.notes.push(note.into());
+        self.0.notes.push(note.into());
         self
     }
 
     /// Puts what was being done in front; what was the message becomes the first cause.
     pub(crate) fn context(mut self, doing: impl Into<String>) -> Self {
-        let message = std::mem::replace(&mut self.message, doing.into());
-        self.causes.insert(0, message);
+        let message = std::mem::replace(&mut self.0.message, doing.into());
+        self.0.causes.insert(0, message);
         self
     }
 
     /// Adds what is known all the same, for `--json`.
     pub(crate) fn data(mut self, name: &str, data: &impl Serialize) -> Self {
         if let Ok(value) = serde_json::to_value(data) {
-            self.data.insert(name.to_owned(), value);
+            self.0.data.insert(name.to_owned(), value);
         }
         self
     }
 
     pub(crate) fn exit(&self) -> Exit {
-        self.exit
+        self.0.exit
     }
 
     /// For `--json`: the object that stands on standard output instead of a result.
     pub(crate) fn json(&self) -> Value {
-        let mut object = self.data.clone();
+        let mut object = self.0.data.clone();
         object.insert(
             "error".to_owned(),
             json!({
-                "message": self.message,
-                "causes": self.causes,
-                "hints": self.hints,
-                "notes": self.notes,
-                "exit_code": self.exit as u8,
+                "message": self.0.message,
+                "causes": self.0.causes,
+                "hints": self.0.hints,
+                "notes": self.0.notes,
+                "exit_code": self.0.exit as u8,
             }),
         );
         Value::Object(object)
@@ -130,14 +133,14 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.message)?;
-        for cause in &self.causes {
+        write!(f, "error: {}", self.0.message)?;
+        for cause in &self.0.causes {
             write!(f, "\n  caused by: {cause}")?;
         }
-        for note in &self.notes {
+        for note in &self.0.notes {
             write!(f, "\nnote: {note}")?;
         }
-        for hint in &self.hints {
+        for hint in &self.0.hints {
             write!(f, "\nhint: {hint}")?;
         }
         Ok(())

@@ -35,10 +35,7 @@ impl Interrupt {
             listener.asked.cancel();
             console.notice("stopping; once more ends at once");
             either(&mut interrupt, &mut terminate).await;
-            #[expect(
-                clippy::exit,
-                reason = "the user asked twice: nothing may delay the end"
-            )]
+            // Nothing may delay the end that was asked for twice, not even cleaning up.
             std::process::exit(Exit::Interrupted as i32);
         });
         Ok(this)

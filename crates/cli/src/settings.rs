@@ -52,45 +52,81 @@ pub(crate) struct Missing(pub(crate) Vec<String>);
 /// Resolves `args` against `env`.
 pub(crate) fn resolve(args: &CloudArgs, env: &dyn Environment) -> Result<Cloud, Missing> {
     let mut missing = Vec::new();
-    let identity = identity(env).map_err(|what| missing.push(what));
-    let region = args
-        .region
-        .clone()
-        .filter(|region| is_host_label(region))
-        .ok_or_else(|| {
-            missing.push(match &args.region {
-                None => "no region: give --region or set HW_REGION_NAME".to_owned(),
-                Some(region) => {
-                    format!("region {region:?} is not a region's name, such as eu-west-0")
-                }
-            });
-        });
-    let (Ok(identity), Ok(region)) = (identity, region) else {
-        return Err(Missing(missing));
+    let identity = note(identity(env), &mut missing);
+    let region = note(region(args, env), &mut missing);
+    let mut endpoint = |given: &Option<Url>, service: &str| {
+        note(
+            endpoint(given.as_ref(), env, service, region.as_deref()).transpose()?,
+            &mut missing,
+        )
     };
-    let mut endpoint = |given: &Option<Url>, service: &str| match given {
-        Some(url) => Ok(url.clone()),
-        None => Url::parse(&format!("https://{service}.{region}.myhuaweicloud.com")).map_err(|e| {
-            missing.push(format!("region {region:?} makes no {service} address: {e}"))
-        }),
-    };
-    match (
-        endpoint(&args.iam_endpoint, "iam"),
-        endpoint(&args.ims_endpoint, "ims"),
-        endpoint(&args.obs_endpoint, "obs"),
-    ) {
-        (Ok(iam), Ok(ims), Ok(obs)) => Ok(Cloud {
+    let iam = endpoint(&args.iam_endpoint, "iam");
+    let ims = endpoint(&args.ims_endpoint, "ims");
+    let obs = endpoint(&args.obs_endpoint, "obs");
+    match (identity, region, iam, ims, obs) {
+        (Some(identity), Some(region), Some(iam), Some(ims), Some(obs)) => Ok(Cloud {
+            region,
             iam,
             ims,
             obs,
-            path_style: args.path_style,
+            path_style: args.path_style || is_true(env.get("IMGFERRY_PATH_STYLE").as_deref()),
             allow_http: args.allow_http,
-            project_id: args.project_id.clone(),
+            project_id: args.project_id.clone().or_else(|| env.get("HW_PROJECT_ID")),
             identity,
-            region,
         }),
         _ => Err(Missing(missing)),
     }
+}
+
+/// The value, or a note of what is wrong.
+fn note<T>(result: Result<T, String>, missing: &mut Vec<String>) -> Option<T> {
+    result.map_err(|what| missing.push(what)).ok()
+}
+
+fn region(args: &CloudArgs, env: &dyn Environment) -> Result<String, String> {
+    let region = args
+        .region
+        .clone()
+        .or_else(|| env.get("HW_REGION_NAME"))
+        .ok_or("no region: give --region or set HW_REGION_NAME")?;
+    if is_host_label(&region) {
+        return Ok(region);
+    }
+    Err(format!(
+        "region {region:?} is not a region's name, such as eu-west-0"
+    ))
+}
+
+/// The address of a service: given, in the environment, or by the region, if there is one.
+fn endpoint(
+    given: Option<&Url>,
+    env: &dyn Environment,
+    service: &str,
+    region: Option<&str>,
+) -> Result<Option<Url>, String> {
+    if let Some(url) = given {
+        return Ok(Some(url.clone()));
+    }
+    let variable = format!("IMGFERRY_{}_ENDPOINT", service.to_ascii_uppercase());
+    if let Some(text) = env.get(&variable) {
+        return Url::parse(&text)
+            .map(Some)
+            .map_err(|e| format!("{variable} is no address, such as https://host: {e}"));
+    }
+    region
+        .map(|region| Url::parse(&format!("https://{service}.{region}.myhuaweicloud.com")))
+        .transpose()
+        .map_err(|e| format!("the region makes no {service} address: {e}"))
+}
+
+/// Switches in the environment are on unless they say no.
+fn is_true(value: Option<&str>) -> bool {
+    value.is_some_and(|value| {
+        !matches!(
+            value.to_ascii_lowercase().as_str(),
+            "0" | "false" | "no" | "off"
+        )
+    })
 }
 
 /// A region becomes part of host names, so it may hold nothing else.
@@ -194,6 +230,36 @@ mod tests {
         );
         assert_eq!(cloud.obs.as_str(), "https://oss.example.org/");
         assert!(!format!("{cloud:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn flags_win_over_the_environment() {
+        let env = HashMap::from([
+            ("HW_ACCESS_KEY", "a"),
+            ("HW_SECRET_KEY", "b"),
+            ("HW_REGION_NAME", "eu-de"),
+            ("IMGFERRY_IAM_ENDPOINT", "https://iam.example.org"),
+            ("IMGFERRY_IMS_ENDPOINT", "https://ims.example.org"),
+            ("IMGFERRY_PATH_STYLE", "1"),
+        ]);
+        let mut args = args(None);
+        args.ims_endpoint = Url::parse("https://flag.example.org").ok();
+        let cloud = resolve(&args, &env).unwrap();
+        assert_eq!(cloud.region, "eu-de");
+        assert_eq!(cloud.iam.as_str(), "https://iam.example.org/");
+        assert_eq!(cloud.ims.as_str(), "https://flag.example.org/");
+        assert!(cloud.path_style);
+    }
+
+    #[test]
+    fn a_broken_address_in_the_environment_is_named() {
+        let env = HashMap::from([
+            ("HW_ACCESS_KEY", "a"),
+            ("HW_SECRET_KEY", "b"),
+            ("IMGFERRY_OBS_ENDPOINT", "nonsense"),
+        ]);
+        let Missing(missing) = resolve(&args(Some("eu-de")), &env).unwrap_err();
+        assert!(missing[0].contains("IMGFERRY_OBS_ENDPOINT"), "{missing:?}");
     }
 
     #[test]
