@@ -1,5 +1,7 @@
 //! A sandbox in a process of its own, as a user would run it.
 
+#![allow(dead_code, reason = "each test binary uses some of these")]
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};

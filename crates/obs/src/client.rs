@@ -305,7 +305,7 @@ pub(crate) fn unquoted(etag: &str) -> String {
 /// The transport: TLS with the system's certificates, and the proxy that the environment names,
 /// except to this machine.
 fn http_client(endpoint: &Url) -> SharedHttpClient {
-    let direct = names::is_loopback(endpoint);
+    let direct = net::http::is_loopback(endpoint);
     aws_smithy_http_client::Builder::new().build_with_connector_fn(move |settings, components| {
         let mut builder = ConnectorBuilder::default().tls_provider(tls::Provider::Rustls(
             tls::rustls_provider::CryptoMode::AwsLc,

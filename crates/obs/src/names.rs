@@ -34,7 +34,7 @@ pub(crate) fn check_endpoint(
     }
     match endpoint.scheme() {
         "https" => {}
-        "http" if allow_http || is_loopback(endpoint) => {}
+        "http" if allow_http || net::http::is_loopback(endpoint) => {}
         "http" => {
             return Err(Error::refused(format!(
                 "the endpoint {endpoint} is not encrypted, expected https"
@@ -50,16 +50,6 @@ pub(crate) fn check_endpoint(
         .with_hint("use the endpoint's name, or --path-style"));
     }
     Ok(())
-}
-
-/// Whether requests to `endpoint` stay on this machine.
-pub(crate) fn is_loopback(endpoint: &Url) -> bool {
-    match endpoint.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 /// Whether `bucket` can exist, and can be reached through `endpoint`.

@@ -1,0 +1,131 @@
+//! What the user gets when the cloud fails: retries that succeed, or a clear end with its exit code.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod cloud;
+mod common;
+
+use std::fs;
+use std::process::Stdio;
+
+use cloud::Cloud;
+use common::{DEBIAN_TREE_DIGEST, Run, command, json_of, testdata};
+use sandbox::faults::Faults;
+use sandbox::{Options, Sandbox};
+
+const DEBIAN: &str = "Debian GNU/Linux 12.0.0 64bit";
+
+/// Imports the real disk into a sandbox that has these faults.
+fn import_with(faults: Faults, more: &[&str]) -> Run {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let sandbox = runtime.block_on(async {
+        let mut options = Options::new(dir.path());
+        options.buckets = vec!["images".into()];
+        options.storage_classes = [("cold".to_owned(), "GLACIER".to_owned())].into();
+        options.faults = faults;
+        Sandbox::start(options).await.unwrap()
+    });
+    let run = command()
+        .envs(sandbox.environment())
+        .env("IMGFERRY_PATH_STYLE", "true")
+        .arg("import")
+        .arg(testdata("debian-tree.qcow2"))
+        .args(["--name", "a", "--os-version", DEBIAN, "--json"])
+        .args(more)
+        .output()
+        .unwrap()
+        .into();
+    runtime.block_on(sandbox.shutdown());
+    run
+}
+
+#[test]
+fn a_server_that_is_busy_now_and_then_costs_retries_and_nothing_else() {
+    let run = import_with(
+        Faults {
+            upload_part_unavailable: vec![1, 2],
+            complete_answer_lost: vec![1],
+            flow_control: 2,
+            ..Faults::default()
+        },
+        &["--bucket", "images"],
+    );
+    run.success();
+    let json = json_of(&run);
+    assert_eq!(json["image_digest"], DEBIAN_TREE_DIGEST);
+    assert_eq!(json["uploaded"]["retries"], 2);
+    // Each retry is told.
+    assert!(
+        run.stderr.contains("attempt 2 of 6 failed"),
+        "{}",
+        run.stderr
+    );
+    assert!(run.stderr.contains("IMG.0060"), "{}", run.stderr);
+}
+
+#[test]
+fn a_failed_job_is_exit_code_3_with_its_reason_and_its_id() {
+    let run = import_with(
+        Faults {
+            fail_jobs: Some("the disk array is on fire".into()),
+            ..Faults::default()
+        },
+        &["--bucket", "images"],
+    );
+    assert_eq!(run.code, Some(3), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("the disk array is on fire"),
+        "{}",
+        run.stderr
+    );
+    assert!(run.stderr.contains("the import job is"), "{}", run.stderr);
+    assert_eq!(json_of(&run)["error"]["exit_code"], 3);
+}
+
+#[test]
+fn a_bucket_of_another_storage_class_is_refused_before_the_upload() {
+    let run = import_with(Faults::default(), &["--bucket", "cold"]);
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert!(run.stderr.contains("STANDARD"), "{}", run.stderr);
+}
+
+#[test]
+fn a_server_that_is_gone_is_exit_code_4_and_the_upload_is_named() {
+    let cloud = Cloud::start(&["images"]);
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("noise.raw");
+    fs::write(&source, common::noise(96 << 20)).unwrap();
+    let child = cloud
+        .command()
+        .arg("import")
+        .arg(&source)
+        .args(["--name", "a", "--bucket", "images", "--os-version", DEBIAN])
+        .args(["--level", "19", "--threads", "1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    common::wait_until(|| cloud.uploads() > 0);
+    drop(cloud);
+    let run: Run = child.wait_with_output().unwrap().into();
+    assert_eq!(run.code, Some(4), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("could not be aborted"),
+        "{}",
+        run.stderr
+    );
+    assert!(
+        run.stderr.contains("attempt 5 of 6 failed"),
+        "{}",
+        run.stderr
+    );
+}
