@@ -44,5 +44,5 @@ pub use sink::{Sink, SinkError};
 /// # Errors
 /// Those of [`diskimg::open`].
 pub fn open(path: &Path, format: Option<Format>) -> diskimg::Result<Opened> {
-    diskimg::open(path, &OpenOptions { format }, &[])
+    diskimg::open(path, &OpenOptions { format }, &zvhd2::DRIVERS)
 }

@@ -54,7 +54,7 @@ impl Width {
 ///
 /// # Errors
 /// The first of: an error of any of the closures, `Cancelled`, `WorkerPanicked`. All workers have
-/// ended by then. A panic of `consume` goes on to the caller, after all workers have ended.
+/// ended by then. A panic of `consume` goes on to the caller, after all workers are done.
 pub(crate) fn run<J, S, R: Send>(
     width: Width,
     cancel: &CancelToken,
@@ -77,33 +77,62 @@ pub(crate) fn run<J, S, R: Send>(
         }
     };
     thread::scope(|scope| {
-        // Stops the workers however this scope is left, a panic of `consume` included.
-        let _stop = StopOnDrop(&window);
-        for number in 1..=width.threads.max(1) {
-            let builder = thread::Builder::new().name(format!("worker-{number}"));
-            match builder.spawn_scoped(scope, worker) {
-                Ok(_) => {}
-                // Fewer threads are slower, not wrong.
-                Err(_) if number > 1 => break,
-                Err(e) => {
-                    return Err(Error::refused(format!("no worker thread can start: {e}"))
-                        .with_hint("raise the limit on threads (ulimit -u)"));
-                }
+        let mut workers = Vec::new();
+        let result = {
+            // Stops the workers however this block is left, a panic of `consume` included.
+            let _stop = StopOnDrop(&window);
+            spawn(scope, width.threads, worker, &mut workers)
+                .and_then(|()| consume_all(&window, cancel, &mut consume))
+        };
+        // The scope alone waits for the closures to return, not for the threads to be gone.
+        for worker in workers {
+            // It cannot have panicked: that was caught.
+            let _ = worker.join();
+        }
+        result
+    })
+}
+
+/// Starts up to `threads` workers.
+fn spawn<'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    threads: usize,
+    worker: impl Fn() + Copy + Send + 'scope,
+    workers: &mut Vec<thread::ScopedJoinHandle<'scope, ()>>,
+) -> Result<()> {
+    for number in 1..=threads.max(1) {
+        let builder = thread::Builder::new().name(format!("worker-{number}"));
+        match builder.spawn_scoped(scope, worker) {
+            Ok(handle) => workers.push(handle),
+            // Fewer threads are slower, not wrong.
+            Err(_) if number > 1 => break,
+            Err(e) => {
+                return Err(Error::refused(format!("no worker thread can start: {e}"))
+                    .with_hint("raise the limit on threads (ulimit -u)"));
             }
         }
-        while let Some(result) = window.take()? {
-            if cancel.is_cancelled() {
-                return Err(Error::Cancelled);
-            }
-            consume(result)?;
-            window.advance();
-        }
-        // Cancelled after the last job: what is left to do (a tail, a commit) must not happen.
+    }
+    Ok(())
+}
+
+/// Takes the results in order until there are no more.
+fn consume_all<R>(
+    window: &Window<R>,
+    cancel: &CancelToken,
+    consume: &mut impl FnMut(R) -> Result<()>,
+) -> Result<()> {
+    while let Some(result) = window.take()? {
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
-        Ok(())
-    })
+        consume(result)?;
+        window.advance();
+    }
+    // Cancelled after the last job: what is left to do (a tail, a commit) must not happen.
+    if cancel.is_cancelled() {
+        return Err(Error::Cancelled);
+    }
+    Ok(())
 }
 
 /// One worker's life: take a job, wait for its turn, do it, hand it over.

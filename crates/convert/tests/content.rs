@@ -147,6 +147,30 @@ fn the_real_disk_keeps_its_digest_through_qcow2_zvhd2_and_raw() {
     assert!(found.equal && found.first_difference.is_none());
 }
 
+#[test]
+fn the_raw_file_is_the_one_that_qemu_makes() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/debian-tree.qcow2");
+    let theirs = directory.path().join("theirs.raw");
+    let qemu = std::process::Command::new("qemu-img")
+        .args(["convert", "-O", "raw"])
+        .args([&source, &theirs])
+        .status();
+    let Ok(status) = qemu else {
+        println!("skipped: qemu-img is not installed");
+        return;
+    };
+    assert!(status.success());
+    let ours = directory.path().join("ours.raw");
+    let image = convert::open(&source, None).unwrap().image;
+    to_raw(image.as_ref(), 2, &ours);
+    // As disks, because their gigabytes of holes are not worth reading.
+    let [ours, theirs] = [&ours, &theirs].map(|path| convert::open(path, None).unwrap());
+    assert_eq!(ours.file_len, theirs.file_len);
+    let found = compare(ours.image.as_ref(), theirs.image.as_ref());
+    assert!(found.equal, "{found:?}");
+}
+
 proptest! {
     #![proptest_config(common::cases(48))]
 
@@ -258,11 +282,17 @@ fn holes_are_never_read() {
     assert_eq!(disk.bytes_read.swap(0, Ordering::Relaxed), data);
     assert_eq!(monitor.get(Counter::GuestBytes), disk.virtual_size());
     assert_eq!(monitor.get(Counter::ReadBytes), data);
-    assert_eq!(monitor.get(Counter::SkippedBytes), disk.virtual_size() - data);
+    assert_eq!(
+        monitor.get(Counter::SkippedBytes),
+        disk.virtual_size() - data
+    );
 
     let (_, report) = zvhd2(&disk, &plan(&disk, Target::Zvhd2, 3));
     assert_eq!(disk.bytes_read.swap(0, Ordering::Relaxed), data);
-    assert_eq!((report.read_bytes, report.skipped_bytes), (data, disk.virtual_size() - data));
+    assert_eq!(
+        (report.read_bytes, report.skipped_bytes),
+        (data, disk.virtual_size() - data)
+    );
 
     convert::compare(&disk, &disk, 3, &VoidMonitor, &cancel).unwrap();
     assert_eq!(disk.bytes_read.swap(0, Ordering::Relaxed), 2 * data);
@@ -308,7 +338,11 @@ fn a_raw_file_is_sparse_down_to_pages_and_of_exact_length() {
     assert_eq!(report.stored_blocks, 2);
     let found = fs::metadata(&path).unwrap();
     assert_eq!(found.len(), disk.virtual_size());
-    assert!(found.blocks() * 512 <= 64 << 10, "{} sectors", found.blocks());
+    assert!(
+        found.blocks() * 512 <= 64 << 10,
+        "{} sectors",
+        found.blocks()
+    );
 }
 
 #[test]

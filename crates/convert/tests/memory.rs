@@ -39,19 +39,27 @@ fn converting_child() {
     if !common::is_child() {
         return;
     }
-    let number = |name| std::env::var(name).unwrap().parse::<i32>().unwrap();
+    let value = |name| std::env::var(name).unwrap();
     let source = PathBuf::from(std::env::var_os("SOURCE").unwrap());
     let opened = convert::open(&source, None).unwrap();
     let image = opened.image.as_ref();
     let options = PlanOptions {
-        threads: Some(number("THREADS") as usize),
-        level: number("LEVEL"),
+        threads: Some(value("THREADS").parse().unwrap()),
+        level: value("LEVEL").parse().unwrap(),
         ..PlanOptions::default()
     };
     let plan = convert::plan(image, Target::Zvhd2, &options).unwrap();
     let before = peak_memory();
     let cancel = CancelToken::new();
-    convert::to_zvhd2(image, &plan, IDENTITY, &mut Stalling(0), &VoidMonitor, &cancel).unwrap();
+    convert::to_zvhd2(
+        image,
+        &plan,
+        IDENTITY,
+        &mut Stalling(0),
+        &VoidMonitor,
+        &cancel,
+    )
+    .unwrap();
     let peak = peak_memory();
     let memory = plan.memory;
     println!(
@@ -74,7 +82,8 @@ fn memory_stays_inside_the_printed_bound() {
     let mut file = File::create(&source).unwrap();
     let content = TestDisk::random(24);
     for block in 0..24 {
-        file.write_all(&content.content(block * BLOCK..(block + 1) * BLOCK)).unwrap();
+        file.write_all(&content.content(block * BLOCK..(block + 1) * BLOCK))
+            .unwrap();
     }
     for (threads, level) in [("1", "1"), ("4", "1"), ("2", "-7"), ("2", "9")] {
         let values = [
@@ -85,7 +94,10 @@ fn memory_stays_inside_the_printed_bound() {
         let output = child("converting_child", &values).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         let line = text.lines().find(|line| line.contains("bound"));
-        println!("{threads} threads, level {level}: {}", line.unwrap_or_default());
+        println!(
+            "{threads} threads, level {level}: {}",
+            line.unwrap_or_default()
+        );
         assert!(output.status.success(), "{output:?}");
     }
 }

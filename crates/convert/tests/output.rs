@@ -93,11 +93,7 @@ fn the_source_itself_is_refused_under_every_name() {
     fs::hard_link(&source, &hard).unwrap();
     let dotted = directory.path().join(".").join("disk.raw");
     for target in [&source, &link, &hard, &dotted] {
-        let (message, _) = refusal(OutputFile::create_from(
-            &source,
-            target,
-            Overwrite::Replace,
-        ));
+        let (message, _) = refusal(OutputFile::create_from(&source, target, Overwrite::Replace));
         assert!(message.contains("is the source image itself"), "{message}");
     }
     // And the link as the source.
@@ -186,7 +182,10 @@ fn bare_name_child() {
 #[test]
 fn permissions_are_those_of_any_new_file() {
     let directory = tempfile::tempdir().unwrap();
-    let (ours, plain) = (directory.path().join("ours"), directory.path().join("plain"));
+    let (ours, plain) = (
+        directory.path().join("ours"),
+        directory.path().join("plain"),
+    );
     fs::write(&plain, "").unwrap();
     OutputFile::create(&ours, Overwrite::Refuse)
         .unwrap()
@@ -235,7 +234,12 @@ fn endless_child() {
 
 #[test]
 fn a_killed_run_leaves_the_target_as_it_was() {
-    for (raw, before) in [(false, None), (true, None), (false, Some("old")), (true, Some("old"))] {
+    for (raw, before) in [
+        (false, None),
+        (true, None),
+        (false, Some("old")),
+        (true, Some("old")),
+    ] {
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("disk");
         if let Some(content) = before {
@@ -289,11 +293,17 @@ fn full_disk_child() {
             }
         }
         .unwrap_err();
-        assert!(error.to_string().ends_with("disk: writing failed"), "{error}");
+        assert!(
+            error.to_string().ends_with("disk: writing failed"),
+            "{error}"
+        );
         assert!(error.hint().unwrap().contains("make room"));
         if target == Target::Raw {
             let refused = out.require_space(plan.least_output_bytes()).unwrap_err();
-            assert!(refused.to_string().contains("20 MiB are needed"), "{refused}");
+            assert!(
+                refused.to_string().contains("20 MiB are needed"),
+                "{refused}"
+            );
         }
         drop(out);
         assert_eq!(names(&directory), ["disk"]);
@@ -312,7 +322,10 @@ fn a_full_disk_is_a_clear_error_and_leaves_no_file() {
         .arg(directory.path())
         .arg(run.get_program())
         .args(run.get_args())
-        .envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .envs(
+            run.get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
         .env("DIRECTORY", directory.path())
         .output();
     match output {

@@ -108,7 +108,11 @@ fn threads_go_only_after_the_window_has_shrunk() {
     assert_eq!((tight.threads, tight.window), (4, 5));
     let fewer = plan(&disk, &options(4, least - 1)).unwrap();
     assert_eq!(fewer.threads, 3);
-    assert!(fewer.notes[0].contains("3 of 4 threads"), "{:?}", fewer.notes);
+    assert!(
+        fewer.notes[0].contains("3 of 4 threads"),
+        "{:?}",
+        fewer.notes
+    );
 }
 
 #[test]
@@ -165,7 +169,10 @@ fn a_plan_reads_well_and_serializes() {
         "source  raw, virtual size 1 GiB, 5 MiB of data in 3 of 512 blocks"
     );
     assert!(lines[1].starts_with("target  zvhd2, at most 6.5"), "{text}");
-    assert_eq!(lines[2], "work    2 threads, zstd level 1, window of 8 blocks");
+    assert_eq!(
+        lines[2],
+        "work    2 threads, zstd level 1, window of 8 blocks"
+    );
     assert!(lines[3].contains(" of 1 GiB: workers "), "{text}");
     assert!(lines[3].contains(", sink 64 MiB, "), "{text}");
 
@@ -177,6 +184,9 @@ fn a_plan_reads_well_and_serializes() {
 
     let raw = convert::plan(&disk, Target::Raw, &options).unwrap();
     assert_eq!((raw.level, raw.memory.window), (None, 0));
-    assert!(raw.to_string().contains("target  raw, 1 GiB long, at most 5 MiB on disk"));
+    assert!(
+        raw.to_string()
+            .contains("target  raw, 1 GiB long, at most 5 MiB on disk")
+    );
     assert_eq!(raw.least_output_bytes(), 5 * MIB);
 }

@@ -207,7 +207,9 @@ fn a_panic_while_reading_is_an_error_and_leaves_no_file() {
 #[test]
 fn no_run_leaves_a_thread_behind() {
     // In a process of its own, because other tests have threads too.
-    let output = common::child("thread_counting_child", &[]).output().unwrap();
+    let output = common::child("thread_counting_child", &[])
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{output:?}");
 }
 

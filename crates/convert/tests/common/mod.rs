@@ -53,7 +53,8 @@ impl Fill {
     fn byte(self, at: u64) -> u8 {
         match self {
             Self::Random(seed) => {
-                let mut x = (at / 8 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(seed) << 56;
+                let mut x =
+                    (at / 8 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(seed) << 56;
                 x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
                 x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
                 (x ^ (x >> 31)).to_le_bytes()[(at % 8) as usize]
@@ -312,7 +313,13 @@ pub fn is_child() -> bool {
 pub fn child(name: &str, values: &[(&str, &std::ffi::OsStr)]) -> std::process::Command {
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"])
+        .args([
+            "--exact",
+            name,
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env(CHILD, "1")
         .envs(values.iter().copied());
     command
