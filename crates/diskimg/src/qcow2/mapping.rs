@@ -92,38 +92,35 @@ impl<'a> Walk<'a> {
             len += cluster_size;
             next += 1;
         }
-        let len = len.min(wanted);
+        let place = match first {
+            Cluster::Unallocated => Place::Nowhere,
+            Cluster::Zero => Place::Zeros,
+            Cluster::Compressed(stored) => Place::Compressed { stored, skip },
+            // An offset has at most 56 bits: no overflow.
+            Cluster::Plain(host) => Place::Plain(FileOffset(host.0 + skip)),
+        };
+        let len = match place {
+            Place::Plain(host) => self.stored(start, host)?.min(len),
+            _ => len,
+        }
+        .min(wanted);
         // Guest clusters and entries go on in step, so this stays true past the slice's end.
         let passed = ((start + len) >> self.cluster_bits) - (start >> self.cluster_bits);
         self.slice = usize::try_from(passed)
             .ok()
             .and_then(|passed| Some((slice, index.checked_add(passed)?)));
-        let place = match first {
-            Cluster::Unallocated => Place::Nowhere,
-            Cluster::Zero => Place::Zeros,
-            Cluster::Compressed(stored) => Place::Compressed { stored, skip },
-            Cluster::Plain(host) => return self.plain(start, len, host, skip),
-        };
         Ok(Run { start, len, place })
     }
 
-    /// The part of a plain run that lies in the file.
-    fn plain(&self, start: u64, len: u64, host: FileOffset, skip: u64) -> Result<Run> {
+    /// Number of bytes that the file has from `host` on, where guest offset `start` is stored.
+    fn stored(&self, start: u64, host: FileOffset) -> Result<u64> {
         let file_len = self.source.len();
-        // An offset has at most 56 bits: no overflow.
-        let at = host.0 + skip;
-        match file_len.checked_sub(at) {
-            Some(stored) if stored > 0 => Ok(Run {
-                start,
-                len: len.min(stored),
-                place: Place::Plain(FileOffset(at)),
-            }),
+        match file_len.checked_sub(host.0) {
+            Some(stored) if stored > 0 => Ok(stored),
             _ => Err(Error::truncated(
                 "data cluster",
                 host.0,
-                format!(
-                    "guest offset {start:#x} is stored at {at:#x}, the file ends at {file_len:#x}"
-                ),
+                format!("guest offset {start:#x} is stored here, the file ends at {file_len:#x}"),
             )),
         }
     }

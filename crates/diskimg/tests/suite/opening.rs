@@ -1,0 +1,201 @@
+//! Telling formats apart, and refusing what is no disk.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use diskimg::open::open_source;
+use diskimg::{ErrorKind, Format, MemorySource, OpenOptions};
+use tempfile::TempDir;
+use testkit::qemu;
+
+use crate::craft::mixed;
+use crate::refused;
+
+fn open(bytes: Vec<u8>, format: Option<Format>) -> diskimg::Result<diskimg::Opened> {
+    open_source(Arc::new(MemorySource(bytes)), &OpenOptions { format }, &[])
+}
+
+/// Bytes that nothing claims, with `mark` at `at`.
+fn marked(at: usize, mark: &[u8]) -> Vec<u8> {
+    let mut bytes: Vec<u8> = (0..=250).cycle().take(64 << 10).collect();
+    bytes[at..at + mark.len()].copy_from_slice(mark);
+    bytes
+}
+
+const END: usize = (64 << 10) - 512;
+
+/// Marks of formats that are not read here, from their own documents.
+const FOREIGN: &[(&str, usize, &[u8])] = &[
+    ("VHD", 0, b"conectix"),
+    ("VHD", END, b"conectix"),
+    ("VHD", END + 1, b"conectix"),
+    ("VHDX", 0, b"vhdxfile"),
+    ("VMDK", 0, b"KDMV"),
+    ("VMDK", 0, b"COWD"),
+    ("VMDK", 0, b"# Disk DescriptorFile"),
+    ("VDI", 64, b"\x7f\x10\xda\xbe"),
+    ("QED", 0, b"QED\0"),
+    ("QCOW version 1", 0, b"QFI\xfb\0\0\0\x01"),
+    ("Parallels", 0, b"WithoutFreeSpace"),
+    ("Parallels", 0, b"WithouFreSpacExt"),
+    ("DMG", END, b"koly"),
+    ("Bochs", 0, b"Bochs Virtual HD Image"),
+    ("EWF", 0, b"EVF\x09\x0d\x0a\xff\0"),
+    ("LUKS", 0, b"LUKS\xba\xbe"),
+    ("ISO 9660", 0x8001, b"CD001"),
+    ("gzip", 0, b"\x1f\x8b"),
+    ("xz", 0, b"\xfd7zXZ\0"),
+    ("bzip2", 0, b"BZh"),
+    ("zstd", 0, b"\x28\xb5\x2f\xfd"),
+    ("lz4", 0, b"\x04\x22\x4d\x18"),
+    ("zip", 0, b"PK\x03\x04"),
+    ("7z", 0, b"7z\xbc\xaf\x27\x1c"),
+    ("RAR", 0, b"Rar!\x1a\x07"),
+    ("tar", 257, b"ustar"),
+];
+
+#[test]
+fn foreign_formats_are_refused_by_name_when_raw_is_only_guessed() {
+    assert_eq!(open(marked(0, b""), None).unwrap().format, Format::Raw);
+    for &(name, at, mark) in FOREIGN {
+        let error = refused(open(marked(at, mark), None));
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.to_string().contains(name), "{error} is not {name}");
+        assert!(error.hint().is_some());
+        // Whoever says that it is a disk, gets it.
+        let opened = open(marked(at, mark), Some(Format::Raw)).unwrap();
+        assert_eq!(opened.format, Format::Raw);
+        assert_eq!(opened.image.virtual_size(), 64 << 10);
+    }
+}
+
+#[test]
+fn images_that_qemu_makes_in_other_formats_are_refused_by_name() {
+    if qemu::missing() {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("disk");
+    for (format, options, name) in [
+        ("vpc", "subformat=dynamic", "VHD"),
+        ("vpc", "subformat=fixed", "VHD"),
+        ("vhdx", "subformat=dynamic", "VHDX"),
+        ("vmdk", "subformat=monolithicSparse", "VMDK"),
+        ("vmdk", "subformat=streamOptimized", "VMDK"),
+        ("vdi", "static=off", "VDI"),
+        ("qed", "cluster_size=64k", "QED"),
+        ("qcow", "encryption=off", "QCOW version 1"),
+        ("parallels", "cluster_size=1M", "Parallels"),
+    ] {
+        qemu::img([
+            "create",
+            "-f",
+            format,
+            "-o",
+            options,
+            path.to_str().unwrap(),
+            "4M",
+        ]);
+        let error = refused(diskimg::open(&path, &OpenOptions::default(), &[]));
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(
+            error.to_string().contains(&format!("this is {name}")),
+            "{error}"
+        );
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn text_is_never_taken_for_a_disk_silently() {
+    for text in [
+        b"#!/bin/sh\necho this is a script\n".to_vec(),
+        "naïve — UTF-8\n".repeat(10_000).into_bytes(),
+        b"caf\xe9 in Latin-1\r\n".repeat(500),
+        b"\xff\xfeU\0T\0F\0-\x001\x006\0\r\0\n\0".to_vec(),
+    ] {
+        let error = refused(open(text.clone(), None));
+        assert_eq!(error.kind(), ErrorKind::Ambiguous);
+        assert!(
+            error
+                .hint()
+                .is_some_and(|hint| hint.contains("--format raw"))
+        );
+        assert_eq!(open(text, Some(Format::Raw)).unwrap().format, Format::Raw);
+    }
+}
+
+#[test]
+fn a_file_that_two_formats_claim_is_refused_unless_the_user_decides() {
+    let mut bytes = mixed(3, 12, false).bytes;
+    let end = bytes.len().next_multiple_of(512);
+    bytes.resize(end, 0);
+    bytes.extend(b"conectix".iter().chain(&[0; 504]));
+    let error = refused(open(bytes.clone(), None));
+    assert_eq!(error.kind(), ErrorKind::Ambiguous);
+    assert!(error.to_string().contains("qcow2 and VHD"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("--format")));
+    for format in [Format::Qcow2, Format::Raw] {
+        assert_eq!(open(bytes.clone(), Some(format)).unwrap().format, format);
+    }
+}
+
+#[test]
+fn qcow2_is_told_by_content_and_a_wrong_format_is_refused() {
+    let bytes = mixed(2, 9, false).bytes;
+    let opened = open(bytes.clone(), None).unwrap();
+    assert_eq!(opened.format, Format::Qcow2);
+    let details = opened.image.details();
+    assert_eq!(details.variant.as_deref(), Some("version 2"));
+    assert_eq!(details.cluster_size, Some(512));
+    assert_eq!(details.compression.as_deref(), Some("zlib"));
+
+    let error = refused(open(marked(0, b""), Some(Format::Qcow2)));
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let error = refused(open(bytes, Some(Format::Zvhd2)));
+    assert_eq!(
+        error.kind(),
+        ErrorKind::Unsupported,
+        "its driver was not passed"
+    );
+}
+
+#[test]
+fn what_is_no_file_is_refused_without_waiting_for_it() {
+    let dir = TempDir::new().unwrap();
+    let fifo = dir.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.is_ok_and(|status| status.success()));
+    for (path, word) in [
+        (dir.path(), "a directory"),
+        (fifo.as_path(), "a pipe"),
+        (Path::new("/dev/zero"), "a character device"),
+    ] {
+        for format in [None, Some(Format::Raw)] {
+            let error = refused(diskimg::open(path, &OpenOptions { format }, &[]));
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(error.to_string().contains(word), "{error}");
+            assert!(error.to_string().starts_with(path.to_str().unwrap()));
+        }
+    }
+    let missing = dir.path().join("missing");
+    let error = refused(diskimg::open(&missing, &OpenOptions::default(), &[]));
+    assert_eq!(error.kind(), ErrorKind::Io);
+}
+
+#[test]
+fn errors_while_reading_name_the_file() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("cut.qcow2");
+    let image = mixed(3, 12, false);
+    std::fs::write(&path, &image.bytes[..image.stored[6].unwrap()]).unwrap();
+    let opened = diskimg::open(&path, &OpenOptions::default(), &[]).unwrap();
+    let error = refused(crate::read(opened.image.as_ref(), 6 * 4096, 512));
+    assert_eq!(error.kind(), ErrorKind::Truncated);
+    assert!(error.to_string().contains("cut.qcow2"), "{error}");
+    assert!(
+        error.to_string().contains("data cluster at offset"),
+        "{error}"
+    );
+}
