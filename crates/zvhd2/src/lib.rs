@@ -20,6 +20,8 @@ mod decode;
 mod encoder;
 mod finding;
 mod footer;
+mod footer_rules;
+mod index;
 mod layout;
 mod reader;
 mod scan;

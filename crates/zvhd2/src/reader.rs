@@ -17,7 +17,7 @@ use crate::tables::StoredBlock;
 const CACHE_BYTES: u64 = 8 * MIB;
 
 /// A block's place in the cache: empty until one reader has decoded it, while others wait.
-type Slot = Arc<Mutex<Option<Vec<u8>>>>;
+type Slot = Mutex<Option<Vec<u8>>>;
 
 /// A ZVHD2 disk, opened.
 ///
@@ -31,7 +31,10 @@ pub struct Zvhd2Image {
     /// Longest data block in the file, in bytes.
     longest: u64,
     /// Latest last.
-    cache: Mutex<VecDeque<(u32, Slot)>>,
+    cache: Mutex<VecDeque<(u32, Arc<Slot>)>>,
+    /// Buffers of blocks that left the cache. Used again, because allocators keep what is freed by
+    /// one thread from the others.
+    spare: Mutex<Vec<Vec<u8>>>,
     /// Decoders that nobody uses at the moment: as many as there were readers at once.
     idle: Mutex<Vec<BlockDecoder>>,
 }
@@ -64,6 +67,7 @@ impl Zvhd2Image {
             blocks,
             longest: longest.unwrap_or_default().into(),
             cache: Mutex::default(),
+            spare: Mutex::default(),
             idle: Mutex::default(),
         })
     }
@@ -113,10 +117,16 @@ impl Zvhd2Image {
     /// Copies a part of `block`, from byte `skip` on, out of the cache.
     fn copy(&self, block: &StoredBlock, skip: u64, buf: &mut [u8]) -> Result<()> {
         let slot = self.slot(block.number);
-        let mut content = lock(&slot);
+        let copied = self.copy_from(&slot, block, skip, buf);
+        self.recycle(slot);
+        copied
+    }
+
+    fn copy_from(&self, slot: &Slot, block: &StoredBlock, skip: u64, buf: &mut [u8]) -> Result<()> {
+        let mut content = lock(slot);
         if content.is_none() {
-            let len = usize::try_from(self.block_size()).unwrap_or_default();
-            let mut decoded = vec![0; len];
+            let mut decoded = lock(&self.spare).pop().unwrap_or_default();
+            decoded.resize(usize::try_from(self.block_size()).unwrap_or_default(), 0);
             self.decode(block, &mut decoded)?;
             *content = Some(decoded);
         }
@@ -138,18 +148,29 @@ impl Zvhd2Image {
     }
 
     /// The cache's slot for guest block `number`; the one unused for longest makes room.
-    fn slot(&self, number: u32) -> Slot {
+    fn slot(&self, number: u32) -> Arc<Slot> {
         let mut cache = lock(&self.cache);
         let known = cache.iter().position(|(cached, _)| *cached == number);
         let entry = known
             .and_then(|position| cache.remove(position))
-            .unwrap_or_else(|| (number, Slot::default()));
+            .unwrap_or_else(|| (number, Arc::default()));
         while cache.len() as u64 >= self.cached_blocks() {
-            cache.pop_front();
+            if let Some((_, evicted)) = cache.pop_front() {
+                self.recycle(evicted);
+            }
         }
         let slot = Arc::clone(&entry.1);
         cache.push_back(entry);
         slot
+    }
+
+    /// Keeps the buffer of a slot that nobody else holds any more.
+    fn recycle(&self, slot: Arc<Slot>) {
+        let content = Arc::into_inner(slot)
+            .and_then(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
+        if let Some(content) = content {
+            lock(&self.spare).push(content);
+        }
     }
 }
 

@@ -1,18 +1,17 @@
 //! All rules on a file's metadata, walked once: by the reader, which stops at the first broken one,
 //! and by the checker, which collects them.
 
-use diskimg::units::{FileOffset, fits, round_up};
+use diskimg::units::{FileOffset, fits};
 use diskimg::{ErrorKind, ReadAt, Result};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::finding::{Finding, Report};
-use crate::footer::{self, Footer, Role, Tables};
-use crate::layout::{
-    BITMAP_SEGMENT, BLOCKS_PER_SEGMENT, COOKIE_V1, COOKIE_V2, DATA_START, INDEX_SEGMENT, PAGE,
-    PAGE_LEN, WireFooter, WireIndexEntry, max_padded_len,
-};
+use crate::footer::{Footer, Tables, checksum};
+use crate::footer_rules::{Role, has_tables, parse};
+use crate::index::{check_bitmap, read_index};
+use crate::layout::{COOKIE_V1, COOKIE_V2, DATA_START, INDEX_SEGMENT, PAGE, PAGE_LEN, WireFooter};
 use crate::scan::Scan;
-use crate::tables::{StoredBlock, bitmap_segments, segments};
+use crate::tables::StoredBlock;
 
 /// What the metadata says: every block lies between the footers, overlaps no other, and is on the
 /// disk; index and bitmap agree.
@@ -58,8 +57,8 @@ pub(crate) fn walk(source: &dyn ReadAt, report: &mut dyn Report) -> Result<Optio
         report.error(truncated(source, message)?)?;
         return Ok(None);
     }
-    let first = footer::parse(&first_page, 0, Role::First, report)?;
-    let Some(last) = footer::parse(&last_page, last_at, Role::Last, report)? else {
+    let first = parse(&first_page, 0, Role::First, report)?;
+    let Some(last) = parse(&last_page, last_at, Role::Last, report)? else {
         return Ok(None);
     };
     if let Some(first) = first {
@@ -125,9 +124,8 @@ fn truncated(source: &dyn ReadAt, what: String) -> Result<Finding> {
 
 /// Whether a page is a sound footer without tables: not the last one.
 fn is_copy(page: &[u8]) -> bool {
-    WireFooter::ref_from_prefix(page).is_ok_and(|(wire, _)| {
-        wire.checksum.get() == footer::checksum(wire) && !footer::has_tables(wire)
-    })
+    WireFooter::ref_from_prefix(page)
+        .is_ok_and(|(wire, _)| wire.checksum.get() == checksum(wire) && !has_tables(wire))
 }
 
 /// A reader that streams believes the first footer, one with random access the last: they must
@@ -235,7 +233,7 @@ fn check_copy(
     let (Ok((copy, copy_rest)), Ok((first, first_rest))) = parts else {
         return Ok(());
     };
-    let (found, expected) = (copy.checksum.get(), footer::checksum(copy));
+    let (found, expected) = (copy.checksum.get(), checksum(copy));
     if found != expected {
         report.warning(broken(
             "footer-copy-checksum",
@@ -262,217 +260,6 @@ fn check_copy(
             "footer-copy-fields",
             "differs from the first footer in more than non_zero_blk_num and checksum".to_owned(),
         ));
-    }
-    Ok(())
-}
-
-/// Reads the index, segment by segment; blocks that break a rule are left out.
-fn read_index(
-    source: &dyn ReadAt,
-    footer: &Footer,
-    tables: &Tables,
-    data_end: u64,
-    report: &mut dyn Report,
-) -> Result<Vec<StoredBlock>> {
-    let stored = u64::from(footer.stored_blocks);
-    let mut rules = IndexRules {
-        footer,
-        data_end,
-        blocks: Vec::new(),
-        free: DATA_START,
-    };
-    // The index was held against the file's length, and has at least one entry per stored block.
-    rules
-        .blocks
-        .reserve_exact(usize::try_from(stored).unwrap_or_default());
-    let entries = if footer.dense_index {
-        stored
-    } else {
-        footer.max_blocks.into()
-    };
-    let mut segment = vec![0; usize::try_from(INDEX_SEGMENT).unwrap_or_default()];
-    let mut at = tables.index_lba;
-    let mut number = 0_u64;
-    for _ in 0..segments(entries) {
-        source.read_exact_at(FileOffset(at), &mut segment)?;
-        let Ok(wires) = <[WireIndexEntry]>::ref_from_bytes(&segment) else {
-            break;
-        };
-        let mut entry_at = at;
-        for wire in wires {
-            if number < entries {
-                rules.take(wire, number, entry_at, report)?;
-            } else if wire.offset.get() != 0 || wire.number.get() != 0 || wire.len.get() != 0 {
-                report.warning(Finding::corrupt(
-                    "index-padding",
-                    "index entry",
-                    entry_at,
-                    format!("entry {number} is not zero, the index has {entries}"),
-                ));
-            }
-            number += 1;
-            entry_at = entry_at.saturating_add(size_of::<WireIndexEntry>() as u64);
-        }
-        at = entry_at;
-    }
-    let found = rules.blocks.len() as u64;
-    if !footer.dense_index && found != stored {
-        report.error(Finding::corrupt(
-            "stored-count",
-            "index",
-            tables.index_lba,
-            format!("index has {found} stored blocks, non_zero_blk_num is {stored}"),
-        ))?;
-    }
-    let free = rules.free;
-    if free != data_end {
-        report.warning(Finding::corrupt(
-            "block-gap",
-            "footer copy",
-            data_end,
-            format!("blocks end at {free:#x}, expected no gap before the footer copy"),
-        ));
-    }
-    Ok(rules.blocks)
-}
-
-/// The rules for index entries, which depend on the entries before.
-struct IndexRules<'a> {
-    footer: &'a Footer,
-    data_end: u64,
-    blocks: Vec<StoredBlock>,
-    /// Where the last block ends, and the next one should begin.
-    free: u64,
-}
-
-impl IndexRules<'_> {
-    /// Entry `position` of the index, at file offset `at`.
-    fn take(
-        &mut self,
-        wire: &WireIndexEntry,
-        position: u64,
-        at: u64,
-        report: &mut dyn Report,
-    ) -> Result<()> {
-        let (offset, number, len) = (wire.offset.get(), wire.number.get(), wire.len.get());
-        if !self.footer.dense_index && offset == 0 {
-            return Ok(());
-        }
-        if let Err((rule, message)) = self.judge(offset, number, len, position) {
-            return report.error(Finding::corrupt(rule, "index entry", at, message));
-        }
-        if offset != self.free {
-            report.warning(Finding::corrupt(
-                "block-gap",
-                "index entry",
-                at,
-                format!("block {number} is at {offset:#x}, expected it right after the one before, at {:#x}", self.free),
-            ));
-        }
-        if self.blocks.len() as u64 >= u64::from(self.footer.stored_blocks) {
-            let stored = self.footer.stored_blocks;
-            let message =
-                format!("block {number} is one more than the {stored} of non_zero_blk_num");
-            return report.error(Finding::corrupt("stored-count", "index entry", at, message));
-        }
-        self.free = offset.saturating_add(len.into());
-        self.blocks.push(StoredBlock {
-            offset,
-            number,
-            len,
-        });
-        Ok(())
-    }
-
-    fn judge(
-        &self,
-        offset: u64,
-        number: u32,
-        len: u32,
-        position: u64,
-    ) -> std::result::Result<(), (&'static str, String)> {
-        if number >= self.footer.max_blocks {
-            let last = self.footer.max_blocks.saturating_sub(1);
-            return Err((
-                "index-number",
-                format!("block number is {number}, the last block is {last}"),
-            ));
-        }
-        if !self.footer.dense_index && u64::from(number) != position {
-            let message = format!("block number is {number}, expected {position}");
-            return Err(("index-number", message));
-        }
-        if let Some(last) = self.blocks.last().filter(|last| last.number >= number) {
-            let message = format!("block {number} comes after block {}", last.number);
-            return Err(("index-order", message));
-        }
-        let longest = max_padded_len(self.footer.block_size);
-        let whole = len > 0 && round_up(len.into(), PAGE) == Some(len.into());
-        if !whole || u64::from(len) > longest {
-            let message = format!(
-                "block {number} has {len} bytes, expected a multiple of {PAGE} up to {longest}"
-            );
-            return Err(("index-len", message));
-        }
-        if offset < DATA_START || !fits(offset, len.into(), self.data_end) {
-            return Err((
-                "index-place",
-                format!(
-                    "block {number} has {len} bytes at {offset:#x}, expected between {DATA_START:#x} and {:#x}",
-                    self.data_end
-                ),
-            ));
-        }
-        if !offset.is_multiple_of(PAGE) {
-            let message =
-                format!("block {number} is at {offset:#x}, expected a multiple of {PAGE}");
-            return Err(("index-place", message));
-        }
-        if offset < self.free {
-            let message = format!(
-                "block {number} is at {offset:#x}, before the end of the block before it at {:#x}",
-                self.free
-            );
-            return Err(("index-overlap", message));
-        }
-        Ok(())
-    }
-}
-
-/// Holds the bitmap against the blocks that the index has.
-fn check_bitmap(
-    source: &dyn ReadAt,
-    footer: &Footer,
-    tables: &Tables,
-    blocks: &[StoredBlock],
-    report: &mut dyn Report,
-) -> Result<()> {
-    let mut at = tables.bitmap_lba;
-    let mut found = vec![0; usize::try_from(BITMAP_SEGMENT).unwrap_or_default()];
-    for segment in 0..segments(footer.max_blocks.into()) {
-        source.read_exact_at(FileOffset(at), &mut found)?;
-        let expected = bitmap_segments(blocks, segment, 1);
-        if found != expected {
-            let bytes = (0_u64..).zip(found.iter().zip(&expected));
-            for (byte, (found, expected)) in
-                bytes.filter(|(_, (found, expected))| found != expected)
-            {
-                let bit = u64::from((found ^ expected).trailing_zeros());
-                let number = segment * BLOCKS_PER_SEGMENT + byte * 8 + bit;
-                let (bitmap, index) = if (found >> bit) & 1 == 1 {
-                    ("stored", "not stored")
-                } else {
-                    ("not stored", "stored")
-                };
-                report.error(Finding::corrupt(
-                    "bitmap",
-                    "bitmap",
-                    at.saturating_add(byte),
-                    format!("block {number} is {bitmap} by the bitmap and {index} by the index"),
-                ))?;
-            }
-        }
-        at = at.saturating_add(BITMAP_SEGMENT.into());
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! A read of a block that has left this window starts again from the first block, so reading a
 //! file backwards costs the square of its length. Read it in order.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,7 +18,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use crate::decode::{CODEC_BYTES, Stream, inflate_exact, read_raw, unpack};
 use crate::finding::{Finding, FirstError};
-use crate::footer::parse_common;
+use crate::footer_rules::parse_common;
 use crate::layout::{BLOCK_SIZE, COOKIE_V1, PAGE, WRITTEN_BLOCK_SIZE, WireFooter, max_padded_len};
 use crate::reader::extent_len;
 use crate::scan::{Next, Scan};
@@ -95,12 +96,20 @@ impl Zvhd1Image {
                 format!("orig_size is {last_size}, the first footer has {virtual_size}"),
             );
         }
-        if end.saturating_add(PAGE) != source.len() {
-            let len = source.len();
-            return broken(
-                "file-end",
-                format!("the file goes on after it, to {len:#x}"),
-            );
+        let len = source.len();
+        match end.saturating_add(PAGE).cmp(&len) {
+            Ordering::Equal => {}
+            Ordering::Less => {
+                return broken(
+                    "file-end",
+                    format!("the file goes on after it, to {len:#x}"),
+                );
+            }
+            Ordering::Greater => {
+                let message = format!("it takes {PAGE} bytes, the file ends at {len:#x}");
+                let finding = Finding::corrupt("file-end", "last footer", end, message);
+                return Err(finding.of_kind(ErrorKind::Truncated).into());
+            }
         }
         blocks.shrink_to_fit();
         let longest = blocks.iter().map(|block| block.len).max();
