@@ -17,11 +17,9 @@ use std::fs;
 use std::process::Stdio;
 
 use cloud::Cloud;
-use common::{DEBIAN_TREE_DIGEST, Run, command, json_of, testdata};
+use common::{DEBIAN, DEBIAN_TREE_DIGEST, Run, command, json_of, testdata};
 use sandbox::faults::Faults;
 use sandbox::{Options, Sandbox};
-
-const DEBIAN: &str = "Debian GNU/Linux 12.0.0 64bit";
 
 /// Imports the real disk into a sandbox that has these faults.
 fn import_with(faults: Faults, more: &[&str]) -> Run {

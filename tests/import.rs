@@ -14,35 +14,43 @@ mod cloud;
 mod common;
 
 use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use cloud::Cloud;
-use common::{DEBIAN_TREE_DIGEST, Run, command, json_of, testdata};
+use common::{DEBIAN, DEBIAN_TREE_DIGEST, Run, command, json_of, run, testdata};
 
-const DEBIAN: &str = "Debian GNU/Linux 12.0.0 64bit";
-
-/// `imgferry import` of the real disk with these options.
-fn import(options: &[&str]) -> Run {
-    command()
-        .arg("import")
-        .arg(testdata("debian-tree.qcow2"))
-        .args(options)
-        .output()
-        .unwrap()
-        .into()
-}
-
-#[test]
-fn one_command_takes_a_real_disk_to_an_active_image() {
-    let run = import(&[
+/// `imgferry import` of `disk` into a sandbox inside the process.
+fn import(disk: &Path) -> Command {
+    let mut command = command();
+    command.arg("import").arg(disk).args([
         "--sandbox",
         "--name",
         "demo",
         "--bucket",
         "demo",
-        "--os-version",
-        DEBIAN,
         "--json",
     ]);
+    command
+}
+
+fn real_disk() -> std::path::PathBuf {
+    testdata("debian-tree.qcow2")
+}
+
+#[track_caller]
+fn stays_in_its_memory_bound(json: &serde_json::Value) {
+    let (peak, bound) = (&json["peak_memory"], &json["memory_bound"]);
+    assert!(
+        peak.as_u64().unwrap() <= bound.as_u64().unwrap(),
+        "{peak} of {bound}"
+    );
+}
+
+#[test]
+fn one_command_takes_a_real_disk_to_an_active_image() {
+    let run = run(import(&real_disk()).args(["--os-version", DEBIAN]));
     run.success();
     let json = json_of(&run);
     assert_eq!(json["status"], "active");
@@ -51,277 +59,162 @@ fn one_command_takes_a_real_disk_to_an_active_image() {
     assert_eq!(json["min_disk"], 2);
     assert!(json["uploaded"]["size"].as_u64().unwrap() < 10 << 20);
     assert!(json["skipped_bytes"].as_u64().unwrap() > 1900 << 20);
-    let (peak, bound) = (&json["peak_memory"], &json["memory_bound"]);
-    assert!(peak.as_u64() <= bound.as_u64(), "{peak} of {bound}");
-}
-
-#[test]
-fn the_sandbox_ignores_what_the_environment_says_of_a_real_cloud() {
-    let run: Run = command()
-        .env("HW_REGION_NAME", "eu-west-0")
-        .env("HW_ACCESS_KEY", "real")
-        .env("IMGFERRY_OBS_ENDPOINT", "https://obs.invalid")
-        .arg("import")
-        .arg(testdata("debian-tree.qcow2"))
-        .args([
-            "--sandbox",
-            "--name",
-            "a",
-            "--bucket",
-            "demo",
-            "--os-version",
-            DEBIAN,
-        ])
-        .output()
-        .unwrap()
-        .into();
-    run.success();
+    stays_in_its_memory_bound(&json);
 }
 
 #[test]
 fn a_data_disk_needs_no_operating_system() {
-    let run = import(&[
-        "--sandbox",
-        "--name",
-        "data",
-        "--bucket",
-        "demo",
+    let options = [
         "--type",
         "DataImage",
         "--tag",
         "env=test",
         "--description",
         "a data disk",
-        "--json",
-    ]);
+    ];
+    let run = run(import(&real_disk()).args(options));
     run.success();
     assert_eq!(json_of(&run)["status"], "active");
 }
 
 #[test]
+fn the_sandbox_ignores_what_the_environment_says_of_a_real_cloud() {
+    let run = run(import(&real_disk())
+        .env("HW_REGION_NAME", "eu-west-0")
+        .env("HW_ACCESS_KEY", "real")
+        .env("IMGFERRY_OBS_ENDPOINT", "https://obs.invalid")
+        .args(["--os-version", DEBIAN]));
+    run.success();
+}
+
+#[test]
 fn a_sandbox_in_another_process_takes_the_documented_environment() {
     let cloud = Cloud::start(&["images"]);
-    let run: Run = cloud
-        .command()
-        .arg("import")
-        .arg(testdata("debian-tree.qcow2"))
-        .args([
-            "--name",
-            "web 01",
-            "--bucket",
-            "images",
-            "--os-version",
-            DEBIAN,
-            "--json",
-        ])
-        .output()
-        .unwrap()
-        .into();
-    run.success();
-    let json = json_of(&run);
+    let again = |options: &[&str]| run(cloud.import().args(["--name", "web 01"]).args(options));
+    let first = again(&["--json"]);
+    first.success();
+    let json = json_of(&first);
     assert_eq!(json["key"], "web-01.zvhd2");
     assert_eq!(json["image_digest"], DEBIAN_TREE_DIGEST);
     // The same again: the object is not replaced unless that is asked for, and the name is taken.
-    let again = |more: &[&str]| -> Run {
-        cloud
-            .command()
-            .arg("import")
-            .arg(testdata("debian-tree.qcow2"))
-            .args([
-                "--name",
-                "web 01",
-                "--bucket",
-                "images",
-                "--os-version",
-                DEBIAN,
-            ])
-            .args(more)
-            .output()
-            .unwrap()
-            .into()
-    };
-    let run = again(&[]);
-    assert_eq!(run.code, Some(2), "{}", run.stderr);
-    assert!(run.stderr.contains("--force"), "{}", run.stderr);
-    let run = again(&["--force"]);
-    assert_eq!(run.code, Some(3), "{}", run.stderr);
-    assert!(run.stderr.contains("IMG.0009"), "{}", run.stderr);
+    let refused = again(&[]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("--force"), "{}", refused.stderr);
+    let refused = again(&["--force"]);
+    assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+    assert!(refused.stderr.contains("IMG.0009"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_sandbox_started_again_on_its_directory_has_the_same_keys_and_objects() {
+    let cloud = Cloud::start(&["images"]);
+    run(cloud.import().args(["--name", "a"])).success();
+    let (key, dir) = (cloud.variable("HW_SECRET_KEY"), cloud.into_dir());
+    let cloud = Cloud::start_in(dir, &["images"]);
+    assert_eq!(cloud.variable("HW_SECRET_KEY"), key);
+    assert_eq!(cloud.objects("images"), ["a.zvhd2"]);
+    let refused = run(cloud.import().args(["--name", "a", "--key", "b.zvhd2"]));
+    assert!(refused.stderr.contains("IMG.0009"), "{}", refused.stderr);
 }
 
 #[test]
 fn signing_in_by_password_gets_temporary_keys_for_the_upload() {
     let cloud = Cloud::start(&["images"]);
     let (user, password, domain) = cloud.password();
-    let run: Run = cloud
-        .command()
+    let run = run(cloud
+        .import()
         .env_remove("HW_ACCESS_KEY")
         .env_remove("HW_SECRET_KEY")
         .env_remove("HW_PROJECT_ID")
         .env("HW_USER_NAME", user)
-        .env("HW_USER_PASSWORD", password)
+        .env("HW_USER_PASSWORD", &password)
         .env("HW_DOMAIN_NAME", domain)
-        .arg("import")
-        .arg(testdata("debian-tree.qcow2"))
-        .args([
-            "--name",
-            "by-password",
-            "--bucket",
-            "images",
-            "--os-version",
-            DEBIAN,
-            "--json",
-        ])
-        .output()
-        .unwrap()
-        .into();
+        .args(["--name", "by-password", "--json", "-vvv"]));
     run.success();
     assert_eq!(json_of(&run)["image_digest"], DEBIAN_TREE_DIGEST);
+    assert!(!run.stderr.contains(&password));
 }
 
 #[test]
 fn everything_that_can_be_refused_is_refused_before_the_upload() {
     let cloud = Cloud::start(&["images"]);
-    let good = ["--name", "a", "--bucket", "images", "--os-version", DEBIAN];
-    // Each case replaces or adds options; the text must be in the message.
-    let cases: &[(&[&str], &str, i32)] = &[
+    // Options, the text that must be in the message, the exit code.
+    let system = ["--os-version", DEBIAN];
+    let [name, bucket] = [["--name", "a"], ["--bucket", "images"]];
+    let cases: &[(&[&[&str]], &str, i32)] = &[
+        (&[&["--name", " a"], &bucket, &system], "--name", 2),
+        (&[&name, &bucket], "--os-version", 2),
         (
-            &["--name", " a", "--bucket", "images", "--os-version", DEBIAN],
-            "--name",
-            2,
-        ),
-        (&["--name", "a", "--bucket", "images"], "--os-version", 2),
-        (
-            &[
-                "--name",
-                "a",
-                "--bucket",
-                "images",
-                "--os-version",
-                DEBIAN,
-                "--key",
-                "a b.zvhd2",
-            ],
+            &[&name, &bucket, &system, &["--key", "a b.zvhd2"]],
             "--key",
             2,
         ),
         (
-            &[
-                "--name",
-                "a",
-                "--bucket",
-                "images",
-                "--os-version",
-                DEBIAN,
-                "--min-disk",
-                "1",
-            ],
+            &[&name, &bucket, &system, &["--min-disk", "1"]],
             "--min-disk",
             2,
         ),
+        (&[&name, &bucket, &system, &["--tag", "=x"]], "--tag", 2),
         (
-            &[
-                "--name",
-                "a",
-                "--bucket",
-                "images",
-                "--os-version",
-                DEBIAN,
-                "--tag",
-                "=x",
-            ],
-            "--tag",
+            &[&name, &bucket, &system, &["--description", "a <b>"]],
+            "--description",
             2,
         ),
         (
             &[
-                "--name",
-                "a",
-                "--bucket",
-                "images",
-                "--os-version",
-                DEBIAN,
-                "--architecture",
-                "arm",
-                "--firmware",
-                "bios",
+                &name,
+                &bucket,
+                &system,
+                &["--architecture", "arm", "--firmware", "bios"],
             ],
             "--firmware",
             2,
         ),
         (
-            &[
-                "--name",
-                "a",
-                "--bucket",
-                "no-such-bucket",
-                "--os-version",
-                DEBIAN,
-            ],
+            &[&name, &["--bucket", "no-such-bucket"], &system],
             "no bucket",
             3,
         ),
         (
-            &[
-                "--name",
-                "a",
-                "--bucket",
-                "images",
-                "--os-version",
-                DEBIAN,
-                "--memory",
-                "20M",
-            ],
+            &[&name, &bucket, &system, &["--memory", "20M"]],
             "--memory",
             2,
         ),
     ];
     for (options, text, code) in cases {
-        let run: Run = cloud
+        let options: Vec<&str> = options.iter().copied().flatten().copied().collect();
+        let run = run(cloud
             .command()
             .arg("import")
-            .arg(testdata("debian-tree.qcow2"))
-            .args(*options)
-            .output()
-            .unwrap()
-            .into();
+            .arg(real_disk())
+            .args(&options));
         assert_eq!(run.code, Some(*code), "{options:?}: {}", run.stderr);
         assert!(run.stderr.contains(text), "{options:?}: {}", run.stderr);
     }
+    let wrong_key = run(cloud
+        .import()
+        .args(["--name", "a"])
+        .env("HW_SECRET_KEY", "wrong"));
+    assert_eq!(wrong_key.code, Some(3), "{}", wrong_key.stderr);
     assert_eq!(cloud.objects("images"), Vec::<String>::new());
     assert_eq!(cloud.uploads(), 0);
-    let run: Run = cloud
-        .command()
-        .arg("import")
-        .arg(testdata("debian-tree.qcow2"))
-        .args(good)
-        .env("HW_SECRET_KEY", "wrong")
-        .output()
-        .unwrap()
-        .into();
-    assert_eq!(run.code, Some(3), "{}", run.stderr);
-    assert_eq!(cloud.uploads(), 0);
+}
+
+#[test]
+fn a_disk_beyond_the_size_limit_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("huge.raw");
+    let file = fs::File::create(&source).unwrap();
+    file.set_len((1 << 40) + 512).unwrap();
+    let run = run(import(&source).args(["--os-version", DEBIAN]));
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert!(run.stderr.contains("1 TiB"), "{}", run.stderr);
 }
 
 #[test]
 fn a_dry_run_changes_nothing() {
     let cloud = Cloud::start(&["images"]);
-    let run: Run = cloud
-        .command()
-        .arg("import")
-        .arg(testdata("debian-tree.qcow2"))
-        .args([
-            "--name",
-            "a",
-            "--bucket",
-            "images",
-            "--os-version",
-            DEBIAN,
-            "--dry-run",
-            "--json",
-        ])
-        .output()
-        .unwrap()
-        .into();
+    let run = run(cloud.import().args(["--name", "a", "--dry-run", "--json"]));
     run.success();
     assert_eq!(json_of(&run)["plan"]["virtual_size"], 2_u64 << 30);
     assert_eq!(cloud.objects("images"), Vec::<String>::new());
@@ -330,7 +223,14 @@ fn a_dry_run_changes_nothing() {
 
 #[test]
 fn missing_credentials_are_told_with_what_to_set() {
-    let run = import(&["--name", "a", "--bucket", "images", "--os-version", DEBIAN]);
+    let run = run(command().arg("import").arg(real_disk()).args([
+        "--name",
+        "a",
+        "--bucket",
+        "images",
+        "--os-version",
+        DEBIAN,
+    ]));
     assert_eq!(run.code, Some(2), "{}", run.stderr);
     assert!(run.stderr.contains("HW_ACCESS_KEY"), "{}", run.stderr);
     assert!(run.stderr.contains("--region"), "{}", run.stderr);
@@ -339,22 +239,7 @@ fn missing_credentials_are_told_with_what_to_set() {
 #[test]
 fn secrets_never_reach_the_output() {
     let cloud = Cloud::start(&["images"]);
-    let run: Run = cloud
-        .command()
-        .arg("import")
-        .arg(testdata("debian-tree.qcow2"))
-        .args([
-            "--name",
-            "a",
-            "--bucket",
-            "images",
-            "--os-version",
-            DEBIAN,
-            "-vvv",
-        ])
-        .output()
-        .unwrap()
-        .into();
+    let run = run(cloud.import().args(["--name", "a", "-vvv"]));
     run.success();
     let secret = cloud.variable("HW_SECRET_KEY");
     assert!(!run.stderr.contains(&secret) && !run.text().contains(&secret));
@@ -372,8 +257,8 @@ fn an_interrupted_import_aborts_its_upload_and_names_it() {
         .arg(&source)
         .args(["--name", "a", "--bucket", "images", "--os-version", DEBIAN])
         .args(["--level", "19", "--threads", "1"])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     common::wait_until(|| cloud.uploads() > 0);
@@ -393,29 +278,13 @@ fn a_mostly_empty_disk_costs_its_data_and_stays_in_the_memory_bound() {
     file.set_len(200 << 30).unwrap();
     let noise = common::noise(4 << 20);
     for at in [0_u64, 70 << 30, (200 << 30) - (4 << 20)] {
-        std::os::unix::fs::FileExt::write_all_at(&file, &noise, at).unwrap();
+        file.write_all_at(&noise, at).unwrap();
     }
-    let run: Run = command()
-        .arg("import")
-        .arg(&source)
-        .args([
-            "--sandbox",
-            "--name",
-            "a",
-            "--bucket",
-            "images",
-            "--os-version",
-            DEBIAN,
-            "--json",
-        ])
-        .output()
-        .unwrap()
-        .into();
+    let run = run(import(&source).args(["--os-version", DEBIAN]));
     run.success();
     let json = json_of(&run);
     assert_eq!(json["read_bytes"], 12 << 20);
     assert_eq!(json["image_digest"], json["digest"]);
     assert_eq!(json["min_disk"], 200);
-    let (peak, bound) = (&json["peak_memory"], &json["memory_bound"]);
-    assert!(peak.as_u64() <= bound.as_u64(), "{peak} of {bound}");
+    stays_in_its_memory_bound(&json);
 }

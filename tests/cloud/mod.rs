@@ -5,18 +5,25 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
-use crate::common;
+use tempfile::TempDir;
+
+use crate::common::{self, DEBIAN, testdata};
 
 pub struct Cloud {
     child: Child,
-    dir: tempfile::TempDir,
+    dir: Arc<TempDir>,
     environment: BTreeMap<String, String>,
 }
 
 impl Cloud {
     pub fn start(buckets: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::start_in(Arc::new(tempfile::tempdir().unwrap()), buckets)
+    }
+
+    /// Starts on a directory that another one may have left.
+    pub fn start_in(dir: Arc<TempDir>, buckets: &[&str]) -> Self {
         let mut command = common::command();
         command.args(["sandbox", "--json", "--dir"]).arg(dir.path());
         for bucket in buckets {
@@ -51,10 +58,25 @@ impl Cloud {
         }
     }
 
+    /// Ends the process, and returns its directory.
+    pub fn into_dir(self) -> Arc<TempDir> {
+        Arc::clone(&self.dir)
+    }
+
     /// The binary with the environment that the sandbox printed.
     pub fn command(&self) -> Command {
         let mut command = common::command();
         command.envs(&self.environment);
+        command
+    }
+
+    /// `imgferry import` of the real disk as a system image into the bucket `images`.
+    pub fn import(&self) -> Command {
+        let mut command = self.command();
+        command
+            .arg("import")
+            .arg(testdata("debian-tree.qcow2"))
+            .args(["--bucket", "images", "--os-version", DEBIAN]);
         command
     }
 

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 pub const DEBIAN_TREE_DIGEST: &str =
     "v1:30541ea70cba88766e6bd5932c3192d4cf5fdea4249209ec9663d2edb3767e97";
 
+/// What the real disk holds, in the service's words.
+pub const DEBIAN: &str = "Debian GNU/Linux 12.0.0 64bit";
+
 /// A file of `testdata/`.
 pub fn testdata(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -39,6 +42,12 @@ pub struct Run {
     pub code: Option<i32>,
     pub stdout: Vec<u8>,
     pub stderr: String,
+}
+
+/// Runs `command` to its end.
+#[track_caller]
+pub fn run(command: &mut Command) -> Run {
+    command.output().unwrap().into()
 }
 
 impl From<Output> for Run {
