@@ -225,3 +225,18 @@ pub(crate) fn is_overlong(block: &StoredBlock, payload: &[u8]) -> bool {
     let size = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     u64::from(block.len) >= padded_len(size).saturating_add(PAGE)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zstd_context_leaves_room_for_inflate_in_what_a_decoder_is_said_to_hold() {
+        let content = vec![7; 2 << 20];
+        let frame = zstd::bulk::compress(&content, 1).unwrap();
+        let mut decoder = BlockDecoder::new().unwrap();
+        let mut out = vec![0; content.len()];
+        decoder.zstd.decompress(&mut out[..], &frame).unwrap();
+        assert!(decoder.zstd.sizeof() as u64 + (64 << 10) <= CODEC_BYTES);
+    }
+}

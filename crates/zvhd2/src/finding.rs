@@ -3,6 +3,8 @@
 use diskimg::{Error, ErrorKind, Result};
 use serde::Serialize;
 
+use crate::rules::RULES;
+
 /// How bad a broken rule is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -34,6 +36,7 @@ impl Finding {
         offset: u64,
         message: impl Into<String>,
     ) -> Self {
+        debug_assert!(RULES.iter().any(|(name, _)| *name == rule), "rule {rule}");
         Self {
             rule,
             kind: ErrorKind::Corrupt,

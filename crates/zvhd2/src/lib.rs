@@ -24,6 +24,7 @@ mod footer_rules;
 mod index;
 mod layout;
 mod reader;
+mod rules;
 mod scan;
 mod structure;
 mod tables;
@@ -38,6 +39,7 @@ pub use finding::Severity;
 pub use footer::{Compression, Identity};
 pub use layout::{BLOCK_SIZE, DEFAULT_LEVEL, MAX_LEVEL, MAX_STORED_BLOCKS, MIN_LEVEL};
 pub use reader::Zvhd2Image;
+pub use rules::RULES;
 pub use zvhd1::Zvhd1Image;
 
 /// Both versions of the format, for [`diskimg::open()`].

@@ -19,7 +19,7 @@ use common::{BLOCK, Crafted, Patched, check, noise, open, open_v1, read_all, sea
 use diskimg::{DiskImage, Error, ErrorKind, GuestOffset, MemorySource, ReadAt};
 use proptest::prelude::*;
 use testkit::vectors::vector;
-use zvhd2::{BLOCK_SIZE, MAX_LISTED, Severity, Zvhd1Image, Zvhd2Image};
+use zvhd2::{BLOCK_SIZE, DRIVERS, MAX_LISTED, Severity, Zvhd1Image, Zvhd2Image};
 
 const PAGE: usize = 4096;
 
@@ -240,6 +240,23 @@ fn truncated_anywhere_is_refused_and_says_how_many_blocks_are_whole() {
         }
         assert!(!check(file[..len].to_vec()).is_sound());
     }
+}
+
+#[test]
+fn damaged_beginning_or_end_does_not_pass_for_a_raw_disk() {
+    let (file, _) = small();
+    for at in [0, parts(&file).last] {
+        let mut damaged = file.clone();
+        damaged[at..at + 8].fill(0);
+        let source = Arc::new(MemorySource(damaged));
+        let options = diskimg::OpenOptions::default();
+        let error = diskimg::open::open_source(source, &options, &DRIVERS).unwrap_err();
+        assert_ne!(error.kind(), ErrorKind::Ambiguous, "{error}");
+    }
+    let text = b"streams are read front to back\n".repeat(20);
+    let source = Arc::new(MemorySource(text));
+    let error = diskimg::open::open_source(source, &diskimg::OpenOptions::default(), &DRIVERS);
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Ambiguous);
 }
 
 #[test]
