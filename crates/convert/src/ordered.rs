@@ -486,6 +486,36 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_was_taken_is_not_begun_after_cancelling() {
+        let (error, late) = in_time(|| {
+            let cancel = CancelToken::new();
+            let late = AtomicUsize::new(0);
+            let mut jobs = count_to(u64::MAX);
+            let error = run(
+                width(2, 64),
+                &cancel,
+                || {
+                    let job = jobs()?;
+                    if job == Some(20) {
+                        cancel.cancel();
+                    }
+                    Ok(job)
+                },
+                || Ok(()),
+                |(), job| {
+                    late.fetch_add(usize::from(job >= 20), Ordering::SeqCst);
+                    Ok(job)
+                },
+                |_| Ok(()),
+            )
+            .unwrap_err();
+            (error, late.into_inner())
+        });
+        assert!(matches!(error, Error::Cancelled), "{error:?}");
+        assert_eq!(late, 0);
+    }
+
+    #[test]
     fn a_run_cancelled_after_its_last_job_does_not_count_as_done() {
         let cancel = CancelToken::new();
         let token = cancel.clone();
