@@ -42,7 +42,7 @@ pub use sink::{Sink, SinkError};
 /// imgferry reads.
 ///
 /// # Errors
-/// Those of [`diskimg::open`].
+/// Those of [`diskimg::open()`].
 pub fn open(path: &Path, format: Option<Format>) -> diskimg::Result<Opened> {
     diskimg::open(path, &OpenOptions { format }, &zvhd2::DRIVERS)
 }
