@@ -47,6 +47,9 @@ pub struct Details {
     /// Sub-type or version, such as `version 3`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
+    /// The program that wrote it, when the format says so; as stored, quoted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub creator: Option<String>,
     /// Unit of allocation in bytes: cluster (qcow2) or block.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster_size: Option<u64>,
@@ -64,6 +67,7 @@ impl Details {
         Self {
             format,
             variant: None,
+            creator: None,
             cluster_size: None,
             compression: None,
             warnings: Vec::new(),

@@ -23,6 +23,7 @@ pub mod qcow2;
 pub mod raw;
 pub mod source;
 pub mod units;
+pub mod vhd;
 pub mod zero;
 
 pub use error::{Error, ErrorKind, Result};

@@ -16,3 +16,14 @@ pub const L2_CACHE_BYTES: u64 = 32 * MIB;
 /// Longest qcow2 header, with all its extensions, in bytes. Ours: the format only says that the
 /// header and the backing file's name lie in the first cluster, which is at most this.
 pub const MAX_HEADER_BYTES: u64 = 2 * MIB;
+
+/// Largest block size of a dynamic VHD, in bytes. Ours: hypervisors write 512 KiB and 2 MiB.
+pub const MAX_VHD_BLOCK_SIZE: u64 = 256 * MIB;
+
+/// Largest block allocation table (BAT) of a dynamic VHD, in bytes. Ours: maps the 2 TiB that the
+/// format can address at 512 KiB a block, the smallest that hypervisors write.
+pub const MAX_VHD_BAT_BYTES: u64 = 16 * MIB;
+
+/// Most of a dynamic VHD's sector bitmaps that are held in memory, in bytes. Ours: they give the
+/// state of more than 10 GiB of the disk, and conversion goes front to back.
+pub const VHD_BITMAP_CACHE_BYTES: u64 = 4 * MIB;

@@ -9,7 +9,7 @@ use crate::limits::MAX_VIRTUAL_SIZE;
 use crate::probe::{Format, Probe, refuse_polyglot};
 use crate::source::{FileSource, ReadAt};
 use crate::units::{GuestOffset, human};
-use crate::{qcow2, raw};
+use crate::{qcow2, raw, vhd};
 
 /// How to open an image.
 #[derive(Clone, Debug, Default)]
@@ -80,7 +80,7 @@ pub fn open_source(
     options: &OpenOptions,
     more: &[Driver],
 ) -> Result<Opened> {
-    let drivers = [qcow2::DRIVER]
+    let drivers = [qcow2::DRIVER, vhd::DRIVER]
         .into_iter()
         .chain(more.iter().copied())
         .collect::<Vec<_>>();
@@ -162,6 +162,8 @@ impl Named {
     }
 }
 
+// A method that is added to the trait must not be answered by its default here.
+#[deny(clippy::missing_trait_methods)]
 impl DiskImage for Named {
     fn virtual_size(&self) -> u64 {
         self.image.virtual_size()

@@ -18,6 +18,8 @@ pub enum Format {
     Raw,
     /// QEMU copy-on-write, versions 2 and 3.
     Qcow2,
+    /// Virtual PC's and Hyper-V's VHD: fixed and dynamic disks.
+    Vhd,
     /// Huawei's streamable VHD, version 1: one compressed stream.
     Zvhd,
     /// Huawei's streamable VHD, version 2: blocks with an index.
@@ -26,7 +28,7 @@ pub enum Format {
 
 impl Format {
     /// Every format, in the order in which help texts list them.
-    pub const ALL: [Self; 4] = [Self::Raw, Self::Qcow2, Self::Zvhd, Self::Zvhd2];
+    pub const ALL: [Self; 5] = [Self::Raw, Self::Qcow2, Self::Vhd, Self::Zvhd, Self::Zvhd2];
 
     /// The name used on the command line and in JSON.
     #[must_use]
@@ -34,6 +36,7 @@ impl Format {
         match self {
             Self::Raw => "raw",
             Self::Qcow2 => "qcow2",
+            Self::Vhd => "vhd",
             Self::Zvhd => "zvhd",
             Self::Zvhd2 => "zvhd2",
         }
@@ -158,16 +161,6 @@ const UNPACK: &str = "unpack it first; imgferry reads the disk inside, not the a
 
 /// Marks as the formats' own documents give them.
 static FOREIGN: &[Foreign] = &[
-    Foreign {
-        name: "VHD",
-        advice: CONVERT,
-        // Fixed disks have the footer only at the end; some old tools wrote it one byte short.
-        marks: &[
-            Mark::Head(0, b"conectix"),
-            Mark::Tail(512, b"conectix"),
-            Mark::Tail(511, b"conectix"),
-        ],
-    },
     Foreign {
         name: "VHDX",
         advice: CONVERT,
