@@ -46,12 +46,6 @@ pub fn img<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> String {
     succeed("qemu-img", run("qemu-img", args))
 }
 
-/// Whether `qemu-img` succeeds with `args`.
-#[must_use]
-pub fn img_accepts<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> bool {
-    run("qemu-img", args).status.success()
-}
-
 /// Runs `qemu-io` with `commands` on the image at `path`, and returns what it printed.
 ///
 /// # Panics

@@ -328,3 +328,32 @@ impl Pool {
             .saturating_mul(stored_limit(cluster_size) + cluster_size + CONTEXT_BYTES + 2 * pending)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_decompression_context_costs_no_more_than_is_planned_whatever_the_window() {
+        let content = vec![7; 2 << 20];
+        let mut encoder = zstd::stream::Encoder::new(Vec::new(), 19).unwrap();
+        encoder.window_log(27).unwrap();
+        encoder.include_contentsize(false).unwrap();
+        for piece in content.chunks(1000) {
+            encoder.write_all(piece).unwrap();
+            encoder.flush().unwrap();
+        }
+        let stored = encoder.finish().unwrap();
+        let mut context = DCtx::try_create().unwrap();
+        let mut unpacked = vec![0; content.len()];
+        unpack_zstd(&mut context, &stored, &mut unpacked).unwrap();
+        assert!(unpacked == content);
+        assert!(
+            context.sizeof() as u64 <= CONTEXT_BYTES,
+            "{}",
+            context.sizeof()
+        );
+    }
+}

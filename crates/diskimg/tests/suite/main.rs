@@ -12,6 +12,7 @@
 
 mod craft;
 mod sources;
+mod vast;
 mod witness;
 
 mod concurrency;

@@ -3,11 +3,11 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use diskimg::{DiskImage, DiskImageExt, ErrorKind, Extent, ExtentKind, FileOffset, GuestOffset};
-use diskimg::{ReadAt, Result};
+use diskimg::{DiskImage, DiskImageExt, ErrorKind, Extent, ExtentKind, GuestOffset};
 
 use crate::craft::{Cluster, Craft, mixed, noise, put};
 use crate::sources::Recorded;
+use crate::vast::Vast;
 use crate::{assert_gaps_are_zero, assert_same, extents, open_bytes, open_source, read, read_all};
 use crate::{refused, total};
 
@@ -186,53 +186,11 @@ fn a_last_cluster_that_is_cut_behind_the_end_of_the_disk_is_whole() {
     refused(extents(&opened));
 }
 
-/// The file of an image that is far larger than its file is allowed to be on disk: a header, and
-/// tables and data that follow a rule.
-struct Vast {
-    header: Vec<u8>,
-    len: u64,
-    /// L1 table entries, by index.
-    l1: fn(u64) -> u64,
-}
+/// Many times what a walk takes, for busy machines, and a small part of what steps of one cluster
+/// would take.
+const PATIENCE: Duration = Duration::from_secs(1);
 
-const L1_AT: u64 = 1 << 21;
-
-impl Vast {
-    fn new(cluster_bits: u32, size: u64, len: u64, l1: fn(u64) -> u64) -> Self {
-        let mut header = Craft::new(3, cluster_bits, Vec::new()).build().bytes;
-        let covered = (1_u64 << cluster_bits) * (1 << (cluster_bits - 3));
-        put(&mut header, 24, &size.to_be_bytes());
-        put(
-            &mut header,
-            36,
-            &(size.div_ceil(covered) as u32).to_be_bytes(),
-        );
-        put(&mut header, 40, &L1_AT.to_be_bytes());
-        header.resize(512, 0);
-        Self { header, len, l1 }
-    }
-}
-
-impl ReadAt for Vast {
-    fn len(&self) -> u64 {
-        self.len
-    }
-
-    fn read_exact_at(&self, at: FileOffset, buf: &mut [u8]) -> Result<()> {
-        buf.fill(0);
-        if at.0 == 0 {
-            let len = buf.len().min(self.header.len());
-            buf[..len].copy_from_slice(&self.header[..len]);
-        } else if at.0 == L1_AT {
-            for (entry, index) in buf.chunks_exact_mut(8).zip(0..) {
-                entry.copy_from_slice(&(self.l1)(index).to_be_bytes());
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Walks the whole disk as a converter does: by questions of 2 MiB, and as one.
+/// All extents of a disk, which may be far too large to read.
 fn walk(image: &dyn DiskImage) -> Vec<Extent> {
     image.all_extents().map(|extent| extent.unwrap()).collect()
 }
@@ -246,11 +204,7 @@ fn an_empty_disk_of_64_tib_is_walked_in_no_time() {
     assert_eq!((found[0].len, found[0].kind), (64 << 40, ExtentKind::Hole));
     let question = opened.extent_at(GuestOffset(12345), 2 << 20).unwrap();
     assert_eq!(question.len, 2 << 20);
-    assert!(
-        start.elapsed() < Duration::from_millis(500),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
 }
 
 #[test]
@@ -264,33 +218,5 @@ fn the_cost_of_tiny_clusters_follows_the_tables_that_are_there() {
     let start = Instant::now();
     let found = walk(&opened);
     assert_eq!(found.len(), 1, "the tables are empty");
-    assert!(
-        start.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        start.elapsed()
-    );
-}
-
-#[test]
-fn tables_stay_inside_the_memory_bound() {
-    // 131072 L2 tables, 64 MiB in all, of which at most 32 MiB are kept.
-    let l1 = |index: u64| ((64 << 20) + index * 512) | (1 << 63);
-    let before = resident();
-    let opened = open_source(Vast::new(9, 4 << 30, 1 << 30, l1)).unwrap();
-    assert_eq!(walk(&opened).len(), 1);
-    let used = resident().saturating_sub(before);
-    let bound = opened.memory_bound(1);
-    assert!(bound < 48 << 20, "{bound} bytes are too much to allow");
-    // Other tests of this process allocate, too.
-    assert!(
-        used < bound + (24 << 20),
-        "{used} bytes are held, {bound} are allowed"
-    );
-}
-
-/// Memory that the process holds, in bytes.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages: u64 = status.split(' ').nth(1).unwrap().parse().unwrap();
-    pages * 4096
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
 }
