@@ -25,6 +25,11 @@ const MERGE_HINT: &str =
 /// Characters of a parent's name that a message shows.
 const SHOWN_NAME_CHARS: usize = 200;
 
+/// Smallest block size that is read, in bytes: 8 sectors, whose bitmap is a byte. By the
+/// specification the bitmap of a smaller block takes a sector, by QEMU and libvhdi it takes nothing;
+/// no program is known that writes such blocks.
+const MIN_BLOCK_SIZE: u64 = 8 * SECTOR;
+
 /// Sectors whose state one sector of a block's bitmap gives.
 const SECTORS_PER_BITMAP_SECTOR: u64 = SECTOR * 8;
 
@@ -269,6 +274,12 @@ fn check_block_size(block_size: u32, at: u64) -> Result<u32> {
             at,
             format!("the block size is {block_size}, expected a power of two from {SECTOR}"),
         ));
+    }
+    if u64::from(block_size) < MIN_BLOCK_SIZE {
+        return Err(Error::unsupported(format!(
+            "the block size is {block_size}, at least {MIN_BLOCK_SIZE} are read"
+        ))
+        .at(HEADER, at));
     }
     Ok(block_size.trailing_zeros())
 }

@@ -47,7 +47,7 @@ pub(super) struct Footer {
     declared_size: u64,
     /// The size by the field for it, in bytes.
     current_size: u64,
-    /// The size by the geometry, in bytes.
+    /// The size by the geometry, in bytes; 0 when it says nothing about the size.
     geometry_size: u64,
     /// What the user should know.
     pub(super) warnings: Vec<String>,
@@ -103,11 +103,12 @@ impl Footer {
         let creator = format!("{:?}", String::from_utf8_lossy(&footer.creator_app));
         let current_size = footer.current_size.get();
         let sectors = geometry_sectors(footer);
-        let geometry_size = sectors * SECTOR;
+        let geometry_size = match sectors {
+            MAX_GEOMETRY_SECTORS => 0,
+            sectors => sectors * SECTOR,
+        };
         // A geometry of nothing is one that was never filled in.
-        let by_geometry = GEOMETRY_CREATORS.contains(&footer.creator_app)
-            && sectors != MAX_GEOMETRY_SECTORS
-            && sectors != 0;
+        let by_geometry = GEOMETRY_CREATORS.contains(&footer.creator_app) && geometry_size != 0;
         if current_size != geometry_size && sectors != MAX_GEOMETRY_SECTORS {
             warnings.push(format!(
                 "the footer gives two sizes: current size {current_size} bytes, geometry {geometry_size} bytes; {} is used, as disks written by {creator} are read",
