@@ -167,10 +167,14 @@ impl BlockTable {
                 );
             }
         }
-        let stored = || entries().filter_map(|(index, entry)| Some((index, place(*entry)?)));
+        let stored = || {
+            self.entries
+                .iter()
+                .map(|entry| entry.get())
+                .filter(|entry| *entry != UNALLOCATED)
+        };
         let mut starts = Vec::with_capacity(stored().count());
-        starts.extend(self.entries.iter().map(|entry| entry.get()));
-        starts.retain(|entry| *entry != UNALLOCATED);
+        starts.extend(stored());
         starts.sort_unstable();
         let cut = self.entries.last().and_then(|entry| place(*entry));
         for pair in starts.windows(2) {

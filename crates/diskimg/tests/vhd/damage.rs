@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use diskimg::{DiskImage, ExtentKind, GuestOffset};
 use proptest::prelude::*;
 
-use crate::craft::{BAT, Craft, HEADER, Image, mixed, noise, put32, seal_footer, seal_header};
+use crate::craft::{
+    BAT, Block, Craft, HEADER, Image, mixed, noise, put32, seal_footer, seal_header,
+};
 use crate::{assert_same, extents, open};
 
 /// Longest time in which damage may be dealt with.
@@ -132,6 +134,23 @@ fn assert_right(bytes: &[u8], guest: &[u8], declared: Option<u64>, what: &str) -
         "{what}: after the end"
     );
     true
+}
+
+#[test]
+fn a_bitmap_that_changes_with_every_sector_is_walked_in_time() {
+    let block_size = 16 << 20;
+    let written: Vec<bool> = (0..block_size / 512)
+        .map(|sector| sector % 2 == 0)
+        .collect();
+    let block = Block::Partial(noise(1, block_size), written);
+    let image = Craft::new(block_size, vec![block; 4]).dynamic();
+    let opened = open(&image.bytes).unwrap();
+    let started = Instant::now();
+    assert_eq!(extents(&opened).unwrap().len(), image.guest.len() / 512);
+    let mut found = vec![0xa5; image.guest.len()];
+    opened.read_at(GuestOffset(0), &mut found).unwrap();
+    assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
+    assert_same(&found, &image.guest, "guest");
 }
 
 #[test]
