@@ -53,6 +53,8 @@ fn extents_say_what_each_cluster_is() {
             (8, 1, ExtentKind::Data),
         ]
     );
+    let joined = opened.extent_at(GuestOffset(0), u64::MAX).unwrap();
+    assert_eq!(joined.len, 4 * 512, "one answer, not one for each cluster");
     let inside = opened.extent_at(GuestOffset(700), 100).unwrap();
     assert_eq!((inside.start.0, inside.len), (700, 100));
 }
@@ -145,6 +147,33 @@ fn clusters_that_were_never_written_are_holes_of_the_file() {
             (4096, ExtentKind::Hole),
             (3 * 4096, ExtentKind::Data),
             (5 * 4096 + 100, ExtentKind::Hole),
+        ]
+    );
+}
+
+#[test]
+fn data_behind_a_hole_of_the_file_is_not_joined_across_it() {
+    let clusters = vec![
+        Cluster::Plain(vec![0; 4096]),
+        Cluster::Plain(vec![0; 4096]),
+        Cluster::Packed(noise(12, 1)),
+    ];
+    let image = Craft::new(3, 12, clusters).build();
+    let host = image.stored[0].unwrap() as u64;
+    let mut source = Recorded::new(&image.bytes);
+    source.holes = std::iter::once(host + 4096..host + 8192).collect();
+    let opened = open_source(source).unwrap();
+    let found: Vec<_> = extents(&opened)
+        .unwrap()
+        .iter()
+        .map(|extent| (extent.len, extent.kind))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (4096, ExtentKind::Data),
+            (4096, ExtentKind::Hole),
+            (4096, ExtentKind::Data),
         ]
     );
 }
