@@ -264,7 +264,7 @@ pub(crate) struct SourceArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ThreadArgs {
-    /// Worker threads [default: one per core]
+    /// Worker threads [default: one more than cores]
     #[arg(long, value_parser = parse_threads)]
     pub(crate) threads: Option<usize>,
 }

@@ -35,7 +35,7 @@ pub use error::{Error, Result};
 pub use monitor::{Counter, Monitor, VoidMonitor};
 pub use output::{OutputFile, Overwrite};
 pub use pipeline::{Report, to_raw, to_zvhd2};
-pub use plan::{Memory, Plan, PlanOptions, Target, plan};
+pub use plan::{Memory, Plan, PlanOptions, Target, default_threads, plan};
 pub use sink::{Sink, SinkError};
 
 /// Opens the image at `path`, of `format` or of what its content says, with every format that

@@ -61,7 +61,7 @@ impl FromStr for Target {
 /// What the user may choose.
 #[derive(Clone, Debug)]
 pub struct PlanOptions {
-    /// Worker threads, 1 to [`MAX_THREADS`]; `None`: one per core.
+    /// Worker threads, 1 to [`MAX_THREADS`]; `None`: [`default_threads`].
     pub threads: Option<usize>,
     /// zstd level, [`zvhd2::MIN_LEVEL`] to [`zvhd2::MAX_LEVEL`]. Ignored for raw.
     pub level: i32,
@@ -252,8 +252,17 @@ fn wanted_threads(options: &PlanOptions) -> Result<usize> {
             "{threads} threads were asked for, expected 1 to {MAX_THREADS}"
         ))),
         Some(threads) => Ok(threads),
-        None => Ok(std::thread::available_parallelism().map_or(1, NonZero::get)),
+        None => Ok(default_threads()),
     }
+}
+
+/// Worker threads unless told: one more than the cores that this process may use. Reads drop their
+/// pages behind them, so every worker waits for the disk now and then; the one more keeps the cores
+/// busy meanwhile (measured in `docs/performance.md`).
+#[must_use]
+pub fn default_threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    cores.saturating_add(1).min(MAX_THREADS)
 }
 
 /// Bytes of `Data`, and blocks that hold at least one of them.

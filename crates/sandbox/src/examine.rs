@@ -1,11 +1,9 @@
 //! What an import job does with the object: checks it, opens it, and reads all of it.
 
 use std::error::Error as StdError;
-use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::available_parallelism;
 
 use convert::{CancelToken, VoidMonitor};
 use diskimg::open::open_source;
@@ -86,7 +84,7 @@ fn read(
             ),
         ));
     }
-    let threads = available_parallelism().map_or(1, NonZero::get);
+    let threads = convert::default_threads();
     let digest = convert::digest(opened.image.as_ref(), threads, &VoidMonitor, cancel)
         .map_err(|error| damaged(&error))?;
     Ok(Examined {

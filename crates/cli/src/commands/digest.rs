@@ -1,9 +1,9 @@
 //! `imgferry digest`: one number for what the guest would see.
 
-use ::convert::CancelToken;
+use ::convert::{CancelToken, default_threads};
 use serde_json::json;
 
-use super::{default_threads, open};
+use super::open;
 use crate::args::DigestArgs;
 use crate::console::Console;
 use crate::exit::Outcome;

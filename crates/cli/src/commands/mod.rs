@@ -42,11 +42,6 @@ pub(crate) fn identity() -> zvhd2::Identity {
     }
 }
 
-/// How many threads work unless told: one per core that this process may use.
-pub(crate) fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit = match error {

@@ -1,8 +1,8 @@
 //! `imgferry verify`: do two images hold the same disk?
 
-use ::convert::CancelToken;
+use ::convert::{CancelToken, default_threads};
 
-use super::{default_threads, open};
+use super::open;
 use crate::args::VerifyArgs;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
