@@ -47,7 +47,7 @@ pub struct Details {
     /// Sub-type or version, such as `version 3`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
-    /// The program that wrote it, when the format says so; as stored, quoted.
+    /// The program that wrote it, when the format says so; escaped, so that it can be printed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creator: Option<String>,
     /// Unit of allocation in bytes: cluster (qcow2) or block.

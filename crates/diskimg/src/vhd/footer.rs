@@ -41,7 +41,7 @@ pub(super) struct Footer {
     /// Where the footer at the end of the file begins, or the file's end when there is none. All
     /// else lies before it.
     pub(super) data_end: u64,
-    /// The program that wrote the file, quoted.
+    /// The program that wrote the file, without padding, escaped.
     pub(super) creator: String,
     /// The size by which the disk is read, in bytes; not checked.
     declared_size: u64,
@@ -100,7 +100,9 @@ impl Footer {
                 .at(FOOTER, at));
             }
         };
-        let creator = format!("{:?}", String::from_utf8_lossy(&footer.creator_app));
+        let creator = String::from_utf8_lossy(&footer.creator_app);
+        let creator = creator.trim_end_matches([' ', '\0']);
+        let creator = creator.escape_debug().to_string();
         let current_size = footer.current_size.get();
         let sectors = geometry_sectors(footer);
         let geometry_size = match sectors {
@@ -111,7 +113,7 @@ impl Footer {
         let by_geometry = GEOMETRY_CREATORS.contains(&footer.creator_app) && geometry_size != 0;
         if current_size != geometry_size && sectors != MAX_GEOMETRY_SECTORS {
             warnings.push(format!(
-                "the footer gives two sizes: current size {current_size} bytes, geometry {geometry_size} bytes; {} is used, as disks written by {creator} are read",
+                "the footer gives two sizes: current size {current_size} bytes, geometry {geometry_size} bytes; {} is used, as disks written by \"{creator}\" are read",
                 if by_geometry { "the geometry" } else { "the current size" },
             ));
         }
