@@ -119,6 +119,9 @@ impl Inspection {
                 human(self.hole_bytes)
             ),
         ));
+        if let Some(creator) = &details.creator {
+            rows.push(("creator", creator.clone()));
+        }
         if let Some(size) = details.cluster_size {
             rows.push(("cluster size", human(size)));
         }
