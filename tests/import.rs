@@ -276,14 +276,14 @@ fn a_mostly_empty_disk_costs_its_data_and_stays_in_the_memory_bound() {
     let source = dir.path().join("empty.raw");
     let file = fs::File::create(&source).unwrap();
     file.set_len(200 << 30).unwrap();
-    let noise = common::noise(4 << 20);
-    for at in [0_u64, 70 << 30, (200 << 30) - (4 << 20)] {
+    let noise = common::noise(32 << 20);
+    for at in [0_u64, 70 << 30, (200 << 30) - (32 << 20)] {
         file.write_all_at(&noise, at).unwrap();
     }
     let run = run(import(&source).args(["--os-version", DEBIAN]));
     run.success();
     let json = json_of(&run);
-    assert_eq!(json["read_bytes"], 12 << 20);
+    assert_eq!(json["read_bytes"], 96 << 20);
     assert_eq!(json["image_digest"], json["digest"]);
     assert_eq!(json["min_disk"], 200);
     stays_in_its_memory_bound(&json);

@@ -69,6 +69,9 @@ pub struct PlanOptions {
     pub memory: u64,
     /// Bytes of the budget that the sink may hold; 0 for a file.
     pub upload_memory: u64,
+    /// Bytes of the budget that the caller holds for something else in this process, such as an
+    /// embedded server.
+    pub reserved_memory: u64,
 }
 
 /// Default of [`PlanOptions::memory`], in bytes.
@@ -84,6 +87,7 @@ impl Default for PlanOptions {
             level: zvhd2::DEFAULT_LEVEL,
             memory: DEFAULT_MEMORY,
             upload_memory: 0,
+            reserved_memory: 0,
         }
     }
 }
@@ -103,6 +107,8 @@ pub struct Memory {
     pub index: u64,
     /// What the sink was granted: parts of an upload.
     pub sink: u64,
+    /// What the caller reserved for something else in this process.
+    pub reserved: u64,
     /// The program itself: code, stacks, what the allocator keeps.
     pub program: u64,
 }
@@ -117,6 +123,7 @@ impl Memory {
             self.window,
             self.index,
             self.sink,
+            self.reserved,
             self.program,
         ]
         .into_iter()
@@ -326,6 +333,7 @@ impl Needs<'_> {
                     .saturating_add(INDEX_CHUNK),
             ),
             sink: self.options.upload_memory,
+            reserved: self.options.reserved_memory,
             program: PROGRAM_BYTES,
         }
     }
@@ -413,6 +421,7 @@ impl fmt::Display for Plan {
             ("window", memory.window),
             ("index", memory.index),
             ("sink", memory.sink),
+            ("reserved", memory.reserved),
             ("program", memory.program),
         ];
         let parts: Vec<_> = parts

@@ -63,6 +63,7 @@ proptest! {
         budget in 0..1000_u64,
         image in 0..100_u64,
         upload in 0..100_u64,
+        reserved in 0..100_u64,
         level in -7..=19_i32,
     ) {
         let mut disk = TestDisk::random(100);
@@ -71,6 +72,7 @@ proptest! {
             threads: Some(threads),
             memory: budget * MIB,
             upload_memory: upload * MIB,
+            reserved_memory: reserved * MIB,
             level,
         };
         match plan(&disk, &options) {

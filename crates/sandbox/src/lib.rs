@@ -24,4 +24,4 @@ mod server;
 
 pub use error::Error;
 pub use images::{ImageRecord, ImageStatus, ImageType, Tag};
-pub use sandbox::{Options, Sandbox};
+pub use sandbox::{Options, Sandbox, memory_bound};

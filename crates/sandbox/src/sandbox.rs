@@ -66,6 +66,16 @@ impl Options {
     }
 }
 
+/// Bytes that a sandbox holds at most beside its caller, while it takes one upload and then runs its
+/// import job: the buffers of its connections, and for each thread of the job a block and what the
+/// reader keeps for it.
+#[must_use]
+pub fn memory_bound() -> u64 {
+    const SERVERS: u64 = 40 << 20;
+    const JOB_THREAD: u64 = 8 << 20;
+    SERVERS.saturating_add(JOB_THREAD.saturating_mul(convert::default_threads() as u64))
+}
+
 /// A running sandbox. Dropping it stops it too, without waiting for requests under way.
 pub struct Sandbox {
     api: Arc<Api>,

@@ -89,7 +89,7 @@ pub(crate) fn options(args: &WorkArgs) -> PlanOptions {
         threads: args.threads.threads,
         level: args.level,
         memory: args.memory,
-        upload_memory: 0,
+        ..PlanOptions::default()
     }
 }
 

@@ -177,7 +177,11 @@ fn prepare(
     if !problems.is_empty() {
         return Err(checks::refused(problems));
     }
-    let plan = upload::plan(opened.image.as_ref(), options(&args.work))?;
+    let mut options = options(&args.work);
+    if args.cloud.sandbox.is_some() {
+        options.reserved_memory = ::sandbox::memory_bound();
+    }
+    let plan = upload::plan(opened.image.as_ref(), options)?;
     Ok(Job {
         plan,
         warnings: checks::local_warnings(&request),
