@@ -24,6 +24,7 @@ pub mod raw;
 pub mod source;
 pub mod units;
 pub mod vhd;
+pub mod vhdx;
 pub mod zero;
 
 pub use error::{Error, ErrorKind, Result};

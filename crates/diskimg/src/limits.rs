@@ -27,3 +27,11 @@ pub const MAX_VHD_BAT_BYTES: u64 = 16 * MIB;
 /// Most of a dynamic VHD's sector bitmaps that are held in memory, in bytes. Ours: they give the
 /// state of more than 10 GiB of the disk, and conversion goes front to back.
 pub const VHD_BITMAP_CACHE_BYTES: u64 = 4 * MIB;
+
+/// Longest VHDX log that is replayed, in bytes. Ours: Hyper-V and QEMU write 1 MiB. A log that is
+/// empty may have any length.
+pub const MAX_VHDX_LOG_BYTES: u64 = 32 * MIB;
+
+/// Most of a VHDX's block allocation table (BAT) that is held in memory, in bytes. Ours: it maps
+/// 1 TiB of the disk at 1 MiB a block, and conversion goes front to back.
+pub const VHDX_BAT_CACHE_BYTES: u64 = 8 * MIB;

@@ -9,7 +9,7 @@ use crate::limits::MAX_VIRTUAL_SIZE;
 use crate::probe::{Format, Probe, refuse_polyglot};
 use crate::source::{FileSource, ReadAt};
 use crate::units::{GuestOffset, human};
-use crate::{qcow2, raw, vhd};
+use crate::{qcow2, raw, vhd, vhdx};
 
 /// How to open an image.
 #[derive(Clone, Debug, Default)]
@@ -80,7 +80,7 @@ pub fn open_source(
     options: &OpenOptions,
     more: &[Driver],
 ) -> Result<Opened> {
-    let drivers = [qcow2::DRIVER, vhd::DRIVER]
+    let drivers = [qcow2::DRIVER, vhd::DRIVER, vhdx::DRIVER]
         .into_iter()
         .chain(more.iter().copied())
         .collect::<Vec<_>>();

@@ -20,6 +20,8 @@ pub enum Format {
     Qcow2,
     /// Virtual PC's and Hyper-V's VHD: fixed and dynamic disks.
     Vhd,
+    /// Hyper-V's VHDX: fixed and dynamic disks.
+    Vhdx,
     /// Huawei's streamable VHD, version 1: one compressed stream.
     Zvhd,
     /// Huawei's streamable VHD, version 2: blocks with an index.
@@ -28,7 +30,14 @@ pub enum Format {
 
 impl Format {
     /// Every format, in the order in which help texts list them.
-    pub const ALL: [Self; 5] = [Self::Raw, Self::Qcow2, Self::Vhd, Self::Zvhd, Self::Zvhd2];
+    pub const ALL: [Self; 6] = [
+        Self::Raw,
+        Self::Qcow2,
+        Self::Vhd,
+        Self::Vhdx,
+        Self::Zvhd,
+        Self::Zvhd2,
+    ];
 
     /// The name used on the command line and in JSON.
     #[must_use]
@@ -37,6 +46,7 @@ impl Format {
             Self::Raw => "raw",
             Self::Qcow2 => "qcow2",
             Self::Vhd => "vhd",
+            Self::Vhdx => "vhdx",
             Self::Zvhd => "zvhd",
             Self::Zvhd2 => "zvhd2",
         }
@@ -161,11 +171,6 @@ const UNPACK: &str = "unpack it first; imgferry reads the disk inside, not the a
 
 /// Marks as the formats' own documents give them.
 static FOREIGN: &[Foreign] = &[
-    Foreign {
-        name: "VHDX",
-        advice: CONVERT,
-        marks: &[Mark::Head(0, b"vhdxfile")],
-    },
     Foreign {
         name: "VMDK",
         advice: CONVERT,
