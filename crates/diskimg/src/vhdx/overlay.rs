@@ -177,49 +177,45 @@ mod tests {
 
     #[test]
     fn patches_read_as_if_they_had_been_written_in_their_order() {
-        const UNITS: u64 = 24;
+        const UNITS: usize = 24;
+        let len = UNITS * LOG_SECTOR;
         let mut rng = fastrand::Rng::with_seed(9);
         for _ in 0..300 {
-            let unit = LOG_SECTOR as u64;
-            let mut expected = vec![7_u8; LOG_SECTOR * 20];
+            let mut expected = vec![7_u8; 20 * LOG_SECTOR];
             let source = Arc::new(MemorySource(expected.clone()));
-            expected.resize(LOG_SECTOR * UNITS as usize, 0);
-            let mut overlay = Overlay::new(source, UNITS * unit);
+            expected.resize(len, 0);
+            let mut overlay = Overlay::new(source, len as u64);
             for _ in 0..rng.u32(..12) {
-                let at = rng.u64(..UNITS);
-                let start = (at * unit) as usize;
+                let start = rng.usize(..UNITS);
+                let end = rng.usize(start..=UNITS);
+                let (start, end) = (start * LOG_SECTOR, end * LOG_SECTOR);
                 if rng.bool() {
                     let byte = rng.u8(..);
-                    overlay.put(at * unit, [byte; LOG_SECTOR]);
+                    overlay.put(start as u64, [byte; LOG_SECTOR]);
                     expected[start..start + LOG_SECTOR].fill(byte);
                 } else {
-                    let end = rng.u64(at..=UNITS);
-                    overlay.clear(at * unit, end * unit);
-                    expected[start..(end * unit) as usize].fill(0);
+                    overlay.clear(start as u64, end as u64);
+                    expected[start..end].fill(0);
                 }
             }
-            let at = rng.usize(..expected.len());
-            let len = rng.usize(..=expected.len() - at);
-            let mut found = vec![1; len];
+            let at = rng.usize(..len);
+            let mut found = vec![1; rng.usize(..=len - at)];
             overlay
                 .read_exact_at(FileOffset(at as u64), &mut found)
                 .unwrap();
-            assert!(found == expected[at..at + len]);
-            let mut at = 0;
-            while at < UNITS * unit {
-                let len = match overlay.extent_at(FileOffset(at), UNITS * unit - at) {
-                    Ok(SourceExtent::Data(len)) => len,
-                    Ok(SourceExtent::Hole(len)) => {
-                        let range = at as usize..(at + len) as usize;
-                        assert!(expected[range].iter().all(|byte| *byte == 0));
-                        len
-                    }
-                    Err(error) => panic!("{error}"),
+            assert!(found == expected[at..at + found.len()]);
+            let mut rest = expected.as_slice();
+            while !rest.is_empty() {
+                let at = FileOffset((len - rest.len()) as u64);
+                let (found, hole) = match overlay.extent_at(at, rest.len() as u64).unwrap() {
+                    SourceExtent::Data(found) => (found, false),
+                    SourceExtent::Hole(found) => (found, true),
                 };
-                assert!(len > 0);
-                at += len;
+                let (extent, after) = rest.split_at(usize::try_from(found).unwrap());
+                assert!(!extent.is_empty());
+                assert!(!hole || extent.iter().all(|byte| *byte == 0));
+                rest = after;
             }
-            assert_eq!(at, UNITS * unit);
         }
     }
 }
