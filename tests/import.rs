@@ -96,13 +96,15 @@ fn a_sandbox_in_another_process_takes_the_documented_environment() {
     let json = json_of(&first);
     assert_eq!(json["key"], "web-01.zvhd2");
     assert_eq!(json["image_digest"], DEBIAN_TREE_DIGEST);
-    // The same again: the object is not replaced unless that is asked for, and the name is taken.
-    let refused = again(&[]);
+    // The same again: the name is taken, and the object is not replaced unless that is asked for.
+    let refused = again(&["--force"]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("IMG.0009"), "{}", refused.stderr);
+    let other = ["--name", "web 02", "--key", "web-01.zvhd2"];
+    let refused = run(cloud.import().args(other));
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
     assert!(refused.stderr.contains("--force"), "{}", refused.stderr);
-    let refused = again(&["--force"]);
-    assert_eq!(refused.code, Some(3), "{}", refused.stderr);
-    assert!(refused.stderr.contains("IMG.0009"), "{}", refused.stderr);
+    run(cloud.import().args(other).arg("--force")).success();
 }
 
 #[test]
@@ -191,11 +193,26 @@ fn everything_that_can_be_refused_is_refused_before_the_upload() {
         assert_eq!(run.code, Some(*code), "{options:?}: {}", run.stderr);
         assert!(run.stderr.contains(text), "{options:?}: {}", run.stderr);
     }
-    let wrong_key = run(cloud
-        .import()
-        .args(["--name", "a"])
-        .env("HW_SECRET_KEY", "wrong"));
-    assert_eq!(wrong_key.code, Some(3), "{}", wrong_key.stderr);
+    // Wrong settings, with and without --dry-run.
+    let wrong = [
+        ("HW_SECRET_KEY", "wrong", 3),
+        ("HW_PROJECT_ID", "0000", 3),
+        ("IMGFERRY_IMS_ENDPOINT", "ftp://x", 2),
+        ("IMGFERRY_IMS_ENDPOINT", "http://10.1.2.3", 2),
+        ("IMGFERRY_IAM_ENDPOINT", "http://10.1.2.3", 2),
+        ("IMGFERRY_OBS_ENDPOINT", "http://10.1.2.3", 2),
+    ];
+    for (variable, value, code) in wrong {
+        for option in ["--dry-run", "--json"] {
+            let mut import = cloud.import();
+            import.args(["--name", "a", option]).env(variable, value);
+            if variable == "IMGFERRY_IAM_ENDPOINT" {
+                import.env_remove("HW_PROJECT_ID");
+            }
+            let run = run(&mut import);
+            assert_eq!(run.code, Some(code), "{variable}={value}: {}", run.stderr);
+        }
+    }
     assert_eq!(cloud.objects("images"), Vec::<String>::new());
     assert_eq!(cloud.uploads(), 0);
 }
@@ -209,6 +226,17 @@ fn a_disk_beyond_the_size_limit_is_refused() {
     let run = run(import(&source).args(["--os-version", DEBIAN]));
     assert_eq!(run.code, Some(2), "{}", run.stderr);
     assert!(run.stderr.contains("1 TiB"), "{}", run.stderr);
+}
+
+#[test]
+fn a_job_that_is_not_waited_for_needs_a_cloud_that_stays() {
+    let refused = run(import(&real_disk()).args(["--os-version", DEBIAN, "--no-wait"]));
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    let cloud = Cloud::start(&["images"]);
+    let started = run(cloud.import().args(["--name", "a", "--no-wait", "--json"]));
+    started.success();
+    let json = json_of(&started);
+    assert!(json["job_id"].is_string() && json["image_id"].is_null());
 }
 
 #[test]
@@ -245,8 +273,7 @@ fn secrets_never_reach_the_output() {
     assert!(!run.stderr.contains(&secret) && !run.text().contains(&secret));
 }
 
-#[test]
-fn an_interrupted_import_aborts_its_upload_and_names_it() {
+fn interrupted_by(signal: &str) {
     let cloud = Cloud::start(&["images"]);
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("noise.raw");
@@ -256,18 +283,39 @@ fn an_interrupted_import_aborts_its_upload_and_names_it() {
         .arg("import")
         .arg(&source)
         .args(["--name", "a", "--bucket", "images", "--os-version", DEBIAN])
+        .arg("--json")
         .args(["--level", "19", "--threads", "1"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     common::wait_until(|| cloud.uploads() > 0);
-    common::signal(&child, "INT");
+    // Twice at once, as `timeout` does to a process group: that is one request.
+    for _ in 0..2 {
+        common::signal(&child, signal);
+    }
     let run: Run = child.wait_with_output().unwrap().into();
-    assert_eq!(run.code, Some(130), "{}", run.stderr);
-    assert!(run.stderr.contains("was aborted"), "{}", run.stderr);
+    assert_eq!(run.code, Some(130), "{signal}: {}", run.stderr);
+    assert!(
+        run.stderr.contains("was aborted"),
+        "{signal}: {}",
+        run.stderr
+    );
+    let json = json_of(&run);
+    assert_eq!(json["error"]["exit_code"], 130);
+    assert!(run.stderr.contains(json["upload_id"].as_str().unwrap()));
     assert_eq!(cloud.uploads(), 0);
     assert_eq!(cloud.objects("images"), Vec::<String>::new());
+}
+
+#[test]
+fn an_interrupted_import_aborts_its_upload_and_names_it() {
+    interrupted_by("INT");
+}
+
+#[test]
+fn a_terminal_that_goes_away_is_an_interruption() {
+    interrupted_by("HUP");
 }
 
 #[test]

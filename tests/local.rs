@@ -189,3 +189,50 @@ fn an_interrupted_conversion_leaves_no_file_and_ends_with_130() {
         .collect();
     assert_eq!(left, ["big.raw"]);
 }
+
+#[test]
+fn a_path_that_is_no_text_is_no_obstacle() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join(std::ffi::OsStr::from_bytes(b"x\xff.qcow2"));
+    fs::copy(testdata("debian-tree.qcow2"), &source).unwrap();
+    for command in ["inspect", "digest"] {
+        let run = imgferry(&[command.as_ref(), os_str(&source), "--json".as_ref()]);
+        run.success();
+        json_of(&run);
+    }
+    let out = dir.path().join(std::ffi::OsStr::from_bytes(b"y\xfe.zvhd2"));
+    let run = imgferry(&[
+        "convert".as_ref(),
+        os_str(&source),
+        os_str(&out),
+        "--json".as_ref(),
+    ]);
+    run.success();
+    assert_eq!(json_of(&run)["report"]["digest"], DEBIAN_TREE_DIGEST);
+}
+
+#[test]
+fn with_json_a_wrong_command_line_is_one_object_too() {
+    for arguments in [
+        &["--json", "bogus"][..],
+        &["digest", "--json", "--threads", "0", "x"],
+    ] {
+        let run: common::Run = common::command().args(arguments).output().unwrap().into();
+        assert_eq!(run.code, Some(2));
+        assert_eq!(json_of(&run)["error"]["exit_code"], 2);
+    }
+    let run: common::Run = common::command().arg("--version").output().unwrap().into();
+    run.success();
+}
+
+#[test]
+fn a_target_that_cannot_be_is_refused_input() {
+    let source = testdata("debian-tree.qcow2");
+    let run = imgferry(&[
+        "convert".as_ref(),
+        os_str(&source),
+        "/nonexistent/dir/x.raw".as_ref(),
+    ]);
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+}

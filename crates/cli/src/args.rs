@@ -21,7 +21,7 @@ pub(crate) struct Cli {
     /// More log lines on standard error; twice for details of each request
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// No progress and no notices; errors only
+    /// No progress and no notices; warnings and errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// One JSON object on standard output, everything else on standard error

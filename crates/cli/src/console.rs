@@ -62,6 +62,11 @@ impl Console {
     /// The failure that ends the program.
     pub(crate) fn failure(self, failure: &Failure) {
         self.error_line(failure);
+        self.failure_data(failure);
+    }
+
+    /// The failure's JSON form, when that is wanted.
+    pub(crate) fn failure_data(self, failure: &Failure) {
         if self.json {
             // The exit code tells a caller whose standard output is gone.
             let _ = write_line(&mut io::stdout().lock(), &format!("{:#}", failure.json()));

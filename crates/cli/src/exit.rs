@@ -149,8 +149,11 @@ impl fmt::Display for Failure {
 
 impl From<diskimg::Error> for Failure {
     fn from(error: diskimg::Error) -> Self {
+        let cause = error
+            .source()
+            .and_then(|source| source.downcast_ref::<io::Error>());
         let exit = match error.kind() {
-            ErrorKind::Io if !is_wrong_path(&error) => Exit::Io,
+            ErrorKind::Io if !cause.is_some_and(is_wrong_path) => Exit::Io,
             _ => Exit::Refused,
         };
         Self::from_error(exit, &error).maybe_hint(error.hint())
@@ -158,17 +161,13 @@ impl From<diskimg::Error> for Failure {
 }
 
 /// Whether the system refused because the path is wrong, rather than because a device failed.
-fn is_wrong_path(error: &diskimg::Error) -> bool {
-    error
-        .source()
-        .and_then(|source| source.downcast_ref::<io::Error>())
-        .is_some_and(|error| {
-            matches!(
-                error.kind(),
-                io::ErrorKind::NotFound
-                    | io::ErrorKind::PermissionDenied
-                    | io::ErrorKind::InvalidInput
-                    | io::ErrorKind::NotADirectory
-            )
-        })
+pub(crate) fn is_wrong_path(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::ReadOnlyFilesystem
+    )
 }

@@ -1,6 +1,7 @@
-//! SIGINT and SIGTERM: the first asks every stage to stop, the second ends the program at once.
+//! SIGINT, SIGTERM and SIGHUP: the first asks every stage to stop, a later one ends the program at once.
 
 use std::io;
+use std::time::Duration;
 
 use convert::CancelToken;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -8,6 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
+
+/// Signals within this time after the first are the same request.
+const ONE_REQUEST: Duration = Duration::from_secs(1);
 
 /// Whether the user asked to stop: for threads to look at, and for tasks to wait on.
 #[derive(Clone, Debug)]
@@ -22,19 +26,25 @@ impl Interrupt {
     /// # Errors
     /// When the system lets no handler be installed.
     pub(crate) fn listen(console: Console) -> io::Result<Self> {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
+        let mut signals = Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        };
         let this = Self {
             cancel: CancelToken::new(),
             asked: CancellationToken::new(),
         };
         let listener = this.clone();
         tokio::spawn(async move {
-            either(&mut interrupt, &mut terminate).await;
+            signals.any().await;
             listener.cancel.cancel();
             listener.asked.cancel();
             console.notice("stopping; once more ends at once");
-            either(&mut interrupt, &mut terminate).await;
+            // Whoever stops a process group, as `timeout` does, signals twice and means it once.
+            let calm = tokio::time::Instant::now() + ONE_REQUEST;
+            while tokio::time::timeout_at(calm, signals.any()).await.is_ok() {}
+            signals.any().await;
             // Nothing may delay the end that was asked for twice, not even cleaning up.
             std::process::exit(Exit::Interrupted as i32);
         });
@@ -72,9 +82,18 @@ pub(crate) fn interrupted() -> Failure {
     Failure::new(Exit::Interrupted, "stopped on request")
 }
 
-async fn either(a: &mut Signal, b: &mut Signal) {
-    tokio::select! {
-        _ = a.recv() => {}
-        _ = b.recv() => {}
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
     }
 }

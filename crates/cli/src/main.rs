@@ -11,6 +11,7 @@ mod interrupt;
 mod progress;
 mod settings;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -22,9 +23,12 @@ use exit::{Exit, Failure, Outcome};
 use interrupt::Interrupt;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return wrong_usage(&error),
+    };
     let console = Console::new(cli.json, cli.quiet);
-    log_to_stderr(cli.verbose, cli.quiet);
+    log_to_stderr(cli.verbose);
     match run(cli.command, console) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -32,6 +36,19 @@ fn main() -> ExitCode {
             failure.exit().into()
         }
     }
+}
+
+/// Help and version are answers; anything else is a failure, also in JSON when that was asked for.
+fn wrong_usage(error: &clap::Error) -> ExitCode {
+    let wants_json = std::env::args_os().any(|argument| argument == "--json");
+    // Nobody is left to be told when the stream is closed.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    let failure = Failure::new(Exit::Refused, error.to_string().trim_end());
+    Console::new(wants_json, true).failure_data(&failure);
+    failure.exit().into()
 }
 
 fn run(command: Command, console: Console) -> Outcome {
@@ -60,12 +77,11 @@ fn run(command: Command, console: Console) -> Outcome {
 }
 
 /// Only this project's crates log: libraries below print whole requests at their deepest levels.
-fn log_to_stderr(verbose: u8, quiet: bool) {
-    let level = match (quiet, verbose) {
-        (true, _) => "error",
-        (false, 0) => "warn",
-        (false, 1) => "info",
-        (false, _) => "debug",
+fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
     };
     let filter = ["imgferry", "convert", "net", "obs", "ims", "sandbox"]
         .map(|name| format!("{name}={level}"))
@@ -73,6 +89,7 @@ fn log_to_stderr(verbose: u8, quiet: bool) {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(verbose > 1)
         .compact()
         .init();

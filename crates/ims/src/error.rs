@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use net::http::{HttpError, Response, StatusCode};
+use net::http::{HttpError, HttpErrorKind, Response, StatusCode};
 use net::retry::{Retryable, Verdict, chain};
 use net::secret::SecretString;
 use net::status::{self, Repeat};
@@ -80,6 +80,8 @@ impl Error {
         let hint = source.hint().map(str::to_owned);
         let mut error = if source.may_have_been_sent() && repeat == Repeat::Unsafe {
             Self::ambiguous(doing, "the answer did not arrive")
+        } else if source.kind() == HttpErrorKind::Refused {
+            Self::new(ErrorKind::Invalid, format!("{doing} is not possible"))
         } else {
             Self::new(ErrorKind::Network, format!("{doing} failed"))
         };

@@ -167,21 +167,45 @@ impl Client {
     /// # Errors
     /// What the service said, or `BadAnswer`.
     pub async fn image(&self, id: &ImageId) -> Result<Option<ImageDetail>> {
-        const DOING: &str = "looking up the image";
-        let query = [("id", id.as_str())];
-        let call = Call::get(self, DOING, Service::Ims, "/v2/cloudimages".into()).query(&query);
+        let listed = self
+            .images("looking up the image", ("id", id.as_str()))
+            .await?;
+        // A server that ignores the filter lists others too.
+        Ok(listed.into_iter().find(|image| image.id == *id))
+    }
+
+    /// A private image with this name, or `None` (GET /v2/cloudimages?name=). Also a cheap proof that the
+    /// service takes the credentials and the project.
+    ///
+    /// # Errors
+    /// What the service said, or `BadAnswer`.
+    pub async fn image_named(&self, name: &str) -> Result<Option<ImageDetail>> {
+        let listed = self
+            .images("looking for an image of this name", ("name", name))
+            .await?;
+        // The service compares names as a whole; public images may have any.
+        Ok(listed.into_iter().find(|image| {
+            image.name.as_deref() == Some(name)
+                && image
+                    .field("__imagetype")
+                    .is_none_or(|kind| kind == "private")
+        }))
+    }
+
+    async fn images(&self, doing: &'static str, filter: (&str, &str)) -> Result<Vec<ImageDetail>> {
+        let query = [filter];
+        let call = Call::get(self, doing, Service::Ims, "/v2/cloudimages".into()).query(&query);
         let answer = self.call_in_project(&call).await?;
-        let body = json(DOING, &answer)?;
+        let body = json(doing, &answer)?;
         if !body.get("images").is_some_and(Value::is_array) {
             return Err(Error::new(
                 ErrorKind::BadAnswer,
-                "the answer to looking up the image has no list of images",
+                format!("the answer to {doing} has no list of images"),
             ));
         }
-        // A server that ignores the filter lists others too.
         Ok(value::list(&body, "images")
             .iter()
             .filter_map(ImageDetail::parse)
-            .find(|image| image.id == *id))
+            .collect())
     }
 }

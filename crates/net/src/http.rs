@@ -262,7 +262,7 @@ impl Client {
             "http" if local || self.options.allow_http => {}
             "http" => {
                 return Err(HttpError {
-                    hint: Some("use an https endpoint, or allow endpoints without TLS"),
+                    hint: Some("use an https endpoint, or allow plain http (--allow-http)"),
                     ..HttpError::new(
                         HttpErrorKind::Refused,
                         format!(

@@ -166,6 +166,12 @@ impl Client {
         &self.0.s3
     }
 
+    /// The endpoint that was given.
+    #[must_use]
+    pub fn endpoint(&self) -> &Url {
+        &self.0.endpoint
+    }
+
     pub(crate) fn policy(&self) -> &Policy {
         &self.0.retry
     }

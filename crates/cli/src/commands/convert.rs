@@ -28,7 +28,11 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
     let monitor: &dyn Monitor = progress.as_ref();
     let report = if to_stdout {
         let mut sink = Stdout(io::stdout());
-        ::convert::to_zvhd2(image, &plan, identity(), &mut sink, monitor, cancel)?
+        let report = ::convert::to_zvhd2(image, &plan, identity(), &mut sink, monitor, cancel)?;
+        sink.0.flush().map_err(|e| {
+            Failure::from_error(Exit::Io, &e).context("standard output cannot be written")
+        })?;
+        report
     } else {
         let overwrite = if args.force {
             Overwrite::Replace
@@ -54,7 +58,7 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
     }
     console.result(
         format_args!("{}\n{text}", args.dst.display()),
-        &json!({ "path": args.dst, "plan": plan, "report": report }),
+        &json!({ "path": args.dst.display().to_string(), "plan": plan, "report": report }),
     )
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn run(args: &DigestArgs, console: Console, cancel: &CancelToken) -> 
     console.result(
         format_args!("{digest}  {}", args.image.display()),
         &json!({
-            "path": args.image,
+            "path": args.image.display().to_string(),
             "format": opened.format,
             "virtual_size": image.virtual_size(),
             "digest": digest,

@@ -34,13 +34,24 @@ use crate::progress::Progress;
 use crate::settings::{self, Cloud, ProcessEnvironment};
 
 pub(crate) async fn run(args: &ImportArgs, console: Console, interrupt: &Interrupt) -> Outcome {
+    let started = Instant::now();
     let Some(dir) = &args.cloud.sandbox else {
         let cloud = settings::resolve(&args.cloud, &ProcessEnvironment);
-        return import(args, cloud, console, interrupt).await;
+        let missing = cloud.as_ref().err().map(|missing| missing.0.as_slice());
+        let job = prepare(args, missing.unwrap_or_default(), console)?;
+        let cloud = cloud.map_err(|missing| checks::refused(missing.0))?;
+        return import(args, job, &cloud, started, console, interrupt).await;
     };
-    // The bucket is made on the way, so its name is checked before anything is.
+    if args.no_wait {
+        return Err(Failure::new(
+            Exit::Refused,
+            "--no-wait needs a cloud that goes on when this program ends",
+        )
+        .hint("leave --no-wait out, or run 'imgferry sandbox' beside it"));
+    }
+    let job = prepare(args, &[], console)?;
     let sandbox = InProcess::start(dir.as_deref(), None, vec![args.bucket.clone()]).await?;
-    let ended = import(args, Ok(sandbox.cloud()), console, interrupt).await;
+    let ended = import(args, job, &sandbox.cloud(), started, console, interrupt).await;
     // The first error is the one to see.
     match (ended, sandbox.stop().await) {
         (Ok(()), stopped) => stopped,
@@ -59,19 +70,18 @@ struct Job {
 
 async fn import(
     args: &ImportArgs,
-    cloud: Result<Cloud, settings::Missing>,
+    job: Job,
+    cloud: &Cloud,
+    started: Instant,
     console: Console,
     interrupt: &Interrupt,
 ) -> Outcome {
-    let started = Instant::now();
-    let job = prepare(args, &cloud, console)?;
-    let cloud = cloud.map_err(|missing| checks::refused(missing.0))?;
-    let images = checks::image_client(&cloud)?;
+    let images = checks::image_client(cloud)?;
     let mut warnings = job.warnings;
     let storage = interrupt
         .unless_asked(checks::remote(
             args,
-            &cloud,
+            cloud,
             &images,
             &job.request,
             &mut warnings,
@@ -82,7 +92,7 @@ async fn import(
     }
     if args.dry_run {
         let dry_run = DryRun {
-            source: args.disk.clone(),
+            source: args.disk.display().to_string(),
             name: args.name.clone(),
             bucket: job.request.image_url.bucket.clone(),
             key: job.request.image_url.key.clone(),
@@ -107,6 +117,7 @@ async fn import(
         Arc::clone(&job.image),
         &job.plan,
         progress.clone(),
+        console,
         interrupt,
     )
     .await;
@@ -137,7 +148,7 @@ async fn import(
     stages.register_seconds = Stages::seconds(registering.elapsed());
 
     let imported = Imported {
-        source: args.disk.clone(),
+        source: args.disk.display().to_string(),
         name: args.name.clone(),
         bucket: target.bucket.clone(),
         key: target.key.clone(),
@@ -162,18 +173,12 @@ async fn import(
 }
 
 /// Everything that can be decided and refused without the network.
-fn prepare(
-    args: &ImportArgs,
-    cloud: &Result<Cloud, settings::Missing>,
-    console: Console,
-) -> Outcome<Job> {
+fn prepare(args: &ImportArgs, missing: &[String], console: Console) -> Outcome<Job> {
     let opened = open(&args.disk, args.source.format, console)?;
     let virtual_size = opened.image.virtual_size();
     let request = request::build(args, virtual_size);
     let mut problems = checks::local(&request, virtual_size);
-    if let Err(missing) = cloud {
-        problems.extend(missing.0.iter().cloned());
-    }
+    problems.extend(missing.iter().cloned());
     if !problems.is_empty() {
         return Err(checks::refused(problems));
     }

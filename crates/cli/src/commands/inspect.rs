@@ -1,7 +1,6 @@
 //! `imgferry inspect`: what an image is, from its metadata alone.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use diskimg::units::{GIB, TIB, human};
 use diskimg::{Details, DiskImageExt, ExtentKind, Opened};
@@ -16,7 +15,8 @@ const QUICK_IMPORT_MAX: u64 = TIB;
 
 #[derive(Debug, Serialize)]
 struct Inspection {
-    path: PathBuf,
+    /// As people read it: bytes that are no text are replaced.
+    path: String,
     #[serde(flatten)]
     details: Details,
     /// Bytes.
@@ -45,11 +45,11 @@ struct Eligibility {
 pub(crate) fn run(args: &InspectArgs, console: Console) -> Outcome {
     // Warnings are part of the result here, so they are not told apart from it.
     let opened = ::convert::open(&args.image, args.source.format)?;
-    let inspection = inspect(args.image.clone(), &opened)?;
+    let inspection = inspect(args.image.display().to_string(), &opened)?;
     console.result(inspection.table(), &inspection)
 }
 
-fn inspect(path: PathBuf, opened: &Opened) -> Outcome<Inspection> {
+fn inspect(path: String, opened: &Opened) -> Outcome<Inspection> {
     let image = opened.image.as_ref();
     let virtual_size = image.virtual_size();
     let [mut data_bytes, mut zero_bytes, mut hole_bytes] = [0; 3];
@@ -87,7 +87,7 @@ fn inspect(path: PathBuf, opened: &Opened) -> Outcome<Inspection> {
 impl Inspection {
     fn table(&self) -> String {
         let details = &self.details;
-        let mut rows = vec![("image", self.path.display().to_string())];
+        let mut rows = vec![("image", self.path.clone())];
         let format = match &details.variant {
             Some(variant) => format!("{} ({variant})", details.format),
             None => details.format.to_string(),

@@ -13,7 +13,7 @@ use ::convert::Error;
 use diskimg::{Format, Opened};
 
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Failure, Outcome, is_wrong_path};
 
 /// Opens an image, and tells its warnings.
 pub(crate) fn open(path: &Path, format: Option<Format>, console: Console) -> Outcome<Opened> {
@@ -53,6 +53,12 @@ impl From<Error> for Failure {
                 };
             }
             Error::Cancelled => Exit::Interrupted,
+            // A path that cannot be written is input, like one that cannot be read.
+            Error::Output {
+                doing: "creating the file",
+                ref source,
+                ..
+            } if is_wrong_path(source) => Exit::Refused,
             Error::Refused { .. } => Exit::Refused,
             _ => Exit::Io,
         };

@@ -51,9 +51,13 @@ impl InProcess {
             options.obs_listen = listen;
             options.api_listen = next_port(listen)?;
         }
-        let sandbox = Sandbox::start(options)
-            .await
-            .map_err(|e| Failure::from_error(Exit::Io, &e).context("the sandbox cannot start"))?;
+        let sandbox = Sandbox::start(options).await.map_err(|e| {
+            let exit = match e {
+                ::sandbox::Error::Io { .. } => Exit::Io,
+                _ => Exit::Refused,
+            };
+            Failure::from_error(exit, &e).context("the sandbox cannot start")
+        })?;
         Ok(Self { sandbox, temporary })
     }
 

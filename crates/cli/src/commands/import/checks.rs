@@ -105,6 +105,7 @@ pub(super) async fn remote(
     warnings: &mut Vec<String>,
 ) -> Outcome<Storage> {
     images.project_id().await.map_err(|e| from_ims(&e))?;
+    name(images, &request.name, warnings).await?;
     let access_key = images
         .access_key(KEY_SECONDS)
         .await
@@ -121,6 +122,29 @@ pub(super) async fn remote(
     bucket(&storage, &cloud.region, &request.image_url.bucket, warnings).await?;
     key(args, &storage, request, warnings).await?;
     Ok(storage)
+}
+
+/// Names are unique. Asking also proves endpoint, credentials and project to the service that
+/// registers the image, before anything is uploaded.
+async fn name(images: &Images, name: &str, warnings: &mut Vec<String>) -> Outcome {
+    match images.image_named(name).await {
+        Ok(None) => Ok(()),
+        Ok(Some(found)) => Err(Failure::new(
+            Exit::Refused,
+            format!(
+                "image {} has the name {name:?} already (IMG.0009)",
+                found.id
+            ),
+        )
+        .hint("choose another name with --name, or delete that image")),
+        Err(error) if error.status() == Some(403) => {
+            warnings.push(format!(
+                "whether an image is named {name:?} already could not be looked up: {error}"
+            ));
+            Ok(())
+        }
+        Err(error) => Err(from_ims(&error)),
+    }
 }
 
 /// The service imports from buckets of its region and of class STANDARD only.
@@ -141,7 +165,11 @@ async fn bucket(
             ));
             return Ok(());
         }
-        Err(error) => return Err(from_obs(&error)),
+        Err(error) => {
+            return Err(
+                from_obs(&error).note(format!("the object storage is {}", storage.endpoint()))
+            );
+        }
     };
     if info.parallel_file_system {
         return refused(

@@ -13,7 +13,11 @@ pub(crate) fn from_obs(error: &obs::Error) -> Failure {
         Obs::Refused => Exit::Refused,
         _ => Exit::Cloud,
     };
-    let mut failure = Failure::from_error(exit, error).maybe_hint(error.hint());
+    let hint = error.hint().or(match error.kind() {
+        Obs::Network => Some("check --obs-endpoint, --region and HTTPS_PROXY"),
+        _ => None,
+    });
+    let mut failure = Failure::from_error(exit, error).maybe_hint(hint);
     for note in error.notes() {
         failure = failure.note(note);
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ims::{Client, ErrorKind, ImageId, JobId, QuickImport, WaitOptions};
+use ims::{Client, ErrorKind, ImageDetail, ImageId, ImageStatus, JobId, QuickImport, WaitOptions};
 use url::Url;
 
 use super::errors::from_ims;
@@ -59,13 +59,24 @@ pub(super) async fn register(
         .await;
     drop(progress);
     let image_id = waited.map_err(|error| {
-        let goes_on = error.kind() != ErrorKind::JobFailed;
+        let goes_on = matches!(
+            error.kind(),
+            ErrorKind::JobTimeout
+                | ErrorKind::Cancelled
+                | ErrorKind::Network
+                | ErrorKind::Unavailable
+                | ErrorKind::Credentials
+        );
         with_job(from_ims(&error), &job_id, goes_on)
     })?;
-    let detail = client
-        .image(&image_id)
+    let known = |failure: Failure| {
+        with_job(failure, &job_id, false)
+            .note(format!("the image is {image_id}"))
+            .data("image_id", &image_id.as_str())
+    };
+    let detail = detail_of(client, &image_id, waiting, interrupt)
         .await
-        .map_err(|e| with_job(from_ims(&e), &job_id, false))?;
+        .map_err(known)?;
     registered.status = Some(match &detail {
         Some(detail) => detail.status.as_str().to_owned(),
         None => "not listed".to_owned(),
@@ -73,6 +84,35 @@ pub(super) async fn register(
     registered.content_digest = detail.and_then(|detail| detail.field(DIGEST_FIELD));
     registered.image_id = Some(image_id);
     Ok(registered)
+}
+
+/// How often an image that is not active yet is asked for again: lists lag behind jobs.
+const LOOKS: u32 = 10;
+
+/// The image, once it is listed as active, or as it is after some time.
+async fn detail_of(
+    client: &Client,
+    image_id: &ImageId,
+    waiting: &WaitOptions,
+    interrupt: &Interrupt,
+) -> Outcome<Option<ImageDetail>> {
+    let mut detail = None;
+    for look in 1..=LOOKS {
+        detail = interrupt
+            .unless_asked(client.image(image_id))
+            .await?
+            .map_err(|e| from_ims(&e))?;
+        let active = detail
+            .as_ref()
+            .is_some_and(|detail| detail.status == ImageStatus::Active);
+        if active || look == LOOKS {
+            break;
+        }
+        interrupt
+            .unless_asked(tokio::time::sleep(waiting.first))
+            .await?;
+    }
+    Ok(detail)
 }
 
 /// How often to ask: a service on this machine answers at once.
@@ -94,5 +134,7 @@ fn with_job(failure: Failure, job_id: &JobId, goes_on: bool) -> Failure {
     } else {
         "it has ended"
     };
-    failure.note(format!("the import job is {job_id}; {state}"))
+    failure
+        .note(format!("the import job is {job_id}; {state}"))
+        .data("job_id", &job_id.as_str())
 }

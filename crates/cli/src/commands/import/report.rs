@@ -1,7 +1,6 @@
 //! What an import came to, for people and as JSON.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use ::convert::{ContentDigest, Plan};
@@ -31,7 +30,7 @@ impl Stages {
 /// The result of an import.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Imported {
-    pub(super) source: PathBuf,
+    pub(super) source: String,
     pub(super) name: String,
     pub(super) bucket: String,
     pub(super) key: String,
@@ -116,7 +115,7 @@ impl fmt::Display for Imported {
 /// What would be done.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct DryRun {
-    pub(super) source: PathBuf,
+    pub(super) source: String,
     pub(super) name: String,
     pub(super) bucket: String,
     pub(super) key: String,
@@ -131,13 +130,7 @@ impl fmt::Display for DryRun {
         write!(
             f,
             "would import {} as {} in {}, through {}/{}, min_disk {} GiB\n{}\nall checks passed; nothing was changed",
-            self.source.display(),
-            self.name,
-            self.region,
-            self.bucket,
-            self.key,
-            self.min_disk,
-            self.plan
+            self.source, self.name, self.region, self.bucket, self.key, self.min_disk, self.plan
         )
     }
 }

@@ -9,6 +9,7 @@ use obs::{Client, Upload, UploadOptions, Uploaded};
 
 use super::errors::from_obs;
 use crate::commands::identity;
+use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::{Interrupt, interrupted};
 
@@ -50,6 +51,7 @@ pub(super) async fn transfer(
     image: Arc<dyn DiskImage>,
     plan: &Plan,
     monitor: Arc<dyn Monitor>,
+    console: Console,
     interrupt: &Interrupt,
 ) -> Outcome<Transferred> {
     let options = UploadOptions {
@@ -63,6 +65,11 @@ pub(super) async fn transfer(
         .unless_asked(client.start_upload(bucket, key, &options))
         .await?
         .map_err(|error| from_obs(&error))?;
+
+    console.notice(format_args!(
+        "upload {} of {bucket}/{key} has begun",
+        upload.upload_id()
+    ));
 
     let started = Instant::now();
     let encoding = tokio::task::spawn_blocking({
@@ -123,9 +130,13 @@ async fn abort(upload: &mut Upload, failure: Failure) -> Failure {
         upload.bucket().to_owned(),
         upload.key().to_owned(),
     );
+    let failure = failure.data("upload_id", &id).data("key", &key);
     match upload.abort().await {
         Ok(()) => failure.note(format!(
             "upload {id} of {bucket}/{key} was aborted; nothing is left in the bucket"
+        )),
+        Err(error) if error.kind() == obs::ErrorKind::Refused => failure.note(format!(
+            "the parts of {bucket}/{key} were joined already: the object stays in the bucket"
         )),
         Err(error) => failure
             .note(format!(
