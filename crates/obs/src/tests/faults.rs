@@ -345,6 +345,32 @@ async fn nobody_listening_is_a_network_error_after_all_attempts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn key_that_may_only_write_relies_on_the_etag_of_completing() {
+    let forbidden = || {
+        Fake::with(|store, request| match Op::of(request) {
+            Op::Head => Reply::status(403),
+            _ => store.handle(request),
+        })
+    };
+    let uploaded = upload(&forbidden().await, 1000).await.unwrap();
+    assert_eq!(uploaded.size, 1000);
+    assert!(uploaded.etag.ends_with("-1"), "{}", uploaded.etag);
+
+    // Without that ETag there is no proof, and so no success.
+    let fake = Fake::with(|store, request| match Op::of(request) {
+        Op::Head => Reply::status(403),
+        Op::Complete => Reply::text(
+            200,
+            "<CompleteMultipartUploadResult><ETag>\"0\"</ETag></CompleteMultipartUploadResult>",
+        ),
+        _ => store.handle(request),
+    })
+    .await;
+    let error = upload(&fake, 1000).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AccessDenied, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failed_abort_is_reported() {
     let fake = first(|op| op == Op::Abort, vec![error(403, "AccessDenied")]).await;
     let (_sink, mut upload) = begin(&fake, &options(10)).await;
