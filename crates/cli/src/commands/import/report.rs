@@ -129,7 +129,7 @@ impl fmt::Display for DryRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "would import {} as {} in {}, through {}/{}, min_disk {} GiB\n{}\nall checks passed; nothing was changed",
+            "would import {} as {} in {}, through {}/{}, min_disk {} GiB\n{}\nnothing speaks against it; nothing was changed",
             self.source, self.name, self.region, self.bucket, self.key, self.min_disk, self.plan
         )
     }
