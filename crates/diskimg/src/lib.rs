@@ -22,6 +22,7 @@ pub mod probe;
 pub mod qcow2;
 pub mod raw;
 pub mod source;
+mod stored;
 pub mod units;
 pub mod vhd;
 pub mod vhdx;

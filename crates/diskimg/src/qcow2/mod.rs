@@ -19,7 +19,7 @@ mod mapping;
 mod tables;
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use self::compressed::{Pool, Unpacker};
 use self::header::Header;
@@ -30,7 +30,8 @@ use crate::image::{Details, DiskImage, Extent, ExtentKind, check_range, clip_ext
 use crate::limits::MAX_HEADER_BYTES;
 use crate::open::Driver;
 use crate::probe::Format;
-use crate::source::{ReadAt, SourceExtent};
+use crate::source::ReadAt;
+use crate::stored::StoredStretch;
 use crate::units::{FileOffset, GuestOffset};
 
 /// qcow2. Claims every version but 1, which is another format, so that later ones are refused by
@@ -52,9 +53,7 @@ pub struct Qcow2Image {
     header: Header,
     tables: Tables,
     unpackers: Pool,
-    /// A stretch of the file that is known to hold data, the last one found. Spares two system
-    /// calls for each run of a file that has no holes.
-    stored: Mutex<Range<u64>>,
+    stored: StoredStretch,
 }
 
 impl Qcow2Image {
@@ -72,7 +71,7 @@ impl Qcow2Image {
             header,
             tables,
             unpackers,
-            stored: Mutex::new(0..0),
+            stored: StoredStretch::default(),
         })
     }
 
@@ -93,30 +92,8 @@ impl Qcow2Image {
             Place::Nowhere => Ok((ExtentKind::Hole, len)),
             Place::Zeros => Ok((ExtentKind::Zero, len)),
             Place::Compressed { .. } => Ok((ExtentKind::Data, len)),
-            Place::Plain(host) => self.host_kind(host.0, len),
+            Place::Plain(host) => self.stored.kind(self.source.as_ref(), host, len),
         }
-    }
-
-    /// What the file has at `host`: preallocated clusters are mapped, but may never have been
-    /// written, and are holes of the file then.
-    fn host_kind(&self, host: u64, len: u64) -> Result<(ExtentKind, u64)> {
-        let known = self.stored_stretch().clone();
-        if known.contains(&host) {
-            return Ok((ExtentKind::Data, len.min(known.end - host)));
-        }
-        // To the end of the file, so that the answer serves later questions too.
-        let rest = self.source.len().saturating_sub(host);
-        match self.source.extent_at(FileOffset(host), rest)? {
-            SourceExtent::Hole(hole) => Ok((ExtentKind::Hole, len.min(hole))),
-            SourceExtent::Data(data) => {
-                *self.stored_stretch() = host..host.saturating_add(data);
-                Ok((ExtentKind::Data, len.min(data)))
-            }
-        }
-    }
-
-    fn stored_stretch(&self) -> std::sync::MutexGuard<'_, Range<u64>> {
-        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Fills `buf` from `at`, which lies with all of `buf` inside the declared size.

@@ -15,8 +15,7 @@ mod footer;
 mod layout;
 mod mapping;
 
-use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use self::dynamic::BlockTable;
 use self::footer::{Footer, Kind};
@@ -25,8 +24,9 @@ use crate::error::Result;
 use crate::image::{Details, DiskImage, Extent, ExtentKind, check_range, clip_extent};
 use crate::open::Driver;
 use crate::probe::Format;
-use crate::source::{ReadAt, SourceExtent};
-use crate::units::{FileOffset, GuestOffset};
+use crate::source::ReadAt;
+use crate::stored::StoredStretch;
+use crate::units::GuestOffset;
 
 /// VHD. A fixed disk is told from a raw one by its footer alone.
 pub const DRIVER: Driver = Driver {
@@ -54,9 +54,7 @@ pub struct VhdImage {
     virtual_size: u64,
     creator: String,
     warnings: Vec<String>,
-    /// A stretch of the file that is known to hold data, the last one found. Spares two system
-    /// calls for each run of a file that has no holes.
-    stored: Mutex<Range<u64>>,
+    stored: StoredStretch,
 }
 
 impl VhdImage {
@@ -85,7 +83,7 @@ impl VhdImage {
             virtual_size,
             creator: footer.creator,
             warnings: footer.warnings,
-            stored: Mutex::new(0..0),
+            stored: StoredStretch::default(),
         })
     }
 
@@ -94,29 +92,8 @@ impl VhdImage {
         match place {
             Place::Nowhere => Ok((ExtentKind::Hole, len)),
             Place::Unwritten => Ok((ExtentKind::Zero, len)),
-            Place::Stored(host) => self.host_kind(host.0, len),
+            Place::Stored(host) => self.stored.kind(self.source.as_ref(), host, len),
         }
-    }
-
-    /// What the file has at `host`: it may be sparse itself.
-    fn host_kind(&self, host: u64, len: u64) -> Result<(ExtentKind, u64)> {
-        let known = self.stored_stretch().clone();
-        if known.contains(&host) {
-            return Ok((ExtentKind::Data, len.min(known.end - host)));
-        }
-        // To the end of the file, so that the answer serves later questions too.
-        let rest = self.source.len().saturating_sub(host);
-        match self.source.extent_at(FileOffset(host), rest)? {
-            SourceExtent::Hole(hole) => Ok((ExtentKind::Hole, len.min(hole))),
-            SourceExtent::Data(data) => {
-                *self.stored_stretch() = host..host.saturating_add(data);
-                Ok((ExtentKind::Data, len.min(data)))
-            }
-        }
-    }
-
-    fn stored_stretch(&self) -> std::sync::MutexGuard<'_, Range<u64>> {
-        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -21,8 +21,7 @@ mod overlay;
 mod parent;
 mod region;
 
-use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use self::bat::{BlockTable, Place};
 use self::header::Header;
@@ -32,8 +31,9 @@ use crate::error::Result;
 use crate::image::{Details, DiskImage, Extent, ExtentKind, check_range, clip_extent};
 use crate::open::Driver;
 use crate::probe::Format;
-use crate::source::{ReadAt, SourceExtent};
-use crate::units::{FileOffset, GuestOffset};
+use crate::source::ReadAt;
+use crate::stored::StoredStretch;
+use crate::units::GuestOffset;
 
 /// VHDX, whatever its version: other versions are refused by number.
 pub const DRIVER: Driver = Driver {
@@ -55,9 +55,7 @@ pub struct VhdxImage {
     warnings: Vec<String>,
     /// Bytes that the replayed log holds.
     overlay_bytes: u64,
-    /// A stretch of the file that is known to hold data, the last one found. Spares two system
-    /// calls for each run of a file that has no holes.
-    stored: Mutex<Range<u64>>,
+    stored: StoredStretch,
 }
 
 impl VhdxImage {
@@ -88,7 +86,7 @@ impl VhdxImage {
             creator: header.creator,
             warnings,
             overlay_bytes,
-            stored: Mutex::new(0..0),
+            stored: StoredStretch::default(),
         })
     }
 
@@ -97,29 +95,8 @@ impl VhdxImage {
         match place {
             Place::Nowhere => Ok((ExtentKind::Hole, len)),
             Place::Zeros => Ok((ExtentKind::Zero, len)),
-            Place::Stored(host) => self.host_kind(host.0, len),
+            Place::Stored(host) => self.stored.kind(self.source.as_ref(), host, len),
         }
-    }
-
-    /// What the file has at `host`: it may be sparse itself.
-    fn host_kind(&self, host: u64, len: u64) -> Result<(ExtentKind, u64)> {
-        let known = self.stored_stretch().clone();
-        if known.contains(&host) {
-            return Ok((ExtentKind::Data, len.min(known.end - host)));
-        }
-        // To the end of the file, so that the answer serves later questions too.
-        let rest = self.source.len().saturating_sub(host);
-        match self.source.extent_at(FileOffset(host), rest)? {
-            SourceExtent::Hole(hole) => Ok((ExtentKind::Hole, len.min(hole))),
-            SourceExtent::Data(data) => {
-                *self.stored_stretch() = host..host.saturating_add(data);
-                Ok((ExtentKind::Data, len.min(data)))
-            }
-        }
-    }
-
-    fn stored_stretch(&self) -> std::sync::MutexGuard<'_, Range<u64>> {
-        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
