@@ -8,6 +8,7 @@
 
 mod access;
 mod conditions;
+mod lent;
 mod multipart;
 mod objects;
 mod operations;
@@ -52,7 +53,10 @@ pub(crate) fn service(
     service_fn(move |request: Request<Incoming>| -> Answer {
         let s3 = s3.clone();
         async move {
-            let mut response = match s3.call(request.map(Body::from)).await {
+            let (parts, body) = request.into_parts();
+            let (body, lender) = lent::lend(body);
+            let request = Request::from_parts(parts, Body::http_body_unsync(body));
+            let mut response = match s3.call(request).await {
                 Ok(response) => response,
                 Err(error) => {
                     tracing::warn!("request could not be answered: {error:?}");
@@ -61,6 +65,9 @@ pub(crate) fn service(
                     response
                 }
             };
+            if !response.status().is_success() {
+                lender.drain().await;
+            }
             let headers = response.headers_mut();
             for name in ["x-amz-request-id", "x-obs-request-id"] {
                 if let Ok(id) = HeaderValue::try_from(hex_id()) {

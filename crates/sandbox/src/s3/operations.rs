@@ -14,7 +14,7 @@ use tokio_util::io::ReaderStream;
 use super::conditions::{check_reading, check_replacing};
 use super::multipart::check_part_number;
 use super::objects::{Attributes, Inner, Object, ObjectStore};
-use super::receive::{MAX_BODY, drain, receive};
+use super::receive::{MAX_BODY, receive};
 use super::uploads::UploadMeta;
 use super::{blocking, disk};
 
@@ -113,13 +113,7 @@ impl S3 for ObjectStore {
     ) -> S3Result<S3Response<PutObjectOutput>> {
         let input = req.input;
         let store = Arc::clone(&self.0);
-        let attributes = match check_put_object(&store, &input) {
-            Ok(attributes) => attributes,
-            Err(error) => {
-                drain(input.body).await;
-                return Err(error);
-            }
-        };
+        let attributes = check_put_object(&store, &input)?;
         let received = receive(
             &store.layout.tmp(),
             input.body,
@@ -280,11 +274,7 @@ impl S3 for ObjectStore {
     ) -> S3Result<S3Response<UploadPartOutput>> {
         let input = req.input;
         let store = Arc::clone(&self.0);
-        let checked = check_upload_part(&store, &input);
-        if let Err(error) = checked {
-            drain(input.body).await;
-            return Err(error);
-        }
+        check_upload_part(&store, &input)?;
         let received = receive(
             &store.layout.tmp(),
             input.body,

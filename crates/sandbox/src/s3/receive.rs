@@ -71,19 +71,6 @@ pub(super) async fn receive(
     })
 }
 
-/// Reads a body that is refused to its end and drops it. A server that answers and closes while the
-/// client still sends resets the connection, and the client may never see the answer.
-pub(super) async fn drain(body: Option<StreamingBlob>) {
-    let Some(mut body) = body else { return };
-    let mut left = MAX_BODY;
-    while let Some(Ok(chunk)) = body.next().await {
-        match left.checked_sub(u64::try_from(chunk.len()).unwrap_or(u64::MAX)) {
-            Some(rest) => left = rest,
-            None => return,
-        }
-    }
-}
-
 fn broken_body(error: StdError) -> S3Error {
     // s3s keeps the type of this error to itself; the text is all there is.
     let text = error.to_string();
