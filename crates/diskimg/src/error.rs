@@ -121,6 +121,18 @@ impl Error {
         self.0.hint.as_deref()
     }
 
+    /// What was found and expected, without place and cause.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The broken structure, when there is one.
+    #[must_use]
+    pub fn structure(&self) -> Option<&'static str> {
+        self.0.structure
+    }
+
     /// The file offset of the broken structure, when there is one.
     #[must_use]
     pub fn offset(&self) -> Option<u64> {

@@ -56,6 +56,22 @@ pub struct Details {
     /// Name of the compression that stored units may use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<String>,
+    /// How the content is encrypted, by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<String>,
+    /// Whether whoever wrote the file closed it: `true` when a log is waiting to be replayed or
+    /// reference counts were left to be mended. `None` where the format keeps no record of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dirty: Option<bool>,
+    /// Internal snapshots, in the file's order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<SnapshotInfo>,
+    /// Bitmaps of what changed, in the file's order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bitmaps: Vec<BitmapInfo>,
+    /// Other files that the disk needs, nearest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refers_to: Vec<Reference>,
     /// Things the user should know before trusting the content.
     pub warnings: Vec<String>,
 }
@@ -70,9 +86,74 @@ impl Details {
             creator: None,
             cluster_size: None,
             compression: None,
+            encryption: None,
+            dirty: None,
+            snapshots: Vec::new(),
+            bitmaps: Vec::new(),
+            refers_to: Vec::new(),
             warnings: Vec::new(),
         }
     }
+}
+
+/// An internal snapshot. Texts are escaped by [`printable`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SnapshotInfo {
+    /// Unique in the file.
+    pub id: String,
+    /// What people call it; need not be unique.
+    pub name: String,
+    /// When it was taken, in seconds since 1970, UTC.
+    pub created: u64,
+    /// Bytes of the machine's memory and devices that are stored with it; 0: the disk alone.
+    pub vm_state_bytes: u64,
+    /// Size of the disk at that time in bytes, when the file says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub virtual_size: Option<u64>,
+}
+
+/// A bitmap of what changed on the disk since it was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BitmapInfo {
+    /// Its name, escaped by [`printable`].
+    pub name: String,
+    /// Bytes of the disk that one bit stands for.
+    pub granularity: u64,
+    /// Whether it was not saved properly, and so says nothing.
+    pub in_use: bool,
+}
+
+/// Another file that an image names and needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reference {
+    /// What it is to the image: `backing file`, `parent` or `data file`.
+    pub role: &'static str,
+    /// Its name as the image gives it, escaped by [`printable`].
+    pub name: String,
+    /// Its format as the image gives it, escaped by [`printable`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+}
+
+/// Most characters of a text from a file that are shown.
+const SHOWN_CHARS: usize = 1023;
+
+/// A text from a file so that it can be printed anywhere: control characters and those that turn the
+/// direction of writing are escaped, and what is longer than any name is cut.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let mut shown = String::new();
+    for char in text.chars().take(SHOWN_CHARS) {
+        match char {
+            // These do no harm, and escaped they could not be typed.
+            '\'' | '"' | '\\' => shown.push(char),
+            char => shown.extend(char.escape_debug()),
+        }
+    }
+    if text.chars().nth(SHOWN_CHARS).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// A read-only virtual disk that many threads read at once.
@@ -198,5 +279,22 @@ pub fn clip_extent(at: GuestOffset, limit: u64, virtual_size: u64) -> Result<u64
                 "an extent of 0 bytes was asked for",
             ))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn printable_texts_steer_no_terminal_and_have_an_end() {
+        assert_eq!(printable(r#"C:\vm\"a 'b' ü.vhd"#), r#"C:\vm\"a 'b' ü.vhd"#);
+        assert_eq!(
+            printable("a\u{1b}[2J\n\u{202e}b"),
+            "a\\u{1b}[2J\\n\\u{202e}b"
+        );
+        let long = printable(&"x".repeat(5000));
+        assert_eq!(long.chars().count(), SHOWN_CHARS + 1);
+        assert!(long.ends_with('…'));
     }
 }

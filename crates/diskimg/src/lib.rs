@@ -14,6 +14,7 @@
 //! The crate is synchronous and knows no network and no terminal. Images are `Send + Sync`; all
 //! methods take `&self`, so that workers share one opened image.
 
+pub mod check;
 pub mod error;
 pub mod image;
 pub mod limits;
@@ -28,8 +29,12 @@ pub mod vhd;
 pub mod vhdx;
 pub mod zero;
 
+pub use check::{CheckReport, Finding, Severity, check};
 pub use error::{Error, ErrorKind, Result};
-pub use image::{Details, DiskImage, DiskImageExt, Extent, ExtentKind, Extents};
+pub use image::{
+    BitmapInfo, Details, DiskImage, DiskImageExt, Extent, ExtentKind, Extents, Reference,
+    SnapshotInfo,
+};
 pub use open::{Driver, OpenOptions, Opened, open};
 pub use probe::Format;
 pub use source::{FileSource, MemorySource, ReadAt, SourceExtent};

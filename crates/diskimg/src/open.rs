@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::check::CheckFn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Details, DiskImage, Extent};
 use crate::limits::MAX_VIRTUAL_SIZE;
@@ -29,6 +30,8 @@ pub struct Driver {
     pub claims: fn(&Probe) -> bool,
     /// Opens it.
     pub open: OpenFn,
+    /// Holds a file against all rules of the format.
+    pub check: CheckFn,
 }
 
 /// What opens an image of one format from its bytes.
@@ -80,19 +83,7 @@ pub fn open_source(
     options: &OpenOptions,
     more: &[Driver],
 ) -> Result<Opened> {
-    let drivers = [qcow2::DRIVER, vhd::DRIVER, vhdx::DRIVER]
-        .into_iter()
-        .chain(more.iter().copied())
-        .collect::<Vec<_>>();
-    let driver = match options.format {
-        Some(Format::Raw) => raw::DRIVER,
-        Some(format) => drivers
-            .iter()
-            .find(|driver| driver.format == format)
-            .copied()
-            .ok_or_else(|| Error::unsupported(format!("format {format} is not read here")))?,
-        None => detect(source.as_ref(), &drivers)?,
-    };
+    let driver = choose(source.as_ref(), options, more)?;
     let file_len = source.len();
     let image = (driver.open)(Arc::clone(&source))?;
     let size = image.virtual_size();
@@ -112,6 +103,30 @@ pub fn open_source(
         file_len,
         bytes_on_disk: file_len,
     })
+}
+
+/// The driver for the format that the user named, or that the content has.
+///
+/// # Errors
+/// `Ambiguous` when the format cannot be told safely, `Unsupported` when it is not read.
+pub(crate) fn choose(
+    source: &dyn ReadAt,
+    options: &OpenOptions,
+    more: &[Driver],
+) -> Result<Driver> {
+    let drivers = [qcow2::DRIVER, vhd::DRIVER, vhdx::DRIVER]
+        .into_iter()
+        .chain(more.iter().copied())
+        .collect::<Vec<_>>();
+    match options.format {
+        Some(Format::Raw) => Ok(raw::DRIVER),
+        Some(format) => drivers
+            .iter()
+            .find(|driver| driver.format == format)
+            .copied()
+            .ok_or_else(|| Error::unsupported(format!("format {format} is not read here"))),
+        None => detect(source, &drivers),
+    }
 }
 
 /// The driver whose format the content has.

@@ -14,6 +14,8 @@ pub const DRIVER: Driver = Driver {
     format: Format::Raw,
     claims: |_| false,
     open: |source| Ok(Box::new(RawImage::open(source)?)),
+    // There is no metadata that could be wrong.
+    check: |_, _, _| Ok(()),
 };
 
 /// A raw disk. A file whose length is no multiple of 512 is filled up with zeros to one.

@@ -1,5 +1,7 @@
 //! Checking a ZVHD2 file against every rule, and collecting what is broken.
 
+use std::sync::Arc;
+
 use diskimg::zero::is_zero;
 use diskimg::{ReadAt, Result};
 use serde::Serialize;
@@ -93,17 +95,75 @@ impl Report for CheckReport {
 /// Those of reading `source`.
 pub fn check(source: &dyn ReadAt, cancel: &dyn Fn() -> bool) -> Result<CheckReport> {
     let mut report = CheckReport::default();
-    let Some(structure) = walk(source, &mut report)? else {
-        return Ok(report);
+    let walked = check_all(source, cancel, &mut report)?;
+    report.virtual_size = walked.virtual_size;
+    report.stored_blocks = walked.stored_blocks;
+    report.cancelled = walked.cancelled;
+    Ok(report)
+}
+
+/// [`check()`] as [`diskimg::check()`] asks for it.
+///
+/// # Errors
+/// Those of reading `source`.
+pub(crate) fn as_driver(
+    source: &Arc<dyn ReadAt>,
+    report: &mut diskimg::CheckReport,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<()> {
+    let walked = check_all(source.as_ref(), cancelled, report)?;
+    report.cancelled = walked.cancelled;
+    Ok(())
+}
+
+impl Report for diskimg::CheckReport {
+    fn error(&mut self, finding: Finding) -> Result<()> {
+        self.error(
+            finding.rule,
+            finding.structure,
+            finding.offset,
+            finding.message,
+        );
+        Ok(())
+    }
+
+    fn warning(&mut self, finding: Finding) {
+        self.warning(
+            finding.rule,
+            finding.structure,
+            finding.offset,
+            finding.message,
+        );
+    }
+}
+
+/// How far a check came.
+#[derive(Default)]
+struct Walked {
+    virtual_size: u64,
+    stored_blocks: u64,
+    cancelled: bool,
+}
+
+fn check_all(
+    source: &dyn ReadAt,
+    cancel: &dyn Fn() -> bool,
+    report: &mut impl Report,
+) -> Result<Walked> {
+    let Some(structure) = walk(source, report)? else {
+        return Ok(Walked::default());
     };
-    report.virtual_size = structure.footer.virtual_size;
-    report.stored_blocks = structure.blocks.len() as u64;
+    let mut walked = Walked {
+        virtual_size: structure.footer.virtual_size,
+        stored_blocks: structure.blocks.len() as u64,
+        cancelled: false,
+    };
     let mut decoder = BlockDecoder::new()?;
     let block_size = usize::try_from(structure.footer.block_size).unwrap_or_default();
     let mut content = vec![0; block_size];
     for block in &structure.blocks {
         if cancel() {
-            report.cancelled = true;
+            walked.cancelled = true;
             break;
         }
         check_block(
@@ -112,10 +172,10 @@ pub fn check(source: &dyn ReadAt, cancel: &dyn Fn() -> bool) -> Result<CheckRepo
             block,
             &mut decoder,
             &mut content,
-            &mut report,
+            report,
         )?;
     }
-    Ok(report)
+    Ok(walked)
 }
 
 fn check_block(
@@ -124,7 +184,7 @@ fn check_block(
     block: &StoredBlock,
     decoder: &mut BlockDecoder,
     content: &mut [u8],
-    report: &mut CheckReport,
+    report: &mut impl Report,
 ) -> Result<()> {
     let raw = decoder.read(source, block)?;
     for (rule, problem) in forgiven(raw, block, footer.compression) {

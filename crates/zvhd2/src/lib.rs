@@ -30,6 +30,9 @@ mod structure;
 mod tables;
 mod zvhd1;
 
+use std::sync::Arc;
+
+use diskimg::check::by_extents;
 use diskimg::{Driver, Format};
 
 pub use block::{BlockEncoder, MAX_ENCODED_BLOCK, encoder_memory};
@@ -52,6 +55,7 @@ pub const DRIVERS: [Driver; 2] = [
                 || probe.ends_with(layout::PAGE_LEN, layout::COOKIE_V2)
         },
         open: |source| Ok(Box::new(Zvhd2Image::open(source)?)),
+        check: check::as_driver,
     },
     Driver {
         format: Format::Zvhd,
@@ -60,5 +64,8 @@ pub const DRIVERS: [Driver; 2] = [
             probe.starts_with(0, b"stream\0\0") && probe.starts_with(layout::VERSION_AT, &[0])
         },
         open: |source| Ok(Box::new(Zvhd1Image::open(source)?)),
+        check: |source, report, cancelled| {
+            by_extents(Zvhd1Image::open(Arc::clone(source)), report, cancelled)
+        },
     },
 ];

@@ -25,6 +25,7 @@ use self::compressed::{Pool, Unpacker};
 use self::header::Header;
 use self::mapping::{Place, Walk};
 use self::tables::Tables;
+use crate::check;
 use crate::error::Result;
 use crate::image::{Details, DiskImage, Extent, ExtentKind, check_range, clip_extent};
 use crate::limits::MAX_HEADER_BYTES;
@@ -42,6 +43,9 @@ pub const DRIVER: Driver = Driver {
         probe.starts_with(0, &layout::MAGIC) && !probe.starts_with(4, &1_u32.to_be_bytes())
     },
     open: |source| Ok(Box::new(Qcow2Image::open(source)?)),
+    check: |source, report, cancelled| {
+        check::by_extents(Qcow2Image::open(Arc::clone(source)), report, cancelled)
+    },
 };
 
 /// Most runs that one call of `extent_at` joins: bounds the tables it reads.

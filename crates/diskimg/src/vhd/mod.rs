@@ -20,6 +20,7 @@ use std::sync::Arc;
 use self::dynamic::BlockTable;
 use self::footer::{Footer, Kind};
 use self::mapping::{Map, Place};
+use crate::check;
 use crate::error::Result;
 use crate::image::{Details, DiskImage, Extent, ExtentKind, check_range, clip_extent};
 use crate::open::Driver;
@@ -39,6 +40,9 @@ pub const DRIVER: Driver = Driver {
             || probe.starts_with(0, &layout::FOOTER_COOKIE)
     },
     open: |source| Ok(Box::new(VhdImage::open(source)?)),
+    check: |source, report, cancelled| {
+        check::by_extents(VhdImage::open(Arc::clone(source)), report, cancelled)
+    },
 };
 
 /// Most runs that one call of `extent_at` joins: bounds the bitmaps it reads.

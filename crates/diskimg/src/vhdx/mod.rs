@@ -27,6 +27,7 @@ use self::bat::{BlockTable, Place};
 use self::header::Header;
 use self::metadata::Metadata;
 use self::region::Regions;
+use crate::check;
 use crate::error::Result;
 use crate::image::{Details, DiskImage, Extent, ExtentKind, check_range, clip_extent};
 use crate::open::Driver;
@@ -40,6 +41,9 @@ pub const DRIVER: Driver = Driver {
     format: Format::Vhdx,
     claims: |probe| probe.starts_with(0, &layout::FILE_SIGNATURE),
     open: |source| Ok(Box::new(VhdxImage::open(source)?)),
+    check: |source, report, cancelled| {
+        check::by_extents(VhdxImage::open(Arc::clone(source)), report, cancelled)
+    },
 };
 
 /// Most runs that one call of `extent_at` joins: bounds the slices of the BAT it reads.
