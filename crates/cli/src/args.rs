@@ -8,6 +8,10 @@ use diskimg::Format;
 use diskimg::units::{GIB, KIB, MIB, TIB};
 use url::Url;
 
+mod source;
+
+pub(crate) use self::source::{BackingArgs, SourceArgs};
+
 /// Move virtual machine disks into Huawei-style clouds.
 #[derive(Debug, Parser)]
 #[command(
@@ -120,6 +124,8 @@ pub(crate) struct VerifyArgs {
     /// Format of B [default: told by content]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format_b: Option<Format>,
+    #[command(flatten)]
+    pub(crate) backing: BackingArgs,
     #[command(flatten)]
     pub(crate) threads: ThreadArgs,
 }
@@ -253,13 +259,6 @@ pub(crate) struct SandboxArgs {
     /// Bucket to make; may be given more than once
     #[arg(long = "bucket", value_name = "NAME", default_value = "images")]
     pub(crate) buckets: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SourceArgs {
-    /// Format of the source [default: told by content]
-    #[arg(long)]
-    pub(crate) format: Option<Format>,
 }
 
 #[derive(Debug, Args)]

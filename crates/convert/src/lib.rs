@@ -44,5 +44,13 @@ pub use sink::{Sink, SinkError};
 /// # Errors
 /// Those of [`diskimg::open()`].
 pub fn open(path: &Path, format: Option<Format>) -> diskimg::Result<Opened> {
-    diskimg::open(path, &OpenOptions { format }, &zvhd2::DRIVERS)
+    open_with(path, &OpenOptions::of(format))
+}
+
+/// [`open`] with options.
+///
+/// # Errors
+/// Those of [`diskimg::open()`].
+pub fn open_with(path: &Path, options: &OpenOptions) -> diskimg::Result<Opened> {
+    diskimg::open(path, options, &zvhd2::DRIVERS)
 }

@@ -14,6 +14,7 @@
 //! The crate is synchronous and knows no network and no terminal. Images are `Send + Sync`; all
 //! methods take `&self`, so that workers share one opened image.
 
+pub mod chain;
 pub mod check;
 pub mod error;
 pub mod image;
@@ -29,6 +30,7 @@ pub mod vhd;
 pub mod vhdx;
 pub mod zero;
 
+pub use chain::{BackingPolicy, Context};
 pub use check::{CheckReport, Finding, Severity, check};
 pub use error::{Error, ErrorKind, Result};
 pub use image::{

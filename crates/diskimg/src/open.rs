@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::chain::{BackingPolicy, Context};
 use crate::check::CheckFn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Details, DiskImage, Extent};
@@ -17,6 +18,25 @@ use crate::{qcow2, raw, vhd, vhdx};
 pub struct OpenOptions {
     /// The format, when the user named it. `None`: told by content.
     pub format: Option<Format>,
+    /// Name or id of an internal snapshot to read instead of the active disk.
+    pub snapshot: Option<String>,
+    /// What happens with other files that the image names.
+    pub backing: BackingPolicy,
+    /// Format of backing files whose format is not declared. `None`: they are refused.
+    pub backing_format: Option<Format>,
+}
+
+impl OpenOptions {
+    /// The defaults, for an image of `format`, or of what its content says.
+    #[must_use]
+    pub const fn of(format: Option<Format>) -> Self {
+        Self {
+            format,
+            snapshot: None,
+            backing: BackingPolicy::Refuse,
+            backing_format: None,
+        }
+    }
 }
 
 /// A format that [`open`] can try: how to recognise it and how to open it.
@@ -35,7 +55,7 @@ pub struct Driver {
 }
 
 /// What opens an image of one format from its bytes.
-pub type OpenFn = fn(Arc<dyn ReadAt>) -> Result<Box<dyn DiskImage>>;
+pub type OpenFn = fn(Arc<dyn ReadAt>, &Context) -> Result<Box<dyn DiskImage>>;
 
 /// An opened image.
 pub struct Opened {
@@ -84,8 +104,14 @@ pub fn open_source(
     more: &[Driver],
 ) -> Result<Opened> {
     let driver = choose(source.as_ref(), options, more)?;
+    if options.snapshot.is_some() && driver.format != Format::Qcow2 {
+        return Err(Error::unsupported(format!(
+            "a snapshot was asked for, but this is {}: only qcow2 images hold snapshots",
+            driver.format
+        )));
+    }
     let file_len = source.len();
-    let image = (driver.open)(Arc::clone(&source))?;
+    let image = (driver.open)(Arc::clone(&source), &Context::new(options))?;
     let size = image.virtual_size();
     if size > MAX_VIRTUAL_SIZE {
         return Err(Error::new(

@@ -13,7 +13,7 @@ use crate::units::{FileOffset, GuestOffset, SECTOR, round_up};
 pub const DRIVER: Driver = Driver {
     format: Format::Raw,
     claims: |_| false,
-    open: |source| Ok(Box::new(RawImage::open(source)?)),
+    open: |source, _| Ok(Box::new(RawImage::open(source)?)),
     // There is no metadata that could be wrong.
     check: |_, _, _| Ok(()),
 };

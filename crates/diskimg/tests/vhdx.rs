@@ -44,7 +44,7 @@ fn open(bytes: &[u8]) -> Result<VhdxImage> {
 /// Opens bytes in memory as what they claim to be, or as `format`.
 fn open_any(bytes: &[u8], format: Option<Format>) -> Result<Opened> {
     let source = Arc::new(MemorySource(bytes.to_vec()));
-    open_source(source, &OpenOptions { format }, &[])
+    open_source(source, &OpenOptions::of(format), &[])
 }
 
 /// The error of something that must fail.
@@ -108,7 +108,7 @@ fn assert_same(found: &[u8], expected: &[u8], what: &str) {
 fn assert_same_sparse(path: &Path, raw: &Path, what: &str) {
     let open = |path, format| {
         let format = Some(format);
-        diskimg::open(path, &OpenOptions { format }, &[])
+        diskimg::open(path, &OpenOptions::of(format), &[])
             .unwrap()
             .image
     };

@@ -70,9 +70,7 @@ fn read(
     if !report.is_sound() {
         return Err(failure("IMG.1075", broken_rules(&report)));
     }
-    let format = OpenOptions {
-        format: Some(Format::Zvhd2),
-    };
+    let format = OpenOptions::of(Some(Format::Zvhd2));
     let opened = open_source(source, &format, &zvhd2::DRIVERS).map_err(|error| damaged(&error))?;
     let virtual_size = opened.image.virtual_size();
     let available = min_disk.saturating_mul(1 << 30);

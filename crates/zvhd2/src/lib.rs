@@ -54,7 +54,7 @@ pub const DRIVERS: [Driver; 2] = [
             probe.starts_with(0, layout::COOKIE_V2)
                 || probe.ends_with(layout::PAGE_LEN, layout::COOKIE_V2)
         },
-        open: |source| Ok(Box::new(Zvhd2Image::open(source)?)),
+        open: |source, _| Ok(Box::new(Zvhd2Image::open(source)?)),
         check: check::as_driver,
     },
     Driver {
@@ -63,7 +63,7 @@ pub const DRIVERS: [Driver; 2] = [
         claims: |probe| {
             probe.starts_with(0, b"stream\0\0") && probe.starts_with(layout::VERSION_AT, &[0])
         },
-        open: |source| Ok(Box::new(Zvhd1Image::open(source)?)),
+        open: |source, _| Ok(Box::new(Zvhd1Image::open(source)?)),
         check: |source, report, cancelled| {
             by_extents(Zvhd1Image::open(Arc::clone(source)), report, cancelled)
         },

@@ -20,7 +20,7 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
     if to_stdout {
         refuse_stdout(target, console)?;
     }
-    let opened = open(&args.src, args.source.format, console)?;
+    let opened = open(&args.src, &args.source.options(), console)?;
     let image = opened.image.as_ref();
     let plan = ::convert::plan(image, target, &options(&args.work))?;
     console.notice(&plan);

@@ -10,7 +10,7 @@ use crate::exit::Outcome;
 use crate::progress::Progress;
 
 pub(crate) fn run(args: &DigestArgs, console: Console, cancel: &CancelToken) -> Outcome {
-    let opened = open(&args.image, args.source.format, console)?;
+    let opened = open(&args.image, &args.source.options(), console)?;
     let image = opened.image.as_ref();
     let progress = Progress::new(console, "reading", image.virtual_size(), false);
     let threads = args.threads.threads.unwrap_or_else(default_threads);

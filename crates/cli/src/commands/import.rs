@@ -174,7 +174,7 @@ async fn import(
 
 /// Everything that can be decided and refused without the network.
 fn prepare(args: &ImportArgs, missing: &[String], console: Console) -> Outcome<Job> {
-    let opened = open(&args.disk, args.source.format, console)?;
+    let opened = open(&args.disk, &args.source.options(), console)?;
     let virtual_size = opened.image.virtual_size();
     let request = request::build(args, virtual_size);
     let mut problems = checks::local(&request, virtual_size);

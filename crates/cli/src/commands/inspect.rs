@@ -44,7 +44,7 @@ struct Eligibility {
 
 pub(crate) fn run(args: &InspectArgs, console: Console) -> Outcome {
     // Warnings are part of the result here, so they are not told apart from it.
-    let opened = ::convert::open(&args.image, args.source.format)?;
+    let opened = ::convert::open_with(&args.image, &args.source.options())?;
     let inspection = inspect(args.image.display().to_string(), &opened)?;
     console.result(inspection.table(), &inspection)
 }

@@ -10,13 +10,13 @@ pub(crate) mod verify;
 use std::path::Path;
 
 use ::convert::Error;
-use diskimg::{Format, Opened};
+use diskimg::{OpenOptions, Opened};
 
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome, is_wrong_path};
 
 /// Opens an image, and tells its warnings.
-pub(crate) fn open(path: &Path, format: Option<Format>, console: Console) -> Outcome<Opened> {
+pub(crate) fn open(path: &Path, options: &OpenOptions, console: Console) -> Outcome<Opened> {
     if path.as_os_str() == "-" {
         return Err(Failure::new(
             Exit::Refused,
@@ -24,7 +24,7 @@ pub(crate) fn open(path: &Path, format: Option<Format>, console: Console) -> Out
         )
         .hint("save it to a file first: cat > disk.img"));
     }
-    let opened = ::convert::open(path, format)?;
+    let opened = ::convert::open_with(path, options)?;
     for warning in opened.image.details().warnings {
         console.warn(format_args!("{}: {warning}", path.display()));
     }

@@ -9,8 +9,8 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::progress::Progress;
 
 pub(crate) fn run(args: &VerifyArgs, console: Console, cancel: &CancelToken) -> Outcome {
-    let a = open(&args.a, args.format_a, console)?;
-    let b = open(&args.b, args.format_b, console)?;
+    let a = open(&args.a, &args.backing.options(args.format_a), console)?;
+    let b = open(&args.b, &args.backing.options(args.format_b), console)?;
     let size = a.image.virtual_size().max(b.image.virtual_size());
     let progress = Progress::new(console, "comparing", size, false);
     let threads = args.threads.threads.unwrap_or_else(default_threads);

@@ -25,6 +25,7 @@ use self::compressed::{Pool, Unpacker};
 use self::header::Header;
 use self::mapping::{Place, Walk};
 use self::tables::Tables;
+use crate::chain::Context;
 use crate::check;
 use crate::error::Result;
 use crate::image::{Details, DiskImage, Extent, ExtentKind, check_range, clip_extent};
@@ -42,7 +43,7 @@ pub const DRIVER: Driver = Driver {
     claims: |probe| {
         probe.starts_with(0, &layout::MAGIC) && !probe.starts_with(4, &1_u32.to_be_bytes())
     },
-    open: |source| Ok(Box::new(Qcow2Image::open(source)?)),
+    open: |source, context| Ok(Box::new(Qcow2Image::open_with(source, context)?)),
     check: |source, report, cancelled| {
         check::by_extents(Qcow2Image::open(Arc::clone(source)), report, cancelled)
     },
@@ -67,6 +68,15 @@ impl Qcow2Image {
     /// `Unsupported` for features that are refused by name, `Limit`, `Corrupt`, `Truncated` or `Io`
     /// by cause.
     pub fn open(source: Arc<dyn ReadAt>) -> Result<Self> {
+        Self::open_with(source, &Context::default())
+    }
+
+    /// [`Self::open`] with options.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(source: Arc<dyn ReadAt>, context: &Context) -> Result<Self> {
+        let _ = context;
         let header = Header::read(source.as_ref())?;
         let tables = Tables::load(source.as_ref(), &header)?;
         let unpackers = Pool::new(header.compression, 1 << header.cluster_bits, source.len());

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use self::dynamic::BlockTable;
 use self::footer::{Footer, Kind};
 use self::mapping::{Map, Place};
+use crate::chain::Context;
 use crate::check;
 use crate::error::Result;
 use crate::image::{Details, DiskImage, Extent, ExtentKind, check_range, clip_extent};
@@ -39,7 +40,7 @@ pub const DRIVER: Driver = Driver {
             .any(|len| probe.ends_with(len, &layout::FOOTER_COOKIE))
             || probe.starts_with(0, &layout::FOOTER_COOKIE)
     },
-    open: |source| Ok(Box::new(VhdImage::open(source)?)),
+    open: |source, context| Ok(Box::new(VhdImage::open_with(source, context)?)),
     check: |source, report, cancelled| {
         check::by_extents(VhdImage::open(Arc::clone(source)), report, cancelled)
     },
@@ -68,6 +69,15 @@ impl VhdImage {
     /// `Unsupported` for differencing disks and other things that are refused by name, `Ambiguous`
     /// when footer and copy contradict each other, `Limit`, `Corrupt`, `Truncated` or `Io` by cause.
     pub fn open(source: Arc<dyn ReadAt>) -> Result<Self> {
+        Self::open_with(source, &Context::default())
+    }
+
+    /// [`Self::open`] with options.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(source: Arc<dyn ReadAt>, context: &Context) -> Result<Self> {
+        let _ = context;
         let mut footer = Footer::read(source.as_ref())?;
         if footer.kind == Kind::Differencing {
             return Err(dynamic::refuse_differencing(source.as_ref(), &footer));

@@ -27,6 +27,7 @@ use self::bat::{BlockTable, Place};
 use self::header::Header;
 use self::metadata::Metadata;
 use self::region::Regions;
+use crate::chain::Context;
 use crate::check;
 use crate::error::Result;
 use crate::image::{Details, DiskImage, Extent, ExtentKind, check_range, clip_extent};
@@ -40,7 +41,7 @@ use crate::units::GuestOffset;
 pub const DRIVER: Driver = Driver {
     format: Format::Vhdx,
     claims: |probe| probe.starts_with(0, &layout::FILE_SIGNATURE),
-    open: |source| Ok(Box::new(VhdxImage::open(source)?)),
+    open: |source, context| Ok(Box::new(VhdxImage::open_with(source, context)?)),
     check: |source, report, cancelled| {
         check::by_extents(VhdxImage::open(Arc::clone(source)), report, cancelled)
     },
@@ -69,6 +70,15 @@ impl VhdxImage {
     /// `Unsupported` for differencing disks and other things that are refused by name, `Limit`,
     /// `Corrupt`, `Truncated` or `Io` by cause.
     pub fn open(source: Arc<dyn ReadAt>) -> Result<Self> {
+        Self::open_with(source, &Context::default())
+    }
+
+    /// [`Self::open`] with options.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(source: Arc<dyn ReadAt>, context: &Context) -> Result<Self> {
+        let _ = context;
         let header = Header::read(source.as_ref())?;
         let mut warnings = header.warnings.clone();
         let (source, overlay_bytes): (Arc<dyn ReadAt>, u64) = match log::replay(&source, &header)? {

@@ -61,9 +61,7 @@ fn a_file_that_becomes_shorter_is_an_error_not_a_hole() {
         let bytes = if raw { &image.guest } else { &image.bytes };
         let file = NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
-        let options = OpenOptions {
-            format: raw.then_some(diskimg::Format::Raw),
-        };
+        let options = OpenOptions::of(raw.then_some(diskimg::Format::Raw));
         let opened = diskimg::open(file.path(), &options, &[]).unwrap().image;
         FileOptions::new()
             .write(true)

@@ -13,7 +13,7 @@ use crate::craft::mixed;
 use crate::refused;
 
 fn open(bytes: Vec<u8>, format: Option<Format>) -> diskimg::Result<diskimg::Opened> {
-    open_source(Arc::new(MemorySource(bytes)), &OpenOptions { format }, &[])
+    open_source(Arc::new(MemorySource(bytes)), &OpenOptions::of(format), &[])
 }
 
 /// Bytes that nothing claims, with `mark` at `at`.
@@ -166,7 +166,7 @@ fn what_is_no_file_is_refused_without_waiting_for_it() {
         (Path::new("/dev/zero"), "a character device"),
     ] {
         for format in [None, Some(Format::Raw)] {
-            let error = refused(diskimg::open(path, &OpenOptions { format }, &[]));
+            let error = refused(diskimg::open(path, &OpenOptions::of(format), &[]));
             assert_eq!(error.kind(), ErrorKind::Unsupported);
             assert!(error.to_string().contains(word), "{error}");
             assert!(error.to_string().starts_with(path.to_str().unwrap()));

@@ -10,9 +10,7 @@ use testkit::content::{Content, Kind};
 use crate::sources::Recorded;
 use crate::{assert_gaps_are_zero, assert_same, extents, read, read_all, refused, total};
 
-const RAW: OpenOptions = OpenOptions {
-    format: Some(Format::Raw),
-};
+const RAW: OpenOptions = OpenOptions::of(Some(Format::Raw));
 
 #[test]
 fn holes_of_the_file_are_holes_of_the_disk() {

@@ -34,7 +34,7 @@ fn open(bytes: &[u8]) -> Result<VhdImage> {
 /// Opens bytes in memory as what they claim to be, or as `format`.
 fn open_any(bytes: &[u8], format: Option<Format>) -> Result<Opened> {
     let source = Arc::new(MemorySource(bytes.to_vec()));
-    open_source(source, &OpenOptions { format }, &[])
+    open_source(source, &OpenOptions::of(format), &[])
 }
 
 /// The error of something that must fail.

@@ -1,0 +1,46 @@
+//! How the disk image that is read is opened.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use diskimg::{BackingPolicy, Format, OpenOptions};
+
+#[derive(Debug, Args)]
+pub(crate) struct SourceArgs {
+    /// Format of the source [default: told by content]
+    #[arg(long)]
+    pub(crate) format: Option<Format>,
+    #[command(flatten)]
+    pub(crate) backing: BackingArgs,
+}
+
+/// What an image may make the program open.
+#[derive(Debug, Args)]
+pub(crate) struct BackingArgs {
+    /// Open the files that the image names (backing files, parents, data files) when they lie in DIR
+    /// or below it [default: such an image is refused]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) allow_backing: Option<PathBuf>,
+    /// Format of a backing file whose format the image does not declare; it is never guessed
+    #[arg(long, value_name = "FORMAT", requires = "allow_backing")]
+    pub(crate) backing_format: Option<Format>,
+}
+
+impl SourceArgs {
+    /// The options for opening the image.
+    pub(crate) fn options(&self) -> OpenOptions {
+        self.backing.options(self.format)
+    }
+}
+
+impl BackingArgs {
+    /// The options for opening an image of `format`, or of what its content says.
+    pub(crate) fn options(&self, format: Option<Format>) -> OpenOptions {
+        let mut options = OpenOptions::of(format);
+        if let Some(dir) = &self.allow_backing {
+            options.backing = BackingPolicy::Inside(dir.clone());
+        }
+        options.backing_format = self.backing_format;
+        options
+    }
+}
