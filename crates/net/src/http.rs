@@ -39,6 +39,8 @@ pub struct ClientOptions {
     pub connect_timeout: Duration,
     /// For a whole request.
     pub request_timeout: Duration,
+    /// Never through a proxy, whatever the environment says.
+    pub direct: bool,
 }
 
 impl Default for ClientOptions {
@@ -47,6 +49,7 @@ impl Default for ClientOptions {
             allow_http: false,
             connect_timeout: CONNECT_TIMEOUT,
             request_timeout: REQUEST_TIMEOUT,
+            direct: false,
         }
     }
 }
@@ -216,7 +219,7 @@ impl Retryable for HttpError {
 pub struct Client {
     /// Through the proxy that the environment names, if any.
     remote: reqwest::Client,
-    /// To this machine, which no proxy can reach.
+    /// Without a proxy: to this machine, which none can reach.
     loopback: reqwest::Client,
     options: ClientOptions,
 }
@@ -278,7 +281,11 @@ impl Client {
                 ));
             }
         }
-        let client = if local { &self.loopback } else { &self.remote };
+        let client = if local || self.options.direct {
+            &self.loopback
+        } else {
+            &self.remote
+        };
         let mut response = client
             .request(request.method, request.url)
             .headers(request.headers)

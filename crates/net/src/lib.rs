@@ -10,7 +10,9 @@
 //! repeats ([`retry`]); [`http`] never repeats and never follows a redirect. [`sign`] holds both sides of
 //! `SDK-HMAC-SHA256`, the client's and the server's, over one canonical form.
 
+pub mod agency;
 pub mod clock;
+pub mod credentials;
 pub mod http;
 pub mod retry;
 pub mod secret;
