@@ -3,4 +3,5 @@
 mod fake;
 mod faults;
 mod lifecycle;
+mod proxied;
 mod requests;
