@@ -20,6 +20,7 @@ pub mod error;
 pub mod image;
 pub mod limits;
 pub mod open;
+pub mod partitions;
 pub mod probe;
 pub mod qcow2;
 pub mod raw;
