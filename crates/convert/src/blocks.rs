@@ -44,6 +44,12 @@ impl<'a> DataBlocks<'a> {
         }
     }
 
+    /// Begins with the first block behind `known` bytes, which end with a block.
+    pub(crate) fn behind(mut self, known: u64) -> Self {
+        self.at = known;
+        self
+    }
+
     /// The next block that holds data; `None` for ever once the disk's end is reached.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! ```text
 //!  open() ──▶ image ──plan()──▶ Plan ──to_zvhd2()──▶ Sink: OutputFile, an upload, memory
 //!                                  └───to_raw()────▶ OutputFile, at its positions
+//!  Checkpoint ──resume_zvhd2()──▶ the same stream, from where it was interrupted
 //!  image ──digest()──▶ ContentDigest      two images ──compare()──▶ Comparison
 //! ```
 //!
@@ -25,6 +26,7 @@ mod ordered;
 pub mod output;
 pub mod pipeline;
 pub mod plan;
+pub mod resume;
 pub mod sink;
 mod tally;
 
@@ -34,8 +36,9 @@ pub use digest::{ContentDigest, digest};
 pub use error::{Error, Result};
 pub use monitor::{Counter, Monitor, VoidMonitor};
 pub use output::{OutputFile, Overwrite};
-pub use pipeline::{Report, to_raw, to_zvhd2};
+pub use pipeline::{Report, resume_zvhd2, to_raw, to_zvhd2};
 pub use plan::{Memory, Plan, PlanOptions, Target, default_threads, plan};
+pub use resume::{BlockRecord, Checkpoint, Recorder, VoidRecorder};
 pub use sink::{Sink, SinkError};
 
 /// Opens the image at `path`, of `format` or of what its content says, with every format that

@@ -19,6 +19,7 @@ use crate::monitor::{Counter, Monitor};
 use crate::ordered::{self, Width};
 use crate::output::OutputFile;
 use crate::plan::{Plan, Target};
+use crate::resume::{Again, BlockRecord, Checkpoint, Recorder, VoidRecorder};
 use crate::sink::Sink;
 use crate::tally::Tally;
 
@@ -34,6 +35,8 @@ pub struct Report {
     pub read_bytes: u64,
     /// Bytes never read, because the metadata says that they are zero.
     pub skipped_bytes: u64,
+    /// Bytes of the disk that an earlier run had dealt with, and that were not read again.
+    pub kept_bytes: u64,
     /// Bytes read that turned out to be zero: in whole blocks for ZVHD2, in pages of 4 KiB for raw.
     pub zero_bytes: u64,
     /// Blocks of 2 MiB that are not all zero.
@@ -73,60 +76,138 @@ pub fn to_zvhd2(
     monitor: &dyn Monitor,
     cancel: &CancelToken,
 ) -> Result<Report> {
+    let start = Checkpoint::start(image.virtual_size(), identity)?;
+    resume_zvhd2(image, plan, start, sink, &mut VoidRecorder, monitor, cancel)
+}
+
+/// What a worker is to make.
+#[derive(Clone, Copy)]
+enum Job {
+    /// A block that an earlier run has made, and of which bytes are missing.
+    Again(Again),
+    /// A block that nobody has made.
+    New(u64),
+}
+
+/// Goes on with the stream that `from` stands in, as [`to_zvhd2`] does with a new one: the bytes are
+/// the same. What the sink has already is passed over by [`Sink::skip`]; blocks that lie in it are
+/// neither read nor encoded. `recorder` is told of every block that is new.
+///
+/// # Errors
+/// As for [`to_zvhd2`]. `Refused` also when a block that is made again is not what it was, so that
+/// its halves would not fit: the source has changed, or what was noted is of another stream.
+pub fn resume_zvhd2(
+    image: &dyn DiskImage,
+    plan: &Plan,
+    from: Checkpoint,
+    sink: &mut dyn Sink,
+    recorder: &mut dyn Recorder,
+    monitor: &dyn Monitor,
+    cancel: &CancelToken,
+) -> Result<Report> {
     plan.check(image, Target::Zvhd2)?;
     let started = Instant::now();
     let virtual_size = image.virtual_size();
+    if from.virtual_size != virtual_size {
+        return Err(Error::refused(format!(
+            "the stream is of a disk of {} bytes, the disk has {virtual_size}",
+            from.virtual_size
+        )));
+    }
     let level = plan.level.unwrap_or(zvhd2::DEFAULT_LEVEL);
     let mut out = Stream {
         sink,
         monitor,
         cancel,
+        position: 0,
         written: 0,
     };
-    let mut encoder = zvhd2::Encoder::new(virtual_size, identity)?;
-    let mut sum = DigestBuilder::new(virtual_size);
     let mut tally = Tally::new(virtual_size, monitor);
-    let mut blocks = DataBlocks::new(image, cancel);
+    tally.keep(from.known);
+    let mut blocks = DataBlocks::new(image, cancel).behind(from.known);
+    let Checkpoint {
+        mut encoder,
+        mut sum,
+        again,
+        has_head,
+        ..
+    } = from;
+    let mut again = again.into_iter();
     let pool = Pool::default();
 
-    out.write(&encoder.head())?;
+    if !has_head {
+        out.write(&encoder.head())?;
+    }
     ordered::run(
         Width {
             threads: plan.threads,
             window: plan.window,
         },
         cancel,
-        || blocks.next(),
+        || match again.next() {
+            Some(again) => Ok(Some(Job::Again(again))),
+            None => Ok(blocks.next()?.map(Job::New)),
+        },
         || Ok((buffer(), zvhd2::BlockEncoder::new(level)?)),
-        |(block, encoder), number| {
+        |(block, encoder), job| {
+            let number = match job {
+                Job::Again(again) => u64::from(again.number),
+                Job::New(number) => number,
+            };
             let read = read_block(image, number, block)?;
             let stored = if is_zero(block) {
                 None
             } else {
                 let mut encoded = pool.take();
                 encoder.encode(wire_number(number)?, block, &mut encoded)?;
-                Some((hash(block), encoded))
+                Some((hash(block), (crc32fast::hash(&encoded), encoded)))
             };
-            Ok(Done {
-                number,
-                read,
-                stored,
-            })
+            Ok((
+                job,
+                Done {
+                    number,
+                    read,
+                    stored,
+                },
+            ))
         },
-        |done| {
-            tally.block(range_of(done.number, virtual_size), done.read);
-            let Some((hash, encoded)) = done.stored else {
+        |(job, done)| {
+            let range = range_of(done.number, virtual_size);
+            if let Job::Again(again) = job {
+                tally.again(range, done.read);
+                let encoded = again.check(done.stored)?;
+                out.advance(again.offset)?;
+                out.write(&encoded)?;
+                pool.give(encoded);
+                return Ok(());
+            }
+            tally.block(range, done.read);
+            let Some((hash, (crc, encoded))) = done.stored else {
                 tally.zero(done.read);
                 return Ok(());
             };
             sum.block(done.number, &hash);
-            encoder.push(wire_number(done.number)?, encoded.len())?;
+            let number = wire_number(done.number)?;
+            let offset = encoder.push(number, encoded.len())?;
             monitor.count(Counter::DataBlocks, 1);
+            let record = BlockRecord {
+                number,
+                offset,
+                // The encoder has refused what is longer.
+                len: u32::try_from(encoded.len()).unwrap_or(u32::MAX),
+                crc,
+                hash,
+            };
+            recorder
+                .block(&record)
+                .map_err(|error| Error::from_sink(error, cancel))?;
+            out.advance(offset)?;
             out.write(&encoded)?;
             pool.give(encoded);
             Ok(())
         },
     )?;
+    out.advance(encoder.position())?;
     for part in encoder.tail() {
         out.write(&part)?;
     }
@@ -136,6 +217,7 @@ pub fn to_zvhd2(
         virtual_size,
         read_bytes: tally.read_bytes(),
         skipped_bytes: tally.skipped_bytes(),
+        kept_bytes: tally.kept_bytes(),
         zero_bytes: tally.zero_bytes(),
         stored_blocks: encoder.stored_blocks(),
         written_bytes: out.written,
@@ -154,10 +236,24 @@ struct Stream<'a> {
     sink: &'a mut dyn Sink,
     monitor: &'a dyn Monitor,
     cancel: &'a CancelToken,
+    /// Where in the stream the next byte stands.
+    position: u64,
     written: u64,
 }
 
 impl Stream<'_> {
+    /// Passes over what the sink has, up to `offset`.
+    fn advance(&mut self, offset: u64) -> Result<()> {
+        let len = offset.saturating_sub(self.position);
+        if len > 0 {
+            self.sink
+                .skip(len)
+                .map_err(|e| Error::from_sink(e, self.cancel))?;
+            self.position = offset;
+        }
+        Ok(())
+    }
+
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         if self.cancel.is_cancelled() {
             return Err(Error::Cancelled);
@@ -166,6 +262,7 @@ impl Stream<'_> {
             .write(bytes)
             .map_err(|e| Error::from_sink(e, self.cancel))?;
         let len = bytes.len() as u64;
+        self.position += len;
         self.written += len;
         self.monitor.count(Counter::WrittenBytes, len);
         Ok(())
@@ -260,6 +357,7 @@ pub fn to_raw(
         virtual_size,
         read_bytes: tally.read_bytes(),
         skipped_bytes: tally.skipped_bytes(),
+        kept_bytes: tally.kept_bytes(),
         zero_bytes: tally.zero_bytes(),
         stored_blocks,
         written_bytes,

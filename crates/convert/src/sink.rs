@@ -16,6 +16,14 @@ pub trait Sink: Send {
     /// # Errors
     /// When the bytes cannot be taken; the sink takes nothing more afterwards.
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError>;
+
+    /// Passes over the next `len` bytes, which are stored already: the sink has said so.
+    ///
+    /// # Errors
+    /// When they are not.
+    fn skip(&mut self, len: u64) -> Result<(), SinkError> {
+        Err(format!("{len} bytes were to be passed over that are not stored").into())
+    }
 }
 
 impl Sink for Vec<u8> {

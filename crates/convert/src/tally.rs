@@ -13,6 +13,7 @@ pub(crate) struct Tally<'a> {
     at: u64,
     read: u64,
     zero: u64,
+    kept: u64,
 }
 
 impl<'a> Tally<'a> {
@@ -23,7 +24,24 @@ impl<'a> Tally<'a> {
             at: 0,
             read: 0,
             zero: 0,
+            kept: 0,
         }
+    }
+
+    /// An earlier run has dealt with the first `bytes` of the disk.
+    pub(crate) fn keep(&mut self, bytes: u64) {
+        self.at = bytes;
+        self.kept = bytes;
+        self.monitor.count(Counter::GuestBytes, bytes);
+    }
+
+    /// The block at `range`, which an earlier run has dealt with, was read again: `read` bytes of it.
+    pub(crate) fn again(&mut self, range: Range<u64>, read: u64) {
+        self.kept = self
+            .kept
+            .saturating_sub(range.end.saturating_sub(range.start));
+        self.read += read;
+        self.monitor.count(Counter::ReadBytes, read);
     }
 
     /// The block at `range` is done; `read` bytes of it were read.
@@ -57,6 +75,12 @@ impl<'a> Tally<'a> {
     }
 
     pub(crate) fn skipped_bytes(&self) -> u64 {
-        self.virtual_size.saturating_sub(self.read)
+        self.virtual_size
+            .saturating_sub(self.read)
+            .saturating_sub(self.kept)
+    }
+
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        self.kept
     }
 }

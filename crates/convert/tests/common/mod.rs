@@ -324,3 +324,8 @@ pub fn child(name: &str, values: &[(&str, &std::ffi::OsStr)]) -> std::process::C
         .envs(values.iter().copied());
     command
 }
+
+/// Size of the disk in bytes.
+pub fn size(disk: &TestDisk) -> u64 {
+    disk.virtual_size()
+}

@@ -1,0 +1,267 @@
+//! A stream that was interrupted anywhere goes on to the same bytes, and costs only what is missing.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+
+use common::{BLOCK, Fill, IDENTITY, TestDisk, any_disk, plan, zvhd2};
+use convert::{
+    BlockRecord, CancelToken, Checkpoint, Error, Recorder, Report, Sink, SinkError, Target,
+    VoidMonitor,
+};
+use proptest::prelude::*;
+
+#[derive(Default)]
+struct Notes(Vec<BlockRecord>);
+
+impl Recorder for Notes {
+    fn block(&mut self, block: &BlockRecord) -> Result<(), SinkError> {
+        self.0.push(*block);
+        Ok(())
+    }
+}
+
+/// Holds a stream of which parts are missing: takes those, and drops what it has.
+struct Holey {
+    bytes: Vec<u8>,
+    missing: Vec<Range<u64>>,
+    at: u64,
+    filled: u64,
+}
+
+impl Holey {
+    fn lacks(&self, at: u64) -> bool {
+        self.missing.iter().any(|range| range.contains(&at))
+    }
+}
+
+impl Sink for Holey {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+        // Ranges begin and end at multiples of 512, as parts do at theirs.
+        for piece in bytes.chunks(512) {
+            let start = usize::try_from(self.at).unwrap();
+            if self.lacks(self.at) {
+                let end = start + piece.len();
+                if self.bytes.len() < end {
+                    self.bytes.resize(end, 0xee);
+                }
+                self.bytes[start..end].copy_from_slice(piece);
+                self.filled += piece.len() as u64;
+            }
+            self.at += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, len: u64) -> Result<(), SinkError> {
+        let range = self.at..self.at + len;
+        for missing in &self.missing {
+            assert!(
+                missing.end <= range.start || missing.start >= range.end,
+                "{range:?} is passed over, {missing:?} is missing"
+            );
+        }
+        self.at += len;
+        Ok(())
+    }
+}
+
+/// The whole stream, and what was noted on the way.
+fn first_run(disk: &TestDisk) -> (Vec<u8>, Vec<BlockRecord>) {
+    let mut bytes = Vec::new();
+    let mut notes = Notes::default();
+    let start = Checkpoint::start(common::size(disk), IDENTITY).unwrap();
+    convert::resume_zvhd2(
+        disk,
+        &plan(disk, Target::Zvhd2, 2),
+        start,
+        &mut bytes,
+        &mut notes,
+        &VoidMonitor,
+        &CancelToken::new(),
+    )
+    .unwrap();
+    assert_eq!(bytes, zvhd2(disk, &plan(disk, Target::Zvhd2, 1)).0);
+    (bytes, notes.0)
+}
+
+/// Goes on with a stream of which `missing` is missing and `known` was noted.
+fn go_on(
+    disk: &TestDisk,
+    whole: &[u8],
+    missing: Vec<Range<u64>>,
+    known: &[BlockRecord],
+    complete: bool,
+    threads: usize,
+) -> Result<(Holey, Vec<BlockRecord>, Report), Error> {
+    let mut bytes = whole.to_vec();
+    for range in &missing {
+        let end = usize::try_from(range.end)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
+        let start = usize::try_from(range.start).unwrap().min(end);
+        bytes[start..end].fill(0xee);
+    }
+    let mut from = Checkpoint::new(common::size(disk), IDENTITY, missing.clone())?;
+    for block in known {
+        from.block(block)?;
+    }
+    if complete {
+        from.complete();
+    }
+    let mut sink = Holey {
+        bytes,
+        missing,
+        at: 0,
+        filled: 0,
+    };
+    let mut notes = Notes::default();
+    let report = convert::resume_zvhd2(
+        disk,
+        &plan(disk, Target::Zvhd2, threads),
+        from,
+        &mut sink,
+        &mut notes,
+        &VoidMonitor,
+        &CancelToken::new(),
+    )?;
+    Ok((sink, notes.0, report))
+}
+
+proptest! {
+    #![proptest_config(common::cases(48))]
+
+    #[test]
+    fn an_interrupted_stream_goes_on_to_the_same_bytes_and_digest(
+        parts in any_disk(),
+        noted in 0.0..=1.0_f64,
+        cuts in prop::collection::vec(0.0..=1.0_f64, 0..6),
+        threads in 1..4_usize,
+    ) {
+        let disk = TestDisk::new(&parts);
+        let (whole, notes) = first_run(&disk);
+        let known = &notes[..(notes.len() as f64 * noted) as usize];
+        // Everything that was not noted is missing, and some of what was.
+        let known_end = known.last().map_or(0, |block| block.offset + u64::from(block.len));
+        let mut cuts: Vec<u64> = cuts
+            .into_iter()
+            .map(|at| (known_end as f64 * at) as u64 / 512 * 512)
+            .collect();
+        cuts.sort_unstable();
+        let mut missing: Vec<_> = cuts
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|[start, end]| *start..*end)
+            .filter(|range| !range.is_empty())
+            .collect();
+        missing.push(known_end..u64::MAX);
+        let (sink, new, report) = go_on(&disk, &whole, missing, known, false, threads).unwrap();
+        prop_assert!(sink.bytes == whole);
+        prop_assert_eq!(report.digest, common::digest(&disk));
+        prop_assert_eq!(new, &notes[known.len()..]);
+        let all = report.read_bytes + report.skipped_bytes + report.kept_bytes;
+        prop_assert_eq!(all, report.virtual_size);
+    }
+}
+
+#[test]
+fn blocks_that_are_stored_are_neither_read_nor_encoded_again() {
+    let disk = TestDisk::new(&[
+        (20 * BLOCK, Fill::Random(1)),
+        (8 * BLOCK, Fill::Zeros),
+        (20 * BLOCK, Fill::Random(2)),
+    ]);
+    let (whole, notes) = first_run(&disk);
+    assert_eq!(notes.len(), 40);
+    let known = &notes[..30];
+    // A gap of one block in the middle of two, and everything from block 29 of the stream on.
+    let gap = notes[10].offset + 4096..notes[11].offset + 4096;
+    let missing = vec![gap, notes[29].offset..u64::MAX];
+    disk.bytes_read.store(0, Ordering::Relaxed);
+    let (sink, new, report) = go_on(&disk, &whole, missing, known, false, 2).unwrap();
+    assert!(sink.bytes == whole);
+    assert_eq!(new.len(), 10);
+    // Blocks 10, 11 and 29 again, and 10 new ones: neither the rest nor the zeros before it.
+    assert_eq!(disk.bytes_read.load(Ordering::Relaxed), 13 * BLOCK);
+    assert_eq!(report.read_bytes, 13 * BLOCK);
+    assert_eq!(report.kept_bytes, (48 - 13) * BLOCK);
+}
+
+#[test]
+fn a_stream_that_is_stored_as_a_whole_is_not_read_at_all() {
+    let disk = TestDisk::new(&[(3 * BLOCK, Fill::Text), (BLOCK, Fill::Zeros)]);
+    let (whole, notes) = first_run(&disk);
+    disk.bytes_read.store(0, Ordering::Relaxed);
+    let (sink, new, report) = go_on(&disk, &whole, Vec::new(), &notes, true, 2).unwrap();
+    assert_eq!((sink.filled, new.len()), (0, 0));
+    assert_eq!(sink.at, whole.len() as u64);
+    assert_eq!(disk.bytes_read.load(Ordering::Relaxed), 0);
+    assert_eq!(report.digest, common::digest(&disk));
+}
+
+#[test]
+fn a_block_that_has_changed_since_is_refused() {
+    let disk = TestDisk::random(4);
+    let (whole, notes) = first_run(&disk);
+    for changed in [
+        TestDisk::new(&[(4 * BLOCK, Fill::Random(9))]),
+        TestDisk::new(&[(4 * BLOCK, Fill::Zeros)]),
+    ] {
+        let missing = vec![notes[3].offset + 4096..u64::MAX];
+        let error = go_on(&changed, &whole, missing, &notes, false, 2)
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains("block 3"), "{error}");
+        assert!(error.hint().unwrap().contains("--restart"));
+    }
+}
+
+#[test]
+fn notes_of_another_stream_are_refused() {
+    let disk = TestDisk::random(4);
+    let (_, notes) = first_run(&disk);
+    let mut from = Checkpoint::new(common::size(&disk), IDENTITY, Vec::new()).unwrap();
+    from.block(&notes[0]).unwrap();
+    let error = from.block(&notes[2]).unwrap_err();
+    assert!(error.to_string().contains("offset"), "{error}");
+    let beyond = BlockRecord {
+        number: 4,
+        offset: notes[1].offset,
+        ..notes[0]
+    };
+    assert!(from.block(&beyond).is_err());
+}
+
+#[test]
+fn a_recorder_that_fails_ends_the_run_with_its_error() {
+    struct Full;
+    impl Recorder for Full {
+        fn block(&mut self, _: &BlockRecord) -> Result<(), SinkError> {
+            Err("no room for notes".into())
+        }
+    }
+    let disk = TestDisk::random(4);
+    let mut bytes = Vec::new();
+    let error = convert::resume_zvhd2(
+        &disk,
+        &plan(&disk, Target::Zvhd2, 2),
+        Checkpoint::start(common::size(&disk), IDENTITY).unwrap(),
+        &mut bytes,
+        &mut Full,
+        &VoidMonitor,
+        &CancelToken::new(),
+    )
+    .unwrap_err();
+    assert_eq!(error.to_string(), "no room for notes");
+}

@@ -1,0 +1,87 @@
+//! What can go wrong with a journal.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// What this crate's operations return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a journal cannot be used.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The system refused.
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was being done, as in `writing`.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process has it.
+    InUse {
+        /// The journal.
+        path: PathBuf,
+    },
+    /// There is no place to keep journals.
+    NoPlace,
+}
+
+impl Error {
+    pub(crate) fn io(path: impl Into<PathBuf>, doing: &'static str, source: io::Error) -> Self {
+        Self::Io {
+            path: path.into(),
+            doing,
+            source,
+        }
+    }
+
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull
+                | io::ErrorKind::QuotaExceeded
+                | io::ErrorKind::FileTooLarge => Some(
+                    "make room there, or name another place with --state-dir, and run the command again",
+                ),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    Some("name a place that can be written with --state-dir")
+                }
+                _ => None,
+            },
+            Self::InUse { .. } => {
+                Some("wait until it has ended; 'imgferry status' shows what is running")
+            }
+            Self::NoPlace => Some("set HOME or XDG_STATE_HOME, or give --state-dir"),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { path, doing, .. } => {
+                write!(f, "the journal {}: {doing} failed", path.display())
+            }
+            Self::InUse { path } => write!(
+                f,
+                "another imgferry is at work on the same object (its journal {} is locked)",
+                path.display()
+            ),
+            Self::NoPlace => f.write_str("there is no directory to keep journals of imports in"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            Self::InUse { .. } | Self::NoPlace => None,
+        }
+    }
+}
