@@ -35,3 +35,21 @@ pub const MAX_VHDX_LOG_BYTES: u64 = 32 * MIB;
 /// Most of a VHDX's block allocation table (BAT) that is held in memory, in bytes. Ours: it maps
 /// 1 TiB of the disk at 1 MiB a block, and conversion goes front to back.
 pub const VHDX_BAT_CACHE_BYTES: u64 = 8 * MIB;
+
+/// Most internal snapshots of a qcow2 image. QEMU's limit (`QCOW_MAX_SNAPSHOTS`).
+pub const MAX_SNAPSHOTS: u32 = 65_536;
+
+/// Longest table of snapshots of a qcow2 image, in bytes. QEMU's limit (`QCOW_MAX_SNAPSHOTS_SIZE`).
+pub const MAX_SNAPSHOT_TABLE_BYTES: u64 = 64 * MIB;
+
+/// Most extra data of one snapshot of a qcow2 image, in bytes. QEMU's limit
+/// (`QCOW_MAX_SNAPSHOT_EXTRA_DATA`).
+pub const MAX_SNAPSHOT_EXTRA: u32 = 1024;
+
+/// Longest directory of bitmaps of a qcow2 image, in bytes. QEMU's limit
+/// (`QCOW2_MAX_BITMAP_DIRECTORY_SIZE`).
+pub const MAX_BITMAP_DIRECTORY_BYTES: u64 = 64 * MIB;
+
+/// Most snapshots and most bitmaps that are listed of one image. Ours: enough for people, and texts
+/// from a hostile table stay below a few MiB.
+pub const MAX_LISTED: usize = 256;

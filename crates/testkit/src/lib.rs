@@ -1,7 +1,11 @@
 //! Test helpers: image makers, reference content, scripted servers, a proxy that goes wrong on order.
 
+pub mod conformance;
 pub mod content;
 pub mod faults;
+pub mod hostile;
 pub mod http;
 pub mod qemu;
 pub mod vectors;
+
+pub use conformance::conformance;

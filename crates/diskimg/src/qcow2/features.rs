@@ -1,23 +1,51 @@
 //! What a version 3 header asks of its reader: feature bits, the compression type, and the header
-//! extensions, of which only the table of feature names matters here.
+//! extensions, of which the names of features and the place of the bitmaps matter here.
 
 use zerocopy::FromBytes;
 
 use super::header::{CHECK_HINT, Compression, HeaderArea};
 use super::layout::{
-    COMPRESSION_TYPE_OFFSET, ExtensionHeader, FEATURE_INCOMPATIBLE, FeatureName, HeaderV3,
-    MAX_REFCOUNT_ORDER, V2_HEADER_LENGTH, V3_HEADER_LENGTH, compression, extension, incompatible,
+    BitmapsExtension, CLUSTER_BITS, COMPRESSION_TYPE_OFFSET, ExtensionHeader, FEATURE_INCOMPATIBLE,
+    FeatureName, HeaderV3, MAX_REFCOUNT_ORDER, SUBCLUSTERS_BITS, V2_HEADER_LENGTH,
+    V3_HEADER_LENGTH, autoclear, compression, extension, incompatible,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::units::round_up;
 
 const EXTENSION: &str = "header extension";
 
-/// Checks what version 3 adds to the header, and says how clusters are compressed.
+/// What version 3 adds to the header, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Features {
+    /// How compressed clusters are compressed.
+    pub(super) compression: Compression,
+    /// Whether reference counts may be wrong.
+    pub(super) dirty: bool,
+    /// Whether L2 entries are extended: they map subclusters.
+    pub(super) extended_l2: bool,
+    /// Where the bitmaps are listed, when there are any that are up to date. Not checked.
+    pub(super) bitmaps: Option<BitmapsExtension>,
+}
+
+impl Features {
+    /// What version 2 has.
+    pub(super) const NONE: Self = Self {
+        compression: Compression::Zlib,
+        dirty: false,
+        extended_l2: false,
+        bitmaps: None,
+    };
+}
+
+/// Checks what version 3 adds to the header; `cluster_bits` is log2 of the cluster size.
 ///
 /// # Errors
 /// `Unsupported` for features that are not read, by name; `Corrupt` for broken rules.
-pub(super) fn check(area: &HeaderArea, warnings: &mut Vec<String>) -> Result<Compression> {
+pub(super) fn check(
+    area: &HeaderArea,
+    cluster_bits: u32,
+    warnings: &mut Vec<String>,
+) -> Result<Features> {
     let header: HeaderV3 = area.read_struct(V2_HEADER_LENGTH)?;
     let header_length = u64::from(header.header_length.get());
     if header_length < V3_HEADER_LENGTH
@@ -52,24 +80,42 @@ pub(super) fn check(area: &HeaderArea, warnings: &mut Vec<String>) -> Result<Com
         )
         .with_hint(CHECK_HINT));
     }
-    let names = incompatible_names(area, header_length)?;
-    refuse_features(features, &names)?;
+    let extensions = Extensions::read(area, header_length)?;
+    refuse_features(features, &extensions.incompatible_names)?;
     if features & incompatible::DIRTY != 0 {
         warnings.push(
             "the image was not closed cleanly (dirty bit); its reference counts may be wrong, which reading does not need"
                 .to_owned(),
         );
     }
-    compression_type(
-        area,
-        header_length,
-        features & incompatible::COMPRESSION != 0,
-    )
+    let extended_l2 = features & incompatible::EXTENDED_L2 != 0;
+    let smallest = CLUSTER_BITS.start() + SUBCLUSTERS_BITS;
+    if extended_l2 && cluster_bits < smallest {
+        return Err(Error::corrupt(
+            "header",
+            20,
+            format!(
+                "cluster_bits is {cluster_bits}, at least {smallest} are needed for subclusters of whole sectors"
+            ),
+        ));
+    }
+    let up_to_date = header.autoclear_features.get() & autoclear::BITMAPS != 0;
+    Ok(Features {
+        compression: compression_type(
+            area,
+            header_length,
+            features & incompatible::COMPRESSION != 0,
+        )?,
+        dirty: features & incompatible::DIRTY != 0,
+        extended_l2,
+        bitmaps: extensions.bitmaps.filter(|_| up_to_date),
+    })
 }
 
 /// Refuses every incompatible feature that reading would have to know.
 fn refuse_features(features: u64, names: &[(u8, String)]) -> Result<()> {
-    let unread = features & !(incompatible::DIRTY | incompatible::COMPRESSION);
+    let unread =
+        features & !(incompatible::DIRTY | incompatible::COMPRESSION | incompatible::EXTENDED_L2);
     if unread == 0 {
         return Ok(());
     }
@@ -80,7 +126,6 @@ fn refuse_features(features: u64, names: &[(u8, String)]) -> Result<()> {
         bits &= bits - 1;
         let known = match 1_u64 << bit {
             incompatible::EXTERNAL_DATA => Some("an external data file"),
-            incompatible::EXTENDED_L2 => Some("extended L2 entries (subclusters)"),
             _ => None,
         };
         let own = names.iter().find(|(named, _)| u32::from(*named) == bit);
@@ -132,48 +177,66 @@ fn compression_type(area: &HeaderArea, header_length: u64, announced: bool) -> R
     }
 }
 
-/// The image's own names of incompatible features, with their bit numbers.
-///
-/// Walks all header extensions. Each step goes at least 8 bytes on inside the first cluster.
-fn incompatible_names(area: &HeaderArea, first: u64) -> Result<Vec<(u8, String)>> {
-    const HEAD: u64 = size_of::<ExtensionHeader>() as u64;
-    let mut names = Vec::new();
-    let mut at = first;
-    // A list that fills the cluster needs no end mark.
-    while at.saturating_add(HEAD) <= area.cluster_size() {
-        let head: ExtensionHeader = area.read_struct(at)?;
-        let len = u64::from(head.len.get());
-        let kind = head.kind.get();
-        if kind == extension::END {
-            break;
-        }
-        let data = at + HEAD;
-        if len > area.cluster_size() - data {
-            return Err(Error::corrupt(
-                EXTENSION,
-                at,
-                format!(
-                    "extension {kind:#010x} is {len} bytes long, the header's cluster ends after {}",
-                    area.cluster_size() - data
+/// What the header extensions say that matters here.
+#[derive(Default)]
+struct Extensions {
+    /// The image's own names of incompatible features, with their bit numbers.
+    incompatible_names: Vec<(u8, String)>,
+    bitmaps: Option<BitmapsExtension>,
+}
+
+impl Extensions {
+    /// Walks all header extensions from `first` on. Each step goes at least 8 bytes on inside the
+    /// first cluster.
+    fn read(area: &HeaderArea, first: u64) -> Result<Self> {
+        const HEAD: u64 = size_of::<ExtensionHeader>() as u64;
+        let mut found = Self::default();
+        let mut at = first;
+        // A list that fills the cluster needs no end mark.
+        while at.saturating_add(HEAD) <= area.cluster_size() {
+            let head: ExtensionHeader = area.read_struct(at)?;
+            let len = u64::from(head.len.get());
+            let kind = head.kind.get();
+            if kind == extension::END {
+                break;
+            }
+            let data = at + HEAD;
+            if len > area.cluster_size() - data {
+                return Err(Error::corrupt(
+                    EXTENSION,
+                    at,
+                    format!(
+                        "extension {kind:#010x} is {len} bytes long, the header's cluster ends after {}",
+                        area.cluster_size() - data
+                    ),
+                ));
+            }
+            match kind {
+                extension::FEATURE_NAMES => found.name_features(
+                    area.get(data, len)
+                        .ok_or_else(|| area.truncated(data, len))?,
                 ),
-            ));
+                // One that is shorter says nothing; bitmaps are not needed for reading.
+                extension::BITMAPS if len >= size_of::<BitmapsExtension>() as u64 => {
+                    found.bitmaps = Some(area.read_struct(data)?);
+                }
+                _ => {}
+            }
+            at = round_up(len, 8).map_or(area.cluster_size(), |padded| data.saturating_add(padded));
         }
-        if kind == extension::FEATURE_NAMES {
-            let table = area
-                .get(data, len)
-                .ok_or_else(|| area.truncated(data, len))?;
-            let (entries, _) = table.as_chunks::<{ size_of::<FeatureName>() }>();
-            names.extend(
-                entries
-                    .iter()
-                    .filter_map(|entry| FeatureName::read_from_bytes(entry).ok())
-                    .filter(|entry| entry.kind == FEATURE_INCOMPATIBLE)
-                    .map(|entry| (entry.bit, printable_name(&entry.name))),
-            );
-        }
-        at = round_up(len, 8).map_or(area.cluster_size(), |padded| data.saturating_add(padded));
+        Ok(found)
     }
-    Ok(names)
+
+    fn name_features(&mut self, table: &[u8]) {
+        let (entries, _) = table.as_chunks::<{ size_of::<FeatureName>() }>();
+        self.incompatible_names.extend(
+            entries
+                .iter()
+                .filter_map(|entry| FeatureName::read_from_bytes(entry).ok())
+                .filter(|entry| entry.kind == FEATURE_INCOMPATIBLE)
+                .map(|entry| (entry.bit, printable_name(&entry.name))),
+        );
+    }
 }
 
 /// A NUL-padded name as a quoted string without control characters.

@@ -2,9 +2,10 @@
 
 use zerocopy::FromBytes;
 
-use super::features;
+use super::features::{self, Features};
 use super::layout::{
-    CLUSTER_BITS, ENTRY_SIZE, HeaderV2, MAGIC, MAX_BACKING_NAME, V2_HEADER_LENGTH,
+    BitmapsExtension, CLUSTER_BITS, ENTRY_SIZE, EXTENDED_ENTRY_SIZE, HeaderV2, MAGIC,
+    MAX_BACKING_NAME, V2_HEADER_LENGTH,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MAX_HEADER_BYTES, MAX_L1_BYTES, MAX_VIRTUAL_SIZE};
@@ -51,8 +52,18 @@ pub(super) struct Header {
     pub(super) l1_offset: FileOffset,
     /// Number of L1 entries that [`Self::declared_size`] needs; they lie in the file.
     pub(super) l1_entries: u64,
+    /// Whether L2 entries are extended: they map subclusters.
+    pub(super) extended_l2: bool,
+    /// Whether reference counts may be wrong.
+    pub(super) dirty: bool,
     /// How compressed clusters are compressed.
     pub(super) compression: Compression,
+    /// Number of internal snapshots. Not checked.
+    pub(super) snapshot_count: u32,
+    /// File offset of the table of snapshots in bytes. Not checked.
+    pub(super) snapshots_offset: FileOffset,
+    /// Where the bitmaps are listed, if there are any. Not checked.
+    pub(super) bitmaps: Option<BitmapsExtension>,
     /// What the user should know.
     pub(super) warnings: Vec<String>,
 }
@@ -96,29 +107,21 @@ impl Header {
         refuse_encryption(base.crypt_method.get())?;
         refuse_backing_file(&base, &area)?;
         let mut warnings = Vec::new();
-        let compression = match version {
+        let features = match version {
             // Version 2 has no features, and nothing in its extensions is needed for reading.
-            2 => Compression::Zlib,
-            _ => features::check(&area, &mut warnings)?,
+            2 => Features::NONE,
+            _ => features::check(&area, cluster_bits, &mut warnings)?,
         };
         let declared_size = base.size.get();
         let virtual_size = check_size(declared_size)?;
         let l1_offset = FileOffset(base.l1_table_offset.get());
-        let l1_entries = check_l1(&base, declared_size, source.len())?;
-        if virtual_size != declared_size {
-            warnings.push(format!(
-                "the virtual size of {declared_size} bytes is no multiple of 512; the disk is filled up with zeros to {virtual_size} bytes"
-            ));
+        let l1_entries = L1Place {
+            offset: l1_offset,
+            entries: base.l1_size.get(),
+            cluster_bits,
+            extended_l2: features.extended_l2,
         }
-        match base.nb_snapshots.get() {
-            0 => {}
-            1 => warnings.push(
-                "the image holds 1 internal snapshot; only the active disk is read".to_owned(),
-            ),
-            count => warnings.push(format!(
-                "the image holds {count} internal snapshots; only the active disk is read"
-            )),
-        }
+        .check(declared_size, source.len())?;
         Ok(Self {
             version,
             cluster_bits,
@@ -126,9 +129,49 @@ impl Header {
             virtual_size,
             l1_offset,
             l1_entries,
-            compression,
+            extended_l2: features.extended_l2,
+            dirty: features.dirty,
+            compression: features.compression,
+            snapshot_count: base.nb_snapshots.get(),
+            snapshots_offset: FileOffset(base.snapshots_offset.get()),
+            bitmaps: features.bitmaps,
             warnings,
         })
+    }
+
+    /// Warns of a disk that does not end with a sector.
+    pub(super) fn warn_of_padding(&mut self) {
+        if self.virtual_size != self.declared_size {
+            self.warnings.push(format!(
+                "the virtual size of {} bytes is no multiple of 512; the disk is filled up with zeros to {} bytes",
+                self.declared_size, self.virtual_size
+            ));
+        }
+    }
+
+    /// Turns to another disk of the image: one of `size` bytes whose L1 table of `entries` entries is
+    /// at `l1_offset`.
+    ///
+    /// # Errors
+    /// Those of the header's own size and table.
+    pub(super) fn turn_to(
+        &mut self,
+        size: u64,
+        l1_offset: FileOffset,
+        entries: u32,
+        file_len: u64,
+    ) -> Result<()> {
+        self.virtual_size = check_size(size)?;
+        self.declared_size = size;
+        self.l1_offset = l1_offset;
+        self.l1_entries = L1Place {
+            offset: l1_offset,
+            entries,
+            cluster_bits: self.cluster_bits,
+            extended_l2: self.extended_l2,
+        }
+        .check(size, file_len)?;
+        Ok(())
     }
 }
 
@@ -252,49 +295,64 @@ fn check_size(declared: u64) -> Result<u64> {
         .ok_or_else(|| Error::corrupt("header", 24, format!("virtual size is {declared}")))
 }
 
-/// Number of L1 entries that a disk of `size` bytes needs, after holding the table that the header
-/// describes against that, the cap and the file.
-fn check_l1(base: &HeaderV2, size: u64, file_len: u64) -> Result<u64> {
-    const L1_TABLE: &str = "L1 table";
-    let cluster_size = 1_u64 << base.cluster_bits.get();
-    let offset = base.l1_table_offset.get();
-    let entries = u64::from(base.l1_size.get());
-    let bytes = entries * ENTRY_SIZE;
-    // The header itself is cluster 0.
-    if offset == 0 || !offset.is_multiple_of(cluster_size) {
-        return Err(Error::corrupt(
-            L1_TABLE,
-            offset,
-            format!(
-                "its offset is {offset:#x}, expected a multiple of {cluster_size:#x} that is not 0"
-            ),
-        ));
+/// An L1 table as the image describes it.
+struct L1Place {
+    offset: FileOffset,
+    entries: u32,
+    cluster_bits: u32,
+    extended_l2: bool,
+}
+
+impl L1Place {
+    /// Number of entries that a disk of `size` bytes needs, after holding the table against that, the
+    /// cap and the file.
+    fn check(&self, size: u64, file_len: u64) -> Result<u64> {
+        const L1_TABLE: &str = "L1 table";
+        let cluster_size = 1_u64 << self.cluster_bits;
+        let offset = self.offset.0;
+        let entries = u64::from(self.entries);
+        let bytes = entries * ENTRY_SIZE;
+        // The header itself is cluster 0.
+        if offset == 0 || !offset.is_multiple_of(cluster_size) {
+            return Err(Error::corrupt(
+                L1_TABLE,
+                offset,
+                format!(
+                    "its offset is {offset:#x}, expected a multiple of {cluster_size:#x} that is not 0"
+                ),
+            ));
+        }
+        let entry_size = if self.extended_l2 {
+            EXTENDED_ENTRY_SIZE
+        } else {
+            ENTRY_SIZE
+        };
+        let per_entry = cluster_size * (cluster_size / entry_size);
+        let needed = size.div_ceil(per_entry);
+        if entries < needed {
+            return Err(Error::corrupt(
+                L1_TABLE,
+                offset,
+                format!("found {entries} entries, a disk of {size} bytes needs {needed}"),
+            ));
+        }
+        if bytes > MAX_L1_BYTES {
+            return Err(Error::new(
+                ErrorKind::Limit,
+                format!(
+                    "it is {bytes} bytes long, at most {} are read",
+                    human(MAX_L1_BYTES)
+                ),
+            )
+            .at(L1_TABLE, offset));
+        }
+        if !fits(offset, bytes, file_len) {
+            return Err(Error::truncated(
+                L1_TABLE,
+                offset,
+                format!("{bytes} bytes were expected here, the file ends at {file_len:#x}"),
+            ));
+        }
+        Ok(needed)
     }
-    let per_entry = cluster_size * (cluster_size / ENTRY_SIZE);
-    let needed = size.div_ceil(per_entry);
-    if entries < needed {
-        return Err(Error::corrupt(
-            L1_TABLE,
-            offset,
-            format!("found {entries} entries, a disk of {size} bytes needs {needed}"),
-        ));
-    }
-    if bytes > MAX_L1_BYTES {
-        return Err(Error::new(
-            ErrorKind::Limit,
-            format!(
-                "it is {bytes} bytes long, at most {} are read",
-                human(MAX_L1_BYTES)
-            ),
-        )
-        .at(L1_TABLE, offset));
-    }
-    if !fits(offset, bytes, file_len) {
-        return Err(Error::truncated(
-            L1_TABLE,
-            offset,
-            format!("{bytes} bytes were expected here, the file ends at {file_len:#x}"),
-        ));
-    }
-    Ok(needed)
 }

@@ -7,7 +7,7 @@
 //!
 //! All integers are big-endian. Nothing here is checked; [`super::header`] and [`super::tables`] do.
 
-use zerocopy::big_endian::{U32, U64};
+use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 /// `QFI\xfb`, the first four bytes of every version.
@@ -18,6 +18,12 @@ pub(super) const CLUSTER_BITS: std::ops::RangeInclusive<u32> = 9..=21;
 
 /// Size of an L1 or a standard L2 entry in bytes.
 pub(super) const ENTRY_SIZE: u64 = 8;
+
+/// Size of an extended L2 entry in bytes: a standard entry and a subcluster bitmap.
+pub(super) const EXTENDED_ENTRY_SIZE: u64 = 16;
+
+/// log2 of the number of subclusters of a cluster whose L2 entry is extended.
+pub(super) const SUBCLUSTERS_BITS: u32 = 5;
 
 /// The header of versions 2 and 3, at offset 0.
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
@@ -47,7 +53,8 @@ pub(super) struct HeaderV2 {
     pub(super) refcount_table_clusters: U32,
     /// Number of internal snapshots.
     pub(super) nb_snapshots: U32,
-    /// File offset of the snapshot table in bytes. Not needed for reading the active disk.
+    /// File offset of the snapshot table in bytes; a multiple of the cluster size. Not needed for
+    /// reading the active disk.
     pub(super) snapshots_offset: U64,
 }
 
@@ -79,6 +86,9 @@ const _: () = {
     assert!((size_of::<HeaderV2>() + size_of::<HeaderV3>()) as u64 == V3_HEADER_LENGTH);
     assert!(size_of::<ExtensionHeader>() == 8);
     assert!(size_of::<FeatureName>() == 48);
+    assert!(size_of::<SnapshotHead>() == 40);
+    assert!(size_of::<BitmapsExtension>() == 24);
+    assert!(size_of::<BitmapHead>() == 24);
 };
 
 /// Largest `refcount_order`: 64 bits.
@@ -99,6 +109,12 @@ pub(super) mod incompatible {
     pub(crate) const COMPRESSION: u64 = 1 << 3;
     /// L2 entries are 16 bytes long and map subclusters.
     pub(crate) const EXTENDED_L2: u64 = 1 << 4;
+}
+
+/// Bits of `autoclear_features`.
+pub(super) mod autoclear {
+    /// The bitmaps extension is up to date: no program that does not know it wrote to the image.
+    pub(crate) const BITMAPS: u64 = 1 << 0;
 }
 
 /// Values of the compression type byte.
@@ -125,6 +141,8 @@ pub(super) mod extension {
     pub(crate) const END: u32 = 0;
     /// Table of [`super::FeatureName`].
     pub(crate) const FEATURE_NAMES: u32 = 0x6803_f857;
+    /// [`super::BitmapsExtension`].
+    pub(crate) const BITMAPS: u32 = 0x2385_2875;
 }
 
 /// An entry of the feature name table.
@@ -142,6 +160,69 @@ pub(super) struct FeatureName {
 /// [`FeatureName::kind`] of incompatible features.
 pub(super) const FEATURE_INCOMPATIBLE: u8 = 0;
 
+/// Where the bitmap directory is: the data of the bitmaps extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct BitmapsExtension {
+    /// Number of bitmaps, at least 1.
+    pub(super) count: U32,
+    /// Must be 0.
+    pub(super) reserved: U32,
+    /// Length of the directory in bytes.
+    pub(super) directory_size: U64,
+    /// File offset of the directory in bytes; a multiple of the cluster size.
+    pub(super) directory_offset: U64,
+}
+
+/// Starts an entry of the bitmap directory. Extra data and the name follow it, padded to a multiple
+/// of 8 bytes.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct BitmapHead {
+    /// File offset of the bitmap's table in bytes. Not needed here.
+    pub(super) table_offset: U64,
+    /// Number of entries of that table. Not needed here.
+    pub(super) table_size: U32,
+    /// See [`BITMAP_IN_USE`].
+    pub(super) flags: U32,
+    /// 1: a bitmap of changes.
+    pub(super) kind: u8,
+    /// log2 of the bytes of disk that one bit stands for; at most 63.
+    pub(super) granularity_bits: u8,
+    /// Length of the name in bytes.
+    pub(super) name_size: U16,
+    /// Length of the extra data in bytes.
+    pub(super) extra_size: U32,
+}
+
+/// [`BitmapHead::flags`]: the bitmap was not saved and does not say what changed.
+pub(super) const BITMAP_IN_USE: u32 = 1 << 0;
+
+/// Starts an entry of the snapshot table. Extra data, id and name follow it, padded to a multiple
+/// of 8 bytes.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct SnapshotHead {
+    /// File offset of the snapshot's L1 table in bytes; a multiple of the cluster size.
+    pub(super) l1_table_offset: U64,
+    /// Number of entries of that table.
+    pub(super) l1_size: U32,
+    /// Length of the id in bytes.
+    pub(super) id_size: U16,
+    /// Length of the name in bytes.
+    pub(super) name_size: U16,
+    /// When it was made, in seconds since 1970.
+    pub(super) date_sec: U32,
+    /// The rest of that time in nanoseconds.
+    pub(super) date_nsec: U32,
+    /// How long the guest had been running, in nanoseconds.
+    pub(super) vm_clock_nsec: U64,
+    /// Size of the saved machine state in bytes, unless the extra data gives it.
+    pub(super) vm_state_size: U32,
+    /// Length of the extra data in bytes: machine state size (8), virtual disk size (8), and more.
+    pub(super) extra_size: U32,
+}
+
 /// Bits of an L1 entry.
 pub(super) mod l1 {
     /// File offset of the L2 table in bytes; 0: nothing is allocated.
@@ -158,10 +239,14 @@ pub(super) mod l2 {
     pub(crate) const COMPRESSED: u64 = 1 << 62;
     /// The reference count is exactly one.
     pub(crate) const COPIED: u64 = 1 << 63;
-    /// The cluster reads as zeros, whatever its offset says. Version 3 only.
+    /// The cluster reads as zeros, whatever its offset says. Version 3 only, and not in extended
+    /// entries.
     pub(crate) const ZERO: u64 = 1 << 0;
     /// File offset of the cluster in bytes; 0: unallocated.
     pub(crate) const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
-    /// Must be 0; in version 2 so must [`ZERO`].
+    /// Must be 0; in version 2 and in extended entries so must [`ZERO`].
     pub(crate) const RESERVED: u64 = !(OFFSET | COPIED | COMPRESSED | ZERO);
+    /// In the second half of an extended entry, bit x: subcluster x is allocated. Bit x + 32:
+    /// subcluster x reads as zeros.
+    pub(crate) const SUBCLUSTERS: u64 = 0xffff_ffff;
 }

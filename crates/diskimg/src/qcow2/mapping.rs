@@ -1,6 +1,6 @@
 //! Walks the guest's address range and says, run by run, where its bytes are.
 
-use super::tables::{Cluster, Compressed, Slice, Tables};
+use super::tables::{Cluster, Compressed, Entry, Slice, Tables};
 use crate::error::{Error, Result};
 use crate::source::ReadAt;
 use crate::units::FileOffset;
@@ -76,18 +76,22 @@ impl<'a> Walk<'a> {
                 place: Place::Nowhere,
             });
         };
-        let first = self.tables.cluster(&slice, index)?;
         let cluster_size = 1_u64 << self.cluster_bits;
         let skip = start % cluster_size;
-        let mut len = cluster_size - skip;
+        let (first, mut len) = match self.tables.entry(&slice, index)? {
+            Entry::Mixed(subclusters) => subclusters.part(skip),
+            Entry::Whole(cluster) => (cluster, cluster_size - skip),
+        };
         let mut next = index + 1;
-        // An entry that is broken ends the run; it is reported when the walk gets there.
+        // An entry that is broken ends the run; it is reported when the walk gets there. So does one
+        // whose subclusters differ.
         while len < wanted
+            && (skip + len).is_multiple_of(cluster_size)
             && slice.has(next)
             && self
                 .tables
-                .cluster(&slice, next)
-                .is_ok_and(|cluster| follows(first, cluster, skip + len))
+                .entry(&slice, next)
+                .is_ok_and(|next| follows(first, next, skip + len))
         {
             len += cluster_size;
             next += 1;
@@ -127,7 +131,10 @@ impl<'a> Walk<'a> {
 }
 
 /// Whether `next`, whose content begins `distance` bytes after that of `first`, goes on with it.
-fn follows(first: Cluster, next: Cluster, distance: u64) -> bool {
+fn follows(first: Cluster, next: Entry, distance: u64) -> bool {
+    let Entry::Whole(next) = next else {
+        return false;
+    };
     match (first, next) {
         (Cluster::Plain(first), Cluster::Plain(next)) => first.checked_add(distance) == Some(next),
         (Cluster::Unallocated, Cluster::Unallocated) | (Cluster::Zero, Cluster::Zero) => true,

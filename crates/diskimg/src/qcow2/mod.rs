@@ -1,4 +1,4 @@
-//! qcow2, versions 2 and 3: the active disk of a self-contained image.
+//! qcow2, versions 2 and 3: the active disk of a self-contained image, or one of its snapshots.
 //!
 //! ```text
 //! header ──▶ Header (checked) ──▶ Tables: L1 whole, L2 by slices ──▶ Walk: runs of guest bytes
@@ -8,14 +8,16 @@
 //! ```
 //!
 //! Refused by name: backing files (their names are shown, never opened), external data files,
-//! encryption, extended L2 entries, and incompatible features that are not known. What the file
-//! promises past its end is an error, not zeros.
+//! encryption, and incompatible features that are not known. What the file promises past its end is
+//! an error, not zeros.
 
+mod bitmaps;
 mod compressed;
 mod features;
 mod header;
 mod layout;
 mod mapping;
+mod snapshots;
 mod tables;
 
 use std::ops::Range;
@@ -28,7 +30,9 @@ use self::tables::Tables;
 use crate::chain::Context;
 use crate::check;
 use crate::error::Result;
-use crate::image::{Details, DiskImage, Extent, ExtentKind, check_range, clip_extent};
+use crate::image::{
+    BitmapInfo, Details, DiskImage, Extent, ExtentKind, SnapshotInfo, check_range, clip_extent,
+};
 use crate::limits::MAX_HEADER_BYTES;
 use crate::open::Driver;
 use crate::probe::Format;
@@ -59,6 +63,10 @@ pub struct Qcow2Image {
     tables: Tables,
     unpackers: Pool,
     stored: StoredStretch,
+    snapshots: Vec<SnapshotInfo>,
+    bitmaps: Vec<BitmapInfo>,
+    /// The snapshot that is read; `None`: the active disk.
+    snapshot: Option<SnapshotInfo>,
 }
 
 impl Qcow2Image {
@@ -71,13 +79,43 @@ impl Qcow2Image {
         Self::open_with(source, &Context::default())
     }
 
-    /// [`Self::open`] with options.
+    /// [`Self::open`] with options: the internal snapshot whose id, or else whose name, they give is
+    /// read as its disk was then, instead of the active disk.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// `OutOfRange` when there is no such snapshot, and those of [`Self::open`].
     pub fn open_with(source: Arc<dyn ReadAt>, context: &Context) -> Result<Self> {
-        let _ = context;
-        let header = Header::read(source.as_ref())?;
+        let mut header = Header::read(source.as_ref())?;
+        let mut notes = Vec::new();
+        let snapshots = snapshots::list(source.as_ref(), &header, &mut notes);
+        let bitmaps = match &header.bitmaps {
+            Some(place) => bitmaps::list(source.as_ref(), place, &mut notes),
+            None => Vec::new(),
+        };
+        let snapshot = match context.snapshot() {
+            None => {
+                if header.snapshot_count > 0 {
+                    notes.push(format!(
+                        "the image holds {} internal snapshot{}, and the active disk is read; --snapshot NAME reads one",
+                        header.snapshot_count,
+                        if header.snapshot_count == 1 { "" } else { "s" }
+                    ));
+                }
+                None
+            }
+            Some(wanted) => {
+                let found = snapshots::find(source.as_ref(), &header, wanted, &mut notes)?;
+                header.turn_to(
+                    found.virtual_size.unwrap_or(header.declared_size),
+                    found.l1_offset,
+                    found.l1_entries,
+                    source.len(),
+                )?;
+                Some(found.info())
+            }
+        };
+        header.warn_of_padding();
+        header.warnings.append(&mut notes);
         let tables = Tables::load(source.as_ref(), &header)?;
         let unpackers = Pool::new(header.compression, 1 << header.cluster_bits, source.len());
         Ok(Self {
@@ -86,6 +124,9 @@ impl Qcow2Image {
             tables,
             unpackers,
             stored: StoredStretch::default(),
+            snapshots,
+            bitmaps,
+            snapshot,
         })
     }
 
@@ -98,6 +139,34 @@ impl Qcow2Image {
             at,
             end,
         )
+    }
+
+    fn variant(&self) -> String {
+        let mut variant = format!("version {}", self.header.version);
+        if self.header.extended_l2 {
+            variant.push_str(", subclusters");
+        }
+        if let Some(snapshot) = &self.snapshot {
+            variant.push_str(&format!(
+                ", snapshot {:?} (id {:?})",
+                snapshot.name, snapshot.id
+            ));
+        }
+        variant
+    }
+
+    /// Bytes of the texts that are kept for [`DiskImage::details`].
+    fn listed_bytes(&self) -> u64 {
+        let snapshots = self
+            .snapshots
+            .iter()
+            .map(|snapshot| size_of_val(snapshot) + snapshot.id.len() + snapshot.name.len());
+        let bitmaps = self
+            .bitmaps
+            .iter()
+            .map(|bitmap| size_of_val(bitmap) + bitmap.name.len());
+        // Texts and lists that grew may have twice the room they need.
+        2 * snapshots.chain(bitmaps).sum::<usize>() as u64
     }
 
     /// What a run of `len` bytes at `place` is, and for how many bytes.
@@ -226,9 +295,12 @@ impl DiskImage for Qcow2Image {
 
     fn details(&self) -> Details {
         Details {
-            variant: Some(format!("version {}", self.header.version)),
+            variant: Some(self.variant()),
             cluster_size: Some(1 << self.header.cluster_bits),
             compression: Some(self.header.compression.name().to_owned()),
+            dirty: Some(self.header.dirty),
+            snapshots: self.snapshots.clone(),
+            bitmaps: self.bitmaps.clone(),
             warnings: self.header.warnings.clone(),
             ..Details::new(Format::Qcow2)
         }
@@ -238,6 +310,8 @@ impl DiskImage for Qcow2Image {
         let readers = readers as u64;
         // The header's cluster is read once, before anything else is allocated.
         let tables = self.tables.memory_bound(readers);
-        MAX_HEADER_BYTES.max(tables.saturating_add(self.unpackers.memory_bound(readers)))
+        MAX_HEADER_BYTES
+            .max(tables.saturating_add(self.unpackers.memory_bound(readers)))
+            .saturating_add(self.listed_bytes())
     }
 }

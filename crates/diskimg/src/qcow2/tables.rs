@@ -11,7 +11,7 @@ use zerocopy::IntoBytes;
 use zerocopy::big_endian::U64;
 
 use super::header::{CHECK_HINT, Header};
-use super::layout::{ENTRY_SIZE, l1, l2};
+use super::layout::{ENTRY_SIZE, EXTENDED_ENTRY_SIZE, SUBCLUSTERS_BITS, l1, l2};
 use crate::error::{Error, Result};
 use crate::limits::L2_CACHE_BYTES;
 use crate::source::ReadAt;
@@ -31,18 +31,26 @@ const L2_ENTRY: &str = "L2 entry";
 /// Entries of an L2 table as they are in the file, and the file offset of the first one.
 #[derive(Clone, Debug)]
 pub(super) struct Slice {
-    entries: Arc<[U64]>,
+    words: Arc<[U64]>,
+    /// Words that make an entry: 1, or 2 if entries are extended.
+    entry_words: usize,
     offset: FileOffset,
 }
 
 impl Slice {
     /// Whether the slice has an entry `index`.
     pub(super) fn has(&self, index: usize) -> bool {
-        index < self.entries.len()
+        index < self.words.len() / self.entry_words
+    }
+
+    /// The words of entry `index`.
+    fn entry(&self, index: usize) -> Option<&[U64]> {
+        let first = index.checked_mul(self.entry_words)?;
+        self.words.get(first..first.checked_add(self.entry_words)?)
     }
 }
 
-/// What an L2 entry says about its cluster.
+/// Where a cluster, or a part of one, is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cluster {
     /// Nothing is stored.
@@ -53,6 +61,46 @@ pub(super) enum Cluster {
     Plain(FileOffset),
     /// It is stored compressed.
     Compressed(Compressed),
+}
+
+/// What an L2 entry says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// The same for the whole cluster.
+    Whole(Cluster),
+    /// The cluster's subclusters differ.
+    Mixed(Subclusters),
+}
+
+/// The subclusters of a cluster, none of which is both allocated and zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Subclusters {
+    /// Where the cluster is; 0 when none is allocated.
+    host: FileOffset,
+    /// Bit x: subcluster x is stored.
+    stored: u64,
+    /// Bit x: subcluster x reads as zeros.
+    zero: u64,
+    /// log2 of the size of a subcluster in bytes.
+    bits: u32,
+}
+
+impl Subclusters {
+    /// What lies `skip` bytes into the cluster, as if the whole cluster were that; and how many bytes
+    /// of it there are from there on, at least 1. `skip` is less than the cluster size.
+    pub(super) fn part(self, skip: u64) -> (Cluster, u64) {
+        let first = skip >> self.bits;
+        let (stored, zero) = (self.stored >> first, self.zero >> first);
+        let (what, run) = if stored & 1 != 0 {
+            (Cluster::Plain(self.host), stored.trailing_ones())
+        } else if zero & 1 != 0 {
+            (Cluster::Zero, zero.trailing_ones())
+        } else {
+            (Cluster::Unallocated, (stored | zero).trailing_zeros())
+        };
+        let last = (first + u64::from(run)).min(1 << SUBCLUSTERS_BITS);
+        (what, (last << self.bits) - skip)
+    }
 }
 
 /// Where a compressed cluster is: at most this many bytes from this offset. The file may end
@@ -67,7 +115,10 @@ pub(super) struct Compressed {
 pub(super) struct Tables {
     l1: Vec<U64>,
     cluster_bits: u32,
-    /// Whether bit 0 of an L2 entry is the zero flag; it is reserved in version 2.
+    /// Whether L2 entries are extended.
+    extended: bool,
+    /// Whether bit 0 of an L2 entry is the zero flag; it is reserved in version 2, and where
+    /// subclusters have a flag each.
     zero_flag: bool,
     slice_bytes: u64,
     /// Keyed by file offset. Locked to look up and to insert, never while reading.
@@ -101,7 +152,8 @@ impl Tables {
         Ok(Self {
             l1,
             cluster_bits: header.cluster_bits,
-            zero_flag: header.version >= 3,
+            extended: header.extended_l2,
+            zero_flag: header.version >= 3 && !header.extended_l2,
             slice_bytes,
             cache: Mutex::new(LruCache::new(slices)),
         })
@@ -110,7 +162,16 @@ impl Tables {
     /// Guest bytes that one L1 entry maps.
     fn l2_coverage(&self) -> u64 {
         // A table fills a cluster; at most 2^39.
-        1 << (2 * self.cluster_bits - ENTRY_SIZE.trailing_zeros())
+        1 << (2 * self.cluster_bits - self.entry_size().trailing_zeros())
+    }
+
+    /// Size of an L2 entry in bytes.
+    fn entry_size(&self) -> u64 {
+        if self.extended {
+            EXTENDED_ENTRY_SIZE
+        } else {
+            ENTRY_SIZE
+        }
     }
 
     /// Number of guest bytes from `at` on, at most `limit`, that have no L2 table at all; 0 when
@@ -147,11 +208,11 @@ impl Tables {
         if table == 0 {
             return Ok(None);
         }
-        let byte = ((at % self.l2_coverage()) >> self.cluster_bits) * ENTRY_SIZE;
+        let byte = ((at % self.l2_coverage()) >> self.cluster_bits) * self.entry_size();
         let within = byte % self.slice_bytes;
         // The L1 entry was held against the file's length: this does not overflow.
         let offset = FileOffset(table + byte - within);
-        let index = usize::try_from(within / ENTRY_SIZE).unwrap_or(usize::MAX);
+        let index = usize::try_from(within / self.entry_size()).unwrap_or(usize::MAX);
         if let Some(slice) = self.lock().get(&offset) {
             return Ok(Some((slice.clone(), index)));
         }
@@ -163,10 +224,11 @@ impl Tables {
 
     fn read_slice(&self, source: &dyn ReadAt, offset: FileOffset) -> Result<Slice> {
         let len = usize::try_from(self.slice_bytes / ENTRY_SIZE).unwrap_or_default();
-        let mut entries = vec![U64::ZERO; len];
-        source.read_exact_at(offset, entries.as_mut_bytes())?;
+        let mut words = vec![U64::ZERO; len];
+        source.read_exact_at(offset, words.as_mut_bytes())?;
         Ok(Slice {
-            entries: entries.into(),
+            words: words.into(),
+            entry_words: if self.extended { 2 } else { 1 },
             offset,
         })
     }
@@ -180,15 +242,61 @@ impl Tables {
     ///
     /// # Errors
     /// `Corrupt` when it breaks the format's rules, or the slice has no such entry.
-    pub(super) fn cluster(&self, slice: &Slice, index: usize) -> Result<Cluster> {
-        let at = slice.offset.0 + index as u64 * ENTRY_SIZE;
-        let entry = slice
-            .entries
-            .get(index)
-            .ok_or_else(|| Error::corrupt(L2_ENTRY, at, "it is past the end of its slice"))?
-            .get();
-        self.decode(entry)
-            .map_err(|broken| entry_error(L2_ENTRY, at, entry, &broken))
+    pub(super) fn entry(&self, slice: &Slice, index: usize) -> Result<Entry> {
+        let at = slice.offset.0 + index as u64 * self.entry_size();
+        let (entry, bitmap) = match slice.entry(index) {
+            Some([entry]) => (entry.get(), None),
+            Some([entry, bitmap]) => (entry.get(), Some(bitmap.get())),
+            _ => {
+                return Err(Error::corrupt(
+                    L2_ENTRY,
+                    at,
+                    "it is past the end of its slice",
+                ));
+            }
+        };
+        let decoded = match bitmap {
+            None => self.decode(entry).map(Entry::Whole),
+            Some(bitmap) => self.decode_extended(entry, bitmap),
+        };
+        decoded.map_err(|broken| entry_error(L2_ENTRY, at, entry, &broken))
+    }
+
+    /// An extended entry: what holds for the whole cluster, then the bitmap of its subclusters.
+    fn decode_extended(&self, entry: u64, bitmap: u64) -> Result<Entry, String> {
+        let (stored, zero) = (bitmap & l2::SUBCLUSTERS, bitmap >> 32);
+        let host = match self.decode(entry)? {
+            Cluster::Plain(host) => host,
+            Cluster::Unallocated if stored != 0 => {
+                return Err(format!(
+                    "subclusters {stored:#010x} are allocated, but the cluster has no offset"
+                ));
+            }
+            Cluster::Compressed(_) if bitmap != 0 => {
+                return Err(format!(
+                    "the cluster is compressed, but its subclusters are {bitmap:#018x}, expected 0"
+                ));
+            }
+            Cluster::Unallocated => FileOffset(0),
+            whole => return Ok(Entry::Whole(whole)),
+        };
+        if stored & zero != 0 {
+            return Err(format!(
+                "subclusters {:#010x} are both allocated and zero",
+                stored & zero
+            ));
+        }
+        Ok(match (stored, zero) {
+            (l2::SUBCLUSTERS, _) => Entry::Whole(Cluster::Plain(host)),
+            (_, l2::SUBCLUSTERS) => Entry::Whole(Cluster::Zero),
+            (0, 0) => Entry::Whole(Cluster::Unallocated),
+            _ => Entry::Mixed(Subclusters {
+                host,
+                stored,
+                zero,
+                bits: self.cluster_bits - SUBCLUSTERS_BITS,
+            }),
+        })
     }
 
     fn decode(&self, entry: u64) -> Result<Cluster, String> {

@@ -23,6 +23,8 @@ mod qcow2_compressed;
 mod qcow2_matrix;
 mod qcow2_reading;
 mod qcow2_refusals;
+mod qcow2_snapshots;
+mod qcow2_subclusters;
 mod raw;
 
 use std::sync::Arc;

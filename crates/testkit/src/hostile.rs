@@ -1,0 +1,344 @@
+//! Files that nobody should write: how bytes by chance become files that a reader takes seriously, and
+//! what must hold for whatever it makes of them. Shared by the fuzz targets and by the tests that
+//! replay what they found.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "test helper: a failed assertion fails the test"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use diskimg::limits::MAX_VIRTUAL_SIZE;
+use diskimg::{DiskImage, Error, ErrorKind, ExtentKind, FileOffset, GuestOffset, ReadAt, Result};
+
+/// Most extents that are looked at, front to back.
+const EXTENTS: usize = 4096;
+/// Most places at which the disk is read.
+const PLACES: usize = 24;
+/// Bytes of a read.
+const READ: u64 = 48 << 10;
+/// Most memory that an opened image may say it takes, in bytes, with two readers.
+const MEMORY: u64 = 256 << 20;
+/// Longest time in which a small file may be dealt with. Sanitizers and busy machines are slow.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Looks at everything that an image says and holds it against itself: sizes, extents and reads agree,
+/// the same question has the same answer, and all of it ends.
+///
+/// # Panics
+/// When something does not hold.
+pub fn survey(opened: Result<impl DiskImage>) {
+    let started = Instant::now();
+    let image = match opened {
+        Ok(image) => image,
+        Err(error) => return check_error(&error),
+    };
+    let size = image.virtual_size();
+    assert!(size > 0 && size.is_multiple_of(512), "a size of {size}");
+    assert!(size <= MAX_VIRTUAL_SIZE, "a size of {size}");
+    let bound = image.memory_bound(2);
+    assert!(bound <= MEMORY, "{bound} bytes of memory");
+    let details = image.details();
+    assert!(details.warnings.iter().all(|warning| is_printable(warning)));
+
+    let mut places = vec![0, size - 512, size / 2 / 512 * 512];
+    let mut at = 0;
+    for round in 0..EXTENTS {
+        if at == size {
+            break;
+        }
+        let extent = match image.extent_at(GuestOffset(at), size - at) {
+            Ok(extent) => extent,
+            Err(error) => {
+                check_error(&error);
+                let again = image.extent_at(GuestOffset(at), size - at);
+                assert!(again.is_err(), "an error at {at:#x} went away");
+                break;
+            }
+        };
+        assert_eq!(
+            extent.start.0, at,
+            "an extent begins where it was asked for"
+        );
+        assert!(extent.len > 0 && extent.len <= size - at, "{extent:?}");
+        if round < PLACES {
+            places.push(at);
+            places.push(extent.end().0 - 1);
+            if extent.kind != ExtentKind::Data {
+                reads_as_zeros(&image, at, extent.len);
+            }
+        }
+        at = extent.end().0;
+    }
+    places.sort_unstable();
+    places.dedup();
+    for place in places.into_iter().take(PLACES) {
+        reads_alike(&image, place, size);
+    }
+    let error = image.read_at(GuestOffset(size - 1), &mut [0; 2]).err();
+    assert_eq!(error.map(|e| e.kind()), Some(ErrorKind::OutOfRange));
+    assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
+}
+
+/// What the metadata call zero or a hole can be read, and is zeros, at both ends.
+fn reads_as_zeros(image: &dyn DiskImage, at: u64, len: u64) {
+    let part = len.min(READ);
+    for at in [at, at + len - part] {
+        let mut found = vec![0xa5; part as usize];
+        let read = image.read_at(GuestOffset(at), &mut found);
+        assert!(read.is_ok(), "{part} zeros at {at:#x}: {read:?}");
+        assert!(
+            diskimg::zero::is_zero(&found),
+            "{part} bytes at {at:#x} are no zeros"
+        );
+    }
+}
+
+/// A read has one result: again, in two halves, and byte by byte at its start.
+fn reads_alike(image: &dyn DiskImage, at: u64, size: u64) {
+    let len = READ.min(size - at) as usize;
+    let read = |from: usize, len: usize| {
+        let mut found = vec![0xa5; len];
+        image
+            .read_at(GuestOffset(at + from as u64), &mut found)
+            .map(|()| found)
+    };
+    let whole = read(0, len);
+    let again = read(0, len);
+    let half = len / 2 + len / 2 % 2;
+    let halves = (read(0, half), read(half, len - half));
+    match (&whole, &again, &halves) {
+        (Ok(whole), Ok(again), (Ok(first), Ok(second))) => {
+            assert!(whole == again, "read again at {at:#x}");
+            assert!(whole[..half] == first[..], "first half at {at:#x}");
+            assert!(whole[half..] == second[..], "second half at {at:#x}");
+        }
+        (Err(error), Err(_), _) => {
+            check_error(error);
+            assert!(
+                halves.0.is_err() || halves.1.is_err(),
+                "{len} bytes at {at:#x} are an error, both halves are not: {error}"
+            );
+        }
+        _ => panic!("{len} bytes at {at:#x} have no one result"),
+    }
+}
+
+/// An error says something, and nothing that steers a terminal.
+fn check_error(error: &Error) {
+    let text = error.to_string();
+    assert!(!text.is_empty());
+    assert!(is_printable(&text), "{text:?}");
+    assert!(error.hint().is_none_or(is_printable));
+    assert!(text.len() < 20_000, "{} bytes of message", text.len());
+}
+
+fn is_printable(text: &str) -> bool {
+    text.chars().all(|char| !char.is_control())
+}
+
+/// A file that is mostly zeros, as formats that spread over megabytes need it. In bytes: the length in
+/// 64 KiB (2 bytes), then pieces, each as sector number (4 bytes), length (2 bytes) and that many
+/// bytes; little-endian. What is cut off or lies past the end is left out.
+#[derive(Clone, Debug, Default)]
+pub struct Sparse {
+    len: u64,
+    /// Pages of [`PAGE`] bytes.
+    pages: BTreeMap<u64, Vec<u8>>,
+}
+
+const PAGE: u64 = 4096;
+/// Longest sparse file in bytes.
+const LONGEST: u64 = 1 << 30;
+
+impl Sparse {
+    /// The file that `bytes` describe.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Self {
+        let mut file = Self::default();
+        let Some((len, mut rest)) = bytes.split_first_chunk() else {
+            return file;
+        };
+        file.len = (u64::from(u16::from_le_bytes(*len)) << 16).min(LONGEST);
+        while let Some((head, after)) = rest.split_first_chunk::<6>() {
+            let at = u64::from(u32::from_le_bytes([head[0], head[1], head[2], head[3]])) * 512;
+            let len = usize::from(u16::from_le_bytes([head[4], head[5]])).min(after.len());
+            let (piece, after) = after.split_at(len);
+            file.write(at, piece);
+            rest = after;
+        }
+        file
+    }
+
+    /// The description of `file`, whose length is rounded up to 64 KiB.
+    #[must_use]
+    pub fn describe(file: &[u8]) -> Vec<u8> {
+        let mut bytes = (file.len().div_ceil(64 << 10) as u16)
+            .to_le_bytes()
+            .to_vec();
+        let mut pieces: Vec<(usize, Vec<u8>)> = Vec::new();
+        for (sector, content) in file.chunks(512).enumerate() {
+            let used = content.iter().rposition(|byte| *byte != 0).map(|at| at + 1);
+            let Some(used) = used else { continue };
+            match pieces.last_mut() {
+                // Goes on where the last one ended, unless that ended in zeros.
+                Some((start, piece))
+                    if (*start * 512 + piece.len()) == sector * 512 && piece.len() < 60_000 =>
+                {
+                    piece.extend(&content[..used]);
+                }
+                _ => pieces.push((sector, content[..used].to_vec())),
+            }
+        }
+        for (sector, piece) in pieces {
+            bytes.extend((sector as u32).to_le_bytes());
+            bytes.extend((piece.len() as u16).to_le_bytes());
+            bytes.extend(piece);
+        }
+        bytes
+    }
+
+    /// Overwrites what is at `at`, as far as it is in the file.
+    pub fn write(&mut self, at: u64, bytes: &[u8]) {
+        for (at, byte) in (at..self.len).zip(bytes) {
+            let page = self
+                .pages
+                .entry(at / PAGE)
+                .or_insert_with(|| vec![0; PAGE as usize]);
+            page[(at % PAGE) as usize] = *byte;
+        }
+    }
+
+    /// `len` bytes from `at` on; zeros past the end.
+    #[must_use]
+    pub fn bytes(&self, at: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.fill(at, &mut bytes);
+        bytes
+    }
+
+    fn fill(&self, at: u64, buf: &mut [u8]) {
+        buf.fill(0);
+        let end = at + buf.len() as u64;
+        for (page, content) in self.pages.range(at / PAGE..end.div_ceil(PAGE)) {
+            let start = (page * PAGE).max(at);
+            let stop = ((page + 1) * PAGE).min(end);
+            let from = (start - page * PAGE) as usize..(stop - page * PAGE) as usize;
+            buf[(start - at) as usize..(stop - at) as usize].copy_from_slice(&content[from]);
+        }
+    }
+
+    /// Computes the CRC-32C of `len` bytes at `at`, whose bytes 4 to 8 hold it.
+    fn seal(&mut self, at: u64, len: usize) {
+        let mut structure = self.bytes(at, len);
+        structure[4..8].fill(0);
+        let crc = crc32c::crc32c(&structure);
+        self.write(at + 4, &crc.to_le_bytes());
+    }
+}
+
+impl ReadAt for Sparse {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_exact_at(&self, at: FileOffset, buf: &mut [u8]) -> Result<()> {
+        let end = at.0.checked_add(buf.len() as u64);
+        if end.is_none_or(|end| end > self.len) {
+            return Err(Error::truncated("file", at.0, "the file ends before"));
+        }
+        self.fill(at.0, buf);
+        Ok(())
+    }
+}
+
+/// Turns the input of a fuzz target into a VHDX: a [`Sparse`] file after one byte of flags, of which bit
+/// 0 makes the checksums of headers, region tables and the first log entries right.
+#[must_use]
+pub fn vhdx(input: &[u8]) -> Arc<dyn ReadAt> {
+    let Some((flags, rest)) = input.split_first() else {
+        return Arc::new(Sparse::default());
+    };
+    let mut file = Sparse::parse(rest);
+    if flags & 1 != 0 {
+        for header in [64_u64 << 10, 128 << 10] {
+            let at = file.bytes(header + 72, 8);
+            let at = u64::from_le_bytes(at.try_into().unwrap_or_default());
+            seal_log(&mut file, at);
+            file.seal(header, 4096);
+        }
+        for region in [192_u64 << 10, 256 << 10] {
+            file.seal(region, 64 << 10);
+        }
+    }
+    Arc::new(file)
+}
+
+/// Seals log entries that follow one another from `at` on.
+fn seal_log(file: &mut Sparse, mut at: u64) {
+    for _ in 0..8 {
+        if at >= file.len || file.bytes(at, 4) != b"loge" {
+            return;
+        }
+        let len = file.bytes(at + 8, 4);
+        let len = u32::from_le_bytes(len.try_into().unwrap_or_default());
+        if !(8..=1 << 20).contains(&len) {
+            return;
+        }
+        file.seal(at, len as usize);
+        at += u64::from(len);
+    }
+}
+
+/// Turns the input of a fuzz target into a VHD: the bytes after one byte of flags, of which bit 0 makes
+/// the checksums of footer, its copy and the dynamic header right.
+#[must_use]
+pub fn vhd(input: &[u8]) -> Vec<u8> {
+    let Some((flags, rest)) = input.split_first() else {
+        return Vec::new();
+    };
+    let mut file = rest.to_vec();
+    if flags & 1 != 0 {
+        let end = file.len();
+        for (at, len, sum) in [
+            (end.checked_sub(512), 512, 64),
+            (Some(0), 512, 64),
+            (Some(512), 1024, 36),
+        ] {
+            let structure = at.and_then(|at| file.get_mut(at..at + len));
+            if let Some(structure) = structure {
+                structure[sum..sum + 4].fill(0);
+                let total: u32 = structure.iter().map(|byte| u32::from(*byte)).sum();
+                structure[sum..sum + 4].copy_from_slice(&(!total).to_be_bytes());
+            }
+        }
+    }
+    file
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sparse_file_is_what_was_described() {
+        let mut file = vec![0; 3 << 16];
+        file[5] = 1;
+        file[4096..4200].fill(7);
+        file[(2 << 16) - 1] = 9;
+        file[(3 << 16) - 1] = 3;
+        let described = Sparse::describe(&file);
+        assert!(described.len() < 2000);
+        let sparse = Sparse::parse(&described);
+        assert_eq!(sparse.len(), 3 << 16);
+        let mut read = vec![1; file.len()];
+        sparse.read_exact_at(FileOffset(0), &mut read).unwrap();
+        assert!(read == file);
+        assert!(sparse.read_exact_at(FileOffset(1), &mut read).is_err());
+    }
+}
