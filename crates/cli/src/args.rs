@@ -65,7 +65,7 @@ pub(crate) struct InspectArgs {
 /// written front to back).
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  imgferry convert disk.qcow2 disk.zvhd2\n  imgferry convert --level 3 disk.qcow2 disk.zvhd2\n  imgferry convert export.zvhd2 disk.raw\n  imgferry convert disk.qcow2 - | ssh host 'cat > disk.zvhd2'"
+    after_help = "Examples:\n  imgferry convert disk.qcow2 disk.zvhd2\n  imgferry convert --level 3 disk.qcow2 disk.zvhd2\n  imgferry convert export.zvhd2 disk.raw\n  imgferry convert --snapshot before-upgrade disk.qcow2 disk.zvhd2\n  imgferry convert disk.qcow2 - | ssh host 'cat > disk.zvhd2'"
 )]
 pub(crate) struct ConvertArgs {
     /// The disk image to read
@@ -112,7 +112,9 @@ pub(crate) struct DigestArgs {
 ///
 /// Exit code 5 when they differ; the first differing block is named.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  imgferry verify disk.qcow2 disk.zvhd2")]
+#[command(
+    after_help = "Examples:\n  imgferry verify disk.qcow2 disk.zvhd2\n  imgferry verify --snapshot-a before-upgrade disk.qcow2 disk.zvhd2"
+)]
 pub(crate) struct VerifyArgs {
     /// One disk image
     pub(crate) a: PathBuf,
@@ -124,6 +126,12 @@ pub(crate) struct VerifyArgs {
     /// Format of B [default: told by content]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format_b: Option<Format>,
+    /// Compare an internal snapshot of A, by its id or name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) snapshot_a: Option<String>,
+    /// Compare an internal snapshot of B, by its id or name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) snapshot_b: Option<String>,
     #[command(flatten)]
     pub(crate) backing: BackingArgs,
     #[command(flatten)]

@@ -10,6 +10,10 @@ pub(crate) struct SourceArgs {
     /// Format of the source [default: told by content]
     #[arg(long)]
     pub(crate) format: Option<Format>,
+    /// Read an internal snapshot, by its id or name, instead of the active disk (qcow2; inspect
+    /// lists them)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) snapshot: Option<String>,
     #[command(flatten)]
     pub(crate) backing: BackingArgs,
 }
@@ -29,7 +33,10 @@ pub(crate) struct BackingArgs {
 impl SourceArgs {
     /// The options for opening the image.
     pub(crate) fn options(&self) -> OpenOptions {
-        self.backing.options(self.format)
+        OpenOptions {
+            snapshot: self.snapshot.clone(),
+            ..self.backing.options(self.format)
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `imgferry verify`: do two images hold the same disk?
 
 use ::convert::{CancelToken, default_threads};
+use diskimg::OpenOptions;
 
 use super::open;
 use crate::args::VerifyArgs;
@@ -9,8 +10,15 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::progress::Progress;
 
 pub(crate) fn run(args: &VerifyArgs, console: Console, cancel: &CancelToken) -> Outcome {
-    let a = open(&args.a, &args.backing.options(args.format_a), console)?;
-    let b = open(&args.b, &args.backing.options(args.format_b), console)?;
+    let open = |path, format, snapshot: &Option<String>| {
+        let options = OpenOptions {
+            snapshot: snapshot.clone(),
+            ..args.backing.options(format)
+        };
+        open(path, &options, console)
+    };
+    let a = open(&args.a, args.format_a, &args.snapshot_a)?;
+    let b = open(&args.b, args.format_b, &args.snapshot_b)?;
     let size = a.image.virtual_size().max(b.image.virtual_size());
     let progress = Progress::new(console, "comparing", size, false);
     let threads = args.threads.threads.unwrap_or_else(default_threads);
