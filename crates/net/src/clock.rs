@@ -83,11 +83,13 @@ impl Clock {
     /// Takes the difference from an answer's `Date` header. Returns whether the time to sign with has
     /// changed noticeably, so that a refused signature is worth another attempt.
     pub fn learn(&self, headers: &HeaderMap) -> bool {
-        let Some(date) = headers
-            .get(DATE)
-            .and_then(|value| value.to_str().ok())
-            .and_then(parse_http_date)
-        else {
+        let date = headers.get(DATE).and_then(|value| value.to_str().ok());
+        date.is_some_and(|date| self.learn_date(date))
+    }
+
+    /// The same from the header's text, for clients that have no [`HeaderMap`].
+    pub fn learn_date(&self, date: &str) -> bool {
+        let Some(date) = parse_http_date(date) else {
             return false;
         };
         let measured = (date - OffsetDateTime::now_utc()).whole_seconds();

@@ -56,7 +56,13 @@ pub fn is_ambiguous(status: StatusCode) -> bool {
 /// past asks for none.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    pause(headers.get(RETRY_AFTER)?.to_str().ok()?, now)
+}
+
+/// The pause that the text of a `Retry-After` header means.
+#[must_use]
+pub fn pause(text: &str, now: OffsetDateTime) -> Option<Duration> {
+    let text = text.trim();
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
     }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use net::retry::Verdict;
+use net::credentials::KeyError;
+use net::retry::{Retryable as _, Verdict};
+use time::OffsetDateTime;
 
 use crate::error::{Error, ErrorKind};
 
@@ -44,6 +46,34 @@ where
         SdkError::DispatchFailure(failure) => from_transport(&chain(&error), failure.is_user()),
         _ => Error::refused(format!("the request cannot be made: {}", chain(&error))),
     }
+}
+
+/// There is no key to sign with.
+pub(crate) fn no_key(error: &KeyError) -> Error {
+    let failure = Error::new(
+        ErrorKind::Auth,
+        format!("there is no access key: {}", error.reason()),
+    )
+    .with_verdict(error.verdict());
+    match error.hint() {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    }
+}
+
+/// Whether the server says that the key is not, or no longer, one: another one from the same source may be. OBS
+/// knows no code of its own for temporary keys that have ended, so an unknown id counts too.
+pub(crate) fn is_spent_key(error: &Error) -> bool {
+    matches!(
+        error.code(),
+        Some(
+            "ExpiredToken"
+                | "InvalidToken"
+                | "InvalidSecurityToken"
+                | "InvalidAccessKeyId"
+                | "TokenRefreshRequired"
+        )
+    )
 }
 
 /// No answer at all. `reason` is the transport's chain of causes.
@@ -96,6 +126,9 @@ fn from_answer(response: &HttpResponse, code: Option<&str>, message: Option<&str
     let mut error = Error::new(rule.kind, text)
         .with_verdict(verdict)
         .with_answer(status, code, request_id(response));
+    if let Some(date) = headers.get("date") {
+        error = error.with_date(date);
+    }
     if rule.kind == ErrorKind::WrongRegion {
         error = error.with_hint(match told_endpoint(response) {
             Some(endpoint) => format!(
@@ -157,7 +190,7 @@ fn rule(code: &str, status: u16) -> Rule {
         ),
         "RequestTimeTooSkewed" => Rule::fatal(ErrorKind::Auth)
             .hint("this machine's clock is more than 15 minutes off: set it (for example with chronyc makestep)"),
-        "ExpiredToken" | "InvalidToken" | "InvalidSecurityToken" => Rule::fatal(ErrorKind::Auth)
+        "ExpiredToken" | "InvalidToken" | "InvalidSecurityToken" | "TokenRefreshRequired" => Rule::fatal(ErrorKind::Auth)
             .hint("the temporary credentials have ended: get new ones and set HW_ACCESS_KEY, HW_SECRET_KEY and HW_SECURITY_TOKEN"),
         "XAmzContentSHA256Mismatch" => Rule::fatal(ErrorKind::Auth),
         "AccessDenied" | "AllAccessDisabled" => Rule::fatal(ErrorKind::AccessDenied).hint(
@@ -193,13 +226,13 @@ fn by_status(status: u16) -> Rule {
     }
 }
 
-/// The pause the server asks for: OBS's own header in milliseconds, or the standard one in seconds.
+/// The pause the server asks for: OBS's own header in milliseconds, or the standard one, in seconds or as a date.
 fn told_pause(response: &HttpResponse) -> Option<Duration> {
     let headers = response.headers();
     let number = |name| headers.get(name)?.trim().parse::<u64>().ok();
     number("x-obs-qos-delay-time")
         .map(Duration::from_millis)
-        .or_else(|| number("retry-after").map(Duration::from_secs))
+        .or_else(|| net::status::pause(headers.get("retry-after")?, OffsetDateTime::now_utc()))
 }
 
 /// The endpoint that a redirect names, in its body or its `Location`.

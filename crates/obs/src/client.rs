@@ -1,20 +1,22 @@
 //! The client: settings, the SDK set up for OBS, and requests about buckets and objects.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    AppName, BehaviorVersion, Credentials, Region, RequestChecksumCalculation,
+    AppName, BehaviorVersion, IdentityCache, Region, RequestChecksumCalculation,
     ResponseChecksumValidation, SharedHttpClient, StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::{ConnectorBuilder, tls};
-use net::retry::{Policy, retry};
-use net::secret::{AccessKey, ExposeSecret};
+use net::clock::Clock;
+use net::credentials::Keys;
+use net::retry::Policy;
 use serde::Serialize;
 use url::Url;
 
@@ -22,11 +24,11 @@ use crate::classify::from_sdk;
 use crate::error::{Error, ErrorKind};
 use crate::headers::{Headers, LimitBody};
 use crate::names;
+use crate::rate::Rate;
+use crate::signing::CurrentKey;
 
-/// Time limit for a connection to stand, TLS included.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// Time limit of one attempt of a request that carries no data.
-const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+/// How many parts may share a limit on bytes per second, as a bound for time limits.
+const SHARERS: u32 = 64;
 
 /// Where the storage is and who asks.
 #[derive(Clone, Debug)]
@@ -38,12 +40,78 @@ pub struct Config {
     /// Puts the bucket into the path instead of the host. OBS refuses this; private servers and
     /// addresses without a name need it.
     pub path_style: bool,
-    /// Who asks.
-    pub access_key: AccessKey,
+    /// Who asks. Keys that end are read again from where they come.
+    pub keys: Keys,
     /// How often each request is tried.
     pub retry: Policy,
+    /// How long one attempt may take.
+    pub limits: Limits,
+    /// Bytes per second that parts and ranges may take together, for all clones of the client. `None` for no limit.
+    pub rate_limit: Option<NonZeroU64>,
     /// Allows plain http to other machines. To this machine it is always allowed.
     pub allow_http: bool,
+}
+
+impl Config {
+    /// Virtual-host addressing over TLS, with the usual limits.
+    #[must_use]
+    pub fn new(endpoint: Url, region: impl Into<String>, keys: impl Into<Keys>) -> Self {
+        Self {
+            endpoint,
+            region: region.into(),
+            path_style: false,
+            keys: keys.into(),
+            retry: Policy::default(),
+            limits: Limits::default(),
+            rate_limit: None,
+            allow_http: false,
+        }
+    }
+}
+
+/// Time limits of one attempt of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// For a connection to stand, TLS included.
+    pub connect: Duration,
+    /// For a request that carries no data.
+    pub request: Duration,
+    /// For completing, which makes the server join all parts.
+    pub complete: Duration,
+    /// For a part or a range, beside what its bytes may take at [`Limits::slowest`].
+    pub data: Duration,
+    /// Slowest pace at which a part's first attempt still succeeds, in bytes per second.
+    pub slowest: NonZeroU64,
+    /// A part or a range of which nothing moves for this long is given up, and tried again.
+    pub stall: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            request: Duration::from_secs(60),
+            complete: Duration::from_secs(300),
+            data: Duration::from_secs(60),
+            slowest: NonZeroU64::MIN.saturating_add((64 << 10) - 1),
+            stall: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Limits {
+    /// Time limit of attempt number `attempt` (from 1) to move `len` bytes. It grows, so that a line
+    /// slower than expected gets them through in the end.
+    pub(crate) fn attempt(&self, len: u64, attempt: u32) -> Duration {
+        self.data
+            .saturating_add(self.draining(len))
+            .saturating_mul(attempt)
+    }
+
+    /// What `len` bytes take at the slowest pace.
+    pub(crate) fn draining(&self, len: u64) -> Duration {
+        Duration::from_secs_f64(len as f64 / self.slowest.get() as f64)
+    }
 }
 
 /// A client of one endpoint. Clones share connections.
@@ -56,7 +124,11 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     s3: aws_sdk_s3::Client,
+    keys: Keys,
+    clock: Clock,
     retry: Policy,
+    limits: Limits,
+    rate: Option<Arc<Rate>>,
     endpoint: Url,
     region: String,
     path_style: bool,
@@ -114,37 +186,24 @@ impl Client {
                 config.region
             )));
         }
-        let key = &config.access_key;
-        if key.id.is_empty() || key.secret.expose_secret().is_empty() {
-            return Err(Error::refused("the access key is empty")
-                .with_hint("set HW_ACCESS_KEY and HW_SECRET_KEY"));
-        }
-        let credentials = Credentials::new(
-            key.id.clone(),
-            key.secret.expose_secret(),
-            key.session_token
-                .as_ref()
-                .map(|token| token.expose_secret().to_owned()),
-            None,
-            "imgferry",
-        );
         let mut builder = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .http_client(http_client(&config.endpoint))
             .endpoint_url(config.endpoint.as_str().trim_end_matches('/'))
             .region(Region::new(config.region.clone()))
-            .credentials_provider(credentials)
+            .credentials_provider(CurrentKey(config.keys.clone()))
+            // The keys know themselves how long they last.
+            .identity_cache(IdentityCache::no_cache())
             .force_path_style(config.path_style)
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .retry_config(RetryConfig::disabled())
-            // A body that lies in memory is handed to the socket at once: there is no stream whose
-            // pace could be watched. The limit of each attempt does that job.
+            // Parts and ranges are watched here, where waiting for one's turn is told from a stall.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .timeout_config(
                 TimeoutConfig::builder()
-                    .connect_timeout(CONNECT_LIMIT)
-                    .operation_attempt_timeout(REQUEST_LIMIT)
+                    .connect_timeout(config.limits.connect)
+                    .operation_attempt_timeout(config.limits.request)
                     .build(),
             )
             .interceptor(LimitBody)
@@ -155,7 +214,11 @@ impl Client {
         }
         Ok(Self(Arc::new(Inner {
             s3: aws_sdk_s3::Client::from_conf(adjust(builder).build()),
+            keys: config.keys,
+            clock: Clock::new(),
             retry: config.retry,
+            limits: config.limits,
+            rate: config.rate_limit.map(|limit| Arc::new(Rate::new(limit))),
             endpoint: config.endpoint,
             region: config.region,
             path_style: config.path_style,
@@ -172,8 +235,34 @@ impl Client {
         &self.0.endpoint
     }
 
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.0.keys
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
     pub(crate) fn policy(&self) -> &Policy {
         &self.0.retry
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// Time limit of attempt number `attempt` (from 1) to move `len` bytes, the wait for one's turn included.
+    pub(crate) fn data_limit(&self, len: u64, attempt: u32) -> Duration {
+        let turns = self.rate().map_or(Duration::ZERO, |rate| {
+            // All others may be served first.
+            let takes = Duration::from_secs_f64(len as f64 / rate.per_second() as f64);
+            takes.saturating_mul(SHARERS)
+        });
+        self.limits().attempt(len, attempt).saturating_add(turns)
+    }
+
+    pub(crate) fn rate(&self) -> Option<&Arc<Rate>> {
+        self.0.rate.as_ref()
     }
 
     /// Whether what is sent is encrypted on the way.
@@ -198,7 +287,7 @@ impl Client {
     pub async fn bucket(&self, bucket: &str) -> Result<BucketInfo, Error> {
         self.check_bucket_name(bucket)?;
         let what = format!("bucket {bucket}");
-        retry(self.policy(), &what, |_| async move {
+        self.call(self.policy(), &what, |_| async move {
             let headers = Headers::of(&[
                 "x-default-storage-class",
                 "x-obs-storage-class",
@@ -238,21 +327,22 @@ impl Client {
         self.check_bucket_name(bucket)?;
         names::check_key(key)?;
         let what = format!("object {bucket}/{key}");
-        let found: Result<_, Error> = retry(self.policy(), &what, |_| async move {
-            let answer = self.s3().head_object().bucket(bucket).key(key).send();
-            let answer = answer.await.map_err(from_sdk)?;
-            let size = answer.content_length().unwrap_or(-1);
-            Ok(ObjectInfo {
-                size: u64::try_from(size).map_err(|_| {
-                    Error::new(ErrorKind::Server, "the answer does not tell the length")
-                })?,
-                etag: answer.e_tag().map(unquoted),
-                storage_class: answer
-                    .storage_class()
-                    .map(|class| class.as_str().to_owned()),
+        let found: Result<_, Error> = self
+            .call(self.policy(), &what, |_| async move {
+                let answer = self.s3().head_object().bucket(bucket).key(key).send();
+                let answer = answer.await.map_err(from_sdk)?;
+                let size = answer.content_length().unwrap_or(-1);
+                Ok(ObjectInfo {
+                    size: u64::try_from(size).map_err(|_| {
+                        Error::new(ErrorKind::Server, "the answer does not tell the length")
+                    })?,
+                    etag: answer.e_tag().map(unquoted),
+                    storage_class: answer
+                        .storage_class()
+                        .map(|class| class.as_str().to_owned()),
+                })
             })
-        })
-        .await;
+            .await;
         match found {
             Ok(info) => Ok(Some(info)),
             Err(error)
@@ -276,15 +366,16 @@ impl Client {
         let place = CreateBucketConfiguration::builder()
             .location_constraint(location)
             .build();
-        let created = retry(self.policy(), &what, |_| {
-            let request = self
-                .s3()
-                .create_bucket()
-                .bucket(bucket)
-                .create_bucket_configuration(place.clone());
-            async move { request.send().await.map_err(from_sdk) }
-        })
-        .await;
+        let created = self
+            .call(self.policy(), &what, |_| {
+                let request = self
+                    .s3()
+                    .create_bucket()
+                    .bucket(bucket)
+                    .create_bucket_configuration(place.clone());
+                async move { request.send().await.map_err(from_sdk) }
+            })
+            .await;
         match created {
             Ok(_) => Ok(()),
             Err(error) if error.code() == Some("BucketAlreadyOwnedByYou") => Ok(()),

@@ -48,6 +48,7 @@ struct Inner {
     request_id: Option<String>,
     hint: Option<String>,
     notes: Vec<String>,
+    date: Option<String>,
 }
 
 impl Error {
@@ -63,6 +64,7 @@ impl Error {
             request_id: None,
             hint: None,
             notes: Vec::new(),
+            date: None,
         }))
     }
 
@@ -96,6 +98,17 @@ impl Error {
         inner.code = code;
         inner.request_id = request_id;
         self
+    }
+
+    /// Keeps the answer's `Date`.
+    pub(crate) fn with_date(mut self, date: impl Into<String>) -> Self {
+        self.inner().date = Some(date.into());
+        self
+    }
+
+    /// The answer's `Date`, as it came.
+    pub(crate) fn date(&self) -> Option<&str> {
+        self.0.date.as_deref()
     }
 
     /// Says what was being done, unless a deeper layer already did.

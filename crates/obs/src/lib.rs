@@ -14,20 +14,24 @@
 //! [`Upload`] completes or aborts. This is the only place where threads and async meet.
 
 mod budget;
+mod calls;
 mod classify;
 mod client;
 mod error;
 mod headers;
+mod moving;
 mod multipart;
 mod names;
 pub mod parts;
+mod rate;
 mod sending;
+mod signing;
 mod sink;
 #[cfg(test)]
 mod tests;
 mod upload;
 
-pub use client::{BucketInfo, Client, Config, ObjectInfo};
+pub use client::{BucketInfo, Client, Config, Limits, ObjectInfo};
 pub use error::{Error, ErrorKind};
 pub use sink::MultipartSink;
 pub use upload::{Upload, UploadOptions, Uploaded};

@@ -11,18 +11,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use md5::{Digest, Md5};
-use net::retry::{Policy, Verdict, retry};
+use net::retry::{Policy, Verdict};
 
 use crate::classify::from_sdk;
 use crate::client::{Client, ObjectInfo, unquoted};
 use crate::error::{Error, ErrorKind};
-
-/// Time limit of completing, which makes the server join all parts.
-const COMPLETE_LIMIT: Duration = Duration::from_secs(300);
-/// Time limit of the first attempt to send a part, beside what its bytes may take.
-const PART_LIMIT: Duration = Duration::from_secs(60);
-/// Slowest pace that a part's first attempt still succeeds at, in bytes per second.
-const MIN_RATE: u64 = 64 << 10;
+use crate::moving::{Meter, Watch};
 
 /// Which upload.
 #[derive(Clone, Debug)]
@@ -51,27 +45,22 @@ pub(crate) struct Traffic {
     pub(crate) retries: AtomicU64,
 }
 
-/// Time limit of attempt number `attempt` (from 1) to send `len` bytes. It grows, so that a line
-/// slower than expected gets the part through in the end.
-fn attempt_limit(len: u64, attempt: u32) -> Duration {
-    PART_LIMIT
-        .saturating_add(Duration::from_secs(len / MIN_RATE))
-        .saturating_mul(attempt)
-}
-
-/// The policy for a part of `len` bytes: the time that two attempts may spend on sending does not
-/// count, or else a large part on a slow line would have one attempt only.
-fn part_policy(policy: &Policy, len: u64) -> Policy {
-    Policy {
-        budget: policy
-            .budget
-            .saturating_add(attempt_limit(len, 1))
-            .saturating_add(attempt_limit(len, 2)),
-        ..*policy
+impl Client {
+    /// The policy for a part of `len` bytes: the time that two attempts may spend on sending does not
+    /// count, or else a large part on a slow line would have one attempt only.
+    pub(crate) fn data_policy(&self, len: u64) -> Policy {
+        let policy = *self.policy();
+        Policy {
+            budget: policy
+                .budget
+                .saturating_add(self.data_limit(len, 1))
+                .saturating_add(self.data_limit(len, 2)),
+            ..policy
+        }
     }
 }
 
-fn limit(limit: Duration) -> aws_sdk_s3::config::Builder {
+pub(crate) fn limit(limit: Duration) -> aws_sdk_s3::config::Builder {
     aws_sdk_s3::Config::builder().timeout_config(
         TimeoutConfig::builder()
             .operation_attempt_timeout(limit)
@@ -89,7 +78,7 @@ impl Client {
         metadata: &BTreeMap<String, String>,
     ) -> Result<String, Error> {
         let what = format!("beginning the upload of {bucket}/{key}");
-        retry(self.policy(), &what, |_| async {
+        self.call(self.policy(), &what, |_| async {
             let mut request = self
                 .s3()
                 .create_multipart_upload()
@@ -121,15 +110,16 @@ impl Client {
     ) -> Result<Confirmed, Error> {
         let what = format!("part {number} of {}/{}", target.bucket, target.key);
         let size = u64::try_from(body.len()).unwrap_or(u64::MAX);
-        let policy = part_policy(self.policy(), size);
+        let policy = self.data_policy(size);
         let part_number = i32::try_from(number)
             .map_err(|_| Error::refused(format!("part number {number} is too large")))?;
         let content_md5 = BASE64.encode(md5);
-        retry(&policy, &what, |attempt| {
+        self.call(&policy, &what, |attempt| {
             traffic.sent_bytes.fetch_add(size, Ordering::Relaxed);
             traffic
                 .retries
                 .fetch_add(u64::from(attempt > 1), Ordering::Relaxed);
+            let meter = Meter::new(self.limits());
             let request = self
                 .s3()
                 .upload_part()
@@ -140,7 +130,8 @@ impl Client {
                 .content_md5(&content_md5)
                 .body(ByteStream::from(body.clone()))
                 .customize()
-                .config_override(limit(attempt_limit(size, attempt)));
+                .config_override(limit(self.data_limit(size, attempt)))
+                .interceptor(Watch::new(body.clone(), &meter, self.rate()));
             // Over TLS nothing can change the body, and Content-MD5, which is signed, covers it.
             let request = if self.is_https() {
                 request.disable_payload_signing()
@@ -148,7 +139,7 @@ impl Client {
                 request
             };
             async move {
-                let answer = request.send().await.map_err(from_sdk)?;
+                let answer = meter.watch(request.send()).await?.map_err(from_sdk)?;
                 let etag = answer.e_tag().map(unquoted).unwrap_or_default();
                 let etag_is_md5 = etag.eq_ignore_ascii_case(&hex::encode(md5));
                 let encrypts = answer.server_side_encryption().is_some()
@@ -193,7 +184,7 @@ impl Client {
     ) -> Result<Option<String>, Error> {
         let what = format!("completing {}/{}", target.bucket, target.key);
         let list = completed_list(parts)?;
-        retry(self.policy(), &what, |attempt| {
+        self.call(self.policy(), &what, |attempt| {
             let request = self
                 .s3()
                 .complete_multipart_upload()
@@ -202,7 +193,7 @@ impl Client {
                 .upload_id(&target.upload_id)
                 .multipart_upload(list.clone())
                 .customize()
-                .config_override(limit(COMPLETE_LIMIT));
+                .config_override(limit(self.limits().complete));
             async move {
                 let error = match request.send().await {
                     Ok(answer) => match answer.e_tag() {
@@ -262,17 +253,18 @@ impl Client {
     ) -> Result<(), Error> {
         self.check_bucket_name(bucket)?;
         let what = format!("aborting upload {upload_id} of {bucket}/{key}");
-        let aborted = retry(self.policy(), &what, |_| async {
-            self.s3()
-                .abort_multipart_upload()
-                .bucket(bucket)
-                .key(key)
-                .upload_id(upload_id)
-                .send()
-                .await
-                .map_err(from_sdk)
-        })
-        .await;
+        let aborted = self
+            .call(self.policy(), &what, |_| async {
+                self.s3()
+                    .abort_multipart_upload()
+                    .bucket(bucket)
+                    .key(key)
+                    .upload_id(upload_id)
+                    .send()
+                    .await
+                    .map_err(from_sdk)
+            })
+            .await;
         match aborted {
             Ok(_) => Ok(()),
             Err(error) if error.code() == Some("NoSuchUpload") => Ok(()),
@@ -367,13 +359,21 @@ fn completed_list(parts: &[Confirmed]) -> Result<CompletedMultipartUpload, Error
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::{Config, Limits};
 
     #[test]
     fn large_part_on_a_slow_line_gets_three_attempts() {
         let len = 128 << 20;
-        let policy = part_policy(&Policy::default(), len);
-        let two = attempt_limit(len, 1) + attempt_limit(len, 2);
-        assert!(policy.budget > two + Policy::default().max_delay * 2);
-        assert!(attempt_limit(8 << 20, 1) < Duration::from_secs(200));
+        let limits = Limits::default();
+        let key = net::secret::AccessKey {
+            id: "AKID".into(),
+            secret: "secret".into(),
+            session_token: None,
+        };
+        let endpoint = "https://obs.example.com".parse().unwrap();
+        let client = Client::new(Config::new(endpoint, "region-1", key)).unwrap();
+        let two = limits.attempt(len, 1) + limits.attempt(len, 2);
+        assert!(client.data_policy(len).budget > two + Policy::default().max_delay * 2);
+        assert!(limits.attempt(8 << 20, 1) < Duration::from_secs(200));
     }
 }

@@ -50,17 +50,18 @@ async fn cloud(faults: Faults) -> Cloud {
 
 fn config(sandbox: &Sandbox) -> Config {
     Config {
-        endpoint: sandbox.obs_endpoint().clone(),
-        region: sandbox.region().to_owned(),
         path_style: true,
-        access_key: sandbox.access_key().clone(),
         retry: Policy {
             max_attempts: 4,
             base_delay: Duration::from_millis(5),
             max_delay: Duration::from_millis(20),
             budget: Duration::from_secs(60),
         },
-        allow_http: false,
+        ..Config::new(
+            sandbox.obs_endpoint().clone(),
+            sandbox.region(),
+            sandbox.access_key().clone(),
+        )
     }
 }
 
@@ -215,7 +216,9 @@ async fn buckets_are_told_apart() {
 async fn wrong_secret_key_is_an_authentication_error_with_a_hint() {
     let cloud = cloud(Faults::default()).await;
     let mut wrong = config(&cloud.sandbox);
-    wrong.access_key.secret = "not-the-secret".into();
+    let mut key = cloud.sandbox.access_key().clone();
+    key.secret = "not-the-secret".into();
+    wrong.keys = key.into();
     let error = Client::new(wrong)
         .unwrap()
         .start_upload(BUCKET, KEY, &options(10))

@@ -191,22 +191,20 @@ impl Fake {
 }
 
 pub(super) fn config(endpoint: &str) -> Config {
+    let key = AccessKey {
+        id: "AKID".into(),
+        secret: SECRET.into(),
+        session_token: Some(TOKEN.into()),
+    };
     Config {
-        endpoint: endpoint.parse().unwrap(),
-        region: "region-1".into(),
         path_style: true,
-        access_key: AccessKey {
-            id: "AKID".into(),
-            secret: SECRET.into(),
-            session_token: Some(TOKEN.into()),
-        },
         retry: Policy {
             max_attempts: 4,
             base_delay: Duration::from_millis(1),
             max_delay: Duration::from_millis(5),
             budget: Duration::from_secs(30),
         },
-        allow_http: false,
+        ..Config::new(endpoint.parse().unwrap(), "region-1", key)
     }
 }
 

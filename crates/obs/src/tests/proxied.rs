@@ -1,13 +1,19 @@
 //! Uploads to the sandbox through a proxy that goes wrong: the server checks signatures and keeps what it got.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use net::credentials::{Fetching, KeySource, Keys, Lease};
 use net::retry::Policy;
+use net::secret::AccessKey;
 use sandbox::{Options, Sandbox};
 use tempfile::TempDir;
 use testkit::faults::{Fault, Op, Proxy, Seen, mix};
 
 use super::fake::{config, content};
 use crate::parts::{Schedule, Tier};
-use crate::{Client, Config, Error, ErrorKind, UploadOptions, Uploaded};
+use crate::{Client, Config, Error, ErrorKind, Limits, UploadOptions, Uploaded};
 
 pub(super) const BUCKET: &str = "images";
 pub(super) const KEY: &str = "disks/a disk.zvhd2";
@@ -28,11 +34,11 @@ pub(super) struct Cloud {
 
 impl Cloud {
     pub(super) async fn start() -> Self {
-        Self::with(|config| config).await
+        Self::with(|config, _| config).await
     }
 
     /// With another configuration of the client.
-    pub(super) async fn with(adjust: impl FnOnce(Config) -> Config) -> Self {
+    pub(super) async fn with(adjust: impl FnOnce(Config, AccessKey) -> Config) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut options = Options::new(dir.path());
         options.buckets = vec![BUCKET.to_owned()];
@@ -41,10 +47,10 @@ impl Cloud {
         let proxy = Proxy::start(server).await.unwrap();
         let config = Config {
             region: sandbox.region().to_owned(),
-            access_key: sandbox.access_key().clone(),
+            keys: sandbox.access_key().clone().into(),
             ..config(&proxy.url())
         };
-        let client = Client::new(adjust(config)).unwrap();
+        let client = Client::new(adjust(config, sandbox.access_key().clone())).unwrap();
         Self {
             _sandbox: sandbox,
             proxy,
@@ -157,7 +163,7 @@ async fn random_mixes_of_faults_end_with_the_right_object_or_a_clear_error() {
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(200);
-    let cloud = Cloud::with(|config| Config {
+    let cloud = Cloud::with(|config, _| Config {
         retry: Policy {
             max_attempts: 5,
             ..config.retry
@@ -216,4 +222,141 @@ async fn refusals_are_sent_once_and_say_what_to_do() {
         let sent = cloud.proxy.passed();
         assert_eq!(sent.iter().filter(|p| p.seen.is_part(2)).count(), 1);
     }
+}
+
+/// Limits that a test can wait for.
+fn impatient(config: Config, _: AccessKey) -> Config {
+    Config {
+        limits: Limits {
+            stall: Duration::from_millis(300),
+            request: Duration::from_millis(500),
+            complete: Duration::from_millis(500),
+            slowest: (1 << 30).try_into().unwrap(),
+            ..config.limits
+        },
+        ..config
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_of_which_nothing_moves_is_given_up_and_sent_again() {
+    for fault in [
+        Fault::StallInBody,
+        Fault::Stall,
+        Fault::StallAfter,
+        Fault::StallInAnswer,
+    ] {
+        let cloud = Cloud::with(impatient).await;
+        cloud.proxy.once(part_two, fault.clone());
+        let bytes = content(450_000);
+        let started = Instant::now();
+        let uploaded = cloud.upload(&bytes).await.unwrap();
+        assert_eq!(uploaded.retries, 1, "{fault:?}");
+        assert!(cloud.stored(KEY).unwrap() == bytes);
+        // Long before the time limit of a whole attempt.
+        assert!(started.elapsed() < Duration::from_secs(20), "{fault:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stall_of_any_other_request_ends_with_its_time_limit() {
+    for fault in [Fault::Stall, Fault::StallAfter, Fault::StallInAnswer] {
+        for op in [Op::CreateUpload, Op::CompleteUpload, Op::HeadObject] {
+            let cloud = Cloud::with(impatient).await;
+            cloud.proxy.once(move |seen| seen.op == op, fault.clone());
+            let bytes = content(150_000);
+            let uploaded = cloud.upload(&bytes).await;
+            uploaded.unwrap_or_else(|error| panic!("{fault:?} {op:?}: {error}"));
+            assert!(cloud.stored(KEY).unwrap() == bytes);
+        }
+    }
+}
+
+/// Hands out a key that the server does not know, and then the right one.
+#[derive(Debug)]
+struct Renewed {
+    key: AccessKey,
+    fetched: Arc<AtomicU32>,
+    good_from: u32,
+}
+
+impl KeySource for Renewed {
+    fn fetch(&self) -> Fetching<'_> {
+        Box::pin(async {
+            let number = self.fetched.fetch_add(1, Ordering::Relaxed);
+            let mut key = self.key.clone();
+            if number < self.good_from {
+                key.id = format!("OLD{number}");
+            }
+            Ok(Lease {
+                key,
+                expires_at: None,
+            })
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_end_during_an_upload_are_read_again_and_the_part_is_sent_again() {
+    let fetched = Arc::<AtomicU32>::default();
+    let cloud = Cloud::with(|config, key| {
+        let source = Renewed {
+            key,
+            fetched: Arc::clone(&fetched),
+            good_from: 1,
+        };
+        Config {
+            keys: Keys::renewed(source),
+            ..config
+        }
+    })
+    .await;
+    // The very first key is unknown to the server; later the service calls a good one ended.
+    cloud.proxy.once(part_two, Fault::expired_token());
+    let bytes = content(450_000);
+    let uploaded = cloud.upload(&bytes).await.unwrap();
+    assert!(cloud.stored(KEY).unwrap() == bytes);
+    assert_eq!(uploaded.retries, 1);
+    assert_eq!(fetched.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_cannot_be_renewed_fail_at_once_when_they_end() {
+    let cloud = Cloud::start().await;
+    cloud.proxy.always(part_two, Fault::expired_token());
+    let error = cloud.upload(&content(250_000)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Auth);
+    assert!(error.hint().unwrap().contains("HW_SECURITY_TOKEN"));
+    let sent = cloud.proxy.passed();
+    assert_eq!(sent.iter().filter(|p| p.seen.is_part(2)).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_off_is_corrected_by_the_servers() {
+    let cloud = Cloud::start().await;
+    let skewed = Fault::clock_skew().header("Date", "Sun, 22 Nov 2026 01:30:45 GMT");
+    cloud.proxy.once(|seen| seen.op == Op::CreateUpload, skewed);
+    // The proxy's date is nonsense to the server behind it, which refuses what is signed with it and tells the
+    // right one.
+    cloud.upload(&content(1000)).await.unwrap();
+    let sent = cloud.proxy.passed();
+    let date = sent[1].seen.header("x-amz-date").unwrap();
+    assert!(date.starts_with("20261122T01"), "{date}");
+    let right = sent[2].seen.header("x-amz-date").unwrap();
+    assert!(!right.starts_with("20261122T01"), "{right}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rate_limit_is_kept_by_all_parts_together() {
+    let cloud = Cloud::with(|config, _| Config {
+        rate_limit: 400_000.try_into().ok(),
+        ..config
+    })
+    .await;
+    let bytes = content(450_000);
+    let started = Instant::now();
+    cloud.upload(&bytes).await.unwrap();
+    let took = started.elapsed().as_secs_f64();
+    assert!(took > 1.0, "450 kB at 400 kB/s took {took} s");
+    assert!(cloud.stored(KEY).unwrap() == bytes);
 }

@@ -111,12 +111,9 @@ pub(super) async fn remote(
         .await
         .map_err(|e| from_ims(&e))?;
     let storage = Storage::new(Config {
-        endpoint: cloud.obs.clone(),
-        region: cloud.region.clone(),
         path_style: cloud.path_style,
-        access_key,
-        retry: net::retry::Policy::default(),
         allow_http: cloud.allow_http,
+        ..Config::new(cloud.obs.clone(), cloud.region.clone(), access_key)
     })
     .map_err(|e| from_obs(&e))?;
     bucket(&storage, &cloud.region, &request.image_url.bucket, warnings).await?;

@@ -1,0 +1,62 @@
+//! What every request has around it: the retry layer, keys that may have ended, a clock that may be wrong.
+
+use std::future::Future;
+
+use net::retry::{Policy, Verdict, retry};
+use net::secret::ExposeSecret;
+
+use crate::classify::{is_spent_key, no_key};
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+
+impl Client {
+    /// Runs `attempt` as `policy` says. A key that the server calls ended is read again from its source, and a
+    /// clock that is off is corrected by the server's; then there is another attempt.
+    ///
+    /// # Errors
+    /// The last attempt's.
+    pub(crate) async fn call<T, F, Fut>(
+        &self,
+        policy: &Policy,
+        what: &str,
+        mut attempt: F,
+    ) -> Result<T, Error>
+    where
+        F: FnMut(u32) -> Fut,
+        Fut: Future<Output = Result<T, Error>>,
+    {
+        retry(policy, what, |number| {
+            let sent = attempt(number);
+            async move {
+                let key = self.keys().current().await.map_err(|e| no_key(&e))?;
+                if key.id.is_empty() || key.secret.expose_secret().is_empty() {
+                    return Err(Error::new(ErrorKind::Refused, "the access key is empty")
+                        .with_hint("set HW_ACCESS_KEY and HW_SECRET_KEY"));
+                }
+                match sent.await {
+                    Err(error) => Err(self.reconsider(error, &key.id).await),
+                    done => done,
+                }
+            }
+        })
+        .await
+    }
+
+    /// Makes a refusal worth another attempt where something here can be mended. The SDK signs with the time of the
+    /// server's last answer by itself; whether that is another time than before decides.
+    async fn reconsider(&self, error: Error, key_id: &str) -> Error {
+        let mended = if is_spent_key(&error) {
+            self.keys().refused(key_id).await
+        } else if error.code() == Some("RequestTimeTooSkewed") {
+            error
+                .date()
+                .is_some_and(|date| self.clock().learn_date(date))
+        } else {
+            false
+        };
+        if mended {
+            return error.with_verdict(Verdict::Retry);
+        }
+        error
+    }
+}
