@@ -2,18 +2,22 @@
 
 use std::time::Instant;
 
+use net::http::header::CONTENT_TYPE;
 use net::http::{HeaderName, HeaderValue, Method, Request, Response, Url};
 use net::retry::{Policy, chain, retry};
 use net::secret::{AccessKey, ExposeSecret, SecretString};
 use net::sign::{X_PROJECT_ID, sign};
 use net::status::Repeat;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::auth::Credentials;
 use crate::client::{Client, Inner};
 use crate::endpoint::join;
 use crate::error::{Error, ErrorKind, Result};
+use crate::id::JobId;
 use crate::token::{self, Scope, Token};
+use crate::value;
 
 const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 
@@ -36,6 +40,8 @@ pub(crate) struct Call<'a> {
     pub(crate) query: &'a [(&'a str, &'a str)],
     /// JSON, or nothing.
     pub(crate) body: Option<String>,
+    /// Of the body.
+    pub(crate) content_type: &'static str,
     pub(crate) repeat: Repeat,
     pub(crate) policy: Policy,
 }
@@ -55,9 +61,38 @@ impl<'a> Call<'a> {
             path,
             query: &[],
             body: None,
+            content_type: "application/json",
             repeat: Repeat::Safe,
             policy: client.0.options.policy,
         }
+    }
+
+    /// A call of the image service with `body` as JSON. Made twice it does what it does once.
+    pub(crate) fn with(
+        client: &Client,
+        doing: &'static str,
+        method: Method,
+        path: String,
+        body: &impl Serialize,
+    ) -> Result<Self> {
+        let body = serde_json::to_string(body).map_err(|e| {
+            Error::new(
+                ErrorKind::Invalid,
+                format!("{doing}: the request has no JSON form"),
+            )
+            .caused_by(e)
+        })?;
+        Ok(Self {
+            method,
+            body: Some(body),
+            ..Self::get(client, doing, Service::Ims, path)
+        })
+    }
+
+    /// The same, where doing it twice is not doing it once.
+    pub(crate) fn once(mut self) -> Self {
+        self.repeat = Repeat::Unsafe;
+        self
     }
 
     /// The same with a query.
@@ -77,6 +112,35 @@ impl Client {
         self.call(call, project).await
     }
 
+    /// Makes `call` inside the project; the JSON of its answer.
+    pub(crate) async fn ask(&self, call: &Call<'_>) -> Result<Value> {
+        json(call.doing, &self.call_in_project(call).await?)
+    }
+
+    /// Makes `call` inside the project; its answer says nothing.
+    pub(crate) async fn tell(&self, call: &Call<'_>) -> Result<()> {
+        self.call_in_project(call).await.map(drop)
+    }
+
+    /// Makes `call`, whose answer names a job. `look` says how to find out what became of a request whose
+    /// answer was lost.
+    pub(crate) async fn start(&self, call: &Call<'_>, look: impl Fn() -> String) -> Result<JobId> {
+        let answer = match self.call_in_project(call).await {
+            Err(error) if error.kind() == ErrorKind::Ambiguous => {
+                return Err(error.with_hint(look()));
+            }
+            other => other?,
+        };
+        json(call.doing, &answer)
+            .ok()
+            .and_then(|body| value::text(&body, "job_id"))
+            .and_then(|id| id.parse().ok())
+            .ok_or_else(|| {
+                Error::ambiguous(call.doing, "the service accepted it, and named no job")
+                    .with_hint(look())
+            })
+    }
+
     /// Makes `call`, as often as its policy says, and returns the successful answer.
     pub(crate) async fn call(&self, call: &Call<'_>, project: Option<&str>) -> Result<Response> {
         retry(&call.policy, call.doing, |_| self.attempt(call, project)).await
@@ -90,6 +154,9 @@ impl Client {
             let mut request = Request::new(call.method.clone(), inner.url(call));
             if let Some(body) = &call.body {
                 request = request.with_json(body.clone());
+                request
+                    .headers
+                    .insert(CONTENT_TYPE, HeaderValue::from_static(call.content_type));
             }
             let used = inner.authenticate(&mut request, project).await?;
             let answer = inner

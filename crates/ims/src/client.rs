@@ -13,6 +13,17 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::is_id;
 use crate::token::TokenCache;
 
+/// Which release of the calls that make, copy and export images is used. The bodies are the same; the newer one
+/// asks for rights to the key of encrypted images, and only Huawei's own clouds have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ApiVersion {
+    /// `/v2` (some calls `/v1`), which every cloud has.
+    #[default]
+    V2,
+    /// `/v2.1`.
+    V2_1,
+}
+
 /// How a [`Client`] is made.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
@@ -28,6 +39,8 @@ pub struct ClientOptions {
     pub http: HttpOptions,
     /// How often to try.
     pub policy: Policy,
+    /// Release of the calls.
+    pub api_version: ApiVersion,
 }
 
 impl ClientOptions {
@@ -41,6 +54,7 @@ impl ClientOptions {
             credentials,
             http: HttpOptions::default(),
             policy: Policy::default(),
+            api_version: ApiVersion::default(),
         }
     }
 }
@@ -90,6 +104,20 @@ impl Client {
             clock: Clock::new(),
             tokens: TokenCache::default(),
         })))
+    }
+
+    /// The path of a call that both releases have.
+    pub(crate) fn versioned(&self, call: &str) -> String {
+        self.versioned_or("/v2", call)
+    }
+
+    /// The same, of one that stands at `old` in the older release.
+    pub(crate) fn versioned_or(&self, old: &str, call: &str) -> String {
+        let version = match self.0.options.api_version {
+            ApiVersion::V2 => old,
+            ApiVersion::V2_1 => "/v2.1",
+        };
+        format!("{version}{call}")
     }
 
     /// The region that was given.

@@ -1,10 +1,8 @@
 //! Registering an image, and asking what became of it.
 
-use net::http::Method;
-use net::status::Repeat;
 use serde_json::Value;
 
-use crate::call::{Call, Service, json};
+use crate::call::{Call, Service};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ImageId, JobId};
@@ -91,7 +89,25 @@ impl ImageDetail {
         value::text(&self.raw, name)
     }
 
-    fn parse(raw: &Value) -> Option<Self> {
+    /// The images of an answer that lists some.
+    pub(crate) fn list(doing: &str, answer: &Value) -> Result<Vec<Self>> {
+        if !answer.get("images").is_some_and(Value::is_array) {
+            return Err(Error::new(
+                ErrorKind::BadAnswer,
+                format!("the answer to {doing} has no list of images"),
+            ));
+        }
+        let images = value::list(answer, "images").iter();
+        Ok(images.filter_map(Self::parse).collect())
+    }
+
+    /// The whole answer.
+    #[must_use]
+    pub fn raw(&self) -> &Value {
+        &self.raw
+    }
+
+    pub(crate) fn parse(raw: &Value) -> Option<Self> {
         let text = |name| value::text(raw, name);
         Some(Self {
             id: text("id")?.parse().ok()?,
@@ -126,40 +142,9 @@ impl Client {
                 .with_code(violation.code.map(str::to_owned))
                 .with_hint(&violation.hint));
         }
-        let body = wire::quick_import(import).map_err(|e| {
-            Error::new(ErrorKind::Invalid, "the image has no JSON form").caused_by(e)
-        })?;
-        let call = Call {
-            method: Method::POST,
-            body: Some(body),
-            repeat: Repeat::Unsafe,
-            ..Call::get(
-                self,
-                DOING,
-                Service::Ims,
-                "/v2/cloudimages/quickimport/action".into(),
-            )
-        };
-        let look = || {
-            format!(
-                "look for an image named {:?} in the console, or with GET /v2/cloudimages?name=, before registering again",
-                import.name
-            )
-        };
-        let answer = match self.call_in_project(&call).await {
-            Err(error) if error.kind() == ErrorKind::Ambiguous => {
-                return Err(error.with_hint(look()));
-            }
-            other => other?,
-        };
-        json(DOING, &answer)
-            .ok()
-            .and_then(|body| value::text(&body, "job_id"))
-            .and_then(|id| id.parse().ok())
-            .ok_or_else(|| {
-                Error::ambiguous(DOING, "the service accepted it, and named no job")
-                    .with_hint(look())
-            })
+        let path = self.versioned("/cloudimages/quickimport/action");
+        let body = wire::quick_import(import);
+        self.create(DOING, path, &body, &import.name).await
     }
 
     /// The image with this id, or `None` (GET /v2/cloudimages?id=).
@@ -195,17 +180,6 @@ impl Client {
     async fn images(&self, doing: &'static str, filter: (&str, &str)) -> Result<Vec<ImageDetail>> {
         let query = [filter];
         let call = Call::get(self, doing, Service::Ims, "/v2/cloudimages".into()).query(&query);
-        let answer = self.call_in_project(&call).await?;
-        let body = json(doing, &answer)?;
-        if !body.get("images").is_some_and(Value::is_array) {
-            return Err(Error::new(
-                ErrorKind::BadAnswer,
-                format!("the answer to {doing} has no list of images"),
-            ));
-        }
-        Ok(value::list(&body, "images")
-            .iter()
-            .filter_map(ImageDetail::parse)
-            .collect())
+        ImageDetail::list(doing, &self.ask(&call).await?)
     }
 }

@@ -9,9 +9,10 @@ pub use wait::WaitOptions;
 use net::http::Response;
 use net::retry::Policy;
 
+use crate::answer::tidy;
 use crate::call::{Call, Service, json};
 use crate::client::Client;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::JobId;
 
 const DOING: &str = "asking for the job";
@@ -38,7 +39,19 @@ impl Client {
             }
             other => other?,
         };
-        Ok(Job::parse(&json(DOING, &answer)?))
+        let answer = json(DOING, &answer)?;
+        let known = ["status", "job_id", "entities"];
+        if known.iter().all(|name| answer.get(name).is_none()) {
+            // Services in trouble answer `[]`. That is no job that runs.
+            return Err(Error::new(
+                ErrorKind::BadAnswer,
+                format!(
+                    "the answer to {DOING} {id} shows no job: {}",
+                    tidy(&answer.to_string(), 100)
+                ),
+            ));
+        }
+        Ok(Job::parse(&answer))
     }
 
     async fn get_job(&self, path: String, policy: Policy) -> Result<Response> {

@@ -3,10 +3,11 @@
 use serde::Serialize;
 
 use crate::import::{Architecture, Firmware, ImageKind, LicenseType, OsType, QuickImport};
+use crate::tag::Tags;
 
 /// Fields of POST /v2/cloudimages/quickimport/action.
 #[derive(Serialize)]
-struct Body<'a> {
+pub(crate) struct QuickImportBody<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
@@ -27,20 +28,13 @@ struct Body<'a> {
     license_type: Option<LicenseType>,
     #[serde(skip_serializing_if = "Option::is_none")]
     enterprise_project_id: Option<&'a str>,
-    /// Never `tags`, whose `key.value` cannot carry a dot in a key.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    image_tags: Vec<Tag<'a>>,
-}
-
-#[derive(Serialize)]
-struct Tag<'a> {
-    key: &'a str,
-    value: &'a str,
+    #[serde(flatten)]
+    tags: Option<Tags>,
 }
 
 /// `import` as the service takes it.
-pub(crate) fn quick_import(import: &QuickImport) -> serde_json::Result<String> {
-    let body = Body {
+pub(crate) fn quick_import(import: &QuickImport) -> QuickImportBody<'_> {
+    QuickImportBody {
         name: &import.name,
         description: import.description.as_deref(),
         image_url: import.image_url.to_string(),
@@ -56,11 +50,6 @@ pub(crate) fn quick_import(import: &QuickImport) -> serde_json::Result<String> {
         hw_firmware_type: import.firmware,
         license_type: import.license_type,
         enterprise_project_id: import.enterprise_project_id.as_deref(),
-        image_tags: import
-            .tags
-            .iter()
-            .map(|(key, value)| Tag { key, value })
-            .collect(),
-    };
-    serde_json::to_string(&body)
+        tags: Tags::pairs(&import.tags),
+    }
 }

@@ -115,7 +115,7 @@ async fn a_job_is_followed_through_unknown_states_to_its_image() {
     ])
     .await;
     assert_eq!(result.unwrap().as_str(), IMAGE);
-    assert_eq!(seen, ["INIT", "RUNNING", "PONDERING", "", "SUCCESS"]);
+    assert_eq!(seen, ["INIT", "RUNNING", "PONDERING", "SUCCESS"]);
 }
 
 #[tokio::test]
@@ -188,7 +188,7 @@ async fn a_failed_job_tells_everything_that_it_and_its_sub_jobs_say() {
     assert_eq!(
         error.to_string(),
         format!(
-            "import job {JOB} failed: IMG.0057: The image file is empty; addition_error_code: X.1; \
+            "job {JOB} failed: IMG.0057: The image file is empty; addition_error_code: X.1; \
              addition_error_msg: bad header in file; error: inner text; alarm_code: 17; sub-job s1: IMG.0055: too small"
         )
     );
@@ -250,6 +250,23 @@ async fn a_long_run_of_troubles_ends_the_wait_and_says_that_the_job_goes_on() {
     let error = result.unwrap_err();
     assert_eq!((error.kind(), requests), (ErrorKind::Unavailable, 4));
     assert!(error.hint().unwrap().contains(JOB), "{:?}", error.hint());
+}
+
+#[tokio::test]
+async fn answers_of_an_unknown_shape_end_the_wait_after_some_tries() {
+    for body in ["[]", "{}", "null", r#"{"jobs": []}"#] {
+        let (result, seen, requests) =
+            waited((0..4).map(|_| Reply::json(200, body)).collect()).await;
+        let error = result.unwrap_err();
+        assert_eq!(
+            (error.kind(), requests),
+            (ErrorKind::BadAnswer, 4),
+            "{body}"
+        );
+        assert!(error.to_string().contains("shows no job"), "{error}");
+        assert!(error.hint().unwrap().contains(JOB), "{:?}", error.hint());
+        assert!(seen.is_empty());
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::keys::hex_id;
 use crate::layout::{Layout, load};
 
 /// Where an image is in its life.
@@ -50,6 +51,8 @@ pub enum ImageType {
     Bms,
     /// Data disk.
     DataImage,
+    /// Installation medium.
+    IsoImage,
 }
 
 /// A label of an image.
@@ -101,6 +104,24 @@ pub struct ImageRecord {
     pub created_at: SystemTime,
     /// When its status last changed.
     pub updated_at: SystemTime,
+    /// What was set beside these.
+    #[serde(default)]
+    pub more: More,
+}
+
+/// What an image has beside the fields that every import sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct More {
+    /// Whether it cannot be deleted.
+    pub protected: bool,
+    /// Least memory, in MiB.
+    pub min_ram: u64,
+    /// Key that it is encrypted with.
+    pub cmk_id: Option<String>,
+    /// Project and status of those that it is shared with.
+    pub members: BTreeMap<String, String>,
+    /// Attributes by name.
+    pub properties: BTreeMap<String, String>,
 }
 
 /// Where a job is in its life.
@@ -126,6 +147,60 @@ pub(crate) struct JobRecord {
     pub(crate) fail_reason: Option<String>,
     /// 0 to 1.
     pub(crate) progress: f64,
+    /// What it does.
+    #[serde(default)]
+    pub(crate) work: Work,
+    /// Jobs of the images that belong to its image.
+    #[serde(default)]
+    pub(crate) sub_jobs: Vec<String>,
+}
+
+/// What a job does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Work {
+    /// Makes an image of a ZVHD2 or raw object.
+    #[default]
+    QuickImport,
+    /// Makes an image of an object in any format.
+    CommonImport,
+    /// Makes an image of another.
+    Copy {
+        /// Id of the other.
+        from: String,
+    },
+    /// Writes the image into a bucket.
+    Export {
+        /// Bucket.
+        bucket: String,
+        /// Key.
+        key: String,
+        /// Format; none for the service's own.
+        format: Option<String>,
+    },
+    /// Nothing that takes time: the results per image were known at once.
+    Members {
+        /// The images.
+        images: Vec<String>,
+    },
+}
+
+impl JobRecord {
+    /// A job that has not begun.
+    pub(crate) fn new(image: &ImageRecord, work: Work) -> Self {
+        Self {
+            id: hex_id(),
+            image_id: image.id.clone(),
+            image_name: image.name.clone(),
+            status: JobStatus::Init,
+            begin: SystemTime::now(),
+            end: None,
+            error_code: None,
+            fail_reason: None,
+            progress: 0.0,
+            work,
+            sub_jobs: Vec::new(),
+        }
+    }
 }
 
 /// Why a job failed.
@@ -205,10 +280,83 @@ impl Images {
     ) -> Result<(), E> {
         let mut state = self.lock();
         refuse(&mut state.images.values())?;
-        self.keep(&image, &job);
+        self.keep(&image, Some(&job));
         state.images.insert(image.id.clone(), image);
         state.jobs.insert(job.id.clone(), job);
         Ok(())
+    }
+
+    /// The same for an image that no job makes yet.
+    pub(crate) fn add_queued<E>(
+        &self,
+        image: ImageRecord,
+        refuse: impl FnOnce(&mut dyn Iterator<Item = &ImageRecord>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut state = self.lock();
+        refuse(&mut state.images.values())?;
+        self.keep(&image, None);
+        state.images.insert(image.id.clone(), image);
+        Ok(())
+    }
+
+    /// Adds a job of an image that is there.
+    pub(crate) fn add_job(&self, job: JobRecord) {
+        let mut state = self.lock();
+        self.keep_job(&job);
+        state.jobs.insert(job.id.clone(), job);
+    }
+
+    /// Changes an image unless `change` refuses; the image as it is then. Other images may be looked at.
+    pub(crate) fn edit<E>(
+        &self,
+        id: &str,
+        missing: E,
+        change: impl FnOnce(&mut ImageRecord, &[ImageRecord]) -> Result<(), E>,
+    ) -> Result<ImageRecord, E> {
+        let mut state = self.lock();
+        let others: Vec<_> = state
+            .images
+            .values()
+            .filter(|image| image.id != id)
+            .cloned()
+            .collect();
+        let image = state.images.get_mut(id).ok_or(missing)?;
+        let mut changed = image.clone();
+        change(&mut changed, &others)?;
+        changed.updated_at = SystemTime::now();
+        *image = changed.clone();
+        self.keep(&changed, None);
+        Ok(changed)
+    }
+
+    /// A job that makes no image has begun; the job.
+    pub(crate) fn begin_job(&self, job_id: &str) -> Option<JobRecord> {
+        let mut state = self.lock();
+        let job = state.jobs.get_mut(job_id)?;
+        job.status = JobStatus::Running;
+        self.keep_job(job);
+        Some(job.clone())
+    }
+
+    /// A job that makes no image has ended.
+    pub(crate) fn finish_job(&self, job_id: &str, outcome: Result<(), JobFailure>) {
+        let mut state = self.lock();
+        let Some(job) = state.jobs.get_mut(job_id) else {
+            return;
+        };
+        job.end = Some(SystemTime::now());
+        job.status = match outcome {
+            Ok(()) => {
+                job.progress = 1.0;
+                JobStatus::Success
+            }
+            Err(failure) => {
+                job.error_code = Some(failure.code.to_owned());
+                job.fail_reason = Some(failure.reason);
+                JobStatus::Fail
+            }
+        };
+        self.keep_job(job);
     }
 
     /// The job has begun; its image.
@@ -259,7 +407,7 @@ impl Images {
         let image = images.get_mut(&job.image_id)?;
         change(job, image);
         image.updated_at = SystemTime::now();
-        self.keep(image, job);
+        self.keep(image, Some(job));
         Some(image.clone())
     }
 
@@ -273,19 +421,48 @@ impl Images {
         if let Err(error) = fs::remove_file(&path) {
             tracing::warn!("cannot delete {}: {error}", path.display());
         }
+        // Images that never became active have none.
+        let _ = fs::remove_file(self.content_path(&image.id));
         true
     }
 
-    fn keep(&self, image: &ImageRecord, job: &JobRecord) {
-        let image_path = self.layout.images().join(format!("{}.json", image.id));
-        let job_path = self.layout.jobs().join(format!("{}.json", job.id));
-        let kept = self
-            .layout
-            .write_json(&image_path, image)
-            .and_then(|()| self.layout.write_json(&job_path, job));
-        if let Err(error) = kept {
+    fn keep(&self, image: &ImageRecord, job: Option<&JobRecord>) {
+        let path = self.layout.images().join(format!("{}.json", image.id));
+        if let Err(error) = self.layout.write_json(&path, image) {
             // The run goes on with what is in memory; only a restart would miss it.
             tracing::warn!("cannot keep image {}: {error}", image.id);
+        }
+        if let Some(job) = job {
+            self.keep_job(job);
+        }
+    }
+
+    fn keep_job(&self, job: &JobRecord) {
+        let path = self.layout.jobs().join(format!("{}.json", job.id));
+        if let Err(error) = self.layout.write_json(&path, job) {
+            tracing::warn!("cannot keep job {}: {error}", job.id);
+        }
+    }
+
+    /// Where the content of an image is kept: clouds copy it, and so do we, so that the object may go.
+    pub(crate) fn content_path(&self, id: &str) -> PathBuf {
+        self.layout.contents().join(id)
+    }
+
+    /// A file under way to becoming an object.
+    pub(crate) fn scratch(&self) -> std::io::Result<tempfile::NamedTempFile> {
+        tempfile::NamedTempFile::new_in(self.layout.tmp())
+    }
+
+    /// Keeps the object in `path` as the content of image `id`. The object is never written to, only replaced,
+    /// so a second name for its file is a copy.
+    pub(crate) fn keep_content(&self, id: &str, path: &Path) {
+        let to = self.content_path(id);
+        // What an earlier run left may be the same file under another name.
+        let _ = fs::remove_file(&to);
+        let kept = fs::hard_link(path, &to).or_else(|_| fs::copy(path, &to).map(drop));
+        if let Err(error) = kept {
+            tracing::warn!("cannot keep the content of image {id}: {error}");
         }
     }
 }

@@ -7,7 +7,8 @@
 //!     meta/BUCKET/     bucket.json (storage class), HASH.json for each object (ETag, class, ...)
 //!     uploads/ID/      meta.json and part-NNNNN-MD5 of each unfinished multipart upload
 //!     images/ID.json   images
-//!     jobs/ID.json     import jobs
+//!     contents/ID      what the images hold, in the format in which it came
+//!     jobs/ID.json     jobs
 //!     tmp/             bytes under way; emptied at start
 //! ```
 
@@ -46,6 +47,7 @@ impl Layout {
             self.uploads(),
             self.images(),
             self.jobs(),
+            self.contents(),
             tmp,
         ] {
             fs::create_dir_all(&dir).map_err(|e| Error::io("create", &dir, e))?;
@@ -79,6 +81,10 @@ impl Layout {
 
     pub(crate) fn images(&self) -> PathBuf {
         self.root.join("images")
+    }
+
+    pub(crate) fn contents(&self) -> PathBuf {
+        self.root.join("contents")
     }
 
     pub(crate) fn jobs(&self) -> PathBuf {

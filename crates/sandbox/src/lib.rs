@@ -23,5 +23,5 @@ mod sandbox;
 mod server;
 
 pub use error::Error;
-pub use images::{ImageRecord, ImageStatus, ImageType, Tag};
+pub use images::{ImageRecord, ImageStatus, ImageType, More, Tag};
 pub use sandbox::{Options, Sandbox, memory_bound};

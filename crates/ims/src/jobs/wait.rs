@@ -50,14 +50,29 @@ impl Client {
         &self,
         job: &JobId,
         options: &WaitOptions,
-        mut on_progress: impl FnMut(&Job),
+        on_progress: impl FnMut(&Job),
         cancel: impl Future<Output = ()>,
     ) -> Result<ImageId> {
+        let ended = self.wait_end(job, options, on_progress, cancel).await?;
+        made(job, &ended)
+    }
+
+    /// The same for jobs that make no image; the job's last state.
+    ///
+    /// # Errors
+    /// As [`Client::wait`].
+    pub async fn wait_end(
+        &self,
+        job: &JobId,
+        options: &WaitOptions,
+        mut on_progress: impl FnMut(&Job),
+        cancel: impl Future<Output = ()>,
+    ) -> Result<Job> {
         let mut cancel = pin!(cancel);
         let cancelled = || {
             Error::new(
                 ErrorKind::Cancelled,
-                "waiting for the import job was stopped",
+                format!("waiting for job {job} was stopped"),
             )
             .with_hint(goes_on(job))
         };
@@ -87,7 +102,7 @@ impl Client {
                     failures = 0;
                     on_progress(&state);
                     match state.status {
-                        JobStatus::Success => return made(job, &state),
+                        JobStatus::Success => return Ok(state),
                         JobStatus::Fail => {
                             return Err(failed(job, &state, &self.0.secrets().await));
                         }
@@ -112,7 +127,7 @@ impl Client {
                 return Err(Error::new(
                     ErrorKind::JobTimeout,
                     format!(
-                        "import job {job} did not end within {} s",
+                        "job {job} did not end within {} s",
                         options.timeout.as_secs()
                     ),
                 )
@@ -126,9 +141,7 @@ impl Client {
 const ENOUGH: Duration = Duration::from_secs(5);
 
 fn goes_on(job: &JobId) -> String {
-    format!(
-        "the job goes on in the cloud; follow it with GET /v1/PROJECT_ID/jobs/{job}, or look for the image in the console"
-    )
+    format!("job {job} goes on in the cloud, and can be asked for again")
 }
 
 /// Whether the next question may be answered: the job itself is not concerned.
@@ -143,7 +156,7 @@ fn made(job: &JobId, state: &Job) -> Result<ImageId> {
     state.image_id().ok_or_else(|| {
         Error::new(
             ErrorKind::BadAnswer,
-            format!("import job {job} succeeded and names no image"),
+            format!("job {job} succeeded and names no image"),
         )
         .with_hint("look for the image in the console")
     })
@@ -156,9 +169,6 @@ fn failed(job: &JobId, state: &Job, secrets: &[SecretString]) -> Error {
     } else {
         mask(&said.join("; "), secrets)
     };
-    Error::new(
-        ErrorKind::JobFailed,
-        format!("import job {job} failed: {reason}"),
-    )
-    .with_code(state.failure_code())
+    Error::new(ErrorKind::JobFailed, format!("job {job} failed: {reason}"))
+        .with_code(state.failure_code())
 }

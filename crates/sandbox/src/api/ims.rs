@@ -1,5 +1,6 @@
-//! IMS: quick import, images, jobs, quota.
+//! IMS: quick import, lists of images, jobs, quota.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -7,22 +8,20 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
 use http::StatusCode;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::macros::format_description;
 use uuid::Uuid;
 
-use super::Api;
 use super::error::ApiError;
 use super::gateway::Caller;
 use super::rules::ImportRequest;
-use crate::images::{ImageRecord, ImageStatus, ImageType, JobRecord, JobStatus};
-use crate::keys::hex_id;
+use super::{Api, jobs};
+use crate::images::{ImageRecord, ImageStatus, ImageType, JobRecord, More, Work};
 use crate::s3::{Found, STANDARD};
 
 /// Most bytes of an object that a quick import takes: 1 TiB.
-const MAX_OBJECT: u64 = 1 << 40;
+pub(super) const MAX_OBJECT: u64 = 1 << 40;
 
 /// Images of a listing when no limit is given, and at most.
 const MAX_LISTED: usize = 1000;
@@ -62,42 +61,41 @@ pub(super) async fn quick_import(
         tags: request.tags,
         created_at: now,
         updated_at: now,
+        more: More::default(),
     };
-    let job = JobRecord {
-        id: hex_id(),
-        image_id: image.id.clone(),
-        image_name: image.name.clone(),
-        status: JobStatus::Init,
-        begin: now,
-        end: None,
-        error_code: None,
-        fail_reason: None,
-        progress: 0.0,
-    };
+    let job = JobRecord::new(&image, Work::QuickImport);
     let job_id = job.id.clone();
     let name = image.name.clone();
-    api.images.add(image, job, |images| {
-        let mut count = 0_usize;
-        for image in images.filter(|image| image.status != ImageStatus::Killed) {
-            if image.name == name {
-                return Err(ApiError::ims("IMG.0009", "The image name already exists."));
-            }
-            count = count.saturating_add(1);
-        }
-        if count >= api.image_quota {
-            return Err(ApiError::ims(
-                "IMG.0015",
-                "The number of private images has reached the maximum allowed.",
-            ));
-        }
-        Ok(())
-    })?;
+    api.images
+        .add(image, job, |images| check_name(&api, images, &name))?;
     api.jobs.start(&api, job_id.clone());
     Ok(Json(json!({"job_id": job_id})))
 }
 
+/// Whether another image may have the name `name`.
+pub(super) fn check_name(
+    api: &Api,
+    images: &mut dyn Iterator<Item = &ImageRecord>,
+    name: &str,
+) -> Result<(), ApiError> {
+    let mut count = 0_usize;
+    for image in images.filter(|image| image.status != ImageStatus::Killed) {
+        if image.name == name {
+            return Err(ApiError::ims("IMG.0009", "The image name already exists."));
+        }
+        count = count.saturating_add(1);
+    }
+    if count >= api.image_quota {
+        return Err(ApiError::ims(
+            "IMG.0015",
+            "The number of private images has reached the maximum allowed.",
+        ));
+    }
+    Ok(())
+}
+
 /// A token without a project cannot act here.
-fn check_project(caller: &Caller) -> Result<(), ApiError> {
+pub(super) fn check_project(caller: &Caller) -> Result<(), ApiError> {
     if caller.in_project {
         return Ok(());
     }
@@ -109,16 +107,18 @@ fn check_project(caller: &Caller) -> Result<(), ApiError> {
 
 /// Bytes of the object, if it may be imported.
 fn check_object(api: &Api, request: &ImportRequest) -> Result<u64, ApiError> {
+    check_file(api, &request.bucket, &request.key, MAX_OBJECT)
+}
+
+/// Bytes of the object, if it has at most `max` and may be imported.
+pub(super) fn check_file(api: &Api, bucket: &str, key: &str, max: u64) -> Result<u64, ApiError> {
     let unusable = |why: &str| {
         ApiError::ims(
             "IMG.0057",
-            format!(
-                "The image file {}:{} cannot be used: {why}.",
-                request.bucket, request.key
-            ),
+            format!("The image file {bucket}:{key} cannot be used: {why}."),
         )
     };
-    match api.objects.find(&request.bucket, &request.key) {
+    match api.objects.find(bucket, key) {
         Found::NoBucket => Err(ApiError::ims(
             "IMG.0069",
             "The specified bucket cannot be accessed.",
@@ -126,7 +126,7 @@ fn check_object(api: &Api, request: &ImportRequest) -> Result<u64, ApiError> {
         Found::NoObject => Err(unusable("it is not found")),
         Found::Unreadable => Err(unusable("it cannot be read")),
         Found::Object { size: 0, .. } => Err(unusable("it is empty")),
-        Found::Object { size, .. } if size > MAX_OBJECT => Err(ApiError::ims(
+        Found::Object { size, .. } if size > max => Err(ApiError::ims(
             "IMG.0059",
             "The size of the image file exceeds the maximum allowed.",
         )),
@@ -140,26 +140,15 @@ fn check_object(api: &Api, request: &ImportRequest) -> Result<u64, ApiError> {
     }
 }
 
-#[derive(Deserialize)]
-pub(super) struct ImageQuery {
-    id: Option<String>,
-    name: Option<String>,
-    status: Option<String>,
-    marker: Option<String>,
-    limit: Option<String>,
-}
-
-/// GET /v2/cloudimages: the images, newest first, by id, name or status.
+/// GET /v2/cloudimages and GET /v2/images: the images, newest first. Any attribute that images show is a
+/// filter.
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
-    Query(query): Query<ImageQuery>,
+    Query(query): Query<BTreeMap<String, String>>,
 ) -> Result<Json<Value>, ApiError> {
     check_project(&caller)?;
-    let is = |wanted: &Option<String>, value: &str| {
-        wanted.as_deref().is_none_or(|wanted| wanted == value)
-    };
-    let limit = match &query.limit {
+    let limit = match query.get("limit") {
         None => MAX_LISTED,
         Some(limit) => limit
             .parse()
@@ -167,31 +156,48 @@ pub(super) async fn list(
     };
     let mut images = api.images.all();
     images.reverse();
-    let marker = query.marker.as_deref();
+    let marker = query.get("marker");
     let images: Vec<Value> = images
         .iter()
-        .skip_while(|image| marker.is_some_and(|marker| marker != image.id))
+        .skip_while(|image| marker.is_some_and(|marker| *marker != image.id))
         .skip(usize::from(marker.is_some()))
-        .filter(|image| {
-            is(&query.id, &image.id)
-                && is(&query.name, &image.name)
-                && is(&query.status, image.status.as_str())
-        })
-        .take(limit.min(MAX_LISTED))
         .map(|image| describe(&api, image))
+        .filter(|image| query.iter().all(|(name, wanted)| fits(image, name, wanted)))
+        .take(limit.min(MAX_LISTED))
         .collect();
     Ok(Json(json!({"images": images})))
 }
 
+/// Whether the attribute `name` of an image is the `wanted` one.
+fn fits(image: &Value, name: &str, wanted: &str) -> bool {
+    match name {
+        "limit" | "marker" | "sort_key" | "sort_dir" | "member_status" => true,
+        "tag" => image
+            .get("tags")
+            .and_then(Value::as_array)
+            .is_some_and(|tags| {
+                let wanted = wanted.replacen('=', ".", 1);
+                tags.iter().any(|tag| tag.as_str() == Some(&wanted))
+            }),
+        _ => match image.get(name) {
+            Some(Value::String(value)) => value == wanted,
+            Some(Value::Null) | None => false,
+            Some(value) => value.to_string() == wanted,
+        },
+    }
+}
+
 /// An image as the API shows it. `__imgferry_content_digest` is the sandbox's own field: the
 /// content digest of the disk that its job read.
-fn describe(api: &Api, image: &ImageRecord) -> Value {
+pub(super) fn describe(api: &Api, image: &ImageRecord) -> Value {
     let tags: Vec<_> = image
         .tags
         .iter()
         .map(|tag| format!("{}.{}", tag.key, tag.value))
         .collect();
     let active = image.status == ImageStatus::Active;
+    let iso = image.image_type == ImageType::IsoImage;
+    let shared = !image.more.members.is_empty();
     let mut value = json!({
         "schema": "/v2/schemas/image",
         "id": image.id,
@@ -200,12 +206,12 @@ fn describe(api: &Api, image: &ImageRecord) -> Value {
         "self": format!("/v2/images/{}", image.id),
         "file": format!("/v2/images/{}/file", image.id),
         "owner": api.credentials.keys.project_id,
-        "visibility": "private",
-        "protected": false,
+        "visibility": if shared { "shared" } else { "private" },
+        "protected": image.more.protected,
         "container_format": "bare",
-        "disk_format": "zvhd2",
+        "disk_format": if iso { "iso" } else { "zvhd2" },
         "min_disk": image.min_disk,
-        "min_ram": 0,
+        "min_ram": image.more.min_ram,
         "size": 0,
         "virtual_size": null,
         "checksum": "d41d8cd98f00b204e9800998ecf8427e",
@@ -216,9 +222,11 @@ fn describe(api: &Api, image: &ImageRecord) -> Value {
             ImageType::Ecs => "FusionCompute",
             ImageType::Bms => "Ironic",
             ImageType::DataImage => "DataImage",
+            ImageType::IsoImage => "IsoImage",
         },
         "hw_firmware_type": image.hw_firmware_type,
-        "__imagetype": "private",
+        "__imagetype": if shared { "shared" } else { "private" },
+        "__system__cmkid": image.more.cmk_id,
         "__isregistered": "true",
         "__lazyloading": "true",
         "__image_source_type": "uds",
@@ -230,6 +238,11 @@ fn describe(api: &Api, image: &ImageRecord) -> Value {
         "__description": image.description,
         "__support_arm": if image.architecture == "arm" { "true" } else { "false" },
     });
+    if let Some(fields) = value.as_object_mut() {
+        for (name, value) in &image.more.properties {
+            fields.insert(name.clone(), value.clone().into());
+        }
+    }
     if let (true, Some(fields)) = (active, value.as_object_mut()) {
         fields.insert("active_at".to_owned(), seconds(image.updated_at).into());
         fields.insert(
@@ -238,27 +251,6 @@ fn describe(api: &Api, image: &ImageRecord) -> Value {
         );
     }
     value
-}
-
-/// DELETE /v2/images/{image_id}.
-pub(super) async fn delete(
-    State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-) -> Result<StatusCode, ApiError> {
-    check_project(&caller)?;
-    match api.images.image(&id).map(|image| image.status) {
-        Some(ImageStatus::Queued | ImageStatus::Saving) => Err(ApiError::ims(
-            "IMG.0090",
-            "The image being created cannot be deleted.",
-        )),
-        Some(_) if api.images.delete(&id) => Ok(StatusCode::NO_CONTENT),
-        _ => Err(ApiError::Ims {
-            status: StatusCode::NOT_FOUND,
-            code: "IMG.0144",
-            message: "The image does not exist.".to_owned(),
-        }),
-    }
 }
 
 /// GET /v1/cloudimages/job/{job_id}.
@@ -273,35 +265,7 @@ pub(super) async fn job(
         code: "IMG.0023",
         message: format!("The job {job_id:?} does not exist."),
     })?;
-    let image = api.images.image(&job.image_id);
-    let data = image.is_some_and(|image| image.image_type == ImageType::DataImage);
-    let mut entities = json!({
-        "image_id": job.image_id,
-        "image_name": job.image_name,
-        "current_task": "QuickImportImageTask",
-        "process_percent": job.progress,
-        "results": [],
-        "sub_jobs_result": [],
-        "sub_jobs_list": [],
-    });
-    if let (JobStatus::Success, Some(entities)) = (job.status, entities.as_object_mut()) {
-        let result = json!({
-            "image_id": job.image_id,
-            "project_id": api.credentials.keys.project_id,
-            "status": "success",
-        });
-        entities.insert("results".to_owned(), json!([result]));
-    }
-    Ok(Json(json!({
-        "job_id": job.id,
-        "job_type": if data { "imsImportDataImageJob" } else { "imsImportImageJob" },
-        "status": job.status,
-        "begin_time": job_time(job.begin),
-        "end_time": job.end.map(job_time).unwrap_or_default(),
-        "error_code": job.error_code,
-        "fail_reason": job.fail_reason,
-        "entities": entities,
-    })))
+    Ok(Json(jobs::describe(&api, &job)))
 }
 
 /// GET /v1/{project_id}/jobs/{job_id}.
@@ -372,7 +336,7 @@ fn seconds(time: SystemTime) -> String {
 }
 
 /// UTC, as in `04-Jun-2015 18:11:06:586`.
-fn job_time(time: SystemTime) -> String {
+pub(super) fn job_time(time: SystemTime) -> String {
     OffsetDateTime::from(time)
         .format(format_description!(
             "[day]-[month repr:short]-[year] [hour]:[minute]:[second]:[subsecond digits:3]"

@@ -4,13 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use convert::CancelToken;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::Api;
+use super::ims::job_time;
+use super::{Api, work};
 use crate::examine::{Outcome, examine};
-use crate::images::JobFailure;
+use crate::images::{ImageType, JobFailure, JobRecord, JobStatus, Work};
 
 /// Jobs that read at the same time; each keeps the machine's cores busy.
 const AT_A_TIME: usize = 2;
@@ -26,7 +28,7 @@ pub(crate) struct Jobs {
     /// For jobs that wait.
     stop: CancellationToken,
     /// The same for jobs that read.
-    cancel: CancelToken,
+    pub(super) cancel: CancelToken,
 }
 
 impl Jobs {
@@ -94,6 +96,9 @@ impl Jobs {
 
 /// Does the job and keeps what came out.
 fn run(api: &Arc<Api>, job_id: &str) {
+    if work::run(api, job_id) {
+        return;
+    }
     let Some(image) = api.images.begin(job_id) else {
         return;
     };
@@ -123,8 +128,78 @@ fn run(api: &Arc<Api>, job_id: &str) {
         },
     };
     match outcome {
-        Outcome::Good(examined) => api.images.finish(job_id, Ok(examined)),
+        Outcome::Good(examined) => {
+            if let Some(path) = api.objects.path_of(&image.bucket, &image.key) {
+                api.images.keep_content(&image.id, &path);
+            }
+            api.images.finish(job_id, Ok(examined));
+        }
         Outcome::Failed(failure) => api.images.finish(job_id, Err(failure)),
         Outcome::Cancelled => {}
     }
+}
+
+/// Deepest nesting of sub-jobs. The service nests once.
+const MAX_DEPTH: u32 = 1;
+
+/// A job as the API shows it.
+pub(super) fn describe(api: &Api, job: &JobRecord) -> Value {
+    describe_within(api, job, MAX_DEPTH)
+}
+
+fn describe_within(api: &Api, job: &JobRecord, depth: u32) -> Value {
+    let image = api.images.image(&job.image_id);
+    let data = image.is_some_and(|image| image.image_type == ImageType::DataImage);
+    let subs: Vec<JobRecord> = match depth {
+        0 => Vec::new(),
+        _ => {
+            let subs = job.sub_jobs.iter();
+            subs.filter_map(|id| api.images.job(id)).collect()
+        }
+    };
+    // A job has ended when its parts have, and failed when one did.
+    let status = [JobStatus::Fail, JobStatus::Running, JobStatus::Init]
+        .into_iter()
+        .find(|status| job.status == *status || subs.iter().any(|sub| sub.status == *status))
+        .unwrap_or(JobStatus::Success);
+    let (job_type, task) = match (&job.work, data) {
+        (Work::QuickImport, false) => ("imsImportImageJob", "QuickImportImageTask"),
+        (Work::QuickImport, true) => ("imsImportDataImageJob", "QuickImportImageTask"),
+        (Work::CommonImport, false) => ("imsImportImageJob", "ImportImageTask"),
+        (Work::CommonImport, true) => ("imsImportDataImageJob", "ImportImageTask"),
+        (Work::Copy { .. }, _) => ("imsCopyImageJob", "CopyImageTask"),
+        (Work::Export { .. }, _) => ("imsExportImageJob", "ExportImageTask"),
+        (Work::Members { .. }, _) => ("imsImageMemberJob", "ImageMemberTask"),
+    };
+    let project = &api.credentials.keys.project_id;
+    let result = |id: &str| json!({"image_id": id, "project_id": project, "status": "success"});
+    let results: Vec<Value> = match (status, &job.work) {
+        (JobStatus::Success, Work::Members { images }) => {
+            images.iter().map(|id| result(id)).collect()
+        }
+        (JobStatus::Success, _) => vec![result(&job.image_id)],
+        _ => Vec::new(),
+    };
+    let parts: Vec<Value> = subs
+        .iter()
+        .map(|sub| describe_within(api, sub, 0))
+        .collect();
+    json!({
+        "job_id": job.id,
+        "job_type": job_type,
+        "status": status,
+        "begin_time": job_time(job.begin),
+        "end_time": job.end.map(job_time).unwrap_or_default(),
+        "error_code": job.error_code,
+        "fail_reason": job.fail_reason,
+        "entities": {
+            "image_id": job.image_id,
+            "image_name": job.image_name,
+            "current_task": task,
+            "process_percent": job.progress,
+            "results": results,
+            "sub_jobs_result": parts,
+            "sub_jobs_list": job.sub_jobs,
+        },
+    })
 }

@@ -1,18 +1,23 @@
 //! The API server: IAM and IMS behind one gateway, on one address.
 
+mod create;
 mod error;
 mod gateway;
 mod iam;
 mod ims;
 mod jobs;
+mod manage;
+mod members;
 mod rules;
+mod tags;
+mod work;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, patch, post, put};
 
 use crate::credentials::Credentials;
 use crate::faults::FaultState;
@@ -51,7 +56,49 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
             post(ims::quick_import),
         )
         .route("/v2/cloudimages", get(ims::list))
-        .route("/v2/images/{image_id}", delete(ims::delete))
+        .route("/v2/images", get(ims::list).post(create::metadata))
+        .route(
+            "/v2/images/{image_id}",
+            delete(manage::delete)
+                .get(manage::show)
+                .patch(manage::update),
+        )
+        .route("/v2/cloudimages/{image_id}", patch(manage::update))
+        .route("/v2/cloudimages/action", post(create::action))
+        .route("/v2.1/cloudimages/action", post(create::action))
+        .route("/v1/cloudimages/dataimages/action", post(create::data))
+        .route("/v2.1/cloudimages/dataimages/action", post(create::data))
+        .route("/v1/cloudimages/wholeimages/action", post(create::whole))
+        .route("/v1/cloudimages/{image_id}/upload", put(create::register))
+        .route("/v1/cloudimages/{image_id}/copy", post(manage::copy))
+        .route("/v2.1/cloudimages/{image_id}/copy", post(manage::copy))
+        .route("/v1/cloudimages/{image_id}/file", post(manage::export))
+        .route("/v2.1/cloudimages/{image_id}/file", post(manage::export))
+        .route("/v1/cloudimages/tags", put(tags::put))
+        .route("/v2/{project_id}/images/tags", get(tags::all))
+        .route(
+            "/v2/{project_id}/images/resource_instances/action",
+            post(tags::find),
+        )
+        .route(
+            "/v2/{project_id}/images/{image_id}/tags",
+            get(tags::of_image).post(tags::set),
+        )
+        .route(
+            "/v2/{project_id}/images/{image_id}/tags/action",
+            post(tags::change),
+        )
+        .route(
+            "/v2/{project_id}/images/{image_id}/tags/{key}",
+            delete(tags::remove),
+        )
+        .route(
+            "/v1/cloudimages/members",
+            post(members::share)
+                .delete(members::unshare)
+                .put(members::reply),
+        )
+        .route("/v2/images/{image_id}/members", get(members::list))
         .route("/v1/cloudimages/quota", get(ims::quota))
         .route("/v1/cloudimages/os_version", get(ims::os_versions))
         .route("/v1/cloudimages/job/{job_id}", get(ims::job))

@@ -10,7 +10,7 @@ use crate::images::{ImageType, Tag};
 
 const MAX_NAME: usize = 128;
 const MAX_DESCRIPTION: usize = 1024;
-const MAX_TAGS: usize = 10;
+pub(super) const MAX_TAGS: usize = 10;
 const MAX_TAG_KEY: usize = 36;
 const MAX_TAG_VALUE: usize = 43;
 /// Largest `min_disk` of a system image, in GiB.
@@ -44,13 +44,7 @@ impl ImportRequest {
     /// # Errors
     /// The documented code of the first rule that is broken.
     pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        if body.trim_ascii().is_empty() {
-            return Err(ApiError::ims("IMG.0007", "The request body is empty."));
-        }
-        let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
-            return Err(bad_format("the body is not a JSON object"));
-        };
-        let fields = Fields(fields);
+        let fields = Fields::parse(body)?;
         let image_type = image_type(fields.text("type")?)?;
         let (bucket, key) = location(fields.text("image_url")?)?;
         let architecture = architecture(fields.text("architecture")?)?;
@@ -73,11 +67,22 @@ impl ImportRequest {
 }
 
 /// The fields of the body.
-struct Fields(Map<String, Value>);
+pub(super) struct Fields(pub(super) Map<String, Value>);
 
 impl Fields {
+    /// The object in the body.
+    pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        if body.trim_ascii().is_empty() {
+            return Err(ApiError::ims("IMG.0007", "The request body is empty."));
+        }
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            _ => Err(bad_format("the body is not a JSON object")),
+        }
+    }
+
     /// A text; `None` when it is absent or null.
-    fn text(&self, name: &str) -> Result<Option<&str>, ApiError> {
+    pub(super) fn text(&self, name: &str) -> Result<Option<&str>, ApiError> {
         match self.0.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -85,7 +90,7 @@ impl Fields {
         }
     }
 
-    fn list(&self, name: &str) -> Result<Option<&[Value]>, ApiError> {
+    pub(super) fn list(&self, name: &str) -> Result<Option<&[Value]>, ApiError> {
         match self.0.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Array(items)) => Ok(Some(items)),
@@ -94,7 +99,7 @@ impl Fields {
     }
 }
 
-fn bad_format(what: impl std::fmt::Display) -> ApiError {
+pub(super) fn bad_format(what: impl std::fmt::Display) -> ApiError {
     ApiError::ims(
         "IMG.0001",
         format!("The request message format is invalid: {what}."),
@@ -113,7 +118,7 @@ fn image_type(given: Option<&str>) -> Result<ImageType, ApiError> {
     }
 }
 
-fn name(given: Option<&str>) -> Result<String, ApiError> {
+pub(super) fn name(given: Option<&str>) -> Result<String, ApiError> {
     let name = given
         .filter(|name| !name.is_empty())
         .ok_or_else(|| ApiError::ims("IMG.0013", "The image name is not specified."))?;
@@ -133,7 +138,7 @@ fn name(given: Option<&str>) -> Result<String, ApiError> {
     Ok(name.to_owned())
 }
 
-fn description(given: Option<&str>) -> Result<String, ApiError> {
+pub(super) fn description(given: Option<&str>) -> Result<String, ApiError> {
     let text = given.unwrap_or_default();
     if text.chars().count() > MAX_DESCRIPTION {
         return Err(ApiError::ims(
@@ -150,9 +155,9 @@ fn description(given: Option<&str>) -> Result<String, ApiError> {
     Ok(text.to_owned())
 }
 
-fn min_disk(given: Option<&Value>, image_type: ImageType) -> Result<u64, ApiError> {
+pub(super) fn min_disk(given: Option<&Value>, image_type: ImageType) -> Result<u64, ApiError> {
     let max = match image_type {
-        ImageType::Ecs | ImageType::Bms => MAX_SYSTEM_DISK,
+        ImageType::Ecs | ImageType::Bms | ImageType::IsoImage => MAX_SYSTEM_DISK,
         ImageType::DataImage => MAX_DATA_DISK,
     };
     given
@@ -180,7 +185,7 @@ fn os_version(given: Option<&str>, image_type: ImageType) -> Result<Option<Strin
     }
 }
 
-fn os_type(given: Option<&str>, os_version: Option<&str>) -> Result<String, ApiError> {
+pub(super) fn os_type(given: Option<&str>, os_version: Option<&str>) -> Result<String, ApiError> {
     match given {
         Some(os_type @ ("Linux" | "Windows")) => Ok(os_type.to_owned()),
         Some(other) => Err(ApiError::ims(
@@ -194,7 +199,7 @@ fn os_type(given: Option<&str>, os_version: Option<&str>) -> Result<String, ApiE
     }
 }
 
-fn architecture(given: Option<&str>) -> Result<String, ApiError> {
+pub(super) fn architecture(given: Option<&str>) -> Result<String, ApiError> {
     match given {
         None => Ok("x86".to_owned()),
         Some(architecture @ ("x86" | "arm")) => Ok(architecture.to_owned()),
@@ -206,7 +211,7 @@ fn architecture(given: Option<&str>) -> Result<String, ApiError> {
 }
 
 /// Arm machines boot by UEFI, whatever was asked for.
-fn firmware(given: Option<&str>, architecture: &str) -> Result<String, ApiError> {
+pub(super) fn firmware(given: Option<&str>, architecture: &str) -> Result<String, ApiError> {
     match given {
         None | Some("bios" | "uefi") if architecture == "arm" => Ok("uefi".to_owned()),
         None => Ok("bios".to_owned()),
@@ -219,7 +224,7 @@ fn firmware(given: Option<&str>, architecture: &str) -> Result<String, ApiError>
 }
 
 /// Bucket and key of `bucket:key`.
-fn location(given: Option<&str>) -> Result<(String, String), ApiError> {
+pub(super) fn location(given: Option<&str>) -> Result<(String, String), ApiError> {
     let invalid = || {
         ApiError::ims(
             "IMG.0017",
@@ -254,7 +259,7 @@ fn location(given: Option<&str>) -> Result<(String, String), ApiError> {
 }
 
 /// The tags of `tags` (`key.value`) or `image_tags` (objects), of which one may be given.
-fn tags(fields: &Fields) -> Result<Vec<Tag>, ApiError> {
+pub(super) fn tags(fields: &Fields) -> Result<Vec<Tag>, ApiError> {
     let invalid =
         |why: &str| ApiError::ims("IMG.0115", format!("The image tag is invalid: {why}."));
     let (items, plain) = match (fields.list("tags")?, fields.list("image_tags")?) {
@@ -284,7 +289,7 @@ fn tags(fields: &Fields) -> Result<Vec<Tag>, ApiError> {
 }
 
 /// `key.value`: letters, digits, `-`, `_` and Chinese characters.
-fn plain_tag(item: &Value) -> Option<Tag> {
+pub(super) fn plain_tag(item: &Value) -> Option<Tag> {
     let allowed = |c: char| {
         c.is_ascii_alphanumeric() || "-_".contains(c) || ('\u{4e00}'..='\u{9fff}').contains(&c)
     };
@@ -294,7 +299,7 @@ fn plain_tag(item: &Value) -> Option<Tag> {
 }
 
 /// `{"key": "...", "value": "..."}`.
-fn object_tag(item: &Value) -> Option<Tag> {
+pub(super) fn object_tag(item: &Value) -> Option<Tag> {
     let key = item.get("key")?.as_str()?;
     let value = item.get("value")?.as_str()?;
     let valid = |text: &str| text.trim() == text && !text.contains(|c| "=*<>\\,|/".contains(c));

@@ -175,6 +175,11 @@ impl ObjectStore {
         })
     }
 
+    /// Default storage class of a bucket that is there.
+    pub(crate) fn bucket_class(&self, bucket: &str) -> Option<String> {
+        self.0.storage_class(bucket).ok()
+    }
+
     /// Where the file of an object is, if its bucket is there.
     pub(crate) fn path_of(&self, bucket: &str, key: &str) -> Option<PathBuf> {
         self.0.object_path(bucket, key).ok()

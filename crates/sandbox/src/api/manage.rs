@@ -1,0 +1,312 @@
+//! Images that exist: shown, changed, deleted, copied, exported.
+//!
+//! Source: IMS API reference, "Updating Image Information", "Deleting an Image", "Replicating an Image Within a
+//! Region", "Exporting an Image", "Error Codes".
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::{Extension, Json};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::Api;
+use super::create::{blank, check_file_name, encryption, flow_control};
+use super::error::ApiError;
+use super::gateway::Caller;
+use super::ims::{check_name, check_project, describe};
+use super::rules::{self, Fields, bad_format};
+use crate::images::{ImageRecord, ImageStatus, ImageType, JobRecord, Work};
+use crate::s3::{Found, STANDARD};
+
+/// Largest image that is exported with a conversion: 128 GiB.
+const MAX_CONVERTED: u64 = 128 << 30;
+
+pub(super) fn no_image() -> ApiError {
+    ApiError::Ims {
+        status: StatusCode::NOT_FOUND,
+        code: "IMG.0144",
+        message: "The image does not exist.".to_owned(),
+    }
+}
+
+/// The active image `id`.
+pub(super) fn active(api: &Api, id: &str) -> Result<ImageRecord, ApiError> {
+    let image = api.images.image(id).ok_or_else(no_image)?;
+    check_active(&image)?;
+    Ok(image)
+}
+
+fn check_active(image: &ImageRecord) -> Result<(), ApiError> {
+    if image.status == ImageStatus::Active {
+        return Ok(());
+    }
+    Err(ApiError::ims(
+        "IMG.0046",
+        format!("The image is unavailable: it is {}.", image.status.as_str()),
+    ))
+}
+
+/// GET /v2/images/{image_id}.
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    check_project(&caller)?;
+    let image = api.images.image(&id).ok_or_else(no_image)?;
+    Ok(Json(describe(&api, &image)))
+}
+
+/// PATCH /v2/cloudimages/{image_id} and PATCH /v2/images/{image_id}.
+pub(super) async fn update(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    check_project(&caller)?;
+    if body.trim_ascii().is_empty() {
+        return Err(ApiError::ims("IMG.0007", "The request body is empty."));
+    }
+    let changes: Vec<Value> =
+        serde_json::from_slice(&body).map_err(|_| bad_format("the body is not an array"))?;
+    let image = api.images.edit(&id, no_image(), |image, others| {
+        check_active(image)?;
+        changes
+            .iter()
+            .try_for_each(|change| apply(image, others, change))
+    })?;
+    Ok(Json(describe(&api, &image)))
+}
+
+fn apply(image: &mut ImageRecord, others: &[ImageRecord], change: &Value) -> Result<(), ApiError> {
+    let text = |name: &str| change.get(name).and_then(Value::as_str);
+    let name = text("path")
+        .and_then(|path| path.strip_prefix('/'))
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| bad_format("path is not /ATTRIBUTE"))?;
+    let value = match text("op") {
+        Some("remove") => None,
+        Some("add" | "replace") => Some(
+            change
+                .get("value")
+                .ok_or_else(|| bad_format("value is missing"))?,
+        ),
+        _ => return Err(bad_format("op is not add, replace or remove")),
+    };
+    let given = value.and_then(Value::as_str);
+    let number = || {
+        value.and_then(|value| match value {
+            Value::String(text) => text.parse().ok(),
+            other => other.as_u64(),
+        })
+    };
+    match name {
+        "name" => {
+            let wanted = rules::name(given)?;
+            let taken = others
+                .iter()
+                .any(|other| other.name == wanted && other.status != ImageStatus::Killed);
+            if taken {
+                return Err(ApiError::ims("IMG.0009", "The image name already exists."));
+            }
+            image.name = wanted;
+        }
+        "__description" => image.description = rules::description(given)?,
+        "min_disk" => {
+            let size = number().map(Value::from);
+            image.min_disk = rules::min_disk(size.as_ref(), image.image_type)?;
+        }
+        "min_ram" => {
+            image.more.min_ram = number()
+                .ok_or_else(|| ApiError::ims("IMG.0055", "The memory or disk size is invalid."))?;
+        }
+        "hw_firmware_type" => {
+            image.hw_firmware_type = rules::firmware(given, &image.architecture)?;
+        }
+        "__os_version" => {
+            let version = given
+                .filter(|version| !version.is_empty())
+                .ok_or_else(|| ApiError::ims("IMG.0056", "Invalid OS version."))?;
+            image.os_version = Some(version.to_owned());
+        }
+        "protected" => {
+            image.more.protected = match value {
+                Some(Value::Bool(protected)) => *protected,
+                _ => given == Some("true"),
+            };
+        }
+        "id" | "status" | "owner" | "created_at" | "updated_at" => {
+            return Err(ApiError::ims(
+                "IMG.0035",
+                format!("An attribute conflict occurred during the modification: {name}."),
+            ));
+        }
+        _ => match value {
+            Some(value) => {
+                let value = given.map_or_else(|| value.to_string(), str::to_owned);
+                image.more.properties.insert(name.to_owned(), value);
+            }
+            None => drop(image.more.properties.remove(name)),
+        },
+    }
+    Ok(())
+}
+
+/// DELETE /v2/images/{image_id}.
+pub(super) async fn delete(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    check_project(&caller)?;
+    let image = api.images.image(&id).ok_or_else(no_image)?;
+    if image.more.protected {
+        return Err(ApiError::ims(
+            "IMG.0028",
+            "The image in the request is protected.",
+        ));
+    }
+    let begun = !image.bucket.is_empty();
+    if begun && matches!(image.status, ImageStatus::Queued | ImageStatus::Saving) {
+        return Err(ApiError::ims(
+            "IMG.0090",
+            "The image being created cannot be deleted.",
+        ));
+    }
+    match api.images.delete(&id) {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(no_image()),
+    }
+}
+
+/// POST /v1/cloudimages/{image_id}/copy.
+pub(super) async fn copy(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    check_project(&caller)?;
+    let fields = Fields::parse(&body)?;
+    if api.faults.refuse_import() {
+        return Err(flow_control());
+    }
+    let original = active(&api, &id)?;
+    refuse_iso(&original)?;
+    let cmk_id = encryption(fields.text("cmk_id")?, original.image_type)?;
+    if cmk_id.is_some() && cmk_id == original.more.cmk_id {
+        return Err(ApiError::ims(
+            "IMG.0096",
+            "The specified KMS key ID must be different from the image key ID.",
+        ));
+    }
+    let name = rules::name(fields.text("name")?)?;
+    let fresh = blank(name.clone(), original.image_type, original.min_disk);
+    let mut more = original.more.clone();
+    more.cmk_id = cmk_id;
+    more.members.clear();
+    more.protected = false;
+    let image = ImageRecord {
+        id: fresh.id,
+        name: fresh.name,
+        status: fresh.status,
+        virtual_size: None,
+        content_digest: None,
+        description: rules::description(fields.text("description")?)?,
+        tags: Vec::new(),
+        created_at: fresh.created_at,
+        updated_at: fresh.updated_at,
+        more,
+        ..original
+    };
+    let job = JobRecord::new(&image, Work::Copy { from: id });
+    let job_id = job.id.clone();
+    api.images
+        .add(image, job, |images| check_name(&api, images, &name))?;
+    api.jobs.start(&api, job_id.clone());
+    Ok(Json(json!({"job_id": job_id})))
+}
+
+fn refuse_iso(image: &ImageRecord) -> Result<(), ApiError> {
+    if image.image_type == ImageType::IsoImage {
+        return Err(ApiError::ims(
+            "IMG.0167",
+            "This operation cannot be performed for ISO images.",
+        ));
+    }
+    Ok(())
+}
+
+/// POST /v1/cloudimages/{image_id}/file.
+pub(super) async fn export(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    check_project(&caller)?;
+    let fields = Fields::parse(&body)?;
+    let image = active(&api, &id)?;
+    refuse_iso(&image)?;
+    let url = fields.text("bucket_url")?;
+    if url.is_some_and(|url| url.ends_with(':')) {
+        return Err(ApiError::ims(
+            "IMG.0073",
+            "The name of the exported file is empty.",
+        ));
+    }
+    let (bucket, key) = rules::location(url)?;
+    check_file_name(&key)?;
+    let quick = fields.0.get("is_quick_export").and_then(Value::as_bool) == Some(true);
+    let format = match (fields.text("file_format")?, quick) {
+        (None, true) => None,
+        (Some(_), true) => {
+            return Err(bad_format("a quick export must not name a file_format"));
+        }
+        (Some(format @ ("qcow2" | "vhd" | "zvhd" | "vmdk")), false) => Some(format.to_owned()),
+        _ => {
+            return Err(ApiError::ims(
+                "IMG.0072",
+                "The specified image format is not supported.",
+            ));
+        }
+    };
+    if format.is_some() && image.virtual_size.is_some_and(|size| size > MAX_CONVERTED) {
+        return Err(ApiError::ims(
+            "IMG.0160",
+            "Only images less than 128 GB can be exported.",
+        ));
+    }
+    match api.objects.find(&bucket, &key) {
+        Found::NoObject => {}
+        Found::Object { .. } => {
+            return Err(ApiError::ims("IMG.0070", "The image file already exists."));
+        }
+        Found::NoBucket | Found::Unreadable => {
+            return Err(ApiError::ims(
+                "IMG.0069",
+                "The specified bucket cannot be accessed.",
+            ));
+        }
+    }
+    let class = api.objects.bucket_class(&bucket);
+    if class.as_deref().is_some_and(|class| class != STANDARD) {
+        return Err(ApiError::ims(
+            "IMG.0069",
+            "The storage class of the bucket is not STANDARD.",
+        ));
+    }
+    let work = Work::Export {
+        bucket,
+        key,
+        format,
+    };
+    let job = JobRecord::new(&image, work);
+    let job_id = job.id.clone();
+    api.images.add_job(job);
+    api.jobs.start(&api, job_id.clone());
+    Ok(Json(json!({"job_id": job_id})))
+}
