@@ -111,6 +111,11 @@ impl Cloud {
             .collect()
     }
 
+    /// The file of an object.
+    pub fn object_path(&self, bucket: &str, key: &str) -> std::path::PathBuf {
+        self.dir.path().join("obs").join(bucket).join(key)
+    }
+
     /// Number of uploads that are neither complete nor aborted.
     pub fn uploads(&self) -> usize {
         list(&self.dir.path().join("uploads")).len()

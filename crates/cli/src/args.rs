@@ -8,8 +8,14 @@ use diskimg::Format;
 use diskimg::units::{GIB, KIB, MIB, TIB};
 use url::Url;
 
+mod images;
 mod source;
 
+pub(crate) use self::images::{
+    ExportArgs, ExportTo, ImageArgs, ImageCommand, ImageCreateArgs, ImageDeleteArgs, ImageListArgs,
+    ImageSetArgs, ImageShowArgs, ImageTagArgs, ImageUntagArgs, JobArgs, JobCommand, OsVersionsArgs,
+    Owner, QuotaArgs, WaitArgs,
+};
 pub(crate) use self::source::{BackingArgs, SourceArgs};
 
 /// Move virtual machine disks into Huawei-style clouds.
@@ -42,6 +48,11 @@ pub(crate) enum Command {
     Digest(DigestArgs),
     Verify(VerifyArgs),
     Import(Box<ImportArgs>),
+    Export(Box<ExportArgs>),
+    Image(ImageArgs),
+    Job(JobArgs),
+    Quota(QuotaArgs),
+    OsVersions(OsVersionsArgs),
     Sandbox(SandboxArgs),
 }
 

@@ -61,6 +61,13 @@ fn run(command: Command, console: Console) -> Outcome {
             .map_err(|e| Failure::from_error(Exit::Io, &e).context("signals cannot be handled"))?;
         match command {
             Command::Import(args) => commands::import::run(&args, console, &interrupt).await,
+            Command::Export(args) => commands::export::run(&args, console, &interrupt).await,
+            Command::Image(args) => commands::image::run(&args, console, &interrupt).await,
+            Command::Job(args) => commands::job::run(&args, console, &interrupt).await,
+            Command::Quota(args) => commands::lists::quota(&args, console, &interrupt).await,
+            Command::OsVersions(args) => {
+                commands::lists::os_versions(&args, console, &interrupt).await
+            }
             Command::Sandbox(args) => commands::sandbox::run(&args, console, &interrupt).await,
             // The rest is synchronous; it runs beside the signal handler.
             command => tokio::task::spawn_blocking(move || match command {
@@ -68,7 +75,7 @@ fn run(command: Command, console: Console) -> Outcome {
                 Command::Convert(args) => commands::convert::run(&args, console, interrupt.token()),
                 Command::Digest(args) => commands::digest::run(&args, console, interrupt.token()),
                 Command::Verify(args) => commands::verify::run(&args, console, interrupt.token()),
-                Command::Import(_) | Command::Sandbox(_) => Ok(()),
+                _ => Ok(()),
             })
             .await
             .map_err(|e| Failure::from_error(Exit::Io, &e).context("the command crashed"))?,

@@ -149,7 +149,7 @@ impl JobProgress {
                 ProgressDrawTarget::hidden()
             },
         )
-        .with_message("import job");
+        .with_message("job");
         bar.set_style(style("{msg:>10} [{bar:32}] {percent:>3} %  {elapsed}"));
         Self {
             console,
@@ -172,7 +172,7 @@ impl JobProgress {
         self.bar.set_position(percent);
         if !self.console.bars() && self.last != Some(percent) {
             self.console
-                .notice(format_args!("import job: {status} {percent} %"));
+                .notice(format_args!("job: {status} {percent} %"));
         }
         self.last = Some(percent);
     }

@@ -17,6 +17,7 @@ mod budget;
 mod calls;
 mod classify;
 mod client;
+mod download;
 mod error;
 mod headers;
 mod moving;

@@ -19,8 +19,10 @@ use ::convert::{ContentDigest, Plan};
 use diskimg::DiskImage;
 use ims::QuickImport;
 
-pub(crate) use self::errors::from_obs;
+pub(crate) use self::checks::{image_client, refused, storage_client};
+pub(crate) use self::errors::{from_ims, from_obs};
 use self::register::Registered;
+pub(crate) use self::register::patience;
 use self::report::{DryRun, Imported, Stages};
 use self::upload::Transferred;
 use super::convert::options;

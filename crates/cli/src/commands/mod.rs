@@ -2,9 +2,14 @@
 
 pub(crate) mod convert;
 pub(crate) mod digest;
+pub(crate) mod export;
+pub(crate) mod image;
 pub(crate) mod import;
 pub(crate) mod inspect;
+pub(crate) mod job;
+pub(crate) mod lists;
 pub(crate) mod sandbox;
+pub(crate) mod session;
 pub(crate) mod verify;
 
 use std::path::Path;

@@ -13,7 +13,7 @@ use crate::settings::{Cloud, Identity};
 const KEY_SECONDS: u32 = 86_400;
 
 /// One failure for all problems together, so that they are mended together.
-pub(super) fn refused(problems: Vec<String>) -> Failure {
+pub(crate) fn refused(problems: Vec<String>) -> Failure {
     let mut problems = problems.into_iter();
     match (problems.len(), problems.next()) {
         (1, Some(only)) => Failure::new(Exit::Refused, only),
@@ -73,7 +73,7 @@ pub(super) fn local_warnings(request: &QuickImport) -> Vec<String> {
 }
 
 /// A client of the image service.
-pub(super) fn image_client(cloud: &Cloud) -> Outcome<Images> {
+pub(crate) fn image_client(cloud: &Cloud) -> Outcome<Images> {
     let credentials = match &cloud.identity {
         Identity::Key(key) => Credentials::AccessKey(key.clone()),
         Identity::Password {
@@ -96,6 +96,20 @@ pub(super) fn image_client(cloud: &Cloud) -> Outcome<Images> {
     Images::new(options).map_err(|error| from_ims(&error))
 }
 
+/// A client of the object storage, which knows no tokens: with the keys that were given, or temporary ones.
+pub(crate) async fn storage_client(cloud: &Cloud, images: &Images) -> Outcome<Storage> {
+    let access_key = images
+        .access_key(KEY_SECONDS)
+        .await
+        .map_err(|e| from_ims(&e))?;
+    Storage::new(Config {
+        path_style: cloud.path_style,
+        allow_http: cloud.allow_http,
+        ..Config::new(cloud.obs.clone(), cloud.region.clone(), access_key)
+    })
+    .map_err(|e| from_obs(&e))
+}
+
 /// Asks the cloud: who we are, the project, the bucket, the key. Returns the client to upload with.
 pub(super) async fn remote(
     args: &ImportArgs,
@@ -106,16 +120,7 @@ pub(super) async fn remote(
 ) -> Outcome<Storage> {
     images.project_id().await.map_err(|e| from_ims(&e))?;
     name(images, &request.name, warnings).await?;
-    let access_key = images
-        .access_key(KEY_SECONDS)
-        .await
-        .map_err(|e| from_ims(&e))?;
-    let storage = Storage::new(Config {
-        path_style: cloud.path_style,
-        allow_http: cloud.allow_http,
-        ..Config::new(cloud.obs.clone(), cloud.region.clone(), access_key)
-    })
-    .map_err(|e| from_obs(&e))?;
+    let storage = storage_client(cloud, images).await?;
     bucket(&storage, &cloud.region, &request.image_url.bucket, warnings).await?;
     key(args, &storage, request, warnings).await?;
     Ok(storage)

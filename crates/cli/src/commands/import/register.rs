@@ -116,7 +116,7 @@ async fn detail_of(
 }
 
 /// How often to ask: a service on this machine answers at once.
-pub(super) fn patience(ims: &Url) -> WaitOptions {
+pub(crate) fn patience(ims: &Url) -> WaitOptions {
     let usual = WaitOptions::default();
     if !net::http::is_loopback(ims) {
         return usual;

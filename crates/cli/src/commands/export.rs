@@ -1,0 +1,275 @@
+//! `imgferry export`: an image of the cloud to a file here.
+//!
+//! ```text
+//! export into the bucket ─▶ download in ranges ─▶ size and MD5 compared ─▶ ZVHD2 checked, converted ─▶ rename
+//! ```
+
+use std::path::Path;
+
+use ::convert::{OutputFile, Overwrite, Target};
+use diskimg::Format;
+use diskimg::units::human;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use ims::{ExportFormat, ImageUrl};
+use serde_json::json;
+
+use super::convert::{options, summary};
+use super::image::{image_id, no_image};
+use super::import::{from_ims, from_obs};
+use super::session::Session;
+use crate::args::ExportArgs;
+use crate::console::Console;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::interrupt::Interrupt;
+use crate::progress::Progress;
+
+/// Bytes of a range. With [`AT_ONCE`] this is the memory that a download takes.
+const RANGE: u64 = 8 << 20;
+
+/// Ranges that are read at the same time.
+const AT_ONCE: usize = 4;
+
+/// The sandbox's own field of an image.
+const DIGEST_FIELD: &str = "__imgferry_content_digest";
+
+pub(crate) async fn run(args: &ExportArgs, console: Console, interrupt: &Interrupt) -> Outcome {
+    let session = Session::open(&args.cloud, vec![args.bucket.clone()]).await?;
+    let ended = export(&session, args, console, interrupt).await;
+    session.close(ended).await
+}
+
+async fn export(
+    session: &Session,
+    args: &ExportArgs,
+    console: Console,
+    interrupt: &Interrupt,
+) -> Outcome {
+    let id = image_id(&args.id)?;
+    let overwrite = if args.force {
+        Overwrite::Replace
+    } else {
+        Overwrite::Refuse
+    };
+    // Refused before anything is exported, if it must not be written.
+    let file = OutputFile::create(&args.file, overwrite)?;
+    let object = ImageUrl {
+        bucket: args.bucket.clone(),
+        key: args.key.clone().unwrap_or_else(|| format!("{id}.zvhd2")),
+    };
+    let image = interrupt
+        .unless_asked(session.images.image(&id))
+        .await?
+        .map_err(|e| from_ims(&e))?
+        .ok_or_else(|| no_image(&id))?;
+    let storage = session.storage().await?;
+    let again = || {
+        format!(
+            "imgferry export {id} {} --bucket {} --key {} --reuse-object",
+            args.file.display(),
+            object.bucket,
+            object.key
+        )
+    };
+    if !args.reuse_object {
+        let job = session
+            .images
+            .export_image(&id, &object, ExportFormat::Quick)
+            .await
+            .map_err(|e| from_ims(&e))?;
+        console.notice(format_args!("job {job} exports image {id} to {object}"));
+        session
+            .follow(&job, args.timeout, console, interrupt)
+            .await
+            .map_err(|failure| failure.hint(format!("and when it has ended: {}", again())))?;
+    }
+    let left = |failure: Failure| {
+        failure
+            .note(format!("the object {object} stays in the bucket"))
+            .hint(again())
+    };
+    // Beside the target: there must be room, and nothing else may read it.
+    let download = tempfile::Builder::new()
+        .prefix(".imgferry-export-")
+        .suffix(".part")
+        .tempfile_in(directory(&args.file))
+        .map_err(|e| Failure::from_error(Exit::Io, &e).context("there is no room to download to"))
+        .map_err(left)?;
+    let size = interrupt
+        .unless_asked(fetch(&storage, &object, &download, console))
+        .await
+        .and_then(|fetched| fetched)
+        .map_err(left)?;
+    let written = write(args, file, download.path(), console, interrupt)
+        .await
+        .map_err(left)?;
+    // What the sandbox tells of its image; other clouds do not.
+    if let Some(expected) = image.field(DIGEST_FIELD)
+        && expected != written.digest
+    {
+        return Err(left(Failure::new(
+            Exit::Mismatch,
+            format!(
+                "the image has content digest {expected}, the exported file has {}",
+                written.digest
+            ),
+        )));
+    }
+    let mut deleted = false;
+    if !args.keep_object {
+        match storage.delete_object(&object.bucket, &object.key).await {
+            Ok(()) => deleted = true,
+            Err(error) => console.warn(format_args!(
+                "the object {object} stays in the bucket: {error}"
+            )),
+        }
+    }
+    console.result(
+        format_args!(
+            "{}\n{}\ndownloaded {}",
+            args.file.display(),
+            written.text,
+            human(size)
+        ),
+        &json!({
+            "path": args.file.display().to_string(),
+            "image_id": id.as_str(),
+            "bucket": object.bucket,
+            "key": object.key,
+            "object_deleted": deleted,
+            "downloaded_bytes": size,
+            "digest": written.digest,
+        }),
+    )
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Downloads the object, and compares it with what the storage tells of it; its bytes.
+async fn fetch(
+    storage: &obs::Client,
+    object: &ImageUrl,
+    file: &tempfile::NamedTempFile,
+    console: Console,
+) -> Outcome<u64> {
+    let info = storage
+        .object(&object.bucket, &object.key)
+        .await
+        .map_err(|e| from_obs(&e))?
+        .ok_or_else(|| {
+            Failure::new(Exit::Cloud, format!("there is no object {object}"))
+                .hint("leave --reuse-object out to export the image first")
+        })?;
+    let etag = info
+        .etag
+        .ok_or_else(|| Failure::new(Exit::Cloud, format!("object {object} has no ETag")))?;
+    let progress = Progress::new(console, "fetching", info.size, false);
+    let starts = (0..info.size.div_ceil(RANGE)).map(|n| n.saturating_mul(RANGE));
+    let out = file
+        .as_file()
+        .try_clone()
+        .map_err(|e| Failure::from_error(Exit::Io, &e))?;
+    stream::iter(starts)
+        .map(|from| {
+            let len = RANGE.min(info.size.saturating_sub(from));
+            let etag = &etag;
+            async move {
+                let bytes = storage
+                    .get_range(&object.bucket, &object.key, etag, from, len)
+                    .await
+                    .map_err(|e| from_obs(&e))?;
+                Ok::<_, Failure>((from, bytes))
+            }
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_for_each(|(from, bytes)| {
+            use ::convert::{Counter, Monitor as _};
+            use std::os::unix::fs::FileExt as _;
+            let written = out.write_all_at(&bytes, from);
+            progress.count(
+                Counter::GuestBytes,
+                u64::try_from(bytes.len()).unwrap_or_default(),
+            );
+            std::future::ready(written.map_err(|e| {
+                Failure::from_error(Exit::Io, &e).context("the download cannot be written")
+            }))
+        })
+        .await?;
+    progress.finish();
+    Ok(info.size)
+}
+
+/// What was written.
+struct Written {
+    digest: String,
+    text: String,
+}
+
+/// The downloaded ZVHD2, checked, as the file that the user wants.
+async fn write(
+    args: &ExportArgs,
+    mut file: OutputFile,
+    download: &Path,
+    console: Console,
+    interrupt: &Interrupt,
+) -> Outcome<Written> {
+    let as_it_is = args.file.extension().is_some_and(|ext| ext == "zvhd2");
+    let options = options(&args.work);
+    let download = download.to_owned();
+    let cancel = interrupt.token().clone();
+    let work = move || {
+        let opened = super::open(
+            &download,
+            &diskimg::OpenOptions::of(Some(Format::Zvhd2)),
+            console,
+        )?;
+        let image = opened.image.as_ref();
+        let progress = Progress::new(console, "converting", image.virtual_size(), false);
+        let monitor: &dyn ::convert::Monitor = progress.as_ref();
+        let written = if as_it_is {
+            let threads = options.threads.unwrap_or_else(::convert::default_threads);
+            let digest = ::convert::digest(image, threads, monitor, &cancel)?;
+            let mut from =
+                std::fs::File::open(&download).map_err(|e| Failure::from_error(Exit::Io, &e))?;
+            copy(&mut from, &mut file)?;
+            Written {
+                digest: digest.to_string(),
+                text: format!("digest {digest}"),
+            }
+        } else {
+            let plan = ::convert::plan(image, Target::Raw, &options)?;
+            file.require_space(plan.least_output_bytes())?;
+            let report = ::convert::to_raw(image, &plan, &file, monitor, &cancel)?;
+            Written {
+                digest: report.digest.to_string(),
+                text: summary(&report),
+            }
+        };
+        file.commit()?;
+        progress.finish();
+        Ok(written)
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Failure::from_error(Exit::Io, &e).context("the conversion crashed"))?
+}
+
+fn copy(from: &mut std::fs::File, to: &mut OutputFile) -> Outcome {
+    use ::convert::Sink as _;
+    use std::io::Read as _;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = from
+            .read(&mut buffer)
+            .map_err(|e| Failure::from_error(Exit::Io, &e))?;
+        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else {
+            return Ok(());
+        };
+        to.write(bytes)
+            .map_err(|e| Failure::from_error(Exit::Io, e.as_ref()))?;
+    }
+}

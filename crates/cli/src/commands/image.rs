@@ -1,0 +1,83 @@
+//! `imgferry image`: looking after images.
+
+mod change;
+mod jobs;
+mod show;
+
+use ims::ImageId;
+
+use super::session::Session;
+use crate::args::{CloudArgs, ImageArgs, ImageCommand};
+use crate::console::Console;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::interrupt::Interrupt;
+
+pub(crate) async fn run(args: &ImageArgs, console: Console, interrupt: &Interrupt) -> Outcome {
+    let session = Session::open(cloud(&args.command), Vec::new()).await?;
+    let ended = dispatch(&session, &args.command, console, interrupt).await;
+    session.close(ended).await
+}
+
+async fn dispatch(
+    session: &Session,
+    command: &ImageCommand,
+    console: Console,
+    interrupt: &Interrupt,
+) -> Outcome {
+    let quick = async {
+        match command {
+            ImageCommand::List(args) => show::list(session, args, console).await,
+            ImageCommand::Show(args) => show::show(session, args, console).await,
+            ImageCommand::Set(args) => change::set(session, args, console).await,
+            ImageCommand::Delete(args) => change::delete(session, args, console).await,
+            ImageCommand::Tag(args) => change::tag(session, args, console).await,
+            ImageCommand::Untag(args) => change::untag(session, args, console).await,
+            // These start jobs: stopped halfway it would be unknown whether one has begun.
+            command => jobs::run(session, command, console, interrupt).await,
+        }
+    };
+    match command {
+        ImageCommand::Copy(_)
+        | ImageCommand::Export(_)
+        | ImageCommand::Share(_)
+        | ImageCommand::Unshare(_)
+        | ImageCommand::Accept(_)
+        | ImageCommand::Create(_) => quick.await,
+        _ => interrupt.unless_asked(quick).await?,
+    }
+}
+
+fn cloud(command: &ImageCommand) -> &CloudArgs {
+    match command {
+        ImageCommand::List(args) => &args.cloud,
+        ImageCommand::Show(args) => &args.cloud,
+        ImageCommand::Set(args) => &args.cloud,
+        ImageCommand::Delete(args) => &args.cloud,
+        ImageCommand::Tag(args) => &args.cloud,
+        ImageCommand::Untag(args) => &args.cloud,
+        ImageCommand::Copy(args) => &args.cloud,
+        ImageCommand::Export(args) => &args.cloud,
+        ImageCommand::Share(args) | ImageCommand::Unshare(args) => &args.cloud,
+        ImageCommand::Accept(args) => &args.cloud,
+        ImageCommand::Create(args) => &args.cloud,
+    }
+}
+
+/// The id, checked before anything is sent.
+pub(crate) fn image_id(text: &str) -> Outcome<ImageId> {
+    text.parse()
+        .map_err(|e| Failure::from_error(Exit::Refused, &e).hint("imgferry image list shows ids"))
+}
+
+fn image_ids(texts: &[String]) -> Outcome<Vec<ImageId>> {
+    texts.iter().map(|text| image_id(text)).collect()
+}
+
+/// There is no such image.
+pub(crate) fn no_image(id: &ImageId) -> Failure {
+    Failure::new(
+        Exit::Cloud,
+        format!("there is no image {id} in this project"),
+    )
+    .hint("imgferry image list --owner all shows all images that can be seen")
+}

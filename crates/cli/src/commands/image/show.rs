@@ -1,0 +1,97 @@
+//! Images, shown.
+
+use diskimg::units::human;
+use ims::{ImageDetail, ImageQuery};
+use serde_json::{Value, json};
+
+use super::super::import::from_ims;
+use super::super::session::{Session, plain, table};
+use super::{image_id, no_image};
+use crate::args::{ImageListArgs, ImageShowArgs, Owner};
+use crate::console::Console;
+use crate::exit::Outcome;
+
+pub(super) async fn list(session: &Session, args: &ImageListArgs, console: Console) -> Outcome {
+    let text = |text: &str| Some(text.to_owned());
+    let (image_type, visibility, member_status) = match args.owner {
+        Owner::Private => (text("private"), None, None),
+        Owner::Public => (text("gold"), None, None),
+        Owner::Shared => (text("shared"), None, None),
+        Owner::Pending => (text("shared"), text("shared"), text("pending")),
+        Owner::All => (None, None, None),
+    };
+    let query = ImageQuery {
+        name: args.name.clone(),
+        status: args.status.clone(),
+        image_type,
+        visibility,
+        member_status,
+        os_type: args.os_type.clone(),
+        platform: args.platform.clone(),
+        virtual_env_type: None,
+        tag: args.tag.clone(),
+        other: Vec::new(),
+    };
+    let images = session
+        .images
+        .list_images(&query, args.limit)
+        .await
+        .map_err(|e| from_ims(&e))?;
+    if images.len() == args.limit {
+        console.warn(format_args!(
+            "only the first {} images are listed; --limit shows more",
+            args.limit
+        ));
+    }
+    let mut rows = vec![row(
+        ["ID", "STATUS", "MIN DISK", "SIZE", "OS", "NAME"].map(String::from)
+    )];
+    rows.extend(images.iter().map(|image| {
+        let or_dash = |text: &Option<String>| text.as_deref().map_or("-".to_owned(), plain);
+        row([
+            image.id.to_string(),
+            plain(image.status.as_str()),
+            image
+                .min_disk
+                .map_or("-".to_owned(), |gib| format!("{gib} GiB")),
+            image
+                .size
+                .map_or("-".to_owned(), |size| human(size).to_string()),
+            or_dash(&image.os_version),
+            or_dash(&image.name),
+        ])
+    }));
+    let all: Vec<&Value> = images.iter().map(ImageDetail::raw).collect();
+    console.result(table(&rows), &json!({"images": all}))
+}
+
+fn row<const N: usize>(cells: [String; N]) -> Vec<String> {
+    cells.to_vec()
+}
+
+pub(super) async fn show(session: &Session, args: &ImageShowArgs, console: Console) -> Outcome {
+    let id = image_id(&args.id)?;
+    let image = session
+        .images
+        .image(&id)
+        .await
+        .map_err(|e| from_ims(&e))?
+        .ok_or_else(|| no_image(&id))?;
+    console.result(attributes(&image), image.raw())
+}
+
+/// Every attribute that has a value, by name.
+pub(super) fn attributes(image: &ImageDetail) -> String {
+    let fields = image.raw().as_object().into_iter().flatten();
+    let rows: Vec<Vec<String>> = fields
+        .filter(|(_, value)| !value.is_null() && value.as_str() != Some(""))
+        .map(|(name, value)| {
+            let value = match value {
+                Value::String(text) => plain(text),
+                other => plain(&other.to_string()),
+            };
+            vec![plain(name), value]
+        })
+        .collect();
+    table(&rows)
+}

@@ -1,0 +1,56 @@
+//! `imgferry quota` and `imgferry os-versions`.
+
+use serde_json::json;
+
+use super::import::from_ims;
+use super::session::{Session, plain, table};
+use crate::args::{OsVersionsArgs, QuotaArgs};
+use crate::console::Console;
+use crate::exit::Outcome;
+use crate::interrupt::Interrupt;
+
+pub(crate) async fn quota(args: &QuotaArgs, console: Console, interrupt: &Interrupt) -> Outcome {
+    let session = Session::open(&args.cloud, Vec::new()).await?;
+    let ended = async {
+        let quotas = interrupt
+            .unless_asked(session.images.quotas())
+            .await?
+            .map_err(|e| from_ims(&e))?;
+        let number = |n: Option<u64>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
+        let lines: Vec<String> = quotas
+            .iter()
+            .map(|quota| {
+                let (used, most) = (number(quota.used), number(quota.quota));
+                format!("{}: {used} of {most} used", plain(&quota.kind))
+            })
+            .collect();
+        console.result(lines.join("\n"), &json!({"quotas": quotas}))
+    }
+    .await;
+    session.close(ended).await
+}
+
+pub(crate) async fn os_versions(
+    args: &OsVersionsArgs,
+    console: Console,
+    interrupt: &Interrupt,
+) -> Outcome {
+    let session = Session::open(&args.cloud, Vec::new()).await?;
+    let ended = async {
+        let mut versions = interrupt
+            .unless_asked(session.images.os_versions(args.tag.as_deref()))
+            .await?
+            .map_err(|e| from_ims(&e))?;
+        if let Some(text) = &args.text {
+            let text = text.to_lowercase();
+            versions.retain(|version| version.os_version.to_lowercase().contains(&text));
+        }
+        let rows: Vec<Vec<String>> = versions
+            .iter()
+            .map(|version| vec![plain(&version.platform), plain(&version.os_version)])
+            .collect();
+        console.result(table(&rows), &json!({"os_versions": versions}))
+    }
+    .await;
+    session.close(ended).await
+}
