@@ -41,6 +41,9 @@ pub struct ClientOptions {
     pub policy: Policy,
     /// Release of the calls.
     pub api_version: ApiVersion,
+    /// How often the attempts of [`ClientOptions::policy`] begin anew where too many imports run at once (`IMG.0060`):
+    /// nothing is wrong then, and others end in minutes.
+    pub flow_control_rounds: u32,
 }
 
 impl ClientOptions {
@@ -55,6 +58,7 @@ impl ClientOptions {
             http: HttpOptions::default(),
             policy: Policy::default(),
             api_version: ApiVersion::default(),
+            flow_control_rounds: 20,
         }
     }
 }

@@ -366,6 +366,18 @@ impl Client {
                 "look for an image named {name:?} in the console, or with GET /v2/cloudimages?name=, before trying again"
             )
         };
-        self.start(&call, look).await
+        let mut rounds = self.0.options.flow_control_rounds;
+        loop {
+            match self.start(&call, look).await {
+                Err(error) if error.code() == Some(FLOW_CONTROL) && rounds > 0 => {
+                    rounds = rounds.saturating_sub(1);
+                    tracing::warn!("{doing}: too many imports run at once, waiting for others");
+                }
+                other => return other,
+            }
+        }
     }
 }
+
+/// Code of a service that takes no more jobs now.
+const FLOW_CONTROL: &str = "IMG.0060";

@@ -14,6 +14,8 @@ pub struct Faults {
     pub complete_answer_lost: Vec<u64>,
     /// How many quick imports are first refused with IMG.0060, flow control.
     pub flow_control: u64,
+    /// Refuses imports with IMG.0060 while as many jobs have not ended.
+    pub busy_above: Option<usize>,
     /// Fails every import job with this reason, after it was accepted.
     pub fail_jobs: Option<String>,
     /// How long an import job stays in INIT.
@@ -27,6 +29,7 @@ pub(crate) struct FaultState {
     upload_parts: AtomicU64,
     completes: AtomicU64,
     imports: AtomicU64,
+    refused: AtomicU64,
 }
 
 impl FaultState {
@@ -49,9 +52,19 @@ impl FaultState {
         self.faults.complete_answer_lost.contains(&number)
     }
 
-    /// Counts a quick import; whether it is to be refused by flow control.
-    pub(crate) fn refuse_import(&self) -> bool {
-        count(&self.imports) <= self.faults.flow_control
+    /// Counts an import; whether it is to be refused by flow control, where `unfinished` jobs have not ended.
+    pub(crate) fn refuse_import(&self, unfinished: impl FnOnce() -> usize) -> bool {
+        let busy = self.faults.busy_above.is_some_and(|most| unfinished() >= most);
+        let refused = count(&self.imports) <= self.faults.flow_control || busy;
+        if refused {
+            count(&self.refused);
+        }
+        refused
+    }
+
+    /// How many imports were refused by flow control.
+    pub(crate) fn refused_imports(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// How long a job is to wait.

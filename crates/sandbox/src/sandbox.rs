@@ -206,6 +206,12 @@ impl Sandbox {
         self.api.images.all()
     }
 
+    /// How many imports flow control has refused.
+    #[must_use]
+    pub fn refused_by_flow_control(&self) -> u64 {
+        self.api.faults.refused_imports()
+    }
+
     /// The environment that a client needs to use the sandbox. Holds the secret key.
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {

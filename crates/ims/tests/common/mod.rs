@@ -30,6 +30,7 @@ pub fn options(server: &Server, credentials: Credentials) -> ClientOptions {
         credentials,
     );
     options.http.request_timeout = Duration::from_secs(1);
+    options.flow_control_rounds = 0;
     options.policy = Policy {
         max_attempts: 3,
         base_delay: Duration::from_millis(2),

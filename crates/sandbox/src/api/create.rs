@@ -42,7 +42,7 @@ pub(super) async fn action(
 ) -> Result<Json<Value>, ApiError> {
     check_project(&caller)?;
     let fields = Fields::parse(&body)?;
-    if api.faults.refuse_import() {
+    if api.is_busy() {
         return Err(flow_control());
     }
     let has = |name: &str| fields.0.contains_key(name);
@@ -80,7 +80,7 @@ pub(super) async fn data(
 ) -> Result<Json<Value>, ApiError> {
     check_project(&caller)?;
     let fields = Fields::parse(&body)?;
-    if api.faults.refuse_import() {
+    if api.is_busy() {
         return Err(flow_control());
     }
     let image = of_file(&api, &fields, ImageType::DataImage)?;

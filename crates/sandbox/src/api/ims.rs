@@ -34,7 +34,7 @@ pub(super) async fn quick_import(
 ) -> Result<Json<Value>, ApiError> {
     check_project(&caller)?;
     let request = ImportRequest::parse(&body)?;
-    if api.faults.refuse_import() {
+    if api.is_busy() {
         return Err(ApiError::ims(
             "IMG.0060",
             "The number of tasks exceeds the flow control limit.",

@@ -191,7 +191,7 @@ pub(super) async fn copy(
 ) -> Result<Json<Value>, ApiError> {
     check_project(&caller)?;
     let fields = Fields::parse(&body)?;
-    if api.faults.refuse_import() {
+    if api.is_busy() {
         return Err(flow_control());
     }
     let original = active(&api, &id)?;

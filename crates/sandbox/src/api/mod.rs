@@ -38,6 +38,14 @@ pub(crate) struct Api {
     pub(crate) image_quota: usize,
 }
 
+impl Api {
+    /// Whether flow control refuses another import.
+    fn is_busy(&self) -> bool {
+        self.faults
+            .refuse_import(|| self.images.unfinished_jobs().len())
+    }
+}
+
 /// The calls.
 pub(crate) fn router(api: Arc<Api>) -> Router {
     let signed = Router::new()
