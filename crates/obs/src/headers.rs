@@ -16,6 +16,8 @@ use http_body_util::Limited;
 const MAX_VALUE: usize = 256;
 /// Longest body of an answer, in bytes. What this crate asks for is answered in a few hundred.
 const MAX_BODY: usize = 1 << 20;
+/// The same of a range of an object. Nobody here asks for more.
+const MAX_RANGE: usize = 16 << 20;
 
 /// Some headers of the last answer.
 #[derive(Clone, Debug)]
@@ -69,7 +71,7 @@ impl Intercept for Headers {
     }
 }
 
-/// Ends an answer with an error where its body gets longer than [`MAX_BODY`]: the SDK would take
+/// Ends an answer with an error where its body gets longer than what was asked for can be: the SDK would take
 /// all of it into memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LimitBody;
@@ -86,8 +88,12 @@ impl Intercept for LimitBody {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let response = context.response_mut();
+        let most = match response.status().as_u16() {
+            206 => MAX_RANGE,
+            _ => MAX_BODY,
+        };
         let body = response.take_body();
-        *response.body_mut() = SdkBody::from_body_1_x(Limited::new(body, MAX_BODY));
+        *response.body_mut() = SdkBody::from_body_1_x(Limited::new(body, most));
         Ok(())
     }
 }

@@ -54,7 +54,10 @@ impl FaultState {
 
     /// Counts an import; whether it is to be refused by flow control, where `unfinished` jobs have not ended.
     pub(crate) fn refuse_import(&self, unfinished: impl FnOnce() -> usize) -> bool {
-        let busy = self.faults.busy_above.is_some_and(|most| unfinished() >= most);
+        let busy = self
+            .faults
+            .busy_above
+            .is_some_and(|most| unfinished() >= most);
         let refused = count(&self.imports) <= self.faults.flow_control || busy;
         if refused {
             count(&self.refused);

@@ -45,7 +45,10 @@ impl Cloud {
         }});
         let url = sandbox.iam_endpoint().join("v3/auth/tokens").unwrap();
         let answer = http.post(url).body(login.to_string()).send().await.unwrap();
-        let token = answer.headers()["x-subject-token"].to_str().unwrap().to_owned();
+        let token = answer.headers()["x-subject-token"]
+            .to_str()
+            .unwrap()
+            .to_owned();
         Self {
             dir,
             sandbox,
@@ -74,7 +77,10 @@ impl Cloud {
     }
 
     fn put_vector(&self, name: &str, key: &str) {
-        self.put(key, std::fs::read(vectors::vector(name).unwrap().path()).unwrap());
+        self.put(
+            key,
+            std::fs::read(vectors::vector(name).unwrap().path()).unwrap(),
+        );
     }
 
     fn client(&self) -> Client {
@@ -95,7 +101,11 @@ impl Cloud {
         let job = answer["job_id"].as_str().unwrap();
         loop {
             let (_, job) = self
-                .send(Method::GET, &format!("v1/cloudimages/job/{job}"), &Value::Null)
+                .send(
+                    Method::GET,
+                    &format!("v1/cloudimages/job/{job}"),
+                    &Value::Null,
+                )
                 .await;
             if !matches!(job["status"].as_str().unwrap(), "INIT" | "RUNNING") {
                 return job;
@@ -134,14 +144,15 @@ async fn each_documented_code_is_provoked_by_the_request_that_breaks_its_rule() 
     let mut iso = vec![0_u8; 64 << 10];
     iso[0x8001..0x8006].copy_from_slice(b"CD001");
     cloud.put("cd.iso", iso);
-    let quick = |name: &str, key: &str, min_disk: u64| {
-        json!({"name": name, "image_url": format!("images:{key}"), "os_version": "x", "min_disk": min_disk})
-    };
+    let quick = |name: &str, key: &str, min_disk: u64| json!({"name": name, "image_url": format!("images:{key}"), "os_version": "x", "min_disk": min_disk});
     let id = cloud.image(QUICK, &quick("known", "tiny.zvhd2", 40)).await;
     let other = cloud.image(QUICK, &quick("other", "tiny.zvhd2", 40)).await;
     let big = cloud.image(QUICK, &quick("big", "big.zvhd2", 200)).await;
     let secret = cloud
-        .image(ACTION, &file(json!({"name": "secret", "cmk_id": "sandbox-key"})))
+        .image(
+            ACTION,
+            &file(json!({"name": "secret", "cmk_id": "sandbox-key"})),
+        )
         .await;
     let cd = cloud
         .image(ACTION, &file(json!({"name": "cd", "image_url": "images:cd.iso", "type": "IsoImage", "os_version": "x"})))
@@ -157,91 +168,380 @@ async fn each_documented_code_is_provoked_by_the_request_that_breaks_its_rule() 
     let export = |id: &str| format!("v1/cloudimages/{id}/file");
     let copy = |id: &str| format!("v1/cloudimages/{id}/copy");
     let tags = |id: &str| format!("v2/{project}/images/{id}/tags/action");
-    let change = |path: &str, value: Value| json!([{"op": "replace", "path": path, "value": value}]);
+    let change =
+        |path: &str, value: Value| json!([{"op": "replace", "path": path, "value": value}]);
     let to = |url: &str| json!({"bucket_url": url, "file_format": "qcow2"});
     let data = |urls: &[&str]| {
-        let images: Vec<_> = urls.iter().map(|url| json!({"image_url": url, "min_disk": 40})).collect();
+        let images: Vec<_> = urls
+            .iter()
+            .map(|url| json!({"image_url": url, "min_disk": 40}))
+            .collect();
         file(json!({"data_images": images}))
     };
-    let many: Vec<_> = (0..11).map(|n| json!({"key": format!("k{n}"), "value": ""})).collect();
+    let many: Vec<_> = (0..11)
+        .map(|n| json!({"key": format!("k{n}"), "value": ""}))
+        .collect();
     let post = Method::POST;
     let long = "x".repeat(129);
     let protect = change("/protected", json!(true));
-    assert_eq!(cloud.send(Method::PATCH, &image(&other), &protect).await.0, 200);
+    assert_eq!(
+        cloud.send(Method::PATCH, &image(&other), &protect).await.0,
+        200
+    );
 
     let cases: Vec<(&str, Method, String, Value)> = vec![
-        ("IMG.0001", Method::PATCH, image(&id), json!({"op": "replace"})),
-        ("IMG.0001", Method::PATCH, image(&id), json!([{"op": "move", "path": "/name"}])),
-        ("IMG.0001", post.clone(), export(&id), json!({"bucket_url": "images:new.zvhd2", "file_format": "qcow2", "is_quick_export": true})),
-        ("IMG.0002", Method::PATCH, image(&id), change("/name", json!(long))),
-        ("IMG.0003", Method::PATCH, image(&id), change("/name", json!(" x"))),
-        ("IMG.0005", post.clone(), ACTION.into(), json!({"name": "n", "instance_id": "i"})),
-        ("IMG.0005", post.clone(), WHOLE.into(), json!({"name": "n", "instance_id": "i"})),
+        (
+            "IMG.0001",
+            Method::PATCH,
+            image(&id),
+            json!({"op": "replace"}),
+        ),
+        (
+            "IMG.0001",
+            Method::PATCH,
+            image(&id),
+            json!([{"op": "move", "path": "/name"}]),
+        ),
+        (
+            "IMG.0001",
+            post.clone(),
+            export(&id),
+            json!({"bucket_url": "images:new.zvhd2", "file_format": "qcow2", "is_quick_export": true}),
+        ),
+        (
+            "IMG.0002",
+            Method::PATCH,
+            image(&id),
+            change("/name", json!(long)),
+        ),
+        (
+            "IMG.0003",
+            Method::PATCH,
+            image(&id),
+            change("/name", json!(" x")),
+        ),
+        (
+            "IMG.0005",
+            post.clone(),
+            ACTION.into(),
+            json!({"name": "n", "instance_id": "i"}),
+        ),
+        (
+            "IMG.0005",
+            post.clone(),
+            WHOLE.into(),
+            json!({"name": "n", "instance_id": "i"}),
+        ),
         ("IMG.0007", Method::PATCH, image(&id), Value::Null),
-        ("IMG.0009", Method::PATCH, image(&id), change("/name", json!("other"))),
-        ("IMG.0009", post.clone(), copy(&id), json!({"name": "other"})),
-        ("IMG.0012", post.clone(), ACTION.into(), json!({"name": "n", "instance_id": ""})),
+        (
+            "IMG.0009",
+            Method::PATCH,
+            image(&id),
+            change("/name", json!("other")),
+        ),
+        (
+            "IMG.0009",
+            post.clone(),
+            copy(&id),
+            json!({"name": "other"}),
+        ),
+        (
+            "IMG.0012",
+            post.clone(),
+            ACTION.into(),
+            json!({"name": "n", "instance_id": ""}),
+        ),
         ("IMG.0013", post.clone(), copy(&id), json!({"name": ""})),
-        ("IMG.0017", post.clone(), ACTION.into(), json!({"name": "n"})),
-        ("IMG.0019", post.clone(), WHOLE.into(), json!({"name": "n", "backup_id": ""})),
-        ("IMG.0023", Method::GET, "v1/cloudimages/job/none".into(), Value::Null),
-        ("IMG.0024", post.clone(), ACTION.into(), file(json!({"type": "Toaster"}))),
-        ("IMG.0027", Method::PUT, "v1/cloudimages/none/upload".into(), json!({"image_url": "images:tiny.zvhd2"})),
+        (
+            "IMG.0017",
+            post.clone(),
+            ACTION.into(),
+            json!({"name": "n"}),
+        ),
+        (
+            "IMG.0019",
+            post.clone(),
+            WHOLE.into(),
+            json!({"name": "n", "backup_id": ""}),
+        ),
+        (
+            "IMG.0023",
+            Method::GET,
+            "v1/cloudimages/job/none".into(),
+            Value::Null,
+        ),
+        (
+            "IMG.0024",
+            post.clone(),
+            ACTION.into(),
+            file(json!({"type": "Toaster"})),
+        ),
+        (
+            "IMG.0027",
+            Method::PUT,
+            "v1/cloudimages/none/upload".into(),
+            json!({"image_url": "images:tiny.zvhd2"}),
+        ),
         ("IMG.0028", Method::DELETE, native(&other), Value::Null),
-        ("IMG.0035", Method::PATCH, image(&id), change("/status", json!("active"))),
-        ("IMG.0046", Method::PATCH, image(queued), change("/name", json!("n"))),
-        ("IMG.0046", Method::PUT, format!("v1/cloudimages/{id}/upload"), json!({"image_url": "images:tiny.zvhd2"})),
-        ("IMG.0054", Method::PATCH, image(&id), change("/__description", json!("<b>"))),
-        ("IMG.0055", Method::PATCH, image(&id), change("/min_disk", json!(99_999))),
-        ("IMG.0056", post.clone(), ACTION.into(), json!({"name": "n", "volume_id": "v"})),
-        ("IMG.0057", post.clone(), DATA.into(), file(json!({"image_url": "images:none.raw"}))),
-        ("IMG.0066", Method::PUT, "v1/cloudimages/tags".into(), json!({"tag": "a.b"})),
-        ("IMG.0067", Method::GET, format!("v2/wrong/images/{id}/tags"), Value::Null),
-        ("IMG.0067", Method::PUT, MEMBERS.into(), json!({"images": [id], "status": "accepted"})),
-        ("IMG.0069", post.clone(), export(&id), to("nowhere:new.qcow2")),
-        ("IMG.0070", post.clone(), export(&id), to("images:tiny.zvhd2")),
-        ("IMG.0072", post.clone(), export(&id), json!({"bucket_url": "images:new", "file_format": "floppy"})),
-        ("IMG.0072", post.clone(), "v2/images".into(), json!({"name": "n", "disk_format": "floppy"})),
+        (
+            "IMG.0035",
+            Method::PATCH,
+            image(&id),
+            change("/status", json!("active")),
+        ),
+        (
+            "IMG.0046",
+            Method::PATCH,
+            image(queued),
+            change("/name", json!("n")),
+        ),
+        (
+            "IMG.0046",
+            Method::PUT,
+            format!("v1/cloudimages/{id}/upload"),
+            json!({"image_url": "images:tiny.zvhd2"}),
+        ),
+        (
+            "IMG.0054",
+            Method::PATCH,
+            image(&id),
+            change("/__description", json!("<b>")),
+        ),
+        (
+            "IMG.0055",
+            Method::PATCH,
+            image(&id),
+            change("/min_disk", json!(99_999)),
+        ),
+        (
+            "IMG.0056",
+            post.clone(),
+            ACTION.into(),
+            json!({"name": "n", "volume_id": "v"}),
+        ),
+        (
+            "IMG.0057",
+            post.clone(),
+            DATA.into(),
+            file(json!({"image_url": "images:none.raw"})),
+        ),
+        (
+            "IMG.0066",
+            Method::PUT,
+            "v1/cloudimages/tags".into(),
+            json!({"tag": "a.b"}),
+        ),
+        (
+            "IMG.0067",
+            Method::GET,
+            format!("v2/wrong/images/{id}/tags"),
+            Value::Null,
+        ),
+        (
+            "IMG.0067",
+            Method::PUT,
+            MEMBERS.into(),
+            json!({"images": [id], "status": "accepted"}),
+        ),
+        (
+            "IMG.0069",
+            post.clone(),
+            export(&id),
+            to("nowhere:new.qcow2"),
+        ),
+        (
+            "IMG.0070",
+            post.clone(),
+            export(&id),
+            to("images:tiny.zvhd2"),
+        ),
+        (
+            "IMG.0072",
+            post.clone(),
+            export(&id),
+            json!({"bucket_url": "images:new", "file_format": "floppy"}),
+        ),
+        (
+            "IMG.0072",
+            post.clone(),
+            "v2/images".into(),
+            json!({"name": "n", "disk_format": "floppy"}),
+        ),
         ("IMG.0073", post.clone(), export(&id), to("images:")),
-        ("IMG.0074", post.clone(), ACTION.into(), file(json!({"image_url": format!("images:{long}")}))),
-        ("IMG.0075", post.clone(), ACTION.into(), file(json!({"image_url": "images:a&b"}))),
-        ("IMG.0076", post.clone(), MEMBERS.into(), json!({"images": [id], "projects": [project]})),
-        ("IMG.0086", Method::PUT, MEMBERS.into(), json!({"images": [id], "project_id": "p", "status": "accepted"})),
-        ("IMG.0095", post.clone(), copy(&id), json!({"name": "n", "cmk_id": "none"})),
-        ("IMG.0096", post.clone(), copy(&secret), json!({"name": "n", "cmk_id": "sandbox-key"})),
-        ("IMG.0097", post.clone(), copy(&id), json!({"name": "n", "cmk_id": "sandbox-key-disabled"})),
-        ("IMG.0098", post.clone(), MEMBERS.into(), json!({"images": [secret], "projects": ["p"]})),
-        ("IMG.0115", post.clone(), tags(&id), json!({"action": "create", "tags": [{"key": "a=b", "value": ""}]})),
-        ("IMG.0116", post.clone(), tags(&id), json!({"action": "create", "tags": many})),
-        ("IMG.0118", post.clone(), ACTION.into(), file(json!({"type": "BMS", "cmk_id": "sandbox-key"}))),
-        ("IMG.0120", post.clone(), ACTION.into(), json!({"name": "n", "volume_id": "v", "os_version": "x"})),
-        ("IMG.0120", post.clone(), ACTION.into(), json!({"data_images": [{"name": "n", "volume_id": "v"}]})),
-        ("IMG.0121", Method::DELETE, format!("v2/{project}/images/{id}/tags/none"), Value::Null),
-        ("IMG.0122", post.clone(), ACTION.into(), file(json!({"os_type": "BeOS"}))),
-        ("IMG.0123", post.clone(), ACTION.into(), data(&["images:tiny.zvhd2"])),
-        ("IMG.0127", post.clone(), WHOLE.into(), json!({"name": "n", "backup_id": "b"})),
-        ("IMG.0141", Method::PATCH, image(&id), change("/hw_firmware_type", json!("coreboot"))),
+        (
+            "IMG.0074",
+            post.clone(),
+            ACTION.into(),
+            file(json!({"image_url": format!("images:{long}")})),
+        ),
+        (
+            "IMG.0075",
+            post.clone(),
+            ACTION.into(),
+            file(json!({"image_url": "images:a&b"})),
+        ),
+        (
+            "IMG.0076",
+            post.clone(),
+            MEMBERS.into(),
+            json!({"images": [id], "projects": [project]}),
+        ),
+        (
+            "IMG.0086",
+            Method::PUT,
+            MEMBERS.into(),
+            json!({"images": [id], "project_id": "p", "status": "accepted"}),
+        ),
+        (
+            "IMG.0095",
+            post.clone(),
+            copy(&id),
+            json!({"name": "n", "cmk_id": "none"}),
+        ),
+        (
+            "IMG.0096",
+            post.clone(),
+            copy(&secret),
+            json!({"name": "n", "cmk_id": "sandbox-key"}),
+        ),
+        (
+            "IMG.0097",
+            post.clone(),
+            copy(&id),
+            json!({"name": "n", "cmk_id": "sandbox-key-disabled"}),
+        ),
+        (
+            "IMG.0098",
+            post.clone(),
+            MEMBERS.into(),
+            json!({"images": [secret], "projects": ["p"]}),
+        ),
+        (
+            "IMG.0115",
+            post.clone(),
+            tags(&id),
+            json!({"action": "create", "tags": [{"key": "a=b", "value": ""}]}),
+        ),
+        (
+            "IMG.0116",
+            post.clone(),
+            tags(&id),
+            json!({"action": "create", "tags": many}),
+        ),
+        (
+            "IMG.0118",
+            post.clone(),
+            ACTION.into(),
+            file(json!({"type": "BMS", "cmk_id": "sandbox-key"})),
+        ),
+        (
+            "IMG.0120",
+            post.clone(),
+            ACTION.into(),
+            json!({"name": "n", "volume_id": "v", "os_version": "x"}),
+        ),
+        (
+            "IMG.0120",
+            post.clone(),
+            ACTION.into(),
+            json!({"data_images": [{"name": "n", "volume_id": "v"}]}),
+        ),
+        (
+            "IMG.0121",
+            Method::DELETE,
+            format!("v2/{project}/images/{id}/tags/none"),
+            Value::Null,
+        ),
+        (
+            "IMG.0122",
+            post.clone(),
+            ACTION.into(),
+            file(json!({"os_type": "BeOS"})),
+        ),
+        (
+            "IMG.0123",
+            post.clone(),
+            ACTION.into(),
+            data(&["images:tiny.zvhd2"]),
+        ),
+        (
+            "IMG.0127",
+            post.clone(),
+            WHOLE.into(),
+            json!({"name": "n", "backup_id": "b"}),
+        ),
+        (
+            "IMG.0141",
+            Method::PATCH,
+            image(&id),
+            change("/hw_firmware_type", json!("coreboot")),
+        ),
         ("IMG.0144", Method::GET, native("none"), Value::Null),
         ("IMG.0144", Method::DELETE, native("none"), Value::Null),
-        ("IMG.0159", post.clone(), ACTION.into(), file(json!({"is_quick_import": true}))),
-        ("IMG.0160", post.clone(), export(&big), to("images:new.qcow2")),
-        ("IMG.0166", post.clone(), ACTION.into(), file(json!({"image_url": "images:cd.iso", "type": "IsoImage"}))),
-        ("IMG.0167", post.clone(), export(&cd), to("images:new.qcow2")),
+        (
+            "IMG.0159",
+            post.clone(),
+            ACTION.into(),
+            file(json!({"is_quick_import": true})),
+        ),
+        (
+            "IMG.0160",
+            post.clone(),
+            export(&big),
+            to("images:new.qcow2"),
+        ),
+        (
+            "IMG.0166",
+            post.clone(),
+            ACTION.into(),
+            file(json!({"image_url": "images:cd.iso", "type": "IsoImage"})),
+        ),
+        (
+            "IMG.0167",
+            post.clone(),
+            export(&cd),
+            to("images:new.qcow2"),
+        ),
         ("IMG.0167", post.clone(), copy(&cd), json!({"name": "n"})),
-        ("IMG.0175", post.clone(), ACTION.into(), file(json!({"image_url": "images:a b"}))),
-        ("IMG.0194", post.clone(), ACTION.into(), data(&["images:1", "images:2", "images:3", "images:4"])),
-        ("IMG.0212", post.clone(), ACTION.into(), file(json!({"architecture": "sparc"}))),
+        (
+            "IMG.0175",
+            post.clone(),
+            ACTION.into(),
+            file(json!({"image_url": "images:a b"})),
+        ),
+        (
+            "IMG.0194",
+            post.clone(),
+            ACTION.into(),
+            data(&["images:1", "images:2", "images:3", "images:4"]),
+        ),
+        (
+            "IMG.0212",
+            post.clone(),
+            ACTION.into(),
+            file(json!({"architecture": "sparc"})),
+        ),
     ];
     let before = cloud.sandbox.images();
     for (code, method, path, body) in cases {
         let (status, answer) = cloud.send(method.clone(), &path, &body).await;
         assert!(matches!(status, 400 | 404), "{code}: {status} {answer}");
-        assert_eq!(answer["error"]["code"], code, "{method} {path} {body}: {answer}");
+        assert_eq!(
+            answer["error"]["code"], code,
+            "{method} {path} {body}: {answer}"
+        );
     }
     let names = |images: Vec<sandbox::ImageRecord>| -> Vec<_> {
-        images.into_iter().map(|image| (image.name, image.more)).collect()
+        images
+            .into_iter()
+            .map(|image| (image.name, image.more))
+            .collect()
     };
-    assert_eq!(names(before), names(cloud.sandbox.images()), "a refusal changes nothing");
+    assert_eq!(
+        names(before),
+        names(cloud.sandbox.images()),
+        "a refusal changes nothing"
+    );
 }
 
 #[tokio::test]
@@ -277,7 +577,11 @@ async fn a_common_import_takes_any_format_and_its_data_disks() {
     assert_eq!(job["entities"]["sub_jobs_result"][0]["status"], "SUCCESS");
     let images = cloud.sandbox.images();
     assert_eq!(images.len(), 2);
-    assert!(images.iter().all(|image| image.virtual_size == Some(1 << 20)));
+    assert!(
+        images
+            .iter()
+            .all(|image| image.virtual_size == Some(1 << 20))
+    );
     // A part that fails fails the whole, and says why.
     cloud.put("bad.raw", vec![1_u8; (1 << 30) + 512]);
     let body = file(json!({
@@ -287,7 +591,10 @@ async fn a_common_import_takes_any_format_and_its_data_disks() {
     }));
     let job = cloud.job(ACTION, &body).await;
     assert_eq!(job["status"], "FAIL", "{job}");
-    assert_eq!(job["entities"]["sub_jobs_result"][0]["error_code"], "IMG.0055");
+    assert_eq!(
+        job["entities"]["sub_jobs_result"][0]["error_code"],
+        "IMG.0055"
+    );
 }
 
 #[tokio::test]
@@ -354,6 +661,9 @@ async fn fifty_imports_at_once_get_through_flow_control() {
         made.insert(import.await.unwrap().to_string());
     }
     assert_eq!(made.len(), 50);
-    assert!(cloud.sandbox.refused_by_flow_control() > 0, "nothing was refused");
+    assert!(
+        cloud.sandbox.refused_by_flow_control() > 0,
+        "nothing was refused"
+    );
     assert!(started.elapsed() < Duration::from_secs(60));
 }
