@@ -30,10 +30,15 @@ pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_imgferry"));
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("HW_") || text.starts_with("IMGFERRY_") {
+        if ["HW_", "IMGFERRY_", "OS_"]
+            .iter()
+            .any(|prefix| text.starts_with(prefix))
+        {
             command.env_remove(&name);
         }
     }
+    // Nor a configuration file of the caller's.
+    command.env("XDG_CONFIG_HOME", "/nonexistent");
     command
 }
 

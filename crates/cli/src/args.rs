@@ -6,11 +6,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use diskimg::Format;
 use diskimg::units::{GIB, KIB, MIB, TIB};
-use url::Url;
 
+mod cloud;
+mod config;
 mod images;
 mod source;
 
+pub(crate) use self::cloud::CloudArgs;
+pub(crate) use self::config::{ConfigArgs, ConfigCheckArgs, ConfigCommand};
 pub(crate) use self::images::{
     ExportArgs, ExportTo, ImageArgs, ImageCommand, ImageCreateArgs, ImageDeleteArgs, ImageListArgs,
     ImageSetArgs, ImageShowArgs, ImageTagArgs, ImageUntagArgs, JobArgs, JobCommand, OsVersionsArgs,
@@ -53,6 +56,7 @@ pub(crate) enum Command {
     Job(JobArgs),
     Quota(QuotaArgs),
     OsVersions(OsVersionsArgs),
+    Config(Box<ConfigArgs>),
     Sandbox(SandboxArgs),
 }
 
@@ -154,9 +158,10 @@ pub(crate) struct VerifyArgs {
 /// The disk is converted to ZVHD2 while it is uploaded; no scratch file is written. Everything that
 /// can be refused is refused before the first byte is uploaded.
 ///
-/// Credentials come from the environment, never from the command line: HW_ACCESS_KEY and
-/// HW_SECRET_KEY (with HW_SECURITY_TOKEN when they are temporary), or HW_USER_NAME,
-/// HW_USER_PASSWORD and HW_DOMAIN_NAME. HW_REGION_NAME and HW_PROJECT_ID are used too.
+/// Credentials come from the environment (HW_ACCESS_KEY and HW_SECRET_KEY, with HW_SECURITY_TOKEN when
+/// they are temporary, or HW_USER_NAME, HW_USER_PASSWORD and HW_DOMAIN_NAME), from a profile of the
+/// configuration file, from clouds.yaml or from the server's agency; never from the command line. See
+/// 'imgferry config check'.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   Try it without an account:
@@ -222,45 +227,6 @@ pub(crate) struct ImportArgs {
     pub(crate) work: WorkArgs,
     #[command(flatten)]
     pub(crate) cloud: CloudArgs,
-}
-
-// The environment is read when this is resolved, not by the parser: a variable must not conflict
-// with an option, nor be parsed when it is not used.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Cloud")]
-pub(crate) struct CloudArgs {
-    /// Region, such as eu-west-0 [env: HW_REGION_NAME]
-    #[arg(long)]
-    pub(crate) region: Option<String>,
-    /// Identity service [env: IMGFERRY_IAM_ENDPOINT] [default: https://iam.REGION.myhuaweicloud.com]
-    #[arg(long, value_name = "URL")]
-    pub(crate) iam_endpoint: Option<Url>,
-    /// Image service [env: IMGFERRY_IMS_ENDPOINT] [default: https://ims.REGION.myhuaweicloud.com]
-    #[arg(long, value_name = "URL")]
-    pub(crate) ims_endpoint: Option<Url>,
-    /// Object storage [env: IMGFERRY_OBS_ENDPOINT] [default: https://obs.REGION.myhuaweicloud.com]
-    #[arg(long, value_name = "URL")]
-    pub(crate) obs_endpoint: Option<Url>,
-    /// Put the bucket into the path instead of the host name (private installations, test servers)
-    /// [env: IMGFERRY_PATH_STYLE]
-    #[arg(long)]
-    pub(crate) path_style: bool,
-    /// Allow endpoints without TLS that are not on this machine
-    #[arg(long)]
-    pub(crate) allow_http: bool,
-    /// Project id [env: HW_PROJECT_ID] [default: looked up by region]
-    #[arg(long, value_name = "ID")]
-    pub(crate) project_id: Option<String>,
-    /// Use a cloud on this machine instead: no account, nothing leaves it. It lives in DIR, or in a
-    /// temporary directory that is removed at the end
-    #[arg(
-        long,
-        value_name = "DIR",
-        num_args = 0..=1,
-        require_equals = true,
-        conflicts_with_all = ["region", "iam_endpoint", "ims_endpoint", "obs_endpoint", "path_style", "project_id"]
-    )]
-    pub(crate) sandbox: Option<Option<PathBuf>>,
 }
 
 /// Run a cloud on this machine: object storage, identity and image service that check what they get

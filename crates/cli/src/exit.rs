@@ -110,6 +110,20 @@ impl Failure {
         self
     }
 
+    pub(crate) fn hints(&self) -> &[String] {
+        &self.0.hints
+    }
+
+    /// Message and causes in one line.
+    pub(crate) fn line(&self) -> String {
+        let mut line = self.0.message.clone();
+        for cause in &self.0.causes {
+            line.push_str(": ");
+            line.push_str(cause);
+        }
+        line
+    }
+
     pub(crate) fn exit(&self) -> Exit {
         self.0.exit
     }

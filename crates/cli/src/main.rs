@@ -5,9 +5,11 @@
 
 mod args;
 mod commands;
+mod connect;
 mod console;
 mod exit;
 mod interrupt;
+mod nearest;
 mod progress;
 mod settings;
 
@@ -68,6 +70,7 @@ fn run(command: Command, console: Console) -> Outcome {
             Command::OsVersions(args) => {
                 commands::lists::os_versions(&args, console, &interrupt).await
             }
+            Command::Config(args) => commands::config::run(&args, console, &interrupt).await,
             Command::Sandbox(args) => commands::sandbox::run(&args, console, &interrupt).await,
             // The rest is synchronous; it runs beside the signal handler.
             command => tokio::task::spawn_blocking(move || match command {

@@ -1,5 +1,6 @@
 //! Who is calling.
 
+use net::credentials::Keys;
 use net::secret::{AccessKey, SecretString};
 
 /// Credentials of a caller. `Debug` shows no secret.
@@ -7,6 +8,8 @@ use net::secret::{AccessKey, SecretString};
 pub enum Credentials {
     /// Each request is signed; temporary keys carry their session token.
     AccessKey(AccessKey),
+    /// The same with keys that change: of an agency, or read again from a file.
+    Keys(Keys),
     /// A token is fetched with the password, cached and renewed.
     Password {
         /// Name of the IAM user.

@@ -106,7 +106,7 @@ impl Client {
     /// Makes `call` inside the project; looks the project up before, where signatures need it.
     pub(crate) async fn call_in_project(&self, call: &Call<'_>) -> Result<Response> {
         let project = match self.0.options.credentials {
-            Credentials::AccessKey(_) => Some(self.project_id().await?),
+            Credentials::AccessKey(_) | Credentials::Keys(_) => Some(self.project_id().await?),
             _ => None,
         };
         self.call(call, project).await
@@ -174,6 +174,9 @@ impl Client {
                         true
                     }
                     Used::Signature => clock_moved,
+                    // With the right time the same key may be good.
+                    Used::RenewedKey(_) if clock_moved => true,
+                    Used::RenewedKey(id) => inner.renew_key(id).await,
                     Used::GivenToken => false,
                 };
                 if refreshed {
@@ -212,6 +215,8 @@ impl Client {
 /// What an attempt was authenticated with.
 enum Used {
     Signature,
+    /// A signature by the key with this id, which can be replaced.
+    RenewedKey(String),
     /// A token of ours, which can be replaced.
     CachedToken(Token),
     /// A token from elsewhere.
@@ -233,6 +238,11 @@ impl Inner {
             Credentials::AccessKey(key) => {
                 self.sign(request, key, project)?;
                 Ok(Used::Signature)
+            }
+            Credentials::Keys(keys) => {
+                let key = keys.current().await.map_err(Error::no_key)?;
+                self.sign(request, &key, project)?;
+                Ok(Used::RenewedKey(key.id))
             }
             Credentials::Token(token) => {
                 set_token(request, token)?;
@@ -264,6 +274,14 @@ impl Inner {
         Ok(())
     }
 
+    /// The key with this id was refused; whether there may be another one.
+    async fn renew_key(&self, id: &str) -> bool {
+        match &self.options.credentials {
+            Credentials::Keys(keys) => keys.refused(id).await,
+            _ => false,
+        }
+    }
+
     /// The cached token, or a new one.
     async fn sign_in(&self, user: &str, password: &SecretString, domain: &str) -> Result<Token> {
         let fetch = async || {
@@ -275,7 +293,12 @@ impl Inner {
             );
             let scope = match &self.options.project_id {
                 Some(id) => Scope::ProjectId(id),
-                None => Scope::ProjectName(&self.options.region),
+                None => Scope::ProjectName(
+                    self.options
+                        .project_name
+                        .as_deref()
+                        .unwrap_or(&self.options.region),
+                ),
             };
             let request = token::request(url, user, password, domain, &scope);
             let answer = self
@@ -329,6 +352,7 @@ impl Inner {
                 secrets.push(key.secret.clone());
                 secrets.extend(key.session_token.clone());
             }
+            Credentials::Keys(keys) => secrets.extend(keys.secrets().await),
             Credentials::Password { password, .. } => secrets.push(password.clone()),
             Credentials::Token(token) => secrets.push(token.clone()),
         }

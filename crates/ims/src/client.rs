@@ -33,6 +33,8 @@ pub struct ClientOptions {
     pub region: String,
     /// Id of the project, when the region has several; looked up otherwise.
     pub project_id: Option<String>,
+    /// Name of the project, when it is not the region's: a sub-project such as `eu-de_web`.
+    pub project_name: Option<String>,
     /// Who is calling.
     pub credentials: Credentials,
     /// Timeouts, and whether TLS may be missing.
@@ -54,6 +56,7 @@ impl ClientOptions {
             endpoints,
             region: region.into(),
             project_id: None,
+            project_name: None,
             credentials,
             http: HttpOptions::default(),
             policy: Policy::default(),
@@ -128,5 +131,18 @@ impl Client {
     #[must_use]
     pub fn region(&self) -> &str {
         &self.0.options.region
+    }
+
+    /// The name of the project: given, or the region's.
+    #[must_use]
+    pub fn project_name(&self) -> &str {
+        let options = &self.0.options;
+        options.project_name.as_deref().unwrap_or(&options.region)
+    }
+
+    /// The services' time minus this machine's, as far as answers have told; zero within a minute.
+    #[must_use]
+    pub fn clock_skew(&self) -> time::Duration {
+        self.0.clock.skew()
     }
 }

@@ -20,14 +20,10 @@ impl Endpoints {
     /// # Errors
     /// `Invalid` when `region` cannot be part of a host name.
     pub fn huawei_cloud(region: &str) -> Result<Self> {
-        let label = !region.is_empty()
-            && region
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         let url = |service: &str| {
             Url::parse(&format!("https://{service}.{region}.myhuaweicloud.com"))
                 .ok()
-                .filter(|_| label)
+                .filter(|_| is_host_label(region))
                 .ok_or_else(|| {
                     Error::new(
                         ErrorKind::Invalid,
@@ -40,6 +36,14 @@ impl Endpoints {
             ims: url("ims")?,
         })
     }
+}
+
+/// A region becomes part of host names, so it may hold nothing else.
+pub(crate) fn is_host_label(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 /// `base` with `path` (starting with a slash) after its own path, and `query`.

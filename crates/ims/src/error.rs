@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use net::credentials::KeyError;
 use net::http::{HttpError, HttpErrorKind, Response, StatusCode};
 use net::retry::{Retryable, Verdict, chain};
 use net::secret::SecretString;
@@ -88,6 +89,18 @@ impl Error {
         error.0.verdict = verdict;
         error.0.hint = error.0.hint.or(hint);
         error.0.source = Some(source.into());
+        error
+    }
+
+    /// There is no key to sign with; its source has been asked often enough.
+    pub(crate) fn no_key(source: KeyError) -> Self {
+        let kind = match source.verdict() {
+            Verdict::Fatal => ErrorKind::Credentials,
+            _ => ErrorKind::Network,
+        };
+        let hint = source.hint().map(str::to_owned);
+        let mut error = Self::new(kind, "there is no access key").caused_by(source);
+        error.0.hint = hint;
         error
     }
 

@@ -17,6 +17,7 @@ mod answer;
 pub mod auth;
 mod call;
 pub mod client;
+pub mod clouds;
 pub mod create;
 pub mod endpoint;
 pub mod error;
@@ -38,6 +39,7 @@ mod wire;
 
 pub use auth::Credentials;
 pub use client::{ApiVersion, Client, ClientOptions};
+pub use clouds::{Cloud, CloudService};
 pub use endpoint::Endpoints;
 pub use error::{Error, ErrorKind, Result};
 pub use id::{ImageId, JobId};

@@ -1,5 +1,7 @@
 //! Which project the calls act in, and temporary keys for other services.
 
+use net::agency;
+use net::credentials::{Keys, Lease};
 use net::http::Method;
 use net::secret::AccessKey;
 use net::status::Repeat;
@@ -40,32 +42,49 @@ impl Client {
         net::retry::retry(&self.0.options.policy, "signing in", |_| self.token()).await
     }
 
-    async fn look_up_project(&self) -> Result<String> {
+    /// Gets a token, if the credentials are of that kind and none is in hand.
+    ///
+    /// # Errors
+    /// What the identity service said.
+    pub async fn sign_in(&self) -> Result<()> {
+        self.token_with_patience().await.map(drop)
+    }
+
+    /// Ids of the projects that have the name of this client's project (GET /v3/projects?name=).
+    ///
+    /// # Errors
+    /// What the call brings.
+    pub async fn projects(&self) -> Result<Vec<String>> {
         const DOING: &str = "looking up the project";
-        let region = self.region();
-        let query = [("name", region)];
+        let wanted = self.project_name();
+        let query = [("name", wanted)];
         let call = Call::get(self, DOING, Service::Iam, "/v3/projects".into()).query(&query);
         // No X-Project-Id: it is what is asked for.
         let answer = self.call(&call, None).await?;
         let body = parse(DOING, &answer)?;
-        let found: Vec<String> = value::list(&body, "projects")
+        Ok(value::list(&body, "projects")
             .iter()
-            .filter(|project| value::text(project, "name").is_none_or(|name| name == region))
+            .filter(|project| value::text(project, "name").is_none_or(|name| name == wanted))
             .filter_map(|project| value::text(project, "id"))
             .filter(|id| is_id(id))
-            .collect();
+            .collect())
+    }
+
+    async fn look_up_project(&self) -> Result<String> {
+        let wanted = self.project_name();
+        let found = self.projects().await?;
         match found.as_slice() {
             [only] => Ok(only.clone()),
             [] => Err(Error::new(
                 ErrorKind::Invalid,
-                format!("no project is named {region:?}"),
+                format!("no project is named {wanted:?}"),
             )
             .with_hint(
                 "check the region's name and that the account has rights in it, or set HW_PROJECT_ID",
             )),
             several => Err(Error::new(
                 ErrorKind::Invalid,
-                format!("{} projects are named {region:?}, expected one", several.len()),
+                format!("{} projects are named {wanted:?}, expected one", several.len()),
             )
             .with_hint(format!(
                 "set HW_PROJECT_ID to one of {}",
@@ -81,10 +100,28 @@ impl Client {
     /// # Errors
     /// What the call brings; `BadAnswer` when the answer has no keys.
     pub async fn access_key(&self, seconds: u32) -> Result<AccessKey> {
-        const DOING: &str = "getting temporary keys";
-        if let Credentials::AccessKey(key) = &self.0.options.credentials {
-            return Ok(key.clone());
+        match self.keys() {
+            Some(keys) => keys.current().await.map_err(Error::no_key),
+            None => Ok(self.lend(seconds).await?.key),
         }
+    }
+
+    /// The keys that this client signs with; `None` when it uses tokens.
+    #[must_use]
+    pub fn keys(&self) -> Option<Keys> {
+        match &self.0.options.credentials {
+            Credentials::AccessKey(key) => Some(key.clone().into()),
+            Credentials::Keys(keys) => Some(keys.clone()),
+            Credentials::Password { .. } | Credentials::Token(_) => None,
+        }
+    }
+
+    /// Temporary keys for the token, and when they end.
+    ///
+    /// # Errors
+    /// As for [`Client::access_key`].
+    pub async fn lend(&self, seconds: u32) -> Result<Lease> {
+        const DOING: &str = "getting temporary keys";
         let seconds = seconds.clamp(*KEY_SECONDS.start(), *KEY_SECONDS.end());
         let body = json!({"auth": {"identity": {
             "methods": ["token"],
@@ -103,18 +140,9 @@ impl Client {
             )
         };
         let answer = self.call(&call, None).await?;
-        let body = parse(DOING, &answer)?;
-        let field = |name| body.get("credential").and_then(|c| value::text(c, name));
-        match (field("access"), field("secret")) {
-            (Some(id), Some(secret)) => Ok(AccessKey {
-                id,
-                secret: secret.into(),
-                session_token: field("securitytoken").map(Into::into),
-            }),
-            _ => Err(Error::new(
-                ErrorKind::BadAnswer,
-                "the answer with temporary keys has no access and secret",
-            )),
-        }
+        agency::parse(&answer.body).map_err(|e| {
+            Error::new(ErrorKind::BadAnswer, e.to_string())
+                .with_hint("check the address of the identity service")
+        })
     }
 }

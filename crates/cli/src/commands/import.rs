@@ -19,7 +19,7 @@ use ::convert::{ContentDigest, Plan};
 use diskimg::DiskImage;
 use ims::QuickImport;
 
-pub(crate) use self::checks::{image_client, refused, storage_client};
+pub(crate) use self::checks::refused;
 pub(crate) use self::errors::{from_ims, from_obs};
 use self::register::Registered;
 pub(crate) use self::register::patience;
@@ -78,7 +78,12 @@ async fn import(
     console: Console,
     interrupt: &Interrupt,
 ) -> Outcome {
-    let images = checks::image_client(cloud)?;
+    let images = crate::connect::images(cloud)?;
+    let mut job = job;
+    let enterprise = &mut job.request.enterprise_project_id;
+    *enterprise = enterprise
+        .take()
+        .or_else(|| cloud.enterprise_project_id.clone());
     let mut warnings = job.warnings;
     let storage = interrupt
         .unless_asked(checks::remote(

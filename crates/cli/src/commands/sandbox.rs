@@ -64,14 +64,18 @@ impl InProcess {
     /// How to reach it.
     pub(crate) fn cloud(&self) -> Cloud {
         Cloud {
+            provider: None,
             region: self.sandbox.region().to_owned(),
+            api_version: ims::ApiVersion::V2,
             iam: self.sandbox.iam_endpoint().clone(),
             ims: self.sandbox.ims_endpoint().clone(),
             obs: self.sandbox.obs_endpoint().clone(),
             path_style: true,
             allow_http: true,
             project_id: Some(self.sandbox.project_id().to_owned()),
-            identity: Identity::Key(self.sandbox.access_key().clone()),
+            project_name: None,
+            enterprise_project_id: None,
+            identity: Identity::Keys(self.sandbox.access_key().clone().into()),
         }
     }
 

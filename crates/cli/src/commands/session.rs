@@ -5,9 +5,10 @@ use std::time::Duration;
 use ims::{Client, ErrorKind, Job, JobId, WaitOptions};
 use serde_json::{Value, json};
 
-use super::import::{from_ims, image_client, patience, refused, storage_client};
+use super::import::{from_ims, patience, refused};
 use super::sandbox::InProcess;
 use crate::args::CloudArgs;
+use crate::connect;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
@@ -36,7 +37,7 @@ impl Session {
             }
         };
         Ok(Self {
-            images: image_client(&cloud)?,
+            images: connect::images(&cloud)?,
             cloud,
             sandbox,
         })
@@ -57,7 +58,7 @@ impl Session {
 
     /// A client of the object storage.
     pub(crate) async fn storage(&self) -> Outcome<obs::Client> {
-        storage_client(&self.cloud, &self.images).await
+        connect::storage(&self.cloud, &self.images).await
     }
 
     /// How often to ask for a job.

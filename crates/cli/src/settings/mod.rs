@@ -1,34 +1,43 @@
-//! Where the cloud is and who we are: flags over environment, resolved once into plain data.
+//! Where the cloud is and who we are: options over environment over configuration file, resolved once into plain data.
+//!
+//! ```text
+//! options ─▶ environment ─▶ profile of the configuration file ─▶ what follows from cloud and region
+//!        └──────────────┴──────────────────────────────┴─▶ a cloud of clouds.yaml, right behind the place that names it
+//! ```
 
-use net::secret::{AccessKey, SecretString};
+mod file;
+mod identity;
+mod layers;
+mod names;
+mod openstack;
+
+use std::path::PathBuf;
+
+use ims::{ApiVersion, CloudService};
+use serde::Serialize;
 use url::Url;
 
 use crate::args::CloudArgs;
+pub(crate) use identity::Identity;
+use layers::{Layer, Layers};
+use names::{Item, SPECS};
 
 /// Everything needed to talk to one region of one cloud.
 #[derive(Clone, Debug)]
 pub(crate) struct Cloud {
+    /// The public cloud; `None` for private installations and the sandbox.
+    pub(crate) provider: Option<ims::Cloud>,
     pub(crate) region: String,
+    pub(crate) api_version: ApiVersion,
     pub(crate) iam: Url,
     pub(crate) ims: Url,
     pub(crate) obs: Url,
     pub(crate) path_style: bool,
     pub(crate) allow_http: bool,
     pub(crate) project_id: Option<String>,
+    pub(crate) project_name: Option<String>,
+    pub(crate) enterprise_project_id: Option<String>,
     pub(crate) identity: Identity,
-}
-
-/// Credentials, as found in the environment.
-#[derive(Clone, Debug)]
-pub(crate) enum Identity {
-    /// Signs every request.
-    Key(AccessKey),
-    /// Gets a token, and temporary keys for the object storage.
-    Password {
-        user: String,
-        password: SecretString,
-        domain: String,
-    },
 }
 
 /// Reads a variable; empty counts as unset, as shells leave it after `export X=`.
@@ -49,33 +58,193 @@ impl Environment for ProcessEnvironment {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Missing(pub(crate) Vec<String>);
 
-/// Resolves `args` against `env`.
+/// A setting as it is used, fit for showing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Setting {
+    pub(crate) name: &'static str,
+    /// Secrets are masked.
+    pub(crate) value: String,
+    /// Where it comes from, in words.
+    pub(crate) origin: String,
+}
+
+/// What would be used, and from where each value comes, also when something is missing.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    pub(crate) cloud: Result<Cloud, Missing>,
+    pub(crate) settings: Vec<Setting>,
+}
+
+/// The configuration file that would be read, whether it is there or not.
+pub(crate) fn config_path(args: &CloudArgs, env: &dyn Environment) -> Option<PathBuf> {
+    file::location(args.config.as_deref(), env).map(|location| location.path)
+}
+
+/// Resolves `args` against the environment and the files.
 pub(crate) fn resolve(args: &CloudArgs, env: &dyn Environment) -> Result<Cloud, Missing> {
+    examine(args, env).cloud
+}
+
+/// The same, and tells where each value comes from.
+pub(crate) fn examine(args: &CloudArgs, env: &dyn Environment) -> Resolved {
     let mut missing = Vec::new();
-    let identity = note(identity(env), &mut missing);
-    let region = note(region(args, env), &mut missing);
-    let mut endpoint = |given: &Option<Url>, service: &str| {
-        note(
-            endpoint(given.as_ref(), env, service, region.as_deref()).transpose()?,
-            &mut missing,
-        )
+    let layers = layers(args, env, &mut missing);
+    let mut settings: Vec<Setting> = SPECS
+        .iter()
+        .filter_map(|spec| {
+            let found = layers.get(spec.name)?;
+            Some(Setting {
+                name: spec.key,
+                value: if spec.secret {
+                    MASK.to_owned()
+                } else {
+                    shown(found.value)
+                },
+                origin: found.place.origin(spec),
+            })
+        })
+        .collect();
+    // With a file that cannot be read, everything else that is missing may be in it.
+    let cloud = if missing.is_empty() {
+        build(&layers, &mut settings, &mut missing)
+    } else {
+        None
     };
-    let iam = endpoint(&args.iam_endpoint, "iam");
-    let ims = endpoint(&args.ims_endpoint, "ims");
-    let obs = endpoint(&args.obs_endpoint, "obs");
-    match (identity, region, iam, ims, obs) {
-        (Some(identity), Some(region), Some(iam), Some(ims), Some(obs)) => Ok(Cloud {
-            region,
-            iam,
-            ims,
-            obs,
-            path_style: args.path_style || is_true(env.get("IMGFERRY_PATH_STYLE").as_deref()),
-            allow_http: args.allow_http,
-            project_id: args.project_id.clone().or_else(|| env.get("HW_PROJECT_ID")),
-            identity,
-        }),
-        _ => Err(Missing(missing)),
+    Resolved {
+        cloud: cloud.filter(|_| missing.is_empty()).ok_or(Missing(missing)),
+        settings,
     }
+}
+
+/// A documented configuration file.
+pub(crate) const EXAMPLE: &str = include_str!("example.toml");
+
+/// What stands for a secret.
+const MASK: &str = "***";
+
+/// A value without a password that somebody put into an address.
+fn shown(value: &str) -> String {
+    match Url::parse(value) {
+        Ok(mut url) if url.password().is_some() => match url.set_password(Some(MASK)) {
+            Ok(()) => url.to_string(),
+            Err(()) => MASK.to_owned(),
+        },
+        _ => value.to_owned(),
+    }
+}
+
+/// The places, the strongest first; notes what is wrong with the files.
+fn layers(args: &CloudArgs, env: &dyn Environment, missing: &mut Vec<String>) -> Layers {
+    let mut options = Layer::new(layers::Place::Options);
+    let url = |url: &Option<Url>| url.as_ref().map(ToString::to_string);
+    let on = |switch: bool| switch.then(|| "true".to_owned());
+    for (name, value) in [
+        (Item::Cloud, args.cloud.clone()),
+        (Item::Region, args.region.clone()),
+        (Item::ApiVersion, args.api_version.clone()),
+        (Item::IamEndpoint, url(&args.iam_endpoint)),
+        (Item::ImsEndpoint, url(&args.ims_endpoint)),
+        (Item::ObsEndpoint, url(&args.obs_endpoint)),
+        (Item::PathStyle, on(args.path_style)),
+        (Item::AllowHttp, on(args.allow_http)),
+        (Item::ProjectId, args.project_id.clone()),
+        (Item::Agency, on(args.agency)),
+        (Item::OsCloud, args.os_cloud.clone()),
+    ] {
+        options.set(name, value);
+    }
+    let mut environment = Layer::environment(env);
+    let wanted = args.profile.clone().or_else(|| env.get("IMGFERRY_PROFILE"));
+    // Whoever asks for a profile does not mean the cloud that OpenStack's own tools use.
+    if wanted.is_some() {
+        environment.remove(Item::OsCloud);
+    }
+    let mut list = vec![options, environment];
+    let profile = file::location(args.config.as_deref(), env)
+        .map(|location| file::profile(&location, wanted.as_deref()));
+    match (profile, wanted) {
+        (Some(Ok(profile)), _) => list.extend(profile),
+        (Some(Err(error)), _) => missing.push(error),
+        (None, Some(name)) => missing.push(format!(
+            "profile {name:?} is asked for, but without HOME nobody knows where the configuration file is"
+        )),
+        (None, None) => {}
+    }
+    let named = list
+        .iter()
+        .enumerate()
+        .find_map(|(at, layer)| Some((at, layer.get(Item::OsCloud)?.to_owned())));
+    if let Some((at, name)) = named {
+        match openstack::cloud(&name, env) {
+            Ok(layer) => list.insert(at.saturating_add(1), layer),
+            Err(error) => missing.push(error),
+        }
+    }
+    Layers(list)
+}
+
+/// The values with their types; adds those that follow from others to `settings`.
+fn build(layers: &Layers, settings: &mut Vec<Setting>, missing: &mut Vec<String>) -> Option<Cloud> {
+    let allow_http = layers.is_on(Item::AllowHttp);
+    let identity = identity::choose(layers, allow_http)
+        .map(|chosen| {
+            settings.push(Setting {
+                name: "credentials",
+                value: chosen.what.to_owned(),
+                origin: chosen.place.to_string(),
+            });
+            chosen.identity
+        })
+        .map_err(|error| missing.push(error))
+        .ok();
+    let region = note(region(layers), missing);
+    let api_version = note(api_version(layers), missing);
+    let given = layers.get(Item::Cloud).map(|found| found.value.parse());
+    let given = note(
+        given
+            .transpose()
+            .map_err(|e: ims::clouds::UnknownCloud| e.to_string()),
+        missing,
+    )?;
+    let explicit = [Item::IamEndpoint, Item::ImsEndpoint, Item::ObsEndpoint];
+    let private = explicit.iter().all(|name| layers.get(*name).is_some());
+    let provider = given.or_else(|| {
+        let region = region.as_deref().filter(|_| !private)?;
+        let cloud = ims::Cloud::of_region(region);
+        settings.insert(
+            0,
+            Setting {
+                name: "cloud",
+                value: cloud.to_string(),
+                origin: "by the region".to_owned(),
+            },
+        );
+        Some(cloud)
+    });
+    let mut endpoint = |name, service| {
+        let url = endpoint(layers, name, service, provider, region.as_deref(), settings);
+        note(url.transpose()?, missing)
+    };
+    let iam = endpoint(Item::IamEndpoint, CloudService::Iam);
+    let ims = endpoint(Item::ImsEndpoint, CloudService::Ims);
+    let obs = endpoint(Item::ObsEndpoint, CloudService::Obs);
+    let order = |name| SPECS.iter().position(|spec| spec.key == name);
+    settings.sort_by_key(|setting| order(setting.name).unwrap_or(usize::MAX));
+    let text = |name| layers.get(name).map(|found| found.value.to_owned());
+    Some(Cloud {
+        provider,
+        region: region?,
+        api_version: api_version?,
+        iam: iam?,
+        ims: ims?,
+        obs: obs?,
+        path_style: layers.is_on(Item::PathStyle),
+        allow_http,
+        project_id: text(Item::ProjectId),
+        project_name: text(Item::ProjectName),
+        enterprise_project_id: text(Item::EnterpriseProjectId),
+        identity: identity?,
+    })
 }
 
 /// The value, or a note of what is wrong.
@@ -83,50 +252,61 @@ fn note<T>(result: Result<T, String>, missing: &mut Vec<String>) -> Option<T> {
     result.map_err(|what| missing.push(what)).ok()
 }
 
-fn region(args: &CloudArgs, env: &dyn Environment) -> Result<String, String> {
-    let region = args
-        .region
-        .clone()
-        .or_else(|| env.get("HW_REGION_NAME"))
-        .ok_or("no region: give --region or set HW_REGION_NAME")?;
-    if is_host_label(&region) {
-        return Ok(region);
+fn region(layers: &Layers) -> Result<String, String> {
+    let found = layers
+        .get(Item::Region)
+        .ok_or("no region: give --region, set HW_REGION_NAME, or write it into a profile")?;
+    if is_host_label(found.value) {
+        return Ok(found.value.to_owned());
     }
     Err(format!(
-        "region {region:?} is not a region's name, such as eu-west-0"
+        "region {:?} is not a region's name, such as eu-west-0",
+        found.value
     ))
 }
 
-/// The address of a service: given, in the environment, or by the region, if there is one.
-fn endpoint(
-    given: Option<&Url>,
-    env: &dyn Environment,
-    service: &str,
-    region: Option<&str>,
-) -> Result<Option<Url>, String> {
-    if let Some(url) = given {
-        return Ok(Some(url.clone()));
+fn api_version(layers: &Layers) -> Result<ApiVersion, String> {
+    match layers.get(Item::ApiVersion) {
+        None => Ok(ApiVersion::V2),
+        Some(found) => match found.value {
+            "v2" => Ok(ApiVersion::V2),
+            "v2.1" => Ok(ApiVersion::V2_1),
+            other => Err(format!(
+                "{} is {other:?}, expected v2 or v2.1",
+                found.place.name(Item::ApiVersion)
+            )),
+        },
     }
-    let variable = format!("IMGFERRY_{}_ENDPOINT", service.to_ascii_uppercase());
-    if let Some(text) = env.get(&variable) {
-        return Url::parse(&text)
-            .map(Some)
-            .map_err(|e| format!("{variable} is no address, such as https://host: {e}"));
-    }
-    region
-        .map(|region| Url::parse(&format!("https://{service}.{region}.myhuaweicloud.com")))
-        .transpose()
-        .map_err(|e| format!("the region makes no {service} address: {e}"))
 }
 
-/// Switches in the environment are on unless they say no.
-fn is_true(value: Option<&str>) -> bool {
-    value.is_some_and(|value| {
-        !matches!(
-            value.to_ascii_lowercase().as_str(),
-            "0" | "false" | "no" | "off"
-        )
-    })
+/// The address of a service: given, or by cloud and region, if there is one.
+fn endpoint(
+    layers: &Layers,
+    name: Item,
+    service: CloudService,
+    provider: Option<ims::Cloud>,
+    region: Option<&str>,
+    settings: &mut Vec<Setting>,
+) -> Result<Option<Url>, String> {
+    if let Some(found) = layers.get(name) {
+        return Url::parse(found.value).map(Some).map_err(|e| {
+            format!(
+                "{} is no address, such as https://host: {e}",
+                found.place.name(name)
+            )
+        });
+    }
+    let url = provider
+        .zip(region)
+        .and_then(|(provider, region)| provider.endpoint(service, region));
+    if let (Some(url), Some(spec), Some(provider)) = (&url, name.spec(), provider) {
+        settings.push(Setting {
+            name: spec.key,
+            value: url.to_string(),
+            origin: format!("region of {provider}"),
+        });
+    }
+    Ok(url)
 }
 
 /// A region becomes part of host names, so it may hold nothing else.
@@ -137,136 +317,5 @@ fn is_host_label(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
-fn identity(env: &dyn Environment) -> Result<Identity, String> {
-    match (env.get("HW_ACCESS_KEY"), env.get("HW_SECRET_KEY")) {
-        (Some(id), Some(secret)) => {
-            return Ok(Identity::Key(AccessKey {
-                id,
-                secret: secret.into(),
-                session_token: env.get("HW_SECURITY_TOKEN").map(Into::into),
-            }));
-        }
-        (Some(_), None) => return Err("HW_ACCESS_KEY is set, HW_SECRET_KEY is not".into()),
-        (None, Some(_)) => return Err("HW_SECRET_KEY is set, HW_ACCESS_KEY is not".into()),
-        (None, None) => {}
-    }
-    match (
-        env.get("HW_USER_NAME"),
-        env.get("HW_USER_PASSWORD"),
-        env.get("HW_DOMAIN_NAME"),
-    ) {
-        (Some(user), Some(password), Some(domain)) => Ok(Identity::Password {
-            user,
-            password: password.into(),
-            domain,
-        }),
-        (None, None, _) => Err("no credentials: set HW_ACCESS_KEY and HW_SECRET_KEY, \
-             or HW_USER_NAME, HW_USER_PASSWORD and HW_DOMAIN_NAME"
-            .into()),
-        (user, password, domain) => {
-            let unset: Vec<_> = [
-                ("HW_USER_NAME", user.is_none()),
-                ("HW_USER_PASSWORD", password.is_none()),
-                ("HW_DOMAIN_NAME", domain.is_none()),
-            ]
-            .into_iter()
-            .filter_map(|(name, unset)| unset.then_some(name))
-            .collect();
-            Err(format!(
-                "to sign in by password, set {} too",
-                unset.join(" and ")
-            ))
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use super::*;
-
-    impl Environment for HashMap<&str, &str> {
-        fn get(&self, name: &str) -> Option<String> {
-            HashMap::get(self, name).map(|value| (*value).to_owned())
-        }
-    }
-
-    fn args(region: Option<&str>) -> CloudArgs {
-        CloudArgs {
-            region: region.map(Into::into),
-            iam_endpoint: None,
-            ims_endpoint: None,
-            obs_endpoint: None,
-            path_style: false,
-            allow_http: false,
-            project_id: None,
-            sandbox: None,
-        }
-    }
-
-    #[test]
-    fn everything_missing_is_told_at_once() {
-        let Missing(missing) = resolve(&args(None), &HashMap::new()).unwrap_err();
-        assert_eq!(missing.len(), 2, "{missing:?}");
-    }
-
-    #[test]
-    fn half_a_key_pair_is_named() {
-        let env = HashMap::from([("HW_ACCESS_KEY", "a")]);
-        let Missing(missing) = resolve(&args(Some("eu-west-0")), &env).unwrap_err();
-        assert_eq!(missing, ["HW_ACCESS_KEY is set, HW_SECRET_KEY is not"]);
-    }
-
-    #[test]
-    fn endpoints_follow_the_region_unless_given() {
-        let env = HashMap::from([("HW_ACCESS_KEY", "a"), ("HW_SECRET_KEY", "hunter2")]);
-        let mut args = args(Some("eu-west-0"));
-        args.obs_endpoint = Url::parse("https://oss.example.org").ok();
-        let cloud = resolve(&args, &env).unwrap();
-        assert_eq!(
-            cloud.iam.as_str(),
-            "https://iam.eu-west-0.myhuaweicloud.com/"
-        );
-        assert_eq!(cloud.obs.as_str(), "https://oss.example.org/");
-        assert!(!format!("{cloud:?}").contains("hunter2"));
-    }
-
-    #[test]
-    fn flags_win_over_the_environment() {
-        let env = HashMap::from([
-            ("HW_ACCESS_KEY", "a"),
-            ("HW_SECRET_KEY", "b"),
-            ("HW_REGION_NAME", "eu-de"),
-            ("IMGFERRY_IAM_ENDPOINT", "https://iam.example.org"),
-            ("IMGFERRY_IMS_ENDPOINT", "https://ims.example.org"),
-            ("IMGFERRY_PATH_STYLE", "1"),
-        ]);
-        let mut args = args(None);
-        args.ims_endpoint = Url::parse("https://flag.example.org").ok();
-        let cloud = resolve(&args, &env).unwrap();
-        assert_eq!(cloud.region, "eu-de");
-        assert_eq!(cloud.iam.as_str(), "https://iam.example.org/");
-        assert_eq!(cloud.ims.as_str(), "https://flag.example.org/");
-        assert!(cloud.path_style);
-    }
-
-    #[test]
-    fn a_broken_address_in_the_environment_is_named() {
-        let env = HashMap::from([
-            ("HW_ACCESS_KEY", "a"),
-            ("HW_SECRET_KEY", "b"),
-            ("IMGFERRY_OBS_ENDPOINT", "nonsense"),
-        ]);
-        let Missing(missing) = resolve(&args(Some("eu-de")), &env).unwrap_err();
-        assert!(missing[0].contains("IMGFERRY_OBS_ENDPOINT"), "{missing:?}");
-    }
-
-    #[test]
-    fn a_region_cannot_smuggle_another_host_in() {
-        let env = HashMap::from([("HW_ACCESS_KEY", "a"), ("HW_SECRET_KEY", "b")]);
-        for region in ["evil.example/", "a@b", "x:80", ""] {
-            assert!(resolve(&args(Some(region)), &env).is_err(), "{region}");
-        }
-    }
-}
+mod tests;

@@ -158,14 +158,19 @@ pub(super) async fn security_token(
             .filter(|seconds| KEY_LIFETIME.contains(seconds))
             .ok_or_else(|| bad_request("duration_seconds must be 900 to 86400."))?,
     };
-    let key = api.credentials.issue_key(Duration::from_secs(seconds));
-    let credential = json!({
+    let credential = temporary_key(&api, Duration::from_secs(seconds));
+    Ok((StatusCode::CREATED, Json(credential)).into_response())
+}
+
+/// A new temporary key, as IAM and the metadata service show it.
+pub(super) fn temporary_key(api: &Api, lifetime: Duration) -> Value {
+    let key = api.credentials.issue_key(lifetime);
+    json!({"credential": {
         "access": key.id,
         "secret": key.secret.expose_secret(),
         "securitytoken": key.session_token.expose_secret(),
         "expires_at": moment(key.expires_at),
-    });
-    Ok((StatusCode::CREATED, Json(json!({"credential": credential}))).into_response())
+    }})
 }
 
 fn parse(body: &[u8]) -> Result<Value, ApiError> {

@@ -8,6 +8,7 @@ mod ims;
 mod jobs;
 mod manage;
 mod members;
+mod metadata;
 mod rules;
 mod tags;
 mod work;
@@ -114,6 +115,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route_layer(from_fn_with_state(Arc::clone(&api), gateway::authenticate));
     Router::new()
         .route("/v3/auth/tokens", post(iam::tokens))
+        .route("/openstack/latest/securitykey", get(metadata::security_key))
         .merge(signed)
         .fallback(gateway::not_found)
         .method_not_allowed_fallback(gateway::not_found)

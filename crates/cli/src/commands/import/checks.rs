@@ -1,16 +1,13 @@
 //! Everything that can be refused, before the first byte is uploaded.
 
-use ims::{Client as Images, ClientOptions, Credentials, Endpoints, QuickImport};
-use obs::{Client as Storage, Config, ErrorKind};
+use ims::{Client as Images, QuickImport};
+use obs::{Client as Storage, ErrorKind};
 
 use super::errors::{from_ims, from_obs};
 use crate::args::ImportArgs;
+use crate::connect;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::settings::{Cloud, Identity};
-
-/// How long temporary keys last that are fetched for the upload, in seconds: the most that the
-/// service gives, because an upload may take hours.
-const KEY_SECONDS: u32 = 86_400;
+use crate::settings::Cloud;
 
 /// One failure for all problems together, so that they are mended together.
 pub(crate) fn refused(problems: Vec<String>) -> Failure {
@@ -72,44 +69,6 @@ pub(super) fn local_warnings(request: &QuickImport) -> Vec<String> {
         .collect()
 }
 
-/// A client of the image service.
-pub(crate) fn image_client(cloud: &Cloud) -> Outcome<Images> {
-    let credentials = match &cloud.identity {
-        Identity::Key(key) => Credentials::AccessKey(key.clone()),
-        Identity::Password {
-            user,
-            password,
-            domain,
-        } => Credentials::Password {
-            user: user.clone(),
-            password: password.clone(),
-            domain: domain.clone(),
-        },
-    };
-    let endpoints = Endpoints {
-        iam: cloud.iam.clone(),
-        ims: cloud.ims.clone(),
-    };
-    let mut options = ClientOptions::new(endpoints, cloud.region.clone(), credentials);
-    options.project_id.clone_from(&cloud.project_id);
-    options.http.allow_http = cloud.allow_http;
-    Images::new(options).map_err(|error| from_ims(&error))
-}
-
-/// A client of the object storage, which knows no tokens: with the keys that were given, or temporary ones.
-pub(crate) async fn storage_client(cloud: &Cloud, images: &Images) -> Outcome<Storage> {
-    let access_key = images
-        .access_key(KEY_SECONDS)
-        .await
-        .map_err(|e| from_ims(&e))?;
-    Storage::new(Config {
-        path_style: cloud.path_style,
-        allow_http: cloud.allow_http,
-        ..Config::new(cloud.obs.clone(), cloud.region.clone(), access_key)
-    })
-    .map_err(|e| from_obs(&e))
-}
-
 /// Asks the cloud: who we are, the project, the bucket, the key. Returns the client to upload with.
 pub(super) async fn remote(
     args: &ImportArgs,
@@ -120,7 +79,7 @@ pub(super) async fn remote(
 ) -> Outcome<Storage> {
     images.project_id().await.map_err(|e| from_ims(&e))?;
     name(images, &request.name, warnings).await?;
-    let storage = storage_client(cloud, images).await?;
+    let storage = connect::storage(cloud, images).await?;
     bucket(&storage, &cloud.region, &request.image_url.bucket, warnings).await?;
     key(args, &storage, request, warnings).await?;
     Ok(storage)

@@ -3,7 +3,6 @@
 use ims::{Architecture, Firmware, ImageKind, ImageUrl, OsType, QuickImport};
 
 use crate::args::{Arch, Boot, ImageType, ImportArgs, OsFamily};
-use crate::settings::{Environment as _, ProcessEnvironment};
 
 /// The request, with defaults from the disk: `min_disk` from its virtual size, the key from the name.
 pub(super) fn build(args: &ImportArgs, virtual_size: u64) -> QuickImport {
@@ -35,10 +34,7 @@ pub(super) fn build(args: &ImportArgs, virtual_size: u64) -> QuickImport {
         Boot::Bios => Firmware::Bios,
         Boot::Uefi => Firmware::Uefi,
     });
-    request.enterprise_project_id = args
-        .enterprise_project_id
-        .clone()
-        .or_else(|| ProcessEnvironment.get("HW_ENTERPRISE_PROJECT_ID"));
+    request.enterprise_project_id = args.enterprise_project_id.clone();
     request
 }
 

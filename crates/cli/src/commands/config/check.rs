@@ -1,0 +1,306 @@
+//! Asking the cloud, step by step: what fails is told, and what does not depend on it is asked all the same.
+
+use ims::Client as Images;
+use obs::{Client as Storage, UploadOptions};
+use serde::Serialize;
+
+use crate::commands::import::{from_ims, from_obs};
+use crate::connect;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::settings::Cloud;
+
+/// A name that no image has; looking for it proves the right to list.
+const NO_IMAGE: &str = "imgferry config check";
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum State {
+    Ok,
+    Warning,
+    Failed,
+    Skipped,
+}
+
+impl State {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// A step.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Check {
+    pub(super) name: &'static str,
+    pub(super) state: State,
+    pub(super) detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) hint: Option<String>,
+    /// How the program ends because of a failure.
+    #[serde(skip)]
+    pub(super) exit: Option<Exit>,
+}
+
+impl Check {
+    fn new(name: &'static str, state: State, detail: impl Into<String>) -> Self {
+        Self {
+            name,
+            state,
+            detail: detail.into(),
+            hint: None,
+            exit: None,
+        }
+    }
+
+    /// The detail of a success, or the failure.
+    fn of(name: &'static str, result: Outcome<String>) -> Self {
+        match result {
+            Ok(detail) => Self::new(name, State::Ok, detail),
+            Err(failure) => {
+                let hints = failure.hints();
+                Self {
+                    hint: (!hints.is_empty()).then(|| hints.join("\n")),
+                    exit: Some(failure.exit()),
+                    ..Self::new(name, State::Failed, failure.line())
+                }
+            }
+        }
+    }
+
+    fn failed(&self) -> bool {
+        self.state == State::Failed
+    }
+
+    fn skipped(name: &'static str, why: &str) -> Self {
+        Self::new(name, State::Skipped, why)
+    }
+}
+
+/// All steps, in the order in which an import would need them.
+pub(super) async fn all(cloud: &Cloud, bucket: Option<&str>) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let images = match connect::images(cloud) {
+        Ok(images) => images,
+        Err(failure) => return vec![Check::of("settings", Err(failure))],
+    };
+    let provider = match cloud.provider {
+        Some(provider) => format!("{provider}, region {}", cloud.region),
+        None => format!("not a public one, region {}", cloud.region),
+    };
+    checks.push(Check::new("cloud", State::Ok, provider));
+    let sign_in = Check::of("sign-in", sign_in(&images).await);
+    let signed_in = !sign_in.failed();
+    checks.push(sign_in);
+    if signed_in {
+        let project = project(&images, cloud).await;
+        let in_project = !project.failed();
+        checks.push(project);
+        if in_project {
+            checks.extend(image_service(&images).await);
+        } else {
+            checks.push(Check::skipped("images", "the project is not known"));
+        }
+        checks.extend(storage(&images, cloud, bucket).await);
+    } else {
+        for name in ["project", "images", "storage"] {
+            checks.push(Check::skipped(name, "not signed in"));
+        }
+    }
+    checks.push(clock(&images));
+    checks
+}
+
+/// A token, a key of the agency, or nothing to ask for.
+async fn sign_in(images: &Images) -> Outcome<String> {
+    match images.keys() {
+        Some(keys) => {
+            let key = keys.current().await.map_err(|e| connect::no_key(&e))?;
+            let temporary = match key.session_token {
+                Some(_) => "temporary key",
+                None => "key",
+            };
+            Ok(format!("{temporary} {}; each request is signed", key.id))
+        }
+        None => {
+            images.sign_in().await.map_err(|e| from_ims(&e))?;
+            Ok("the identity service gave a token".to_owned())
+        }
+    }
+}
+
+/// The project; one that was given is compared with what the identity service lists.
+async fn project(images: &Images, cloud: &Cloud) -> Check {
+    const NAME: &str = "project";
+    let Some(given) = &cloud.project_id else {
+        let found = images.project_id().await.map_err(|e| from_ims(&e));
+        return Check::of(NAME, found.map(|id| format!("{id}, looked up")));
+    };
+    match images.projects().await {
+        Ok(found) if found.contains(given) => {
+            Check::new(NAME, State::Ok, format!("{given}, as given"))
+        }
+        Ok(found) => Check::new(
+            NAME,
+            State::Warning,
+            format!(
+                "{given} is given, the identity service lists {} for {:?}",
+                if found.is_empty() {
+                    "none".to_owned()
+                } else {
+                    found.join(", ")
+                },
+                images.project_name()
+            ),
+        ),
+        // A user without rights in the identity service may still use the others.
+        Err(error) if error.status() == Some(403) => Check::new(
+            NAME,
+            State::Warning,
+            format!("{given} is given; it could not be compared: {error}"),
+        ),
+        Err(error) => Check::of(NAME, Err(from_ims(&error))),
+    }
+}
+
+async fn image_service(images: &Images) -> Vec<Check> {
+    let listed = images.image_named(NO_IMAGE).await;
+    vec![Check::of(
+        "images",
+        listed
+            .map(|_| "images can be listed (ims:images:list)".to_owned())
+            .map_err(|e| from_ims(&e)),
+    )]
+}
+
+async fn storage(images: &Images, cloud: &Cloud, bucket: Option<&str>) -> Vec<Check> {
+    let storage = match connect::storage(cloud, images).await {
+        Ok(storage) => storage,
+        Err(failure) => return vec![Check::of("storage keys", Err(failure))],
+    };
+    let keys = match images.keys() {
+        Some(_) => "the same key signs for the object storage",
+        None => "the identity service gave temporary keys",
+    };
+    let mut checks = vec![Check::new("storage keys", State::Ok, keys)];
+    let Some(bucket) = bucket else {
+        checks.push(Check::skipped("bucket", "none is named; add --bucket NAME"));
+        return checks;
+    };
+    let looked = look_at_bucket(&storage, &cloud.region, bucket).await;
+    // Keys that may only write cannot look.
+    let reachable = !looked.failed();
+    checks.push(looked);
+    checks.push(if reachable {
+        write_to_bucket(&storage, bucket).await
+    } else {
+        Check::skipped("bucket rights", "the bucket cannot be used")
+    });
+    checks
+}
+
+async fn look_at_bucket(storage: &Storage, region: &str, bucket: &str) -> Check {
+    const NAME: &str = "bucket";
+    let info = match storage.bucket(bucket).await {
+        Ok(info) => info,
+        Err(error) if error.kind() == obs::ErrorKind::AccessDenied => {
+            return Check::new(
+                NAME,
+                State::Warning,
+                format!(
+                    "{bucket} could not be looked at, which is normal for keys that may only write"
+                ),
+            );
+        }
+        Err(error) => return Check::of(NAME, Err(from_obs(&error))),
+    };
+    let problem = |detail: String, hint: &str| {
+        Check::of(NAME, Err(Failure::new(Exit::Refused, detail).hint(hint)))
+    };
+    if info.parallel_file_system {
+        return problem(
+            format!("{bucket} is a parallel file system, expected a plain bucket"),
+            "name a plain bucket with --bucket",
+        );
+    }
+    if let Some(found) = info.region.as_deref().filter(|found| *found != region) {
+        return problem(
+            format!("{bucket} is in region {found}, expected {region} (IMG.0058)"),
+            "name a bucket of the same region, or another region with --region",
+        );
+    }
+    match info.storage_class.as_deref() {
+        Some("STANDARD") => Check::new(
+            NAME,
+            State::Ok,
+            format!(
+                "{bucket}: class STANDARD{}",
+                info.region
+                    .map(|region| format!(", region {region}"))
+                    .unwrap_or_default()
+            ),
+        ),
+        Some(class) => problem(
+            format!("{bucket} has storage class {class}, expected STANDARD"),
+            "name a bucket of class STANDARD",
+        ),
+        None => Check::new(
+            NAME,
+            State::Warning,
+            format!("{bucket} does not tell its storage class; the service takes STANDARD only"),
+        ),
+    }
+}
+
+/// Begins an upload and aborts it: the right to write, without writing anything.
+async fn write_to_bucket(storage: &Storage, bucket: &str) -> Check {
+    const NAME: &str = "bucket rights";
+    let key = format!(".imgferry-check-{}", uuid::Uuid::new_v4());
+    let options = UploadOptions::default();
+    let mut upload = match storage.start_upload(bucket, &key, &options).await {
+        Ok((sink, upload)) => {
+            drop(sink);
+            upload
+        }
+        Err(error) => return Check::of(NAME, Err(from_obs(&error))),
+    };
+    match upload.abort().await {
+        Ok(()) => Check::new(
+            NAME,
+            State::Ok,
+            "objects can be written: an upload was begun and aborted",
+        ),
+        Err(error) => Check::new(
+            NAME,
+            State::Warning,
+            format!(
+                "an upload can be begun, but upload {} of {key} could not be aborted: {error}",
+                upload.upload_id()
+            ),
+        ),
+    }
+}
+
+fn clock(images: &Images) -> Check {
+    const NAME: &str = "clock";
+    let skew = images.clock_skew().whole_seconds();
+    match skew {
+        0 => Check::new(NAME, State::Ok, "agrees with the service's within a minute"),
+        _ => Check {
+            hint: Some("set this machine's clock, for example with NTP".to_owned()),
+            ..Check::new(
+                NAME,
+                State::Warning,
+                format!(
+                    "this machine is {} s {} the service; signatures are refused beyond 900 s, so requests to the image service carry the service's time",
+                    skew.unsigned_abs(),
+                    if skew > 0 { "behind" } else { "ahead of" }
+                ),
+            )
+        },
+    }
+}

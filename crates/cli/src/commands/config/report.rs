@@ -1,0 +1,84 @@
+//! What `config` prints.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::check::Check;
+use crate::settings::Setting;
+
+/// The settings, and what is missing.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown {
+    pub(super) config_file: Option<PathBuf>,
+    pub(super) config_file_exists: bool,
+    pub(super) settings: Vec<Setting>,
+    pub(super) missing: Vec<String>,
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(path) = &self.config_file {
+            let there = if self.config_file_exists {
+                ""
+            } else {
+                " (not there)"
+            };
+            write!(f, "configuration file {}{there}", path.display())?;
+            if !self.settings.is_empty() || !self.missing.is_empty() {
+                writeln!(f)?;
+            }
+        }
+        write_settings(f, &self.settings)?;
+        for (number, missing) in self.missing.iter().enumerate() {
+            if number > 0 || !self.settings.is_empty() {
+                writeln!(f)?;
+            }
+            write!(f, "missing: {missing}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The settings, and what the cloud said.
+#[derive(Debug, Serialize)]
+pub(super) struct Checked {
+    pub(super) settings: Vec<Setting>,
+    pub(super) checks: Vec<Check>,
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_settings(f, &self.settings)?;
+        let width = self.checks.iter().map(|check| check.name.len()).max();
+        for check in &self.checks {
+            write!(
+                f,
+                "\n{:7}  {:width$}  {}",
+                check.state.as_str(),
+                check.name,
+                check.detail,
+                width = width.unwrap_or_default()
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn write_settings(f: &mut fmt::Formatter<'_>, settings: &[Setting]) -> fmt::Result {
+    let width = |of: fn(&Setting) -> usize| settings.iter().map(of).max().unwrap_or_default();
+    let name = width(|setting| setting.name.len());
+    let value = width(|setting| setting.value.chars().count());
+    for (number, setting) in settings.iter().enumerate() {
+        if number > 0 {
+            writeln!(f)?;
+        }
+        write!(
+            f,
+            "{:name$}  {:value$}  {}",
+            setting.name, setting.value, setting.origin
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! Clients for a resolved cloud.
+
+use ims::{Client as Images, ClientOptions, Credentials, Endpoints};
+use net::credentials::{Fetching, KeyError, KeySource, Keys};
+use net::retry::Retryable as _;
+use obs::{Client as Storage, Config};
+
+use crate::commands::import::{from_ims, from_obs};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::settings::{Cloud, Identity};
+
+/// How long temporary keys last that are fetched for the object storage, in seconds: the most that the
+/// service gives, because an upload may take hours.
+const KEY_SECONDS: u32 = 86_400;
+
+/// A client of the identity and the image service. Nothing is sent yet.
+pub(crate) fn images(cloud: &Cloud) -> Outcome<Images> {
+    let credentials = match &cloud.identity {
+        Identity::Keys(keys) => Credentials::Keys(keys.clone()),
+        Identity::Token(token) => Credentials::Token(token.clone()),
+        Identity::Password {
+            user,
+            password,
+            domain,
+        } => Credentials::Password {
+            user: user.clone(),
+            password: password.clone(),
+            domain: domain.clone(),
+        },
+    };
+    let endpoints = Endpoints {
+        iam: cloud.iam.clone(),
+        ims: cloud.ims.clone(),
+    };
+    let mut options = ClientOptions::new(endpoints, cloud.region.clone(), credentials);
+    options.project_id.clone_from(&cloud.project_id);
+    options.project_name.clone_from(&cloud.project_name);
+    options.api_version = cloud.api_version;
+    options.http.allow_http = cloud.allow_http;
+    Images::new(options).map_err(|error| from_ims(&error))
+}
+
+/// A client of the object storage, with the keys of `images` or temporary ones for its token.
+pub(crate) async fn storage(cloud: &Cloud, images: &Images) -> Outcome<Storage> {
+    let keys = storage_keys(images);
+    // What speaks against them is found here, not in the middle of a request.
+    keys.current().await.map_err(|error| no_key(&error))?;
+    Storage::new(Config {
+        path_style: cloud.path_style,
+        allow_http: cloud.allow_http,
+        ..Config::new(cloud.obs.clone(), cloud.region.clone(), keys)
+    })
+    .map_err(|error| from_obs(&error))
+}
+
+/// The keys that the object storage is asked with: it knows no tokens.
+pub(crate) fn storage_keys(images: &Images) -> Keys {
+    images.keys().unwrap_or_else(|| {
+        Keys::renewed(Lent {
+            images: images.clone(),
+        })
+    })
+}
+
+/// Temporary keys that the identity service gives for a token.
+#[derive(Debug)]
+struct Lent {
+    images: Images,
+}
+
+impl KeySource for Lent {
+    fn fetch(&self) -> Fetching<'_> {
+        Box::pin(async {
+            self.images.lend(KEY_SECONDS).await.map_err(|error| {
+                let hint = error.hint().unwrap_or_default().to_owned();
+                KeyError::new("there are no temporary keys for the object storage")
+                    .with_hint(hint)
+                    .with_verdict(error.verdict())
+                    .caused_by(error)
+            })
+        })
+    }
+}
+
+/// No key: refused by its source, or the source did not answer.
+pub(crate) fn no_key(error: &KeyError) -> Failure {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    if let Some(error) = cause {
+        return from_ims(error);
+    }
+    let exit = match error.verdict() {
+        net::retry::Verdict::Fatal => Exit::Cloud,
+        _ => Exit::Io,
+    };
+    Failure::from_error(exit, error).maybe_hint(error.hint())
+}

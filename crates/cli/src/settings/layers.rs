@@ -1,0 +1,141 @@
+//! The places that settings come from, the strongest first.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use net::secret::{ExposeSecret as _, SecretString};
+
+use super::Environment;
+use super::names::{Item, SPECS, Spec};
+
+/// Where a layer's values stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The command line.
+    Options,
+    /// The process's environment.
+    Environment,
+    /// A profile of the configuration file.
+    Profile { name: String, path: PathBuf },
+    /// A cloud of OpenStack's `clouds.yaml`.
+    Openstack { name: String, path: PathBuf },
+}
+
+impl Place {
+    /// Where the value of `spec` comes from, in words.
+    pub(crate) fn origin(&self, spec: &Spec) -> String {
+        match self {
+            Self::Options => spec.option.unwrap_or("command line").to_owned(),
+            Self::Environment => spec.variable.unwrap_or("environment").to_owned(),
+            Self::Profile { .. } | Self::Openstack { .. } => self.to_string(),
+        }
+    }
+
+    /// What the setting is called there, for messages.
+    pub(crate) fn name(&self, name: Item) -> String {
+        let Some(spec) = name.spec() else {
+            return self.to_string();
+        };
+        match self {
+            Self::Options | Self::Environment => self.origin(spec),
+            Self::Profile { .. } | Self::Openstack { .. } => format!("{} of {self}", spec.key),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Options => f.write_str("command line"),
+            Self::Environment => f.write_str("environment"),
+            Self::Profile { name, path } => write!(f, "profile {name} in {}", path.display()),
+            Self::Openstack { name, path } => write!(f, "cloud {name} in {}", path.display()),
+        }
+    }
+}
+
+/// The values of one place. All are held as secrets, so that none is shown by accident.
+#[derive(Clone)]
+pub(crate) struct Layer {
+    pub(crate) place: Place,
+    values: BTreeMap<Item, SecretString>,
+}
+
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Layer")
+            .field("place", &self.place)
+            .field("names", &self.values.keys())
+            .finish()
+    }
+}
+
+impl Layer {
+    pub(crate) fn new(place: Place) -> Self {
+        Self {
+            place,
+            values: BTreeMap::new(),
+        }
+    }
+
+    /// What the environment has.
+    pub(crate) fn environment(env: &dyn Environment) -> Self {
+        let mut layer = Self::new(Place::Environment);
+        for spec in SPECS {
+            layer.set(spec.name, spec.variable.and_then(|name| env.get(name)));
+        }
+        layer
+    }
+
+    /// Sets a value, if there is one.
+    pub(crate) fn set(&mut self, name: Item, value: Option<String>) {
+        if let Some(value) = value {
+            self.values.insert(name, value.into());
+        }
+    }
+
+    pub(crate) fn get(&self, name: Item) -> Option<&str> {
+        self.values.get(&name).map(|value| value.expose_secret())
+    }
+
+    pub(crate) fn remove(&mut self, name: Item) {
+        self.values.remove(&name);
+    }
+}
+
+/// A value, and the place that it was found in.
+#[derive(Clone, Copy)]
+pub(crate) struct Found<'a> {
+    pub(crate) value: &'a str,
+    pub(crate) place: &'a Place,
+}
+
+/// All places, the strongest first.
+#[derive(Debug)]
+pub(crate) struct Layers(pub(crate) Vec<Layer>);
+
+impl Layers {
+    /// The strongest value of a setting.
+    pub(crate) fn get(&self, name: Item) -> Option<Found<'_>> {
+        self.0.iter().find_map(|layer| {
+            layer.get(name).map(|value| Found {
+                value,
+                place: &layer.place,
+            })
+        })
+    }
+
+    /// Whether a switch is on. In the environment anything but a no is a yes.
+    pub(crate) fn is_on(&self, name: Item) -> bool {
+        self.get(name).is_some_and(|found| is_true(found.value))
+    }
+}
+
+/// Switches are on unless they say no.
+pub(crate) fn is_true(value: &str) -> bool {
+    !matches!(
+        value.to_ascii_lowercase().as_str(),
+        "0" | "false" | "no" | "off"
+    )
+}

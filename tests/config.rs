@@ -1,0 +1,370 @@
+//! Where settings and credentials come from, run as a user runs it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod cloud;
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use cloud::Cloud;
+use common::{DEBIAN, DEBIAN_TREE_DIGEST, Run, command, json_of, run, testdata};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The state of a check, and its detail.
+#[track_caller]
+fn check(json: &Value, name: &str) -> (String, String) {
+    let check = json["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|check| check["name"] == name)
+        .unwrap_or_else(|| panic!("no check {name} in {json}"));
+    let text = |field: &str| check[field].as_str().unwrap().to_owned();
+    (text("state"), text("detail"))
+}
+
+/// A configuration directory with one file.
+fn config_home(file: &str, text: &str) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(file);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    dir
+}
+
+/// The binary with a configuration directory and nothing else.
+fn with_home(home: &TempDir) -> Command {
+    let mut command = command();
+    command.env("XDG_CONFIG_HOME", home.path());
+    command
+}
+
+/// The binary without credentials, on a server whose metadata service is the sandbox's.
+fn with_metadata(cloud: &Cloud) -> Command {
+    let mut command = cloud.command();
+    for variable in [
+        "HW_ACCESS_KEY",
+        "HW_SECRET_KEY",
+        "HW_USER_NAME",
+        "HW_USER_PASSWORD",
+        "HW_DOMAIN_NAME",
+    ] {
+        command.env_remove(variable);
+    }
+    let metadata = cloud.variable("IMGFERRY_IAM_ENDPOINT");
+    command.env("IMGFERRY_METADATA_ENDPOINT", metadata);
+    command
+}
+
+fn addresses(cloud: &Cloud) -> String {
+    ["IAM", "IMS", "OBS"]
+        .map(|service| {
+            let address = cloud.variable(&format!("IMGFERRY_{service}_ENDPOINT"));
+            format!("{}_endpoint = '{address}'\n", service.to_lowercase())
+        })
+        .concat()
+}
+
+fn import(command: &mut Command, name: &str) -> Run {
+    run(command
+        .arg("import")
+        .arg(testdata("debian-tree.qcow2"))
+        .args(["--bucket", "images", "--os-version", DEBIAN, "--json"])
+        .args(["--name", name]))
+}
+
+#[test]
+fn a_check_tells_each_step_and_leaves_nothing_behind() {
+    let cloud = Cloud::start(&["images"]);
+    let run = run(cloud
+        .command()
+        .args(["config", "check", "--bucket", "images", "--json"]));
+    run.success();
+    let json = json_of(&run);
+    for name in [
+        "sign-in",
+        "project",
+        "images",
+        "storage keys",
+        "bucket",
+        "bucket rights",
+        "clock",
+    ] {
+        assert_eq!(check(&json, name).0, "ok", "{name}: {json}");
+    }
+    let origins: Vec<_> = json["settings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|setting| (setting["name"].as_str().unwrap(), &setting["origin"]))
+        .collect();
+    assert!(
+        origins.contains(&("region", &"HW_REGION_NAME".into())),
+        "{origins:?}"
+    );
+    assert_eq!(cloud.uploads(), 0);
+    assert_eq!(cloud.objects("images"), Vec::<String>::new());
+}
+
+#[test]
+fn a_check_by_password_gets_a_token_and_temporary_keys() {
+    let cloud = Cloud::start(&["images"]);
+    let (user, password, domain) = cloud.password();
+    let run = run(cloud
+        .command()
+        .env_remove("HW_ACCESS_KEY")
+        .env_remove("HW_SECRET_KEY")
+        .env_remove("HW_PROJECT_ID")
+        .env("HW_USER_NAME", user)
+        .env("HW_USER_PASSWORD", password)
+        .env("HW_DOMAIN_NAME", domain)
+        .args(["config", "check", "--bucket", "images"]));
+    run.success();
+    let text = run.text();
+    for expected in [
+        "gave a token",
+        "looked up",
+        "temporary keys",
+        "HW_USER_PASSWORD",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+}
+
+#[test]
+fn a_check_says_what_fails_and_goes_on_with_what_does_not_depend_on_it() {
+    let cloud = Cloud::start(&["images"]);
+    let of = |command: &mut Command| run(command.args(["config", "check", "--json"]));
+
+    let wrong = of(cloud
+        .command()
+        .env("HW_SECRET_KEY", "wrong-secret-0123456789")
+        .args(["--quiet"]));
+    assert_eq!(wrong.code, Some(3), "{}", wrong.stderr);
+    let json = json_of(&wrong);
+    assert_eq!(check(&json, "project").0, "failed");
+    assert_eq!(check(&json, "images").0, "skipped");
+    assert!(!wrong.text().contains("wrong-secret-0123456789"));
+    assert!(!wrong.stderr.contains("wrong-secret-0123456789"));
+
+    let run_check = |bucket: &str| {
+        run(cloud
+            .command()
+            .args(["config", "check", "--json", "--bucket", bucket]))
+    };
+    let bucket = run_check("no-such-bucket");
+    assert_eq!(bucket.code, Some(3), "{}", bucket.stderr);
+    let json = json_of(&bucket);
+    assert_eq!(check(&json, "images").0, "ok");
+    assert_eq!(check(&json, "bucket").0, "failed");
+    assert_eq!(check(&json, "bucket rights").0, "skipped");
+
+    let project = of(cloud
+        .command()
+        .env("HW_PROJECT_ID", "0123456789abcdef0123456789abcdef"));
+    assert_eq!(project.code, Some(3), "{}", project.stderr);
+    assert_eq!(check(&json_of(&project), "project").0, "warning");
+
+    let nobody = of(cloud
+        .command()
+        .env("IMGFERRY_IMS_ENDPOINT", "ftp://127.0.0.1"));
+    assert_eq!(nobody.code, Some(2), "{}", nobody.stderr);
+}
+
+#[test]
+fn what_is_missing_is_told_at_once_with_how_to_give_it() {
+    let run = run(command().args(["config", "check"]));
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    for expected in ["HW_ACCESS_KEY", "--region", "config example"] {
+        assert!(run.stderr.contains(expected), "{expected}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn settings_are_shown_with_their_origin_and_without_secrets() {
+    let home = config_home(
+        "imgferry/config.toml",
+        "[profile.work]\nregion = 'eu-de'\naccess_key = 'AKID'\nsecret_key = 'hunter22'\n",
+    );
+    let shown = run(with_home(&home).env("HW_PROJECT_ID", "p-1").args([
+        "config",
+        "show",
+        "--json",
+        "--profile",
+        "work",
+    ]));
+    shown.success();
+    let json = json_of(&shown);
+    let setting = |name: &str| {
+        json["settings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|setting| setting["name"] == name)
+            .unwrap()
+            .clone()
+    };
+    assert_eq!(setting("secret_key")["value"], "***");
+    assert_eq!(setting("project_id")["origin"], "HW_PROJECT_ID");
+    assert_eq!(setting("cloud")["value"], "otc");
+    assert_eq!(
+        setting("obs_endpoint")["value"],
+        "https://obs.eu-de.otc.t-systems.com/"
+    );
+    assert!(!shown.text().contains("hunter22"));
+    let path = run(with_home(&home).args(["config", "path"]));
+    assert!(path.text().trim_end().ends_with("imgferry/config.toml"));
+}
+
+#[test]
+fn the_printed_example_is_accepted_as_a_file() {
+    let example = run(command().args(["config", "example"]));
+    example.success();
+    let home = config_home("imgferry/config.toml", &example.text());
+    let shown = run(with_home(&home).args(["config", "show", "--json"]));
+    shown.success();
+    assert_eq!(json_of(&shown)["missing"], serde_json::json!([]));
+}
+
+#[test]
+fn an_import_runs_on_a_profile_alone() {
+    let cloud = Cloud::start(&["images"]);
+    let home = config_home(
+        "imgferry/config.toml",
+        &format!(
+            "[profile.box]\nregion = '{}'\naccess_key = '{}'\nsecret_key = '{}'\npath_style = true\n{}",
+            cloud.variable("HW_REGION_NAME"),
+            cloud.variable("HW_ACCESS_KEY"),
+            cloud.variable("HW_SECRET_KEY"),
+            addresses(&cloud),
+        ),
+    );
+    let imported = import(with_home(&home).env("IMGFERRY_PROFILE", "box"), "a");
+    imported.success();
+    assert_eq!(json_of(&imported)["image_digest"], DEBIAN_TREE_DIGEST);
+}
+
+#[test]
+fn an_import_runs_on_the_keys_of_an_agency() {
+    let cloud = Cloud::start(&["images"]);
+    let imported = import(with_metadata(&cloud).arg("--quiet"), "a");
+    assert_eq!(imported.code, Some(2), "only when asked for");
+    let imported = import(with_metadata(&cloud).env("IMGFERRY_AGENCY", "1"), "a");
+    imported.success();
+    assert_eq!(json_of(&imported)["image_digest"], DEBIAN_TREE_DIGEST);
+}
+
+#[test]
+fn an_import_runs_on_a_cloud_of_openstack() {
+    let cloud = Cloud::start(&["images"]);
+    let (user, password, domain) = cloud.password();
+    let iam = cloud.variable("IMGFERRY_IAM_ENDPOINT");
+    let home = config_home(
+        "openstack/clouds.yaml",
+        &format!(
+            "clouds:\n  box:\n    region_name: {region}\n    image_endpoint_override: {ims}\n    object_store_endpoint_override: {obs}\n    auth:\n      auth_url: {iam}v3\n      username: {user}\n      password: {password}\n      user_domain_name: {domain}\n      project_name: {region}\n",
+            region = cloud.variable("HW_REGION_NAME"),
+            ims = cloud.variable("IMGFERRY_IMS_ENDPOINT"),
+            obs = cloud.variable("IMGFERRY_OBS_ENDPOINT"),
+        ),
+    );
+    let imported = import(
+        with_home(&home)
+            .args(["--quiet"])
+            .env("OS_CLOUD", "box")
+            .env("IMGFERRY_PATH_STYLE", "1"),
+        "a",
+    );
+    imported.success();
+    assert_eq!(json_of(&imported)["image_digest"], DEBIAN_TREE_DIGEST);
+    let named = run(with_home(&home).args(["config", "show", "--os-cloud", "bax"]));
+    assert!(
+        named.text().contains("did you mean \"box\"?"),
+        "{}",
+        named.text()
+    );
+}
+
+/// A run of hexadecimal digits that only a token has.
+fn token_in(text: &str) -> Option<&str> {
+    text.split(|c: char| !c.is_ascii_hexdigit())
+        .find(|word| word.len() > 200)
+}
+
+#[test]
+fn no_output_at_the_most_verbose_has_a_secret_in_it() {
+    let cloud = Cloud::start(&["images"]);
+    let (user, password, domain) = cloud.password();
+    let secret = cloud.variable("HW_SECRET_KEY");
+    let by_password = || {
+        let mut command = cloud.command();
+        command
+            .env_remove("HW_ACCESS_KEY")
+            .env_remove("HW_SECRET_KEY")
+            .env_remove("HW_PROJECT_ID")
+            .env("HW_USER_NAME", &user)
+            .env("HW_USER_PASSWORD", &password)
+            .env("HW_DOMAIN_NAME", &domain)
+            .arg("-vvv");
+        command
+    };
+    let by_key = || {
+        let mut command = cloud.command();
+        command.arg("-vvv");
+        command
+    };
+    let by_agency = || {
+        let mut command = with_metadata(&cloud);
+        command.args(["-vvv"]).env("IMGFERRY_AGENCY", "1");
+        command
+    };
+    let wrong = format!("{secret}-not");
+    let check = ["config", "check", "--bucket", "images"];
+    let runs = [
+        import(&mut by_key(), "by key"),
+        import(&mut by_password(), "by password"),
+        import(&mut by_agency(), "by agency"),
+        run(by_key().args(check)),
+        run(by_password().args(check)),
+        run(by_agency().args(check)),
+        run(by_key().args(["config", "show"])),
+        // Failures: the name is taken, the key is wrong, the bucket is not there, the password is wrong.
+        import(&mut by_key(), "by key"),
+        import(by_key().env("HW_SECRET_KEY", &wrong), "wrong"),
+        run(by_key().env("HW_SECRET_KEY", &wrong).args(check)),
+        run(by_password().args(["config", "check", "--bucket", "no-such-bucket"])),
+        run(by_password()
+            .env("HW_USER_PASSWORD", format!("{password}-not"))
+            .args(check)),
+    ];
+    assert_eq!(
+        runs.each_ref().map(|run| run.code),
+        [0, 0, 0, 0, 0, 0, 0, 2, 3, 3, 3, 3].map(Some)
+    );
+    for (number, run) in runs.iter().enumerate() {
+        for (stream, text) in [("stdout", run.text()), ("stderr", run.stderr.clone())] {
+            for hidden in [&secret, &password] {
+                assert!(!text.contains(hidden), "run {number}, {stream}: {text}");
+            }
+            assert_eq!(token_in(&text), None, "run {number}, {stream}");
+        }
+    }
+    assert!(
+        runs[0].stderr.contains("DEBUG"),
+        "the most verbose was asked for: {}",
+        runs[0].stderr
+    );
+}
