@@ -13,8 +13,9 @@
 //! no network and no terminal.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use diskimg::{Format, OpenOptions, Opened};
+use diskimg::{Format, OpenOptions, Opened, ReadAt};
 
 mod blocks;
 pub mod cancel;
@@ -56,4 +57,12 @@ pub fn open(path: &Path, format: Option<Format>) -> diskimg::Result<Opened> {
 /// Those of [`diskimg::open()`].
 pub fn open_with(path: &Path, options: &OpenOptions) -> diskimg::Result<Opened> {
     diskimg::open(path, options, &zvhd2::DRIVERS)
+}
+
+/// [`open()`] on any source of bytes.
+///
+/// # Errors
+/// Those of [`diskimg::open::open_source`].
+pub fn open_source(source: Arc<dyn ReadAt>, format: Option<Format>) -> diskimg::Result<Opened> {
+    diskimg::open::open_source(source, &OpenOptions::of(format), &zvhd2::DRIVERS)
 }

@@ -111,6 +111,12 @@ impl Error {
         self.0.date.as_deref()
     }
 
+    /// Whether the server turned the request away because it has too much to do.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(self.status(), Some(429 | 503))
+            || matches!(self.code(), Some("SlowDown" | "TooManyRequests"))
+    }
+
     /// Says what was being done, unless a deeper layer already did.
     pub(crate) fn doing(mut self, doing: impl Into<String>) -> Self {
         self.inner().doing.get_or_insert_with(|| doing.into());

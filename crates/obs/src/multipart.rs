@@ -17,6 +17,7 @@ use crate::classify::from_sdk;
 use crate::client::{Client, ObjectInfo, unquoted};
 use crate::error::{Error, ErrorKind};
 use crate::moving::{Meter, Watch};
+use crate::pace::{Pace, Pacer};
 
 /// Which upload.
 #[derive(Clone, Debug)]
@@ -43,6 +44,17 @@ pub(crate) struct Confirmed {
 pub(crate) struct Traffic {
     pub(crate) sent_bytes: AtomicU64,
     pub(crate) retries: AtomicU64,
+    pub(crate) pacer: Pacer,
+}
+
+impl Traffic {
+    /// Sends as many parts at the same time as `pace` says.
+    pub(crate) fn paced(pace: Pace) -> Self {
+        Self {
+            pacer: Pacer::new(pace),
+            ..Self::default()
+        }
+    }
 }
 
 impl Client {
@@ -139,7 +151,13 @@ impl Client {
                 request
             };
             async move {
-                let answer = meter.watch(request.send()).await?.map_err(from_sdk)?;
+                let answer = meter.watch(request.send()).await?.map_err(|error| {
+                    let error = from_sdk(error);
+                    if error.is_busy() {
+                        traffic.pacer.pushed_back();
+                    }
+                    error
+                })?;
                 let etag = answer.e_tag().map(unquoted).unwrap_or_default();
                 let etag_is_md5 = etag.eq_ignore_ascii_case(&hex::encode(md5));
                 let encrypts = answer.server_side_encryption().is_some()

@@ -21,7 +21,6 @@ pub(crate) struct Sending {
     pub(crate) shared: Arc<Shared>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) monitor: Arc<dyn Monitor>,
-    pub(crate) max_in_flight: usize,
 }
 
 impl Sending {
@@ -62,7 +61,7 @@ impl Sending {
         let mut confirmed = BTreeMap::new();
         let mut ended = false;
         while !ended || !on_their_way.is_empty() {
-            let has_room = on_their_way.len() < self.max_in_flight;
+            let has_room = on_their_way.len() < self.traffic.pacer.limit();
             tokio::select! {
                 message = arriving.recv(), if !ended && has_room => match message {
                     Some(Message::Part(part)) => {
@@ -77,6 +76,7 @@ impl Sending {
                 Some(sent) = on_their_way.join_next() => {
                     let part = sent.map_err(|error| broken(&error))??;
                     self.monitor.count(Counter::UploadedBytes, part.size);
+                    self.traffic.pacer.confirmed(part.size, !arriving.is_empty());
                     confirmed.insert(part.number, part);
                 }
             }

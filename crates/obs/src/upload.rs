@@ -15,6 +15,7 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::multipart::{Confirmed, Expected, Target, Traffic};
 use crate::names;
+use crate::pace::Pace;
 use crate::parts::{self, Schedule};
 use crate::sending::{Sending, broken};
 use crate::sink::{MultipartSink, Shared};
@@ -28,8 +29,11 @@ pub struct UploadOptions {
     /// Upper bound of the stream's length in bytes. How large parts can become follows from it, and
     /// so how much memory is needed; a stream that turns out longer fails.
     pub expected_max: u64,
-    /// Parts that are sent at the same time. At least 1.
+    /// Parts that are sent at the same time, at most. At least 1.
     pub max_in_flight: usize,
+    /// Begins with few parts at the same time and finds out how many pay, up to
+    /// [`UploadOptions::max_in_flight`]: more while that is faster, half as many when the server is busy.
+    pub adaptive: bool,
     /// The object's `Content-Type`.
     pub content_type: String,
     /// The object's own metadata (`x-amz-meta-…`): ASCII names and values.
@@ -45,6 +49,7 @@ impl Default for UploadOptions {
             memory: 384 << 20,
             expected_max: parts::LARGEST_IMAGE,
             max_in_flight: 4,
+            adaptive: false,
             content_type: "application/octet-stream".into(),
             metadata: BTreeMap::new(),
             monitor: Arc::new(VoidMonitor),
@@ -58,6 +63,7 @@ impl fmt::Debug for UploadOptions {
             .field("memory", &self.memory)
             .field("expected_max", &self.expected_max)
             .field("max_in_flight", &self.max_in_flight)
+            .field("adaptive", &self.adaptive)
             .field("content_type", &self.content_type)
             .field("metadata", &self.metadata)
             .finish_non_exhaustive()
@@ -197,7 +203,10 @@ impl Client {
             upload_id,
         };
         let shared = Shared::new(options.memory);
-        let traffic = Arc::new(Traffic::default());
+        let traffic = Arc::new(Traffic::paced(Pace::new(
+            options.max_in_flight,
+            options.adaptive,
+        )));
         let stop = Arc::new(Notify::new());
         let (sender, receiver) = mpsc::unbounded_channel();
         let sending = Sending {
@@ -206,7 +215,6 @@ impl Client {
             shared: Arc::clone(&shared),
             traffic: Arc::clone(&traffic),
             monitor: Arc::clone(&options.monitor),
-            max_in_flight: options.max_in_flight.max(1),
         };
         let driver = tokio::spawn(sending.run(receiver, Arc::clone(&stop)));
         let sink = MultipartSink::new(Arc::clone(&shared), sender, schedule, options.expected_max);

@@ -1,5 +1,6 @@
 //! Uploads against an S3 server in memory, with small parts and with everything that can go wrong.
 
+mod around;
 mod fake;
 mod faults;
 mod lifecycle;

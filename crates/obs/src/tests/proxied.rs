@@ -1,5 +1,6 @@
 //! Uploads to the sandbox through a proxy that goes wrong: the server checks signatures and keeps what it got.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -61,14 +62,43 @@ impl Cloud {
 
     /// What the server has stored, as its file.
     pub(super) fn stored(&self, key: &str) -> Option<Vec<u8>> {
-        std::fs::read(self.dir.path().join("obs").join(BUCKET).join(key)).ok()
+        std::fs::read(self.path_of(key)).ok()
+    }
+
+    /// Stores a small object as it is.
+    pub(super) async fn put(&self, key: &str, bytes: &[u8]) {
+        let put = self.client.s3().put_object().bucket(BUCKET).key(key);
+        put.body(bytes.to_vec().into()).send().await.unwrap();
+    }
+
+    /// The object's file.
+    pub(super) fn path_of(&self, key: &str) -> PathBuf {
+        self.dir.path().join("obs").join(BUCKET).join(key)
     }
 
     pub(super) async fn upload(&self, bytes: &[u8]) -> Result<Uploaded, Error> {
+        self.upload_with(bytes, UploadOptions::default()).await
+    }
+
+    /// Finds out how many parts at the same time pay, up to `most`.
+    pub(super) async fn upload_adaptive(
+        &self,
+        bytes: &[u8],
+        most: usize,
+    ) -> Result<Uploaded, Error> {
         let options = UploadOptions {
-            memory: 4 * PART,
-            expected_max: bytes.len() as u64,
+            max_in_flight: most,
+            adaptive: true,
             ..UploadOptions::default()
+        };
+        self.upload_with(bytes, options).await
+    }
+
+    async fn upload_with(&self, bytes: &[u8], options: UploadOptions) -> Result<Uploaded, Error> {
+        let options = UploadOptions {
+            memory: (options.max_in_flight as u64 + 2) * PART,
+            expected_max: bytes.len() as u64,
+            ..options
         };
         let (mut sink, mut upload) = self.client.start_with(BUCKET, KEY, &options, SMALL).await?;
         let bytes = bytes.to_vec();
@@ -225,7 +255,7 @@ async fn refusals_are_sent_once_and_say_what_to_do() {
 }
 
 /// Limits that a test can wait for.
-fn impatient(config: Config, _: AccessKey) -> Config {
+pub(super) fn impatient(config: Config, _: AccessKey) -> Config {
     Config {
         limits: Limits {
             stall: Duration::from_millis(300),

@@ -148,6 +148,7 @@ struct Shared {
     by_op: HashMap<Op, u32>,
     /// How often each request came: operation, path, part.
     by_request: HashMap<(Op, String, Option<u32>), u32>,
+    in_flight: HashMap<Op, u32>,
     passed: Vec<Passed>,
 }
 
@@ -161,6 +162,9 @@ impl Shared {
         let attempt = self.by_request.entry(key).or_default();
         *attempt += 1;
         seen.attempt = *attempt;
+        let in_flight = self.in_flight.entry(seen.op).or_default();
+        *in_flight += 1;
+        seen.in_flight = *in_flight;
         self.rules.iter_mut().find_map(|rule| rule(seen))
     }
 }
@@ -319,7 +323,11 @@ impl Drop for Record {
     fn drop(&mut self) {
         if let Some(mut passed) = self.passed.take() {
             passed.body_bytes = self.taken.load(std::sync::atomic::Ordering::Relaxed);
-            lock(&self.shared).passed.push(passed);
+            let mut shared = lock(&self.shared);
+            if let Some(in_flight) = shared.in_flight.get_mut(&passed.seen.op) {
+                *in_flight = in_flight.saturating_sub(1);
+            }
+            shared.passed.push(passed);
         }
     }
 }

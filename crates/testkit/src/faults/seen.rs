@@ -50,6 +50,8 @@ pub struct Seen {
     pub nth: u32,
     /// The how many-th request of this operation, path and part it is, from 1.
     pub attempt: u32,
+    /// How many requests of this operation are under way, this one included.
+    pub in_flight: u32,
 }
 
 impl Seen {
@@ -95,6 +97,7 @@ impl Seen {
             headers,
             nth: 0,
             attempt: 0,
+            in_flight: 0,
         }
     }
 

@@ -1,0 +1,85 @@
+//! Uploads that were begun and neither completed nor aborted.
+
+use serde::Serialize;
+
+use crate::classify::from_sdk;
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+
+/// Uploads that are asked for at a time: an answer with the longest keys still fits the cap of an answer.
+const PAGE: i32 = 200;
+/// Uploads that are listed at most; a bucket that has more is told so by an error.
+const MOST: usize = 100_000;
+
+/// An upload whose parts are stored, and paid for, without an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OpenUpload {
+    /// The key that the object would have.
+    pub key: String,
+    /// The server's id of the upload.
+    pub upload_id: String,
+    /// When it was begun, in seconds since 1970, where the server tells it.
+    pub initiated: Option<i64>,
+    /// Storage class of its parts, where the server tells it.
+    pub storage_class: Option<String>,
+}
+
+impl Client {
+    /// All open uploads of `bucket` whose keys begin with `prefix`, as the server sorts them.
+    ///
+    /// # Errors
+    /// What the server says; [`ErrorKind::Server`] when its pages lead nowhere.
+    pub async fn list_uploads(
+        &self,
+        bucket: &str,
+        prefix: Option<&str>,
+    ) -> Result<Vec<OpenUpload>, Error> {
+        self.check_bucket_name(bucket)?;
+        let what = format!("listing the uploads of {bucket}");
+        let mut uploads = Vec::new();
+        let mut after: Option<(String, String)> = None;
+        loop {
+            let page = self
+                .call(self.policy(), &what, |_| {
+                    let (key, id) = after.clone().unzip();
+                    let request = self
+                        .s3()
+                        .list_multipart_uploads()
+                        .bucket(bucket)
+                        .set_prefix(prefix.map(str::to_owned))
+                        .set_key_marker(key)
+                        .set_upload_id_marker(id)
+                        .max_uploads(PAGE);
+                    async move { request.send().await.map_err(from_sdk) }
+                })
+                .await
+                .map_err(|error| error.doing(what.clone()))?;
+            uploads.extend(page.uploads().iter().filter_map(|upload| {
+                Some(OpenUpload {
+                    key: upload.key()?.to_owned(),
+                    upload_id: upload.upload_id()?.to_owned(),
+                    initiated: upload.initiated().map(|time| time.secs()),
+                    storage_class: upload
+                        .storage_class()
+                        .map(|class| class.as_str().to_owned()),
+                })
+            }));
+            if page.is_truncated() != Some(true) {
+                return Ok(uploads);
+            }
+            let next = match (page.next_key_marker(), page.next_upload_id_marker()) {
+                (Some(key), id) => (key.to_owned(), id.unwrap_or_default().to_owned()),
+                (None, _) => (String::new(), String::new()),
+            };
+            if uploads.len() > MOST || next.0.is_empty() || after.as_ref() == Some(&next) {
+                return Err(Error::new(
+                    ErrorKind::Server,
+                    format!("the list does not end after {} uploads", uploads.len()),
+                )
+                .doing(what)
+                .with_hint("name a prefix: obs://bucket/prefix"));
+            }
+            after = Some(next);
+        }
+    }
+}

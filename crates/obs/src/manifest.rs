@@ -1,0 +1,140 @@
+//! The small object beside an image: what is in it, without reading it.
+
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::StorageClass;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use md5::{Digest, Md5};
+use serde::{Deserialize, Serialize};
+
+use crate::classify::from_sdk;
+use crate::client::{Client, ObjectInfo};
+use crate::error::{Error, ErrorKind};
+use crate::names;
+
+/// Longest manifest that is read, in bytes.
+const MAX_LEN: u64 = 64 << 10;
+/// Version of the fields below.
+const VERSION: u32 = 1;
+
+/// What an object holds. It is uploaded after the object is complete and verified, so a manifest that fits its object
+/// says that the object was once right.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this document: 1.
+    pub version: u32,
+    /// Who wrote it: name and version of the program.
+    pub tool: String,
+    /// Format of the object: `zvhd2` or `raw`.
+    pub format: String,
+    /// Content digest of the disk.
+    pub content_digest: String,
+    /// Size of the disk in bytes.
+    pub virtual_size: u64,
+    /// Length of the object in bytes.
+    pub object_size: u64,
+    /// The object's ETag, without quotes.
+    pub object_etag: String,
+    /// Blocks of 2 MiB that hold data.
+    pub data_blocks: u64,
+    /// All blocks of 2 MiB of the disk.
+    pub blocks: u64,
+}
+
+impl Manifest {
+    /// A manifest of the present version.
+    #[must_use]
+    pub fn new(
+        format: &str,
+        content_digest: String,
+        virtual_size: u64,
+        data_blocks: u64,
+        object: (u64, String),
+    ) -> Self {
+        Self {
+            version: VERSION,
+            tool: concat!("imgferry ", env!("CARGO_PKG_VERSION")).to_owned(),
+            format: format.to_owned(),
+            content_digest,
+            virtual_size,
+            object_size: object.0,
+            object_etag: object.1,
+            data_blocks,
+            blocks: virtual_size.div_ceil(2 << 20),
+        }
+    }
+
+    /// Key of the manifest of the object `key`.
+    #[must_use]
+    pub fn key_of(key: &str) -> String {
+        format!("{key}.imgferry.json")
+    }
+
+    /// Whether `object` is the one that this describes, and not one that replaced it.
+    #[must_use]
+    pub fn describes(&self, object: &ObjectInfo) -> bool {
+        object.size == self.object_size
+            && object
+                .etag
+                .as_deref()
+                .is_some_and(|etag| etag.eq_ignore_ascii_case(&self.object_etag))
+    }
+}
+
+impl Client {
+    /// Stores the manifest of the object `key`, replacing an older one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] when the key has no room for the ending; otherwise what the server says.
+    pub async fn put_manifest(
+        &self,
+        bucket: &str,
+        key: &str,
+        manifest: &Manifest,
+    ) -> Result<(), Error> {
+        self.check_bucket_name(bucket)?;
+        let key = Manifest::key_of(key);
+        names::check_key(&key)?;
+        let text = serde_json::to_vec_pretty(manifest)
+            .map_err(|error| Error::refused(format!("the manifest has no JSON form: {error}")))?;
+        let md5 = BASE64.encode(Md5::digest(&text));
+        let what = format!("storing {bucket}/{key}");
+        self.call(self.policy(), &what, |_| {
+            let request = self
+                .s3()
+                .put_object()
+                .bucket(bucket)
+                .key(&key)
+                .content_type("application/json")
+                .storage_class(StorageClass::Standard)
+                .content_md5(&md5)
+                .body(ByteStream::from(text.clone()));
+            async move { request.send().await.map_err(from_sdk) }
+        })
+        .await
+        .map(drop)
+        .map_err(|error| error.doing(what))
+    }
+
+    /// The manifest of the object `key`. `None` when there is none, or none that this version understands.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn manifest(&self, bucket: &str, key: &str) -> Result<Option<Manifest>, Error> {
+        let key = Manifest::key_of(key);
+        let Some(object) = self.object(bucket, &key).await? else {
+            return Ok(None);
+        };
+        if object.size == 0 || object.size > MAX_LEN {
+            return Ok(None);
+        }
+        let range = (0, object.size);
+        let read = self.range((bucket, &key), range, object.etag.as_deref());
+        let bytes = match read.await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            read => read?,
+        };
+        let manifest: Option<Manifest> = serde_json::from_slice(&bytes).ok();
+        Ok(manifest.filter(|manifest| manifest.version == VERSION))
+    }
+}

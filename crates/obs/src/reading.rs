@@ -1,0 +1,242 @@
+//! Objects as sources of bytes: ranged reads, checked and tried again, for plain threads.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use diskimg::ReadAt;
+use diskimg::units::FileOffset;
+use lru::LruCache;
+use net::retry::Verdict;
+use tokio::runtime::Handle;
+
+use crate::classify::{clean_text, from_sdk};
+use crate::client::{Client, ObjectInfo};
+use crate::error::{Error, ErrorKind};
+use crate::moving::Meter;
+use crate::multipart::limit;
+
+/// Bytes that are fetched at a time: few requests, and each well under a second on a usual line.
+const CHUNK: u64 = 4 << 20;
+
+/// An object of a bucket. Reads fetch whole chunks, keep the last few, and fail when the object is replaced
+/// meanwhile.
+///
+/// Do not read from a thread of the async runtime: reads block on it.
+pub struct ObjectSource {
+    client: Client,
+    bucket: String,
+    key: String,
+    info: ObjectInfo,
+    runtime: Handle,
+    /// A chunk's own lock is held while it is fetched, so that threads that want the same one fetch it once.
+    chunks: Mutex<LruCache<u64, Arc<Mutex<Option<Bytes>>>>>,
+    name: PathBuf,
+}
+
+impl fmt::Debug for ObjectSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectSource")
+            .field("name", &self.name)
+            .field("info", &self.info)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// The object `key` for reading. Holds up to `chunks` chunks of [`ObjectSource::CHUNK_BYTES`] in memory; one
+    /// for each thread that reads, and some more, avoids fetching twice. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is none; otherwise what the server says.
+    pub async fn open_object(
+        &self,
+        bucket: &str,
+        key: &str,
+        chunks: NonZeroUsize,
+    ) -> Result<ObjectSource, Error> {
+        let info = self.object(bucket, key).await?.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "there is no such object")
+                .doing(format!("object {bucket}/{key}"))
+                .with_hint("check bucket and key")
+        })?;
+        Ok(ObjectSource {
+            client: self.clone(),
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            info,
+            runtime: Handle::current(),
+            chunks: Mutex::new(LruCache::new(chunks)),
+            name: PathBuf::from(format!("obs://{bucket}/{key}")),
+        })
+    }
+
+    /// `len` bytes of an object from `start` on. With `etag`, only while that is the object's.
+    pub(crate) async fn range(
+        &self,
+        (bucket, key): (&str, &str),
+        (start, len): (u64, u64),
+        etag: Option<&str>,
+    ) -> Result<Bytes, Error> {
+        let last = start.saturating_add(len).saturating_sub(1);
+        let what = format!("reading bytes {start} to {last} of {bucket}/{key}");
+        let policy = self.data_policy(len);
+        let read = self.call(&policy, &what, |attempt| {
+            let request = self
+                .s3()
+                .get_object()
+                .bucket(bucket)
+                .key(key)
+                .range(format!("bytes={start}-{last}"))
+                .set_if_match(etag.map(|etag| format!("\"{etag}\"")))
+                .customize()
+                .config_override(limit(self.data_limit(len, attempt)));
+            let meter = Meter::new(self.limits());
+            async move {
+                let reading = async {
+                    let answer = request.send().await.map_err(from_sdk)?;
+                    let told = answer.content_range().unwrap_or_default();
+                    if !told.starts_with(&format!("bytes {start}-{last}/")) {
+                        return Err(Error::new(
+                            ErrorKind::Server,
+                            format!(
+                                "the server answers with the range {:?}, asked for bytes {start}-{last}",
+                                clean_text(told)
+                            ),
+                        ));
+                    }
+                    self.collect(answer.body, len, &meter).await
+                };
+                let within = self.data_limit(len, attempt);
+                tokio::time::timeout(within, meter.watch(reading))
+                    .await
+                    .map_err(|_| broken("not everything came within the time limit"))??
+            }
+        });
+        read.await.map_err(|error| match error.status() {
+            Some(412) => Error::new(ErrorKind::Integrity, "the object was replaced meanwhile")
+                .doing(what)
+                .with_hint("try again"),
+            _ => error.doing(what),
+        })
+    }
+
+    /// Exactly `len` bytes of `body`.
+    async fn collect(
+        &self,
+        mut body: aws_sdk_s3::primitives::ByteStream,
+        len: u64,
+        meter: &Meter,
+    ) -> Result<Bytes, Error> {
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let mut bytes = Vec::with_capacity(len.min(1 << 20));
+        while let Some(piece) = body.try_next().await.map_err(|error| {
+            broken(&format!(
+                "the answer broke off: {}",
+                clean_text(&error.to_string())
+            ))
+        })? {
+            if let Some(rate) = self.rate() {
+                let wait = rate.take(piece.len() as u64);
+                meter.moved(wait);
+                tokio::time::sleep(wait).await;
+            }
+            meter.moved(Duration::ZERO);
+            if piece.len() > len.saturating_sub(bytes.len()) {
+                return Err(Error::new(
+                    ErrorKind::Server,
+                    format!("the server sends more than the {len} bytes that were asked for"),
+                ));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        if bytes.len() < len {
+            return Err(broken(&format!(
+                "the answer ended after {} bytes, expected {len}",
+                bytes.len()
+            )));
+        }
+        Ok(bytes.into())
+    }
+}
+
+/// A failure on the way that may pass.
+fn broken(message: &str) -> Error {
+    Error::new(ErrorKind::Network, message).with_verdict(Verdict::Retry)
+}
+
+impl ObjectSource {
+    /// Bytes of a chunk.
+    pub const CHUNK_BYTES: u64 = CHUNK;
+
+    /// What the object is.
+    #[must_use]
+    pub fn info(&self) -> &ObjectInfo {
+        &self.info
+    }
+
+    fn chunk(&self, number: u64) -> Result<Bytes, Error> {
+        let slot = {
+            let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(chunks.get_or_insert(number, Arc::default))
+        };
+        let mut held = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = &*held {
+            return Ok(bytes.clone());
+        }
+        let start = number.saturating_mul(CHUNK);
+        let len = CHUNK.min(self.info.size.saturating_sub(start));
+        let place = (self.bucket.as_str(), self.key.as_str());
+        let fetching = self
+            .client
+            .range(place, (start, len), self.info.etag.as_deref());
+        let bytes = self.runtime.block_on(fetching)?;
+        *held = Some(bytes.clone());
+        Ok(bytes)
+    }
+}
+
+impl ReadAt for ObjectSource {
+    fn len(&self) -> u64 {
+        self.info.size
+    }
+
+    fn read_exact_at(&self, at: FileOffset, mut buf: &mut [u8]) -> diskimg::Result<()> {
+        let mut at = at.0;
+        let end = u64::try_from(buf.len())
+            .ok()
+            .and_then(|len| at.checked_add(len));
+        if end.is_none_or(|end| end > self.info.size) {
+            return Err(diskimg::Error::new(
+                diskimg::ErrorKind::Truncated,
+                format!(
+                    "{} bytes are wanted from {at:#x}, and the object has {}",
+                    buf.len(),
+                    self.info.size
+                ),
+            )
+            .in_file(&self.name));
+        }
+        while !buf.is_empty() {
+            let chunk = self.chunk(at / CHUNK).map_err(|error| {
+                diskimg::Error::io("cannot be read", std::io::Error::other(error))
+                    .in_file(&self.name)
+            })?;
+            let inside = usize::try_from(at % CHUNK).unwrap_or(usize::MAX);
+            let there = chunk.get(inside..).unwrap_or_default();
+            let take = there.len().min(buf.len());
+            let (now, later) = buf.split_at_mut(take);
+            now.copy_from_slice(there.get(..take).unwrap_or_default());
+            buf = later;
+            at = at.saturating_add(take as u64);
+        }
+        Ok(())
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.name)
+    }
+}
