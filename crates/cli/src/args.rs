@@ -10,6 +10,7 @@ use diskimg::units::{GIB, KIB, MIB, TIB};
 mod cloud;
 mod config;
 mod images;
+mod inspect;
 mod source;
 
 pub(crate) use self::cloud::CloudArgs;
@@ -19,6 +20,7 @@ pub(crate) use self::images::{
     ImageSetArgs, ImageShowArgs, ImageTagArgs, ImageUntagArgs, JobArgs, JobCommand, OsVersionsArgs,
     Owner, QuotaArgs, WaitArgs,
 };
+pub(crate) use self::inspect::InspectArgs;
 pub(crate) use self::source::{BackingArgs, SourceArgs};
 
 /// Move virtual machine disks into Huawei-style clouds.
@@ -58,20 +60,6 @@ pub(crate) enum Command {
     OsVersions(OsVersionsArgs),
     Config(Box<ConfigArgs>),
     Sandbox(SandboxArgs),
-}
-
-/// Show what a disk image is, and what an import of it would need
-///
-/// Reads metadata only: a 64 TiB virtual disk takes no longer than its tables.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  imgferry inspect disk.qcow2\n  imgferry inspect --json disk.qcow2 | jq .virtual_size"
-)]
-pub(crate) struct InspectArgs {
-    /// The disk image
-    pub(crate) image: PathBuf,
-    #[command(flatten)]
-    pub(crate) source: SourceArgs,
 }
 
 /// Convert a disk image to ZVHD2 or raw

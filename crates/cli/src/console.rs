@@ -47,6 +47,12 @@ impl Console {
         write_line(&mut io::stdout().lock(), &text)
     }
 
+    /// The result of a command whose result is a file, on standard output.
+    pub(crate) fn raw(self, bytes: &[u8]) -> Outcome {
+        let mut out = io::stdout().lock();
+        written(out.write_all(bytes).and_then(|()| out.flush()))
+    }
+
     /// Something the user should see while the command runs.
     pub(crate) fn notice(self, text: impl std::fmt::Display) {
         if !self.quiet {
@@ -79,9 +85,13 @@ impl Console {
     }
 }
 
-/// A closed pipe (`imgferry … | head`) ends the program without an error of its own.
 fn write_line(out: &mut impl Write, text: &str) -> Outcome {
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    written(writeln!(out, "{text}").and_then(|()| out.flush()))
+}
+
+/// A closed pipe (`imgferry … | head`) ends the program without an error of its own.
+fn written(result: io::Result<()>) -> Outcome {
+    match result {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::from_error(Exit::Io, &e).context("standard output cannot be written"))
         }

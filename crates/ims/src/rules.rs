@@ -10,6 +10,11 @@ use crate::import::{Architecture, Firmware, ImageKind, QuickImport};
 /// Importing an Image File" ("not larger than 1 TB").
 pub const MAX_VIRTUAL_SIZE: u64 = 1 << 40;
 
+/// Largest file that an import takes which the service converts itself: 128 GB. Source: Reference,
+/// `IMG.0059`, and Image Management Service User Guide, "Image Formats" (VMDK, VHD, QCOW2, RAW, VHDX, QED, VDI, QCOW,
+/// ZVHD2, ZVHD and ISO). Both say "image file"; some pages mean the disk.
+pub const MAX_COMMON_FILE: u64 = 128 << 30;
+
 /// Longest image name in characters. Source: Reference, "Image Attributes", and `IMG.0002`.
 pub const MAX_NAME: usize = 128;
 

@@ -1,0 +1,94 @@
+//! `imgferry inspect --check`: the file against the rules of its format.
+
+use std::fmt::Write as _;
+
+use ::convert::CancelToken;
+use diskimg::image::printable;
+use diskimg::{CheckReport, Finding, Severity};
+use serde::Serialize;
+
+use crate::args::InspectArgs;
+use crate::console::Console;
+use crate::exit::{Exit, Failure, Outcome};
+
+/// The result, as it is in JSON.
+#[derive(Debug, Serialize)]
+struct Checked<'a> {
+    path: String,
+    #[serde(flatten)]
+    report: &'a CheckReport,
+    /// Whether everything was looked at, and no error found.
+    sound: bool,
+}
+
+pub(super) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) -> Outcome {
+    let options = args.source.options();
+    let report = diskimg::check(&args.image, &options, &zvhd2::DRIVERS, &|| {
+        cancel.is_cancelled()
+    })?;
+    if report.cancelled {
+        return Err(::convert::Error::Cancelled.into());
+    }
+    let checked = Checked {
+        path: printable(&args.image.to_string_lossy()),
+        report: &report,
+        sound: report.is_sound(),
+    };
+    if report.errors == 0 {
+        return console.result(text(&checked), &checked);
+    }
+    let failure = Failure::new(
+        Exit::Refused,
+        format!(
+            "{}: {} of the format's rules {} broken",
+            checked.path,
+            report.errors,
+            if report.errors == 1 { "is" } else { "are" }
+        ),
+    )
+    .hint("the disk may be damaged: look for another copy, or repair a copy of the file with the program that wrote it");
+    if console.json {
+        return Err(failure.data("check", &checked));
+    }
+    console.result(text(&checked), &())?;
+    Err(failure)
+}
+
+fn text(checked: &Checked<'_>) -> String {
+    let report = checked.report;
+    let mut text = format!("{} ({})\n", checked.path, report.format);
+    for finding in &report.findings {
+        let _ = writeln!(text, "{}", line(finding));
+    }
+    if report.cut {
+        let _ = writeln!(
+            text,
+            "more were found: {} of each kind are listed",
+            diskimg::check::MAX_LISTED
+        );
+    }
+    for skipped in &report.skipped {
+        let _ = writeln!(text, "not checked: {skipped}");
+    }
+    let _ = write!(
+        text,
+        "{} errors, {} warnings",
+        report.errors, report.warnings
+    );
+    text
+}
+
+fn line(finding: &Finding) -> String {
+    let severity = match finding.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    };
+    let place = match finding.offset {
+        Some(offset) => format!("{} at offset {offset:#x}", finding.structure),
+        None => finding.structure.to_owned(),
+    };
+    format!(
+        "{severity:<7} {place}: {} ({})",
+        finding.message, finding.rule
+    )
+}

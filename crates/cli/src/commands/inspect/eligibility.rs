@@ -1,0 +1,149 @@
+//! Which ways into the cloud an image can take, and why.
+
+use diskimg::units::human;
+use diskimg::{Details, Format};
+use ims::rules::{MAX_COMMON_FILE, MAX_VIRTUAL_SIZE};
+use serde::Serialize;
+
+/// Yes or no, and why.
+#[derive(Debug, Serialize)]
+pub(super) struct Verdict {
+    pub(super) possible: bool,
+    pub(super) reason: String,
+}
+
+impl Verdict {
+    fn yes(reason: impl Into<String>) -> Self {
+        Self {
+            possible: true,
+            reason: reason.into(),
+        }
+    }
+
+    fn no(reason: impl Into<String>) -> Self {
+        Self {
+            possible: false,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Whether a quick import takes the disk.
+#[derive(Debug, Serialize)]
+pub(super) struct QuickImport {
+    /// After imgferry converted it, which `import` does on the way.
+    #[serde(flatten)]
+    pub(super) converted: Verdict,
+    /// The file as it is.
+    pub(super) as_it_is: Verdict,
+}
+
+/// Whether an import by the service's own conversion takes the file.
+#[derive(Debug, Serialize)]
+pub(super) struct CommonImport {
+    /// The file as it is.
+    #[serde(flatten)]
+    pub(super) as_it_is: Verdict,
+}
+
+/// What the rules are about.
+pub(super) struct Disk<'a> {
+    pub(super) details: &'a Details,
+    pub(super) virtual_size: u64,
+    pub(super) file_size: u64,
+}
+
+impl Disk<'_> {
+    pub(super) fn quick_import(&self) -> QuickImport {
+        QuickImport {
+            converted: self.converted(),
+            as_it_is: self.quick_as_it_is(),
+        }
+    }
+
+    fn converted(&self) -> Verdict {
+        if let Some(how) = &self.details.encryption {
+            return Verdict::no(format!("the image is encrypted ({how}); decrypt it first"));
+        }
+        if let Err(too_large) = self.quick_size() {
+            return Verdict::no(too_large);
+        }
+        let size = format!(
+            "quick import takes disks of up to {}, this one has {}",
+            human(MAX_VIRTUAL_SIZE),
+            human(self.virtual_size)
+        );
+        Verdict::yes(match self.needs() {
+            None => size,
+            Some(name) => format!("{size}; give the folder of {name} with --allow-backing DIR"),
+        })
+    }
+
+    fn quick_as_it_is(&self) -> Verdict {
+        if let Err(too_large) = self.quick_size() {
+            return Verdict::no(too_large);
+        }
+        match self.details.format {
+            Format::Zvhd2 => Verdict::yes("ZVHD2 is what quick import takes"),
+            Format::Raw => Verdict::no(
+                "quick import takes RAW only together with a bitmap file (.mf), which imgferry does not make",
+            ),
+            format => Verdict::no(format!(
+                "quick import takes ZVHD2 and RAW, this is {format}"
+            )),
+        }
+    }
+
+    fn quick_size(&self) -> Result<(), String> {
+        if self.virtual_size <= MAX_VIRTUAL_SIZE {
+            return Ok(());
+        }
+        Err(format!(
+            "quick import takes disks of up to {}, this one has {}",
+            human(MAX_VIRTUAL_SIZE),
+            human(self.virtual_size)
+        ))
+    }
+
+    pub(super) fn common_import(&self) -> CommonImport {
+        CommonImport {
+            as_it_is: self.common_as_it_is(),
+        }
+    }
+
+    fn common_as_it_is(&self) -> Verdict {
+        if let Some(how) = &self.details.encryption {
+            return Verdict::no(format!("the image is encrypted ({how}); decrypt it first"));
+        }
+        if let Some(name) = self.needs() {
+            return Verdict::no(format!("the file is not complete without {name}"));
+        }
+        if self.file_size > MAX_COMMON_FILE {
+            return Verdict::no(format!(
+                "common import takes files of up to {}, this one has {}",
+                human(MAX_COMMON_FILE),
+                human(self.file_size)
+            ));
+        }
+        let fits = format!(
+            "common import takes {} files of up to {}, this one has {}",
+            self.details.format,
+            human(MAX_COMMON_FILE),
+            human(self.file_size)
+        );
+        Verdict::yes(if self.virtual_size > MAX_COMMON_FILE {
+            format!(
+                "{fits}; regions that count the disk, of {}, refuse it",
+                human(self.virtual_size)
+            )
+        } else {
+            fits
+        })
+    }
+
+    /// The first other file that the disk needs.
+    fn needs(&self) -> Option<String> {
+        let reference = self.details.refers_to.first()?;
+        Some(format!("its {} {}", reference.role, reference.name))
+    }
+}

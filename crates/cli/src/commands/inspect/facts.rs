@@ -1,0 +1,102 @@
+//! What is known of an image: collected once, shown as text, JSON or a picture.
+
+use std::path::Path;
+
+use ::convert::CancelToken;
+use diskimg::image::printable;
+use diskimg::partitions::{self, PartitionTable};
+use diskimg::{Details, DiskImageExt, ExtentKind, Opened};
+use serde::Serialize;
+
+use super::eligibility::{self, CommonImport, QuickImport};
+use super::map::Map;
+use crate::exit::{Failure, Outcome};
+
+/// The result of `inspect`, as it is in JSON. All sizes are bytes unless they say otherwise.
+#[derive(Debug, Serialize)]
+pub(super) struct Inspection {
+    /// As people read it: bytes that are no text are replaced.
+    pub(super) path: String,
+    /// Its `warnings` have those about partitions too.
+    #[serde(flatten)]
+    pub(super) details: Details,
+    pub(super) virtual_size: u64,
+    /// GiB, for `--min-disk`.
+    pub(super) min_disk: u64,
+    pub(super) file_size: u64,
+    pub(super) bytes_on_disk: u64,
+    /// What the metadata says holds data.
+    pub(super) data_bytes: u64,
+    /// What the metadata says is zero.
+    pub(super) zero_bytes: u64,
+    /// What is not stored.
+    pub(super) hole_bytes: u64,
+    /// `None` when the disk cannot be read, of which there is a warning.
+    pub(super) partitions: Option<PartitionTable>,
+    pub(super) quick_import: QuickImport,
+    pub(super) common_import: CommonImport,
+}
+
+/// Walks the image's extents and reads its partition table.
+pub(super) fn inspect(
+    path: &Path,
+    opened: &Opened,
+    cancel: &CancelToken,
+) -> Outcome<(Inspection, Map)> {
+    let image = opened.image.as_ref();
+    let virtual_size = image.virtual_size();
+    let mut map = Map::new(virtual_size);
+    for extent in image.all_extents() {
+        if cancel.is_cancelled() {
+            return Err(::convert::Error::Cancelled.into());
+        }
+        map.add(extent.map_err(|error| damaged(error, path))?);
+    }
+    let mut details = image.details();
+    let partitions = match partitions::read(image) {
+        Ok(mut table) => {
+            details.warnings.append(&mut table.warnings);
+            Some(table)
+        }
+        Err(error) => {
+            details
+                .warnings
+                .push(format!("the partition table cannot be read: {error}"));
+            None
+        }
+    };
+    let disk = eligibility::Disk {
+        details: &details,
+        virtual_size,
+        file_size: opened.file_len,
+    };
+    let inspection = Inspection {
+        path: printable(&path.to_string_lossy()),
+        virtual_size,
+        min_disk: ims::min_disk_gib(virtual_size),
+        file_size: opened.file_len,
+        bytes_on_disk: opened.bytes_on_disk,
+        data_bytes: map.total(ExtentKind::Data),
+        zero_bytes: map.total(ExtentKind::Zero),
+        hole_bytes: map.total(ExtentKind::Hole),
+        partitions,
+        quick_import: disk.quick_import(),
+        common_import: disk.common_import(),
+        details,
+    };
+    Ok((inspection, map))
+}
+
+/// The failure of walking a damaged image, which says how to see all of the damage.
+fn damaged(error: diskimg::Error, path: &Path) -> Failure {
+    use diskimg::ErrorKind::{Corrupt, Truncated};
+    let kind = error.kind();
+    let failure = Failure::from(error);
+    match kind {
+        Corrupt | Truncated => failure.hint(format!(
+            "list everything that is wrong with it: imgferry inspect --check {}",
+            path.display()
+        )),
+        _ => failure,
+    }
+}

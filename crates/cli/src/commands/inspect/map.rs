@@ -1,0 +1,139 @@
+//! What lies where on the disk, summed up in a bounded number of cells.
+
+use diskimg::{Extent, ExtentKind};
+
+/// Cells in a row of the picture.
+pub(super) const COLUMNS: u64 = 64;
+/// Most rows.
+const MAX_ROWS: u64 = 32;
+/// Least bytes in a cell.
+const MIN_CELL: u64 = 64 << 10;
+
+/// Bytes of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Share {
+    pub(super) data: u64,
+    pub(super) zero: u64,
+    pub(super) hole: u64,
+}
+
+impl Share {
+    fn add(&mut self, kind: ExtentKind, len: u64) {
+        let sum = match kind {
+            ExtentKind::Data => &mut self.data,
+            ExtentKind::Zero => &mut self.zero,
+            ExtentKind::Hole => &mut self.hole,
+        };
+        *sum = sum.saturating_add(len);
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.data
+            .saturating_add(self.zero)
+            .saturating_add(self.hole)
+    }
+}
+
+/// The disk in cells of one size, of which the last may be shorter.
+#[derive(Debug)]
+pub(super) struct Map {
+    virtual_size: u64,
+    /// Bytes in a cell: a power of two.
+    cell: u64,
+    cells: Vec<Share>,
+}
+
+impl Map {
+    /// A map of a disk that nothing is known of yet.
+    pub(super) fn new(virtual_size: u64) -> Self {
+        let cell = virtual_size
+            .div_ceil(COLUMNS * MAX_ROWS)
+            .checked_next_power_of_two()
+            .unwrap_or(1 << 63)
+            .max(MIN_CELL);
+        // At most COLUMNS * MAX_ROWS.
+        let cells = usize::try_from(virtual_size.div_ceil(cell)).unwrap_or_default();
+        Self {
+            virtual_size,
+            cell,
+            cells: vec![Share::default(); cells],
+        }
+    }
+
+    /// Adds an extent of the disk.
+    pub(super) fn add(&mut self, extent: Extent) {
+        let (mut at, end) = (extent.start.0, extent.end().0);
+        let first = usize::try_from(at / self.cell).unwrap_or(usize::MAX);
+        for cell in self.cells.iter_mut().skip(first) {
+            if at >= end {
+                break;
+            }
+            let next = (at / self.cell + 1).saturating_mul(self.cell).min(end);
+            cell.add(extent.kind, next - at);
+            at = next;
+        }
+    }
+
+    /// Bytes of one kind on the whole disk.
+    pub(super) fn total(&self, kind: ExtentKind) -> u64 {
+        let of = |share: &Share| match kind {
+            ExtentKind::Data => share.data,
+            ExtentKind::Zero => share.zero,
+            ExtentKind::Hole => share.hole,
+        };
+        self.cells.iter().map(of).sum()
+    }
+
+    pub(super) fn virtual_size(&self) -> u64 {
+        self.virtual_size
+    }
+
+    /// Bytes in a cell.
+    pub(super) fn cell(&self) -> u64 {
+        self.cell
+    }
+
+    pub(super) fn cells(&self) -> &[Share] {
+        &self.cells
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diskimg::GuestOffset;
+
+    use super::*;
+
+    #[test]
+    fn every_byte_of_an_extent_is_counted_in_the_cells_it_lies_in() {
+        let mut map = Map::new(200 << 10);
+        assert_eq!((map.cell(), map.cells().len()), (64 << 10, 4));
+        let extent = |start: u64, len, kind| Extent {
+            start: GuestOffset(start),
+            len,
+            kind,
+        };
+        map.add(extent(0, 1, ExtentKind::Data));
+        map.add(extent(1, 130 << 10, ExtentKind::Zero));
+        map.add(extent((130 << 10) + 1, (70 << 10) - 1, ExtentKind::Hole));
+        let shares: Vec<_> = map
+            .cells()
+            .iter()
+            .map(|share| (share.data, share.zero, share.hole))
+            .collect();
+        assert_eq!(
+            shares,
+            [(1, 65535, 0), (0, 65536, 0), (0, 2049, 63487), (0, 0, 8192)]
+        );
+        assert_eq!(map.total(ExtentKind::Zero), 130 << 10);
+    }
+
+    #[test]
+    fn the_number_of_cells_is_bounded_whatever_the_disk() {
+        for size in [512, 1 << 20, 3 << 30, 1 << 46, u64::MAX] {
+            let map = Map::new(size);
+            assert!(map.cells().len() as u64 <= COLUMNS * MAX_ROWS, "{size}");
+            assert!(map.cells().len() as u64 * map.cell() >= size.min(1 << 63));
+        }
+    }
+}

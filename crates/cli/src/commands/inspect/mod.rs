@@ -1,0 +1,63 @@
+//! `imgferry inspect`: what an image is, from its metadata and partition table; a picture of it; a check
+//! of the file against the rules of its format.
+
+mod check;
+mod eligibility;
+mod facts;
+mod map;
+mod svg;
+mod table;
+
+use std::path::Path;
+
+use ::convert::{CancelToken, OutputFile, Overwrite, Sink};
+use diskimg::BackingPolicy;
+
+use crate::args::InspectArgs;
+use crate::console::Console;
+use crate::exit::{Exit, Failure, Outcome};
+
+pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) -> Outcome {
+    if args.check {
+        return check::run(args, console, cancel);
+    }
+    let to_stdout = args.map.as_deref() == Some(Path::new("-"));
+    if to_stdout && console.json {
+        return Err(Failure::new(
+            Exit::Refused,
+            "--json and --map - both want standard output",
+        )
+        .hint("write the picture to a file: --map disk.svg"));
+    }
+    // What cannot be written is refused before the disk is walked.
+    let file = match args.map.as_deref() {
+        Some(path) if !to_stdout => Some(OutputFile::create_from(
+            &args.image,
+            path,
+            if args.force {
+                Overwrite::Replace
+            } else {
+                Overwrite::Refuse
+            },
+        )?),
+        _ => None,
+    };
+    let mut options = args.source.options();
+    if args.source.backing.allow_backing.is_none() {
+        options.backing = BackingPolicy::Describe;
+    }
+    // Warnings are part of the result here, so they are not told apart from it.
+    let opened = ::convert::open_with(&args.image, &options)?;
+    let (inspection, map) = facts::inspect(&args.image, &opened, cancel)?;
+    if to_stdout {
+        return console.raw(svg::draw(&map, &inspection).as_bytes());
+    }
+    if let Some(mut file) = file {
+        let target = file.target().display().to_string();
+        file.write(svg::draw(&map, &inspection).as_bytes())
+            .map_err(::convert::Error::Sink)?;
+        file.commit()?;
+        console.notice(format_args!("drawn: {target}"));
+    }
+    console.result(table::text(&inspection), &inspection)
+}

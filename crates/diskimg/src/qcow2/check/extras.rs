@@ -1,0 +1,252 @@
+//! What else takes clusters of the file: snapshots, bitmaps, the header of an encrypted disk.
+
+use zerocopy::FromBytes;
+
+use super::placed;
+use super::walk::Walker;
+use crate::error::Result;
+use crate::limits::{
+    MAX_BITMAP_DIRECTORY_BYTES, MAX_L1_BYTES, MAX_SNAPSHOT_TABLE_BYTES, MAX_SNAPSHOTS,
+};
+use crate::qcow2::layout::{
+    BitmapHead, BitmapsExtension, ExtensionHeader, SnapshotHead, autoclear, extension,
+};
+use crate::units::{FileOffset, fits, round_up};
+
+/// Header extension of encrypted disks: offset and length of the LUKS header.
+const CRYPTO: u32 = 0x0537_be77;
+/// `crypt_method` of LUKS.
+const LUKS: u32 = 2;
+/// Bits of an entry of a bitmap's table that hold the cluster's offset.
+const BITMAP_OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
+
+pub(super) fn check(base: &super::Base, walker: &mut Walker<'_>) -> Result<()> {
+    snapshots(base, walker)?;
+    extensions(base, walker)
+}
+
+fn snapshots(base: &super::Base, walker: &mut Walker<'_>) -> Result<()> {
+    const TABLE: &str = "snapshot table";
+    const HEAD: u64 = size_of::<SnapshotHead>() as u64;
+    if base.snapshot_count == 0 {
+        return Ok(());
+    }
+    let start = base.snapshots;
+    if base.snapshot_count > MAX_SNAPSHOTS {
+        walker.complete = false;
+        walker.report.error(
+            "limit",
+            TABLE,
+            start,
+            format!(
+                "it has {} entries, at most {MAX_SNAPSHOTS} are allowed",
+                base.snapshot_count
+            ),
+        );
+        return Ok(());
+    }
+    if !placed(walker.source, base, walker.report, TABLE, (start, HEAD)) {
+        walker.complete = false;
+        return Ok(());
+    }
+    let limit = walker
+        .source
+        .len()
+        .min(start.saturating_add(MAX_SNAPSHOT_TABLE_BYTES));
+    let mut at = start;
+    for number in 0..base.snapshot_count {
+        let mut head = [0; size_of::<SnapshotHead>()];
+        let end = if fits(at, HEAD, limit) && walker.spend(HEAD) {
+            walker.source.read_exact_at(FileOffset(at), &mut head)?;
+            SnapshotHead::read_from_bytes(&head).ok().and_then(|head| {
+                let rest = u64::from(head.extra_size.get())
+                    + u64::from(head.id_size.get())
+                    + u64::from(head.name_size.get());
+                let end = at.checked_add(HEAD)?.checked_add(rest)?;
+                (end <= limit).then_some((head, end))
+            })
+        } else {
+            None
+        };
+        let Some((head, end)) = end else {
+            if walker.complete && !walker.report.cancelled {
+                walker.complete = false;
+                walker.report.error(
+                    "past-end",
+                    TABLE,
+                    at,
+                    format!("entry {number} ends past the end of the file, or the table is too long"),
+                );
+            }
+            return Ok(());
+        };
+        walker.table(
+            "L1 table of a snapshot",
+            head.l1_table_offset.get(),
+            u64::from(head.l1_size.get()),
+            false,
+        )?;
+        if walker.report.cancelled {
+            return Ok(());
+        }
+        // Only the last entry is not padded.
+        at = round_up(end, 8).unwrap_or(end);
+        if number + 1 == base.snapshot_count {
+            walker.counts.mark(start, end - start);
+        }
+    }
+    Ok(())
+}
+
+/// Walks the header extensions, for those that take clusters. Each step goes at least 8 bytes on.
+fn extensions(base: &super::Base, walker: &mut Walker<'_>) -> Result<()> {
+    const EXTENSION: &str = "header extension";
+    const HEAD: u64 = size_of::<ExtensionHeader>() as u64;
+    let limit = base.cluster_size.min(walker.source.len());
+    let mut at = base.extensions;
+    while fits(at, HEAD, limit) {
+        let mut head = [0; size_of::<ExtensionHeader>()];
+        walker.source.read_exact_at(FileOffset(at), &mut head)?;
+        let Ok(head) = ExtensionHeader::read_from_bytes(&head) else {
+            break;
+        };
+        let (kind, len) = (head.kind.get(), u64::from(head.len.get()));
+        if kind == extension::END {
+            break;
+        }
+        let data = at + HEAD;
+        if !fits(data, len, limit) {
+            walker.complete = false;
+            walker.report.error(
+                "past-end",
+                EXTENSION,
+                at,
+                format!("extension {kind:#010x} is {len} bytes long, and ends past the first cluster"),
+            );
+            break;
+        }
+        match kind {
+            CRYPTO if base.crypt_method == LUKS && len >= 16 => {
+                if let [offset, size] = walker.numbers(data, 16)?[..]
+                    && placed(walker.source, base, walker.report, "LUKS header", (offset, size))
+                {
+                    walker.counts.mark(offset, size);
+                }
+            }
+            // Programs that do not know bitmaps clear the bit, and then their clusters count as lost.
+            extension::BITMAPS if base.autoclear & autoclear::BITMAPS != 0 => {
+                let mut place = [0; size_of::<BitmapsExtension>()];
+                if len >= place.len() as u64 {
+                    walker.source.read_exact_at(FileOffset(data), &mut place)?;
+                    if let Ok(place) = BitmapsExtension::read_from_bytes(&place) {
+                        bitmaps(base, walker, &place)?;
+                    }
+                }
+            }
+            _ => {}
+        }
+        let Some(next) = round_up(len, 8).and_then(|len| data.checked_add(len)) else {
+            break;
+        };
+        at = next;
+    }
+    Ok(())
+}
+
+fn bitmaps(
+    base: &super::Base,
+    walker: &mut Walker<'_>,
+    place: &BitmapsExtension,
+) -> Result<()> {
+    const DIRECTORY: &str = "bitmap directory";
+    const HEAD: u64 = size_of::<BitmapHead>() as u64;
+    let (start, size) = (place.directory_offset.get(), place.directory_size.get());
+    if size > MAX_BITMAP_DIRECTORY_BYTES {
+        walker.complete = false;
+        walker.report.error(
+            "limit",
+            DIRECTORY,
+            start,
+            format!("it is {size} bytes long, at most {MAX_BITMAP_DIRECTORY_BYTES} are read"),
+        );
+        return Ok(());
+    }
+    if !placed(walker.source, base, walker.report, DIRECTORY, (start, size)) {
+        walker.complete = false;
+        return Ok(());
+    }
+    walker.counts.mark(start, size);
+    let (mut at, end) = (start, start + size);
+    for number in 0..place.count.get() {
+        let mut head = [0; size_of::<BitmapHead>()];
+        let mut next = None;
+        if fits(at, HEAD, end) && walker.spend(HEAD) {
+            walker.source.read_exact_at(FileOffset(at), &mut head)?;
+            next = BitmapHead::read_from_bytes(&head).ok().and_then(|head| {
+                let rest = u64::from(head.extra_size.get()) + u64::from(head.name_size.get());
+                let next = round_up(at.checked_add(HEAD)?.checked_add(rest)?, 8)?;
+                (next <= end).then_some((head, next))
+            });
+        }
+        let Some((head, next)) = next else {
+            if walker.complete && !walker.report.cancelled {
+                walker.complete = false;
+                walker.report.error(
+                    "past-end",
+                    DIRECTORY,
+                    at,
+                    format!("entry {number} ends past the end of the directory"),
+                );
+            }
+            return Ok(());
+        };
+        bitmap(base, walker, &head)?;
+        at = next;
+    }
+    Ok(())
+}
+
+fn bitmap(base: &super::Base, walker: &mut Walker<'_>, head: &BitmapHead) -> Result<()> {
+    const TABLE: &str = "bitmap table";
+    let (offset, len) = (
+        head.table_offset.get(),
+        u64::from(head.table_size.get()) * 8,
+    );
+    if len == 0 {
+        return Ok(());
+    }
+    if len > MAX_L1_BYTES || !walker.spend(len) {
+        if !walker.report.cancelled && walker.complete {
+            walker.complete = false;
+            walker.report.error(
+                "limit",
+                TABLE,
+                offset,
+                format!("it is {len} bytes long, at most {MAX_L1_BYTES} are read"),
+            );
+        }
+        return Ok(());
+    }
+    if !placed(walker.source, base, walker.report, TABLE, (offset, len)) {
+        walker.complete = false;
+        return Ok(());
+    }
+    walker.counts.mark(offset, len);
+    for (index, entry) in (0_u64..).zip(walker.numbers(offset, len)?) {
+        let cluster = entry & BITMAP_OFFSET;
+        if cluster == 0 {
+            continue;
+        }
+        if !cluster.is_multiple_of(base.cluster_size) || cluster >= walker.source.len() {
+            walker.report.error(
+                "past-end",
+                TABLE,
+                offset + index * 8,
+                format!("found {entry:#018x}: no cluster of the file is there"),
+            );
+            continue;
+        }
+        walker.counts.mark(cluster, base.cluster_size);
+    }
+    Ok(())
+}

@@ -1,0 +1,321 @@
+//! L1 and L2 tables: every entry is held against the rules, and what it refers to is counted.
+
+use super::refcounts::Refcounts;
+use super::{Base, placed};
+use crate::check::CheckReport;
+use crate::error::Result;
+use crate::limits::{MAX_CHECKED_TABLE_BYTES, MAX_L1_BYTES};
+use crate::qcow2::layout::{ENTRY_SIZE, incompatible, l1, l2};
+use crate::source::ReadAt;
+use crate::units::{FileOffset, SECTOR};
+
+const L1_ENTRY: &str = "L1 entry";
+const L2_ENTRY: &str = "L2 entry";
+
+/// Walks tables and counts what they refer to.
+pub(super) struct Walker<'a> {
+    pub(super) source: &'a dyn ReadAt,
+    pub(super) base: &'a Base,
+    pub(super) counts: &'a mut Refcounts,
+    pub(super) report: &'a mut CheckReport,
+    cancelled: &'a dyn Fn() -> bool,
+    /// Bytes of tables that may still be read.
+    budget: u64,
+    /// Whether everything that refers to clusters was walked, so that counts can be compared.
+    pub(super) complete: bool,
+}
+
+impl<'a> Walker<'a> {
+    pub(super) fn new(
+        source: &'a dyn ReadAt,
+        base: &'a Base,
+        counts: &'a mut Refcounts,
+        report: &'a mut CheckReport,
+        cancelled: &'a dyn Fn() -> bool,
+    ) -> Self {
+        Self {
+            source,
+            base,
+            counts,
+            report,
+            cancelled,
+            budget: MAX_CHECKED_TABLE_BYTES,
+            complete: true,
+        }
+    }
+
+    /// Whether to go on reading `len` bytes of tables.
+    pub(super) fn spend(&mut self, len: u64) -> bool {
+        if (self.cancelled)() {
+            self.report.cancelled = true;
+            return false;
+        }
+        if let Some(left) = self.budget.checked_sub(len) {
+            self.budget = left;
+            return true;
+        }
+        if self.complete {
+            self.complete = false;
+            self.report.skipped.push(format!(
+                "the tables have more than {MAX_CHECKED_TABLE_BYTES} bytes, snapshots' counted each; the rest was not looked at, and uses of clusters were not compared"
+            ));
+        }
+        false
+    }
+
+    /// Reads `len` bytes at `offset`, a multiple of eight, as big-endian numbers.
+    pub(super) fn numbers(&self, offset: u64, len: u64) -> Result<Vec<u64>> {
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
+        self.source.read_exact_at(FileOffset(offset), &mut bytes)?;
+        let (chunks, _) = bytes.as_chunks::<8>();
+        Ok(chunks.iter().map(|bytes| u64::from_be_bytes(*bytes)).collect())
+    }
+
+    /// Walks the L1 table of `entries` entries at `offset` and all its L2 tables. The flags for counts of
+    /// one are right in the active table only.
+    pub(super) fn table(
+        &mut self,
+        structure: &'static str,
+        offset: u64,
+        entries: u64,
+        active: bool,
+    ) -> Result<()> {
+        let len = entries.saturating_mul(ENTRY_SIZE);
+        if len > MAX_L1_BYTES {
+            self.complete = false;
+            self.report.error(
+                "limit",
+                structure,
+                offset,
+                format!("it is {len} bytes long, at most {MAX_L1_BYTES} are read"),
+            );
+            return Ok(());
+        }
+        if active {
+            self.check_coverage(entries);
+        }
+        if entries == 0 || !self.spend(len) {
+            return Ok(());
+        }
+        if !placed(self.source, self.base, self.report, structure, (offset, len)) {
+            self.complete = false;
+            return Ok(());
+        }
+        self.counts.mark(offset, len);
+        for (index, entry) in (0_u64..).zip(self.numbers(offset, len)?) {
+            if entry != 0 {
+                self.l1_entry(offset + index * ENTRY_SIZE, entry, active)?;
+            }
+            if self.report.cancelled {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds the number of L1 entries against the disk's size.
+    fn check_coverage(&mut self, entries: u64) {
+        let per_table = self.base.cluster_size / self.entry_len();
+        let needed = self
+            .base
+            .size
+            .div_ceil(self.base.cluster_size * per_table);
+        if entries < needed {
+            self.report.error(
+                "l1-size",
+                "L1 table",
+                self.base.l1_offset,
+                format!(
+                    "found {entries} entries, a disk of {} bytes needs {needed}",
+                    self.base.size
+                ),
+            );
+        }
+    }
+
+    /// Length of an L2 entry in bytes.
+    fn entry_len(&self) -> u64 {
+        if self.extended() {
+            2 * ENTRY_SIZE
+        } else {
+            ENTRY_SIZE
+        }
+    }
+
+    fn extended(&self) -> bool {
+        self.base.incompatible & incompatible::EXTENDED_L2 != 0
+    }
+
+    fn l1_entry(&mut self, at: u64, entry: u64, active: bool) -> Result<()> {
+        let offset = entry & l1::OFFSET;
+        if entry & l1::RESERVED != 0 {
+            self.broken("reserved", L1_ENTRY, at, entry, "reserved bits are set");
+        }
+        if offset == 0 {
+            self.flag(L1_ENTRY, at, entry, None);
+            return Ok(());
+        }
+        let table = (offset, self.base.cluster_size);
+        if !placed(self.source, self.base, self.report, "L2 table", table) {
+            return Ok(());
+        }
+        self.counts.mark(offset, self.base.cluster_size);
+        if active {
+            self.flag(L1_ENTRY, at, entry, Some(offset));
+        }
+        if !self.spend(self.base.cluster_size) {
+            return Ok(());
+        }
+        let entries = self.numbers(offset, self.base.cluster_size)?;
+        if self.extended() {
+            let (pairs, _) = entries.as_chunks::<2>();
+            for (index, [entry, bitmap]) in (0_u64..).zip(pairs) {
+                let at = offset + index * 2 * ENTRY_SIZE;
+                self.subclusters(at, *entry, *bitmap);
+                self.l2_entry(at, *entry, active);
+            }
+        } else {
+            for (index, entry) in (0_u64..).zip(entries) {
+                self.l2_entry(offset + index * ENTRY_SIZE, entry, active);
+            }
+        }
+        Ok(())
+    }
+
+    fn l2_entry(&mut self, at: u64, entry: u64, active: bool) {
+        if entry == 0 {
+            return;
+        }
+        if entry & l2::COMPRESSED != 0 {
+            self.compressed(at, entry);
+            return;
+        }
+        let no_zero_flag = self.base.version == 2 || self.extended();
+        let reserved = l2::RESERVED | if no_zero_flag { l2::ZERO } else { 0 };
+        if entry & reserved != 0 {
+            self.broken("reserved", L2_ENTRY, at, entry, "reserved bits are set");
+        }
+        let offset = entry & l2::OFFSET;
+        let external = self.base.incompatible & incompatible::EXTERNAL_DATA != 0;
+        if external {
+            // What it refers to is in the other file.
+            return;
+        }
+        if offset == 0 {
+            self.flag(L2_ENTRY, at, entry, None);
+            return;
+        }
+        if !offset.is_multiple_of(self.base.cluster_size) {
+            self.broken(
+                "alignment",
+                L2_ENTRY,
+                at,
+                entry,
+                "its offset is no multiple of the cluster size",
+            );
+            return;
+        }
+        if offset >= self.source.len() {
+            self.broken("past-end", L2_ENTRY, at, entry, "the file ends before it");
+            return;
+        }
+        self.counts.mark(offset, self.base.cluster_size);
+        if active {
+            self.flag(L2_ENTRY, at, entry, Some(offset));
+        }
+    }
+
+    /// Bits 0 to x-1 are the offset, bits x to 61 the number of sectors beyond the first one, where
+    /// x = 62 - (`cluster_bits` - 8).
+    fn compressed(&mut self, at: u64, entry: u64) {
+        let bits = 70 - self.base.cluster_size.trailing_zeros();
+        let offset = entry & ((1 << bits) - 1);
+        let sectors = (entry & !(l2::COPIED | l2::COMPRESSED)) >> bits;
+        let len = (sectors + 1) * SECTOR - offset % SECTOR;
+        if entry & l2::COPIED != 0 {
+            self.broken(
+                "copied-flag",
+                L2_ENTRY,
+                at,
+                entry,
+                "a compressed cluster is marked as used once",
+            );
+        }
+        // Writers count whole sectors and do not fill up the last one.
+        let whole = self.source.len().next_multiple_of(SECTOR);
+        if offset >= self.source.len() || offset.saturating_add(len) > whole {
+            self.broken(
+                "past-end",
+                L2_ENTRY,
+                at,
+                entry,
+                "the file ends before the end of the compressed cluster",
+            );
+        }
+        self.counts.mark(offset, len);
+    }
+
+    fn subclusters(&mut self, at: u64, entry: u64, bitmap: u64) {
+        let (allocated, zero) = (bitmap & l2::SUBCLUSTERS, bitmap >> 32);
+        let broken = if entry & l2::COMPRESSED != 0 {
+            (bitmap != 0).then_some("a compressed cluster has subclusters")
+        } else if allocated & zero != 0 {
+            Some("subclusters are both allocated and zero")
+        } else if allocated != 0 && entry & l2::OFFSET == 0 {
+            Some("subclusters are allocated, but the cluster has no offset")
+        } else {
+            None
+        };
+        if let Some(broken) = broken {
+            self.report.error(
+                "subclusters",
+                L2_ENTRY,
+                at,
+                format!("found {entry:#018x} and {bitmap:#018x}: {broken}"),
+            );
+        }
+    }
+
+    /// Holds the flag for a count of one against the file's count of what the entry refers to.
+    fn flag(&mut self, structure: &'static str, at: u64, entry: u64, target: Option<u64>) {
+        let flagged = entry & l1::COPIED != 0;
+        let Some(offset) = target else {
+            if flagged {
+                self.broken(
+                    "copied-flag",
+                    structure,
+                    at,
+                    entry,
+                    "it is marked as used once, but has no offset",
+                );
+            }
+            return;
+        };
+        let Some(stored) = self.counts.stored(offset) else {
+            return;
+        };
+        if flagged != (stored == 1) {
+            let flag = if flagged { "" } else { "not " };
+            self.report.error(
+                "copied-flag",
+                structure,
+                at,
+                format!(
+                    "found {entry:#018x}: it is {flag}marked as used once, and the file counts {stored}"
+                ),
+            );
+        }
+    }
+
+    fn broken(
+        &mut self,
+        rule: &'static str,
+        structure: &'static str,
+        at: u64,
+        entry: u64,
+        broken: &str,
+    ) {
+        self.report
+            .error(rule, structure, at, format!("found {entry:#018x}: {broken}"));
+    }
+}
