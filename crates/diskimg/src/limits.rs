@@ -1,6 +1,6 @@
 //! Named caps on what a file may make us allocate or walk. Each says whose limit it is.
 
-use crate::units::{MIB, TIB};
+use crate::units::{GIB, MIB, TIB};
 
 /// Largest virtual disk that is opened, in bytes. Ours: the VHDX format's own limit, and 64 times
 /// what the service imports; beyond it a size field is damaged or hostile.
@@ -53,3 +53,14 @@ pub const MAX_BITMAP_DIRECTORY_BYTES: u64 = 64 * MIB;
 /// Most snapshots and most bitmaps that are listed of one image. Ours: enough for people, and texts
 /// from a hostile table stay below a few MiB.
 pub const MAX_LISTED: usize = 256;
+
+/// Most clusters of a qcow2 file, or blocks of another one, whose uses a check counts. Ours: 2 TiB of file
+/// at 64 KiB a cluster, and 128 MiB of counts.
+pub const MAX_CHECKED_CLUSTERS: u64 = 32 << 20;
+
+/// Most bytes of qcow2's L1 and L2 tables that a check walks, those of snapshots counted each. Ours: they
+/// map 64 TiB of disk at 64 KiB a cluster.
+pub const MAX_CHECKED_TABLE_BYTES: u64 = 8 * GIB;
+
+/// Longest refcount table of a qcow2 image, in bytes. QEMU's limit (`QCOW_MAX_REFTABLE_SIZE`).
+pub const MAX_REFCOUNT_TABLE_BYTES: u64 = 8 * MIB;

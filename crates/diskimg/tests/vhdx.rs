@@ -10,6 +10,8 @@
     reason = "tests"
 )]
 
+#[path = "vhdx_support/checking.rs"]
+mod checking;
 #[path = "vhdx_support/craft.rs"]
 mod craft;
 #[path = "vhdx_support/damage.rs"]

@@ -12,6 +12,7 @@
 //! an error, not zeros.
 
 mod bitmaps;
+mod check;
 mod compressed;
 mod features;
 mod header;
@@ -28,7 +29,6 @@ use self::header::Header;
 use self::mapping::{Place, Walk};
 use self::tables::Tables;
 use crate::chain::Context;
-use crate::check;
 use crate::error::Result;
 use crate::image::{
     BitmapInfo, Details, DiskImage, Extent, ExtentKind, SnapshotInfo, check_range, clip_extent,
@@ -48,9 +48,7 @@ pub const DRIVER: Driver = Driver {
         probe.starts_with(0, &layout::MAGIC) && !probe.starts_with(4, &1_u32.to_be_bytes())
     },
     open: |source, context| Ok(Box::new(Qcow2Image::open_with(source, context)?)),
-    check: |source, report, cancelled| {
-        check::by_extents(Qcow2Image::open(Arc::clone(source)), report, cancelled)
-    },
+    check: check::check,
 };
 
 /// Most runs that one call of `extent_at` joins: bounds the tables it reads.

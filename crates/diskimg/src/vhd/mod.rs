@@ -10,6 +10,7 @@
 //! Refused by name: differencing disks (the parent's name is shown, never opened). What the file
 //! promises past its end is an error, not zeros.
 
+mod check;
 mod dynamic;
 mod footer;
 mod layout;
@@ -21,7 +22,6 @@ use self::dynamic::BlockTable;
 use self::footer::{Footer, Kind};
 use self::mapping::{Map, Place};
 use crate::chain::Context;
-use crate::check;
 use crate::error::Result;
 use crate::image::{Details, DiskImage, Extent, ExtentKind, check_range, clip_extent};
 use crate::open::Driver;
@@ -41,9 +41,7 @@ pub const DRIVER: Driver = Driver {
             || probe.starts_with(0, &layout::FOOTER_COOKIE)
     },
     open: |source, context| Ok(Box::new(VhdImage::open_with(source, context)?)),
-    check: |source, report, cancelled| {
-        check::by_extents(VhdImage::open(Arc::clone(source)), report, cancelled)
-    },
+    check: check::check,
 };
 
 /// Most runs that one call of `extent_at` joins: bounds the bitmaps it reads.

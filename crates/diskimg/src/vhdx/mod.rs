@@ -13,6 +13,7 @@
 //! over it, not into it.
 
 mod bat;
+mod check;
 mod header;
 mod layout;
 mod log;
@@ -28,7 +29,6 @@ use self::header::Header;
 use self::metadata::Metadata;
 use self::region::Regions;
 use crate::chain::Context;
-use crate::check;
 use crate::error::Result;
 use crate::image::{Details, DiskImage, Extent, ExtentKind, check_range, clip_extent};
 use crate::open::Driver;
@@ -42,9 +42,7 @@ pub const DRIVER: Driver = Driver {
     format: Format::Vhdx,
     claims: |probe| probe.starts_with(0, &layout::FILE_SIGNATURE),
     open: |source, context| Ok(Box::new(VhdxImage::open_with(source, context)?)),
-    check: |source, report, cancelled| {
-        check::by_extents(VhdxImage::open(Arc::clone(source)), report, cancelled)
-    },
+    check: check::check,
 };
 
 /// Most runs that one call of `extent_at` joins: bounds the slices of the BAT it reads.

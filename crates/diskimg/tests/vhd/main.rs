@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod checking;
 mod craft;
 mod damage;
 mod footers;

@@ -1,9 +1,7 @@
 //! What else takes clusters of the file: snapshots, bitmaps, the header of an encrypted disk.
 
-use zerocopy::FromBytes;
-
-use super::placed;
 use super::walk::Walker;
+use super::{placed, structure};
 use crate::error::Result;
 use crate::limits::{
     MAX_BITMAP_DIRECTORY_BYTES, MAX_L1_BYTES, MAX_SNAPSHOT_TABLE_BYTES, MAX_SNAPSHOTS,
@@ -11,7 +9,7 @@ use crate::limits::{
 use crate::qcow2::layout::{
     BitmapHead, BitmapsExtension, ExtensionHeader, SnapshotHead, autoclear, extension,
 };
-use crate::units::{FileOffset, fits, round_up};
+use crate::units::{fits, round_up};
 
 /// Header extension of encrypted disks: offset and length of the LUKS header.
 const CRYPTO: u32 = 0x0537_be77;
@@ -55,10 +53,8 @@ fn snapshots(base: &super::Base, walker: &mut Walker<'_>) -> Result<()> {
         .min(start.saturating_add(MAX_SNAPSHOT_TABLE_BYTES));
     let mut at = start;
     for number in 0..base.snapshot_count {
-        let mut head = [0; size_of::<SnapshotHead>()];
         let end = if fits(at, HEAD, limit) && walker.spend(HEAD) {
-            walker.source.read_exact_at(FileOffset(at), &mut head)?;
-            SnapshotHead::read_from_bytes(&head).ok().and_then(|head| {
+            structure::<SnapshotHead>(walker.source, at)?.and_then(|head| {
                 let rest = u64::from(head.extra_size.get())
                     + u64::from(head.id_size.get())
                     + u64::from(head.name_size.get());
@@ -75,7 +71,9 @@ fn snapshots(base: &super::Base, walker: &mut Walker<'_>) -> Result<()> {
                     "past-end",
                     TABLE,
                     at,
-                    format!("entry {number} ends past the end of the file, or the table is too long"),
+                    format!(
+                        "entry {number} ends past the end of the file, or the table is too long"
+                    ),
                 );
             }
             return Ok(());
@@ -105,9 +103,7 @@ fn extensions(base: &super::Base, walker: &mut Walker<'_>) -> Result<()> {
     let limit = base.cluster_size.min(walker.source.len());
     let mut at = base.extensions;
     while fits(at, HEAD, limit) {
-        let mut head = [0; size_of::<ExtensionHeader>()];
-        walker.source.read_exact_at(FileOffset(at), &mut head)?;
-        let Ok(head) = ExtensionHeader::read_from_bytes(&head) else {
+        let Some(head) = structure::<ExtensionHeader>(walker.source, at)? else {
             break;
         };
         let (kind, len) = (head.kind.get(), u64::from(head.len.get()));
@@ -121,26 +117,32 @@ fn extensions(base: &super::Base, walker: &mut Walker<'_>) -> Result<()> {
                 "past-end",
                 EXTENSION,
                 at,
-                format!("extension {kind:#010x} is {len} bytes long, and ends past the first cluster"),
+                format!(
+                    "extension {kind:#010x} is {len} bytes long, and ends past the first cluster"
+                ),
             );
             break;
         }
         match kind {
             CRYPTO if base.crypt_method == LUKS && len >= 16 => {
                 if let [offset, size] = walker.numbers(data, 16)?[..]
-                    && placed(walker.source, base, walker.report, "LUKS header", (offset, size))
+                    && placed(
+                        walker.source,
+                        base,
+                        walker.report,
+                        "LUKS header",
+                        (offset, size),
+                    )
                 {
                     walker.counts.mark(offset, size);
                 }
             }
             // Programs that do not know bitmaps clear the bit, and then their clusters count as lost.
             extension::BITMAPS if base.autoclear & autoclear::BITMAPS != 0 => {
-                let mut place = [0; size_of::<BitmapsExtension>()];
-                if len >= place.len() as u64 {
-                    walker.source.read_exact_at(FileOffset(data), &mut place)?;
-                    if let Ok(place) = BitmapsExtension::read_from_bytes(&place) {
-                        bitmaps(base, walker, &place)?;
-                    }
+                if len >= size_of::<BitmapsExtension>() as u64
+                    && let Some(place) = structure::<BitmapsExtension>(walker.source, data)?
+                {
+                    bitmaps(base, walker, &place)?;
                 }
             }
             _ => {}
@@ -153,11 +155,7 @@ fn extensions(base: &super::Base, walker: &mut Walker<'_>) -> Result<()> {
     Ok(())
 }
 
-fn bitmaps(
-    base: &super::Base,
-    walker: &mut Walker<'_>,
-    place: &BitmapsExtension,
-) -> Result<()> {
+fn bitmaps(base: &super::Base, walker: &mut Walker<'_>, place: &BitmapsExtension) -> Result<()> {
     const DIRECTORY: &str = "bitmap directory";
     const HEAD: u64 = size_of::<BitmapHead>() as u64;
     let (start, size) = (place.directory_offset.get(), place.directory_size.get());
@@ -178,11 +176,9 @@ fn bitmaps(
     walker.counts.mark(start, size);
     let (mut at, end) = (start, start + size);
     for number in 0..place.count.get() {
-        let mut head = [0; size_of::<BitmapHead>()];
         let mut next = None;
         if fits(at, HEAD, end) && walker.spend(HEAD) {
-            walker.source.read_exact_at(FileOffset(at), &mut head)?;
-            next = BitmapHead::read_from_bytes(&head).ok().and_then(|head| {
+            next = structure::<BitmapHead>(walker.source, at)?.and_then(|head| {
                 let rest = u64::from(head.extra_size.get()) + u64::from(head.name_size.get());
                 let next = round_up(at.checked_add(HEAD)?.checked_add(rest)?, 8)?;
                 (next <= end).then_some((head, next))

@@ -10,7 +10,7 @@ mod walk;
 
 use std::sync::Arc;
 
-use zerocopy::{FromBytes, FromZeros, IntoBytes};
+use zerocopy::FromBytes;
 
 use self::refcounts::Refcounts;
 use self::walk::Walker;
@@ -90,9 +90,7 @@ fn read_header(source: &dyn ReadAt, report: &mut CheckReport) -> Result<Option<B
         );
         return Ok(None);
     }
-    let mut base = HeaderV2Bytes::default();
-    source.read_exact_at(FileOffset(0), &mut base)?;
-    let Ok(base) = HeaderV2::read_from_bytes(&base) else {
+    let Some(base) = structure::<HeaderV2>(source, 0)? else {
         return Ok(None);
     };
     let version = base.version.get();
@@ -119,9 +117,10 @@ fn read_header(source: &dyn ReadAt, report: &mut CheckReport) -> Result<Option<B
         );
         return Ok(None);
     }
-    let mut more = HeaderV3::new_zeroed();
     let mut extensions = V2_HEADER_LENGTH;
+    // Counts of version 2 are 16 bits wide.
     let mut refcount_order = 4;
+    let (mut incompatible, mut autoclear) = (0, 0);
     if version == 3 {
         if file_len < V3_HEADER_LENGTH {
             report.error(
@@ -132,12 +131,16 @@ fn read_header(source: &dyn ReadAt, report: &mut CheckReport) -> Result<Option<B
             );
             return Ok(None);
         }
-        source.read_exact_at(FileOffset(V2_HEADER_LENGTH), more.as_mut_bytes())?;
-        extensions = u64::from(more.header_length.get());
-        refcount_order = more.refcount_order.get();
+        let Some(more) = structure::<HeaderV3>(source, V2_HEADER_LENGTH)? else {
+            return Ok(None);
+        };
         if !check_v3(&more, 1 << bits, report) {
             return Ok(None);
         }
+        extensions = u64::from(more.header_length.get());
+        refcount_order = more.refcount_order.get();
+        incompatible = more.incompatible_features.get();
+        autoclear = more.autoclear_features.get();
     }
     Ok(Some(Base {
         version,
@@ -152,13 +155,17 @@ fn read_header(source: &dyn ReadAt, report: &mut CheckReport) -> Result<Option<B
         snapshot_count: base.nb_snapshots.get(),
         extensions,
         refcount_order,
-        incompatible: more.incompatible_features.get(),
-        autoclear: more.autoclear_features.get(),
+        incompatible,
+        autoclear,
     }))
 }
 
-/// Bytes of [`HeaderV2`].
-type HeaderV2Bytes = [u8; 72];
+/// The structure at `at`, which lies in the file.
+fn structure<T: FromBytes>(source: &dyn ReadAt, at: u64) -> Result<Option<T>> {
+    let mut bytes = vec![0; size_of::<T>()];
+    source.read_exact_at(FileOffset(at), &mut bytes)?;
+    Ok(T::read_from_bytes(&bytes).ok())
+}
 
 /// What version 3 adds; `false` when nothing can be read by it.
 fn check_v3(more: &HeaderV3, cluster_size: u64, report: &mut CheckReport) -> bool {

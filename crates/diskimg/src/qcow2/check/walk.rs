@@ -68,7 +68,10 @@ impl<'a> Walker<'a> {
         let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
         self.source.read_exact_at(FileOffset(offset), &mut bytes)?;
         let (chunks, _) = bytes.as_chunks::<8>();
-        Ok(chunks.iter().map(|bytes| u64::from_be_bytes(*bytes)).collect())
+        Ok(chunks
+            .iter()
+            .map(|bytes| u64::from_be_bytes(*bytes))
+            .collect())
     }
 
     /// Walks the L1 table of `entries` entries at `offset` and all its L2 tables. The flags for counts of
@@ -97,7 +100,13 @@ impl<'a> Walker<'a> {
         if entries == 0 || !self.spend(len) {
             return Ok(());
         }
-        if !placed(self.source, self.base, self.report, structure, (offset, len)) {
+        if !placed(
+            self.source,
+            self.base,
+            self.report,
+            structure,
+            (offset, len),
+        ) {
             self.complete = false;
             return Ok(());
         }
@@ -116,10 +125,7 @@ impl<'a> Walker<'a> {
     /// Holds the number of L1 entries against the disk's size.
     fn check_coverage(&mut self, entries: u64) {
         let per_table = self.base.cluster_size / self.entry_len();
-        let needed = self
-            .base
-            .size
-            .div_ceil(self.base.cluster_size * per_table);
+        let needed = self.base.size.div_ceil(self.base.cluster_size * per_table);
         if entries < needed {
             self.report.error(
                 "l1-size",
@@ -315,7 +321,11 @@ impl<'a> Walker<'a> {
         entry: u64,
         broken: &str,
     ) {
-        self.report
-            .error(rule, structure, at, format!("found {entry:#018x}: {broken}"));
+        self.report.error(
+            rule,
+            structure,
+            at,
+            format!("found {entry:#018x}: {broken}"),
+        );
     }
 }

@@ -1,0 +1,240 @@
+//! Holding a VHDX file against the rules of its format: both headers, the log, both region tables,
+//! metadata, every entry of the BAT.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::header::Header;
+use super::layout::{BAT_ENTRY_SIZE, SECTORS_PER_CHUNK, bat, state};
+use super::log;
+use super::metadata::Metadata;
+use super::region::Regions;
+use crate::check::CheckReport;
+use crate::error::Result;
+use crate::limits::MAX_CHECKED_CLUSTERS;
+use crate::source::{ReadAt, SourceExtent};
+use crate::units::{FileOffset, MIB};
+
+const BAT: &str = "VHDX BAT";
+const ENTRY: &str = "VHDX BAT entry";
+
+/// Bytes of the BAT that are read at once.
+const PIECE: u64 = 64 << 10;
+
+/// Checks `source`. What begins with header or metadata ends at the first of them that cannot be
+/// used, because nothing behind it can be found.
+///
+/// # Errors
+/// Those of the device. Broken rules are in `report`.
+pub(super) fn check(
+    source: &Arc<dyn ReadAt>,
+    report: &mut CheckReport,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<()> {
+    let header = match Header::read(source.as_ref()) {
+        Ok(header) => header,
+        Err(error) => return report.refused(error),
+    };
+    for warning in &header.warnings {
+        report.warning("header-copy", "VHDX header", 0, warning);
+    }
+    let replayed: Arc<dyn ReadAt> = match log::replay(source, &header) {
+        Ok(None) => Arc::clone(source),
+        Ok(Some((overlay, entries))) => {
+            report.warning(
+                "log-pending",
+                "VHDX log",
+                header.log.start,
+                format!(
+                    "the file was not closed: {entries} entries are to be replayed; what follows is said of the file after that"
+                ),
+            );
+            Arc::new(overlay)
+        }
+        Err(error) => return report.refused(error),
+    };
+    let source = replayed.as_ref();
+    let mut warnings = Vec::new();
+    let regions = Regions::read(source, &header.log, &mut warnings);
+    for warning in warnings {
+        report.warning("region-copy", "VHDX region table", 0, warning);
+    }
+    let regions = match regions {
+        Ok(regions) => regions,
+        Err(error) => return report.refused(error),
+    };
+    let metadata = match Metadata::read(source, &regions.metadata) {
+        Ok(metadata) => metadata,
+        Err(error) => return report.refused(error),
+    };
+    let table = Table {
+        block_size: metadata.block_size,
+        blocks: metadata.disk_size.div_ceil(metadata.block_size),
+        chunk_ratio: (SECTORS_PER_CHUNK * metadata.logical_sector_size / metadata.block_size)
+            .max(1),
+        regions,
+        file_len: source.len(),
+    };
+    table.check(source, report, cancelled)
+}
+
+/// The BAT, and what its entries are held against.
+struct Table {
+    block_size: u64,
+    /// Blocks of the disk.
+    blocks: u64,
+    /// Payload entries between two entries for sector bitmaps.
+    chunk_ratio: u64,
+    regions: Regions,
+    file_len: u64,
+}
+
+impl Table {
+    fn check(
+        &self,
+        source: &dyn ReadAt,
+        report: &mut CheckReport,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        let start = self.regions.bat.start;
+        let entries = self.blocks + self.blocks.saturating_sub(1) / self.chunk_ratio;
+        let (needed, found) = (
+            entries * BAT_ENTRY_SIZE,
+            self.regions.bat.end - self.regions.bat.start,
+        );
+        if needed > found {
+            report.error(
+                "table-size",
+                BAT,
+                start,
+                format!(
+                    "found {found} bytes, a disk of {} blocks needs {needed}",
+                    self.blocks
+                ),
+            );
+        }
+        let mut taken = match Units::new(self.file_len) {
+            Ok(taken) => taken,
+            Err(skipped) => {
+                report.skipped.push(skipped);
+                return Ok(());
+            }
+        };
+        for range in &self.regions.occupied {
+            taken.take(range);
+        }
+        let end = needed.min(found);
+        let mut at = 0;
+        while at < end {
+            if cancelled() {
+                report.cancelled = true;
+                return Ok(());
+            }
+            let here = FileOffset(start + at);
+            // A BAT of which nothing is stored is all zeros: no block is present.
+            if let SourceExtent::Hole(len) = source.extent_at(here, end - at)? {
+                at += (len / BAT_ENTRY_SIZE * BAT_ENTRY_SIZE).max(BAT_ENTRY_SIZE);
+                continue;
+            }
+            let len = PIECE.min(end - at);
+            let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
+            source.read_exact_at(here, &mut bytes)?;
+            for (index, entry) in (at / BAT_ENTRY_SIZE..).zip(bytes.as_chunks::<8>().0) {
+                self.entry(index, u64::from_le_bytes(*entry), &mut taken, report);
+            }
+            at += len;
+        }
+        Ok(())
+    }
+
+    fn entry(&self, index: u64, entry: u64, taken: &mut Units, report: &mut CheckReport) {
+        if index % (self.chunk_ratio + 1) == self.chunk_ratio {
+            // Without a parent there are no sector bitmaps, and programs leave anything here.
+            return;
+        }
+        let block = index - index / (self.chunk_ratio + 1);
+        let at = self.regions.bat.start + index * BAT_ENTRY_SIZE;
+        let mut broken = |rule, message: String| {
+            report.error(
+                rule,
+                ENTRY,
+                at,
+                format!("found {entry:#018x} for block {block}: {message}"),
+            );
+        };
+        if entry & bat::RESERVED != 0 {
+            broken(
+                "reserved",
+                format!("reserved bits {:#x} are set", entry & bat::RESERVED),
+            );
+        }
+        match entry & bat::STATE {
+            state::NOT_PRESENT | state::UNDEFINED | state::ZERO | state::UNMAPPED => {}
+            state::FULLY_PRESENT => {
+                let start = entry & bat::OFFSET;
+                let place = start..start.saturating_add(self.block_size);
+                if start < super::layout::HEADER_SECTION_LEN {
+                    broken("overlap", "the block lies in the header section".to_owned());
+                } else if start >= self.file_len {
+                    broken("past-end", format!("the file ends at {:#x}", self.file_len));
+                } else {
+                    if place.end > self.file_len {
+                        broken(
+                            "past-end",
+                            format!(
+                                "the block ends at {:#x}, the file ends at {:#x}",
+                                place.end, self.file_len
+                            ),
+                        );
+                    }
+                    if taken.take(&place) {
+                        broken(
+                            "overlap",
+                            format!(
+                                "the block at {start:#x} shares its place in the file with a region or another block"
+                            ),
+                        );
+                    }
+                }
+            }
+            state::PARTIALLY_PRESENT => broken(
+                "state",
+                "the rest of the block is a parent's, and the disk has none".to_owned(),
+            ),
+            unknown => broken("state", format!("there is no state {unknown}")),
+        }
+    }
+}
+
+/// Which MiB of the file are taken: one bit each.
+struct Units(Vec<u64>);
+
+impl Units {
+    /// Nothing of a file of `file_len` bytes, or why that is not counted.
+    fn new(file_len: u64) -> std::result::Result<Self, String> {
+        let units = file_len.div_ceil(MIB);
+        /// Units of a file that holds the largest disk twice.
+        const MOST: u64 = 4 * MAX_CHECKED_CLUSTERS;
+        if units > MOST {
+            return Err(format!(
+                "the file has {units} MiB, of at most {MOST} it is looked at whether blocks overlap"
+            ));
+        }
+        let words = usize::try_from(units.div_ceil(64)).unwrap_or_default();
+        Ok(Self(vec![0; words]))
+    }
+
+    /// Takes `range`, whatever of it lies in the file; says whether part of it was taken already.
+    fn take(&mut self, range: &Range<u64>) -> bool {
+        let mut before = false;
+        for unit in range.start / MIB..range.end.div_ceil(MIB) {
+            let word = usize::try_from(unit / 64)
+                .ok()
+                .and_then(|index| self.0.get_mut(index));
+            let Some(word) = word else { break };
+            before |= *word >> (unit % 64) & 1 != 0;
+            *word |= 1 << (unit % 64);
+        }
+        before
+    }
+}

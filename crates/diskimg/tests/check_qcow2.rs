@@ -1,0 +1,356 @@
+//! Checking qcow2 files, with `qemu-img check` as the oracle: what it calls clean, leaked or corrupt is
+//! clean, a warning or an error here.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    reason = "tests"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use diskimg::check::check_source;
+use diskimg::{CheckReport, Format, MemorySource, OpenOptions, ReadAt};
+use testkit::qemu;
+
+fn check_bytes(bytes: &[u8]) -> CheckReport {
+    let source: Arc<dyn ReadAt> = Arc::new(MemorySource(bytes.to_vec()));
+    check_source(&source, &OpenOptions::of(Some(Format::Qcow2)), &[], &|| {
+        false
+    })
+    .unwrap()
+}
+
+fn check(path: &Path) -> CheckReport {
+    check_bytes(&fs::read(path).unwrap())
+}
+
+/// Corruptions and leaks that QEMU counts; `None` when it refuses to look.
+fn qemu_check(path: &Path) -> Option<(u64, u64)> {
+    let output = Command::new("qemu-img")
+        .args(["check", "--output=json", "-f", "qcow2"])
+        .arg(path)
+        .output()
+        .unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+    let count = |name: &str| {
+        json.get(name)
+            .and_then(serde_json::Value::as_u64)
+            .unwrap_or(0)
+    };
+    Some((count("corruptions"), count("leaks")))
+}
+
+/// An image that was written to in several places.
+fn make(dir: &Path, name: &str, options: &str) -> PathBuf {
+    let path = dir.join(name);
+    let text = path.to_str().unwrap();
+    if options.is_empty() {
+        qemu::img(["create", "-q", "-f", "qcow2", text, "40M"]);
+    } else {
+        qemu::img(["create", "-q", "-f", "qcow2", "-o", options, text, "40M"]);
+    }
+    qemu::io(
+        &path,
+        "qcow2",
+        &[
+            "write -P 1 0 300k",
+            "write -P 2 20M 1M",
+            "write -z 8M 2M",
+            "discard 20M 128k",
+        ],
+    );
+    path
+}
+
+#[test]
+fn what_qemu_wrote_is_clean() {
+    if qemu::missing() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for (index, options) in [
+        "",
+        "compat=0.10",
+        "cluster_size=512",
+        "cluster_size=2M",
+        "refcount_bits=1",
+        "refcount_bits=64",
+        "extended_l2=on,cluster_size=128k",
+        "preallocation=metadata",
+        "preallocation=falloc",
+        "compression_type=zstd",
+        "lazy_refcounts=on",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = make(dir.path(), &format!("{index}.qcow2"), options);
+        assert_eq!(qemu_check(&path), Some((0, 0)), "{options}");
+        let report = check(&path);
+        assert_eq!(report.findings, [], "{options}");
+        assert!(report.is_sound(), "{options}: {:?}", report.skipped);
+    }
+    let data = dir.path().join("data.raw");
+    let path = make(
+        dir.path(),
+        "external.qcow2",
+        &format!("data_file={}", data.display()),
+    );
+    assert_eq!(check(&path).findings, []);
+}
+
+#[test]
+fn snapshots_bitmaps_and_compressed_clusters_are_counted_as_qemu_counts_them() {
+    if qemu::missing() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = make(dir.path(), "a.qcow2", "");
+    let text = path.to_str().unwrap();
+    qemu::img(["snapshot", "-c", "one", text]);
+    qemu::io(&path, "qcow2", &["write -P 3 0 64k", "write -P 4 30M 64k"]);
+    qemu::img(["snapshot", "-c", "two", text]);
+    qemu::io(
+        &path,
+        "qcow2",
+        &["write -c -P 5 35M 64k", "write -c -P 6 35904k 64k"],
+    );
+    qemu::img(["bitmap", "--add", text, "changes"]);
+    qemu::io(&path, "qcow2", &["write -P 7 1M 64k"]);
+    assert_eq!(qemu_check(&path), Some((0, 0)));
+    let report = check(&path);
+    assert_eq!(report.findings, []);
+    assert!(report.is_sound());
+    qemu::img(["snapshot", "-d", "one", text]);
+    assert_eq!(check(&path).findings, []);
+}
+
+/// Big-endian number of eight bytes at `at`.
+fn number(bytes: &[u8], at: usize) -> usize {
+    u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap()) as usize
+}
+
+fn put(bytes: &mut [u8], at: usize, value: u64) {
+    bytes[at..at + 8].copy_from_slice(&value.to_be_bytes());
+}
+
+/// The places of the tables in an image of 64 KiB clusters.
+struct Places {
+    l1: usize,
+    l2: usize,
+    refcount_block: usize,
+}
+
+fn places(bytes: &[u8]) -> Places {
+    const OFFSET: usize = 0x00ff_ffff_ffff_fe00;
+    let l1 = number(bytes, 40);
+    Places {
+        l1,
+        l2: number(bytes, l1) & OFFSET,
+        refcount_block: number(bytes, number(bytes, 48)),
+    }
+}
+
+/// Rules that are broken, by name, without repeats.
+fn rules(report: &CheckReport) -> Vec<&'static str> {
+    let mut rules: Vec<_> = report.findings.iter().map(|finding| finding.rule).collect();
+    rules.sort_unstable();
+    rules.dedup();
+    rules
+}
+
+#[test]
+fn damage_is_an_error_or_a_warning_as_qemu_says() {
+    if qemu::missing() {
+        return;
+    }
+    type Damage = fn(&mut Vec<u8>, &Places);
+    let dir = tempfile::tempdir().unwrap();
+    let whole = fs::read(make(dir.path(), "whole.qcow2", "")).unwrap();
+    let cases: [(&str, Damage, &[&str]); 9] = [
+        (
+            "count too low",
+            |bytes, p| bytes[p.refcount_block + 1] = 0,
+            &["refcount-too-low"],
+        ),
+        (
+            "count too high",
+            |bytes, p| bytes[p.refcount_block + 2] = 9,
+            &["leak"],
+        ),
+        (
+            "a data cluster used twice",
+            |bytes, p| {
+                let first = number(bytes, p.l2) as u64;
+                put(bytes, p.l2 + 8, first);
+            },
+            &["leak", "refcount-too-low"],
+        ),
+        (
+            "a data cluster on the L2 table",
+            |bytes, p| put(bytes, p.l2, p.l2 as u64 | 1 << 63),
+            &["leak", "refcount-too-low"],
+        ),
+        (
+            "a reserved bit",
+            |bytes, p| bytes[p.l2 + 7] |= 2,
+            &["reserved"],
+        ),
+        (
+            "an entry between clusters",
+            |bytes, p| bytes[p.l2 + 6] |= 2,
+            &["alignment", "leak"],
+        ),
+        (
+            "a cluster past the end",
+            |bytes, p| put(bytes, p.l2, 1 << 40 | 1 << 63),
+            &["leak", "past-end"],
+        ),
+        ("a lost flag", |bytes, p| bytes[p.l2] = 0, &["copied-flag"]),
+        (
+            "an L1 entry between clusters",
+            |bytes, p| bytes[p.l1 + 6] |= 2,
+            &["alignment", "leak"],
+        ),
+    ];
+    for (name, damage, expected) in cases {
+        let mut bytes = whole.clone();
+        damage(&mut bytes, &places(&whole));
+        let path = dir.path().join("damaged.qcow2");
+        fs::write(&path, &bytes).unwrap();
+        let report = check(&path);
+        assert_eq!(rules(&report), expected, "{name}: {:#?}", report.findings);
+        assert!(
+            report
+                .findings
+                .iter()
+                .all(|finding| finding.offset.is_some()),
+            "{name}"
+        );
+        if let Some((corruptions, leaks)) = qemu_check(&path) {
+            // A reserved bit and a cluster past the end are looked at by us alone.
+            if !matches!(name, "a reserved bit" | "a cluster past the end") {
+                assert_eq!(report.errors > 0, corruptions > 0, "{name}");
+            }
+            assert!(leaks == 0 || report.warnings > 0, "{name}");
+        }
+    }
+}
+
+#[test]
+fn an_image_that_does_not_open_is_checked_all_the_same() {
+    if qemu::missing() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut bytes = fs::read(make(dir.path(), "a.qcow2", "")).unwrap();
+    let places = places(&bytes);
+    // Three damages far from each other: a reader stops at the first one.
+    bytes[places.l1 + 7] |= 1;
+    bytes[places.l2 + 7] |= 2;
+    bytes[places.l2 + 15] |= 4;
+    let path = dir.path().join("damaged.qcow2");
+    fs::write(&path, &bytes).unwrap();
+    assert!(diskimg::open(&path, &OpenOptions::default(), &[]).is_err());
+    let report = check(&path);
+    let found: Vec<_> = report
+        .findings
+        .iter()
+        .map(|finding| (finding.structure, finding.offset.unwrap() as usize))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("L1 entry", places.l1),
+            ("L2 entry", places.l2),
+            ("L2 entry", places.l2 + 8)
+        ]
+    );
+}
+
+#[test]
+fn compressed_clusters_past_the_end_are_found() {
+    if qemu::missing() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.qcow2");
+    qemu::img(["create", "-q", "-f", "qcow2", path.to_str().unwrap(), "8M"]);
+    qemu::io(&path, "qcow2", &["write -c -P 1 0 64k"]);
+    let whole = fs::read(&path).unwrap();
+    assert_eq!(check_bytes(&whole).findings, []);
+    let places = places(&whole);
+    let mut bytes = whole;
+    // Bits 54 to 61 count further sectors: far more than the file has.
+    bytes[places.l2] |= 0x3f;
+    bytes[places.l2 + 1] |= 0xc0;
+    let report = check_bytes(&bytes);
+    assert!(
+        rules(&report).contains(&"past-end"),
+        "{:#?}",
+        report.findings
+    );
+}
+
+#[test]
+fn backing_files_are_not_needed_for_a_check() {
+    if qemu::missing() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let base = make(dir.path(), "base.qcow2", "");
+    let overlay = dir.path().join("overlay.qcow2");
+    qemu::img([
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        base.to_str().unwrap(),
+        overlay.to_str().unwrap(),
+    ]);
+    qemu::io(&overlay, "qcow2", &["write -P 9 0 64k"]);
+    fs::remove_file(base).unwrap();
+    assert!(check(&overlay).is_sound());
+}
+
+#[test]
+fn no_damage_of_header_and_tables_makes_a_check_fail_or_hang() {
+    if qemu::missing() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = make(dir.path(), "a.qcow2", "");
+    qemu::img(["snapshot", "-c", "one", path.to_str().unwrap()]);
+    qemu::img(["bitmap", "--add", path.to_str().unwrap(), "changes"]);
+    let whole = fs::read(&path).unwrap();
+    let places = places(&whole);
+    let snapshots = number(&whole, 64);
+    let started = std::time::Instant::now();
+    let mut rng = fastrand::Rng::with_seed(3);
+    for round in 0..400 {
+        let mut bytes = whole.clone();
+        let (from, len) = match round % 4 {
+            0 => (4, 400),
+            1 => (places.l1, 16),
+            2 => (places.l2, 64),
+            _ => (snapshots, 60),
+        };
+        for _ in 0..rng.usize(1..4) {
+            let at = from + rng.usize(..len);
+            bytes[at] = *rng.choice(&[0, 1, 0x7f, 0x80, 0xff]).unwrap();
+        }
+        let _ = check_bytes(&bytes);
+    }
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+}
