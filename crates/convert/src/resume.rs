@@ -117,7 +117,11 @@ impl Checkpoint {
     /// # Errors
     /// Those of [`zvhd2::Encoder::new`].
     pub fn start(virtual_size: u64, identity: zvhd2::Identity) -> Result<Self> {
-        Self::new(virtual_size, identity, vec![0..u64::MAX])
+        Self::new(
+            virtual_size,
+            identity,
+            std::iter::once(0..u64::MAX).collect(),
+        )
     }
 
     /// A stream of which everything is stored but `missing`: ranges of the stream, ascending. What

@@ -354,3 +354,30 @@ fn no_damage_of_header_and_tables_makes_a_check_fail_or_hang() {
     }
     assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
 }
+
+#[test]
+fn what_is_not_counted_is_told() {
+    if qemu::missing() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = make(dir.path(), "small-clusters.qcow2", "cluster_size=512");
+    // 40 million clusters, almost all of them a hole of the file.
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(20 << 30).unwrap();
+    let report = diskimg::check(&path, &OpenOptions::default(), &[], &|| false).unwrap();
+    assert!(!report.is_sound());
+    assert!(report.skipped[0].contains("at most 33554432 are counted"));
+}
+
+#[test]
+fn a_check_can_be_stopped() {
+    if qemu::missing() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = make(dir.path(), "a.qcow2", "");
+    let report = diskimg::check(&path, &OpenOptions::default(), &[], &|| true).unwrap();
+    assert!(report.cancelled && !report.is_sound());
+    assert_eq!(report.findings, []);
+}

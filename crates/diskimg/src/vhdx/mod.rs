@@ -177,6 +177,7 @@ impl DiskImage for VhdxImage {
             variant: Some(variant.to_owned()),
             creator: self.creator.clone(),
             cluster_size: Some(self.metadata.block_size),
+            dirty: Some(self.overlay_bytes > 0),
             warnings: self.warnings.clone(),
             ..Details::new(Format::Vhdx)
         }

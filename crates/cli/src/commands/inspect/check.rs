@@ -40,10 +40,8 @@ pub(super) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) ->
     let failure = Failure::new(
         Exit::Refused,
         format!(
-            "{}: {} of the format's rules {} broken",
-            checked.path,
-            report.errors,
-            if report.errors == 1 { "is" } else { "are" }
+            "{}: the format's rules are broken in {} places",
+            checked.path, report.errors
         ),
     )
     .hint("the disk may be damaged: look for another copy, or repair a copy of the file with the program that wrote it");
@@ -70,10 +68,15 @@ fn text(checked: &Checked<'_>) -> String {
     for skipped in &report.skipped {
         let _ = writeln!(text, "not checked: {skipped}");
     }
+    let counted = |count: u64, what: &str| {
+        let plural = if count == 1 { "" } else { "s" };
+        format!("{count} {what}{plural}")
+    };
     let _ = write!(
         text,
-        "{} errors, {} warnings",
-        report.errors, report.warnings
+        "{}, {}",
+        counted(report.errors, "error"),
+        counted(report.warnings, "warning")
     );
     text
 }
