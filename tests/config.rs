@@ -98,6 +98,8 @@ fn a_check_tells_each_step_and_leaves_nothing_behind() {
         "sign-in",
         "project",
         "images",
+        "quota",
+        "os versions",
         "storage keys",
         "bucket",
         "bucket rights",

@@ -197,6 +197,9 @@ pub(crate) struct ImportArgs {
     /// Enterprise project of the image [env: HW_ENTERPRISE_PROJECT_ID]
     #[arg(long, value_name = "ID")]
     pub(crate) enterprise_project_id: Option<String>,
+    /// Go on although this check refuses; may be given more than once
+    #[arg(long, value_name = "CHECK", value_parser = clap::builder::PossibleValuesParser::new(ims::rules::skippable()))]
+    pub(crate) skip_check: Vec<String>,
     /// Replace the object if the key exists already
     #[arg(long)]
     pub(crate) force: bool,

@@ -283,3 +283,64 @@ fn all_broken_rules_are_reported_at_once() {
     });
     assert_eq!(broken(&import).len(), 4);
 }
+
+#[test]
+fn every_rule_has_a_name_a_source_and_a_place_in_the_documents() {
+    use ims::rules::{Level, RULES, rule, skippable};
+    let documents = include_str!("../../../docs/ims.md");
+    for found in RULES {
+        assert!(
+            std::ptr::eq(rule(found.id).unwrap(), *found),
+            "{}",
+            found.id
+        );
+        assert!(!found.text.is_empty() && !found.source.is_empty());
+        assert!(
+            documents.contains(&format!("| `{}` |", found.id)),
+            "{}",
+            found.id
+        );
+        if let Some(code) = found.code {
+            assert!(code.starts_with("IMG.") && code.len() == 8, "{code}");
+            assert!(documents.contains(code), "{code}");
+        }
+        assert_eq!(
+            skippable().any(|id| id == found.id),
+            found.level == Level::Skippable
+        );
+    }
+}
+
+#[test]
+fn a_violation_names_its_rule_and_has_its_code() {
+    let import = with(|i| {
+        i.name = " a".into();
+        i.image_url.key = "a b".into();
+        i.tags = vec![("k".repeat(37), String::new())];
+    });
+    let found: Vec<_> = import.violations(0).iter().map(|v| v.rule.id).collect();
+    assert_eq!(found, ["name-spaces", "key-spaces", "tag-length"]);
+    for violation in import.violations(0) {
+        assert_eq!(violation.code, violation.rule.code);
+    }
+}
+
+#[test]
+fn minimum_disks_follow_the_cloud() {
+    use ims::Cloud;
+    let data = with(|i| {
+        i.kind = ImageKind::DataImage;
+        i.os_version = None;
+        i.min_disk = 2000;
+    });
+    assert_eq!(data.violations_on(0, None), []);
+    assert_eq!(data.violations_on(0, Some(Cloud::Otc)), []);
+    let refused = data.violations_on(0, Some(Cloud::FlexibleEngine));
+    assert_eq!(refused[0].rule.id, "min-disk-range");
+    // What is usual differs too.
+    let small = with(|i| i.min_disk = 20);
+    assert_eq!(small.warnings_on(Some(Cloud::FlexibleEngine)), []);
+    assert_eq!(small.warnings_on(None), []);
+    let warned = small.warnings_on(Some(Cloud::Huawei));
+    assert_eq!(warned[0].rule.id, "min-disk-usual");
+}

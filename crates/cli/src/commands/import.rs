@@ -40,7 +40,8 @@ pub(crate) async fn run(args: &ImportArgs, console: Console, interrupt: &Interru
     let Some(dir) = &args.cloud.sandbox else {
         let cloud = settings::resolve(&args.cloud, &ProcessEnvironment);
         let missing = cloud.as_ref().err().map(|missing| missing.0.as_slice());
-        let job = prepare(args, missing.unwrap_or_default(), console)?;
+        let provider = cloud.as_ref().ok().and_then(|cloud| cloud.provider);
+        let job = prepare(args, provider, missing.unwrap_or_default(), console)?;
         let cloud = cloud.map_err(|missing| checks::refused(missing.0))?;
         return import(args, job, &cloud, started, console, interrupt).await;
     };
@@ -51,7 +52,7 @@ pub(crate) async fn run(args: &ImportArgs, console: Console, interrupt: &Interru
         )
         .hint("leave --no-wait out, or run 'imgferry sandbox' beside it"));
     }
-    let job = prepare(args, &[], console)?;
+    let job = prepare(args, None, &[], console)?;
     let sandbox = InProcess::start(dir.as_deref(), None, vec![args.bucket.clone()]).await?;
     let ended = import(args, job, &sandbox.cloud(), started, console, interrupt).await;
     // The first error is the one to see.
@@ -180,11 +181,26 @@ async fn import(
 }
 
 /// Everything that can be decided and refused without the network.
-fn prepare(args: &ImportArgs, missing: &[String], console: Console) -> Outcome<Job> {
+fn prepare(
+    args: &ImportArgs,
+    provider: Option<ims::Cloud>,
+    missing: &[String],
+    console: Console,
+) -> Outcome<Job> {
     let opened = open(&args.disk, &args.source.options(), console)?;
     let virtual_size = opened.image.virtual_size();
     let request = request::build(args, virtual_size);
-    let mut problems = checks::local(&request, virtual_size);
+    let mut findings = checks::local(&request, virtual_size, provider);
+    checks::boot(
+        opened.image.as_ref(),
+        &request,
+        &args.skip_check,
+        &mut findings,
+    );
+    let checks::Findings {
+        mut problems,
+        warnings,
+    } = findings;
     problems.extend(missing.iter().cloned());
     if !problems.is_empty() {
         return Err(checks::refused(problems));
@@ -196,7 +212,7 @@ fn prepare(args: &ImportArgs, missing: &[String], console: Console) -> Outcome<J
     let plan = upload::plan(opened.image.as_ref(), options)?;
     Ok(Job {
         plan,
-        warnings: checks::local_warnings(&request),
+        warnings,
         image: Arc::from(opened.image),
         request,
     })

@@ -300,32 +300,6 @@ pub(super) async fn quota(
     }]}})))
 }
 
-/// GET /v1/cloudimages/os_version: a few of the values that clouds list. Imports are not held
-/// against them.
-pub(super) async fn os_versions() -> Json<Value> {
-    let platforms = [
-        ("CentOS", "Linux", "CentOS 7.9 64bit"),
-        ("Debian", "Linux", "Debian GNU/Linux 12.0.0 64bit"),
-        ("Ubuntu", "Linux", "Ubuntu 22.04 server 64bit"),
-        ("Windows", "Windows", "Windows Server 2019 Standard 64bit"),
-        ("Other", "Linux", "Other Linux(64 bit)"),
-    ];
-    Json(Value::Array(
-        platforms
-            .into_iter()
-            .map(|(platform, os_type, version)| {
-                json!({"platform": platform, "version_list": [{
-                    "platform": platform,
-                    "os_version_key": version,
-                    "os_version": version,
-                    "os_bit": "64",
-                    "os_type": os_type,
-                }]})
-            })
-            .collect(),
-    ))
-}
-
 /// UTC, as in `2018-09-06T15:17:33Z`.
 fn seconds(time: SystemTime) -> String {
     OffsetDateTime::from(time)

@@ -11,6 +11,7 @@ mod members;
 mod metadata;
 mod rules;
 mod tags;
+mod versions;
 mod work;
 
 use std::sync::Arc;
@@ -109,7 +110,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         )
         .route("/v2/images/{image_id}/members", get(members::list))
         .route("/v1/cloudimages/quota", get(ims::quota))
-        .route("/v1/cloudimages/os_version", get(ims::os_versions))
+        .route("/v1/cloudimages/os_version", get(versions::os_versions))
         .route("/v1/cloudimages/job/{job_id}", get(ims::job))
         .route("/v1/{project_id}/jobs/{job_id}", get(ims::project_job))
         .route_layer(from_fn_with_state(Arc::clone(&api), gateway::authenticate));

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
+use super::versions;
 use crate::images::{ImageType, Tag};
 
 const MAX_NAME: usize = 128;
@@ -17,8 +18,6 @@ const MAX_TAG_VALUE: usize = 43;
 const MAX_SYSTEM_DISK: u64 = 1024;
 /// Largest `min_disk` of a data image, in GiB.
 const MAX_DATA_DISK: u64 = 2048;
-/// Ours: the longest `os_version`.
-const MAX_OS_VERSION: usize = 255;
 
 /// A quick import whose fields keep the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,7 +177,7 @@ fn os_version(given: Option<&str>, image_type: ImageType) -> Result<Option<Strin
             "IMG.0159",
             "os_version must be specified for a quick import.",
         )),
-        (_, Some(version)) if version.trim() != version || version.len() > MAX_OS_VERSION => {
+        (_, Some(version)) if !versions::is_known(version) => {
             Err(ApiError::ims("IMG.0056", "Invalid OS version."))
         }
         (_, Some(version)) => Ok(Some(version.to_owned())),

@@ -169,12 +169,53 @@ async fn project(images: &Images, cloud: &Cloud) -> Check {
 
 async fn image_service(images: &Images) -> Vec<Check> {
     let listed = images.image_named(NO_IMAGE).await;
-    vec![Check::of(
+    let listed = Check::of(
         "images",
         listed
             .map(|_| "images can be listed (ims:images:list)".to_owned())
             .map_err(|e| from_ims(&e)),
-    )]
+    );
+    if listed.failed() {
+        return vec![listed];
+    }
+    vec![listed, quota(images).await, os_versions(images).await]
+}
+
+/// How many images there may be. Not needed for an import, so that its failure is a warning.
+async fn quota(images: &Images) -> Check {
+    const NAME: &str = "quota";
+    let quotas = match images.quotas().await {
+        Ok(quotas) => quotas,
+        Err(error) => return Check::new(NAME, State::Warning, error.to_string()),
+    };
+    let of_images = quotas.iter().find(|quota| quota.kind == "image");
+    match of_images.and_then(|quota| quota.used.zip(quota.quota)) {
+        Some((used, most)) if used >= most => Check {
+            hint: Some("delete images that are not needed, or ask for a larger quota".to_owned()),
+            ..Check::new(
+                NAME,
+                State::Warning,
+                format!("all {most} images are used (IMG.0015)"),
+            )
+        },
+        Some((used, most)) => {
+            Check::new(NAME, State::Ok, format!("{used} of {most} images are used"))
+        }
+        None => Check::new(NAME, State::Warning, "the service tells none for images"),
+    }
+}
+
+/// The names of operating systems, which `--os-version` is held against.
+async fn os_versions(images: &Images) -> Check {
+    const NAME: &str = "os versions";
+    match images.os_versions(None).await {
+        Ok(known) => Check::new(
+            NAME,
+            State::Ok,
+            format!("{} names of operating systems are known", known.len()),
+        ),
+        Err(error) => Check::new(NAME, State::Warning, error.to_string()),
+    }
 }
 
 async fn storage(images: &Images, cloud: &Cloud, bucket: Option<&str>) -> Vec<Check> {

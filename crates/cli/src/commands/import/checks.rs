@@ -1,13 +1,14 @@
 //! Everything that can be refused, before the first byte is uploaded.
 
-use ims::{Client as Images, QuickImport};
-use obs::{Client as Storage, ErrorKind};
+mod remote;
 
-use super::errors::{from_ims, from_obs};
-use crate::args::ImportArgs;
-use crate::connect;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::settings::Cloud;
+use diskimg::DiskImage;
+use diskimg::partitions::{BootMode, boot_mode};
+use ims::rules::{Rule, rule};
+use ims::{Architecture, Firmware, ImageKind, QuickImport};
+
+pub(super) use self::remote::remote;
+use crate::exit::{Exit, Failure};
 
 /// One failure for all problems together, so that they are mended together.
 pub(crate) fn refused(problems: Vec<String>) -> Failure {
@@ -24,10 +25,41 @@ pub(crate) fn refused(problems: Vec<String>) -> Failure {
     }
 }
 
-/// The rules of the service, held against the request.
-pub(super) fn local(request: &QuickImport, virtual_size: u64) -> Vec<String> {
-    request
-        .violations(virtual_size)
+/// What speaks against an import, collected.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    pub(super) problems: Vec<String>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Findings {
+    /// A rule that is broken: a problem, or a warning if the user skips the rule.
+    fn broken(&mut self, id: &str, skipped: &[String], message: &str, hint: &str) {
+        let code = rule(id).and_then(|rule: &Rule| rule.code);
+        let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
+        if skipped.iter().any(|skipped| skipped == id) {
+            self.warnings
+                .push(format!("{message}{code}; the check {id} is skipped"));
+            return;
+        }
+        let skippable = ims::rules::skippable().any(|skippable| skippable == id);
+        let skip = match skippable {
+            true => format!("; or pass --skip-check {id}"),
+            false => String::new(),
+        };
+        self.problems.push(format!("{message}{code}; {hint}{skip}"));
+    }
+}
+
+/// The rules of the service, held against the request; and what the service takes, but the user should
+/// think about.
+pub(super) fn local(
+    request: &QuickImport,
+    virtual_size: u64,
+    cloud: Option<ims::Cloud>,
+) -> Findings {
+    let problems = request
+        .violations_on(virtual_size, cloud)
         .into_iter()
         .map(|violation| {
             let code = violation.code.map(|code| format!(" ({code})"));
@@ -40,7 +72,13 @@ pub(super) fn local(request: &QuickImport, virtual_size: u64) -> Vec<String> {
                 option.unwrap_or_default()
             )
         })
-        .collect()
+        .collect();
+    let warnings = request
+        .warnings_on(cloud)
+        .into_iter()
+        .map(|warning| warning.message)
+        .collect();
+    Findings { problems, warnings }
 }
 
 /// The option that sets a field of the request.
@@ -60,129 +98,80 @@ fn option_for(field: &str) -> Option<&'static str> {
     })
 }
 
-/// What the service takes, but the user should think about.
-pub(super) fn local_warnings(request: &QuickImport) -> Vec<String> {
-    request
-        .warnings()
-        .into_iter()
-        .map(|warning| warning.message)
-        .collect()
-}
-
-/// Asks the cloud: who we are, the project, the bucket, the key. Returns the client to upload with.
-pub(super) async fn remote(
-    args: &ImportArgs,
-    cloud: &Cloud,
-    images: &Images,
+/// Holds the firmware that is asked for, or assumed by the service, against the disk's partition table.
+pub(super) fn boot(
+    image: &dyn DiskImage,
     request: &QuickImport,
-    warnings: &mut Vec<String>,
-) -> Outcome<Storage> {
-    images.project_id().await.map_err(|e| from_ims(&e))?;
-    name(images, &request.name, warnings).await?;
-    let storage = connect::storage(cloud, images).await?;
-    bucket(&storage, &cloud.region, &request.image_url.bucket, warnings).await?;
-    key(args, &storage, request, warnings).await?;
-    Ok(storage)
-}
-
-/// Names are unique. Asking also proves endpoint, credentials and project to the service that
-/// registers the image, before anything is uploaded.
-async fn name(images: &Images, name: &str, warnings: &mut Vec<String>) -> Outcome {
-    match images.image_named(name).await {
-        Ok(None) => Ok(()),
-        Ok(Some(found)) => Err(Failure::new(
-            Exit::Refused,
-            format!(
-                "image {} has the name {name:?} already (IMG.0009)",
-                found.id
-            ),
-        )
-        .hint("choose another name with --name, or delete that image")),
-        Err(error) if error.status() == Some(403) => {
-            warnings.push(format!(
-                "whether an image is named {name:?} already could not be looked up: {error}"
-            ));
-            Ok(())
-        }
-        Err(error) => Err(from_ims(&error)),
+    skipped: &[String],
+    findings: &mut Findings,
+) {
+    if request.kind == ImageKind::DataImage {
+        return;
     }
-}
-
-/// The service imports from buckets of its region and of class STANDARD only.
-async fn bucket(
-    storage: &Storage,
-    region: &str,
-    bucket: &str,
-    warnings: &mut Vec<String>,
-) -> Outcome {
-    let refused =
-        |message: String, hint: &str| Err(Failure::new(Exit::Refused, message).hint(hint));
-    let info = match storage.bucket(bucket).await {
-        Ok(info) => info,
-        Err(error) if error.kind() == ErrorKind::AccessDenied => {
-            warnings.push(format!(
-                "bucket {bucket} could not be looked at (normal for keys that may only write objects); \
-                 its region and storage class are not checked"
-            ));
-            return Ok(());
-        }
+    let found = match boot_mode(image) {
+        Ok(found) => found,
+        // A disk without a table that can be read may still boot.
         Err(error) => {
-            return Err(
-                from_obs(&error).note(format!("the object storage is {}", storage.endpoint()))
-            );
+            findings
+                .warnings
+                .push(format!("how the disk boots could not be told: {error}"));
+            return;
         }
     };
-    if info.parallel_file_system {
-        return refused(
-            format!("bucket {bucket} is a parallel file system, expected a plain bucket"),
-            "name a plain bucket with --bucket",
-        );
-    }
-    match info.storage_class.as_deref() {
-        Some("STANDARD") => {}
-        Some(class) => {
-            return refused(
-                format!("bucket {bucket} has storage class {class}, expected STANDARD"),
-                "name a bucket of class STANDARD with --bucket",
+    let arm = request.architecture == Some(Architecture::Arm);
+    let assumed = if arm { Firmware::Uefi } else { Firmware::Bios };
+    let firmware = request.firmware.unwrap_or(assumed);
+    match (found, firmware) {
+        (BootMode::Uefi, Firmware::Bios) if request.firmware.is_none() => {
+            findings.warnings.push(
+                "the disk has an EFI system partition and nothing that a BIOS starts, and the service assumes a BIOS; pass --firmware uefi"
+                    .to_owned(),
             );
         }
-        None => warnings.push(format!(
-            "bucket {bucket} does not tell its storage class; the service takes STANDARD only"
-        )),
-    }
-    match info.region.as_deref() {
-        Some(found) if found != region => refused(
-            format!(
-                "bucket {bucket} is in region {found}, the image would be in {region} (IMG.0058)"
-            ),
-            "name a bucket of the same region with --bucket, or another region with --region",
+        (BootMode::Uefi, Firmware::Bios) => findings.broken(
+            "boot-mode",
+            skipped,
+            "the firmware is bios, the disk has an EFI system partition and nothing that a BIOS starts",
+            "pass --firmware uefi",
         ),
-        _ => Ok(()),
+        (BootMode::Bios, Firmware::Uefi) => findings.broken(
+            "boot-mode",
+            skipped,
+            &format!(
+                "the firmware is uefi{}, the disk has no EFI system partition, but what a BIOS starts",
+                if request.firmware.is_none() {
+                    " (ARM knows no other)"
+                } else {
+                    ""
+                }
+            ),
+            "pass --firmware bios, or convert the guest to UEFI first",
+        ),
+        (BootMode::Both | BootMode::Unknown, _)
+        | (BootMode::Uefi, Firmware::Uefi)
+        | (BootMode::Bios, Firmware::Bios) => {}
     }
 }
 
-/// An object that exists is not replaced unless the user says so.
-async fn key(
-    args: &ImportArgs,
-    storage: &Storage,
-    request: &QuickImport,
-    warnings: &mut Vec<String>,
-) -> Outcome {
-    let url = &request.image_url;
-    match storage.object(&url.bucket, &url.key).await {
-        Ok(None) => Ok(()),
-        Ok(Some(_)) if args.force => Ok(()),
-        Ok(Some(found)) => Err(Failure::new(
-            Exit::Refused,
-            format!("object {url} exists already, with {} bytes", found.size),
-        )
-        .hint("pass --force to replace it, or another key with --key")),
-        Err(error) if error.kind() == ErrorKind::AccessDenied => {
-            warnings.push(format!(
-                "whether object {url} exists could not be looked up; it would be replaced"
-            ));
-            Ok(())
-        }
-        Err(error) => Err(from_obs(&error)),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_rule_that_is_skipped_is_a_warning() {
+        let mut findings = Findings::default();
+        findings.broken("quota", &[], "49 of 49 images are used", "delete some");
+        assert_eq!(
+            findings.problems,
+            ["49 of 49 images are used (IMG.0015); delete some; or pass --skip-check quota"]
+        );
+        findings.broken("bucket-region", &[], "elsewhere", "another");
+        assert_eq!(findings.problems[1], "elsewhere (IMG.0058); another");
+        findings.broken("quota", &["quota".to_owned()], "used up", "delete some");
+        assert_eq!(findings.problems.len(), 2);
+        assert_eq!(
+            findings.warnings,
+            ["used up (IMG.0015); the check quota is skipped"]
+        );
     }
 }

@@ -4,6 +4,13 @@
 //! releases differ, the laxest one is a violation and a stricter one a warning: no rule here forbids what a
 //! region may accept.
 
+mod catalog;
+mod limits;
+
+pub use catalog::{Level, RULES, Rule, rule, skippable};
+pub use limits::DiskLimits;
+
+use crate::clouds::Cloud;
 use crate::import::{Architecture, Firmware, ImageKind, QuickImport};
 
 /// Largest virtual disk that quick import takes: 1 TiB. Source: Image Management Service User Guide, "Quickly
@@ -20,13 +27,6 @@ pub const MAX_NAME: usize = 128;
 
 /// Longest description in characters. Source: Reference, "Importing an Image File Quickly", and `IMG.0004`.
 pub const MAX_DESCRIPTION: usize = 1024;
-
-/// Largest minimum disk of a system image in GiB. Source: Reference, "Importing an Image File Quickly".
-pub const MAX_SYSTEM_DISK: u32 = 1024;
-
-/// Largest minimum disk of a data image in GiB. Source: Reference (2026), "Creating a Data Disk Image Using an
-/// External Image File"; the 2023 release says 1024.
-pub const MAX_DATA_DISK: u32 = 2048;
 
 /// Most tags of an image. Source: Reference, "Adding or Deleting Tags in Batches".
 pub const MAX_TAGS: usize = 10;
@@ -45,6 +45,8 @@ const GIB: u64 = 1 << 30;
 /// A broken rule: the service would refuse the import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
+    /// The rule that is broken.
+    pub rule: &'static Rule,
     /// The field, by its name in [`QuickImport`]; `virtual_size` for the disk itself.
     pub field: &'static str,
     /// The code that the service answers with, where it is documented.
@@ -58,6 +60,8 @@ pub struct Violation {
 /// Something that some regions or releases refuse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
+    /// The rule that some hold.
+    pub rule: &'static Rule,
     /// The field, as in [`Violation::field`].
     pub field: &'static str,
     /// What may go wrong.
@@ -72,40 +76,63 @@ pub fn min_disk_gib(virtual_size: u64) -> u64 {
 }
 
 impl QuickImport {
-    /// All broken rules for a disk of `virtual_size` bytes.
+    /// All broken rules for a disk of `virtual_size` bytes, whatever the cloud.
     #[must_use]
     pub fn violations(&self, virtual_size: u64) -> Vec<Violation> {
-        let mut list = self.field_violations();
+        self.violations_on(virtual_size, None)
+    }
+
+    /// All broken rules for a disk of `virtual_size` bytes on a cloud.
+    #[must_use]
+    pub fn violations_on(&self, virtual_size: u64, cloud: Option<Cloud>) -> Vec<Violation> {
+        let mut list = self.field_violations_on(cloud);
         let mut rules = Rules(&mut list);
         rules.size(self, virtual_size);
         list
     }
 
-    /// The broken rules that need no disk.
+    /// The broken rules that need no disk, whatever the cloud.
     #[must_use]
     pub fn field_violations(&self) -> Vec<Violation> {
+        self.field_violations_on(None)
+    }
+
+    fn field_violations_on(&self, cloud: Option<Cloud>) -> Vec<Violation> {
         let mut list = Vec::new();
         let mut rules = Rules(&mut list);
         rules.name(&self.name);
         rules.image_url(self);
-        rules.min_disk(self);
+        rules.min_disk(self, &DiskLimits::of(cloud));
         rules.kind(self);
         rules.description(self.description.as_deref());
         rules.tags(&self.tags);
         list
     }
 
-    /// What some regions or releases may refuse.
+    /// What some regions or releases may refuse, whatever the cloud.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
+        self.warnings_on(None)
+    }
+
+    /// What some regions or releases of a cloud may refuse.
+    #[must_use]
+    pub fn warnings_on(&self, cloud: Option<Cloud>) -> Vec<Warning> {
         let mut list = Vec::new();
-        let mut warn = |field, message: String| list.push(Warning { field, message });
+        let mut warn = |rule, field, message: String| {
+            list.push(Warning {
+                rule,
+                field,
+                message,
+            });
+        };
         if self
             .name
             .chars()
             .any(|c| !c.is_ascii() && c.is_alphanumeric())
         {
             warn(
+                &catalog::NAME_LETTERS,
                 "name",
                 "the name has letters beyond A to Z, which not every region accepts".into(),
             );
@@ -114,21 +141,27 @@ impl QuickImport {
         let file = self.image_url.key.rsplit('/').next().unwrap_or_default();
         if file.chars().count() > MAX_NAME || !file.chars().all(is_plain) {
             warn(
+                &catalog::KEY_FILE_NAME,
                 "image_url.key",
                 format!(
                     "the file name {file:?} is longer than {MAX_NAME} characters or has others than letters, digits, '-', '.' and '_', which the service may refuse (IMG.0074, IMG.0075)"
                 ),
             );
         }
-        // Source: "Creating an Image" in its releases since 2022: 10 (Linux), 20 (Windows), elsewhere 40 for both.
         if self.kind != ImageKind::DataImage {
             let windows = self.os_version.as_deref().is_some_and(is_windows);
-            let floor = if windows { 20 } else { 10 };
+            let limits = DiskLimits::of(cloud);
+            let floor = if windows {
+                limits.usual_windows
+            } else {
+                limits.usual_linux
+            };
             if self.min_disk < floor {
                 warn(
+                    &catalog::MIN_DISK_USUAL,
                     "min_disk",
                     format!(
-                        "the minimum disk is {} GiB; some regions want at least {floor} or 40 for system disks",
+                        "the minimum disk is {} GiB; some regions and releases want at least {floor} for system disks",
                         self.min_disk
                     ),
                 );
@@ -136,6 +169,7 @@ impl QuickImport {
         }
         if self.license_type.is_some() && !self.os_version.as_deref().is_some_and(is_windows) {
             warn(
+                &catalog::LICENCE_WINDOWS,
                 "license_type",
                 "a licence type counts for Windows only".into(),
             );
@@ -158,14 +192,15 @@ struct Rules<'a>(&'a mut Vec<Violation>);
 impl Rules<'_> {
     fn broken(
         &mut self,
+        rule: &'static Rule,
         field: &'static str,
-        code: impl Into<Option<&'static str>>,
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
         self.0.push(Violation {
+            rule,
             field,
-            code: code.into(),
+            code: rule.code,
             message: message.into(),
             hint: hint.into(),
         });
@@ -178,20 +213,25 @@ impl Rules<'_> {
         const FIELD: &str = "name";
         let length = name.chars().count();
         if length == 0 {
-            self.broken(FIELD, "IMG.0003", "the image name is empty", "give a name");
+            self.broken(
+                &catalog::NAME_GIVEN,
+                FIELD,
+                "the image name is empty",
+                "give a name",
+            );
         }
         if length > MAX_NAME {
             self.broken(
+                &catalog::NAME_LENGTH,
                 FIELD,
-                "IMG.0002",
                 format!("the image name has {length} characters, at most {MAX_NAME} are accepted"),
                 "shorten the name",
             );
         }
         if name.starts_with(' ') || name.ends_with(' ') {
             self.broken(
+                &catalog::NAME_SPACES,
                 FIELD,
-                "IMG.0003",
                 "the image name starts or ends with a space",
                 "remove the space",
             );
@@ -199,8 +239,8 @@ impl Rules<'_> {
         let fits = |c: char| is_plain(c) || c == ' ' || (!c.is_ascii() && c.is_alphanumeric());
         if let Some(bad) = name.chars().find(|c| !fits(*c)) {
             self.broken(
+                &catalog::NAME_CHARACTERS,
                 FIELD,
-                "IMG.0003",
                 format!("the image name has the character {bad:?}"),
                 "use letters, digits, '-', '.', '_' and spaces",
             );
@@ -214,8 +254,8 @@ impl Rules<'_> {
         let key = import.image_url.key.as_str();
         if bucket.is_empty() {
             self.broken(
+                &catalog::BUCKET_GIVEN,
                 "image_url.bucket",
-                "IMG.0068",
                 "the bucket's name is empty",
                 "name the bucket",
             );
@@ -225,20 +265,25 @@ impl Rules<'_> {
                 .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
         {
             self.broken(
+                &catalog::BUCKET_NAME,
                 "image_url.bucket",
-                "IMG.0109",
                 format!("{bucket:?} is no bucket's name"),
                 "buckets have 3 to 63 lower-case letters, digits, '-' and '.'",
             );
         }
         const KEY: &str = "image_url.key";
         if key.is_empty() {
-            self.broken(KEY, "IMG.0017", "the key is empty", "name the object");
+            self.broken(
+                &catalog::KEY_GIVEN,
+                KEY,
+                "the key is empty",
+                "name the object",
+            );
         }
         if key.len() > MAX_KEY {
             self.broken(
+                &catalog::KEY_LENGTH,
                 KEY,
-                "IMG.0074",
                 format!(
                     "the key has {} bytes, at most {MAX_KEY} are accepted",
                     key.len()
@@ -248,8 +293,8 @@ impl Rules<'_> {
         }
         if key.chars().any(|c| c.is_whitespace() || c.is_control()) {
             self.broken(
+                &catalog::KEY_SPACES,
                 KEY,
-                "IMG.0175",
                 format!("the key {key:?} has spaces or control characters"),
                 "choose a key without spaces, in folders too",
             );
@@ -257,20 +302,21 @@ impl Rules<'_> {
     }
 
     /// Reference, "Importing an Image File Quickly": 1 to 1024, for data disks 1 to 2048 in newer releases; `IMG.0055`.
-    fn min_disk(&mut self, import: &QuickImport) {
-        let (what, most) = match import.kind {
-            ImageKind::DataImage => ("data", MAX_DATA_DISK),
-            ImageKind::Ecs | ImageKind::Bms => ("system", MAX_SYSTEM_DISK),
+    fn min_disk(&mut self, import: &QuickImport, limits: &DiskLimits) {
+        let (what, range) = match import.kind {
+            ImageKind::DataImage => ("data", &limits.data),
+            ImageKind::Ecs | ImageKind::Bms => ("system", &limits.system),
         };
-        if !(1..=most).contains(&import.min_disk) {
+        if !range.contains(&import.min_disk) {
+            let (least, most) = (range.start(), range.end());
             self.broken(
+                &catalog::MIN_DISK_RANGE,
                 "min_disk",
-                "IMG.0055",
                 format!(
-                    "the minimum disk is {} GiB, {what} images have 1 to {most}",
+                    "the minimum disk is {} GiB, {what} images have {least} to {most}",
                     import.min_disk
                 ),
-                format!("choose a minimum disk of 1 to {most} GiB"),
+                format!("choose a minimum disk of {least} to {most} GiB"),
             );
         }
     }
@@ -279,8 +325,8 @@ impl Rules<'_> {
     fn size(&mut self, import: &QuickImport, virtual_size: u64) {
         if virtual_size > MAX_VIRTUAL_SIZE {
             self.broken(
+                &catalog::VIRTUAL_SIZE,
                 "virtual_size",
-                "IMG.0059",
                 format!("the disk has {virtual_size} bytes, quick import takes at most {MAX_VIRTUAL_SIZE} (1 TiB)"),
                 "shrink the disk first, for example with qemu-img resize --shrink",
             );
@@ -288,8 +334,8 @@ impl Rules<'_> {
         let needed = min_disk_gib(virtual_size);
         if u64::from(import.min_disk) < needed {
             self.broken(
+                &catalog::MIN_DISK_HOLDS,
                 "min_disk",
-                "IMG.0055",
                 format!(
                     "the minimum disk is {} GiB, the disk of {virtual_size} bytes needs {needed}",
                     import.min_disk
@@ -306,8 +352,8 @@ impl Rules<'_> {
             let mut only_system = |field: &'static str, set: bool| {
                 if set {
                     self.broken(
+                        &catalog::DATA_FIELDS,
                         field,
-                        None,
                         format!("a data image has no {field}"),
                         format!("leave {field} out, or import a system image"),
                     );
@@ -325,16 +371,16 @@ impl Rules<'_> {
             .is_none_or(|os| os.trim().is_empty())
         {
             self.broken(
+                &catalog::OS_VERSION_GIVEN,
                 "os_version",
-                "IMG.0159",
                 "a system image must name its operating system",
                 "name it in the service's words, for example 'CentOS 7.0 64bit'",
             );
         }
         if import.os_type.is_some() {
             self.broken(
+                &catalog::OS_TYPE_ABSENT,
                 "os_type",
-                None,
                 "a system image has no os_type: it follows from os_version",
                 "leave os_type out, or import a data image",
             );
@@ -342,8 +388,8 @@ impl Rules<'_> {
         if import.architecture == Some(Architecture::Arm) && import.firmware == Some(Firmware::Bios)
         {
             self.broken(
+                &catalog::ARM_FIRMWARE,
                 "firmware",
-                "IMG.0141",
                 "the firmware is bios, ARM boots by uefi only",
                 "choose uefi, or leave the firmware out",
             );
@@ -358,16 +404,16 @@ impl Rules<'_> {
         let length = text.chars().count();
         if length > MAX_DESCRIPTION {
             self.broken(
+                &catalog::DESCRIPTION_LENGTH,
                 FIELD,
-                "IMG.0004",
                 format!("the description has {length} characters, at most {MAX_DESCRIPTION} are accepted"),
                 "shorten the description",
             );
         }
         if let Some(bad) = text.chars().find(|c| matches!(c, '\r' | '\n' | '<' | '>')) {
             self.broken(
+                &catalog::DESCRIPTION_CHARACTERS,
                 FIELD,
-                "IMG.0054",
                 format!("the description has the character {bad:?}"),
                 "write one line without < and >",
             );
@@ -380,8 +426,8 @@ impl Rules<'_> {
         const FIELD: &str = "tags";
         if tags.len() > MAX_TAGS {
             self.broken(
+                &catalog::TAG_COUNT,
                 FIELD,
-                "IMG.0116",
                 format!(
                     "there are {} tags, at most {MAX_TAGS} are accepted",
                     tags.len()
@@ -394,8 +440,8 @@ impl Rules<'_> {
                 let length = text.chars().count();
                 if !(least..=most).contains(&length) {
                     self.broken(
+                        &catalog::TAG_LENGTH,
                         FIELD,
-                        "IMG.0115",
                         format!("the {what} of tag {key:?} has {length} characters, expected {least} to {most}"),
                         format!("choose a {what} of {least} to {most} characters"),
                     );
@@ -403,8 +449,8 @@ impl Rules<'_> {
                 let ends = text.starts_with(' ') || text.ends_with(' ');
                 if ends || text.contains(['=', '*', '<', '>', '\\', ',', '|', '/']) {
                     self.broken(
+                        &catalog::TAG_CHARACTERS,
                         FIELD,
-                        "IMG.0115",
                         format!("the {what} {text:?} of a tag has one of = * < > \\ , | / or a space at an end"),
                         "use other characters",
                     );
@@ -414,8 +460,8 @@ impl Rules<'_> {
             part("value", value, 0, MAX_TAG_VALUE);
             if tags.iter().take(number).any(|(other, _)| other == key) {
                 self.broken(
+                    &catalog::TAG_ONCE,
                     FIELD,
-                    "IMG.0115",
                     format!("the tag {key:?} is given twice"),
                     "give each tag once",
                 );

@@ -1,0 +1,217 @@
+//! What only the cloud can tell: project, name, quota, operating systems, bucket and key.
+
+use ims::{Client as Images, ImageKind, QuickImport};
+use obs::{Client as Storage, ErrorKind};
+
+use super::super::errors::{from_ims, from_obs};
+use super::{Findings, refused};
+use crate::args::ImportArgs;
+use crate::connect;
+use crate::exit::Outcome;
+use crate::nearest::nearest;
+use crate::settings::Cloud;
+
+/// Names of operating systems that are suggested.
+const SUGGESTED: usize = 3;
+
+/// Asks the cloud, and returns the client to upload with. All broken rules are told together; what the cloud cannot
+/// answer at all ends it at once.
+pub(in super::super) async fn remote(
+    args: &ImportArgs,
+    cloud: &Cloud,
+    images: &Images,
+    request: &QuickImport,
+    warnings: &mut Vec<String>,
+) -> Outcome<Storage> {
+    let mut findings = Findings::default();
+    images.project_id().await.map_err(|e| from_ims(&e))?;
+    name(args, images, &request.name, &mut findings).await?;
+    quota(args, images, &mut findings).await?;
+    os_version(args, images, request, &mut findings).await?;
+    let storage = connect::storage(cloud, images).await?;
+    bucket(
+        &storage,
+        &cloud.region,
+        &request.image_url.bucket,
+        &mut findings,
+    )
+    .await?;
+    key(args, &storage, request, &mut findings).await?;
+    warnings.append(&mut findings.warnings);
+    if findings.problems.is_empty() {
+        return Ok(storage);
+    }
+    Err(refused(findings.problems))
+}
+
+/// Names are unique. Asking also proves endpoint, credentials and project to the service that
+/// registers the image, before anything is uploaded.
+async fn name(args: &ImportArgs, images: &Images, name: &str, findings: &mut Findings) -> Outcome {
+    match images.image_named(name).await {
+        Ok(None) => {}
+        Ok(Some(found)) => findings.broken(
+            "name-free",
+            &args.skip_check,
+            &format!("image {} has the name {name:?} already", found.id),
+            "choose another name with --name, or delete that image",
+        ),
+        Err(error) if error.status() == Some(403) => findings.warnings.push(format!(
+            "whether an image is named {name:?} already could not be looked up: {error}"
+        )),
+        Err(error) => return Err(from_ims(&error)),
+    }
+    Ok(())
+}
+
+/// Whether an error of a call that is only asked for advice ends the import: one that the next call meets as
+/// well does.
+fn is_fatal(error: &ims::Error) -> bool {
+    matches!(
+        error.kind(),
+        ims::ErrorKind::Credentials | ims::ErrorKind::Network
+    )
+}
+
+async fn quota(args: &ImportArgs, images: &Images, findings: &mut Findings) -> Outcome {
+    let quotas = match images.quotas().await {
+        Ok(quotas) => quotas,
+        Err(error) if is_fatal(&error) => return Err(from_ims(&error)),
+        Err(error) => {
+            findings.warnings.push(format!(
+                "the quota of images could not be looked up: {error}"
+            ));
+            return Ok(());
+        }
+    };
+    for quota in quotas.iter().filter(|quota| quota.kind == "image") {
+        if let (Some(used), Some(most)) = (quota.used, quota.quota)
+            && used >= most
+        {
+            findings.broken(
+                "quota",
+                &args.skip_check,
+                &format!("{used} of {most} images that the account may have are there"),
+                "delete images that are not needed, or ask for a larger quota",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The list differs between regions and years, so it is asked for and never built in.
+async fn os_version(
+    args: &ImportArgs,
+    images: &Images,
+    request: &QuickImport,
+    findings: &mut Findings,
+) -> Outcome {
+    let Some(wanted) = request.os_version.as_deref() else {
+        return Ok(());
+    };
+    if request.kind == ImageKind::DataImage {
+        return Ok(());
+    }
+    let known = match images.os_versions(None).await {
+        Ok(known) => known,
+        Err(error) if is_fatal(&error) => return Err(from_ims(&error)),
+        Err(error) => {
+            findings.warnings.push(format!(
+                "the region's names of operating systems could not be looked up: {error}"
+            ));
+            return Ok(());
+        }
+    };
+    let names = || known.iter().map(|version| version.os_version.as_str());
+    // An empty list says nothing.
+    if known.is_empty() || names().any(|name| name == wanted) {
+        return Ok(());
+    }
+    let similar = nearest(wanted, names(), SUGGESTED);
+    let hint = if similar.is_empty() {
+        "list the names with 'imgferry os-versions'".to_owned()
+    } else {
+        let similar: Vec<String> = similar.iter().map(|name| format!("'{name}'")).collect();
+        format!("pass --os-version {}", similar.join(" or "))
+    };
+    findings.broken(
+        "os-version-known",
+        &args.skip_check,
+        &format!(
+            "the region has no operating system named {wanted:?} among its {}",
+            known.len()
+        ),
+        &hint,
+    );
+    Ok(())
+}
+
+/// The service imports from buckets of its region and of class STANDARD only.
+async fn bucket(storage: &Storage, region: &str, bucket: &str, findings: &mut Findings) -> Outcome {
+    let info = match storage.bucket(bucket).await {
+        Ok(info) => info,
+        Err(error) if error.kind() == ErrorKind::AccessDenied => {
+            findings.warnings.push(format!(
+                "bucket {bucket} could not be looked at (normal for keys that may only write objects); \
+                 its region and storage class are not checked"
+            ));
+            return Ok(());
+        }
+        Err(error) => {
+            return Err(
+                from_obs(&error).note(format!("the object storage is {}", storage.endpoint()))
+            );
+        }
+    };
+    if info.parallel_file_system {
+        findings.broken(
+            "bucket-plain",
+            &[],
+            &format!("bucket {bucket} is a parallel file system, expected a plain bucket"),
+            "name a plain bucket with --bucket",
+        );
+    }
+    match info.storage_class.as_deref() {
+        Some("STANDARD") => {}
+        Some(class) => findings.broken(
+            "bucket-class",
+            &[],
+            &format!("bucket {bucket} has storage class {class}, expected STANDARD"),
+            "name a bucket of class STANDARD with --bucket",
+        ),
+        None => findings.warnings.push(format!(
+            "bucket {bucket} does not tell its storage class; the service takes STANDARD only"
+        )),
+    }
+    if let Some(found) = info.region.as_deref().filter(|found| *found != region) {
+        findings.broken(
+            "bucket-region",
+            &[],
+            &format!("bucket {bucket} is in region {found}, the image would be in {region}"),
+            "name a bucket of the same region with --bucket, or another region with --region",
+        );
+    }
+    Ok(())
+}
+
+/// An object that exists is not replaced unless the user says so.
+async fn key(
+    args: &ImportArgs,
+    storage: &Storage,
+    request: &QuickImport,
+    findings: &mut Findings,
+) -> Outcome {
+    let url = &request.image_url;
+    match storage.object(&url.bucket, &url.key).await {
+        Ok(None) => {}
+        Ok(Some(_)) if args.force => {}
+        Ok(Some(found)) => findings.problems.push(format!(
+            "object {url} exists already, with {} bytes; pass --force to replace it, or another key with --key",
+            found.size
+        )),
+        Err(error) if error.kind() == ErrorKind::AccessDenied => findings.warnings.push(format!(
+            "whether object {url} exists could not be looked up; it would be replaced"
+        )),
+        Err(error) => return Err(from_obs(&error)),
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! What is refused before the first byte is uploaded, and why.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod cloud;
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cloud::Cloud;
+use common::{DEBIAN, Run, json_of, run, testdata};
+
+fn import(cloud: &Cloud, disk: &Path, options: &[&str]) -> Run {
+    run(cloud
+        .command()
+        .arg("import")
+        .arg(disk)
+        .args(["--bucket", "images"])
+        .args(options))
+}
+
+/// A disk of 8 MiB whose partition table has one partition of a type.
+fn disk(dir: &Path, name: &str, kind: u8, active: bool) -> PathBuf {
+    let mut bytes = vec![0_u8; 8 << 20];
+    let entry = &mut bytes[446..462];
+    entry[0] = if active { 0x80 } else { 0 };
+    entry[4] = kind;
+    entry[8..12].copy_from_slice(&2048_u32.to_le_bytes());
+    entry[12..16].copy_from_slice(&4096_u32.to_le_bytes());
+    bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let path = dir.join(name);
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[test]
+fn an_operating_system_that_the_region_does_not_know_is_refused_with_the_nearest_names() {
+    let cloud = Cloud::start(&["images"]);
+    let real = testdata("debian-tree.qcow2");
+    let refused = import(&cloud, &real, &["--name", "a", "--os-version", "debian 12"]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    for expected in [DEBIAN, "IMG.0056", "--skip-check os-version-known"] {
+        assert!(refused.stderr.contains(expected), "{}", refused.stderr);
+    }
+    // The service has the last word.
+    let skipped = [
+        "--name",
+        "a",
+        "--os-version",
+        "debian 12",
+        "--skip-check",
+        "os-version-known",
+    ];
+    let dry = import(&cloud, &real, &[&skipped[..], &["--dry-run"]].concat());
+    dry.success();
+    assert!(dry.stderr.contains("is skipped"), "{}", dry.stderr);
+    let wet = import(&cloud, &real, &skipped);
+    assert_eq!(wet.code, Some(3), "{}", wet.stderr);
+    assert!(wet.stderr.contains("IMG.0056"), "{}", wet.stderr);
+}
+
+#[test]
+fn everything_that_the_cloud_knows_against_it_is_told_at_once() {
+    let cloud = Cloud::start(&["images"]);
+    let real = testdata("debian-tree.qcow2");
+    import(&cloud, &real, &["--name", "a", "--os-version", DEBIAN]).success();
+    let refused = import(
+        &cloud,
+        &real,
+        &["--name", "a", "--os-version", "CentOS 7.99"],
+    );
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    for expected in [
+        "3 things are wrong",
+        "IMG.0009",
+        "IMG.0056",
+        "CentOS 7.9 64bit",
+        "--force",
+    ] {
+        assert!(
+            refused.stderr.contains(expected),
+            "{expected}: {}",
+            refused.stderr
+        );
+    }
+    assert_eq!(cloud.objects("images"), ["a.zvhd2"]);
+    assert_eq!(cloud.uploads(), 0);
+}
+
+#[test]
+fn a_firmware_that_cannot_start_the_disk_is_refused_or_warned_of() {
+    let cloud = Cloud::start(&["images"]);
+    let dir = tempfile::tempdir().unwrap();
+    let uefi = disk(dir.path(), "uefi.raw", 0xef, false);
+    let bios = disk(dir.path(), "bios.raw", 0x83, true);
+    let check = |disk: &Path, options: &[&str]| {
+        let common = ["--name", "a", "--os-version", DEBIAN, "--dry-run"];
+        import(&cloud, disk, &[&common[..], options].concat())
+    };
+    let refused = check(&uefi, &["--firmware", "bios"]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("--firmware uefi"),
+        "{}",
+        refused.stderr
+    );
+    let assumed = check(&uefi, &[]);
+    assumed.success();
+    assert!(
+        assumed.stderr.contains("--firmware uefi"),
+        "{}",
+        assumed.stderr
+    );
+    let right = check(&uefi, &["--firmware", "uefi", "--json"]);
+    right.success();
+    let warnings = json_of(&right)["warnings"].to_string();
+    assert!(!warnings.contains("firmware"), "{warnings}");
+
+    for options in [["--firmware", "uefi"], ["--architecture", "arm"]] {
+        let refused = check(&bios, &options);
+        assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+        let mut skipped = options.to_vec();
+        skipped.extend(["--skip-check", "boot-mode"]);
+        check(&bios, &skipped).success();
+    }
+    check(&bios, &["--firmware", "bios"]).success();
+}
+
+#[test]
+fn the_limits_are_those_of_the_cloud() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = disk(dir.path(), "data.raw", 0x83, false);
+    let refused = |cloud: &str| {
+        let run = run(common::command()
+            .args(["import"])
+            .arg(&data)
+            .args(["--bucket", "images", "--name", "a", "--type", "DataImage"])
+            .args(["--region", "r-1", "--cloud", cloud, "--min-disk", "2000"])
+            // Nobody listens there: what is refused is refused without asking.
+            .args(["--iam-endpoint", "http://127.0.0.1:9"])
+            .args(["--key", "a b"])
+            .env("HW_ACCESS_KEY", "a")
+            .env("HW_SECRET_KEY", "b"));
+        assert_eq!(run.code, Some(2), "{}", run.stderr);
+        run.stderr
+    };
+    assert!(refused("flexible-engine").contains("1 to 1024"));
+    assert!(!refused("otc").contains("--min-disk"));
+}
