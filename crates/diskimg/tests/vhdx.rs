@@ -26,6 +26,8 @@ mod matrix;
 mod reading;
 #[path = "vhdx_support/refusals.rs"]
 mod refusals;
+#[path = "vhdx_support/seeds.rs"]
+mod seeds;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -9,12 +9,20 @@
     reason = "test helper: a failed assertion fails the test"
 )]
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::panic::catch_unwind;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use diskimg::check::check_source;
 use diskimg::limits::MAX_VIRTUAL_SIZE;
-use diskimg::{DiskImage, Error, ErrorKind, ExtentKind, FileOffset, GuestOffset, ReadAt, Result};
+use diskimg::open::open_source;
+use diskimg::{
+    DiskImage, Driver, Error, ErrorKind, ExtentKind, FileOffset, Format, GuestOffset, OpenOptions,
+    ReadAt, Result,
+};
 
 /// Most extents that are looked at, front to back.
 const EXTENTS: usize = 4096;
@@ -32,7 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 ///
 /// # Panics
 /// When something does not hold.
-pub fn survey(opened: Result<impl DiskImage>) {
+pub fn survey(opened: Result<Box<dyn DiskImage>>) {
     let started = Instant::now();
     let image = match opened {
         Ok(image) => image,
@@ -70,7 +78,7 @@ pub fn survey(opened: Result<impl DiskImage>) {
             places.push(at);
             places.push(extent.end().0 - 1);
             if extent.kind != ExtentKind::Data {
-                reads_as_zeros(&image, at, extent.len);
+                reads_as_zeros(image.as_ref(), at, extent.len);
             }
         }
         at = extent.end().0;
@@ -78,7 +86,7 @@ pub fn survey(opened: Result<impl DiskImage>) {
     places.sort_unstable();
     places.dedup();
     for place in places.into_iter().take(PLACES) {
-        reads_alike(&image, place, size);
+        reads_alike(image.as_ref(), place, size);
     }
     let error = image.read_at(GuestOffset(size - 1), &mut [0; 2]).err();
     assert_eq!(error.map(|e| e.kind()), Some(ErrorKind::OutOfRange));
@@ -142,9 +150,9 @@ fn is_printable(text: &str) -> bool {
     text.chars().all(|char| !char.is_control())
 }
 
-/// A file that is mostly zeros, as formats that spread over megabytes need it. In bytes: the length in
-/// 64 KiB (2 bytes), then pieces, each as sector number (4 bytes), length (2 bytes) and that many
-/// bytes; little-endian. What is cut off or lies past the end is left out.
+/// A file that is mostly zeros, as formats that spread over megabytes need it. In bytes: the length (4
+/// bytes), then pieces, each as sector number (4 bytes), length (2 bytes) and that many bytes;
+/// little-endian. What is cut off or lies past the end is left out.
 #[derive(Clone, Debug, Default)]
 pub struct Sparse {
     len: u64,
@@ -164,7 +172,7 @@ impl Sparse {
         let Some((len, mut rest)) = bytes.split_first_chunk() else {
             return file;
         };
-        file.len = (u64::from(u16::from_le_bytes(*len)) << 16).min(LONGEST);
+        file.len = u64::from(u32::from_le_bytes(*len)).min(LONGEST);
         while let Some((head, after)) = rest.split_first_chunk::<6>() {
             let at = u64::from(u32::from_le_bytes([head[0], head[1], head[2], head[3]])) * 512;
             let len = usize::from(u16::from_le_bytes([head[4], head[5]])).min(after.len());
@@ -175,12 +183,10 @@ impl Sparse {
         file
     }
 
-    /// The description of `file`, whose length is rounded up to 64 KiB.
+    /// The description of `file`.
     #[must_use]
     pub fn describe(file: &[u8]) -> Vec<u8> {
-        let mut bytes = (file.len().div_ceil(64 << 10) as u16)
-            .to_le_bytes()
-            .to_vec();
+        let mut bytes = (file.len() as u32).to_le_bytes().to_vec();
         let mut pieces: Vec<(usize, Vec<u8>)> = Vec::new();
         for (sector, content) in file.chunks(512).enumerate() {
             let used = content.iter().rposition(|byte| *byte != 0).map(|at| at + 1);
@@ -257,26 +263,122 @@ impl ReadAt for Sparse {
     }
 }
 
-/// Turns the input of a fuzz target into a VHDX: a [`Sparse`] file after one byte of flags, of which bit
-/// 0 makes the checksums of headers, region tables and the first log entries right.
+/// Turns the input of a fuzz target into a file: a [`Sparse`] file after one byte of flags, of which bit
+/// 0 makes those checksums right without which `format` looks at nothing else.
 #[must_use]
-pub fn vhdx(input: &[u8]) -> Arc<dyn ReadAt> {
+pub fn file(format: Format, input: &[u8]) -> Sparse {
     let Some((flags, rest)) = input.split_first() else {
-        return Arc::new(Sparse::default());
+        return Sparse::default();
     };
     let mut file = Sparse::parse(rest);
     if flags & 1 != 0 {
-        for header in [64_u64 << 10, 128 << 10] {
-            let at = file.bytes(header + 72, 8);
-            let at = u64::from_le_bytes(at.try_into().unwrap_or_default());
-            seal_log(&mut file, at);
-            file.seal(header, 4096);
-        }
-        for region in [192_u64 << 10, 256 << 10] {
-            file.seal(region, 64 << 10);
+        match format {
+            Format::Vhd => seal_vhd(&mut file),
+            Format::Vhdx => seal_vhdx(&mut file),
+            Format::Zvhd | Format::Zvhd2 => seal_zvhd(&mut file),
+            _ => {}
         }
     }
-    Arc::new(file)
+    file
+}
+
+/// The input of a fuzz target that becomes `file`, with all checksums made right.
+#[must_use]
+pub fn seed(file: &[u8]) -> Vec<u8> {
+    [&[1], &Sparse::describe(file)[..]].concat()
+}
+
+/// What a fuzz target does with its input: opens it as `format`, or, if that is raw, as what its content
+/// says, with the formats of `more`; surveys the disk and a snapshot; checks the file.
+///
+/// # Panics
+/// When something does not hold.
+pub fn fuzz(format: Format, input: &[u8], more: &[Driver]) {
+    let source: Arc<dyn ReadAt> = Arc::new(file(format, input));
+    let mut options = OpenOptions::of((format != Format::Raw).then_some(format));
+    let open = |options: &OpenOptions| {
+        open_source(Arc::clone(&source), options, more).map(|opened| opened.image)
+    };
+    survey(open(&options));
+    let started = Instant::now();
+    let questions = Cell::new(0);
+    // A checker that is told to stop has to stop; until then it may ask so often.
+    let cancelled = || {
+        questions.set(questions.get() + 1);
+        questions.get() > 50_000
+    };
+    match check_source(&source, &options, more, &cancelled) {
+        Ok(report) => {
+            let messages = report.findings.iter().map(|finding| &finding.message);
+            messages.for_each(|message| assert!(is_printable(message), "{message:?}"));
+        }
+        Err(error) => check_error(&error),
+    }
+    if format == Format::Qcow2 {
+        options.snapshot = Some("1".to_owned());
+        survey(open(&options));
+    }
+    assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
+}
+
+/// Runs [`fuzz`] on every file in `directories` (seeds, and what was found before), and returns how
+/// many there are.
+///
+/// # Panics
+/// When something does not hold, or a directory cannot be read.
+pub fn replay(format: Format, directories: &[&Path], more: &[Driver]) -> usize {
+    let mut count = 0;
+    for directory in directories {
+        let entries = std::fs::read_dir(directory)
+            .unwrap_or_else(|e| panic!("{} cannot be listed: {e}", directory.display()));
+        for entry in entries {
+            let path = entry.map(|entry| entry.path());
+            let path = path.unwrap_or_else(|e| panic!("{}: {e}", directory.display()));
+            // What keeps an empty directory in the repository.
+            if path.file_name().is_some_and(|name| name == ".gitkeep") {
+                continue;
+            }
+            let input = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            let outcome = catch_unwind(|| fuzz(format, &input, more));
+            assert!(outcome.is_ok(), "{} as {format}", path.display());
+            count += 1;
+        }
+    }
+    count
+}
+
+/// Holds the seed file at `path` against `file`, whose description it must be; with `UPDATE_SEEDS` set
+/// in the environment, writes it instead.
+///
+/// # Panics
+/// When they differ.
+pub fn assert_seed(path: &Path, file: &[u8]) {
+    let seed = seed(file);
+    let described = Sparse::parse(&seed[1..]);
+    assert_eq!(described.len, file.len() as u64);
+    assert!(described.bytes(0, file.len()) == file, "the description");
+    if std::env::var_os("UPDATE_SEEDS").is_some() {
+        let written = std::fs::write(path, &seed);
+        written.unwrap_or_else(|e| panic!("{} cannot be written: {e}", path.display()));
+    }
+    let stored = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    assert!(
+        stored == seed,
+        "{} is another file; UPDATE_SEEDS=1 writes it anew",
+        path.display()
+    );
+}
+
+fn seal_vhdx(file: &mut Sparse) {
+    for header in [64_u64 << 10, 128 << 10] {
+        let at = file.bytes(header + 72, 8);
+        let at = u64::from_le_bytes(at.try_into().unwrap_or_default());
+        seal_log(file, at);
+        file.seal(header, 4096);
+    }
+    for region in [192_u64 << 10, 256 << 10] {
+        file.seal(region, 64 << 10);
+    }
 }
 
 /// Seals log entries that follow one another from `at` on.
@@ -295,30 +397,33 @@ fn seal_log(file: &mut Sparse, mut at: u64) {
     }
 }
 
-/// Turns the input of a fuzz target into a VHD: the bytes after one byte of flags, of which bit 0 makes
-/// the checksums of footer, its copy and the dynamic header right.
-#[must_use]
-pub fn vhd(input: &[u8]) -> Vec<u8> {
-    let Some((flags, rest)) = input.split_first() else {
-        return Vec::new();
+/// The footer, its copy and the dynamic header: the complement of the sum of all bytes.
+fn seal_vhd(file: &mut Sparse) {
+    let Some(footer) = file.len.checked_sub(512) else {
+        return;
     };
-    let mut file = rest.to_vec();
-    if flags & 1 != 0 {
-        let end = file.len();
-        for (at, len, sum) in [
-            (end.checked_sub(512), 512, 64),
-            (Some(0), 512, 64),
-            (Some(512), 1024, 36),
-        ] {
-            let structure = at.and_then(|at| file.get_mut(at..at + len));
-            if let Some(structure) = structure {
-                structure[sum..sum + 4].fill(0);
-                let total: u32 = structure.iter().map(|byte| u32::from(*byte)).sum();
-                structure[sum..sum + 4].copy_from_slice(&(!total).to_be_bytes());
-            }
-        }
+    for (at, len, sum) in [(footer, 512, 64), (0, 512, 64), (512, 1024, 36)] {
+        let mut structure = file.bytes(at, len);
+        structure[sum..sum + 4].fill(0);
+        let total: u32 = structure.iter().map(|byte| u32::from(*byte)).sum();
+        file.write(at + sum as u64, &(!total).to_be_bytes());
     }
-    file
+}
+
+/// The footers, which stand at multiples of 4096: the complement of the sum of their first 512 bytes.
+fn seal_zvhd(file: &mut Sparse) {
+    let footers: Vec<u64> = file
+        .pages
+        .iter()
+        .filter(|(_, page)| page.starts_with(b"z2strm") || page.starts_with(b"stream\0\0"))
+        .map(|(page, _)| page * PAGE)
+        .collect();
+    for at in footers {
+        let mut footer = file.bytes(at, 512);
+        footer[64..68].fill(0);
+        let total: u32 = footer.iter().map(|byte| u32::from(*byte)).sum();
+        file.write(at + 64, &(!total).to_le_bytes());
+    }
 }
 
 #[cfg(test)]
@@ -336,6 +441,7 @@ mod tests {
         assert!(described.len() < 2000);
         let sparse = Sparse::parse(&described);
         assert_eq!(sparse.len(), 3 << 16);
+        assert_eq!(Sparse::describe(&file), described);
         let mut read = vec![1; file.len()];
         sparse.read_exact_at(FileOffset(0), &mut read).unwrap();
         assert!(read == file);

@@ -57,6 +57,12 @@ fn long(count: u32, finish: bool) -> (Vec<u8>, Vec<u8>) {
 }
 
 #[test]
+fn zvhd_disks_conform() {
+    let (file, guest) = long(6, true);
+    testkit::conformance(&open_v1(file).unwrap(), &guest);
+}
+
+#[test]
 fn forward_backward_and_unaligned_reads_agree() {
     for finish in [false, true] {
         let (file, guest) = long(40, finish);

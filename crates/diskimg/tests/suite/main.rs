@@ -16,6 +16,7 @@ mod vast;
 mod witness;
 
 mod concurrency;
+mod conformance;
 mod damage;
 mod faults;
 mod opening;
@@ -26,6 +27,7 @@ mod qcow2_refusals;
 mod qcow2_snapshots;
 mod qcow2_subclusters;
 mod raw;
+mod seeds;
 
 use std::sync::Arc;
 

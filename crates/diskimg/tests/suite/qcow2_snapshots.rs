@@ -151,7 +151,7 @@ fn snapshots_are_listed_as_qemu_lists_them() {
 }
 
 /// An entry of the snapshot table.
-struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     l1: u64,
     l1_entries: u32,
     id: &'a [u8],
@@ -180,7 +180,7 @@ impl Entry<'_> {
 }
 
 /// `image` with a snapshot table at its end; also where that is.
-fn with_table(image: &Crafted, entries: &[Entry<'_>]) -> (Vec<u8>, usize) {
+pub(crate) fn with_table(image: &Crafted, entries: &[Entry<'_>]) -> (Vec<u8>, usize) {
     let at = image.bytes.len().next_multiple_of(4096);
     let mut bytes = image.bytes.clone();
     bytes.resize(at, 0);
@@ -191,7 +191,7 @@ fn with_table(image: &Crafted, entries: &[Entry<'_>]) -> (Vec<u8>, usize) {
 }
 
 /// A snapshot of the active disk of `image`.
-fn of<'a>(image: &Crafted, id: &'a str, name: &'a str, extra: &'a [u64]) -> Entry<'a> {
+pub(crate) fn of<'a>(image: &Crafted, id: &'a str, name: &'a str, extra: &'a [u64]) -> Entry<'a> {
     Entry {
         l1: image.l1 as u64,
         l1_entries: image.l1_entries as u32,

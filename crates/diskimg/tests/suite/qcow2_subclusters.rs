@@ -42,6 +42,27 @@ fn image(entries: &[(u64, u64)], stored: &[u8]) -> Vec<u8> {
 
 const STORED: u64 = DATA as u64 | COPIED;
 
+/// An image with a cluster of each kind, and what the guest reads from it.
+pub(crate) fn sample() -> (Vec<u8>, Vec<u8>) {
+    let mut content = vec![0; CLUSTER];
+    content[..600].fill(7);
+    let mut guest = vec![0; 4 * CLUSTER];
+    guest[..SUBCLUSTER].fill(7);
+    guest[2 * CLUSTER..3 * CLUSTER].fill(5);
+    let packed = deflate(&vec![5; CLUSTER]);
+    let compressed = 1 << 62 | (DATA + CLUSTER) as u64;
+    let bytes = image(
+        &[
+            (STORED, 0xf0_0000_0001),
+            (0, 0xffff_ffff << 32),
+            (compressed, 0),
+            (0, 0),
+        ],
+        &[content, packed].concat(),
+    );
+    (bytes, guest)
+}
+
 #[test]
 fn each_subcluster_is_stored_zero_or_nowhere() {
     let content = noise(CLUSTER_BITS, 1);

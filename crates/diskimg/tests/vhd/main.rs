@@ -17,6 +17,7 @@ mod footers;
 mod matrix;
 mod reading;
 mod refusals;
+mod seeds;
 
 use std::sync::Arc;
 

@@ -266,3 +266,27 @@ fn a_disk_of_two_terabytes_without_data_is_known_at_once() {
     assert!(opened.memory_bound(8) < 64 << 20);
     assert!(started.elapsed().as_secs() < 2);
 }
+
+#[test]
+fn vhd_disks_conform() {
+    for block_size in [4096, 64 << 10, 2 << 20] {
+        for backwards in [false, true] {
+            let blocks = mixed(block_size, 7.min((12 << 20) / block_size));
+            let size = (block_size * blocks.len()) as u64 - 1536;
+            let craft = Craft {
+                backwards,
+                size,
+                ..Craft::new(block_size, blocks)
+            };
+            let image = craft.dynamic();
+            testkit::conformance(&open(&image.bytes).unwrap(), &image.guest);
+        }
+    }
+    let content = noise(3, 1 << 20);
+    let fixed = Craft {
+        size: content.len() as u64,
+        ..Craft::new(4096, Vec::new())
+    }
+    .fixed(&content);
+    testkit::conformance(&open(&fixed).unwrap(), &content);
+}

@@ -218,3 +218,17 @@ fn a_table_that_is_a_hole_is_not_read_and_its_blocks_are_holes() {
         .sum();
     assert!(table <= 128 << 10, "{table} bytes of the table were read");
 }
+
+#[test]
+fn vhdx_disks_conform() {
+    for (sector_size, backwards, short) in [(512, false, 0), (4096, true, 4096)] {
+        let made = Craft {
+            sector_size,
+            backwards,
+            disk_size: (STATES.len() * MIB) as u64 - short,
+            ..Craft::new(&STATES)
+        }
+        .make();
+        testkit::conformance(&open(&made.bytes).unwrap(), &made.guest);
+    }
+}
