@@ -227,9 +227,18 @@ static FOREIGN: &[Foreign] = &[
         marks: &[Mark::Head(0, b"LUKS\xba\xbe")],
     },
     Foreign {
-        name: "ISO 9660",
+        name: "ISO 9660 (a CD or DVD)",
         advice: "a CD image is no disk; pass --format raw if it is one all the same",
         marks: &[Mark::Head(0x8001, b"CD001")],
+    },
+    Foreign {
+        name: "UDF (a CD or DVD)",
+        advice: "a DVD image is no disk; pass --format raw if it is one all the same",
+        marks: &[
+            Mark::Head(0x8001, b"BEA01"),
+            Mark::Head(0x8001, b"NSR02"),
+            Mark::Head(0x8001, b"NSR03"),
+        ],
     },
     Foreign {
         name: "gzip",

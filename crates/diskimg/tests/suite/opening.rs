@@ -40,6 +40,8 @@ const FOREIGN: &[(&str, usize, &[u8])] = &[
     ("EWF", 0, b"EVF\x09\x0d\x0a\xff\0"),
     ("LUKS", 0, b"LUKS\xba\xbe"),
     ("ISO 9660", 0x8001, b"CD001"),
+    ("UDF", 0x8001, b"NSR02"),
+    ("UDF", 0x8001, b"BEA01"),
     ("gzip", 0, b"\x1f\x8b"),
     ("xz", 0, b"\xfd7zXZ\0"),
     ("bzip2", 0, b"BZh"),

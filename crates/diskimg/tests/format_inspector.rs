@@ -1,0 +1,369 @@
+//! The safety checks that OpenStack's image format inspector (oslo.utils) makes, one test each and
+//! named after it, and the attacks that they were written for. Where it allows what it does not
+//! understand, we refuse; where it refuses partition tables inside raw disks, we let them be.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    reason = "tests"
+)]
+
+#[allow(dead_code, reason = "shared with the tests of VHDX")]
+#[path = "vhdx_support/craft.rs"]
+mod craft;
+
+use std::sync::Arc;
+
+use diskimg::open::open_source;
+use diskimg::{Error, ErrorKind, Format, MemorySource, OpenOptions, Opened, Result};
+
+use crate::craft::{Craft, FULLY_PRESENT, METADATA, REGIONS, items, put32, seal_regions};
+
+fn open(bytes: &[u8]) -> Result<Opened> {
+    let source = Arc::new(MemorySource(bytes.to_vec()));
+    open_source(source, &OpenOptions::default(), &[])
+}
+
+#[track_caller]
+fn refused(bytes: &[u8], kind: ErrorKind, words: &[&str]) -> Error {
+    let error = match open(bytes) {
+        Ok(opened) => panic!("this was accepted as {}", opened.format),
+        Err(error) => error,
+    };
+    assert_eq!(error.kind(), kind, "{error}");
+    for word in words {
+        assert!(error.to_string().contains(word), "{error} lacks {word:?}");
+    }
+    error
+}
+
+fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
+    bytes[at..at + value.len()].copy_from_slice(value);
+}
+
+/// An empty qcow2 of 64 KiB with clusters of 64 KiB.
+fn qcow2(version: u32) -> Vec<u8> {
+    let mut bytes = vec![0; 4 << 16];
+    put(&mut bytes, 0, b"QFI\xfb");
+    put(&mut bytes, 4, &version.to_be_bytes());
+    put(&mut bytes, 20, &16_u32.to_be_bytes());
+    put(&mut bytes, 24, &(1_u64 << 16).to_be_bytes());
+    put(&mut bytes, 36, &1_u32.to_be_bytes());
+    put(&mut bytes, 40, &(1_u64 << 16).to_be_bytes());
+    if version >= 3 {
+        put(&mut bytes, 96, &4_u32.to_be_bytes());
+        put(&mut bytes, 100, &104_u32.to_be_bytes());
+    }
+    bytes
+}
+
+fn with_backing(name: &[u8]) -> Vec<u8> {
+    let mut bytes = qcow2(3);
+    put(&mut bytes, 8, &0x1000_u64.to_be_bytes());
+    put(&mut bytes, 16, &(name.len() as u32).to_be_bytes());
+    put(&mut bytes, 0x1000, name);
+    bytes
+}
+
+/// A qcow2 whose guest data is in the file `name`.
+fn with_data_file(name: &[u8]) -> Vec<u8> {
+    let mut bytes = qcow2(3);
+    put(&mut bytes, 72, &(1_u64 << 2).to_be_bytes());
+    put(&mut bytes, 104, &0x4441_5441_u32.to_be_bytes());
+    put(&mut bytes, 108, &(name.len() as u32).to_be_bytes());
+    put(&mut bytes, 112, name);
+    bytes
+}
+
+#[test]
+fn qcow2_clean() {
+    for version in [2, 3] {
+        assert_eq!(open(&qcow2(version)).unwrap().format, Format::Qcow2);
+    }
+}
+
+#[test]
+fn qcow2_backing_file() {
+    for name in [&b"base.qcow2"[..], b"/etc/passwd", b"../../secret.raw"] {
+        let shown = String::from_utf8_lossy(name).into_owned();
+        let error = refused(
+            &with_backing(name),
+            ErrorKind::Unsupported,
+            &["backing file", &shown],
+        );
+        assert!(error.hint().is_some());
+    }
+    // An offset alone is a backing file, whatever the length says.
+    let mut bytes = qcow2(3);
+    put(&mut bytes, 8, &0x1000_u64.to_be_bytes());
+    assert!(open(&bytes).is_err());
+}
+
+#[test]
+fn qcow2_data_file() {
+    refused(
+        &with_data_file(b"data.raw"),
+        ErrorKind::Unsupported,
+        &["external data file"],
+    );
+    // The bit alone, without a name.
+    let mut bytes = qcow2(3);
+    put(&mut bytes, 72, &(1_u64 << 2).to_be_bytes());
+    refused(&bytes, ErrorKind::Unsupported, &["external data file"]);
+}
+
+#[test]
+fn qcow2_unknown_features() {
+    for bit in 5..64 {
+        let mut bytes = qcow2(3);
+        put(&mut bytes, 72, &(1_u64 << bit).to_be_bytes());
+        let named = format!("(bit {bit})");
+        refused(&bytes, ErrorKind::Unsupported, &["feature", &named]);
+    }
+    // Version 2 has no features: what stands there means nothing.
+    let mut bytes = qcow2(2);
+    put(&mut bytes, 72, &u64::MAX.to_be_bytes());
+    assert_eq!(open(&bytes).unwrap().format, Format::Qcow2);
+}
+
+#[test]
+fn qcow2_version() {
+    for version in [0_u32, 4, u32::MAX] {
+        let mut bytes = qcow2(3);
+        put(&mut bytes, 4, &version.to_be_bytes());
+        let named = format!("version {version}");
+        refused(&bytes, ErrorKind::Unsupported, &[&named]);
+    }
+    let mut bytes = qcow2(2);
+    put(&mut bytes, 4, &1_u32.to_be_bytes());
+    refused(&bytes, ErrorKind::Unsupported, &["QCOW version 1"]);
+}
+
+#[test]
+fn qed_banned() {
+    let mut bytes = vec![0; 64 << 10];
+    put(&mut bytes, 0, b"QED\0");
+    refused(&bytes, ErrorKind::Unsupported, &["QED"]);
+}
+
+#[test]
+fn vdi_named() {
+    let mut bytes = vec![0; 64 << 10];
+    put(&mut bytes, 0, b"<<< Oracle VM VirtualBox Disk Image >>>\n");
+    put(&mut bytes, 0x40, &[0x7f, 0x10, 0xda, 0xbe]);
+    refused(&bytes, ErrorKind::Unsupported, &["VDI"]);
+}
+
+/// A VMDK whose descriptor stands at 512.
+fn vmdk(descriptor: &str) -> Vec<u8> {
+    let mut bytes = vec![0; 64 << 10];
+    put(&mut bytes, 0, b"KDMV\x01\0\0\0");
+    put(&mut bytes, 28, &1_u64.to_le_bytes());
+    put(&mut bytes, 36, &20_u64.to_le_bytes());
+    put(&mut bytes, 512, descriptor.as_bytes());
+    bytes
+}
+
+#[test]
+fn vmdk_descriptor() {
+    for descriptor in [
+        "# Disk DescriptorFile\nversion=1\ncreateType=\"monolithicSparse\"\nRW 2048 SPARSE \"d.vmdk\"\n",
+        "# Disk DescriptorFile\ncreateType=\"monolithicFlat\"\nRW 2048 FLAT \"/etc/passwd\" 0\n",
+        "",
+    ] {
+        refused(&vmdk(descriptor), ErrorKind::Unsupported, &["VMDK"]);
+    }
+}
+
+#[test]
+fn iso_named() {
+    for mark in [b"CD001", b"NSR02", b"NSR03", b"BEA01"] {
+        let mut bytes = vec![0; 64 << 10];
+        put(&mut bytes, 0x8001, mark);
+        refused(&bytes, ErrorKind::Unsupported, &["CD or DVD"]);
+    }
+}
+
+#[test]
+fn luks_version() {
+    // The disk inside cannot be told from noise, whichever version encrypted it.
+    for version in [1_u8, 2, 3] {
+        let mut bytes = vec![0; 64 << 10];
+        put(&mut bytes, 0, b"LUKS\xba\xbe\0");
+        bytes[7] = version;
+        refused(&bytes, ErrorKind::Unsupported, &["LUKS"]);
+    }
+}
+
+/// A raw disk with one partition of `kind` from sector `start`.
+fn mbr(kind: u8, start: u32) -> Vec<u8> {
+    let mut bytes = vec![0; 64 << 10];
+    let mut entry = [0, 0, 2, 0, kind, 0xff, 0xff, 0xff, 0, 0, 0, 0, 64, 0, 0, 0];
+    entry[8..12].copy_from_slice(&start.to_le_bytes());
+    put(&mut bytes, 446, &entry);
+    put(&mut bytes, 510, &[0x55, 0xaa]);
+    bytes
+}
+
+#[test]
+fn gpt_mbr() {
+    // Partition tables are what disks begin with: raw stays raw.
+    assert_eq!(open(&mbr(0x83, 2)).unwrap().format, Format::Raw);
+    let mut gpt = mbr(0xee, 1);
+    put(&mut gpt, 512, b"EFI PART");
+    assert_eq!(open(&gpt).unwrap().format, Format::Raw);
+    // Broken ones too: they are not ours to mend, and nothing is read by them.
+    for at in [446, 447, 446 + 8, 446 + 16 + 4] {
+        let mut broken = gpt.clone();
+        broken[at] ^= 0x41;
+        assert_eq!(open(&broken).unwrap().format, Format::Raw);
+    }
+    // A FAT file system without partitions begins with the same two bytes.
+    let mut fat = vec![0; 64 << 10];
+    put(&mut fat, 0, b"\xeb\x3c\x90mkfs.fat");
+    fat[0x10] = 2;
+    fat[0x15] = 0xf8;
+    put(&mut fat, 510, &[0x55, 0xaa]);
+    assert_eq!(open(&fat).unwrap().format, Format::Raw);
+}
+
+fn vhdx() -> Vec<u8> {
+    Craft::new(&[FULLY_PRESENT]).make().bytes
+}
+
+#[test]
+fn vhdx_clean() {
+    assert_eq!(open(&vhdx()).unwrap().format, Format::Vhdx);
+}
+
+/// A VHDX both of whose region tables are changed, with right checksums.
+fn with_regions(change: impl Fn(&mut [u8])) -> Vec<u8> {
+    let mut bytes = vhdx();
+    for (index, at) in REGIONS.into_iter().enumerate() {
+        change(&mut bytes[at..at + (64 << 10)]);
+        seal_regions(&mut bytes, index);
+    }
+    bytes
+}
+
+#[test]
+fn vhdx_region_signature() {
+    let bytes = with_regions(|table| table[..4].copy_from_slice(b"rego"));
+    refused(&bytes, ErrorKind::Corrupt, &["region table"]);
+}
+
+#[test]
+fn vhdx_region_count() {
+    for count in [2048, u32::MAX] {
+        let bytes = with_regions(|table| put32(table, 8, count));
+        refused(&bytes, ErrorKind::Corrupt, &["region table"]);
+    }
+}
+
+#[test]
+fn vhdx_region_missing() {
+    let bytes = with_regions(|table| put32(table, 8, 1));
+    refused(&bytes, ErrorKind::Corrupt, &["region"]);
+}
+
+#[test]
+fn vhdx_metadata_signature() {
+    let mut bytes = vhdx();
+    bytes[METADATA] ^= 1;
+    refused(&bytes, ErrorKind::Corrupt, &["metadata"]);
+}
+
+#[test]
+fn vhdx_metadata_count() {
+    for count in [2048_u16, u16::MAX] {
+        let mut bytes = vhdx();
+        put(&mut bytes, METADATA + 10, &count.to_le_bytes());
+        refused(&bytes, ErrorKind::Corrupt, &["metadata"]);
+    }
+}
+
+#[test]
+fn vhdx_virtual_disk_size_missing() {
+    let mut bytes = vhdx();
+    let at = bytes.windows(16).position(|window| window == items()[1]);
+    // Another item, that nobody has to know.
+    let at = at.unwrap();
+    bytes[at] ^= 1;
+    put32(&mut bytes, at + 24, 2);
+    refused(&bytes, ErrorKind::Corrupt, &["virtual disk size"]);
+}
+
+#[test]
+fn multiple_formats() {
+    let mut iso = qcow2(3);
+    put(&mut iso, 0x8001, b"CD001");
+    let mut two = qcow2(3);
+    let end = two.len();
+    put(&mut two, end - 512, b"conectix");
+    let mut vdi = qcow2(3);
+    put(&mut vdi, 0x40, &[0x7f, 0x10, 0xda, 0xbe]);
+    for bytes in [&iso, &two, &vdi] {
+        let error = refused(bytes, ErrorKind::Ambiguous, &["more than one format"]);
+        assert!(error.hint().is_some_and(|hint| hint.contains("--format")));
+    }
+}
+
+#[test]
+fn cve_2024_32498_qcow2_data_file() {
+    // The data file is one of the host's; reading it would make it the disk's content.
+    for name in [
+        &b"/etc/passwd"[..],
+        br#"json:{"driver":"file","filename":"/etc/passwd"}"#,
+        b"/dev/sda",
+    ] {
+        let bytes = with_data_file(name);
+        refused(&bytes, ErrorKind::Unsupported, &["external data file"]);
+        // Said to be raw it is raw: the header's bytes, and not what it points to.
+        let source = Arc::new(MemorySource(bytes.clone()));
+        let raw = open_source(source, &OpenOptions::of(Some(Format::Raw)), &[]).unwrap();
+        let mut found = vec![0; bytes.len()];
+        raw.image
+            .read_at(diskimg::GuestOffset(0), &mut found)
+            .unwrap();
+        assert!(found == bytes);
+    }
+}
+
+#[test]
+fn cve_2022_47951_vmdk_flat_descriptor() {
+    for text in [
+        "# Disk DescriptorFile\nversion=1\ncreateType=\"monolithicFlat\"\nRW 2048 FLAT \"/etc/passwd\" 0\n",
+        // Without its first line, which QEMU does not need, it is text.
+        "version=1\ncreateType=\"monolithicFlat\"\nRW 2048 FLAT \"/etc/passwd\" 0\n",
+        "\n\n# comment\nVERSION=1\nRW 2048 FLAT \"/etc/passwd\" 0\n",
+    ] {
+        let error = open(text.as_bytes()).expect_err("a descriptor is no disk");
+        assert!(
+            matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Ambiguous),
+            "{error}"
+        );
+        let mut padded = text.as_bytes().to_vec();
+        padded.resize(512, b' ');
+        assert!(open(&padded).is_err());
+    }
+    // In front of a disk's worth of zeros it is still named.
+    let mut disk = b"# Disk DescriptorFile\nversion=1\nRW 2048 FLAT \"/etc/passwd\" 0\n".to_vec();
+    disk.resize(1 << 20, 0);
+    refused(&disk, ErrorKind::Unsupported, &["VMDK"]);
+}
+
+#[test]
+fn backing_files_that_are_no_files_are_refused_like_others() {
+    for name in [
+        &br#"json:{"driver":"qcow2","file":{"driver":"file","filename":"/etc/shadow"}}"#[..],
+        b"nbd://127.0.0.1/export",
+        b"http://169.254.169.254/latest/meta-data",
+        b"fat:/etc",
+    ] {
+        refused(&with_backing(name), ErrorKind::Unsupported, &["backing"]);
+    }
+}
