@@ -262,3 +262,138 @@ fn servers_and_volumes_that_do_not_exist_are_refused_in_the_services_words() {
     create(&["--backup", "877a2cda"], "IMG.0127");
     refused(&cloud, &["image", "create", "--name", "n"], 2, "--server");
 }
+
+/// A raw file as a user has it, with something in it.
+fn raw_disk(dir: &std::path::Path, name: &str) -> std::path::PathBuf {
+    let path = dir.join(name);
+    let mut bytes = vec![0; 8 << 20];
+    bytes[1 << 20..2 << 20].copy_from_slice(&common::noise(1 << 20));
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[track_caller]
+fn import_of(cloud: &Cloud, disk: &std::path::Path, options: &[&str]) -> Value {
+    let mut command = cloud.command();
+    command
+        .arg("import")
+        .arg(disk)
+        .args(["--bucket", "images", "--json"]);
+    let run = run(command.args(options));
+    run.success();
+    json_of(&run)
+}
+
+#[test]
+fn a_common_import_uploads_the_file_as_it_is() {
+    let cloud = Cloud::start(&["images"]);
+    let dir = tempfile::tempdir().unwrap();
+    let disk = raw_disk(dir.path(), "disk.raw");
+    let digest = told(&cloud, &["digest", disk.to_str().unwrap()])["digest"].clone();
+    let made = import_of(
+        &cloud,
+        &disk,
+        &["--name", "a", "--register", "common", "--firmware", "uefi"],
+    );
+    assert_eq!(made["status"], "active");
+    assert_eq!(made["key"], "a.raw");
+    assert_eq!(made["image_digest"], digest);
+    assert_eq!(made["firmware"], "uefi");
+    let stored = std::fs::read(cloud.object_path("images", "a.raw")).unwrap();
+    assert_eq!(stored, std::fs::read(&disk).unwrap());
+    let data = import_of(
+        &cloud,
+        &disk,
+        &["--name", "d", "--register", "common", "--type", "DataImage"],
+    );
+    assert_eq!(data["status"], "active");
+    let secret = import_of(&cloud, &disk, &["--name", "s", "--cmk-id", "sandbox-key"]);
+    assert_eq!(secret["method"], "common");
+    let shown = told(
+        &cloud,
+        &["image", "show", secret["image_id"].as_str().unwrap()],
+    );
+    assert_eq!(shown["__system__cmkid"], "sandbox-key");
+    // What was converted on the way out of a raw image is ZVHD2 with the same content.
+    let out = dir.path().join("out.raw");
+    let id = made["image_id"].as_str().unwrap();
+    let export = told(
+        &cloud,
+        &["export", id, out.to_str().unwrap(), "--bucket", "images"],
+    );
+    assert_eq!(export["digest"], digest);
+}
+
+#[test]
+fn two_steps_make_the_same_image_with_the_firmware_set_afterwards() {
+    let cloud = Cloud::start(&["images"]);
+    let dir = tempfile::tempdir().unwrap();
+    let disk = raw_disk(dir.path(), "disk.raw");
+    let digest = told(&cloud, &["digest", disk.to_str().unwrap()])["digest"].clone();
+    // The metadata has no field for the firmware, so it is changed when the image is active.
+    let made = import_of(
+        &cloud,
+        &disk,
+        &["--name", "g", "--register", "glance", "--firmware", "uefi"],
+    );
+    assert_eq!(made["image_digest"], digest);
+    assert_eq!(made["firmware"], "uefi");
+}
+
+#[test]
+fn the_way_is_chosen_by_what_the_file_is_and_said() {
+    let cloud = Cloud::start(&["images"]);
+    let dir = tempfile::tempdir().unwrap();
+    let mut iso = vec![0_u8; 1 << 20];
+    iso[0x8001..0x8006].copy_from_slice(b"CD001");
+    let disk = dir.path().join("cd.iso");
+    std::fs::write(&disk, iso).unwrap();
+    let made = import_of(
+        &cloud,
+        &disk,
+        &["--name", "cd", "--os-version", common::DEBIAN],
+    );
+    assert_eq!(made["method"], "common");
+    let shown = told(
+        &cloud,
+        &["image", "show", made["image_id"].as_str().unwrap()],
+    );
+    assert_eq!(shown["virtual_env_type"], "IsoImage");
+    let mut command = cloud.command();
+    command
+        .arg("import")
+        .arg(&disk)
+        .args(["--bucket", "images", "--name", "cd2"]);
+    let refused = run(&mut command);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("--os-version"),
+        "{}",
+        refused.stderr
+    );
+    // What imgferry reads is converted; without registering only the object is left.
+    let raw = raw_disk(dir.path(), "disk.raw");
+    let quick = import_of(
+        &cloud,
+        &raw,
+        &["--name", "q", "--os-version", common::DEBIAN],
+    );
+    assert_eq!(quick["key"], "q.zvhd2");
+    let none = import_of(
+        &cloud,
+        &raw,
+        &[
+            "--name",
+            "n",
+            "--os-version",
+            common::DEBIAN,
+            "--register",
+            "none",
+        ],
+    );
+    assert_eq!(none["key"], "n.zvhd2");
+    assert_eq!(
+        told(&cloud, &["image", "list", "--name", "n"])["images"],
+        Value::Array(vec![])
+    );
+}

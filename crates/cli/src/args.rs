@@ -18,7 +18,7 @@ pub(crate) use self::config::{ConfigArgs, ConfigCheckArgs, ConfigCommand};
 pub(crate) use self::images::{
     ExportArgs, ExportTo, ImageArgs, ImageCommand, ImageCreateArgs, ImageDeleteArgs, ImageListArgs,
     ImageSetArgs, ImageShowArgs, ImageTagArgs, ImageUntagArgs, JobArgs, JobCommand, OsVersionsArgs,
-    Owner, QuotaArgs, WaitArgs,
+    Owner, QuotaArgs, RegisterArgs, RegisterBy, WaitArgs,
 };
 pub(crate) use self::inspect::InspectArgs;
 pub(crate) use self::source::{BackingArgs, SourceArgs};
@@ -200,6 +200,8 @@ pub(crate) struct ImportArgs {
     /// Go on although this check refuses; may be given more than once
     #[arg(long, value_name = "CHECK", value_parser = clap::builder::PossibleValuesParser::new(ims::rules::skippable()))]
     pub(crate) skip_check: Vec<String>,
+    #[command(flatten)]
+    pub(crate) registering: RegisterArgs,
     /// Replace the object if the key exists already
     #[arg(long)]
     pub(crate) force: bool,

@@ -393,3 +393,33 @@ pub(crate) struct OsVersionsArgs {
     #[command(flatten)]
     pub(crate) cloud: CloudArgs,
 }
+
+/// How an uploaded disk becomes an image.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Registering")]
+pub(crate) struct RegisterArgs {
+    /// Way to register
+    #[arg(long, value_enum, default_value_t = RegisterBy::Auto)]
+    pub(crate) register: RegisterBy,
+    /// Let the service prepare the system (drivers, boot by UUID); common import only
+    #[arg(long)]
+    pub(crate) prepare: bool,
+    /// Key that encrypts the image; common import only
+    #[arg(long, value_name = "ID")]
+    pub(crate) cmk_id: Option<String>,
+}
+
+/// The ways to register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RegisterBy {
+    /// Quick import of what imgferry reads, common import of the rest
+    Auto,
+    /// Convert to ZVHD2, up to 1 TiB; the disk is taken as it is
+    Quick,
+    /// Upload the file as it is, up to 128 GiB; the service converts it
+    Common,
+    /// As common, in two OpenStack-style steps
+    Glance,
+    /// Convert and upload only
+    None,
+}

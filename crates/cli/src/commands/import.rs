@@ -6,10 +6,13 @@
 //! ```
 
 mod checks;
+mod common;
 mod errors;
+mod method;
 mod register;
 mod report;
 mod request;
+mod settle;
 mod upload;
 
 use std::sync::Arc;
@@ -20,7 +23,9 @@ use diskimg::DiskImage;
 use ims::QuickImport;
 
 pub(crate) use self::checks::refused;
+use self::common::Way;
 pub(crate) use self::errors::{from_ims, from_obs};
+use self::method::Method;
 use self::register::Registered;
 pub(crate) use self::register::patience;
 use self::report::{DryRun, Imported, Stages};
@@ -28,7 +33,7 @@ use self::upload::Transferred;
 use super::convert::options;
 use super::open;
 use super::sandbox::InProcess;
-use crate::args::ImportArgs;
+use crate::args::{ImportArgs, RegisterBy};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
@@ -37,6 +42,9 @@ use crate::settings::{self, Cloud, ProcessEnvironment};
 
 pub(crate) async fn run(args: &ImportArgs, console: Console, interrupt: &Interrupt) -> Outcome {
     let started = Instant::now();
+    if let Method::AsItIs { iso, glance, why } = method::choose(args)? {
+        return common::run(args, Way { iso, glance, why }, console, interrupt).await;
+    }
     let Some(dir) = &args.cloud.sandbox else {
         let cloud = settings::resolve(&args.cloud, &ProcessEnvironment);
         let missing = cloud.as_ref().err().map(|missing| missing.0.as_slice());
@@ -138,6 +146,14 @@ async fn import(
     } = transferred?;
     stages.transfer_seconds = Stages::seconds(converting);
     stages.complete_seconds = Stages::seconds(completing);
+    if args.registering.register == RegisterBy::None {
+        return console.result(
+            format_args!("uploaded {target}: {} bytes; not registered", uploaded.size),
+            &serde_json::json!({
+                "bucket": target.bucket, "key": target.key, "uploaded": uploaded, "digest": report.digest,
+            }),
+        );
+    }
     console.notice(format_args!(
         "uploaded {target}: {} bytes, ETag {}; registering",
         uploaded.size, uploaded.etag

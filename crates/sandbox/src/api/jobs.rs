@@ -158,7 +158,7 @@ fn describe_within(api: &Api, job: &JobRecord, depth: u32) -> Value {
         }
     };
     // A job has ended when its parts have, and failed when one did.
-    let status = [JobStatus::Fail, JobStatus::Running, JobStatus::Init]
+    let status = [JobStatus::Running, JobStatus::Init, JobStatus::Fail]
         .into_iter()
         .find(|status| job.status == *status || subs.iter().any(|sub| sub.status == *status))
         .unwrap_or(JobStatus::Success);

@@ -116,13 +116,17 @@ async fn confirm(session: &Session, ids: &[ImageId]) -> Outcome {
     }
     let _ = write!(err, "delete {} images for good? [y/N] ", ids.len());
     let _ = err.flush();
-    let answer = tokio::task::spawn_blocking(|| {
+    // A thread of its own: the program does not wait for it when it is interrupted.
+    let (told, answer) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
         let mut line = String::new();
-        io::stdin().lock().read_line(&mut line).map(|_| line)
-    })
-    .await
-    .map_err(|e| Failure::from_error(Exit::Io, &e))?
-    .map_err(|e| Failure::from_error(Exit::Io, &e))?;
+        let read = io::stdin().lock().read_line(&mut line).map(|_| line);
+        let _ = told.send(read);
+    });
+    let answer = answer
+        .await
+        .map_err(|e| Failure::from_error(Exit::Io, &e))?
+        .map_err(|e| Failure::from_error(Exit::Io, &e))?;
     if matches!(answer.trim(), "y" | "Y" | "yes") {
         return Ok(());
     }

@@ -39,7 +39,7 @@ pub(super) async fn list(session: &Session, args: &ImageListArgs, console: Conso
         .map_err(|e| from_ims(&e))?;
     if images.len() == args.limit {
         console.warn(format_args!(
-            "only the first {} images are listed; --limit shows more",
+            "the first {} images are listed; --limit shows more, if there are any",
             args.limit
         ));
     }

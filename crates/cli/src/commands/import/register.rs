@@ -6,6 +6,7 @@ use ims::{Client, ErrorKind, ImageDetail, ImageId, ImageStatus, JobId, QuickImpo
 use url::Url;
 
 use super::errors::from_ims;
+use super::settle::settle;
 use crate::console::Console;
 use crate::exit::{Failure, Outcome};
 use crate::interrupt::Interrupt;
@@ -77,6 +78,14 @@ pub(super) async fn register(
     let detail = detail_of(client, &image_id, waiting, interrupt)
         .await
         .map_err(known)?;
+    let detail = match detail {
+        Some(image) => Some(
+            settle(client, image, request, console)
+                .await
+                .map_err(known)?,
+        ),
+        None => None,
+    };
     registered.status = Some(match &detail {
         Some(detail) => detail.status.as_str().to_owned(),
         None => "not listed".to_owned(),
