@@ -182,7 +182,10 @@ fn fits(image: &Value, name: &str, wanted: &str) -> bool {
         _ => match image.get(name) {
             Some(Value::String(value)) => value == wanted,
             Some(Value::Null) | None => false,
-            Some(value) => value.to_string() == wanted,
+            Some(value) => {
+                let text = value.to_string();
+                text == wanted
+            }
         },
     }
 }

@@ -8,9 +8,7 @@ use ::convert::{Monitor, Sink as _};
 use diskimg::units::human;
 use ims::create::{DataFileImport, FileImport, OsFamily as Family, SystemKind};
 use ims::metadata::ImageMetadata;
-use ims::{
-    Change, Error, ErrorKind, ImageDetail, ImageKind, ImageStatus, JobId, QuickImport, Tags,
-};
+use ims::{Error, ErrorKind, ImageDetail, ImageKind, ImageStatus, JobId, QuickImport, Tags};
 use obs::{Client as Storage, UploadOptions, Uploaded};
 use serde_json::json;
 
