@@ -50,14 +50,17 @@ async fn import(
     interrupt: &Interrupt,
 ) -> Outcome {
     session.refuse_no_wait(args.no_wait)?;
-    let (request, size) = prepare(args, way)?;
+    let (mut request, size, mut warnings) = prepare(args, way, session)?;
+    let enterprise = &mut request.enterprise_project_id;
+    *enterprise = enterprise
+        .take()
+        .or_else(|| session.cloud.enterprise_project_id.clone());
     let name = if way.glance { "glance" } else { "common" };
     console.notice(format_args!(
         "{} is uploaded as it is and registered by --register {name}: {}",
         args.disk.display(),
         way.why
     ));
-    let mut warnings = Vec::new();
     let storage = interrupt
         .unless_asked(checks::remote(
             args,
@@ -158,8 +161,12 @@ fn set(told: &mut serde_json::Value, name: &str, value: serde_json::Value) {
     }
 }
 
-/// The request, checked; and the file's size.
-fn prepare(args: &ImportArgs, way: Way) -> Outcome<(QuickImport, u64)> {
+/// The request, checked; the file's size; and warnings.
+fn prepare(
+    args: &ImportArgs,
+    way: Way,
+    session: &Session,
+) -> Outcome<(QuickImport, u64, Vec<String>)> {
     let refused = |message: String| Failure::new(Exit::Refused, message);
     let metadata = std::fs::metadata(&args.disk).map_err(|e| {
         Failure::from_error(Exit::Refused, &e)
@@ -200,16 +207,16 @@ fn prepare(args: &ImportArgs, way: Way) -> Outcome<(QuickImport, u64)> {
     }
     // The service finds the operating system itself, except on installation media.
     let needs_os = way.iso;
-    let mut problems = Vec::new();
     let mut checked = request.clone();
     if checked.os_version.is_none() && !needs_os && checked.kind != ImageKind::DataImage {
         checked.os_version = Some("Other Linux(64 bit)".to_owned());
     }
-    problems.extend(checks::local(&checked, virtual_size.unwrap_or_default()));
-    if !problems.is_empty() {
-        return Err(checks::refused(problems));
+    let size_inside = virtual_size.unwrap_or_default();
+    let findings = checks::local(&checked, size_inside, session.cloud.provider);
+    if !findings.problems.is_empty() {
+        return Err(checks::refused(findings.problems));
     }
-    Ok((request, size))
+    Ok((request, size, findings.warnings))
 }
 
 /// The key with the extension of the file that is uploaded.
