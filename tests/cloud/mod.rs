@@ -116,6 +116,11 @@ impl Cloud {
         self.dir.path().join("obs").join(bucket).join(key)
     }
 
+    /// What the object holds.
+    pub fn object(&self, bucket: &str, key: &str) -> Vec<u8> {
+        std::fs::read(self.dir.path().join("obs").join(bucket).join(key)).unwrap()
+    }
+
     /// Number of uploads that are neither complete nor aborted.
     pub fn uploads(&self) -> usize {
         list(&self.dir.path().join("uploads")).len()

@@ -12,6 +12,7 @@ mod config;
 mod images;
 mod inspect;
 mod source;
+mod transfer;
 
 pub(crate) use self::cloud::CloudArgs;
 pub(crate) use self::config::{ConfigArgs, ConfigCheckArgs, ConfigCommand};
@@ -22,6 +23,9 @@ pub(crate) use self::images::{
 };
 pub(crate) use self::inspect::InspectArgs;
 pub(crate) use self::source::{BackingArgs, SourceArgs};
+pub(crate) use self::transfer::{
+    AbortArgs, Concurrency, ListArgs, ObsUrl, UploadArgs, UploadsArgs, UploadsCommand,
+};
 
 /// Move virtual machine disks into Huawei-style clouds.
 #[derive(Debug, Parser)]
@@ -54,6 +58,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     Import(Box<ImportArgs>),
     Export(Box<ExportArgs>),
+    Upload(Box<UploadArgs>),
+    Uploads(UploadsArgs),
     Image(ImageArgs),
     Job(JobArgs),
     Quota(QuotaArgs),

@@ -42,14 +42,23 @@ pub(crate) fn images(cloud: &Cloud) -> Outcome<Images> {
 
 /// A client of the object storage, with the keys of `images` or temporary ones for its token.
 pub(crate) async fn storage(cloud: &Cloud, images: &Images) -> Outcome<Storage> {
+    storage_with(cloud, images, |config| config).await
+}
+
+/// The same, with settings of its own.
+pub(crate) async fn storage_with(
+    cloud: &Cloud,
+    images: &Images,
+    adjust: impl FnOnce(Config) -> Config,
+) -> Outcome<Storage> {
     let keys = storage_keys(images);
     // What speaks against them is found here, not in the middle of a request.
     keys.current().await.map_err(|error| no_key(&error))?;
-    Storage::new(Config {
+    Storage::new(adjust(Config {
         path_style: cloud.path_style,
         allow_http: cloud.allow_http,
         ..Config::new(cloud.obs.clone(), cloud.region.clone(), keys)
-    })
+    }))
     .map_err(|error| from_obs(&error))
 }
 

@@ -64,6 +64,8 @@ fn run(command: Command, console: Console) -> Outcome {
         match command {
             Command::Import(args) => commands::import::run(&args, console, &interrupt).await,
             Command::Export(args) => commands::export::run(&args, console, &interrupt).await,
+            Command::Upload(args) => commands::upload::run(&args, console, &interrupt).await,
+            Command::Uploads(args) => commands::uploads::run(&args, console, &interrupt).await,
             Command::Image(args) => commands::image::run(&args, console, &interrupt).await,
             Command::Job(args) => commands::job::run(&args, console, &interrupt).await,
             Command::Quota(args) => commands::lists::quota(&args, console, &interrupt).await,

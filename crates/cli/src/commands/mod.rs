@@ -11,6 +11,9 @@ pub(crate) mod job;
 pub(crate) mod lists;
 pub(crate) mod sandbox;
 pub(crate) mod session;
+mod storage;
+pub(crate) mod upload;
+pub(crate) mod uploads;
 pub(crate) mod verify;
 
 use std::path::Path;

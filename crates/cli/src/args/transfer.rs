@@ -1,0 +1,276 @@
+//! Options about objects: where they are, how fast they move, and what was left behind.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::{CloudArgs, parse_size};
+
+/// `obs://bucket/key`, or `obs://bucket` where a bucket is enough.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ObsUrl {
+    pub(crate) bucket: String,
+    /// Empty for the bucket itself.
+    pub(crate) key: String,
+}
+
+impl FromStr for ObsUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = || "expected obs://BUCKET/KEY, such as obs://images/disk.zvhd2".to_owned();
+        let rest = text.strip_prefix("obs://").ok_or_else(expected)?;
+        let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+        if bucket.is_empty() {
+            return Err(expected());
+        }
+        Ok(Self {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for ObsUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "obs://{}", self.bucket)?;
+        if !self.key.is_empty() {
+            write!(f, "/{}", self.key)?;
+        }
+        Ok(())
+    }
+}
+
+/// An object, not only a bucket.
+pub(super) fn parse_object(text: &str) -> Result<ObsUrl, String> {
+    let url: ObsUrl = text.parse()?;
+    if url.key.is_empty() {
+        return Err(format!("{url} names no object: add /KEY"));
+    }
+    Ok(url)
+}
+
+/// A bucket with or without `obs://`, and perhaps the beginning of keys.
+fn parse_bucket(text: &str) -> Result<ObsUrl, String> {
+    if text.starts_with("obs://") {
+        return text.parse();
+    }
+    format!("obs://{text}").parse()
+}
+
+/// How many parts are sent at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Concurrency {
+    /// As many as it pays for.
+    Auto,
+    Fixed(usize),
+}
+
+impl Concurrency {
+    /// The most that can come of it.
+    pub(crate) fn most(self) -> usize {
+        match self {
+            Self::Auto => obs::MOST_IN_FLIGHT,
+            Self::Fixed(parts) => parts,
+        }
+    }
+}
+
+impl FromStr for Concurrency {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.parse()) {
+            ("auto", _) => Ok(Self::Auto),
+            (_, Ok(parts @ 1..=64)) => Ok(Self::Fixed(parts)),
+            _ => Err("expected auto, or a number from 1 to 64".into()),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Transfer")]
+pub(crate) struct PaceArgs {
+    /// Parts sent at the same time: a number, or auto to begin with 4 and find out what is fastest,
+    /// within --memory
+    #[arg(long, value_name = "N|auto", default_value = "auto")]
+    pub(crate) concurrency: Concurrency,
+    /// Most bytes per second for all parts together, such as 50M [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
+    pub(crate) limit_rate: Option<NonZeroU64>,
+}
+
+/// Bytes per second, as a size.
+fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
+    let text = text.trim();
+    let size = text.strip_suffix("/s").unwrap_or(text);
+    let rate = parse_size(size).map_err(|_| "expected bytes per second, such as 50M".to_owned())?;
+    // Slower than this a part of 8 MiB takes more than two hours.
+    match NonZeroU64::new(rate) {
+        Some(rate) if rate.get() >= 1024 => Ok(rate),
+        _ => Err("at least 1K is needed".into()),
+    }
+}
+
+/// A span such as `7d`, `12h` or `30m`.
+fn parse_age(text: &str) -> Result<Duration, String> {
+    let expected = || "expected a span, such as 7d, 12h or 30m".to_owned();
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .ok_or_else(expected)?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| expected())?;
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        "w" => 7 * 86_400,
+        _ => return Err(expected()),
+    };
+    number
+        .checked_mul(unit)
+        .map(Duration::from_secs)
+        .ok_or_else(expected)
+}
+
+/// Upload any file to the object storage
+///
+/// In parts, several at a time, each checked by MD5 and sent again when something fails on the way.
+/// The object appears complete and verified or not at all. FILE may be - for standard input.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  imgferry upload disk.zvhd2 obs://images/disk.zvhd2\n  imgferry upload --limit-rate 20M disk.raw obs://images/disk.raw\n  imgferry convert disk.qcow2 - | imgferry upload - obs://images/disk.zvhd2"
+)]
+pub(crate) struct UploadArgs {
+    /// The file, or - for standard input
+    pub(crate) file: PathBuf,
+    /// Where to: obs://BUCKET/KEY
+    #[arg(value_name = "OBJECT", value_parser = parse_object)]
+    pub(crate) target: ObsUrl,
+    /// Replace the object if it exists already
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Most memory that parts may take
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = parse_size)]
+    pub(crate) memory: u64,
+    #[command(flatten)]
+    pub(crate) pace: PaceArgs,
+    #[command(flatten)]
+    pub(crate) cloud: CloudArgs,
+}
+
+/// List or abort uploads that were begun and never completed
+///
+/// Their parts are stored, invisible and paid for, until somebody completes or aborts them.
+#[derive(Debug, Args)]
+pub(crate) struct UploadsArgs {
+    #[command(subcommand)]
+    pub(crate) command: UploadsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UploadsCommand {
+    List(Box<ListArgs>),
+    Abort(Box<AbortArgs>),
+}
+
+/// List the open uploads of a bucket, and which of them imgferry can go on with
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  imgferry uploads list images\n  imgferry uploads list obs://images/disks/ --json"
+)]
+pub(crate) struct ListArgs {
+    /// Bucket, or obs://BUCKET/PREFIX
+    #[arg(value_name = "BUCKET", value_parser = parse_bucket)]
+    pub(crate) place: ObsUrl,
+    /// Where journals of imports are kept [default: $XDG_STATE_HOME/imgferry or ~/.local/state/imgferry]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) cloud: CloudArgs,
+}
+
+/// Abort open uploads of a bucket: their parts are thrown away
+///
+/// Uploads that a journal on this machine can go on with are left alone, unless their id is given
+/// or --resumable is.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  imgferry uploads abort images --older-than 7d\n  imgferry uploads abort images --id 0000018A...\n  imgferry uploads abort obs://images/disks/ --all --dry-run"
+)]
+pub(crate) struct AbortArgs {
+    /// Bucket, or obs://BUCKET/PREFIX
+    #[arg(value_name = "BUCKET", value_parser = parse_bucket)]
+    pub(crate) place: ObsUrl,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Those too that a journal on this machine can go on with
+    #[arg(long)]
+    pub(crate) resumable: bool,
+    /// Say what would be aborted, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Where journals of imports are kept [default: $XDG_STATE_HOME/imgferry or ~/.local/state/imgferry]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) cloud: CloudArgs,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Which {
+    /// Those that were begun longer ago than this, such as 7d or 12h
+    #[arg(long, value_name = "SPAN", value_parser = parse_age)]
+    pub(crate) older_than: Option<Duration>,
+    /// The one with this id; may be given more than once
+    #[arg(long = "id", value_name = "UPLOAD_ID")]
+    pub(crate) ids: Vec<String>,
+    /// All of them
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_and_buckets_are_read_as_people_write_them() {
+        let url: ObsUrl = "obs://images/a/b c".parse().unwrap();
+        assert_eq!((url.bucket.as_str(), url.key.as_str()), ("images", "a/b c"));
+        assert_eq!(url.to_string(), "obs://images/a/b c");
+        assert!(parse_object("obs://images").is_err());
+        assert!(parse_object("obs://images/").is_err());
+        assert!("s3://images/a".parse::<ObsUrl>().is_err());
+        assert!("obs:///a".parse::<ObsUrl>().is_err());
+        assert_eq!(parse_bucket("images").unwrap().bucket, "images");
+        assert_eq!(parse_bucket("obs://images/disks/").unwrap().key, "disks/");
+    }
+
+    #[test]
+    fn rates_and_spans_have_units() {
+        assert_eq!(parse_rate("50M").unwrap().get(), 50 << 20);
+        assert_eq!(parse_rate("50M/s").unwrap().get(), 50 << 20);
+        assert!(parse_rate("0").is_err());
+        assert!(parse_rate("fast").is_err());
+        assert_eq!(parse_age("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        assert_eq!(parse_age("30m"), Ok(Duration::from_secs(1800)));
+        assert!(parse_age("7").is_err());
+        assert!(parse_age("d").is_err());
+        assert!(parse_age("99999999999999999999w").is_err());
+    }
+
+    #[test]
+    fn concurrency_is_auto_or_a_number() {
+        assert_eq!("auto".parse(), Ok(Concurrency::Auto));
+        assert_eq!("7".parse(), Ok(Concurrency::Fixed(7)));
+        assert!("0".parse::<Concurrency>().is_err());
+        assert!("65".parse::<Concurrency>().is_err());
+    }
+}

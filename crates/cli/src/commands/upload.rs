@@ -1,0 +1,301 @@
+//! `imgferry upload`: any file, or standard input, into an object.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ::convert::{CancelToken, Counter, Monitor as _, Sink as _};
+use diskimg::units::human;
+use obs::{MultipartSink, Upload, UploadOptions, Uploaded};
+use serde::Serialize;
+
+use super::import::from_obs;
+use super::storage;
+use crate::args::{Concurrency, UploadArgs};
+use crate::console::Console;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::interrupt::{Interrupt, interrupted};
+use crate::progress::Progress;
+
+/// Bytes that are read at a time.
+const PIECE: usize = 1 << 20;
+
+pub(crate) async fn run(args: &UploadArgs, console: Console, interrupt: &Interrupt) -> Outcome {
+    let input = Input::open(&args.file)?;
+    let connected = storage::connect(&args.cloud, &args.target.bucket, |config| obs::Config {
+        rate_limit: args.pace.limit_rate,
+        ..config
+    })
+    .await?;
+    let ended = upload(args, input, &connected.client, console, interrupt).await;
+    let done = connected.end(ended).await?;
+    console.result(&done, &done)
+}
+
+async fn upload(
+    args: &UploadArgs,
+    input: Input,
+    client: &obs::Client,
+    console: Console,
+    interrupt: &Interrupt,
+) -> Outcome<Done> {
+    let target = &args.target;
+    let (bucket, key) = (target.bucket.as_str(), target.key.as_str());
+    refuse_existing(args, client, interrupt).await?;
+    let started = Instant::now();
+    let progress = Progress::new(console, "reading", input.len.unwrap_or(0), true);
+    let options = UploadOptions {
+        memory: args.memory,
+        expected_max: input.len.unwrap_or_else(|| longest(args.memory)),
+        max_in_flight: args.pace.concurrency.most(),
+        adaptive: args.pace.concurrency == Concurrency::Auto,
+        monitor: progress.clone(),
+        ..UploadOptions::default()
+    };
+    let (sink, mut upload) = interrupt
+        .unless_asked(client.start_upload(bucket, key, &options))
+        .await?
+        .map_err(|error| from_obs(&error))?;
+    let reading = tokio::task::spawn_blocking({
+        let (progress, cancel) = (Arc::clone(&progress), interrupt.token().clone());
+        move || copy(input, sink, &progress, &cancel)
+    });
+    let read = tokio::select! {
+        biased;
+        // The reader may be waiting for a part to be sent, or for somebody to type.
+        () = interrupt.asked() => Err(interrupted()),
+        read = reading => read.unwrap_or_else(|e| {
+            Err(Failure::from_error(Exit::Io, &e).context("reading crashed"))
+        }),
+    };
+    let completed = match read {
+        Ok(()) => match interrupt.unless_asked(upload.complete()).await {
+            Ok(completed) => completed.map_err(|error| from_obs(&error)),
+            Err(interrupted) => Err(interrupted),
+        },
+        Err(failure) => Err(failure),
+    };
+    progress.finish();
+    match completed {
+        Ok(uploaded) => Ok(Done {
+            object: target.to_string(),
+            seconds: started.elapsed().as_secs_f64(),
+            uploaded,
+        }),
+        Err(failure) => Err(abort(&mut upload, failure).await),
+    }
+}
+
+/// The longest stream whose parts fit `memory`: a stream's length is not known before its end.
+fn longest(memory: u64) -> u64 {
+    let most = obs::parts::STANDARD.capacity();
+    let (mut fits, mut too_long) = (0, most.saturating_add(1));
+    while too_long - fits > 1 {
+        let middle = fits + (too_long - fits) / 2;
+        if UploadOptions::least_memory(middle) <= memory {
+            fits = middle;
+        } else {
+            too_long = middle;
+        }
+    }
+    fits
+}
+
+async fn refuse_existing(
+    args: &UploadArgs,
+    client: &obs::Client,
+    interrupt: &Interrupt,
+) -> Outcome {
+    if args.force {
+        return Ok(());
+    }
+    let target = &args.target;
+    let found = interrupt
+        .unless_asked(client.object(&target.bucket, &target.key))
+        .await?;
+    match found {
+        Ok(None) => Ok(()),
+        Ok(Some(found)) => Err(Failure::new(
+            Exit::Refused,
+            format!("object {target} exists already, with {} bytes", found.size),
+        )
+        .hint("pass --force to replace it, or name another key")),
+        // A key that may only write: nothing can be said.
+        Err(error) if error.kind() == obs::ErrorKind::AccessDenied => Ok(()),
+        Err(error) => Err(from_obs(&error)),
+    }
+}
+
+/// What is read.
+struct Input {
+    name: String,
+    stream: Box<dyn Read + Send>,
+    /// `None` where only the end tells it.
+    len: Option<u64>,
+}
+
+impl Input {
+    fn open(path: &Path) -> Outcome<Self> {
+        if path.as_os_str() == "-" {
+            return Ok(Self {
+                name: "standard input".into(),
+                stream: Box::new(io::stdin()),
+                len: None,
+            });
+        }
+        let name = path.display().to_string();
+        let failed = |error: io::Error| {
+            let exit = if crate::exit::is_wrong_path(&error) {
+                Exit::Refused
+            } else {
+                Exit::Io
+            };
+            Failure::from_error(exit, &error).context(format!("{name} cannot be opened"))
+        };
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            return Err(Failure::new(
+                Exit::Refused,
+                format!("{name} is a directory, expected a file"),
+            ));
+        }
+        // Pipes and devices tell no length.
+        let len = metadata.is_file().then_some(metadata.len());
+        Ok(Self {
+            name,
+            stream: Box::new(file),
+            len,
+        })
+    }
+}
+
+/// Reads everything into `sink`.
+fn copy(
+    mut input: Input,
+    mut sink: MultipartSink,
+    progress: &Progress,
+    cancel: &CancelToken,
+) -> Outcome {
+    let mut piece = vec![0; PIECE];
+    let mut total = 0_u64;
+    loop {
+        if cancel.is_cancelled() {
+            return Err(interrupted());
+        }
+        let read = match input.stream.read(&mut piece) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => {
+                return Err(Failure::from_error(Exit::Io, &error)
+                    .context(format!("{} cannot be read at byte {total}", input.name)));
+            }
+        };
+        total = total.saturating_add(read as u64);
+        if input.len.is_some_and(|len| total > len) {
+            return Err(changed(&input, "grew while it was read"));
+        }
+        sink.write(piece.get(..read).unwrap_or_default())
+            .map_err(|error| Failure::from(::convert::Error::Sink(error)))?;
+        progress.count(Counter::GuestBytes, read as u64);
+    }
+    if input.len.is_some_and(|len| total < len) {
+        return Err(changed(
+            &input,
+            &format!("ended after {total} bytes while it was read"),
+        ));
+    }
+    sink.close().map_err(|error| from_obs(&error))
+}
+
+fn changed(input: &Input, how: &str) -> Failure {
+    Failure::new(
+        Exit::Io,
+        format!(
+            "{} {how}; it had {} bytes",
+            input.name,
+            input.len.unwrap_or_default()
+        ),
+    )
+    .hint("is it still in use?")
+}
+
+/// Aborts `upload` because of `failure`, and says what became of it.
+async fn abort(upload: &mut Upload, failure: Failure) -> Failure {
+    let failure = match (failure.exit(), upload.failure()) {
+        (Exit::Interrupted, _) | (_, None) => failure,
+        (_, Some(first)) => from_obs(first),
+    };
+    let (id, bucket, key) = (
+        upload.upload_id().to_owned(),
+        upload.bucket().to_owned(),
+        upload.key().to_owned(),
+    );
+    match upload.abort().await {
+        Ok(()) => failure.note(format!(
+            "upload {id} was aborted; nothing is left in the bucket"
+        )),
+        Err(error) if error.kind() == obs::ErrorKind::Refused => failure.note(format!(
+            "the parts were joined already: the object {bucket}/{key} stays in the bucket"
+        )),
+        Err(error) => failure
+            .note(format!(
+                "upload {id} could not be aborted: {error}; its parts may still be stored, and cost money"
+            ))
+            .hint(format!("imgferry uploads abort {bucket} --id {id}")),
+    }
+}
+
+/// What was done.
+#[derive(Debug, Serialize)]
+struct Done {
+    object: String,
+    seconds: f64,
+    #[serde(flatten)]
+    uploaded: Uploaded,
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Uploaded { size, parts, .. } = &self.uploaded;
+        let per_second = *size as f64 / self.seconds.max(0.001);
+        write!(
+            f,
+            "{}: {size} bytes in {parts} parts, ETag {}\n{:.1} s, {} MB/s",
+            self.object,
+            self.uploaded.etag,
+            self.seconds,
+            (per_second / 1e6).round()
+        )?;
+        if self.uploaded.retries > 0 {
+            write!(
+                f,
+                ", {} parts sent again, {} sent in all",
+                self.uploaded.retries,
+                human(self.uploaded.sent_bytes)
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_of_unknown_length_may_be_as_long_as_memory_lets_its_parts_be() {
+        let gib = 1_u64 << 30;
+        assert_eq!(longest(512 << 20), obs::parts::STANDARD.capacity());
+        assert!(
+            (8 * gib..9 * gib).contains(&longest(16 << 20)),
+            "{}",
+            longest(16 << 20)
+        );
+        assert_eq!(longest(1 << 20), 1 << 20);
+    }
+}
