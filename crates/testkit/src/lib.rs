@@ -5,6 +5,7 @@ pub mod content;
 pub mod faults;
 pub mod hostile;
 pub mod http;
+pub mod measure;
 pub mod qemu;
 pub mod vectors;
 

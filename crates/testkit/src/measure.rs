@@ -1,0 +1,54 @@
+//! What a test costs, apart from what else the machine is doing.
+
+use std::time::Duration;
+
+/// Processor time that the calling thread has used so far. Unlike the wall clock it does not run while
+/// others have the processor, so that a limit on it can be strict. Zero where the system does not say.
+#[must_use]
+pub fn cpu_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split(' ').next().and_then(|text| text.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or_default())
+}
+
+/// Most address space that the process has had so far, in bytes: also what was allocated and never
+/// touched. Zero where the system does not say.
+#[must_use]
+pub fn peak_address_space() -> u64 {
+    status("VmPeak:")
+}
+
+/// Address space that the process has now, in bytes. Zero where the system does not say.
+#[must_use]
+pub fn address_space() -> u64 {
+    status("VmSize:")
+}
+
+fn status(field: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    text.lines()
+        .find_map(|line| line.strip_prefix(field))
+        .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
+        .map_or(0, |kib| kib << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_takes_processor_time_and_sleep_does_not() {
+        let start = cpu_time();
+        std::thread::sleep(Duration::from_millis(50));
+        let slept = cpu_time() - start;
+        assert!(slept < Duration::from_millis(40), "{slept:?}");
+        let mut sum = 0_u64;
+        while cpu_time() - start < Duration::from_millis(60) {
+            sum = std::hint::black_box(sum + 1);
+        }
+        assert!(sum > 0);
+        let before = peak_address_space();
+        drop(std::hint::black_box(vec![0_u8; 512 << 20]));
+        assert!(peak_address_space() >= before.max(512 << 20));
+    }
+}
