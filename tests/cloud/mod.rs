@@ -66,7 +66,9 @@ impl Cloud {
     /// The binary with the environment that the sandbox printed.
     pub fn command(&self) -> Command {
         let mut command = common::command();
-        command.envs(&self.environment);
+        command
+            .envs(&self.environment)
+            .env("XDG_STATE_HOME", self.dir.path().join("state"));
         command
     }
 
@@ -133,4 +135,12 @@ fn list(dir: &std::path::Path) -> Vec<String> {
         .flatten()
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
         .collect()
+}
+
+impl Cloud {
+    /// Directories of the uploads that are neither complete nor aborted.
+    pub fn upload_dirs(&self) -> Vec<std::path::PathBuf> {
+        let dir = self.dir.path().join("uploads");
+        list(&dir).into_iter().map(|name| dir.join(name)).collect()
+    }
 }

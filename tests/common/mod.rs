@@ -39,6 +39,13 @@ pub fn command() -> Command {
     }
     // Nor a configuration file of the caller's.
     command.env("XDG_CONFIG_HOME", "/nonexistent");
+    // Journals of a test are nobody else's.
+    let state = format!(
+        "{}/state-{}",
+        env!("CARGO_TARGET_TMPDIR"),
+        std::process::id()
+    );
+    command.env("XDG_STATE_HOME", state);
     command
 }
 

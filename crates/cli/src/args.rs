@@ -12,6 +12,7 @@ mod config;
 mod images;
 mod inspect;
 mod source;
+mod state;
 mod transfer;
 
 pub(crate) use self::cloud::CloudArgs;
@@ -23,6 +24,7 @@ pub(crate) use self::images::{
 };
 pub(crate) use self::inspect::InspectArgs;
 pub(crate) use self::source::{BackingArgs, SourceArgs};
+pub(crate) use self::state::{StateArgs, StatusArgs};
 pub(crate) use self::transfer::{
     AbortArgs, Concurrency, ListArgs, ObsUrl, UploadArgs, UploadsArgs, UploadsCommand,
 };
@@ -65,6 +67,7 @@ pub(crate) enum Command {
     Quota(QuotaArgs),
     OsVersions(OsVersionsArgs),
     Config(Box<ConfigArgs>),
+    Status(StatusArgs),
     Sandbox(SandboxArgs),
 }
 
@@ -152,6 +155,9 @@ pub(crate) struct VerifyArgs {
 /// The disk is converted to ZVHD2 while it is uploaded; no scratch file is written. Everything that
 /// can be refused is refused before the first byte is uploaded.
 ///
+/// An import that was interrupted goes on when the same command is given again: what is stored is not
+/// read, compressed or sent again. 'imgferry status' lists those that wait.
+///
 /// Credentials come from the environment (HW_ACCESS_KEY and HW_SECRET_KEY, with HW_SECURITY_TOKEN when
 /// they are temporary, or HW_USER_NAME, HW_USER_PASSWORD and HW_DOMAIN_NAME), from a profile of the
 /// configuration file, from clouds.yaml or from the server's agency; never from the command line. See
@@ -220,6 +226,11 @@ pub(crate) struct ImportArgs {
     /// Check everything, print the plan, change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Begin anew, even if an interrupted import of the disk could go on; its upload is thrown away
+    #[arg(long)]
+    pub(crate) restart: bool,
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     #[command(flatten)]

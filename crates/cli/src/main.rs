@@ -80,6 +80,7 @@ fn run(command: Command, console: Console) -> Outcome {
                 Command::Convert(args) => commands::convert::run(&args, console, interrupt.token()),
                 Command::Digest(args) => commands::digest::run(&args, console, interrupt.token()),
                 Command::Verify(args) => commands::verify::run(&args, console, interrupt.token()),
+                Command::Status(args) => commands::status::run(&args, console),
                 _ => Ok(()),
             })
             .await

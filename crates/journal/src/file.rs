@@ -247,7 +247,7 @@ impl Journal {
         let end = self.end;
         let mut reader = Reader::new(from_start(&self.file)).map_err(failed)?;
         while reader.good() < end {
-            let Some((kind, payload)) = reader.next().map_err(failed)? else {
+            let Some((kind, payload)) = reader.frame().map_err(failed)? else {
                 break;
             };
             let Some(Record::Blocks(blocks)) = Record::decode(kind, payload) else {
@@ -265,7 +265,7 @@ impl Journal {
     ///
     /// # Errors
     /// `Io`; the journal then stays, and says itself that the import is done.
-    pub fn finish(mut self) -> Result<()> {
+    pub fn finish(&mut self) -> Result<()> {
         self.sync()?;
         let done = self.path.with_extension("done");
         let temporary = self.path.with_extension("done.tmp");
@@ -273,7 +273,7 @@ impl Journal {
             let mut reader = Reader::new(from_start(&self.file))?;
             let mut bytes = MAGIC.to_vec();
             let mut writer = Writer::default();
-            while let Some((kind, payload)) = reader.next()? {
+            while let Some((kind, payload)) = reader.frame()? {
                 let bulk = matches!(
                     Record::decode(kind, payload),
                     None | Some(Record::Blocks(_) | Record::Part(_))
@@ -296,14 +296,6 @@ impl Journal {
         };
         write().map_err(|source| Error::io(&self.path, "ending it", source))
     }
-
-    /// Removes the journal: nothing of its import is worth going on with.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn discard(self) -> Result<()> {
-        fs::remove_file(&self.path).map_err(|source| Error::io(&self.path, "removing", source))
-    }
 }
 
 /// Reads a whole journal.
@@ -312,7 +304,7 @@ fn scan(file: &File) -> io::Result<(Found, u64, Writer)> {
     let mut state: Option<State> = None;
     let (mut good, mut writer) = (reader.good(), reader.writer());
     let mut damaged = false;
-    while let Some((kind, payload)) = reader.next()? {
+    while let Some((kind, payload)) = reader.frame()? {
         let applied = match (&mut state, Record::decode(kind, payload)) {
             (None, Some(Record::Begun(begun))) => {
                 state = Some(State::new(*begun));

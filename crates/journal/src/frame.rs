@@ -119,7 +119,7 @@ impl<R: Read> Reader<R> {
     ///
     /// # Errors
     /// Those of the input. A wrong frame is no error, it is an [`Ending`].
-    pub fn next(&mut self) -> io::Result<Option<(u8, &[u8])>> {
+    pub fn frame(&mut self) -> io::Result<Option<(u8, &[u8])>> {
         if self.ending.is_some() {
             return Ok(None);
         }
@@ -160,7 +160,7 @@ impl<R: Read> Reader<R> {
         self.good
     }
 
-    /// How the readable part ends, once [`Reader::next`] has said that it does.
+    /// How the readable part ends, once [`Reader::frame`] has said that it does.
     #[must_use]
     pub fn ending(&self) -> Ending {
         self.ending.unwrap_or(Ending::Clean)

@@ -54,6 +54,8 @@ pub struct Begun {
 pub struct PlanRecord {
     /// Format of the source.
     pub source_format: String,
+    /// What of the source is read, if not its active disk: the name of a snapshot.
+    pub snapshot: Option<String>,
     /// Format that is sent.
     pub target: String,
     /// Size the guest sees, in bytes.

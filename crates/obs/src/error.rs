@@ -30,6 +30,8 @@ pub enum ErrorKind {
     Refused,
     /// The upload was stopped from this side.
     Cancelled,
+    /// What this side wanted to note of the upload could not be noted.
+    Local,
 }
 
 /// An error; clones are cheap and share everything, so that the sink and the upload return the same
@@ -49,6 +51,7 @@ struct Inner {
     hint: Option<String>,
     notes: Vec<String>,
     date: Option<String>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
@@ -65,7 +68,15 @@ impl Error {
             hint: None,
             notes: Vec::new(),
             date: None,
+            source: None,
         }))
+    }
+
+    /// Something on this side failed: shown as itself, with its own sources.
+    pub(crate) fn local(source: Box<dyn StdError + Send + Sync>) -> Self {
+        let mut error = Self::new(ErrorKind::Local, source.to_string());
+        error.inner().source = Some(Arc::from(source));
+        error
     }
 
     /// Refused before any request.
@@ -200,4 +211,17 @@ impl fmt::Debug for Error {
     }
 }
 
-impl StdError for Error {}
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        // The source of what is shown as this error itself.
+        self.0.source.as_ref()?.source()
+    }
+}
+
+impl Error {
+    /// What failed on this side, for [`ErrorKind::Local`].
+    #[must_use]
+    pub fn local_error(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
+        self.0.source.as_deref()
+    }
+}

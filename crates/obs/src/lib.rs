@@ -11,7 +11,7 @@
 //! ```
 //!
 //! [`Client`] checks buckets and starts uploads; [`MultipartSink`] takes the bytes;
-//! [`Upload`] completes or aborts. This is the only place where threads and async meet.
+//! [`Upload`] completes, pauses or aborts; [`Client::resume_upload`] goes on with one of another run. This is the only place where threads and async meet.
 
 mod budget;
 mod calls;
@@ -29,6 +29,7 @@ mod pace;
 pub mod parts;
 mod rate;
 mod reading;
+mod resume;
 mod sending;
 mod signing;
 mod sink;
@@ -42,5 +43,6 @@ pub use listing::OpenUpload;
 pub use manifest::Manifest;
 pub use pace::MOST_IN_FLIGHT;
 pub use reading::ObjectSource;
+pub use resume::{ListedPart, PartLog, PartRecord, Resumed, Resumption, VoidPartLog, etag_of};
 pub use sink::MultipartSink;
 pub use upload::{Upload, UploadOptions, Uploaded};

@@ -44,6 +44,8 @@ pub(crate) struct Confirmed {
 pub(crate) struct Traffic {
     pub(crate) sent_bytes: AtomicU64,
     pub(crate) retries: AtomicU64,
+    /// Bytes of parts that turned out to be stored already when they were made again.
+    pub(crate) found_bytes: AtomicU64,
     pub(crate) pacer: Pacer,
 }
 

@@ -1,8 +1,11 @@
 //! The task that sends the parts of one upload, several at a time.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use bytes::Bytes;
 use convert::{Counter, Monitor};
 use md5::{Digest, Md5};
 use tokio::sync::Notify;
@@ -12,6 +15,7 @@ use tokio::task::{JoinError, JoinSet};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::multipart::{Confirmed, Target, Traffic};
+use crate::resume::{self, Before, ListedPart, PartLog};
 use crate::sink::{Message, Part, Shared};
 
 /// What it takes to send parts.
@@ -21,23 +25,40 @@ pub(crate) struct Sending {
     pub(crate) shared: Arc<Shared>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) monitor: Arc<dyn Monitor>,
+    pub(crate) log: Arc<dyn PartLog>,
+    pub(crate) before: Before,
+}
+
+/// Tells the task to stop, and how long parts on their way may still take.
+#[derive(Debug, Default)]
+pub(crate) struct Stop {
+    told: Notify,
+    grace: OnceLock<Duration>,
+}
+
+impl Stop {
+    pub(crate) fn within(&self, grace: Duration) {
+        let _ = self.grace.set(grace);
+        self.told.notify_one();
+    }
 }
 
 impl Sending {
     /// Sends what arrives until the end, and returns the confirmed parts in order. With the first
-    /// error, and when told to stop, all parts on their way are dropped; the error is then in
+    /// error all parts on their way are dropped, and when told to stop after the time that they were
+    /// given; the error is then in
     /// [`Shared`], and no request is under way any more.
     pub(crate) async fn run(
         self,
         mut arriving: UnboundedReceiver<Message>,
-        stop: Arc<Notify>,
+        stop: Arc<Stop>,
     ) -> Option<Vec<Confirmed>> {
         // Whoever writes must never wait for a task that is gone, whatever ended it.
         let guard = Guard(Some(Arc::clone(&self.shared)));
         let mut on_their_way = JoinSet::new();
         let sent = tokio::select! {
             sent = self.send_all(&mut arriving, &mut on_their_way) => sent,
-            () = stop.notified() => Err(Error::new(ErrorKind::Cancelled, "the upload was stopped")),
+            () = stop.told.notified() => Err(Error::new(ErrorKind::Cancelled, "the upload was stopped")),
         };
         match sent {
             Ok(parts) => {
@@ -47,6 +68,11 @@ impl Sending {
             Err(error) => {
                 // Before the channel closes, so that the sink finds the reason.
                 self.shared.fail(error);
+                if let Some(grace) = stop.grace.get() {
+                    // Each notes by itself that it has arrived.
+                    let arrive = async { while on_their_way.join_next().await.is_some() {} };
+                    let _ = tokio::time::timeout(*grace, arrive).await;
+                }
                 on_their_way.shutdown().await;
                 None
             }
@@ -58,7 +84,11 @@ impl Sending {
         arriving: &mut UnboundedReceiver<Message>,
         on_their_way: &mut JoinSet<Result<Confirmed, Error>>,
     ) -> Result<Vec<Confirmed>, Error> {
-        let mut confirmed = BTreeMap::new();
+        let mut confirmed: BTreeMap<u32, Confirmed> = BTreeMap::new();
+        for part in &self.before.kept {
+            self.monitor.count(Counter::UploadedBytes, part.size);
+            confirmed.insert(part.number, part.clone());
+        }
         let mut ended = false;
         while !ended || !on_their_way.is_empty() {
             let has_room = on_their_way.len() < self.traffic.pacer.limit();
@@ -88,6 +118,8 @@ impl Sending {
         let client = self.client.clone();
         let target = Arc::clone(&self.target);
         let traffic = Arc::clone(&self.traffic);
+        let log = Arc::clone(&self.log);
+        let stored = self.before.stored.get(&part.number).cloned();
         async move {
             let Part {
                 number,
@@ -98,13 +130,37 @@ impl Sending {
             let md5 = tokio::task::spawn_blocking(move || <[u8; 16]>::from(Md5::digest(&hashed)))
                 .await
                 .map_err(|error| broken(&error))?;
-            let confirmed = client
-                .upload_part(&target, number, body, md5, &traffic)
-                .await;
+            let confirmed = match stored.and_then(|stored| is_stored(&stored, &body, md5)) {
+                Some(confirmed) => {
+                    traffic
+                        .found_bytes
+                        .fetch_add(confirmed.size, Ordering::Relaxed);
+                    confirmed
+                }
+                None => {
+                    client
+                        .upload_part(&target, number, body, md5, &traffic)
+                        .await?
+                }
+            };
             drop(permit);
-            confirmed
+            resume::note(&log, &confirmed).await?;
+            Ok(confirmed)
         }
     }
+}
+
+/// The part as it is stored, if that is `body`: an earlier run has sent it and could not note it.
+fn is_stored(stored: &ListedPart, body: &Bytes, md5: [u8; 16]) -> Option<Confirmed> {
+    let same =
+        stored.size == body.len() as u64 && stored.etag.eq_ignore_ascii_case(&hex::encode(md5));
+    same.then(|| Confirmed {
+        number: stored.number,
+        size: stored.size,
+        etag: stored.etag.clone(),
+        md5,
+        etag_is_md5: true,
+    })
 }
 
 /// A task of ours that did not end by itself.

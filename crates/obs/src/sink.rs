@@ -1,5 +1,6 @@
 //! The end of the upload that a plain thread writes to.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -86,6 +87,12 @@ pub struct MultipartSink {
     /// Bytes that may still be written before the promised length is used up.
     rest: u64,
     expected_max: u64,
+    /// Sizes of the parts that are stored already: their bytes are dropped.
+    kept: BTreeMap<u32, u64>,
+    /// Bytes of the current part that were dropped.
+    dropped: u64,
+    /// A stored part was shorter than its number says, so the stream ends with it.
+    ended: bool,
 }
 
 #[derive(Debug)]
@@ -101,6 +108,7 @@ impl MultipartSink {
         parts: UnboundedSender<Message>,
         schedule: Schedule,
         expected_max: u64,
+        kept: BTreeMap<u32, u64>,
     ) -> Self {
         Self {
             shared,
@@ -110,6 +118,9 @@ impl MultipartSink {
             next: 1,
             rest: expected_max,
             expected_max,
+            kept,
+            dropped: 0,
+            ended: false,
         }
     }
 
@@ -118,6 +129,12 @@ impl MultipartSink {
             return Err(self.shared.stopped());
         }
         while !bytes.is_empty() {
+            if let Some(dropped) = self.pass(bytes.len() as u64) {
+                // At most the length that was given.
+                let dropped = usize::try_from(dropped).unwrap_or(usize::MAX);
+                bytes = bytes.get(dropped..).unwrap_or_default();
+                continue;
+            }
             let mut filling = match self.filling.take() {
                 Some(filling) => filling,
                 None => self.begin()?,
@@ -135,8 +152,46 @@ impl MultipartSink {
         Ok(())
     }
 
+    /// Passes over up to `len` bytes of a part that is stored; how many. `None` where no such part is.
+    fn pass(&mut self, len: u64) -> Option<u64> {
+        let size = *self.kept.get(&self.next)?;
+        let passed = len.min(size.saturating_sub(self.dropped));
+        self.dropped = self.dropped.saturating_add(passed);
+        if self.dropped >= size {
+            self.ended = self.schedule.size(self.next) != Some(size);
+            self.rest = self.rest.saturating_sub(size);
+            self.next = self.next.saturating_add(1);
+            self.dropped = 0;
+        }
+        Some(passed)
+    }
+
+    fn pass_over(&mut self, mut len: u64) -> Result<(), Error> {
+        while len > 0 {
+            if self.shared.failure().is_some() {
+                return Err(self.shared.stopped());
+            }
+            let part = self.next;
+            match self.pass(len) {
+                Some(passed) if self.filling.is_none() => len = len.saturating_sub(passed),
+                _ => {
+                    return Err(self.stop(Error::refused(format!(
+                        "{len} bytes of part {part} were to be passed over, and the server lacks them"
+                    ))));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Waits for memory and begins a part.
     fn begin(&mut self) -> Result<Filling, Error> {
+        if self.ended {
+            return Err(self.stop(Error::refused(format!(
+                "the stream goes on behind part {}, with which it ended before",
+                self.next.saturating_sub(1)
+            ))));
+        }
         let planned = self.schedule.size(self.next).unwrap_or(0).min(self.rest);
         if planned == 0 {
             return Err(self.stop(Error::refused(format!(
@@ -190,6 +245,12 @@ impl MultipartSink {
         if self.shared.failure().is_some() {
             return Err(self.shared.stopped());
         }
+        if self.dropped > 0 {
+            return Err(self.stop(Error::refused(format!(
+                "the stream ends inside part {}, which is stored with more bytes",
+                self.next
+            ))));
+        }
         if let Some(filling) = self.filling.take() {
             self.hand_over(filling)?;
         } else if self.next == 1 {
@@ -210,5 +271,9 @@ impl MultipartSink {
 impl Sink for MultipartSink {
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
         self.append(bytes).map_err(SinkError::from)
+    }
+
+    fn skip(&mut self, len: u64) -> Result<(), SinkError> {
+        self.pass_over(len).map_err(SinkError::from)
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use convert::{Monitor, VoidMonitor};
 use serde::Serialize;
-use tokio::sync::Notify;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -17,7 +17,8 @@ use crate::multipart::{Confirmed, Expected, Target, Traffic};
 use crate::names;
 use crate::pace::Pace;
 use crate::parts::{self, Schedule};
-use crate::sending::{Sending, broken};
+use crate::resume::{Before, PartLog, VoidPartLog};
+use crate::sending::{Sending, Stop, broken};
 use crate::sink::{MultipartSink, Shared};
 
 /// How to upload.
@@ -40,6 +41,8 @@ pub struct UploadOptions {
     pub metadata: BTreeMap<String, String>,
     /// Counts [`convert::Counter::UploadedBytes`] for each part that the server has confirmed.
     pub monitor: Arc<dyn Monitor>,
+    /// Is told of each part that the server has confirmed.
+    pub log: Arc<dyn PartLog>,
 }
 
 impl Default for UploadOptions {
@@ -53,6 +56,7 @@ impl Default for UploadOptions {
             content_type: "application/octet-stream".into(),
             metadata: BTreeMap::new(),
             monitor: Arc::new(VoidMonitor),
+            log: Arc::new(VoidPartLog),
         }
     }
 }
@@ -93,8 +97,10 @@ pub struct Uploaded {
     pub parts: u32,
     /// The server's id of the upload.
     pub upload_id: String,
-    /// Bytes of part bodies in all attempts.
+    /// Bytes of part bodies in all attempts of this run.
     pub sent_bytes: u64,
+    /// Bytes of parts that an earlier run has sent.
+    pub kept_bytes: u64,
     /// Attempts to send a part beyond its first.
     pub retries: u64,
 }
@@ -125,7 +131,8 @@ pub struct Upload {
     target: Target,
     shared: Arc<Shared>,
     traffic: Arc<Traffic>,
-    stop: Arc<Notify>,
+    kept_bytes: u64,
+    stop: Arc<Stop>,
     state: State,
 }
 
@@ -175,6 +182,25 @@ impl Client {
     ) -> Result<(MultipartSink, Upload), Error> {
         self.check_bucket_name(bucket)?;
         names::check_key(key)?;
+        self.check_start(options, schedule)?;
+        let upload_id = self
+            .create_upload(bucket, key, &options.content_type, &options.metadata)
+            .await?;
+        tracing::info!("upload of {bucket}/{key} has id {upload_id}");
+        let target = Target {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            upload_id,
+        };
+        Ok(self.begin(target, options, schedule, Before::default()))
+    }
+
+    /// Refuses streams that cannot fit, and memory that does not suffice.
+    pub(crate) fn check_start(
+        &self,
+        options: &UploadOptions,
+        schedule: Schedule,
+    ) -> Result<(), Error> {
         if options.expected_max > schedule.capacity() {
             return Err(Error::refused(format!(
                 "up to {} bytes are announced, and {} parts hold {}",
@@ -193,40 +219,56 @@ impl Client {
             ))
             .with_hint("allow more memory with --memory"));
         }
-        let upload_id = self
-            .create_upload(bucket, key, &options.content_type, &options.metadata)
-            .await?;
-        tracing::info!("upload of {bucket}/{key} has id {upload_id}");
-        let target = Target {
-            bucket: bucket.to_owned(),
-            key: key.to_owned(),
-            upload_id,
-        };
+        Ok(())
+    }
+
+    /// Both ends of an upload that the server knows.
+    pub(crate) fn begin(
+        &self,
+        target: Target,
+        options: &UploadOptions,
+        schedule: Schedule,
+        before: Before,
+    ) -> (MultipartSink, Upload) {
         let shared = Shared::new(options.memory);
         let traffic = Arc::new(Traffic::paced(Pace::new(
             options.max_in_flight,
             options.adaptive,
         )));
-        let stop = Arc::new(Notify::new());
+        let stop = Arc::new(Stop::default());
         let (sender, receiver) = mpsc::unbounded_channel();
+        let kept = before.kept.iter().map(|part| (part.number, part.size));
+        let sink = MultipartSink::new(
+            Arc::clone(&shared),
+            sender,
+            schedule,
+            options.expected_max,
+            kept.collect(),
+        );
+        let kept_bytes = before
+            .kept
+            .iter()
+            .fold(0, |sum: u64, part| sum.saturating_add(part.size));
         let sending = Sending {
             client: self.clone(),
             target: Arc::new(target.clone()),
             shared: Arc::clone(&shared),
             traffic: Arc::clone(&traffic),
             monitor: Arc::clone(&options.monitor),
+            log: Arc::clone(&options.log),
+            before,
         };
         let driver = tokio::spawn(sending.run(receiver, Arc::clone(&stop)));
-        let sink = MultipartSink::new(Arc::clone(&shared), sender, schedule, options.expected_max);
         let upload = Upload {
             client: self.clone(),
             target,
             shared,
             traffic,
+            kept_bytes,
             stop,
             state: State::Sending(driver),
         };
-        Ok((sink, upload))
+        (sink, upload)
     }
 }
 
@@ -262,17 +304,15 @@ impl Upload {
             .filter(|error| error.kind() != ErrorKind::Cancelled)
     }
 
-    /// Waits until the sink is closed and all parts are confirmed, joins them, and holds length and
-    /// ETag of the object against what was sent.
+    /// Waits until the sink is closed and all parts are confirmed; the length of the stream. Until [`Upload::complete`] is
+    /// called, nothing can be seen in the bucket.
     ///
     /// The future can be dropped and made again: nothing that was done is lost.
     ///
     /// # Errors
     /// The upload's first error. [`ErrorKind::Cancelled`] when the sink was dropped without
-    /// [`MultipartSink::close`]. [`ErrorKind::Integrity`] when the object is not what was sent: it
-    /// is left in the bucket for looking at, and must not be used. After any other error the parts
-    /// are still stored: call [`Upload::abort`].
-    pub async fn complete(&mut self) -> Result<Uploaded, Error> {
+    /// [`MultipartSink::close`].
+    pub async fn sent(&mut self) -> Result<u64, Error> {
         if let State::Sending(driver) = &mut self.state {
             let sent = driver.await;
             self.state = match sent {
@@ -286,6 +326,33 @@ impl Upload {
                     State::Failed
                 }
             };
+        }
+        match &self.state {
+            State::Sent { parts, .. } => Ok(Expected::of(parts).size),
+            State::Joined { expected, .. } => Ok(expected.size),
+            State::Sending(_) | State::Completed | State::Failed => Err(self.ended()),
+        }
+    }
+
+    fn ended(&self) -> Error {
+        self.shared
+            .failure()
+            .cloned()
+            .unwrap_or_else(|| Error::new(ErrorKind::Cancelled, "the upload has already ended"))
+    }
+
+    /// As [`Upload::sent`]; then joins the parts, and holds length and ETag of the object against
+    /// what was sent.
+    ///
+    /// The future can be dropped and made again: nothing that was done is lost.
+    ///
+    /// # Errors
+    /// Those of [`Upload::sent`]. [`ErrorKind::Integrity`] when the object is not what was sent: it
+    /// is left in the bucket for looking at, and must not be used. After any other error the parts
+    /// are still stored: go on later with [`Client::resume_upload`], or call [`Upload::abort`].
+    pub async fn complete(&mut self) -> Result<Uploaded, Error> {
+        if matches!(self.state, State::Sending(_)) {
+            self.sent().await?;
         }
         if let State::Sent { parts, joining } = &mut self.state {
             let expected = Expected::of(parts);
@@ -306,9 +373,7 @@ impl Upload {
             told,
         } = &self.state
         else {
-            return Err(self.shared.failure().cloned().unwrap_or_else(|| {
-                Error::new(ErrorKind::Cancelled, "the upload has already ended")
-            }));
+            return Err(self.ended());
         };
         let etag = self.verify(expected, told.as_deref()).await?;
         let uploaded = Uploaded {
@@ -318,6 +383,7 @@ impl Upload {
             parts: *parts,
             upload_id: self.target.upload_id.clone(),
             sent_bytes: self.traffic.sent_bytes.load(Ordering::Relaxed),
+            kept_bytes: self.kept_bytes + self.traffic.found_bytes.load(Ordering::Relaxed),
             retries: self.traffic.retries.load(Ordering::Relaxed),
         };
         self.state = State::Completed;
@@ -355,6 +421,19 @@ impl Upload {
         Ok(etag.unwrap_or_default())
     }
 
+    /// Stops the stream, lets parts that are on their way arrive for up to `grace`, and ends. What
+    /// has arrived was told to [`UploadOptions::log`]: [`Client::resume_upload`] goes on from there.
+    /// Nothing happens to an upload whose parts are all stored.
+    pub async fn pause(&mut self, grace: Duration) {
+        if let State::Sending(driver) = &mut self.state {
+            self.stop.within(grace);
+            self.shared
+                .fail(Error::new(ErrorKind::Cancelled, "the upload was stopped"));
+            let _ = driver.await;
+            self.state = State::Failed;
+        }
+    }
+
     /// Stops sending, and throws away what the server has. Nothing happens to an object that
     /// [`Upload::complete`] has finished.
     ///
@@ -365,7 +444,7 @@ impl Upload {
         self.shared
             .fail(Error::new(ErrorKind::Cancelled, "the upload was aborted"));
         if let State::Sending(driver) = &mut self.state {
-            self.stop.notify_one();
+            self.stop.within(Duration::ZERO);
             // A part that arrives after the abort could stay for ever, so all of them end first.
             let _ = driver.await;
             self.state = State::Failed;
@@ -410,7 +489,7 @@ impl Drop for Upload {
         if matches!(self.state, State::Sending(_)) {
             self.shared
                 .fail(Error::new(ErrorKind::Cancelled, "the upload was given up"));
-            self.stop.notify_one();
+            self.stop.within(Duration::ZERO);
         }
     }
 }

@@ -45,6 +45,18 @@ pub fn encoder_memory(level: i32) -> u64 {
     kib * KIB
 }
 
+/// What decides the bytes of an encoded block besides its content and the level: how this crate
+/// writes blocks, and which zstd compresses them. Two that are equal make the same bytes.
+#[must_use]
+pub fn encoder_version() -> String {
+    /// To be raised when this crate writes other bytes.
+    const REVISION: u32 = 1;
+    format!(
+        "zvhd2-{REVISION} zstd-{}",
+        zstd::zstd_safe::version_number()
+    )
+}
+
 /// Compresses guest blocks, one after the other, with a zstd context that it keeps.
 ///
 /// One per worker thread. Frames carry their content size and a content checksum.

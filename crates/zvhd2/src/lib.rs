@@ -35,7 +35,7 @@ use std::sync::Arc;
 use diskimg::check::by_extents;
 use diskimg::{Driver, Format};
 
-pub use block::{BlockEncoder, MAX_ENCODED_BLOCK, encoder_memory};
+pub use block::{BlockEncoder, MAX_ENCODED_BLOCK, encoder_memory, encoder_version};
 pub use check::{CheckReport, MAX_LISTED, Violation, check};
 pub use encoder::{Encoder, Tail, worst_case_len};
 pub use finding::Severity;

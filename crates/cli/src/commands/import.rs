@@ -5,6 +5,7 @@
 //!               nothing is sent before       both at once
 //! ```
 
+mod attach;
 mod checks;
 mod common;
 mod errors;
@@ -12,6 +13,7 @@ mod method;
 mod register;
 mod report;
 mod request;
+pub(crate) mod resuming;
 mod settle;
 mod upload;
 
@@ -22,14 +24,16 @@ use ::convert::{ContentDigest, Plan};
 use diskimg::DiskImage;
 use ims::QuickImport;
 
+use self::attach::Attach;
 pub(crate) use self::checks::refused;
 use self::common::Way;
-pub(crate) use self::errors::{from_ims, from_obs};
+pub(crate) use self::errors::{from_ims, from_journal, from_obs};
 use self::method::Method;
 use self::register::Registered;
 pub(crate) use self::register::patience;
 use self::report::{DryRun, Imported, Stages};
-use self::upload::Transferred;
+use self::resuming::Session;
+use self::upload::{Transfer, Transferred};
 use super::convert::options;
 use super::open;
 use super::sandbox::InProcess;
@@ -93,6 +97,15 @@ async fn import(
     *enterprise = enterprise
         .take()
         .or_else(|| cloud.enterprise_project_id.clone());
+    let target = &job.request.image_url;
+    // A dry run changes nothing, and a journal would be a change.
+    let mut session = if args.dry_run {
+        None
+    } else {
+        let object = (target.bucket.as_str(), target.key.as_str());
+        Some(Session::open(args, cloud, object, &job.plan, console)?)
+    };
+    let ours = session.as_ref().map(Session::ours).unwrap_or_default();
     let mut warnings = job.warnings;
     let storage = interrupt
         .unless_asked(checks::remote(
@@ -100,13 +113,14 @@ async fn import(
             cloud,
             &images,
             &job.request,
+            &ours,
             &mut warnings,
         ))
         .await??;
     for warning in &warnings {
         console.warn(warning);
     }
-    if args.dry_run {
+    let Some(session) = session.as_mut() else {
         let dry_run = DryRun {
             source: args.disk.display().to_string(),
             name: args.name.clone(),
@@ -118,28 +132,28 @@ async fn import(
             warnings,
         };
         return console.result(&dry_run, &dry_run);
-    }
+    };
     console.notice(&job.plan);
     let mut stages = Stages {
         check_seconds: Stages::seconds(started.elapsed()),
         ..Stages::default()
     };
 
-    let target = &job.request.image_url;
     let progress = Progress::new(console, "converting", job.image.virtual_size(), true);
-    let transferred = upload::transfer(
-        &storage,
-        (&target.bucket, &target.key),
-        Arc::clone(&job.image),
-        &job.plan,
-        progress.clone(),
+    let transfer = Transfer {
+        client: &storage,
+        bucket: &target.bucket,
+        key: &target.key,
+        image: Arc::clone(&job.image),
+        plan: &job.plan,
+        monitor: progress.clone(),
         console,
         interrupt,
-    )
-    .await;
+    };
+    let transferred = transfer.run(session).await;
     progress.finish();
     let Transferred {
-        report,
+        content,
         uploaded,
         converting,
         completing,
@@ -147,10 +161,11 @@ async fn import(
     stages.transfer_seconds = Stages::seconds(converting);
     stages.complete_seconds = Stages::seconds(completing);
     if args.registering.register == RegisterBy::None {
+        session.finish(None)?;
         return console.result(
             format_args!("uploaded {target}: {} bytes; not registered", uploaded.size),
             &serde_json::json!({
-                "bucket": target.bucket, "key": target.key, "uploaded": uploaded, "digest": report.digest,
+                "bucket": target.bucket, "key": target.key, "uploaded": uploaded, "digest": content.digest,
             }),
         );
     }
@@ -162,13 +177,18 @@ async fn import(
     let registering = Instant::now();
     let patience = register::patience(&cloud.ims);
     let waiting = (!args.no_wait).then_some(&patience);
-    let registered = register::register(&images, &job.request, waiting, console, interrupt)
-        .await
-        .map_err(|failure| {
-            failure.note(format!(
-                "the object {target} is complete and stays in the bucket; another run needs --force to replace it"
-            ))
-        })?;
+    let attach = Attach {
+        session,
+        service: cloud.ims.as_str(),
+    };
+    let registered =
+        register::register(&images, &job.request, &attach, waiting, console, interrupt)
+            .await
+            .map_err(|failure| {
+                session.goes_on(failure.note(format!(
+                    "the object {target} is complete and stays in the bucket"
+                )))
+            })?;
     stages.register_seconds = Stages::seconds(registering.elapsed());
 
     let imported = Imported {
@@ -176,23 +196,25 @@ async fn import(
         name: args.name.clone(),
         bucket: target.bucket.clone(),
         key: target.key.clone(),
-        job_id: registered.job_id.to_string(),
+        job_id: registered.job_id.as_ref().map(ToString::to_string),
         image_id: registered.image_id.as_ref().map(ToString::to_string),
         status: registered.status.clone(),
         min_disk: job.request.min_disk,
-        virtual_size: report.virtual_size,
-        digest: report.digest,
+        virtual_size: content.virtual_size,
+        digest: content.digest,
         image_digest: registered.content_digest.clone(),
-        read_bytes: report.read_bytes,
-        skipped_bytes: report.skipped_bytes,
-        zero_bytes: report.zero_bytes,
+        read_bytes: content.read_bytes,
+        skipped_bytes: content.skipped_bytes,
+        kept_bytes: content.kept_bytes,
+        zero_bytes: content.zero_bytes,
         uploaded,
         stages,
         memory_bound: job.plan.memory.total(),
         peak_memory: report::peak_memory(),
         warnings,
     };
-    check_image(&registered, &report.digest, &imported)?;
+    check_image(&registered, &content.digest, &imported)?;
+    session.finish(imported.image_id.as_deref())?;
     console.result(&imported, &imported)
 }
 

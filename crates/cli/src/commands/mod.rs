@@ -11,6 +11,7 @@ pub(crate) mod job;
 pub(crate) mod lists;
 pub(crate) mod sandbox;
 pub(crate) mod session;
+pub(crate) mod status;
 mod storage;
 pub(crate) mod upload;
 pub(crate) mod uploads;
@@ -56,9 +57,12 @@ impl From<Error> for Failure {
         let exit = match error {
             Error::Source(error) => return error.into(),
             Error::Sink(source) => {
-                return match source.downcast_ref::<obs::Error>() {
-                    Some(error) => import::from_obs(error),
-                    None => Self::from_error(Exit::Io, source.as_ref()),
+                return if let Some(error) = source.downcast_ref::<obs::Error>() {
+                    import::from_obs(error)
+                } else if let Some(error) = source.downcast_ref::<journal::Error>() {
+                    import::from_journal(error)
+                } else {
+                    Self::from_error(Exit::Io, source.as_ref())
                 };
             }
             Error::Cancelled => Exit::Interrupted,

@@ -28,6 +28,9 @@ pub(super) const TINY: Schedule = Schedule::new(&[
     },
 ]);
 
+/// Parts on a page of a listing.
+pub(super) const LIST_PAGE: usize = 2;
+
 pub(super) const SECRET: &str = "s3cr3t-key-material";
 pub(super) const TOKEN: &str = "t0ken-material";
 
@@ -48,12 +51,14 @@ pub(super) enum Op {
     Complete,
     Abort,
     Head,
+    List,
 }
 
 impl Op {
     pub(super) fn of(request: &Recorded) -> Self {
         match request.method.as_str() {
             "HEAD" => Self::Head,
+            "GET" => Self::List,
             "DELETE" => Self::Abort,
             "PUT" => Self::Part(param(request, "partNumber").parse().unwrap()),
             _ if request.target.contains("uploadId=") => Self::Complete,
@@ -119,6 +124,31 @@ impl Store {
                 Some(_) => Reply::status(204),
                 None => error(404, "NoSuchUpload"),
             },
+            Op::List => {
+                let Some(parts) = self.uploads.get(param(request, "uploadId")) else {
+                    return error(404, "NoSuchUpload");
+                };
+                let marker = match request.target.contains("part-number-marker=") {
+                    true => param(request, "part-number-marker").parse().unwrap(),
+                    false => 0,
+                };
+                let rest: Vec<_> = parts.range(marker + 1..).collect();
+                let page = &rest[..rest.len().min(LIST_PAGE)];
+                let listed: String = page
+                    .iter()
+                    .map(|(number, body)| {
+                        format!(
+                            "<Part><PartNumber>{number}</PartNumber><ETag>\"{}\"</ETag><Size>{}</Size></Part>",
+                            hex::encode(md5(body)),
+                            body.len()
+                        )
+                    })
+                    .collect();
+                xml(format!(
+                    "<ListPartsResult><IsTruncated>{}</IsTruncated>{listed}</ListPartsResult>",
+                    page.len() < rest.len()
+                ))
+            }
             Op::Head => match self.objects.get(&path) {
                 // The server sets Content-Length from the body, which the client does not read.
                 Some((content, etag)) => {
@@ -130,7 +160,7 @@ impl Store {
     }
 }
 
-fn xml(text: String) -> Reply {
+pub(super) fn xml(text: String) -> Reply {
     Reply::text(200, &text).header("Content-Type", "application/xml")
 }
 

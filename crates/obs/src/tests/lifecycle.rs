@@ -13,7 +13,11 @@ use super::fake::{Fake, Op, TINY, content, options};
 use crate::{Error, ErrorKind, MultipartSink, Upload, UploadOptions, Uploaded};
 
 /// Writes `bytes` in slices of `slice` from a plain thread, and closes.
-async fn write_all(mut sink: MultipartSink, bytes: Vec<u8>, slice: usize) -> Result<(), Error> {
+pub(super) async fn write_all(
+    mut sink: MultipartSink,
+    bytes: Vec<u8>,
+    slice: usize,
+) -> Result<(), Error> {
     tokio::task::spawn_blocking(move || {
         for slice in bytes.chunks(slice) {
             sink.write(slice)

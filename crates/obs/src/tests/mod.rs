@@ -6,3 +6,4 @@ mod faults;
 mod lifecycle;
 mod proxied;
 mod requests;
+mod resume;

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::errors::{from_ims, from_obs};
 use super::method::MAX_COMMON;
+use super::resuming::Ours;
 use super::settle::settle;
 use super::{checks, request};
 use crate::args::ImportArgs;
@@ -67,6 +68,8 @@ async fn import(
             &session.cloud,
             &session.images,
             &request,
+            // This way keeps no journal.
+            &Ours::default(),
             &mut warnings,
         ))
         .await??;

@@ -1,14 +1,22 @@
 //! From the clouds' errors to what the user sees and the exit code.
 
+use std::error::Error as StdError;
+
 use ims::ErrorKind as Ims;
 use obs::ErrorKind as Obs;
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, is_wrong_path};
 
 /// An error of the object storage.
 pub(crate) fn from_obs(error: &obs::Error) -> Failure {
+    if let Some(journal) = error
+        .local_error()
+        .and_then(|e| (e as &dyn StdError).downcast_ref())
+    {
+        return from_journal(journal);
+    }
     let exit = match error.kind() {
-        Obs::Network => Exit::Io,
+        Obs::Network | Obs::Local => Exit::Io,
         Obs::Integrity => Exit::Mismatch,
         Obs::Refused => Exit::Refused,
         _ => Exit::Cloud,
@@ -22,6 +30,15 @@ pub(crate) fn from_obs(error: &obs::Error) -> Failure {
         failure = failure.note(note);
     }
     failure
+}
+
+/// An error of the journal.
+pub(crate) fn from_journal(error: &journal::Error) -> Failure {
+    let exit = match error {
+        journal::Error::Io { source, .. } if !is_wrong_path(source) => Exit::Io,
+        _ => Exit::Refused,
+    };
+    Failure::from_error(exit, error).maybe_hint(error.hint())
 }
 
 /// An error of the image or identity service.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ims::{Client, ErrorKind, ImageDetail, ImageId, ImageStatus, JobId, QuickImport, WaitOptions};
 use url::Url;
 
+use super::attach::{Attach, Begun};
 use super::errors::from_ims;
 use super::settle::settle;
 use crate::console::Console;
@@ -15,7 +16,8 @@ use crate::progress::JobProgress;
 /// What registering came to.
 #[derive(Debug)]
 pub(super) struct Registered {
-    pub(super) job_id: JobId,
+    /// `None` when an earlier run started it, and could not note its id.
+    pub(super) job_id: Option<JobId>,
     /// `None` when the job was not waited for.
     pub(super) image_id: Option<ImageId>,
     pub(super) status: Option<String>,
@@ -30,18 +32,17 @@ const DIGEST_FIELD: &str = "__imgferry_content_digest";
 pub(super) async fn register(
     client: &Client,
     request: &QuickImport,
+    attach: &Attach<'_>,
     waiting: Option<&WaitOptions>,
     console: Console,
     interrupt: &Interrupt,
 ) -> Outcome<Registered> {
-    // Not dropped halfway on an interrupt: whether the job started would be unknown.
-    let job_id = client
-        .quick_import(request)
-        .await
-        .map_err(|e| from_ims(&e))?;
-    console.notice(format_args!("import job {job_id} has started"));
+    let begun = attach.begin(client, request, console).await?;
     let mut registered = Registered {
-        job_id: job_id.clone(),
+        job_id: match &begun {
+            Begun::Job(id) => Some(id.clone()),
+            Begun::Image(_) => None,
+        },
         image_id: None,
         status: None,
         content_digest: None,
@@ -49,29 +50,16 @@ pub(super) async fn register(
     let Some(waiting) = waiting else {
         return Ok(registered);
     };
-    let mut progress = JobProgress::new(console);
-    let waited = client
-        .wait(
-            &job_id,
-            waiting,
-            |job| progress.update(job.status.as_str(), job.progress()),
-            interrupt.asked(),
-        )
-        .await;
-    drop(progress);
-    let image_id = waited.map_err(|error| {
-        let goes_on = matches!(
-            error.kind(),
-            ErrorKind::JobTimeout
-                | ErrorKind::Cancelled
-                | ErrorKind::Network
-                | ErrorKind::Unavailable
-                | ErrorKind::Credentials
-        );
-        with_job(from_ims(&error), &job_id, goes_on)
-    })?;
+    let image_id = match &begun {
+        Begun::Image(id) => id.clone(),
+        Begun::Job(job_id) => wait(client, job_id, attach, waiting, console, interrupt).await?,
+    };
     let known = |failure: Failure| {
-        with_job(failure, &job_id, false)
+        let failure = match &begun {
+            Begun::Job(job_id) => with_job(failure, job_id, false),
+            Begun::Image(_) => failure,
+        };
+        failure
             .note(format!("the image is {image_id}"))
             .data("image_id", &image_id.as_str())
     };
@@ -93,6 +81,45 @@ pub(super) async fn register(
     registered.content_digest = detail.and_then(|detail| detail.field(DIGEST_FIELD));
     registered.image_id = Some(image_id);
     Ok(registered)
+}
+
+/// Follows the job to its image.
+async fn wait(
+    client: &Client,
+    job_id: &JobId,
+    attach: &Attach<'_>,
+    waiting: &WaitOptions,
+    console: Console,
+    interrupt: &Interrupt,
+) -> Outcome<ImageId> {
+    let mut progress = JobProgress::new(console);
+    let waited = client
+        .wait(
+            job_id,
+            waiting,
+            |job| progress.update(job.status.as_str(), job.progress()),
+            interrupt.asked(),
+        )
+        .await;
+    drop(progress);
+    let error = match waited {
+        Ok(image_id) => return Ok(image_id),
+        Err(error) => error,
+    };
+    let goes_on = matches!(
+        error.kind(),
+        ErrorKind::JobTimeout
+            | ErrorKind::Cancelled
+            | ErrorKind::Network
+            | ErrorKind::Unavailable
+            | ErrorKind::Credentials
+    );
+    let failure = with_job(from_ims(&error), job_id, goes_on);
+    match error.kind() {
+        // There is nothing left to wait for.
+        ErrorKind::JobFailed | ErrorKind::NotFound => Err(attach.failed(failure)),
+        _ => Err(failure),
+    }
 }
 
 /// How often an image that is not active yet is asked for again: lists lag behind jobs.

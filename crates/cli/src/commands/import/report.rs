@@ -34,8 +34,8 @@ pub(super) struct Imported {
     pub(super) name: String,
     pub(super) bucket: String,
     pub(super) key: String,
-    /// The job that registers the image.
-    pub(super) job_id: String,
+    /// The job that registers the image; `None` when an earlier run started it and could not note it.
+    pub(super) job_id: Option<String>,
     /// The image; `None` when its job was not waited for.
     pub(super) image_id: Option<String>,
     /// As the service tells it.
@@ -52,6 +52,8 @@ pub(super) struct Imported {
     pub(super) read_bytes: u64,
     /// Bytes never read, because the source's metadata says that they are zero.
     pub(super) skipped_bytes: u64,
+    /// Bytes of the disk that an earlier, interrupted run has dealt with.
+    pub(super) kept_bytes: u64,
     /// Bytes read that turned out to be zero.
     pub(super) zero_bytes: u64,
     /// The object.
@@ -69,7 +71,12 @@ impl fmt::Display for Imported {
         match (&self.image_id, &self.status) {
             (Some(id), Some(status)) => writeln!(f, "image {id} ({}) is {status}", self.name)?,
             (Some(id), None) => writeln!(f, "image {id} ({}) is registered", self.name)?,
-            _ => writeln!(f, "import job {} of {} has started", self.job_id, self.name)?,
+            _ => writeln!(
+                f,
+                "import job {} of {} has started",
+                self.job_id.as_deref().unwrap_or("-"),
+                self.name
+            )?,
         }
         writeln!(
             f,
@@ -95,6 +102,13 @@ impl fmt::Display for Imported {
                 n => format!(", {n} sent again"),
             }
         )?;
+        if self.uploaded.kept_bytes > 0 {
+            writeln!(
+                f,
+                "         {} were stored by an earlier run",
+                human(self.uploaded.kept_bytes)
+            )?;
+        }
         let stages = &self.stages;
         writeln!(
             f,

@@ -3,12 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::convert::{Monitor, Plan, PlanOptions, Report, Target};
+use ::convert::{
+    BlockRecord, Checkpoint, ContentDigest, Monitor, Plan, PlanOptions, Recorder, Report, Target,
+    VoidRecorder,
+};
 use diskimg::DiskImage;
-use obs::{Client, Upload, UploadOptions, Uploaded};
+use diskimg::units::human;
+use journal::Record;
+use obs::{Client, MultipartSink, Resumption, Upload, UploadOptions, Uploaded, VoidPartLog};
 
-use super::errors::from_obs;
-use crate::commands::identity;
+use super::errors::{from_journal, from_obs};
+use super::resuming::Session;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::{Interrupt, interrupted};
@@ -16,6 +21,9 @@ use crate::interrupt::{Interrupt, interrupted};
 /// Parts that are sent at the same time: enough to fill a fast line, few enough that a small budget
 /// holds them.
 const PARTS_IN_FLIGHT: usize = 4;
+
+/// How long parts on their way may take to arrive when the run is stopped.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Plans the run so that the image, the workers and the parts fit the budget together.
 ///
@@ -35,7 +43,7 @@ pub(super) fn plan(image: &dyn DiskImage, mut options: PlanOptions) -> Outcome<P
 /// What converting and uploading came to.
 #[derive(Debug)]
 pub(super) struct Transferred {
-    pub(super) report: Report,
+    pub(super) content: Content,
     pub(super) uploaded: Uploaded,
     /// From the first byte read to the last part handed over.
     pub(super) converting: Duration,
@@ -43,88 +51,397 @@ pub(super) struct Transferred {
     pub(super) completing: Duration,
 }
 
-/// Streams `image` into the object `key`. On any failure the upload is aborted, so that nothing is
-/// left that costs money; what is left all the same is named.
-pub(super) async fn transfer(
-    client: &Client,
-    (bucket, key): (&str, &str),
-    image: Arc<dyn DiskImage>,
-    plan: &Plan,
-    monitor: Arc<dyn Monitor>,
-    console: Console,
-    interrupt: &Interrupt,
-) -> Outcome<Transferred> {
-    let options = UploadOptions {
-        memory: plan.memory.sink,
-        expected_max: plan.worst_case_bytes,
-        max_in_flight: PARTS_IN_FLIGHT,
-        monitor: Arc::clone(&monitor),
-        ..UploadOptions::default()
-    };
-    let (mut sink, mut upload) = interrupt
-        .unless_asked(client.start_upload(bucket, key, &options))
-        .await?
-        .map_err(|error| from_obs(&error))?;
+/// What became of the disk's bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Content {
+    pub(super) digest: ContentDigest,
+    pub(super) virtual_size: u64,
+    pub(super) read_bytes: u64,
+    pub(super) skipped_bytes: u64,
+    /// Dealt with by an earlier run.
+    pub(super) kept_bytes: u64,
+    pub(super) zero_bytes: u64,
+}
 
-    console.notice(format_args!(
-        "upload {} of {bucket}/{key} has begun",
-        upload.upload_id()
-    ));
-
-    let started = Instant::now();
-    let encoding = tokio::task::spawn_blocking({
-        let (plan, cancel) = (plan.clone(), interrupt.token().clone());
-        move || {
-            let report = ::convert::to_zvhd2(
-                image.as_ref(),
-                &plan,
-                identity(),
-                &mut sink,
-                monitor.as_ref(),
-                &cancel,
-            )?;
-            sink.close().map_err(|error| from_obs(&error))?;
-            Ok::<_, Failure>(report)
+impl From<&Report> for Content {
+    fn from(report: &Report) -> Self {
+        Self {
+            digest: report.digest,
+            virtual_size: report.virtual_size,
+            read_bytes: report.read_bytes,
+            skipped_bytes: report.skipped_bytes,
+            kept_bytes: report.kept_bytes,
+            zero_bytes: report.zero_bytes,
         }
-    });
-    tokio::pin!(encoding);
-    let encoded = tokio::select! {
-        biased;
-        // The encoder may be waiting for a part to be sent: aborting the upload wakes it.
-        () = interrupt.asked() => Err(interrupted()),
-        encoded = &mut encoding => encoded.unwrap_or_else(|e| {
-            Err(Failure::from_error(Exit::Io, &e).context("the conversion crashed"))
-        }),
-    };
-    let converting = started.elapsed();
-    let report = match encoded {
-        Ok(report) => report,
-        Err(failure) => return Err(abort(&mut upload, failure).await),
-    };
+    }
+}
 
-    let completing = Instant::now();
-    let completed = match interrupt.unless_asked(upload.complete()).await {
-        Ok(completed) => completed.map_err(|error| from_obs(&error)),
-        Err(interrupted) => Err(interrupted),
-    };
-    match completed {
-        Ok(uploaded) => Ok(Transferred {
-            report,
+/// Takes the disk into the bucket.
+pub(super) struct Transfer<'a> {
+    pub(super) client: &'a Client,
+    pub(super) bucket: &'a str,
+    pub(super) key: &'a str,
+    pub(super) image: Arc<dyn DiskImage>,
+    pub(super) plan: &'a Plan,
+    pub(super) monitor: Arc<dyn Monitor>,
+    pub(super) console: Console,
+    pub(super) interrupt: &'a Interrupt,
+}
+
+/// An upload, and where its stream begins.
+struct Started {
+    sink: MultipartSink,
+    upload: Upload,
+    from: Checkpoint,
+}
+
+/// What an earlier run has left to do.
+enum Left {
+    Everything(Box<Started>),
+    Nothing(Uploaded),
+}
+
+impl Transfer<'_> {
+    /// Streams the image into the object, from where an earlier run was interrupted. When this one
+    /// is, or fails, the upload stays and the failure says how to go on; without a journal, and where
+    /// going on cannot help, it is aborted, so that nothing is left that costs money.
+    pub(super) async fn run(self, session: &mut Session) -> Outcome<Transferred> {
+        if let Some(done) = self.done_before(session).await? {
+            return Ok(done);
+        }
+        let options = UploadOptions {
+            memory: self.plan.memory.sink,
+            expected_max: self.plan.worst_case_bytes,
+            max_in_flight: PARTS_IN_FLIGHT,
+            monitor: Arc::clone(&self.monitor),
+            log: match session.notes() {
+                Some(notes) => Arc::new(notes.clone()),
+                None => Arc::new(VoidPartLog),
+            },
+            ..UploadOptions::default()
+        };
+        let Started {
+            sink,
+            mut upload,
+            from,
+        } = match self.go_on(session, &options).await? {
+            Some(Left::Everything(started)) => *started,
+            Some(Left::Nothing(uploaded)) => {
+                session.completed(&uploaded)?;
+                return self.as_noted(session, uploaded);
+            }
+            None => self.begin(session, &options).await?,
+        };
+        let started = Instant::now();
+        let encoded = self.encode(session, sink, from).await;
+        let converting = started.elapsed();
+        let report = match encoded {
+            Ok(report) => report,
+            Err(failure) => return Err(suspend(&mut upload, session, failure).await),
+        };
+        let completing = Instant::now();
+        match self.complete(session, &mut upload, &report).await {
+            Ok(uploaded) => Ok(Transferred {
+                content: Content::from(&report),
+                uploaded,
+                converting,
+                completing: completing.elapsed(),
+            }),
+            Err(failure) => Err(suspend(&mut upload, session, failure).await),
+        }
+    }
+
+    /// The object of an earlier run, if that has completed it and it is still there.
+    async fn done_before(&self, session: &mut Session) -> Outcome<Option<Transferred>> {
+        let Some(completed) = session.state().and_then(|state| state.completed.clone()) else {
+            return Ok(None);
+        };
+        let found = self
+            .interrupt
+            .unless_asked(self.client.object(self.bucket, self.key))
+            .await?
+            .map_err(|error| from_obs(&error))?;
+        let same = found.is_some_and(|found| {
+            found.size == completed.size && found.etag.as_deref() == Some(&completed.etag)
+        });
+        if !same {
+            self.console.notice(format_args!(
+                "the object {}/{} of the earlier run is gone or another one; it is uploaded anew",
+                self.bucket, self.key
+            ));
+            session.forget();
+            return Ok(None);
+        }
+        self.console.notice(format_args!(
+            "{}/{} was uploaded before; going on with the registration",
+            self.bucket, self.key
+        ));
+        let uploaded = Uploaded {
+            size: completed.size,
+            etag: completed.etag,
+            etag_verified: completed.etag_verified,
+            parts: completed.parts,
+            upload_id: session
+                .state()
+                .and_then(|state| state.upload.clone())
+                .unwrap_or_default(),
+            sent_bytes: 0,
+            kept_bytes: completed.size,
+            retries: 0,
+        };
+        self.as_noted(session, uploaded).map(Some)
+    }
+
+    /// Nothing was left to do: what the journal says of the content.
+    fn as_noted(&self, session: &Session, uploaded: Uploaded) -> Outcome<Transferred> {
+        let sent = session.state().and_then(|state| state.sent.as_ref());
+        let digest = sent.and_then(|(_, digest)| digest.parse().ok());
+        let Some(digest) = digest else {
+            return Err(Failure::new(
+                Exit::Io,
+                "the journal has no content digest of what was uploaded",
+            )
+            .hint("begin anew with --restart"));
+        };
+        let virtual_size = self.plan.virtual_size;
+        Ok(Transferred {
+            content: Content {
+                digest,
+                virtual_size,
+                read_bytes: 0,
+                skipped_bytes: 0,
+                kept_bytes: virtual_size,
+                zero_bytes: 0,
+            },
             uploaded,
-            converting,
-            completing: completing.elapsed(),
-        }),
-        Err(failure) => Err(abort(&mut upload, failure).await),
+            converting: Duration::ZERO,
+            completing: Duration::ZERO,
+        })
+    }
+
+    /// Goes on with the upload of an earlier run, if there is one that can.
+    async fn go_on(&self, session: &mut Session, options: &UploadOptions) -> Outcome<Option<Left>> {
+        let Some((id, whole)) = session.state().and_then(|state| {
+            Some((
+                state.upload.clone()?,
+                state.sent.as_ref().map(|sent| sent.0),
+            ))
+        }) else {
+            return Ok(None);
+        };
+        let parts = session.parts();
+        let resuming =
+            self.client
+                .resume_upload(self.bucket, self.key, &id, &parts, whole, options);
+        let resumption = self
+            .interrupt
+            .unless_asked(resuming)
+            .await?
+            .map_err(|error| session.goes_on(from_obs(&error)))?;
+        let resumed = match resumption {
+            Resumption::GoesOn(resumed) => *resumed,
+            Resumption::Completed(uploaded) => {
+                self.console.notice(format_args!(
+                    "upload {id} was completed before, although nobody was told; the object {}/{} is right",
+                    self.bucket, self.key
+                ));
+                return Ok(Some(Left::Nothing(uploaded)));
+            }
+            Resumption::Gone => {
+                self.console.notice(format_args!(
+                    "upload {id} of {}/{} is not known to the server any more; it begins anew",
+                    self.bucket, self.key
+                ));
+                session.forget();
+                return Ok(None);
+            }
+        };
+        let from = checkpoint(session, self.plan, resumed.missing, whole.is_some())?;
+        self.console.notice(format_args!(
+            "going on with upload {id} of {}/{}: {} in {} parts are stored",
+            self.bucket,
+            self.key,
+            human(resumed.kept_bytes),
+            resumed.kept_parts
+        ));
+        Ok(Some(Left::Everything(Box::new(Started {
+            sink: resumed.sink,
+            upload: resumed.upload,
+            from,
+        }))))
+    }
+
+    /// Begins an upload.
+    async fn begin(&self, session: &mut Session, options: &UploadOptions) -> Outcome<Started> {
+        session.begin(self.client, self.console).await?;
+        let mut starting = std::pin::pin!(self.client.start_upload(self.bucket, self.key, options));
+        // An answer that is dropped leaves an upload behind whose id nobody knows.
+        let begun = tokio::select! {
+            begun = &mut starting => begun,
+            () = self.interrupt.asked() => match tokio::time::timeout(GRACE, starting).await {
+                Ok(begun) => begun,
+                Err(_) => return Err(interrupted()),
+            },
+        };
+        let (sink, mut upload) = begun.map_err(|error| from_obs(&error))?;
+        let id = upload.upload_id().to_owned();
+        self.console.notice(format_args!(
+            "upload {id} of {}/{} has begun",
+            self.bucket, self.key
+        ));
+        // An id that nobody remembers would never be aborted.
+        if let Err(failure) = session.record(&Record::Upload { id }) {
+            return Err(abort(&mut upload, failure).await);
+        }
+        let from = Checkpoint::start(self.plan.virtual_size, session.identity())?;
+        Ok(Started { sink, upload, from })
+    }
+
+    /// Reads and encodes what is missing, into the sink.
+    async fn encode(
+        &self,
+        session: &Session,
+        mut sink: MultipartSink,
+        from: Checkpoint,
+    ) -> Outcome<Report> {
+        let mut recorder: Box<dyn Recorder> = match session.notes() {
+            Some(notes) => Box::new(notes.clone()),
+            None => Box::new(VoidRecorder),
+        };
+        let encoding = tokio::task::spawn_blocking({
+            let (plan, cancel) = (self.plan.clone(), self.interrupt.token().clone());
+            let (image, monitor) = (Arc::clone(&self.image), Arc::clone(&self.monitor));
+            move || {
+                let report = ::convert::resume_zvhd2(
+                    image.as_ref(),
+                    &plan,
+                    from,
+                    &mut sink,
+                    recorder.as_mut(),
+                    monitor.as_ref(),
+                    &cancel,
+                )?;
+                sink.close().map_err(|error| from_obs(&error))?;
+                Ok::<_, Failure>(report)
+            }
+        });
+        tokio::select! {
+            biased;
+            // The encoder may be waiting for a part to be sent: stopping the upload wakes it.
+            () = self.interrupt.asked() => Err(interrupted()),
+            encoded = encoding => encoded.unwrap_or_else(|e| {
+                Err(Failure::from_error(Exit::Io, &e).context("the conversion crashed"))
+            }),
+        }
+    }
+
+    /// Waits for the last parts, and joins them.
+    async fn complete(
+        &self,
+        session: &Session,
+        upload: &mut Upload,
+        report: &Report,
+    ) -> Outcome<Uploaded> {
+        let size = self
+            .interrupt
+            .unless_asked(upload.sent())
+            .await?
+            .map_err(|error| from_obs(&error))?;
+        session.check_source()?;
+        // Before the parts are joined: only who knows all of them can tell afterwards whose object it is.
+        session.record(&Record::Sent {
+            size,
+            digest: report.digest.to_string(),
+        })?;
+        let uploaded = self
+            .interrupt
+            .unless_asked(upload.complete())
+            .await?
+            .map_err(|error| from_obs(&error))?;
+        session.completed(&uploaded)?;
+        Ok(uploaded)
+    }
+}
+
+/// The stream of an earlier run, of which `missing` is missing.
+fn checkpoint(
+    session: &Session,
+    plan: &Plan,
+    missing: Vec<std::ops::Range<u64>>,
+    complete: bool,
+) -> Outcome<Checkpoint> {
+    let mut from = Checkpoint::new(plan.virtual_size, session.identity(), missing)?;
+    let Some(notes) = session.notes() else {
+        return Ok(from);
+    };
+    let mut refused = None;
+    notes
+        .lock()
+        .blocks(|block| {
+            let record = BlockRecord {
+                number: block.number,
+                offset: block.offset,
+                len: block.len,
+                crc: block.crc,
+                hash: block.hash,
+            };
+            match from.block(&record) {
+                Ok(useful) => useful,
+                Err(error) => {
+                    refused = Some(error);
+                    false
+                }
+            }
+        })
+        .map_err(|error| from_journal(&error))?;
+    if let Some(error) = refused {
+        return Err(Failure::from(error)
+            .context("the journal does not fit the disk")
+            .hint("begin anew with --restart"));
+    }
+    if complete {
+        from.complete();
+    }
+    Ok(from)
+}
+
+/// Ends the run because of `failure`. What is stored stays, if another run can use it.
+async fn suspend(upload: &mut Upload, session: &Session, failure: Failure) -> Failure {
+    // Going on would end the same way: what is stored is wrong, or is of a source that has changed.
+    let in_vain = failure.exit() == Exit::Mismatch
+        || (failure.exit() == Exit::Refused && upload.failure().is_none());
+    if in_vain || session.notes().is_none() {
+        return abort(upload, failure).await;
+    }
+    upload.pause(GRACE).await;
+    let mut failure = first(upload, failure);
+    if let Some(notes) = session.notes()
+        && let Err(error) = notes.lock().sync()
+    {
+        failure = failure.note(format!("what was done last may be unknown later: {error}"));
+    }
+    let (id, bucket, key) = (upload.upload_id(), upload.bucket(), upload.key());
+    let failure = failure
+        .data("upload_id", &id)
+        .data("key", &key)
+        .note(format!(
+            "upload {id} of {bucket}/{key} is kept; its parts cost money until it is completed or thrown away: \
+             imgferry uploads abort {bucket} --id {id}"
+        ));
+    session.goes_on(failure)
+}
+
+/// What stopped the upload is the cause; that the sink then took no more is its consequence.
+fn first(upload: &Upload, failure: Failure) -> Failure {
+    match (failure.exit(), upload.failure()) {
+        (Exit::Interrupted, _) | (_, None) => failure,
+        (_, Some(first)) => from_obs(first),
     }
 }
 
 /// Aborts `upload` because of `failure`, and says what became of it.
 async fn abort(upload: &mut Upload, failure: Failure) -> Failure {
-    // What stopped the upload is the cause; that the sink then took no more is its consequence.
-    let failure = match (failure.exit(), upload.failure()) {
-        (Exit::Interrupted, _) | (_, None) => failure,
-        (_, Some(first)) => from_obs(first),
-    };
+    let failure = first(upload, failure);
     let (id, bucket, key) = (
         upload.upload_id().to_owned(),
         upload.bucket().to_owned(),

@@ -4,6 +4,7 @@ use ims::{Client as Images, ImageKind, QuickImport};
 use obs::{Client as Storage, ErrorKind};
 
 use super::super::errors::{from_ims, from_obs};
+use super::super::resuming::Ours;
 use super::{Findings, refused};
 use crate::args::ImportArgs;
 use crate::connect;
@@ -21,12 +22,16 @@ pub(in super::super) async fn remote(
     cloud: &Cloud,
     images: &Images,
     request: &QuickImport,
+    ours: &Ours,
     warnings: &mut Vec<String>,
 ) -> Outcome<Storage> {
     let mut findings = Findings::default();
     images.project_id().await.map_err(|e| from_ims(&e))?;
-    name(args, images, &request.name, &mut findings).await?;
-    quota(args, images, &mut findings).await?;
+    // An image that is this import's own doing is no reason to refuse it.
+    if !ours.registering {
+        name(args, images, &request.name, &mut findings).await?;
+        quota(args, images, &mut findings).await?;
+    }
     os_version(args, images, request, &mut findings).await?;
     let storage = connect::storage(cloud, images).await?;
     bucket(
@@ -36,7 +41,7 @@ pub(in super::super) async fn remote(
         &mut findings,
     )
     .await?;
-    key(args, &storage, request, &mut findings).await?;
+    key(args, &storage, request, ours, &mut findings).await?;
     warnings.append(&mut findings.warnings);
     if findings.problems.is_empty() {
         return Ok(storage);
@@ -198,12 +203,14 @@ async fn key(
     args: &ImportArgs,
     storage: &Storage,
     request: &QuickImport,
+    ours: &Ours,
     findings: &mut Findings,
 ) -> Outcome {
     let url = &request.image_url;
     match storage.object(&url.bucket, &url.key).await {
         Ok(None) => {}
         Ok(Some(_)) if args.force => {}
+        Ok(Some(found)) if ours.etag.is_some() && found.etag == ours.etag => {}
         Ok(Some(found)) => findings.problems.push(format!(
             "object {url} exists already, with {} bytes; pass --force to replace it, or another key with --key",
             found.size

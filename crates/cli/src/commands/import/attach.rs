@@ -1,0 +1,110 @@
+//! Never registering twice: the job that an earlier run has started, or may have started.
+
+use ims::{Client, ErrorKind, ImageId, JobId, QuickImport};
+use journal::Record;
+
+use super::errors::from_ims;
+use super::resuming::Session;
+use crate::console::Console;
+use crate::exit::{Failure, Outcome};
+
+/// What the journal knows of the registration.
+pub(super) struct Attach<'a> {
+    pub(super) session: &'a Session,
+    /// Address of the image service.
+    pub(super) service: &'a str,
+}
+
+/// What works on the image.
+#[derive(Debug)]
+pub(super) enum Begun {
+    /// This job.
+    Job(JobId),
+    /// A job that nobody knows the id of: this image is what it makes.
+    Image(ImageId),
+}
+
+impl Attach<'_> {
+    /// Starts the registration, unless an earlier run has.
+    pub(super) async fn begin(
+        &self,
+        client: &Client,
+        request: &QuickImport,
+        console: Console,
+    ) -> Outcome<Begun> {
+        if let Some(begun) = self.begun_before(client, request, console).await? {
+            return Ok(begun);
+        }
+        // Before it is sent: if its answer is lost with this process, the next one looks before it asks again.
+        self.session.record(&Record::Registering {
+            service: self.service.to_owned(),
+            name: request.name.clone(),
+        })?;
+        // Not dropped halfway on an interrupt: whether the job started would be unknown.
+        match client.quick_import(request).await {
+            Ok(job_id) => {
+                console.notice(format_args!("import job {job_id} has started"));
+                self.session.record(&Record::Job {
+                    id: job_id.to_string(),
+                })?;
+                Ok(Begun::Job(job_id))
+            }
+            Err(error) if error.kind() == ErrorKind::Ambiguous => Err(from_ims(&error)),
+            // It surely did not begin.
+            Err(error) => Err(self.failed(from_ims(&error))),
+        }
+    }
+
+    /// Notes that no job is at work; the next run starts one.
+    pub(super) fn failed(&self, failure: Failure) -> Failure {
+        match self.session.record(&Record::JobFailed) {
+            Ok(()) => failure,
+            Err(later) => failure.note(later.to_string()),
+        }
+    }
+
+    async fn begun_before(
+        &self,
+        client: &Client,
+        request: &QuickImport,
+        console: Console,
+    ) -> Outcome<Option<Begun>> {
+        let Some(state) = self.session.state() else {
+            return Ok(None);
+        };
+        let same =
+            |(service, name): &&(String, String)| service == self.service && *name == request.name;
+        if state.registering.as_ref().filter(same).is_none() {
+            return Ok(None);
+        }
+        if let Some(job_id) = state.job.as_ref().and_then(|id| id.parse::<JobId>().ok()) {
+            console.notice(format_args!(
+                "import job {job_id} was started before; going on with it"
+            ));
+            return Ok(Some(Begun::Job(job_id)));
+        }
+        // The request may have had its effect. Names are unique, and this one was free before it.
+        let found = client
+            .image_named(&request.name)
+            .await
+            .map_err(|error| from_ims(&error))?;
+        let Some(found) = found else {
+            return Ok(None);
+        };
+        let url = &request.image_url;
+        let origin = format!("{}:{}", url.bucket, url.key);
+        let foreign = found
+            .data_origin
+            .as_ref()
+            .is_some_and(|told| !told.contains(&origin));
+        if foreign {
+            // Registering is refused by the service then, and says why.
+            return Ok(None);
+        }
+        console.notice(format_args!(
+            "image {} of this name was registered before; going on with it",
+            found.id
+        ));
+        Ok(Some(Begun::Image(found.id)))
+    }
+}

@@ -1,0 +1,469 @@
+//! The journal of this import: what an interrupted run has left, and what the next one will find.
+//!
+//! ```text
+//!  Session::open ── locks the journal, decides: go on, or begin anew and why
+//!     │ upload::transfer ── begin or resume, blocks and parts noted on the way, sent, completed
+//!     │ register::register ── registering, job (or failed)
+//!     └─ finish ── done
+//! ```
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ::convert::{BlockRecord, Plan, Recorder, SinkError};
+use journal::{
+    Begun, Block, Completed, Ending, Found, Journal, Part, PlanRecord, Record, SourceIdentity,
+    Stage, State, StateDir, Target,
+};
+use obs::{Client, PartLog, PartRecord};
+
+use super::errors::{from_journal, from_obs};
+use crate::args::ImportArgs;
+use crate::commands::identity;
+use crate::console::Console;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::settings::Cloud;
+
+/// The journal, for the threads that note blocks and the tasks that note parts.
+#[derive(Clone)]
+pub(super) struct Notes(Arc<Mutex<Journal>>);
+
+impl Notes {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Journal> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recorder for Notes {
+    fn block(&mut self, block: &BlockRecord) -> Result<(), SinkError> {
+        self.lock().block(Block {
+            number: block.number,
+            offset: block.offset,
+            len: block.len,
+            crc: block.crc,
+            hash: block.hash,
+        })?;
+        Ok(())
+    }
+}
+
+impl PartLog for Notes {
+    fn confirmed(&self, part: &PartRecord) -> Result<(), SinkError> {
+        self.lock().part(Part {
+            number: part.number,
+            size: part.size,
+            md5: part.md5,
+            etag: part.etag.clone(),
+        })?;
+        Ok(())
+    }
+}
+
+/// What of the cloud's state may be this import's own doing.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ours {
+    /// ETag that the object has if it is this import's.
+    pub(super) etag: Option<String>,
+    /// The registration may have been sent: an image of the name may be this import's.
+    pub(super) registering: bool,
+}
+
+/// One import and its journal.
+pub(super) struct Session {
+    /// None where nothing survives this process: a sandbox in a temporary directory.
+    notes: Option<Notes>,
+    dir: Option<StateDir>,
+    /// What an earlier run has done, while that still counts.
+    state: Option<Box<State>>,
+    /// An upload of an earlier run that is of no use any more.
+    stale: Option<String>,
+    source: SourceIdentity,
+    begun: Begun,
+}
+
+impl Session {
+    /// Opens the journal of this import, and decides whether it goes on.
+    pub(super) fn open(
+        args: &ImportArgs,
+        cloud: &Cloud,
+        (bucket, key): (&str, &str),
+        plan: &Plan,
+        console: Console,
+    ) -> Outcome<Self> {
+        let source = SourceIdentity::of(&args.disk).map_err(|error| {
+            Failure::from_error(Exit::Io, &error).context(format!(
+                "{}: looking at the file failed",
+                args.disk.display()
+            ))
+        })?;
+        let endpoint = endpoint(args, cloud);
+        let begun = begun(args, endpoint.clone(), (bucket, key), plan, &source);
+        let mut session = Self {
+            notes: None,
+            dir: None,
+            state: None,
+            stale: None,
+            source,
+            begun,
+        };
+        if matches!(args.cloud.sandbox, Some(None)) {
+            return Ok(session);
+        }
+        let dir = StateDir::resolve(args.state.state_dir.as_deref(), |name| {
+            std::env::var_os(name)
+        })
+        .map_err(|error| from_journal(&error))?;
+        let target = Target {
+            endpoint: &endpoint,
+            bucket,
+            key,
+        };
+        let (journal, found) = dir.open(&target).map_err(|error| from_journal(&error))?;
+        session.take_up(args.restart, found, journal.path(), console);
+        session.notes = Some(Notes(Arc::new(Mutex::new(journal))));
+        session.dir = Some(dir);
+        Ok(session)
+    }
+
+    /// Decides what of an earlier run counts.
+    fn take_up(&mut self, restart: bool, found: Found, path: &Path, console: Console) {
+        let (state, ending) = match found {
+            Found::Nothing => return,
+            Found::Unreadable { at } => {
+                console.warn(format_args!(
+                    "the journal {} is damaged at byte {at} and says nothing; the import begins anew, \
+                     and parts of an earlier upload may still be stored",
+                    path.display()
+                ));
+                return;
+            }
+            Found::Import(state, ending) => (state, ending),
+        };
+        match ending {
+            Ending::Clean => {}
+            Ending::Torn { at } => console.notice(format_args!(
+                "the journal {} ends inside a record (byte {at}); what stands before it counts",
+                path.display()
+            )),
+            Ending::Damaged { at } => console.warn(format_args!(
+                "the journal {} is damaged at byte {at}; what stands before it counts",
+                path.display()
+            )),
+        }
+        if state.stage() == Stage::Done {
+            return;
+        }
+        let anew = if restart {
+            Some("as --restart says".to_owned())
+        } else {
+            self.why_anew(&state)
+        };
+        match anew {
+            None => self.state = Some(state),
+            Some(why) => {
+                console.notice(format_args!(
+                    "an interrupted import to {}/{} is not gone on with: {why}",
+                    self.begun.bucket, self.begun.key
+                ));
+                self.stale = state.upload.filter(|_| state.completed.is_none());
+            }
+        }
+    }
+
+    /// Why what an earlier run has done is of no use, if so.
+    fn why_anew(&self, state: &State) -> Option<String> {
+        let before = &state.begun;
+        if let Some(difference) = before.source.difference(&self.source) {
+            return Some(format!("the source has changed: {difference}"));
+        }
+        // An object that is complete does not depend on how another one would be made.
+        if state.completed.is_some() {
+            return None;
+        }
+        if before.plan != self.begun.plan {
+            return Some(format!(
+                "it was planned otherwise: {} of {} bytes as {}{}, now {}{}",
+                before.plan.source_format,
+                before.plan.virtual_size,
+                before.plan.target,
+                level(before.plan.level),
+                self.begun.plan.target,
+                level(self.begun.plan.level),
+            ));
+        }
+        if before.encoder != self.begun.encoder {
+            return Some(format!(
+                "imgferry {} made other bytes ({}) than this version ({})",
+                before.tool, before.encoder, self.begun.encoder
+            ));
+        }
+        None
+    }
+
+    /// What of the cloud's state may be this import's.
+    pub(super) fn ours(&self) -> Ours {
+        let Some(state) = &self.state else {
+            return Ours::default();
+        };
+        let etag = match &state.completed {
+            Some(completed) => Some(completed.etag.clone()),
+            None => state
+                .sent
+                .as_ref()
+                .and_then(|_| obs::etag_of(&self.parts())),
+        };
+        Ours {
+            etag,
+            registering: state.stage() >= Stage::Registering,
+        }
+    }
+
+    /// What an earlier run has done.
+    pub(super) fn state(&self) -> Option<&State> {
+        self.state.as_deref()
+    }
+
+    /// Parts that an earlier run has noted.
+    pub(super) fn parts(&self) -> Vec<PartRecord> {
+        let parts = self.state.iter().flat_map(|state| state.parts.values());
+        parts
+            .map(|part| PartRecord {
+                number: part.number,
+                size: part.size,
+                md5: part.md5,
+                etag: part.etag.clone(),
+            })
+            .collect()
+    }
+
+    /// Uuid and time of the stream.
+    pub(super) fn identity(&self) -> zvhd2::Identity {
+        let begun = self
+            .state
+            .as_ref()
+            .map_or(&self.begun, |state| &state.begun);
+        let mut uuid = [0; 16];
+        match parse_hex(&begun.uuid, &mut uuid) {
+            true => zvhd2::Identity {
+                uuid,
+                timestamp: begun.timestamp,
+            },
+            false => identity(),
+        }
+    }
+
+    pub(super) fn notes(&self) -> Option<&Notes> {
+        self.notes.as_ref()
+    }
+
+    /// Forgets what an earlier run has done.
+    pub(super) fn forget(&mut self) {
+        if let Some(state) = self.state.take() {
+            self.stale = state.upload.filter(|_| state.completed.is_none());
+        }
+    }
+
+    /// Begins anew: throws away the upload of an earlier run, and what was noted of it.
+    pub(super) async fn begin(&mut self, storage: &Client, console: Console) -> Outcome {
+        self.state = None;
+        if let Some(id) = self.stale.take() {
+            let (bucket, key) = (&self.begun.bucket, &self.begun.key);
+            match storage.abort_upload(bucket, key, &id).await {
+                Ok(()) => console.notice(format_args!(
+                    "the earlier upload {id} of {bucket}/{key} was thrown away"
+                )),
+                Err(error) => console.warn(format_args!(
+                    "the earlier upload {id} of {bucket}/{key} could not be thrown away, its parts cost money: {}",
+                    from_obs(&error)
+                )),
+            }
+        }
+        if let Some(notes) = &self.notes {
+            let begun = self.begun.clone();
+            notes.lock().begin(begun).map_err(|e| from_journal(&e))?;
+        }
+        Ok(())
+    }
+
+    /// Writes `record`, to stay.
+    pub(super) fn record(&self, record: &Record) -> Outcome {
+        match &self.notes {
+            Some(notes) => notes.lock().record(record).map_err(|e| from_journal(&e)),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes that the object is there.
+    pub(super) fn completed(&self, uploaded: &obs::Uploaded) -> Outcome {
+        self.record(&Record::Completed(Completed {
+            size: uploaded.size,
+            etag: uploaded.etag.clone(),
+            etag_verified: uploaded.etag_verified,
+            parts: uploaded.parts,
+        }))
+    }
+
+    /// Refuses a source that has changed since the run began: what was read of it is no one disk.
+    pub(super) fn check_source(&self) -> Outcome {
+        let now = SourceIdentity::of(Path::new(&self.source.path)).map_err(|error| {
+            Failure::from_error(Exit::Io, &error)
+                .context(format!("{}: looking at the file failed", self.source.path))
+        })?;
+        match self.source.difference(&now) {
+            None => Ok(()),
+            Some(difference) => Err(Failure::new(
+                Exit::Refused,
+                format!(
+                    "{} changed while it was read: {difference}",
+                    self.source.path
+                ),
+            )
+            .hint("import a disk that nobody writes to: stop the machine, or import a snapshot")),
+        }
+    }
+
+    /// Says in `failure` how to go on, when a journal remembers this import.
+    pub(super) fn goes_on(&self, failure: Failure) -> Failure {
+        let Some(notes) = &self.notes else {
+            return failure;
+        };
+        let journal = notes.lock().path().display().to_string();
+        let command = command_line(&self.begun.command);
+        failure
+            .data("journal", &journal)
+            .data("command", &command)
+            .hint(format!("the same command goes on from there: {command}"))
+    }
+
+    /// The import is done.
+    pub(super) fn finish(&mut self, image: Option<&str>) -> Outcome {
+        self.record(&Record::Active {
+            image: image.map(str::to_owned),
+        })?;
+        if let Some(notes) = self.notes.take() {
+            notes.lock().finish().map_err(|e| from_journal(&e))?;
+        }
+        if let Some(dir) = &self.dir {
+            dir.prune(SystemTime::now());
+        }
+        Ok(())
+    }
+}
+
+/// Where the bucket is: a sandbox inside the process has another port each time, and is its directory.
+fn endpoint(args: &ImportArgs, cloud: &Cloud) -> String {
+    match &args.cloud.sandbox {
+        Some(Some(dir)) => {
+            let dir = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.clone());
+            format!("sandbox:{}", dir.display())
+        }
+        _ => cloud.obs.as_str().trim_end_matches('/').to_owned(),
+    }
+}
+
+fn begun(
+    args: &ImportArgs,
+    endpoint: String,
+    (bucket, key): (&str, &str),
+    plan: &Plan,
+    source: &SourceIdentity,
+) -> Begun {
+    let identity = identity();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    Begun {
+        tool: env!("CARGO_PKG_VERSION").to_owned(),
+        encoder: zvhd2::encoder_version(),
+        endpoint,
+        bucket: bucket.to_owned(),
+        key: key.to_owned(),
+        name: args.name.clone(),
+        source: source.clone(),
+        plan: PlanRecord {
+            source_format: plan.source_format.to_string(),
+            snapshot: args.source.snapshot.clone(),
+            target: plan.target.to_string(),
+            virtual_size: plan.virtual_size,
+            worst_case_bytes: plan.worst_case_bytes,
+            level: plan.level,
+        },
+        uuid: identity.uuid.iter().map(|b| format!("{b:02x}")).collect(),
+        timestamp: identity.timestamp,
+        started: now.map_or(0, |since| since.as_secs()),
+        // Secrets are never on a command line. This option was for once.
+        command: std::env::args_os()
+            .map(|argument| argument.to_string_lossy().into_owned())
+            .filter(|argument| argument != "--restart")
+            .collect(),
+        directory: std::env::current_dir()
+            .map_or_else(|_| ".".to_owned(), |dir| dir.display().to_string()),
+    }
+}
+
+fn level(level: Option<i32>) -> String {
+    level.map_or_else(String::new, |level| format!(", level {level}"))
+}
+
+fn parse_hex(text: &str, bytes: &mut [u8; 16]) -> bool {
+    if text.len() != 32 || !text.is_ascii() {
+        return false;
+    }
+    bytes.iter_mut().enumerate().all(|(index, byte)| {
+        let digits = text.get(2 * index..2 * index + 2);
+        match digits.map(|digits| u8::from_str_radix(digits, 16)) {
+            Some(Ok(value)) => {
+                *byte = value;
+                true
+            }
+            _ => false,
+        }
+    })
+}
+
+/// A command as a shell takes it.
+pub(crate) fn command_line(arguments: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
+    let quoted: Vec<String> = arguments
+        .iter()
+        .map(|argument| {
+            if !argument.is_empty() && argument.chars().all(plain) {
+                argument.clone()
+            } else {
+                format!("'{}'", argument.replace('\'', r"'\''"))
+            }
+        })
+        .collect();
+    quoted.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_goes_on_can_be_pasted_into_a_shell() {
+        let command = [
+            "imgferry",
+            "import",
+            "a disk.raw",
+            "it's",
+            "--key=a/b.zvhd2",
+            "",
+        ];
+        let line = command_line(&command.map(str::to_owned));
+        assert_eq!(
+            line,
+            r"imgferry import 'a disk.raw' 'it'\''s' --key=a/b.zvhd2 ''"
+        );
+    }
+
+    #[test]
+    fn an_identity_reads_back_from_its_digits() {
+        let mut uuid = [0; 16];
+        assert!(parse_hex("000102030405060708090a0b0c0d0eff", &mut uuid));
+        assert_eq!(uuid[15], 0xff);
+        assert_eq!(uuid[10], 10);
+        assert!(!parse_hex("00", &mut uuid));
+        assert!(!parse_hex(&"g".repeat(32), &mut uuid));
+    }
+}

@@ -1,0 +1,181 @@
+//! `imgferry status`: what the journals on this machine say.
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use diskimg::units::human;
+use journal::{Ending, Found, Listed, StateDir};
+use serde::Serialize;
+
+use super::import::from_journal;
+use super::import::resuming::command_line;
+use crate::args::StatusArgs;
+use crate::console::Console;
+use crate::exit::Outcome;
+
+/// All imports that are known here.
+#[derive(Debug, Serialize)]
+struct Status {
+    state_dir: String,
+    imports: Vec<Import>,
+}
+
+/// One import.
+#[derive(Debug, Serialize)]
+struct Import {
+    /// The journal.
+    journal: String,
+    /// How far it has come; `unreadable` when the journal does not say.
+    stage: &'static str,
+    /// Whether a process is at work on it now.
+    running: bool,
+    /// Seconds since 1970 of the last change.
+    changed: u64,
+    #[serde(flatten)]
+    what: Option<What>,
+}
+
+#[derive(Debug, Serialize)]
+struct What {
+    source: String,
+    bucket: String,
+    key: String,
+    name: String,
+    upload_id: Option<String>,
+    /// Bytes of parts that the storage has confirmed.
+    confirmed_bytes: u64,
+    /// Upper bound of the object's size; its size once that is known.
+    size: u64,
+    job_id: Option<String>,
+    image_id: Option<String>,
+    digest: Option<String>,
+    /// Whether the end of the journal was lost.
+    damaged: bool,
+    directory: String,
+    /// What goes on with it.
+    command: String,
+}
+
+pub(crate) fn run(args: &StatusArgs, console: Console) -> Outcome {
+    let dir = StateDir::resolve(args.state.state_dir.as_deref(), |name| {
+        std::env::var_os(name)
+    })
+    .map_err(|error| from_journal(&error))?;
+    let listed = dir.list().map_err(|error| from_journal(&error))?;
+    let status = Status {
+        state_dir: dir.path().display().to_string(),
+        imports: listed.into_iter().map(Import::of).collect(),
+    };
+    console.result(&status, &status)
+}
+
+impl Import {
+    fn of(listed: Listed) -> Self {
+        let changed = listed
+            .modified
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let (stage, what) = match listed.found {
+            Found::Import(state, ending) => {
+                let stage = state.stage().name();
+                let sent = state.sent.as_ref();
+                let what = What {
+                    confirmed_bytes: match &state.completed {
+                        Some(completed) => completed.size,
+                        None => state.confirmed_bytes(),
+                    },
+                    size: sent.map_or(state.begun.plan.worst_case_bytes, |(size, _)| *size),
+                    digest: sent.map(|(_, digest)| digest.clone()),
+                    source: state.begun.source.path,
+                    bucket: state.begun.bucket,
+                    key: state.begun.key,
+                    name: state.begun.name,
+                    upload_id: state.upload,
+                    job_id: state.job,
+                    image_id: state.active.flatten(),
+                    damaged: ending != Ending::Clean,
+                    directory: state.begun.directory,
+                    command: command_line(&state.begun.command),
+                };
+                (stage, Some(what))
+            }
+            Found::Nothing => ("begun", None),
+            Found::Unreadable { .. } => ("unreadable", None),
+        };
+        Self {
+            journal: listed.path.display().to_string(),
+            stage,
+            running: listed.in_use,
+            changed,
+            what,
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.imports.is_empty() {
+            return write!(f, "no imports are known in {}", self.state_dir);
+        }
+        for (index, import) in self.imports.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{import}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Import {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(what) = &self.what else {
+            return write!(f, "{}: {}", self.stage, self.journal);
+        };
+        let running = if self.running { ", running" } else { "" };
+        write!(
+            f,
+            "{}{running}: {} to {}/{}, {} ago\n  {} stored of {}{}",
+            self.stage,
+            what.source,
+            what.bucket,
+            what.key,
+            ago(self.changed),
+            human(what.confirmed_bytes),
+            if what.digest.is_some() {
+                ""
+            } else {
+                "at most "
+            },
+            human(what.size),
+        )?;
+        if let Some(id) = &what.upload_id
+            && what.digest.is_none()
+        {
+            write!(f, ", upload {id}")?;
+        }
+        if let Some(job) = &what.job_id {
+            write!(f, ", job {job}")?;
+        }
+        if let Some(image) = &what.image_id {
+            write!(f, ", image {image}")?;
+        }
+        if self.stage != "done" && !self.running {
+            write!(f, "\n  in {}: {}", what.directory, what.command)?;
+        }
+        Ok(())
+    }
+}
+
+/// Time since `changed` (seconds since 1970), roughly.
+fn ago(changed: u64) -> String {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    match now.saturating_sub(changed) {
+        seconds @ 0..=119 => format!("{seconds} s"),
+        seconds @ 120..=7199 => format!("{} min", seconds / 60),
+        seconds @ 7200..=172_799 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}

@@ -1,0 +1,364 @@
+//! Going on with an upload that another run began: what the server has decides.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use convert::SinkError;
+use net::retry::retry;
+
+use crate::classify::from_sdk;
+use crate::client::{Client, unquoted};
+use crate::error::{Error, ErrorKind};
+use crate::multipart::{Confirmed, Expected, Target};
+use crate::names;
+use crate::parts::{self, Schedule};
+use crate::sink::MultipartSink;
+use crate::upload::{Upload, UploadOptions, Uploaded};
+
+/// A part that the server has confirmed, as it is worth remembering.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartRecord {
+    /// Number, from 1.
+    pub number: u32,
+    /// Bytes.
+    pub size: u64,
+    /// MD5 of what was sent.
+    pub md5: [u8; 16],
+    /// The ETag where it is not that MD5, because the server encrypts.
+    pub etag: Option<String>,
+}
+
+/// Is told of each part that the server has confirmed, so that another run can go on from there.
+pub trait PartLog: Send + Sync {
+    /// Notes `part`. May block: it is called on a thread for that. Parts come in any order.
+    ///
+    /// # Errors
+    /// When it cannot be noted: the upload fails with this error.
+    fn confirmed(&self, part: &PartRecord) -> Result<(), SinkError>;
+}
+
+/// Notes nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VoidPartLog;
+
+impl PartLog for VoidPartLog {
+    fn confirmed(&self, _: &PartRecord) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// A part in the server's listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedPart {
+    /// Number, from 1.
+    pub number: u32,
+    /// Bytes.
+    pub size: u64,
+    /// ETag without quotes.
+    pub etag: String,
+}
+
+/// What became of an upload that is to go on.
+#[derive(Debug)]
+pub enum Resumption {
+    /// It goes on.
+    GoesOn(Box<Resumed>),
+    /// All parts were joined already: the object is there with the length and the ETag that they make.
+    Completed(Uploaded),
+    /// The server does not know the upload, and the object is not what it was to become.
+    Gone,
+}
+
+/// An upload that goes on.
+#[derive(Debug)]
+pub struct Resumed {
+    /// Takes the stream from its beginning; what the server has is dropped, or passed over.
+    pub sink: MultipartSink,
+    /// To complete or abort.
+    pub upload: Upload,
+    /// Ranges of the stream that the server lacks, ascending. The last one is open-ended, unless
+    /// the whole stream is there.
+    pub missing: Vec<Range<u64>>,
+    /// Parts that are not sent again.
+    pub kept_parts: u32,
+    /// Their bytes.
+    pub kept_bytes: u64,
+}
+
+/// What is known of the parts before anything is sent.
+#[derive(Debug, Default)]
+pub(crate) struct Before {
+    /// Stored and known by their MD5: never sent again.
+    pub(crate) kept: Vec<Confirmed>,
+    /// Stored, and nothing more is known: not sent again if the same part comes by once more.
+    pub(crate) stored: BTreeMap<u32, ListedPart>,
+}
+
+impl Client {
+    /// The parts that the server has of an upload, ascending.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] with the code `NoSuchUpload` when it knows none; what the server says.
+    pub async fn list_parts(
+        &self,
+        bucket: &str,
+        key: &str,
+        upload_id: &str,
+    ) -> Result<Vec<ListedPart>, Error> {
+        self.check_bucket_name(bucket)?;
+        names::check_key(key)?;
+        let what = format!("listing the parts of {bucket}/{key}");
+        let mut parts: Vec<ListedPart> = Vec::new();
+        loop {
+            let marker = parts.last().map(|part| part.number);
+            let page = retry(self.policy(), &what, |_| async move {
+                let request = self
+                    .s3()
+                    .list_parts()
+                    .bucket(bucket)
+                    .key(key)
+                    .upload_id(upload_id)
+                    .max_parts(1000)
+                    .set_part_number_marker(marker.map(|number| number.to_string()));
+                request.send().await.map_err(from_sdk)
+            })
+            .await
+            .map_err(|error: Error| error.doing(&what))?;
+            for part in page.parts() {
+                let listed = listed(part).ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::Server,
+                        "the list has a part without number, size or ETag",
+                    )
+                    .doing(&what)
+                })?;
+                // Each page must get on, or the list would never end.
+                let before = parts.last().map_or(0, |part| part.number);
+                if listed.number <= before || listed.number > parts::MAX_PARTS {
+                    return Err(Error::new(
+                        ErrorKind::Server,
+                        format!("the list has part {} behind part {before}", listed.number),
+                    )
+                    .doing(&what));
+                }
+                parts.push(listed);
+            }
+            if !page.is_truncated().unwrap_or(false) {
+                return Ok(parts);
+            }
+            if parts.last().map(|part| part.number) == marker {
+                return Err(Error::new(
+                    ErrorKind::Server,
+                    "the list says that it goes on, and does not",
+                )
+                .doing(&what));
+            }
+        }
+    }
+
+    /// Goes on with the upload `upload_id`. `known` are the parts that were noted as confirmed; one
+    /// counts when the server lists it with that size and an ETag that is its MD5. `whole` is the
+    /// length of the stream if all of it was sent. Must be called inside a tokio runtime.
+    ///
+    /// An upload that the server does not know may have been completed, with the answer lost. So
+    /// the object is looked at then: it is ours if it has the length and the ETag that the parts make.
+    ///
+    /// # Errors
+    /// As for [`Client::start_upload`].
+    pub async fn resume_upload(
+        &self,
+        bucket: &str,
+        key: &str,
+        upload_id: &str,
+        known: &[PartRecord],
+        whole: Option<u64>,
+        options: &UploadOptions,
+    ) -> Result<Resumption, Error> {
+        let schedule = parts::STANDARD;
+        self.resume_with(bucket, key, upload_id, known, whole, options, schedule)
+            .await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the public one and a schedule")]
+    pub(crate) async fn resume_with(
+        &self,
+        bucket: &str,
+        key: &str,
+        upload_id: &str,
+        known: &[PartRecord],
+        whole: Option<u64>,
+        options: &UploadOptions,
+        schedule: Schedule,
+    ) -> Result<Resumption, Error> {
+        let target = Target {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            upload_id: upload_id.to_owned(),
+        };
+        let listed = match self.list_parts(bucket, key, upload_id).await {
+            Ok(listed) => listed,
+            Err(error) if error.code() == Some("NoSuchUpload") => {
+                return self.completed_before(&target, known, whole).await;
+            }
+            Err(error) => return Err(error),
+        };
+        self.check_start(options, schedule)?;
+        let before = sort_out(listed, known, whole, options, schedule);
+        let missing = missing(&before.kept, whole, schedule);
+        let kept_parts = u32::try_from(before.kept.len()).unwrap_or(u32::MAX);
+        let kept_bytes = sum(before.kept.iter().map(|part| part.size));
+        let (sink, upload) = self.begin(target, options, schedule, before);
+        Ok(Resumption::GoesOn(Box::new(Resumed {
+            sink,
+            upload,
+            missing,
+            kept_parts,
+            kept_bytes,
+        })))
+    }
+
+    /// Whether an upload that the server does not know was completed.
+    async fn completed_before(
+        &self,
+        target: &Target,
+        known: &[PartRecord],
+        whole: Option<u64>,
+    ) -> Result<Resumption, Error> {
+        let numbers_follow = (1..).zip(known).all(|(number, part)| part.number == number);
+        let all = whole == Some(sum(known.iter().map(|part| part.size)));
+        if !(numbers_follow && all) {
+            return Ok(Resumption::Gone);
+        }
+        let parts: Vec<_> = known.iter().map(confirmed).collect();
+        let expected = Expected::of(&parts);
+        let found = self.object(&target.bucket, &target.key).await?;
+        let (Some(etag), Some(found)) = (&expected.etag, found) else {
+            return Ok(Resumption::Gone);
+        };
+        if expected.check(Some(etag), &found).is_err() || found.etag.is_none() {
+            return Ok(Resumption::Gone);
+        }
+        Ok(Resumption::Completed(Uploaded {
+            size: expected.size,
+            etag: etag.clone(),
+            etag_verified: true,
+            parts: u32::try_from(parts.len()).unwrap_or(u32::MAX),
+            upload_id: target.upload_id.clone(),
+            sent_bytes: 0,
+            kept_bytes: expected.size,
+            retries: 0,
+        }))
+    }
+}
+
+/// The ETag of an object made of `parts`, all of its parts in order. `None` where the server
+/// encrypts, so that nobody can know it before.
+#[must_use]
+pub fn etag_of(parts: &[PartRecord]) -> Option<String> {
+    let parts: Vec<_> = parts.iter().map(confirmed).collect();
+    Expected::of(&parts).etag
+}
+
+fn listed(part: &aws_sdk_s3::types::Part) -> Option<ListedPart> {
+    Some(ListedPart {
+        number: u32::try_from(part.part_number()?).ok()?,
+        size: u64::try_from(part.size()?).ok()?,
+        etag: unquoted(part.e_tag()?),
+    })
+}
+
+fn confirmed(part: &PartRecord) -> Confirmed {
+    Confirmed {
+        number: part.number,
+        size: part.size,
+        etag: part.etag.clone().unwrap_or_else(|| hex::encode(part.md5)),
+        md5: part.md5,
+        etag_is_md5: part.etag.is_none(),
+    }
+}
+
+fn sum(sizes: impl Iterator<Item = u64>) -> u64 {
+    sizes.fold(0, u64::saturating_add)
+}
+
+/// Which of the `listed` parts stay as they are.
+fn sort_out(
+    listed: Vec<ListedPart>,
+    known: &[PartRecord],
+    whole: Option<u64>,
+    options: &UploadOptions,
+    schedule: Schedule,
+) -> Before {
+    let known: BTreeMap<u32, &PartRecord> = known.iter().map(|part| (part.number, part)).collect();
+    let mut before = Before::default();
+    let mut start = 0_u64;
+    let mut number = 0;
+    for part in listed {
+        while number + 1 < part.number {
+            number += 1;
+            start = start.saturating_add(schedule.size(number).unwrap_or(0));
+        }
+        number = part.number;
+        let full = schedule.size(number).unwrap_or(0);
+        let end = start.saturating_add(part.size);
+        // A shorter part is the last one, of a stream that was made to its end.
+        let fits = part.size == full || whole == Some(end) || end == options.expected_max;
+        start = start.saturating_add(full);
+        if !fits {
+            continue;
+        }
+        match known.get(&number).map(|known| confirmed(known)) {
+            Some(known)
+                if known.size == part.size && known.etag.eq_ignore_ascii_case(&part.etag) =>
+            {
+                before.kept.push(known);
+            }
+            _ => {
+                before.stored.insert(number, part);
+            }
+        }
+    }
+    before
+}
+
+/// Ranges of the stream that are not in `kept`, which ascends.
+fn missing(kept: &[Confirmed], whole: Option<u64>, schedule: Schedule) -> Vec<Range<u64>> {
+    let mut missing = Vec::new();
+    let mut kept = kept.iter().peekable();
+    let mut at = 0_u64;
+    let mut from = 0_u64;
+    let mut number = 1;
+    while let Some(part) = kept.peek() {
+        if part.number > number {
+            at = at.saturating_add(schedule.size(number).unwrap_or(0));
+        } else {
+            if from < at {
+                missing.push(from..at);
+            }
+            at = at.saturating_add(part.size);
+            from = at;
+            kept.next();
+        }
+        number += 1;
+    }
+    if whole.is_none_or(|whole| from < whole) {
+        missing.push(from..u64::MAX);
+    }
+    missing
+}
+
+/// Hands `part` to `log`, on a thread that may block.
+pub(crate) async fn note(log: &Arc<dyn PartLog>, part: &Confirmed) -> Result<(), Error> {
+    let record = PartRecord {
+        number: part.number,
+        size: part.size,
+        md5: part.md5,
+        etag: (!part.etag_is_md5).then(|| part.etag.clone()),
+    };
+    let log = Arc::clone(log);
+    let noted = tokio::task::spawn_blocking(move || log.confirmed(&record))
+        .await
+        .map_err(|error| crate::sending::broken(&error))?;
+    noted.map_err(Error::local)
+}

@@ -1,0 +1,507 @@
+//! An import that was interrupted goes on when the same command is given again.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod cloud;
+mod common;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cloud::Cloud;
+use common::{DEBIAN, Run, json_of, run};
+use tempfile::TempDir;
+
+const MIB: u64 = 1 << 20;
+/// Parts of this size, so many at a time: what a kill may cost.
+const PART: u64 = 8 * MIB;
+const IN_FLIGHT: u64 = 4;
+
+/// Counts what goes from a client to a server, at most so many bytes a second.
+struct Line {
+    port: u16,
+    up: Arc<AtomicU64>,
+}
+
+impl Line {
+    fn to(server: &str, bytes_per_second: u64) -> Self {
+        let server = server
+            .trim_start_matches("http://")
+            .trim_end_matches('/')
+            .to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let up = Arc::<AtomicU64>::default();
+        let counter = Arc::clone(&up);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, server, counter) =
+                    (client.unwrap(), server.clone(), Arc::clone(&counter));
+                thread::spawn(move || {
+                    let Ok(server) = TcpStream::connect(server) else {
+                        return;
+                    };
+                    let (from, to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                    thread::spawn(move || pass(from, to, &AtomicU64::new(0), u64::MAX));
+                    pass(client, server, &counter, bytes_per_second);
+                });
+            }
+        });
+        Self { port, up }
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    fn sent(&self) -> u64 {
+        self.up.load(Ordering::SeqCst)
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, counter: &AtomicU64, bytes_per_second: u64) {
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(len) = from.read(&mut buffer) {
+        counter.fetch_add(len as u64, Ordering::SeqCst);
+        if len == 0 || to.write_all(&buffer[..len]).is_err() {
+            break;
+        }
+        if bytes_per_second < u64::MAX {
+            thread::sleep(Duration::from_secs_f64(
+                len as f64 / bytes_per_second as f64,
+            ));
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+    let _ = from.shutdown(Shutdown::Read);
+}
+
+/// A cloud, a disk, and a command that imports it.
+struct Import {
+    cloud: Cloud,
+    dir: TempDir,
+    line: Line,
+    source: PathBuf,
+}
+
+impl Import {
+    /// A disk of noise, of so many MiB, over a line of 32 MiB a second for each connection.
+    fn of_noise(mib: u64) -> Self {
+        Self::with_rate(mib, 32 * MIB)
+    }
+
+    fn with_rate(mib: u64, rate: u64) -> Self {
+        let cloud = Cloud::start(&["images"]);
+        let dir = tempfile::tempdir().unwrap();
+        let source = dir.path().join("noise.raw");
+        fs::write(&source, common::noise(usize::try_from(mib * MIB).unwrap())).unwrap();
+        let line = Line::to(&cloud.variable("IMGFERRY_OBS_ENDPOINT"), rate);
+        Self {
+            cloud,
+            dir,
+            line,
+            source,
+        }
+    }
+
+    fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = self.cloud.command();
+        command
+            .arg("import")
+            .arg(&self.source)
+            .args(["--name", "a", "--bucket", "images", "--os-version", DEBIAN])
+            .args(["--level", "1", "--json", "--state-dir"])
+            .arg(self.state_dir())
+            .env("IMGFERRY_OBS_ENDPOINT", self.line.url())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn start(&self) -> Child {
+        self.command().spawn().unwrap()
+    }
+
+    fn go_on(&self) -> Run {
+        run(&mut self.command())
+    }
+
+    /// What `imgferry status` says of the one import.
+    fn status(&self) -> serde_json::Value {
+        let run = run(self
+            .cloud
+            .command()
+            .args(["status", "--json", "--state-dir"])
+            .arg(self.state_dir()));
+        run.success();
+        json_of(&run)["imports"][0].clone()
+    }
+
+    /// The one journal.
+    fn journal(&self) -> PathBuf {
+        let mut files = fs::read_dir(self.state_dir()).unwrap();
+        files
+            .find_map(|entry| {
+                let path = entry.unwrap().path();
+                (path.extension()? == "journal").then_some(path)
+            })
+            .unwrap()
+    }
+
+    /// Runs until the server has at least `parts` parts, and ends the run with `signal`.
+    fn interrupt(&self, parts: usize, signal: &str) -> Run {
+        let child = self.start();
+        common::wait_until(|| self.parts() >= parts);
+        common::signal(&child, signal);
+        child.wait_with_output().unwrap().into()
+    }
+
+    /// Parts that the server has.
+    fn parts(&self) -> usize {
+        let uploads = self.cloud.upload_dirs();
+        let parts = uploads
+            .iter()
+            .flat_map(|dir| fs::read_dir(dir).into_iter().flatten());
+        parts
+            .filter(|entry| {
+                let name = entry.as_ref().unwrap().file_name();
+                name.to_string_lossy().starts_with("part-")
+            })
+            .count()
+    }
+}
+
+#[track_caller]
+fn is_right(done: &Run) -> serde_json::Value {
+    done.success();
+    let json = json_of(done);
+    assert_eq!(json["status"], "active");
+    assert_eq!(json["image_digest"], json["digest"]);
+    json
+}
+
+/// Kills so many imports of one disk, at random moments; each is begun again.
+fn kills() -> u64 {
+    let wanted = std::env::var("IMGFERRY_TEST_KILLS");
+    wanted.map_or(5, |text| text.parse().unwrap())
+}
+
+#[test]
+fn an_import_that_is_killed_at_any_moment_goes_on_and_sends_little_twice() {
+    let import = Import::of_noise(120);
+    let mut seed = std::env::var("IMGFERRY_TEST_SEED").map_or(0x5eed, |s| s.parse().unwrap());
+    let mut killed = 0;
+    let mut pause = Duration::from_millis(600);
+    while killed < kills() {
+        let mut child = import.start();
+        seed = (seed ^ 0x9e37_79b9_u64)
+            .wrapping_mul(0x2545_f491_4f6c_dd1d)
+            .rotate_left(17);
+        thread::sleep(pause.mul_f64(0.1 + (seed % 100) as f64 / 100.0));
+        if let Some(status) = child.try_wait().unwrap() {
+            // It was done before its time came: nothing is left to kill.
+            assert!(
+                status.success(),
+                "{}",
+                Run::from(child.wait_with_output().unwrap()).stderr
+            );
+            pause /= 2;
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        killed += 1;
+    }
+    assert!(killed > 0);
+    if !import.cloud.objects("images").is_empty() && import.status()["stage"] == "done" {
+        return;
+    }
+    let done = import.go_on();
+    let json = is_right(&done);
+    let size = json["uploaded"]["size"].as_u64().unwrap();
+    // Requests have heads, and other requests are made.
+    let heads = MIB * (killed + 1);
+    let most = size + killed * IN_FLIGHT * PART + heads;
+    let sent = import.line.sent();
+    assert!(
+        sent <= most,
+        "{sent} bytes sent, {most} allowed: {size} and {killed} kills"
+    );
+    eprintln!("{killed} kills: {sent} bytes sent of an object of {size}");
+    assert_eq!(import.cloud.uploads(), 0);
+    assert_eq!(import.status()["stage"], "done");
+}
+
+#[test]
+fn what_is_stored_is_neither_read_nor_sent_again() {
+    let import = Import::of_noise(96);
+    let stopped = import.interrupt(6, "KILL");
+    assert_eq!(stopped.code, None);
+    let status = import.status();
+    assert_eq!(status["stage"], "uploading");
+    let noted = status["confirmed_bytes"].as_u64().unwrap();
+    assert!(noted >= 2 * PART, "{status}");
+    let done = import.go_on();
+    let json = is_right(&done);
+    let uploaded = &json["uploaded"];
+    let get = |value: &serde_json::Value| value.as_u64().unwrap();
+    assert_eq!(
+        get(&uploaded["sent_bytes"]) + get(&uploaded["kept_bytes"]),
+        get(&uploaded["size"])
+    );
+    assert!(get(&uploaded["kept_bytes"]) >= noted);
+    // Noise does not shrink: what is not read is about what is not sent.
+    let read = get(&json["read_bytes"]);
+    assert!(
+        read + noted <= 96 * MIB + 2 * PART,
+        "{read} read, {noted} were noted"
+    );
+    assert_eq!(read + get(&json["kept_bytes"]), 96 * MIB);
+    assert!(
+        done.stderr.contains("going on with upload"),
+        "{}",
+        done.stderr
+    );
+}
+
+#[test]
+fn a_stopped_import_ends_within_seconds_and_prints_the_command_that_goes_on() {
+    for signal in ["INT", "TERM"] {
+        // So slow that parts on their way cannot arrive in time.
+        let import = Import::with_rate(64, MIB);
+        let child = import.start();
+        common::wait_until(|| import.line.sent() > 3 * MIB);
+        let asked = Instant::now();
+        common::signal(&child, signal);
+        let stopped: Run = child.wait_with_output().unwrap().into();
+        assert!(
+            asked.elapsed() < Duration::from_secs(8),
+            "{:?}",
+            asked.elapsed()
+        );
+        assert_eq!(stopped.code, Some(130), "{}", stopped.stderr);
+        let json = json_of(&stopped);
+        let command = json["command"].as_str().unwrap();
+        assert!(command.contains(" import ") && command.contains("--name a"));
+        assert_eq!(import.status()["command"], command);
+        assert_eq!(import.status()["upload_id"], json["upload_id"]);
+    }
+}
+
+#[test]
+fn the_printed_command_goes_on_when_it_is_pasted_into_a_shell() {
+    let import = Import::of_noise(64);
+    let stopped = import.interrupt(2, "INT");
+    assert_eq!(stopped.code, Some(130), "{}", stopped.stderr);
+    let json = json_of(&stopped);
+    let mut shell = Command::new("sh");
+    let pasted = import.command();
+    for (name, value) in pasted.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    let done = run(shell.arg("-c").arg(json["command"].as_str().unwrap()));
+    let done = is_right(&done);
+    assert!(done["uploaded"]["kept_bytes"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn a_journal_that_is_cut_or_damaged_costs_time_and_nothing_else() {
+    let import = Import::of_noise(64);
+    import.interrupt(4, "KILL");
+    let journal = import.journal();
+    let whole = fs::read(&journal).unwrap();
+    // Torn in the last record; damaged in the middle; no word of it readable.
+    for (name, bytes) in [
+        ("torn", whole[..whole.len() - 3].to_vec()),
+        ("damaged", {
+            let mut bytes = whole.clone();
+            let at = whole.len() * 2 / 3;
+            bytes[at] ^= 0x10;
+            bytes
+        }),
+        ("unreadable", vec![b'x'; whole.len()]),
+    ] {
+        fs::write(&journal, bytes).unwrap();
+        // Ends before anything is sent: the bucket is wrong from now on.
+        let run = run(import
+            .command()
+            .arg("--restart")
+            .env("HW_SECRET_KEY", "wrong"));
+        assert_ne!(run.code, Some(0), "{name}");
+        let told = match name {
+            "torn" => "ends inside a record",
+            _ => "is damaged",
+        };
+        assert!(run.stderr.contains(told), "{name}: {}", run.stderr);
+    }
+    let mut bytes = whole.clone();
+    let at = whole.len() * 2 / 3;
+    bytes[at] ^= 0x10;
+    fs::write(&journal, bytes).unwrap();
+    is_right(&import.go_on());
+}
+
+#[test]
+fn a_source_that_has_changed_begins_anew_and_says_why() {
+    let import = Import::of_noise(48);
+    import.interrupt(2, "KILL");
+    let mut noise = common::noise(48 << 20);
+    noise[20 << 20] ^= 1;
+    fs::write(&import.source, noise).unwrap();
+    let done = import.go_on();
+    let json = is_right(&done);
+    assert_eq!(json["uploaded"]["kept_bytes"], 0);
+    assert!(
+        done.stderr.contains("the source has changed"),
+        "{}",
+        done.stderr
+    );
+    assert!(done.stderr.contains("was thrown away"), "{}", done.stderr);
+    assert_eq!(import.cloud.uploads(), 0);
+}
+
+#[test]
+fn restart_begins_anew_and_throws_the_old_upload_away() {
+    let import = Import::of_noise(48);
+    import.interrupt(2, "KILL");
+    let done = run(import.command().arg("--restart"));
+    let json = is_right(&done);
+    assert_eq!(json["uploaded"]["kept_bytes"], 0);
+    assert_eq!(import.cloud.uploads(), 0);
+}
+
+#[test]
+fn an_upload_that_the_server_has_forgotten_begins_anew_and_says_why() {
+    let import = Import::of_noise(48);
+    import.interrupt(2, "KILL");
+    for dir in import.cloud.upload_dirs() {
+        fs::remove_dir_all(dir).unwrap();
+    }
+    let done = import.go_on();
+    is_right(&done);
+    assert!(
+        done.stderr.contains("not known to the server any more"),
+        "{}",
+        done.stderr
+    );
+}
+
+#[test]
+fn two_imports_of_the_same_object_do_not_run_at_once() {
+    let import = Import::of_noise(48);
+    let child = import.start();
+    common::wait_until(|| import.parts() > 0);
+    let second = import.go_on();
+    assert_eq!(second.code, Some(2), "{}", second.stderr);
+    assert!(
+        second.stderr.contains("another imgferry is at work"),
+        "{}",
+        second.stderr
+    );
+    let first: Run = child.wait_with_output().unwrap().into();
+    is_right(&first);
+}
+
+#[test]
+fn no_secret_gets_into_a_journal() {
+    let import = Import::of_noise(32);
+    import.interrupt(1, "KILL");
+    let secrets = ["HW_SECRET_KEY", "HW_ACCESS_KEY", "HW_USER_PASSWORD"];
+    let text = String::from_utf8_lossy(&fs::read(import.journal()).unwrap()).into_owned();
+    assert!(text.contains("noise.raw"));
+    for name in secrets {
+        assert!(!text.contains(&import.cloud.variable(name)), "{name}");
+    }
+}
+
+#[test]
+fn a_disk_without_room_for_the_journal_is_a_clear_error_and_the_next_run_goes_on() {
+    let import = Import::of_noise(48);
+    let command = import.command();
+    let mut limited = Command::new("sh");
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            limited.env(name, value);
+        }
+    }
+    // One or two KiB: the first records fit, and those of the parts do not.
+    limited
+        .args(["-c", "trap '' XFSZ; ulimit -f 3; exec \"$@\"", "sh"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    let full = run(&mut limited);
+    assert_eq!(full.code, Some(4), "{}", full.stderr);
+    assert!(full.stderr.contains("the journal"), "{}", full.stderr);
+    assert!(full.stderr.contains("make room"), "{}", full.stderr);
+    let done = import.go_on();
+    is_right(&done);
+    assert_eq!(import.cloud.uploads(), 0);
+}
+
+#[test]
+fn a_source_that_is_cut_off_while_it_is_read_is_a_clear_error() {
+    let import = Import::with_rate(64, 4 * MIB);
+    let child = import.start();
+    common::wait_until(|| import.parts() > 0 || import.line.sent() > MIB);
+    let source = fs::OpenOptions::new()
+        .write(true)
+        .open(&import.source)
+        .unwrap();
+    source.set_len(8 << 20).unwrap();
+    let cut: Run = child.wait_with_output().unwrap().into();
+    assert!(
+        matches!(cut.code, Some(2 | 4)),
+        "{:?} {}",
+        cut.code,
+        cut.stderr
+    );
+    assert!(cut.stderr.contains("noise.raw"), "{}", cut.stderr);
+    assert_eq!(import.cloud.objects("images"), Vec::<String>::new());
+}
+
+#[test]
+fn an_import_job_that_was_started_is_gone_on_with_and_not_started_twice() {
+    let import = Import::of_noise(8);
+    // The image service is far away, so that there is time to kill the run while the job is followed.
+    let ims = Line::to(&import.cloud.variable("IMGFERRY_IMS_ENDPOINT"), 2048);
+    let child = import
+        .command()
+        .env("IMGFERRY_IMS_ENDPOINT", ims.url())
+        .spawn()
+        .unwrap();
+    // The job's id is in the journal as soon as it is known.
+    common::wait_until(|| {
+        let state = import.state_dir();
+        state.exists() && import.status()["job_id"].is_string()
+    });
+    let status = import.status();
+    common::signal(&child, "KILL");
+    let first: Run = child.wait_with_output().unwrap().into();
+    assert_eq!(first.code, None, "{}", first.stderr);
+    let done = run(import.command().env("IMGFERRY_IMS_ENDPOINT", ims.url()));
+    let json = is_right(&done);
+    assert_eq!(json["job_id"], status["job_id"]);
+    assert!(done.stderr.contains("going on with it"), "{}", done.stderr);
+}
