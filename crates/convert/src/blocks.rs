@@ -67,7 +67,8 @@ impl<'a> DataBlocks<'a> {
             }
             let extent = extent_at(self.image, self.at, self.virtual_size)?;
             match extent.kind {
-                ExtentKind::Data => self.data_end = extent.end().0,
+                // Reading what is elsewhere fails, and says why.
+                ExtentKind::Data | ExtentKind::Elsewhere => self.data_end = extent.end().0,
                 ExtentKind::Zero | ExtentKind::Hole => self.at = extent.end().0,
             }
         }
@@ -116,7 +117,7 @@ pub(crate) fn read_block(
         let (part, behind) = rest.split_at_mut(len);
         rest = behind;
         match extent.kind {
-            ExtentKind::Data => {
+            ExtentKind::Data | ExtentKind::Elsewhere => {
                 image.read_at(extent.start, part)?;
                 read += extent.len;
             }

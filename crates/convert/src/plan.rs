@@ -281,7 +281,7 @@ fn count_data(image: &dyn DiskImage) -> Result<(u64, u64)> {
     while at < virtual_size {
         let extent = extent_at(image, at, virtual_size)?;
         at = extent.end().0;
-        if extent.kind == ExtentKind::Data {
+        if matches!(extent.kind, ExtentKind::Data | ExtentKind::Elsewhere) {
             bytes += extent.len;
             let first = next_block.max(extent.start.0 / BLOCK_BYTES);
             next_block = at.div_ceil(BLOCK_BYTES);

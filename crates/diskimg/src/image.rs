@@ -18,6 +18,9 @@ pub enum ExtentKind {
     Zero,
     /// Nothing is stored here; the guest reads zeros.
     Hole,
+    /// Stored in another file that was not opened, see [`crate::BackingPolicy::Describe`]; reading it
+    /// fails.
+    Elsewhere,
 }
 
 /// A stretch of the virtual disk of one kind. Never empty.

@@ -6,6 +6,10 @@ use crate::units::{GIB, MIB, TIB};
 /// what the service imports; beyond it a size field is damaged or hostile.
 pub const MAX_VIRTUAL_SIZE: u64 = 64 * TIB;
 
+/// Most files that may build on each other: an image, its backing file, the backing file of that, and
+/// so on. Ours: a chain grows by one with each snapshot; each file costs its own tables and caches.
+pub const MAX_CHAIN_FILES: usize = 32;
+
 /// Largest qcow2 L1 table, in bytes. QEMU's limit (`QCOW_MAX_L1_SIZE`).
 pub const MAX_L1_BYTES: u64 = 32 * MIB;
 
@@ -31,6 +35,9 @@ pub const VHD_BITMAP_CACHE_BYTES: u64 = 4 * MIB;
 /// Longest VHDX log that is replayed, in bytes. Ours: Hyper-V and QEMU write 1 MiB. A log that is
 /// empty may have any length.
 pub const MAX_VHDX_LOG_BYTES: u64 = 32 * MIB;
+
+/// Most of a differencing VHDX's sector bitmaps that are held in memory, in bytes. Ours: as for a VHD.
+pub const VHDX_BITMAP_CACHE_BYTES: u64 = 4 * MIB;
 
 /// Most of a VHDX's block allocation table (BAT) that is held in memory, in bytes. Ours: it maps
 /// 1 TiB of the disk at 1 MiB a block, and conversion goes front to back.

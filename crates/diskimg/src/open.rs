@@ -103,6 +103,28 @@ pub fn open_source(
     options: &OpenOptions,
     more: &[Driver],
 ) -> Result<Opened> {
+    let context = Context::new(options, source.as_ref(), more);
+    let file_len = source.len();
+    let (format, image) = open_layer(Arc::clone(&source), options, more, &context)?;
+    Ok(Opened {
+        format,
+        image: named(image, &source),
+        file_len,
+        bytes_on_disk: file_len,
+    })
+}
+
+/// Opens one file: that which the user named, or one of those below it. What is in `context` is for
+/// the driver.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_layer(
+    source: Arc<dyn ReadAt>,
+    options: &OpenOptions,
+    more: &[Driver],
+    context: &Context,
+) -> Result<(Format, Box<dyn DiskImage>)> {
     let driver = choose(source.as_ref(), options, more)?;
     if options.snapshot.is_some() && driver.format != Format::Qcow2 {
         return Err(Error::unsupported(format!(
@@ -110,8 +132,7 @@ pub fn open_source(
             driver.format
         )));
     }
-    let file_len = source.len();
-    let image = (driver.open)(Arc::clone(&source), &Context::new(options))?;
+    let image = (driver.open)(source, context)?;
     let size = image.virtual_size();
     if size > MAX_VIRTUAL_SIZE {
         return Err(Error::new(
@@ -123,11 +144,14 @@ pub fn open_source(
             ),
         ));
     }
-    Ok(Opened {
-        format: driver.format,
-        image: Box::new(Named { image, source }),
-        file_len,
-        bytes_on_disk: file_len,
+    Ok((driver.format, image))
+}
+
+/// `image` with errors that name the file in `source`, from which it was opened.
+pub(crate) fn named(image: Box<dyn DiskImage>, source: &Arc<dyn ReadAt>) -> Box<dyn DiskImage> {
+    Box::new(Named {
+        image,
+        source: Arc::clone(source),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{File, FileType};
 use std::io;
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, Mode, OFlags, SeekFrom, fadvise, seek};
@@ -17,6 +17,15 @@ pub enum SourceExtent {
     Data(u64),
     /// The file system knows that this many bytes read as zeros.
     Hole(u64),
+}
+
+/// Which file it is, however it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId {
+    /// Number of the device that the file is on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
 }
 
 /// Read-only bytes with positioned access; many threads read at once.
@@ -49,6 +58,11 @@ pub trait ReadAt: Send + Sync {
     fn path(&self) -> Option<&Path> {
         None
     }
+
+    /// Which file it is, when it is one.
+    fn id(&self) -> Option<FileId> {
+        None
+    }
 }
 
 /// Reads of at least this many bytes are dropped from the page cache behind the reader; smaller
@@ -67,6 +81,7 @@ pub struct FileSource {
     path: PathBuf,
     len: u64,
     block_device: bool,
+    id: FileId,
 }
 
 impl FileSource {
@@ -85,7 +100,15 @@ impl FileSource {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|e| failed("cannot be opened", e.into()))?;
-        let file = File::from(file);
+        Self::new(File::from(file), path)
+    }
+
+    /// Takes over a file that was opened for reading at `path`.
+    ///
+    /// # Errors
+    /// `Unsupported` when it is neither a regular file nor a block device, `Io`.
+    pub fn new(file: File, path: &Path) -> Result<Self> {
+        let failed = |message: &str, source| Error::io(message, source).in_file(path);
         let metadata = file
             .metadata()
             .map_err(|e| failed("cannot be examined", e))?;
@@ -104,6 +127,10 @@ impl FileSource {
             path: path.to_owned(),
             len,
             block_device: kind.is_block_device(),
+            id: FileId {
+                device: metadata.dev(),
+                inode: metadata.ino(),
+            },
         })
     }
 
@@ -112,7 +139,6 @@ impl FileSource {
     /// # Errors
     /// `Io` when the file system does not answer.
     pub fn bytes_on_disk(&self) -> Result<u64> {
-        use std::os::unix::fs::MetadataExt;
         let metadata = self
             .file
             .metadata()
@@ -233,6 +259,10 @@ impl ReadAt for FileSource {
 
     fn path(&self) -> Option<&Path> {
         Some(&self.path)
+    }
+
+    fn id(&self) -> Option<FileId> {
+        Some(self.id)
     }
 }
 

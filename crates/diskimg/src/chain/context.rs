@@ -1,8 +1,18 @@
 //! What a driver is told besides the bytes: the options, and whether it may open other files.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::open::OpenOptions;
+use super::inside::Inside;
+use super::names::{NamedPath, candidates};
+use super::{Below, Role, Wanted};
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::printable;
+use crate::limits::MAX_CHAIN_FILES;
+use crate::open::{Driver, OpenOptions, open_layer};
+use crate::probe::Format;
+use crate::source::{FileId, ReadAt};
 
 /// What happens with the files that an image names: backing files, parents, data files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,18 +28,83 @@ pub enum BackingPolicy {
     Inside(PathBuf),
 }
 
-/// What a [`crate::Driver`] gets besides the bytes.
-#[derive(Clone, Debug, Default)]
+/// What a [`Driver`] gets besides the bytes.
+#[derive(Clone, Default)]
 pub struct Context {
     options: OpenOptions,
+    /// Formats of other crates.
+    more: Vec<Driver>,
+    /// The files from the one that the user named to the one that is being opened.
+    chain: Vec<Link>,
+}
+
+/// A file that is being opened.
+#[derive(Clone, Debug)]
+struct Link {
+    path: Option<PathBuf>,
+    id: Option<FileId>,
+}
+
+impl Link {
+    fn new(source: &dyn ReadAt) -> Self {
+        Self {
+            path: source.path().map(Path::to_owned),
+            id: source.id(),
+        }
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("options", &self.options)
+            .field("chain", &self.chain)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A file that an image names, if it may be opened.
+pub(crate) enum Referred {
+    /// It may not, and the image is opened all the same, to be described.
+    Unopened,
+    /// It was opened; nothing of it has been read.
+    Found(Found),
+}
+
+/// A file that an image names, opened.
+pub(crate) struct Found {
+    pub(crate) source: Arc<dyn ReadAt>,
+    /// For opening it as an image.
+    pub(crate) context: Context,
+}
+
+impl Found {
+    /// Where it was found.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.source.path().map(Path::to_owned).unwrap_or_default()
+    }
 }
 
 impl Context {
-    /// For an image that the user named.
+    /// For the image in `source`, which the user named.
     #[must_use]
-    pub fn new(options: &OpenOptions) -> Self {
+    pub fn new(options: &OpenOptions, source: &dyn ReadAt, more: &[Driver]) -> Self {
         Self {
             options: options.clone(),
+            more: more.to_vec(),
+            chain: vec![Link::new(source)],
+        }
+    }
+
+    /// For an image of which only the metadata are wanted: no file that it names is opened.
+    #[must_use]
+    pub fn describe() -> Self {
+        Self {
+            options: OpenOptions {
+                backing: BackingPolicy::Describe,
+                ..OpenOptions::default()
+            },
+            ..Self::default()
         }
     }
 
@@ -39,9 +114,206 @@ impl Context {
         &self.options.backing
     }
 
-    /// Name or id of the internal snapshot that is to be read instead of the active disk.
+    /// Name or id of the internal snapshot that is to be read instead of the active disk. Only the
+    /// image that the user named is ever asked for one.
     #[must_use]
     pub fn snapshot(&self) -> Option<&str> {
         self.options.snapshot.as_deref()
     }
+
+    /// Finds a file that the image in question names, by the policy.
+    ///
+    /// # Errors
+    /// `Unsupported` when the policy does not allow it, `Limit` when too many files stand on each
+    /// other, `Corrupt` when they stand on themselves, `Io` when it is not there.
+    pub(crate) fn refer(&self, wanted: &Wanted) -> Result<Referred> {
+        let dir = match &self.options.backing {
+            BackingPolicy::Refuse => return Err(self.refusal(wanted)),
+            BackingPolicy::Describe => return Ok(Referred::Unopened),
+            BackingPolicy::Inside(dir) => dir,
+        };
+        if self.chain.len() >= MAX_CHAIN_FILES {
+            return Err(Error::new(
+                ErrorKind::Limit,
+                format!(
+                    "the image has {}, and is the last of {MAX_CHAIN_FILES} files that build on each other; more are not opened",
+                    wanted.describe()
+                ),
+            ));
+        }
+        let inside = Inside::new(dir)?;
+        let namer = self.chain.last().and_then(|link| link.path.as_deref());
+        let mut refused = None;
+        let paths = wanted
+            .paths
+            .iter()
+            .flat_map(|path| candidates(path, namer, inside.dir()));
+        for path in paths {
+            match inside.open(&path?) {
+                Ok(Some(source)) => return self.found(wanted, Arc::new(source)),
+                Ok(None) => {}
+                Err(error) => {
+                    refused.get_or_insert(error);
+                }
+            }
+        }
+        Err(match refused {
+            Some(error) => wanted.unopenable(error),
+            None => Error::io(
+                format!(
+                    "the image has {}, which is not in {} or below it, where it is looked for",
+                    wanted.describe(),
+                    dir.display()
+                ),
+                std::io::ErrorKind::NotFound.into(),
+            )
+            .with_hint("name the directory that it is in: --allow-backing DIR"),
+        })
+    }
+
+    fn found(&self, wanted: &Wanted, source: Arc<dyn ReadAt>) -> Result<Referred> {
+        let link = Link::new(source.as_ref());
+        let known = self.chain.iter().any(|known| match (known.id, link.id) {
+            (Some(known), Some(id)) => known == id,
+            _ => known.path.is_some() && known.path == link.path,
+        });
+        if known {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                format!(
+                    "the image has {}, which is built on this image itself: a loop",
+                    wanted.describe()
+                ),
+            ));
+        }
+        let mut context = self.clone();
+        context.options.snapshot = None;
+        context.chain.push(link);
+        Ok(Referred::Found(Found { source, context }))
+    }
+
+    /// Opens a file that an image names as `declared`, the name of a format, or, when there is none,
+    /// as the format that the user named for this case. Its content is not asked.
+    ///
+    /// # Errors
+    /// `Unsupported` when the format is not read, or neither declared nor named; those of opening it.
+    pub(crate) fn open_declared(&self, wanted: &Wanted, found: Found) -> Result<Below> {
+        let format = match wanted.format.as_deref() {
+            Some(declared) => format_named(declared).ok_or_else(|| {
+                Error::unsupported(format!(
+                    "the image has {}, a format that imgferry does not read there",
+                    wanted.describe()
+                ))
+            })?,
+            None => self.options.backing_format.ok_or_else(|| {
+                Error::unsupported(format!(
+                    "the image has {}, and does not say of which format that is; it is never guessed",
+                    wanted.describe()
+                ))
+                .with_hint("if you know it, say so: --backing-format FORMAT")
+            })?,
+        };
+        let options = OpenOptions::of(Some(format));
+        let path = found.path();
+        let (_, image) = open_layer(
+            Arc::clone(&found.source),
+            &options,
+            &self.more,
+            &found.context,
+        )
+        .map_err(|error| wanted.unopenable(error.in_file(&path)))?;
+        Ok(Below::image(wanted, &found, image))
+    }
+
+    fn refusal(&self, wanted: &Wanted) -> Error {
+        let allow = match self.dir_for(wanted) {
+            Some(dir) => format!("--allow-backing {dir}"),
+            None => "--allow-backing DIR, where DIR is the directory that it is in".to_owned(),
+        };
+        let whole = wanted.whole_hint;
+        let this = match wanted.role {
+            Role::Parent => "this is a differencing disk: it has",
+            Role::Backing | Role::Data => "the image has",
+        };
+        Error::unsupported(format!(
+            "{this} {}, which imgferry does not open unless it is told to",
+            wanted.describe()
+        ))
+        .with_hint(format!(
+            "if you trust the image, allow it: {allow}; or {whole}"
+        ))
+    }
+
+    /// The directory that would have to be allowed, when the name itself says so and it needs no
+    /// quoting.
+    fn dir_for(&self, wanted: &Wanted) -> Option<String> {
+        let Some(NamedPath::Here(path)) = wanted.paths.first() else {
+            return None;
+        };
+        let namer = self.chain.last()?.path.as_deref()?;
+        let dir = namer.parent()?.join(path.parent()?);
+        let dir = if dir.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            &dir
+        };
+        let text = dir.to_str()?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+        (path.file_name().is_some() && text.chars().all(plain)).then(|| text.to_owned())
+    }
+}
+
+/// The format that programs of QEMU's family call `name`.
+fn format_named(name: &str) -> Option<Format> {
+    match name {
+        "raw" => Some(Format::Raw),
+        "qcow2" => Some(Format::Qcow2),
+        "vpc" => Some(Format::Vhd),
+        "vhdx" => Some(Format::Vhdx),
+        _ => None,
+    }
+}
+
+impl Wanted {
+    /// Such as `a backing file, "base.qcow2" (qcow2)`; can be printed anywhere.
+    pub(crate) fn describe(&self) -> String {
+        let role = match self.role {
+            Role::Backing => "a backing file",
+            Role::Parent => "a parent",
+            Role::Data => "an external data file",
+        };
+        let name = match self.name.as_str() {
+            "" => ", which it does not name".to_owned(),
+            name => format!(", \"{}\"", shown(name)),
+        };
+        match &self.format {
+            Some(format) => format!("{role}{name} ({})", shown(format)),
+            None => format!("{role}{name}"),
+        }
+    }
+
+    /// `error`, which is about the file, as an error of the image that names it.
+    pub(crate) fn unopenable(&self, error: Error) -> Error {
+        let hint = error.hint().map(str::to_owned);
+        let outer = Error::new(
+            error.kind(),
+            format!("the image has {}, which cannot be opened", self.describe()),
+        )
+        .caused_by(error);
+        match hint {
+            Some(hint) => outer.with_hint(hint),
+            None => outer,
+        }
+    }
+}
+
+/// Characters of a name that a message shows.
+const SHOWN_CHARS: usize = 200;
+
+fn shown(name: &str) -> String {
+    let mut cut: String = name.chars().take(SHOWN_CHARS).collect();
+    if cut.len() < name.len() {
+        cut.push('…');
+    }
+    printable(&cut)
 }

@@ -19,12 +19,6 @@ const HEADER: &str = "dynamic header";
 const BAT: &str = "BAT";
 const BAT_ENTRY: &str = "BAT entry";
 
-const MERGE_HINT: &str =
-    "merge it first, in Hyper-V: Convert-VHD -Path IMAGE -DestinationPath whole.vhd";
-
-/// Characters of a parent's name that a message shows.
-const SHOWN_NAME_CHARS: usize = 200;
-
 /// Smallest block size that is read, in bytes: 8 sectors, whose bitmap is a byte. By the
 /// specification the bitmap of a smaller block takes a sector, by QEMU and libvhdi it takes nothing;
 /// no program is known that writes such blocks.
@@ -209,7 +203,15 @@ fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.start < b.end && b.start < a.end
 }
 
-fn read_header(source: &dyn ReadAt, at: u64, data_end: u64) -> Result<layout::DynamicHeader> {
+/// Reads and checks the header at `at` of a file whose data ends at `data_end`.
+///
+/// # Errors
+/// `Corrupt`, `Unsupported` for other versions, `Truncated` and `Io` by cause.
+pub(super) fn read_header(
+    source: &dyn ReadAt,
+    at: u64,
+    data_end: u64,
+) -> Result<layout::DynamicHeader> {
     if at < FOOTER_LEN {
         return Err(Error::corrupt(
             HEADER,
@@ -323,34 +325,4 @@ fn check_table(at: u64, blocks: u64, footer: &Footer) -> Result<Range<u64>> {
         ));
     }
     Ok(table)
-}
-
-/// The refusal of a differencing disk. It names the parent as the file does, and never looks for it.
-pub(super) fn refuse_differencing(source: &dyn ReadAt, footer: &Footer) -> Error {
-    let parent = match read_header(source, footer.data_offset, footer.data_end) {
-        Ok(header) => shown_name(&header),
-        Err(error) if error.kind() == ErrorKind::Io => return error,
-        Err(_) => String::new(),
-    };
-    let of_what = if parent.is_empty() {
-        "another disk, which its damaged header does not name".to_owned()
-    } else {
-        format!("its parent {parent:?}, which imgferry does not open")
-    };
-    Error::unsupported(format!(
-        "this is a differencing disk: it holds only what differs from {of_what}"
-    ))
-    .with_hint(MERGE_HINT)
-}
-
-/// The parent's name, cut to [`SHOWN_NAME_CHARS`]; to be printed escaped.
-fn shown_name(header: &layout::DynamicHeader) -> String {
-    let units = header.parent_name.iter().map(|unit| unit.get());
-    let mut name = char::decode_utf16(units.take_while(|unit| *unit != 0))
-        .map(|char| char.unwrap_or(char::REPLACEMENT_CHARACTER));
-    let mut shown: String = name.by_ref().take(SHOWN_NAME_CHARS).collect();
-    if name.next().is_some() {
-        shown.push('…');
-    }
-    shown
 }

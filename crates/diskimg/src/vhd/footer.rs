@@ -43,6 +43,8 @@ pub(super) struct Footer {
     pub(super) data_end: u64,
     /// The program that wrote the file, without padding, escaped.
     pub(super) creator: String,
+    /// By which differencing disks know it.
+    pub(super) unique_id: [u8; 16],
     /// The size by which the disk is read, in bytes; not checked.
     declared_size: u64,
     /// The size by the field for it, in bytes.
@@ -95,7 +97,7 @@ impl Footer {
             disk_type::DIFFERENCING => Kind::Differencing,
             other => {
                 return Err(Error::unsupported(format!(
-                    "the disk type is {other}; fixed (2) and dynamic (3) disks are read"
+                    "the disk type is {other}; fixed (2), dynamic (3) and differencing (4) disks are read"
                 ))
                 .at(FOOTER, at));
             }
@@ -129,6 +131,7 @@ impl Footer {
             data_offset: footer.data_offset.get(),
             data_end,
             creator,
+            unique_id: footer.unique_id,
             declared_size: if by_geometry {
                 geometry_size
             } else {

@@ -107,13 +107,44 @@ pub(super) struct DynamicHeader {
     pub(super) reserved: [u8; 4],
     /// Name of the parent in UTF-16, filled up with zeros.
     pub(super) parent_name: [U16; 256],
-    /// Eight entries that say where paths of the parent are stored. Never followed.
-    pub(super) parent_locators: [u8; 192],
+    /// Where paths of the parent are stored.
+    pub(super) parent_locators: [ParentLocator; 8],
     /// Zeros.
     pub(super) reserved_end: [u8; 256],
 }
 
+/// Where a path of the parent is stored.
+#[derive(Clone, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct ParentLocator {
+    /// What kind of path it is, see [`locator`].
+    pub(super) code: [u8; 4],
+    /// Room for it; some programs count in sectors, some in bytes.
+    pub(super) data_space: U32,
+    /// Length of the path in bytes.
+    pub(super) data_length: U32,
+    /// Zeros.
+    pub(super) reserved: U32,
+    /// File offset of the path in bytes.
+    pub(super) data_offset: U64,
+}
+
+/// Values of [`ParentLocator::code`]; zeros: unused.
+pub(super) mod locator {
+    /// A path of Windows that is relative to the differencing disk, in UTF-16.
+    pub(crate) const WINDOWS_RELATIVE: [u8; 4] = *b"W2ru";
+    /// A path of Windows, in UTF-16.
+    pub(crate) const WINDOWS_ABSOLUTE: [u8; 4] = *b"W2ku";
+    /// Before [`WINDOWS_RELATIVE`]: one byte a character.
+    pub(crate) const OLD_WINDOWS_RELATIVE: [u8; 4] = *b"Wi2r";
+    /// Before [`WINDOWS_ABSOLUTE`]: one byte a character.
+    pub(crate) const OLD_WINDOWS_ABSOLUTE: [u8; 4] = *b"Wi2k";
+    /// A `file:` URL.
+    pub(crate) const URL: [u8; 4] = *b"MacX";
+}
+
 const _: () = {
+    assert!(size_of::<ParentLocator>() == 24);
     assert!(size_of::<Footer>() as u64 == FOOTER_LEN);
     assert!(size_of::<DynamicHeader>() as u64 == DYNAMIC_HEADER_LEN);
 };

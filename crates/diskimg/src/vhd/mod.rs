@@ -1,4 +1,5 @@
-//! VHD, the format of Virtual PC, Hyper-V before 2012, Azure and XenServer: fixed and dynamic disks.
+//! VHD, the format of Virtual PC, Hyper-V before 2012, Azure and XenServer: fixed, dynamic and
+//! differencing disks.
 //!
 //! ```text
 //! footer, or its copy ──▶ Footer (checked) ──▶ Map: fixed, or BAT and sector bitmaps ──▶ runs
@@ -7,23 +8,27 @@
 //!            read_at: stored runs read, the rest filled with zeros ◀──────────────────────┘
 //! ```
 //!
-//! Refused by name: differencing disks (the parent's name is shown, never opened). What the file
-//! promises past its end is an error, not zeros.
+//! What a differencing disk does not hold comes from its parent, which is opened by the policy in the
+//! [`Context`] and held against the identifier that the disk was made on. What the file promises past
+//! its end is an error, not zeros.
 
 mod check;
 mod dynamic;
 mod footer;
 mod layout;
 mod mapping;
+mod parent;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use self::dynamic::BlockTable;
 use self::footer::{Footer, Kind};
-use self::mapping::{Map, Place};
-use crate::chain::Context;
+use self::mapping::Map;
+use crate::chain::{Below, Context};
 use crate::error::Result;
-use crate::image::{Details, DiskImage, Extent, ExtentKind, check_range, clip_extent};
+use crate::image::{Details, DiskImage, Extent};
+use crate::layer::{self, Mapped, Run};
 use crate::open::Driver;
 use crate::probe::Format;
 use crate::source::ReadAt;
@@ -44,9 +49,6 @@ pub const DRIVER: Driver = Driver {
     check: check::check,
 };
 
-/// Most runs that one call of `extent_at` joins: bounds the bitmaps it reads.
-const MAX_JOINED_RUNS: usize = 64;
-
 /// A VHD image.
 pub struct VhdImage {
     source: Arc<dyn ReadAt>,
@@ -58,6 +60,9 @@ pub struct VhdImage {
     creator: String,
     warnings: Vec<String>,
     stored: StoredStretch,
+    unique_id: [u8; 16],
+    /// The parent of a differencing disk.
+    below: Below,
 }
 
 impl VhdImage {
@@ -75,18 +80,18 @@ impl VhdImage {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_with(source: Arc<dyn ReadAt>, context: &Context) -> Result<Self> {
-        let _ = context;
         let mut footer = Footer::read(source.as_ref())?;
-        if footer.kind == Kind::Differencing {
-            return Err(dynamic::refuse_differencing(source.as_ref(), &footer));
-        }
+        let below = match footer.kind {
+            Kind::Differencing => parent::open(source.as_ref(), &footer, context)?,
+            Kind::Fixed | Kind::Dynamic => Below::Nothing,
+        };
         let (declared_size, virtual_size) = footer.size()?;
         let map = if footer.kind == Kind::Fixed {
             footer.check_fixed(declared_size)?;
             Map::Fixed
         } else {
             let table = BlockTable::load(source.as_ref(), &footer, declared_size)?;
-            Map::dynamic(table)
+            Map::blocks(table, footer.kind == Kind::Differencing)
         };
         Ok(Self {
             source,
@@ -96,22 +101,38 @@ impl VhdImage {
             creator: footer.creator,
             warnings: footer.warnings,
             stored: StoredStretch::default(),
+            unique_id: footer.unique_id,
+            below,
         })
-    }
-
-    /// What a run of `len` bytes at `place` is, and for how many bytes.
-    fn kind(&self, place: Place, len: u64) -> Result<(ExtentKind, u64)> {
-        match place {
-            Place::Nowhere => Ok((ExtentKind::Hole, len)),
-            Place::Unwritten => Ok((ExtentKind::Zero, len)),
-            Place::Stored(host) => self.stored.kind(self.source.as_ref(), host, len),
-        }
     }
 }
 
-/// An offset inside a buffer, which is less than `usize::MAX`.
-fn index(offset: u64) -> usize {
-    usize::try_from(offset).unwrap_or(usize::MAX)
+impl Mapped for VhdImage {
+    type Packed = Infallible;
+
+    fn declared_size(&self) -> u64 {
+        self.declared_size
+    }
+
+    fn virtual_size(&self) -> u64 {
+        self.virtual_size
+    }
+
+    fn data(&self) -> &dyn ReadAt {
+        self.source.as_ref()
+    }
+
+    fn stored(&self) -> &StoredStretch {
+        &self.stored
+    }
+
+    fn below(&self) -> &Below {
+        &self.below
+    }
+
+    fn runs(&self, at: u64, end: u64) -> impl Iterator<Item = Result<Run>> {
+        self.map.walk(self.source.as_ref(), at, end)
+    }
 }
 
 impl DiskImage for VhdImage {
@@ -120,75 +141,34 @@ impl DiskImage for VhdImage {
     }
 
     fn extent_at(&self, at: GuestOffset, limit: u64) -> Result<Extent> {
-        let limit = clip_extent(at, limit, self.virtual_size)?;
-        let end = (at.0 + limit).min(self.declared_size);
-        let mut runs = self
-            .map
-            .walk(self.source.as_ref(), at.0, end)
-            .take(MAX_JOINED_RUNS);
-        // Past the declared size there is only the rest of the last sector.
-        let Some(first) = runs.next() else {
-            return Ok(Extent {
-                start: at,
-                len: limit,
-                kind: ExtentKind::Hole,
-            });
-        };
-        let first = first?;
-        let (kind, mut len) = self.kind(first.place, first.len)?;
-        let mut joined = first.start + first.len;
-        // What cannot be told ends the extent; whoever asks for it gets the error.
-        while at.0 + len == joined
-            && let Some(Ok(run)) = runs.next()
-            && let Ok((next, more)) = self.kind(run.place, run.len)
-            && next == kind
-        {
-            len += more;
-            joined += run.len;
-        }
-        Ok(Extent {
-            start: at,
-            len,
-            kind,
-        })
+        layer::extent_at(self, at, limit)
     }
 
     fn read_at(&self, at: GuestOffset, buf: &mut [u8]) -> Result<()> {
-        check_range(at, buf.len() as u64, self.virtual_size)?;
-        let declared = self.declared_size.saturating_sub(at.0);
-        let (buf, padding) = buf.split_at_mut(index(declared).min(buf.len()));
-        padding.fill(0);
-        let end = at.0 + buf.len() as u64;
-        for run in self.map.walk(self.source.as_ref(), at.0, end) {
-            let run = run?;
-            let target = index(run.start - at.0)..index(run.start - at.0 + run.len);
-            let Some(target) = buf.get_mut(target) else {
-                continue;
-            };
-            match run.place {
-                Place::Nowhere | Place::Unwritten => target.fill(0),
-                Place::Stored(host) => self.source.read_exact_at(host, target)?,
-            }
-        }
-        Ok(())
+        layer::read_plain(self, at, buf)
     }
 
     fn details(&self) -> Details {
         let block_size = self.map.block_size();
-        let variant = match block_size {
-            None => "fixed",
-            Some(_) => "dynamic",
+        let variant = match (block_size, &self.below) {
+            (None, _) => "fixed",
+            (Some(_), Below::Nothing) => "dynamic",
+            (Some(_), _) => "differencing",
         };
-        Details {
+        let mut details = Details {
             variant: Some(variant.to_owned()),
             creator: Some(self.creator.clone()),
             cluster_size: block_size,
             warnings: self.warnings.clone(),
             ..Details::new(Format::Vhd)
-        }
+        };
+        self.below.describe(&mut details);
+        details
     }
 
     fn memory_bound(&self, readers: usize) -> u64 {
-        self.map.memory_bound(readers as u64)
+        self.map
+            .memory_bound(readers as u64)
+            .saturating_add(self.below.memory_bound(readers))
     }
 }

@@ -1,9 +1,11 @@
 //! The block allocation table (BAT): loads it by slices, and says, run by run, where guest bytes are.
 //!
 //! After each chunk of payload entries stands one for a block of sector bitmap. Without a parent
-//! those mean nothing and are not looked at: versions of QEMU before 8.1 left garbage in them.
+//! those mean nothing and are not looked at: versions of QEMU before 8.1 left garbage in them. With
+//! one they say which sectors of blocks that are partially present are in this file.
 //!
-//! Blocks that are not present, undefined, unmapped or zero read as zeros. The format lets a reader
+//! Blocks that are not present are the parent's. Without a parent they read as zeros, and so do, in any
+//! disk, those that are undefined, unmapped or zero. The format lets a reader
 //! return anything for undefined and unmapped blocks, what the storage held before included; QEMU and
 //! this reader return zeros.
 
@@ -16,13 +18,17 @@ use zerocopy::IntoBytes;
 use zerocopy::little_endian::U64;
 
 use super::header::CHECK_HINT;
-use super::layout::{BAT_ENTRY_SIZE, HEADER_SECTION_LEN, SECTORS_PER_CHUNK, bat, state};
+use super::layout::{
+    BAT_ENTRY_SIZE, HEADER_SECTION_LEN, SECTOR_BITMAP_LEN, SECTORS_PER_CHUNK, bat, state,
+};
 use super::metadata::Metadata;
 use super::region::Regions;
 use crate::error::{Error, Result};
-use crate::limits::VHDX_BAT_CACHE_BYTES;
+use crate::layer::{Place, Run};
+use crate::limits::{VHDX_BAT_CACHE_BYTES, VHDX_BITMAP_CACHE_BYTES};
+use crate::sectors::{BitOrder, SectorBitmaps};
 use crate::source::{ReadAt, SourceExtent};
-use crate::units::FileOffset;
+use crate::units::{FileOffset, fits};
 
 const BAT: &str = "VHDX BAT";
 const ENTRY: &str = "VHDX BAT entry";
@@ -32,36 +38,75 @@ const SLICE_BYTES: u64 = 64 << 10;
 /// What a cached slice costs beside its entries, in bytes. Counted generously.
 const SLICE_OVERHEAD: u64 = 256;
 
-type Slice = Arc<[U64]>;
+/// A part of the table.
+#[derive(Clone)]
+struct Slice {
+    /// Index of the first entry.
+    first: u64,
+    entries: Arc<[U64]>,
+}
 
-/// Where the bytes of a run are.
+impl Slice {
+    /// Entry `index` of the table, which begins at file offset `table`.
+    fn entry(&self, index: u64, table: u64) -> Result<u64> {
+        index
+            .checked_sub(self.first)
+            .and_then(|within| self.entries.get(usize::try_from(within).ok()?))
+            .map(|entry| entry.get())
+            .ok_or_else(|| {
+                Error::corrupt(
+                    ENTRY,
+                    table,
+                    format!("entry {index} is past the table's end"),
+                )
+            })
+    }
+}
+
+/// Where the `len` bytes from `skip` on in the block at `block` are, and how many of them there are.
+fn stored(
+    block: FileOffset,
+    skip: u64,
+    len: u64,
+    start: u64,
+    file_len: u64,
+) -> Result<(Place, u64)> {
+    // An offset is a multiple of 1 MiB below the file's length: no overflow.
+    let host = FileOffset(block.0 + skip);
+    match file_len.checked_sub(host.0) {
+        Some(stored) if stored > 0 => Ok((Place::Stored(host), len.min(stored))),
+        _ => Err(Error::truncated(
+            "VHDX block",
+            host.0,
+            format!("guest offset {start:#x} is stored here, the file ends at {file_len:#x}"),
+        )),
+    }
+}
+
+/// What an entry says of its block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// Nowhere: nothing is stored, the guest reads zeros.
-    Nowhere,
-    /// Nowhere: the image says that these are zeros.
+enum Block {
+    /// Its bytes are not here, and nothing is said of them.
+    Absent,
+    /// It reads as zeros, whatever a parent holds.
     Zeros,
-    /// In the file, from this offset; all of them lie in the file.
-    Stored(FileOffset),
+    /// All of it is in the file, from this offset.
+    Whole(FileOffset),
+    /// It has its place in the file, at this offset; a sector bitmap says what of it is there.
+    Partial(FileOffset),
 }
 
-/// A run of guest bytes: one place, at least one byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Run {
-    /// Guest offset of the first byte.
-    pub(super) start: u64,
-    /// Length in bytes.
-    pub(super) len: u64,
-    pub(super) place: Place,
-}
-
-/// The BAT of a disk without a parent.
+/// The BAT of a disk.
 pub(super) struct BlockTable {
     /// File offset.
     offset: u64,
     /// Number of entries that the disk needs.
     entries: u64,
     block_size: u64,
+    sector_size: u64,
+    /// Whether the disk has a parent.
+    differencing: bool,
+    bitmaps: SectorBitmaps,
     /// Payload entries between two entries for sector bitmaps.
     chunk_ratio: u64,
     /// What no block may lie in, in order and apart from each other.
@@ -80,7 +125,17 @@ impl BlockTable {
         let blocks = metadata.disk_size.div_ceil(block_size);
         // At least 16, at most 32768: all three are powers of two.
         let chunk_ratio = (SECTORS_PER_CHUNK * metadata.logical_sector_size / block_size).max(1);
-        let entries = blocks + blocks.saturating_sub(1) / chunk_ratio;
+        // The last chunk needs its sector bitmap only where there is a parent.
+        let chunks = if metadata.differencing {
+            blocks.div_ceil(chunk_ratio)
+        } else {
+            blocks.saturating_sub(1) / chunk_ratio
+        };
+        let entries = if metadata.differencing {
+            chunks * (chunk_ratio + 1)
+        } else {
+            blocks + chunks
+        };
         let (needed, found) = (
             entries * BAT_ENTRY_SIZE,
             regions.bat.end - regions.bat.start,
@@ -104,6 +159,9 @@ impl BlockTable {
             offset: regions.bat.start,
             entries,
             block_size,
+            sector_size: metadata.logical_sector_size,
+            differencing: metadata.differencing,
+            bitmaps: SectorBitmaps::new(BitOrder::LowFirst, VHDX_BITMAP_CACHE_BYTES),
             chunk_ratio,
             occupied: regions.occupied,
             cache: Mutex::new(LruCache::new(slices)),
@@ -139,6 +197,11 @@ impl BlockTable {
         readers
             .saturating_mul(3 * (SLICE_BYTES + SLICE_OVERHEAD))
             .saturating_add(VHDX_BAT_CACHE_BYTES)
+            .saturating_add(if self.differencing {
+                self.bitmaps.memory_bound(readers)
+            } else {
+                0
+            })
             .saturating_add((self.occupied.len() * size_of::<Range<u64>>()) as u64)
     }
 
@@ -161,51 +224,32 @@ impl BlockTable {
     fn run(&self, source: &dyn ReadAt, start: u64, wanted: u64) -> Result<Run> {
         let mut block = start / self.block_size;
         let index = self.entry_of(block);
-        let number = index * BAT_ENTRY_SIZE / SLICE_BYTES;
-        let cached = self.lock().get(&number).cloned();
-        let slice = match cached {
-            Some(slice) => slice,
-            None => {
-                let absent = self.hole(source, index)?;
-                if absent > 0 {
-                    let end = self.blocks_before(index + absent) * self.block_size;
-                    return Ok(Run {
-                        start,
-                        len: (end - start).min(wanted),
-                        place: Place::Nowhere,
-                    });
-                }
-                let slice = self.read_slice(source, number)?;
-                // Another thread may have done the same meanwhile; both read the same bytes.
-                self.lock().put(number, slice.clone());
-                slice
-            }
+        let Some(slice) = self.slice(source, index)? else {
+            let absent = self.hole(source, index)?;
+            let end = self.blocks_before(index + absent) * self.block_size;
+            return Ok(Run {
+                start,
+                len: (end - start).min(wanted),
+                place: Place::Below,
+            });
         };
         let file_len = source.len();
-        let base = number * (SLICE_BYTES / BAT_ENTRY_SIZE);
-        let entry = |index: u64| {
-            let within = usize::try_from(index.checked_sub(base)?).ok()?;
-            slice.get(within).map(|entry| entry.get())
-        };
-        let found = entry(index).ok_or_else(|| {
-            Error::corrupt(
-                ENTRY,
-                self.offset,
-                format!("entry {index} is past the table's end"),
-            )
-        })?;
-        let first = self.decode(index, found, file_len)?;
+        let first = self.decode(index, slice.entry(index, self.offset)?, file_len)?;
         let skip = start % self.block_size;
+        if let Block::Partial(at) = first {
+            return self.partial(source, start, wanted, at);
+        }
         let mut len = self.block_size - skip;
         // An entry that is broken ends the run; it is reported when the walk gets there.
         while len < wanted {
             block += 1;
             let index = self.entry_of(block);
-            let follows = entry(index)
-                .and_then(|next| self.decode(index, next, file_len).ok())
-                .is_some_and(|next| match (first, next) {
-                    (Place::Stored(first), Place::Stored(next)) => {
-                        first.checked_add(skip + len) == Some(next)
+            let follows = slice
+                .entry(index, self.offset)
+                .and_then(|next| self.decode(index, next, file_len))
+                .is_ok_and(|next| match (first, next) {
+                    (Block::Whole(first), Block::Whole(next)) => {
+                        first.checked_add(len + skip) == Some(next)
                     }
                     _ => first == next,
                 });
@@ -215,27 +259,86 @@ impl BlockTable {
             len += self.block_size;
         }
         let len = len.min(wanted);
-        let Place::Stored(host) = first else {
-            return Ok(Run {
-                start,
-                len,
-                place: first,
-            });
+        let (place, len) = match first {
+            Block::Absent => (Place::Below, len),
+            Block::Zeros => (Place::Zeros, len),
+            Block::Whole(at) | Block::Partial(at) => stored(at, skip, len, start, file_len)?,
         };
-        // An offset is a multiple of 1 MiB below the file's length: no overflow.
-        let host = FileOffset(host.0 + skip);
-        match file_len.checked_sub(host.0) {
-            Some(stored) if stored > 0 => Ok(Run {
-                start,
-                len: len.min(stored),
-                place: Place::Stored(host),
-            }),
-            _ => Err(Error::truncated(
-                "VHDX block",
-                host.0,
-                format!("guest offset {start:#x} is stored here, the file ends at {file_len:#x}"),
-            )),
+        Ok(Run { start, len, place })
+    }
+
+    /// The run at `start`, of `wanted` bytes at most, in a block whose place is at `block` and of which
+    /// some sectors are in the file.
+    fn partial(
+        &self,
+        source: &dyn ReadAt,
+        start: u64,
+        wanted: u64,
+        block: FileOffset,
+    ) -> Result<Run> {
+        let chunk = start / self.block_size / self.chunk_ratio;
+        let bitmap = self.bitmap_at(source, chunk)?;
+        let sector = start / self.sector_size % SECTORS_PER_CHUNK;
+        let (here, sectors) = self.bitmaps.equal(source, bitmap, sector)?;
+        let (skip, within) = (start % self.block_size, start % self.sector_size);
+        let len = (sectors * self.sector_size - within)
+            .min(self.block_size - skip)
+            .min(wanted);
+        let (place, len) = if here {
+            stored(block, skip, len, start, source.len())?
+        } else {
+            (Place::Below, len)
+        };
+        Ok(Run { start, len, place })
+    }
+
+    /// File offset of the sector bitmap of chunk `chunk`.
+    fn bitmap_at(&self, source: &dyn ReadAt, chunk: u64) -> Result<FileOffset> {
+        let index = chunk * (self.chunk_ratio + 1) + self.chunk_ratio;
+        let entry = match self.slice(source, index)? {
+            Some(slice) => slice.entry(index, self.offset)?,
+            None => 0,
+        };
+        let offset = entry & bat::OFFSET;
+        let file_len = source.len();
+        let broken = match entry & bat::STATE {
+            _ if entry & bat::RESERVED != 0 => {
+                format!("reserved bits {:#x} are set", entry & bat::RESERVED)
+            }
+            state::FULLY_PRESENT => match self.misplaced(offset, SECTOR_BITMAP_LEN) {
+                Some(broken) => broken,
+                None if !fits(offset, SECTOR_BITMAP_LEN, file_len) => {
+                    return Err(Error::truncated(
+                        "VHDX sector bitmap",
+                        offset,
+                        format!(
+                            "{SECTOR_BITMAP_LEN} bytes were expected here, the file ends at {file_len:#x}"
+                        ),
+                    ));
+                }
+                None => return Ok(FileOffset(offset)),
+            },
+            state::NOT_PRESENT => {
+                "the sector bitmap is missing, but a block of its chunk needs it".to_owned()
+            }
+            unknown => format!("there is no state {unknown} for a sector bitmap"),
+        };
+        Err(self.broken(index, entry, &broken))
+    }
+
+    /// The slice with entry `index`; `None` where the table is a hole of the file.
+    fn slice(&self, source: &dyn ReadAt, index: u64) -> Result<Option<Slice>> {
+        let number = index * BAT_ENTRY_SIZE / SLICE_BYTES;
+        if let Some(slice) = self.lock().get(&number) {
+            return Ok(Some(slice.clone()));
         }
+        if self.hole(source, index)? > 0 {
+            return Ok(None);
+        }
+        let slice = self.read_slice(source, number)?;
+        // Another thread may have done the same meanwhile; both read the same bytes.
+        self.lock().put(number, slice.clone());
+        Ok(Some(slice))
     }
 
     /// Number of entries from `index` on that lie in a hole of the file as a whole: they are zeros.
@@ -260,7 +363,10 @@ impl BlockTable {
         let count = usize::try_from(len / BAT_ENTRY_SIZE).unwrap_or_default();
         let mut entries = vec![U64::ZERO; count];
         source.read_exact_at(FileOffset(self.offset + start), entries.as_mut_bytes())?;
-        Ok(entries.into())
+        Ok(Slice {
+            first: number * (SLICE_BYTES / BAT_ENTRY_SIZE),
+            entries: entries.into(),
+        })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<u64, Slice>> {
@@ -268,50 +374,61 @@ impl BlockTable {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn broken(&self, index: u64, entry: u64, broken: &str) -> Error {
+        Error::corrupt(
+            ENTRY,
+            self.offset + index * BAT_ENTRY_SIZE,
+            format!("found {entry:#018x}: {broken}"),
+        )
+        .with_hint(CHECK_HINT)
+    }
+
     /// What `entry`, which is number `index`, says of its block.
-    fn decode(&self, index: u64, entry: u64, file_len: u64) -> Result<Place> {
-        let corrupt = |broken: String| {
-            Error::corrupt(
-                ENTRY,
-                self.offset + index * BAT_ENTRY_SIZE,
-                format!("found {entry:#018x}: {broken}"),
-            )
-            .with_hint(CHECK_HINT)
-        };
+    fn decode(&self, index: u64, entry: u64, file_len: u64) -> Result<Block> {
+        let corrupt = |broken: &str| Err(self.broken(index, entry, broken));
         if entry & bat::RESERVED != 0 {
-            return Err(corrupt(format!(
+            return corrupt(&format!(
                 "reserved bits {:#x} are set",
                 entry & bat::RESERVED
-            )));
+            ));
         }
-        match entry & bat::STATE {
-            state::NOT_PRESENT | state::UNDEFINED | state::UNMAPPED => Ok(Place::Nowhere),
-            state::ZERO => Ok(Place::Zeros),
-            state::FULLY_PRESENT => {
+        let state = entry & bat::STATE;
+        match state {
+            state::NOT_PRESENT => Ok(Block::Absent),
+            // Nothing of the parent's shows through what was written and then discarded.
+            state::UNDEFINED | state::UNMAPPED if self.differencing => Ok(Block::Zeros),
+            state::UNDEFINED | state::UNMAPPED => Ok(Block::Absent),
+            state::ZERO => Ok(Block::Zeros),
+            state::PARTIALLY_PRESENT if !self.differencing => {
+                corrupt("the rest of the block is a parent's, and the disk has none")
+            }
+            state::FULLY_PRESENT | state::PARTIALLY_PRESENT => {
                 let offset = entry & bat::OFFSET;
-                match self.misplaced(offset) {
-                    Some(broken) => Err(corrupt(broken)),
-                    None if offset >= file_len => Err(Error::truncated(
+                if let Some(broken) = self.misplaced(offset, self.block_size) {
+                    return corrupt(&broken);
+                }
+                if offset >= file_len {
+                    return Err(Error::truncated(
                         "VHDX block",
                         offset,
                         format!("BAT entry {index} names it, the file ends at {file_len:#x}"),
-                    )),
-                    None => Ok(Place::Stored(FileOffset(offset))),
+                    ));
                 }
+                Ok(match state {
+                    state::FULLY_PRESENT => Block::Whole(FileOffset(offset)),
+                    _ => Block::Partial(FileOffset(offset)),
+                })
             }
-            state::PARTIALLY_PRESENT => Err(corrupt(
-                "the rest of the block is a parent's, and the disk has none".to_owned(),
-            )),
-            unknown => Err(corrupt(format!("there is no state {unknown}"))),
+            unknown => corrupt(&format!("there is no state {unknown}")),
         }
     }
 
-    /// Why no block can be at `offset`.
-    fn misplaced(&self, offset: u64) -> Option<String> {
+    /// Why nothing of `len` bytes can be at `offset`.
+    fn misplaced(&self, offset: u64, len: u64) -> Option<String> {
         if offset < HEADER_SECTION_LEN {
             return Some("the block lies in the header section".to_owned());
         }
-        let end = offset.saturating_add(self.block_size);
+        let end = offset.saturating_add(len);
         let after = self.occupied.partition_point(|range| range.end <= offset);
         let range = self.occupied.get(after)?;
         (range.start < end).then(|| {

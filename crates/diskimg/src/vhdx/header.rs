@@ -22,6 +22,8 @@ const HEADER: &str = "VHDX header";
 pub(super) struct Header {
     /// The program that wrote the file, escaped; `None` when it left no name.
     pub(super) creator: Option<String>,
+    /// By which differencing disks know its content.
+    pub(super) data_write_guid: Guid,
     /// Whose log entries have to be replayed; `None` when the log is empty.
     pub(super) log_guid: Option<Guid>,
     /// Where the log is; inside the file, apart from the header section.
@@ -63,6 +65,7 @@ impl Header {
         check_version(at, &current)?;
         Ok(Self {
             creator: creator(&identifier),
+            data_write_guid: current.data_write_guid,
             log_guid: (current.log_guid != Guid::ZERO).then_some(current.log_guid),
             log: log_range(at, &current, source.len())?,
             warnings,

@@ -250,7 +250,7 @@ pub(super) mod item {
         0x4471,
         [0x9c, 0xc9, 0xe9, 0x88, 0x52, 0x51, 0xc5, 0x56],
     );
-    /// Where the parent of a differencing disk is. Never followed.
+    /// Where the parent of a differencing disk is.
     pub(crate) const PARENT_LOCATOR: Guid = Guid::new(
         0xa8d3_5f2d,
         0xb30b,
@@ -281,8 +281,18 @@ pub(super) mod file_flags {
 pub(super) const BLOCK_SIZES: std::ops::RangeInclusive<u64> = MIB..=256 * MIB;
 /// Largest disk, in bytes.
 pub(super) const MAX_DISK_SIZE: u64 = 64 * TIB;
+/// Length of a block of sector bitmap in bytes.
+pub(super) const SECTOR_BITMAP_LEN: u64 = MIB;
 /// Sectors whose state a block of sector bitmap gives.
 pub(super) const SECTORS_PER_CHUNK: u64 = 1 << 23;
+
+/// [`ParentLocatorHeader::kind`] of a parent that is a VHDX file.
+pub(super) const VHDX_PARENT_LOCATOR: Guid = Guid::new(
+    0xb04a_efb7,
+    0xd19e,
+    0x4a81,
+    [0xb7, 0x89, 0x25, 0xb8, 0xe9, 0x44, 0x59, 0x13],
+);
 
 /// Before the entries of a parent locator.
 #[derive(FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
@@ -319,7 +329,7 @@ pub(super) mod bat {
     pub(crate) const OFFSET: u64 = !0xfffff;
 }
 
-/// States of a payload block.
+/// States of a payload block, and of a block of sector bitmap, which is either not present or fully.
 pub(super) mod state {
     /// Never written: zeros where there is no parent.
     pub(crate) const NOT_PRESENT: u64 = 0;

@@ -11,7 +11,6 @@ use super::layout::{
     METADATA_SIGNATURE, METADATA_TABLE_LEN, MetadataEntry, MetadataTableHeader, file_flags, item,
     metadata_flags,
 };
-use super::parent;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::ReadAt;
 use crate::units::{FileOffset, SECTOR, fits};
@@ -32,8 +31,12 @@ const KNOWN: [(Guid, &str); 6] = [
 pub(super) struct Metadata {
     /// Bytes of the disk in a block: a power of two from 1 MiB to 256 MiB.
     pub(super) block_size: u64,
-    /// Whether all blocks are stored.
+    /// Whether all blocks are stored. Means nothing in a differencing disk.
     pub(super) fixed: bool,
+    /// Whether the disk has a parent.
+    pub(super) differencing: bool,
+    /// Where in the file the parent locator is; inside it.
+    pub(super) locator: Option<Range<u64>>,
     /// Size of the disk in bytes: a multiple of the sector size, at most 64 TiB.
     pub(super) disk_size: u64,
     /// 512 or 4096.
@@ -44,16 +47,12 @@ impl Metadata {
     /// Reads the items that are needed from `region`, which lies inside the file.
     ///
     /// # Errors
-    /// `Unsupported` for disks with a parent and required items that are not known, `Corrupt` when an
+    /// `Unsupported` for required items that are not known, `Corrupt` when an
     /// item is missing or breaks a rule, `Limit` for disks beyond 64 TiB.
     pub(super) fn read(source: &dyn ReadAt, region: &Range<u64>) -> Result<Self> {
         let items = Items::read(source, region)?;
         let (at, parameters) = items.value::<FileParameters>(source, item::FILE_PARAMETERS)?;
         let flags = parameters.flags.get();
-        if flags & file_flags::HAS_PARENT != 0 {
-            let locator = items.find(item::PARENT_LOCATOR);
-            return Err(parent::refuse(source, locator));
-        }
         let unknown = flags & !(file_flags::LEAVE_ALLOCATED | file_flags::HAS_PARENT);
         if unknown != 0 {
             return Err(Error::unsupported(format!(
@@ -80,6 +79,8 @@ impl Metadata {
         Ok(Self {
             block_size,
             fixed: flags & file_flags::LEAVE_ALLOCATED != 0,
+            differencing: flags & file_flags::HAS_PARENT != 0,
+            locator: items.find(item::PARENT_LOCATOR).cloned(),
             disk_size,
             logical_sector_size,
         })

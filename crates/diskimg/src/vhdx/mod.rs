@@ -1,4 +1,4 @@
-//! VHDX, the format of Hyper-V since 2012: fixed and dynamic disks.
+//! VHDX, the format of Hyper-V since 2012: fixed, dynamic and differencing disks.
 //!
 //! ```text
 //! headers ──▶ log, replayed in memory ──▶ regions ──▶ metadata ──▶ BAT by slices ──▶ runs
@@ -7,7 +7,8 @@
 //!            read_at: stored runs read, the rest filled with zeros ◀──────────────────┘
 //! ```
 //!
-//! Refused by name: differencing disks (the parent's paths are shown, never opened), and regions and
+//! What a differencing disk does not hold comes from its parent, which is opened by the policy in the
+//! [`Context`] and held against the GUID that the disk was made on. Refused by name: regions and
 //! metadata items that the file needs and that are not known. What the file promises past its end is
 //! an error, not zeros. The source is never written, so a log that has to be replayed is replayed
 //! over it, not into it.
@@ -22,15 +23,18 @@ mod overlay;
 mod parent;
 mod region;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use self::bat::{BlockTable, Place};
+use self::bat::BlockTable;
 use self::header::Header;
+use self::layout::Guid;
 use self::metadata::Metadata;
 use self::region::Regions;
-use crate::chain::Context;
+use crate::chain::{Below, Context};
 use crate::error::Result;
-use crate::image::{Details, DiskImage, Extent, ExtentKind, check_range, clip_extent};
+use crate::image::{Details, DiskImage, Extent};
+use crate::layer::{self, Mapped, Run};
 use crate::open::Driver;
 use crate::probe::Format;
 use crate::source::ReadAt;
@@ -45,9 +49,6 @@ pub const DRIVER: Driver = Driver {
     check: check::check,
 };
 
-/// Most runs that one call of `extent_at` joins: bounds the slices of the BAT it reads.
-const MAX_JOINED_RUNS: usize = 64;
-
 /// A VHDX image.
 pub struct VhdxImage {
     /// The file, with its log replayed.
@@ -59,6 +60,9 @@ pub struct VhdxImage {
     /// Bytes that the replayed log holds.
     overlay_bytes: u64,
     stored: StoredStretch,
+    data_write_guid: Guid,
+    /// The parent of a differencing disk.
+    below: Below,
 }
 
 impl VhdxImage {
@@ -76,7 +80,6 @@ impl VhdxImage {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_with(source: Arc<dyn ReadAt>, context: &Context) -> Result<Self> {
-        let _ = context;
         let header = Header::read(source.as_ref())?;
         let mut warnings = header.warnings.clone();
         let (source, overlay_bytes): (Arc<dyn ReadAt>, u64) = match log::replay(&source, &header)? {
@@ -91,6 +94,11 @@ impl VhdxImage {
         };
         let regions = Regions::read(source.as_ref(), &header.log, &mut warnings)?;
         let metadata = Metadata::read(source.as_ref(), &regions.metadata)?;
+        let below = if metadata.differencing {
+            parent::open(source.as_ref(), &metadata, context)?
+        } else {
+            Below::Nothing
+        };
         Ok(Self {
             source,
             table: BlockTable::new(regions, &metadata)?,
@@ -99,22 +107,38 @@ impl VhdxImage {
             warnings,
             overlay_bytes,
             stored: StoredStretch::default(),
+            data_write_guid: header.data_write_guid,
+            below,
         })
-    }
-
-    /// What a run of `len` bytes at `place` is, and for how many bytes.
-    fn kind(&self, place: Place, len: u64) -> Result<(ExtentKind, u64)> {
-        match place {
-            Place::Nowhere => Ok((ExtentKind::Hole, len)),
-            Place::Zeros => Ok((ExtentKind::Zero, len)),
-            Place::Stored(host) => self.stored.kind(self.source.as_ref(), host, len),
-        }
     }
 }
 
-/// An offset inside a buffer, which is less than `usize::MAX`.
-fn index(offset: u64) -> usize {
-    usize::try_from(offset).unwrap_or(usize::MAX)
+impl Mapped for VhdxImage {
+    type Packed = Infallible;
+
+    fn declared_size(&self) -> u64 {
+        self.metadata.disk_size
+    }
+
+    fn virtual_size(&self) -> u64 {
+        self.metadata.disk_size
+    }
+
+    fn data(&self) -> &dyn ReadAt {
+        self.source.as_ref()
+    }
+
+    fn stored(&self) -> &StoredStretch {
+        &self.stored
+    }
+
+    fn below(&self) -> &Below {
+        &self.below
+    }
+
+    fn runs(&self, at: u64, end: u64) -> impl Iterator<Item = Result<Run>> {
+        self.table.walk(self.source.as_ref(), at, end)
+    }
 }
 
 impl DiskImage for VhdxImage {
@@ -123,69 +147,35 @@ impl DiskImage for VhdxImage {
     }
 
     fn extent_at(&self, at: GuestOffset, limit: u64) -> Result<Extent> {
-        let limit = clip_extent(at, limit, self.metadata.disk_size)?;
-        let mut runs = self
-            .table
-            .walk(self.source.as_ref(), at.0, at.0 + limit)
-            .take(MAX_JOINED_RUNS);
-        let (mut kind, mut len, mut joined) = (ExtentKind::Hole, limit, at.0 + limit);
-        if let Some(first) = runs.next() {
-            let first = first?;
-            (kind, len) = self.kind(first.place, first.len)?;
-            joined = first.start + first.len;
-        }
-        // What cannot be told ends the extent; whoever asks for it gets the error.
-        while at.0 + len == joined
-            && let Some(Ok(run)) = runs.next()
-            && let Ok((next, more)) = self.kind(run.place, run.len)
-            && next == kind
-        {
-            len += more;
-            joined += run.len;
-        }
-        Ok(Extent {
-            start: at,
-            len,
-            kind,
-        })
+        layer::extent_at(self, at, limit)
     }
 
     fn read_at(&self, at: GuestOffset, buf: &mut [u8]) -> Result<()> {
-        check_range(at, buf.len() as u64, self.metadata.disk_size)?;
-        let end = at.0 + buf.len() as u64;
-        for run in self.table.walk(self.source.as_ref(), at.0, end) {
-            let run = run?;
-            let target = index(run.start - at.0)..index(run.start - at.0 + run.len);
-            let Some(target) = buf.get_mut(target) else {
-                continue;
-            };
-            match run.place {
-                Place::Nowhere | Place::Zeros => target.fill(0),
-                Place::Stored(host) => self.source.read_exact_at(host, target)?,
-            }
-        }
-        Ok(())
+        layer::read_plain(self, at, buf)
     }
 
     fn details(&self) -> Details {
-        let variant = if self.metadata.fixed {
-            "fixed"
-        } else {
-            "dynamic"
+        let variant = match (self.metadata.differencing, self.metadata.fixed) {
+            (true, _) => "differencing",
+            (false, true) => "fixed",
+            (false, false) => "dynamic",
         };
-        Details {
+        let mut details = Details {
             variant: Some(variant.to_owned()),
             creator: self.creator.clone(),
             cluster_size: Some(self.metadata.block_size),
             dirty: Some(self.overlay_bytes > 0),
             warnings: self.warnings.clone(),
             ..Details::new(Format::Vhdx)
-        }
+        };
+        self.below.describe(&mut details);
+        details
     }
 
     fn memory_bound(&self, readers: usize) -> u64 {
         self.table
             .memory_bound(readers as u64)
             .saturating_add(self.overlay_bytes)
+            .saturating_add(self.below.memory_bound(readers))
     }
 }

@@ -1,80 +1,179 @@
-//! Names what a differencing disk builds on. Nothing here opens a file.
+//! The parent of a differencing disk: what the parent locator calls it, and whether a file that was
+//! found is it.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use zerocopy::FromBytes;
 
-use super::layout::{MAX_METADATA_ITEM_LEN, ParentLocatorEntry, ParentLocatorHeader};
-use crate::error::{Error, ErrorKind};
+use super::VhdxImage;
+use super::layout::{
+    Guid, MAX_METADATA_ITEM_LEN, ParentLocatorEntry, ParentLocatorHeader, VHDX_PARENT_LOCATOR,
+};
+use super::metadata::Metadata;
+use crate::chain::{BackingPolicy, Below, Context, NamedPath, Referred, Role, Wanted};
+use crate::error::{Error, ErrorKind, Result};
 use crate::source::ReadAt;
 use crate::units::FileOffset;
 
-const MERGE_HINT: &str =
-    "merge it with its parent first: Convert-VHD (Hyper-V) or qemu-img convert -O qcow2";
+const LOCATOR: &str = "VHDX parent locator";
 
-/// Most paths of the parent that a message shows. Ours: the format knows three.
-const SHOWN_PATHS: usize = 4;
-/// Most characters of each that it shows.
-const SHOWN_CHARS: usize = 200;
+const MERGE_HINT: &str = "merge it with its parent first, in Hyper-V: Convert-VHD -Path IMAGE -DestinationPath whole.vhdx";
 
-/// The refusal of a disk with a parent, whose locator is at `locator`.
-pub(super) fn refuse(source: &dyn ReadAt, locator: Option<&Range<u64>>) -> Error {
-    let paths = match locator.map(|range| read(source, range)) {
-        None => Vec::new(),
-        Some(Ok(bytes)) => paths(&bytes),
-        Some(Err(error)) if error.kind() == ErrorKind::Io => return error,
-        Some(Err(_)) => Vec::new(),
+/// Keys under which the locator has paths, in the order in which the format wants them tried.
+const PATHS: [&str; 3] = ["relative_path", "volume_path", "absolute_win32_path"];
+/// Keys under which it has what the parent's header must hold; one of them has to be right.
+const LINKAGES: [&str; 2] = ["parent_linkage", "parent_linkage2"];
+/// Longest key that is looked at, in bytes. Ours: twice what the longest known one needs.
+const MAX_KEY_BYTES: u16 = 80;
+
+/// What lies below the differencing disk in `source`, whose locator is at `locator`: its parent, if it
+/// may be opened.
+///
+/// # Errors
+/// `Unsupported` when it may not, `Corrupt` when the locator is damaged or the parent was changed since
+/// the differencing disk was made; those of opening it.
+pub(super) fn open(source: &dyn ReadAt, metadata: &Metadata, context: &Context) -> Result<Below> {
+    let refused = *context.policy() == BackingPolicy::Refuse;
+    let locator = match read(source, metadata.locator.as_ref()) {
+        Ok(locator) => locator,
+        // Refused anyway; the name is all that the locator is needed for.
+        Err(error) if refused && error.kind() != ErrorKind::Io => Locator::default(),
+        Err(error) => return Err(error),
     };
-    let parent = if paths.is_empty() {
-        "another disk, which it does not name".to_owned()
-    } else {
-        format!(
-            "its parent, which imgferry does not open ({})",
-            paths.join(", ")
-        )
+    let wanted = locator.wanted();
+    let found = match context.refer(&wanted)? {
+        Referred::Unopened => return Ok(Below::Unopened(wanted.reference())),
+        Referred::Found(found) => found,
     };
-    Error::unsupported(format!(
-        "this is a differencing disk: it holds only what differs from {parent}"
-    ))
-    .with_hint(MERGE_HINT)
+    let parent = VhdxImage::open_with(Arc::clone(&found.source), &found.context)
+        .map_err(|error| wanted.unopenable(error.in_file(&found.path())))?;
+    let at = metadata.locator.as_ref().map_or(0, |range| range.start);
+    locator.check_linkage(parent.data_write_guid, at, &found.path())?;
+    let (ours, theirs) = (
+        metadata.logical_sector_size,
+        parent.metadata.logical_sector_size,
+    );
+    if ours != theirs {
+        return Err(Error::corrupt(
+            "VHDX sector size",
+            at,
+            format!(
+                "sectors have {ours} bytes here and {theirs} in the parent, {}; the format wants them to be the same",
+                found.path().display()
+            ),
+        ));
+    }
+    Ok(Below::image(&wanted, &found, Box::new(parent)))
 }
 
-fn read(source: &dyn ReadAt, range: &Range<u64>) -> Result<Vec<u8>, Error> {
+/// The entries that are known.
+#[derive(Default)]
+struct Locator {
+    /// In the order of [`PATHS`].
+    paths: Vec<String>,
+    linkages: Vec<String>,
+}
+
+impl Locator {
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            role: Role::Parent,
+            name: self.paths.first().cloned().unwrap_or_default(),
+            // By the type of the locator it is a VHDX.
+            format: None,
+            paths: self
+                .paths
+                .iter()
+                .map(|path| NamedPath::of_windows(path))
+                .collect(),
+            whole_hint: MERGE_HINT,
+        }
+    }
+
+    /// Holds what the parent's header has, which changes when the parent's content does, against what
+    /// it had when the differencing disk was made.
+    fn check_linkage(&self, found: Guid, at: u64, path: &std::path::Path) -> Result<()> {
+        let expected = format!("{{{found}}}");
+        if self
+            .linkages
+            .iter()
+            .any(|linkage| linkage.eq_ignore_ascii_case(&expected))
+        {
+            return Ok(());
+        }
+        let linkages: Vec<_> = self
+            .linkages
+            .iter()
+            .map(|linkage| crate::image::printable(linkage))
+            .collect();
+        Err(Error::corrupt(
+            LOCATOR,
+            at,
+            format!(
+                "the disk was made on a parent with data write GUID {}, but {} has {expected}: it is another disk, or it was written to since",
+                linkages.join(" or "),
+                path.display()
+            ),
+        ))
+    }
+}
+
+fn read(source: &dyn ReadAt, range: Option<&Range<u64>>) -> Result<Locator> {
+    let Some(range) = range else {
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            "this is a differencing disk, but it has no parent locator",
+        ));
+    };
     let len = (range.end - range.start).min(MAX_METADATA_ITEM_LEN);
     let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
     source.read_exact_at(FileOffset(range.start), &mut bytes)?;
-    Ok(bytes)
-}
-
-/// `key "value"` of the locator's entries that are paths, escaped and cut.
-fn paths(locator: &[u8]) -> Vec<String> {
-    let Ok((header, rest)) = ParentLocatorHeader::ref_from_prefix(locator) else {
-        return Vec::new();
-    };
-    let entries = rest.chunks_exact(size_of::<ParentLocatorEntry>());
-    entries
+    let corrupt = |message: &str| Error::corrupt(LOCATOR, range.start, message);
+    let (header, entries) =
+        ParentLocatorHeader::ref_from_prefix(&bytes).map_err(|_| corrupt("it is too short"))?;
+    if header.kind != VHDX_PARENT_LOCATOR {
+        return Err(Error::unsupported(format!(
+            "the parent is located by type {}; {VHDX_PARENT_LOCATOR}, a VHDX file, is read",
+            header.kind
+        ))
+        .at(LOCATOR, range.start));
+    }
+    let entries: Vec<_> = entries
+        .chunks_exact(size_of::<ParentLocatorEntry>())
         .take(usize::from(header.count.get()))
         .filter_map(|entry| ParentLocatorEntry::ref_from_bytes(entry).ok())
-        .filter_map(|entry| {
-            let key = text(locator, entry.key_offset.get(), entry.key_length.get())?;
-            let value = text(locator, entry.value_offset.get(), entry.value_length.get())?;
-            key.contains("path")
-                .then(|| format!("{} {value:?}", key.escape_debug()))
-        })
-        .take(SHOWN_PATHS)
-        .collect()
+        .collect();
+    let value = |key: &&str| {
+        let entry = entries.iter().find(|entry| {
+            entry.key_length.get() <= MAX_KEY_BYTES
+                && text(&bytes, entry.key_offset.get(), entry.key_length.get()).as_deref()
+                    == Some(*key)
+        })?;
+        text(&bytes, entry.value_offset.get(), entry.value_length.get())
+            .filter(|value| !value.is_empty())
+    };
+    let locator = Locator {
+        paths: PATHS.iter().filter_map(value).collect(),
+        linkages: LINKAGES.iter().filter_map(value).collect(),
+    };
+    if locator.linkages.is_empty() {
+        return Err(corrupt("it has no parent_linkage"));
+    }
+    if locator.paths.is_empty() {
+        return Err(corrupt("it has no path of the parent"));
+    }
+    Ok(locator)
 }
 
-/// UTF-16 text inside the locator, cut to [`SHOWN_CHARS`].
+/// UTF-16 text inside the locator.
 fn text(locator: &[u8], offset: u32, len: u16) -> Option<String> {
     let start = usize::try_from(offset).ok()?;
     let stored = locator.get(start..start.checked_add(usize::from(len))?)?;
     let (units, _) = stored.as_chunks::<2>();
-    let mut chars = char::decode_utf16(units.iter().map(|unit| u16::from_le_bytes(*unit)))
-        .map(|char| char.unwrap_or(char::REPLACEMENT_CHARACTER));
-    let mut shown: String = chars.by_ref().take(SHOWN_CHARS).collect();
-    if chars.next().is_some() {
-        shown.push('…');
-    }
-    Some(shown)
+    Some(
+        char::decode_utf16(units.iter().map(|unit| u16::from_le_bytes(*unit)))
+            .map(|char| char.unwrap_or(char::REPLACEMENT_CHARACTER))
+            .collect(),
+    )
 }

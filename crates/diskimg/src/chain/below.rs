@@ -1,0 +1,126 @@
+//! What lies below a layer: where its bytes come from when its own file does not hold them.
+
+use super::{Found, Wanted};
+use crate::error::{Error, Result};
+use crate::image::{Details, DiskImage, ExtentKind, Reference};
+use crate::units::GuestOffset;
+
+/// Most guest bytes that a layer with an image below it answers for at once. What is stored above may
+/// be cut into pieces by what is stored below and the other way round; without a bound each of them
+/// would be walked again for each piece of the other one.
+const STEP_BYTES: u64 = 64 << 20;
+
+/// Most runs that one extent of a layer joins when nothing lies below it: bounds the tables it reads.
+const MAX_JOINED_RUNS: usize = 64;
+
+/// What lies below a layer.
+#[derive(Default)]
+pub(crate) enum Below {
+    /// Nothing: zeros.
+    #[default]
+    Nothing,
+    /// A file that was not opened.
+    Unopened(Reference),
+    /// An image, of whatever size; beyond its end there are zeros.
+    Image(Reference, Box<dyn DiskImage>),
+}
+
+impl Below {
+    /// The image `image`, opened from `found`, below the one that named it.
+    pub(crate) fn image(wanted: &Wanted, found: &Found, image: Box<dyn DiskImage>) -> Self {
+        let image = crate::open::named(image, &found.source);
+        Self::Image(wanted.reference(), image)
+    }
+
+    /// What the `len` bytes from `start` on are, and for how many of them; at least 1 of 1 or more.
+    ///
+    /// # Errors
+    /// Those of the image.
+    pub(crate) fn kind(&self, start: u64, len: u64) -> Result<(ExtentKind, u64)> {
+        let image = match self {
+            Self::Nothing => return Ok((ExtentKind::Hole, len)),
+            Self::Unopened(_) => return Ok((ExtentKind::Elsewhere, len)),
+            Self::Image(_, image) => image,
+        };
+        match image.virtual_size().checked_sub(start) {
+            Some(held) if held > 0 => {
+                let extent = image.extent_at(GuestOffset(start), len.min(held))?;
+                Ok((extent.kind, extent.len.clamp(1, len)))
+            }
+            _ => Ok((ExtentKind::Hole, len)),
+        }
+    }
+
+    /// Fills `buf` with what there is from `start` on.
+    ///
+    /// # Errors
+    /// Those of the image; `Unsupported` when it was not opened.
+    pub(crate) fn read(&self, start: u64, buf: &mut [u8]) -> Result<()> {
+        let image = match self {
+            Self::Nothing => {
+                buf.fill(0);
+                return Ok(());
+            }
+            Self::Unopened(reference) => return Err(unopened(reference, start)),
+            Self::Image(_, image) => image,
+        };
+        let held = image.virtual_size().saturating_sub(start);
+        let held = usize::try_from(held).unwrap_or(usize::MAX).min(buf.len());
+        let (held, beyond) = buf.split_at_mut(held);
+        beyond.fill(0);
+        if held.is_empty() {
+            return Ok(());
+        }
+        image.read_at(GuestOffset(start), held)
+    }
+
+    /// Most guest bytes that one question for an extent answers for.
+    pub(crate) fn step(&self) -> u64 {
+        match self {
+            Self::Image(..) => STEP_BYTES,
+            _ => u64::MAX,
+        }
+    }
+
+    /// Most runs that one extent joins. One above an image, whose own extents are joined: else the
+    /// work for one extent would grow with a power of the number of layers.
+    pub(crate) fn most_joined(&self) -> usize {
+        match self {
+            Self::Image(..) => 1,
+            _ => MAX_JOINED_RUNS,
+        }
+    }
+
+    /// Most bytes that it ever holds with `readers` threads.
+    pub(crate) fn memory_bound(&self, readers: usize) -> u64 {
+        match self {
+            Self::Image(_, image) => image.memory_bound(readers),
+            _ => 0,
+        }
+    }
+
+    /// Adds the files below, and what the user should know of them, to `details` of the layer.
+    pub(crate) fn describe(&self, details: &mut Details) {
+        match self {
+            Self::Nothing => {}
+            Self::Unopened(reference) => details.refers_to.push(reference.clone()),
+            Self::Image(reference, image) => {
+                let below = image.details();
+                let warnings = below.warnings.into_iter();
+                details.warnings.extend(warnings.map(|warning| {
+                    format!("{} \"{}\": {warning}", reference.role, reference.name)
+                }));
+                details.refers_to.push(reference.clone());
+                details.refers_to.extend(below.refers_to);
+            }
+        }
+    }
+}
+
+/// The error of reading what a file holds that was not opened.
+pub(crate) fn unopened(reference: &Reference, start: u64) -> Error {
+    Error::unsupported(format!(
+        "guest offset {start:#x} is in the {} \"{}\", which was not opened",
+        reference.role, reference.name
+    ))
+}
