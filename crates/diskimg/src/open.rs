@@ -103,7 +103,7 @@ pub fn open_source(
     options: &OpenOptions,
     more: &[Driver],
 ) -> Result<Opened> {
-    let context = Context::new(options, source.as_ref(), more);
+    let context = Context::of(options, source.as_ref(), more);
     let file_len = source.len();
     let (format, image) = open_layer(Arc::clone(&source), options, more, &context)?;
     Ok(Opened {

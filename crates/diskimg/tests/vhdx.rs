@@ -22,6 +22,8 @@ mod headers;
 mod logs;
 #[path = "vhdx_support/matrix.rs"]
 mod matrix;
+#[path = "vhdx_support/parents.rs"]
+mod parents;
 #[path = "vhdx_support/reading.rs"]
 mod reading;
 #[path = "vhdx_support/refusals.rs"]

@@ -3,7 +3,8 @@
 use super::{Found, Wanted};
 use crate::error::{Error, Result};
 use crate::image::{Details, DiskImage, ExtentKind, Reference};
-use crate::units::GuestOffset;
+use crate::source::ReadAt;
+use crate::units::{FileOffset, GuestOffset};
 
 /// Most guest bytes that a layer with an image below it answers for at once. What is stored above may
 /// be cut into pieces by what is stored below and the other way round; without a bound each of them
@@ -117,8 +118,21 @@ impl Below {
     }
 }
 
+/// The bytes of a file that was not opened: however many, and none of them can be read.
+pub(crate) struct Unopened(pub(crate) Reference);
+
+impl ReadAt for Unopened {
+    fn len(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn read_exact_at(&self, at: FileOffset, _: &mut [u8]) -> Result<()> {
+        Err(unopened(&self.0, at.0))
+    }
+}
+
 /// The error of reading what a file holds that was not opened.
-pub(crate) fn unopened(reference: &Reference, start: u64) -> Error {
+fn unopened(reference: &Reference, start: u64) -> Error {
     Error::unsupported(format!(
         "guest offset {start:#x} is in the {} \"{}\", which was not opened",
         reference.role, reference.name

@@ -86,13 +86,21 @@ impl Found {
 }
 
 impl Context {
-    /// For the image in `source`, which the user named.
+    /// For an image that the user named, somewhere.
     #[must_use]
-    pub fn new(options: &OpenOptions, source: &dyn ReadAt, more: &[Driver]) -> Self {
+    pub fn new(options: &OpenOptions) -> Self {
         Self {
             options: options.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// For the image in `source`, which the user named.
+    pub(crate) fn of(options: &OpenOptions, source: &dyn ReadAt, more: &[Driver]) -> Self {
+        Self {
             more: more.to_vec(),
             chain: vec![Link::new(source)],
+            ..Self::new(options)
         }
     }
 
@@ -119,6 +127,16 @@ impl Context {
     #[must_use]
     pub fn snapshot(&self) -> Option<&str> {
         self.options.snapshot.as_deref()
+    }
+
+    /// How much of a cache of `bytes` an image gets: files below the first one have less, because all
+    /// of a chain's are in memory at once.
+    pub(crate) fn cache(&self, bytes: u64) -> u64 {
+        if self.chain.len() > 1 {
+            bytes / 4
+        } else {
+            bytes
+        }
     }
 
     /// Finds a file that the image in question names, by the policy.

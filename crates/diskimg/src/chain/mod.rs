@@ -13,7 +13,7 @@ mod context;
 mod inside;
 mod names;
 
-pub(crate) use below::Below;
+pub(crate) use below::{Below, Unopened};
 pub use context::{BackingPolicy, Context};
 pub(crate) use context::{Found, Referred};
 pub(crate) use names::NamedPath;

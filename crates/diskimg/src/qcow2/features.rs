@@ -15,7 +15,7 @@ use crate::units::round_up;
 const EXTENSION: &str = "header extension";
 
 /// What version 3 adds to the header, checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Features {
     /// How compressed clusters are compressed.
     pub(super) compression: Compression,
@@ -25,6 +25,10 @@ pub(super) struct Features {
     pub(super) extended_l2: bool,
     /// Where the bitmaps are listed, when there are any that are up to date. Not checked.
     pub(super) bitmaps: Option<BitmapsExtension>,
+    /// Name of the backing file's format.
+    pub(super) backing_format: Option<Vec<u8>>,
+    /// Whether clusters are in another file, and its name if the image has it.
+    pub(super) data_file: Option<Option<Vec<u8>>>,
 }
 
 impl Features {
@@ -34,7 +38,20 @@ impl Features {
         dirty: false,
         extended_l2: false,
         bitmaps: None,
+        backing_format: None,
+        data_file: None,
     };
+
+    /// What version 2 has when it has a backing file: nothing but that one's format.
+    ///
+    /// # Errors
+    /// `Corrupt` and `Truncated` when the header extensions break a rule.
+    pub(super) fn of_version_2(area: &HeaderArea) -> Result<Self> {
+        Ok(Self {
+            backing_format: Extensions::read(area, V2_HEADER_LENGTH)?.backing_format,
+            ..Self::NONE
+        })
+    }
 }
 
 /// Checks what version 3 adds to the header; `cluster_bits` is log2 of the cluster size.
@@ -109,13 +126,18 @@ pub(super) fn check(
         dirty: features & incompatible::DIRTY != 0,
         extended_l2,
         bitmaps: extensions.bitmaps.filter(|_| up_to_date),
+        backing_format: extensions.backing_format,
+        data_file: (features & incompatible::EXTERNAL_DATA != 0).then_some(extensions.data_file),
     })
 }
 
 /// Refuses every incompatible feature that reading would have to know.
 fn refuse_features(features: u64, names: &[(u8, String)]) -> Result<()> {
-    let unread =
-        features & !(incompatible::DIRTY | incompatible::COMPRESSION | incompatible::EXTENDED_L2);
+    let read = incompatible::DIRTY
+        | incompatible::EXTERNAL_DATA
+        | incompatible::COMPRESSION
+        | incompatible::EXTENDED_L2;
+    let unread = features & !read;
     if unread == 0 {
         return Ok(());
     }
@@ -124,15 +146,10 @@ fn refuse_features(features: u64, names: &[(u8, String)]) -> Result<()> {
     while bits != 0 {
         let bit = bits.trailing_zeros();
         bits &= bits - 1;
-        let known = match 1_u64 << bit {
-            incompatible::EXTERNAL_DATA => Some("an external data file"),
-            _ => None,
-        };
         let own = names.iter().find(|(named, _)| u32::from(*named) == bit);
-        found.push(match (known, own) {
-            (Some(name), _) => name.to_owned(),
-            (None, Some((_, name))) => format!("incompatible feature {name} (bit {bit})"),
-            (None, None) => format!("an unknown incompatible feature (bit {bit})"),
+        found.push(match own {
+            Some((_, name)) => format!("incompatible feature {name} (bit {bit})"),
+            None => format!("an unknown incompatible feature (bit {bit})"),
         });
     }
     Err(Error::unsupported(format!(
@@ -183,6 +200,8 @@ struct Extensions {
     /// The image's own names of incompatible features, with their bit numbers.
     incompatible_names: Vec<(u8, String)>,
     bitmaps: Option<BitmapsExtension>,
+    backing_format: Option<Vec<u8>>,
+    data_file: Option<Vec<u8>>,
 }
 
 impl Extensions {
@@ -211,11 +230,11 @@ impl Extensions {
                     ),
                 ));
             }
+            let content = || area.get(data, len).ok_or_else(|| area.truncated(data, len));
             match kind {
-                extension::FEATURE_NAMES => found.name_features(
-                    area.get(data, len)
-                        .ok_or_else(|| area.truncated(data, len))?,
-                ),
+                extension::FEATURE_NAMES => found.name_features(content()?),
+                extension::BACKING_FORMAT => found.backing_format = Some(content()?.to_vec()),
+                extension::DATA_FILE => found.data_file = Some(content()?.to_vec()),
                 // One that is shorter says nothing; bitmaps are not needed for reading.
                 extension::BITMAPS if len >= size_of::<BitmapsExtension>() as u64 => {
                     found.bitmaps = Some(area.read_struct(data)?);

@@ -3,6 +3,7 @@
 use zerocopy::FromBytes;
 
 use super::features::{self, Features};
+use super::files::BackingFile;
 use super::layout::{
     BitmapsExtension, CLUSTER_BITS, ENTRY_SIZE, EXTENDED_ENTRY_SIZE, HeaderV2, MAGIC,
     MAX_BACKING_NAME, V2_HEADER_LENGTH,
@@ -15,9 +16,6 @@ use crate::units::{FileOffset, SECTOR, fits, human, round_up};
 pub(super) const CHECK_HINT: &str = "look at the damage with: qemu-img check IMAGE";
 pub(super) const FLATTEN_HINT: &str =
     "make it one plain image first: qemu-img convert -O qcow2 IMAGE flat.qcow2";
-
-/// Characters of a backing file's name that a message shows.
-const SHOWN_NAME_CHARS: usize = 200;
 
 /// How compressed clusters are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +62,10 @@ pub(super) struct Header {
     pub(super) snapshots_offset: FileOffset,
     /// Where the bitmaps are listed, if there are any. Not checked.
     pub(super) bitmaps: Option<BitmapsExtension>,
+    /// The file below the image.
+    pub(super) backing: Option<BackingFile>,
+    /// Whether clusters are in another file, and its name if the image has it.
+    pub(super) data_file: Option<Option<Vec<u8>>>,
     /// What the user should know.
     pub(super) warnings: Vec<String>,
 }
@@ -105,10 +107,11 @@ impl Header {
         }
         let area = HeaderArea::read(source, 1 << cluster_bits)?;
         refuse_encryption(base.crypt_method.get())?;
-        refuse_backing_file(&base, &area)?;
+        let backing = backing_name(&base, &area)?;
         let mut warnings = Vec::new();
         let features = match version {
-            // Version 2 has no features, and nothing in its extensions is needed for reading.
+            // Version 2 has no features, and of its extensions only the backing file's format matters.
+            2 if backing.is_some() => Features::of_version_2(&area)?,
             2 => Features::NONE,
             _ => features::check(&area, cluster_bits, &mut warnings)?,
         };
@@ -135,6 +138,11 @@ impl Header {
             snapshot_count: base.nb_snapshots.get(),
             snapshots_offset: FileOffset(base.snapshots_offset.get()),
             bitmaps: features.bitmaps,
+            backing: backing.map(|name| BackingFile {
+                name,
+                format: features.backing_format,
+            }),
+            data_file: features.data_file,
             warnings,
         })
     }
@@ -243,13 +251,12 @@ fn refuse_encryption(crypt_method: u32) -> Result<()> {
     )
 }
 
-/// Refuses an image that is only the difference to another file, and names that file, which is
-/// never opened.
-fn refuse_backing_file(base: &HeaderV2, area: &HeaderArea) -> Result<()> {
+/// The name of the backing file; `None` without one.
+fn backing_name(base: &HeaderV2, area: &HeaderArea) -> Result<Option<Vec<u8>>> {
     let offset = base.backing_file_offset.get();
     let len = base.backing_file_size.get();
     if offset == 0 {
-        return Ok(());
+        return Ok(None);
     }
     if len > MAX_BACKING_NAME || !fits(offset, u64::from(len), area.cluster_size()) {
         return Err(Error::corrupt(
@@ -261,18 +268,9 @@ fn refuse_backing_file(base: &HeaderV2, area: &HeaderArea) -> Result<()> {
             ),
         ));
     }
-    let name = area
-        .get(offset, u64::from(len))
-        .ok_or_else(|| area.truncated(offset, u64::from(len)))?;
-    let name = String::from_utf8_lossy(name);
-    let mut shown: String = name.chars().take(SHOWN_NAME_CHARS).collect();
-    if shown.len() < name.len() {
-        shown.push('…');
-    }
-    Err(Error::unsupported(format!(
-        "the image has a backing file, {shown:?}, which imgferry does not open"
-    ))
-    .with_hint(FLATTEN_HINT))
+    area.get(offset, u64::from(len))
+        .map(|name| Some(name.to_vec()))
+        .ok_or_else(|| area.truncated(offset, u64::from(len)))
 }
 
 /// The size in whole sectors.

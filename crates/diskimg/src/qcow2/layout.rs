@@ -141,6 +141,10 @@ pub(super) mod extension {
     pub(crate) const END: u32 = 0;
     /// Table of [`super::FeatureName`].
     pub(crate) const FEATURE_NAMES: u32 = 0x6803_f857;
+    /// Name of the backing file's format.
+    pub(crate) const BACKING_FORMAT: u32 = 0xe279_2aca;
+    /// Name of the external data file.
+    pub(crate) const DATA_FILE: u32 = 0x4441_5441;
     /// [`super::BitmapsExtension`].
     pub(crate) const BITMAPS: u32 = 0x2385_2875;
 }

@@ -1,32 +1,21 @@
 //! Walks the guest's address range and says, run by run, where its bytes are.
 
+use super::files::check_place;
 use super::tables::{Cluster, Compressed, Entry, Slice, Tables};
 use crate::error::{Error, Result};
+use crate::layer::Place;
 use crate::source::ReadAt;
 use crate::units::FileOffset;
 
-/// Where the bytes of a run are.
+/// Where the bytes of a run are when they are not stored as they are: inside a compressed cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// Nowhere: nothing is stored, the guest reads zeros.
-    Nowhere,
-    /// Nowhere: the image says that these are zeros.
-    Zeros,
-    /// In the file as they are, from this offset; all of them lie in the file.
-    Plain(FileOffset),
-    /// Inside a compressed cluster, `skip` bytes into its content.
-    Compressed { stored: Compressed, skip: u64 },
+pub(crate) struct Packed {
+    pub(super) stored: Compressed,
+    /// Bytes of its content that come before them.
+    pub(super) skip: u64,
 }
 
-/// A run of guest bytes: one place, at least one byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Run {
-    /// Guest offset of the first byte.
-    pub(super) start: u64,
-    /// Length in bytes.
-    pub(super) len: u64,
-    pub(super) place: Place,
-}
+type Run = crate::layer::Run<Packed>;
 
 /// Iterator over the runs of a guest range, in order and without gaps. Every step goes at least one
 /// byte on or fails, and a failed walk is over: so it ends, whatever the tables say.
@@ -36,6 +25,8 @@ pub(super) struct Run {
 pub(super) struct Walk<'a> {
     tables: &'a Tables,
     source: &'a dyn ReadAt,
+    /// Where clusters are that are not compressed.
+    data: &'a dyn ReadAt,
     cluster_bits: u32,
     at: u64,
     end: u64,
@@ -48,6 +39,7 @@ impl<'a> Walk<'a> {
     pub(super) fn new(
         tables: &'a Tables,
         source: &'a dyn ReadAt,
+        data: &'a dyn ReadAt,
         cluster_bits: u32,
         at: u64,
         end: u64,
@@ -55,6 +47,7 @@ impl<'a> Walk<'a> {
         Self {
             tables,
             source,
+            data,
             cluster_bits,
             at,
             end,
@@ -73,7 +66,7 @@ impl<'a> Walk<'a> {
             return Ok(Run {
                 start,
                 len: self.tables.unmapped(start, wanted),
-                place: Place::Nowhere,
+                place: Place::Below,
             });
         };
         let cluster_size = 1_u64 << self.cluster_bits;
@@ -97,14 +90,19 @@ impl<'a> Walk<'a> {
             next += 1;
         }
         let place = match first {
-            Cluster::Unallocated => Place::Nowhere,
+            Cluster::Unallocated => Place::Below,
             Cluster::Zero => Place::Zeros,
-            Cluster::Compressed(stored) => Place::Compressed { stored, skip },
+            Cluster::Compressed(stored) => Place::Packed(Packed { stored, skip }),
             // An offset has at most 56 bits: no overflow.
-            Cluster::Plain(host) => Place::Plain(FileOffset(host.0 + skip)),
+            Cluster::Plain(host) => {
+                if self.tables.external() {
+                    check_place(start - skip, host.0)?;
+                }
+                Place::Stored(FileOffset(host.0 + skip))
+            }
         };
         let len = match place {
-            Place::Plain(host) => self.stored(start, host)?.min(len),
+            Place::Stored(host) => self.stored(start, host)?.min(len),
             _ => len,
         }
         .min(wanted);
@@ -116,9 +114,9 @@ impl<'a> Walk<'a> {
         Ok(Run { start, len, place })
     }
 
-    /// Number of bytes that the file has from `host` on, where guest offset `start` is stored.
+    /// Number of bytes that the file with the data has from `host` on, where guest offset `start` is stored.
     fn stored(&self, start: u64, host: FileOffset) -> Result<u64> {
-        let file_len = self.source.len();
+        let file_len = self.data.len();
         match file_len.checked_sub(host.0) {
             Some(stored) if stored > 0 => Ok(stored),
             _ => Err(Error::truncated(

@@ -7,38 +7,37 @@
 //!            read_at: plain runs joined, compressed clusters unpacked ◀┘
 //! ```
 //!
-//! Refused by name: backing files (their names are shown, never opened), external data files,
-//! encryption, and incompatible features that are not known. What the file promises past its end is
-//! an error, not zeros.
+//! Backing files and external data files are opened by the policy in the [`Context`], and refused
+//! without one. Refused by name: encryption, and incompatible features that are not known. What the
+//! file promises past its end is an error, not zeros.
 
 mod bitmaps;
 mod check;
 mod compressed;
 mod features;
+mod files;
 mod header;
 mod layout;
 mod mapping;
 mod snapshots;
 mod tables;
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use self::compressed::{Pool, Unpacker};
 use self::header::Header;
-use self::mapping::{Place, Walk};
+use self::mapping::{Packed, Walk};
 use self::tables::Tables;
-use crate::chain::Context;
+use crate::chain::{Below, Context};
 use crate::error::Result;
-use crate::image::{
-    BitmapInfo, Details, DiskImage, Extent, ExtentKind, SnapshotInfo, check_range, clip_extent,
-};
-use crate::limits::MAX_HEADER_BYTES;
+use crate::image::{BitmapInfo, Details, DiskImage, Extent, Reference, SnapshotInfo};
+use crate::layer::{self, Mapped, Run};
+use crate::limits::{L2_CACHE_BYTES, MAX_HEADER_BYTES};
 use crate::open::Driver;
 use crate::probe::Format;
 use crate::source::ReadAt;
 use crate::stored::StoredStretch;
-use crate::units::{FileOffset, GuestOffset};
+use crate::units::GuestOffset;
 
 /// qcow2. Claims every version but 1, which is another format, so that later ones are refused by
 /// number instead of being taken for raw.
@@ -51,12 +50,13 @@ pub const DRIVER: Driver = Driver {
     check: check::check,
 };
 
-/// Most runs that one call of `extent_at` joins: bounds the tables it reads.
-const MAX_JOINED_RUNS: usize = 64;
-
 /// A qcow2 image.
 pub struct Qcow2Image {
     source: Arc<dyn ReadAt>,
+    /// Where clusters are that are not compressed: the image itself, or its external data file.
+    data: Arc<dyn ReadAt>,
+    data_file: Option<Reference>,
+    below: Below,
     header: Header,
     tables: Tables,
     unpackers: Pool,
@@ -114,10 +114,22 @@ impl Qcow2Image {
         };
         header.warn_of_padding();
         header.warnings.append(&mut notes);
-        let tables = Tables::load(source.as_ref(), &header)?;
+        let (data, data_file) = match &header.data_file {
+            None => (Arc::clone(&source), None),
+            Some(name) => {
+                let (data, wanted) = files::open_data(name.as_deref(), context)?;
+                (data, Some(wanted.reference()))
+            }
+        };
+        let below = files::open_backing(header.backing.as_ref(), context)?;
+        let cache = context.cache(L2_CACHE_BYTES);
+        let tables = Tables::load(source.as_ref(), &header, cache)?;
         let unpackers = Pool::new(header.compression, 1 << header.cluster_bits, source.len());
         Ok(Self {
             source,
+            data,
+            data_file,
+            below,
             header,
             tables,
             unpackers,
@@ -126,17 +138,6 @@ impl Qcow2Image {
             bitmaps,
             snapshot,
         })
-    }
-
-    /// The runs from `at` to `end`, both inside the declared size.
-    fn walk(&self, at: u64, end: u64) -> Walk<'_> {
-        Walk::new(
-            &self.tables,
-            self.source.as_ref(),
-            self.header.cluster_bits,
-            at,
-            end,
-        )
     }
 
     fn variant(&self) -> String {
@@ -166,84 +167,41 @@ impl Qcow2Image {
         // Texts and lists that grew may have twice the room they need.
         2 * snapshots.chain(bitmaps).sum::<usize>() as u64
     }
-
-    /// What a run of `len` bytes at `place` is, and for how many bytes.
-    fn kind(&self, place: Place, len: u64) -> Result<(ExtentKind, u64)> {
-        match place {
-            Place::Nowhere => Ok((ExtentKind::Hole, len)),
-            Place::Zeros => Ok((ExtentKind::Zero, len)),
-            Place::Compressed { .. } => Ok((ExtentKind::Data, len)),
-            Place::Plain(host) => self.stored.kind(self.source.as_ref(), host, len),
-        }
-    }
-
-    /// Fills `buf` from `at`, which lies with all of `buf` inside the declared size.
-    fn read_declared(&self, at: u64, buf: &mut [u8]) -> Result<()> {
-        let end = at + buf.len() as u64;
-        let mut plain = PlainRead::default();
-        let mut unpacker: Option<Unpacker> = None;
-        for run in self.walk(at, end) {
-            let run = run?;
-            let target = index(run.start - at)..index(run.start - at + run.len);
-            match run.place {
-                Place::Nowhere | Place::Zeros => {
-                    if let Some(target) = buf.get_mut(target) {
-                        target.fill(0);
-                    }
-                }
-                Place::Plain(host) => {
-                    if !plain.join(host, &target) {
-                        plain.finish(self.source.as_ref(), buf)?;
-                        plain = PlainRead { host, target };
-                    }
-                }
-                Place::Compressed { stored, skip } => {
-                    let unpacker = match &mut unpacker {
-                        Some(unpacker) => unpacker,
-                        none => none.insert(self.unpackers.take()?),
-                    };
-                    unpacker.push(self.source.as_ref(), buf, stored, skip, target)?;
-                }
-            }
-        }
-        plain.finish(self.source.as_ref(), buf)?;
-        if let Some(mut unpacker) = unpacker {
-            unpacker.flush(self.source.as_ref(), buf)?;
-            self.unpackers.put(unpacker);
-        }
-        Ok(())
-    }
 }
 
-/// A positioned read that is still growing.
-#[derive(Default)]
-struct PlainRead {
-    host: FileOffset,
-    target: Range<usize>,
-}
+impl Mapped for Qcow2Image {
+    type Packed = Packed;
 
-impl PlainRead {
-    /// Takes in what follows it both in the file and in the buffer.
-    fn join(&mut self, host: FileOffset, target: &Range<usize>) -> bool {
-        let follows = self.target.end == target.start
-            && self.host.checked_add(self.target.len() as u64) == Some(host);
-        if follows {
-            self.target.end = target.end;
-        }
-        follows
+    fn declared_size(&self) -> u64 {
+        self.header.declared_size
     }
 
-    fn finish(&self, source: &dyn ReadAt, buf: &mut [u8]) -> Result<()> {
-        match buf.get_mut(self.target.clone()) {
-            Some(target) if !target.is_empty() => source.read_exact_at(self.host, target),
-            _ => Ok(()),
-        }
+    fn virtual_size(&self) -> u64 {
+        self.header.virtual_size
     }
-}
 
-/// An offset inside a buffer, which is less than `usize::MAX`.
-fn index(offset: u64) -> usize {
-    usize::try_from(offset).unwrap_or(usize::MAX)
+    fn data(&self) -> &dyn ReadAt {
+        self.data.as_ref()
+    }
+
+    fn stored(&self) -> &StoredStretch {
+        &self.stored
+    }
+
+    fn below(&self) -> &Below {
+        &self.below
+    }
+
+    fn runs(&self, at: u64, end: u64) -> impl Iterator<Item = Result<Run<Packed>>> {
+        Walk::new(
+            &self.tables,
+            self.source.as_ref(),
+            self.data.as_ref(),
+            self.header.cluster_bits,
+            at,
+            end,
+        )
+    }
 }
 
 impl DiskImage for Qcow2Image {
@@ -252,47 +210,28 @@ impl DiskImage for Qcow2Image {
     }
 
     fn extent_at(&self, at: GuestOffset, limit: u64) -> Result<Extent> {
-        let limit = clip_extent(at, limit, self.header.virtual_size)?;
-        let end = (at.0 + limit).min(self.header.declared_size);
-        let mut runs = self.walk(at.0, end).take(MAX_JOINED_RUNS);
-        // Past the declared size there is only the rest of the last sector.
-        let Some(first) = runs.next() else {
-            return Ok(Extent {
-                start: at,
-                len: limit,
-                kind: ExtentKind::Hole,
-            });
-        };
-        let first = first?;
-        let (kind, mut len) = self.kind(first.place, first.len)?;
-        let mut joined = first.start + first.len;
-        // What cannot be told ends the extent; whoever asks for it gets the error.
-        while at.0 + len == joined
-            && let Some(Ok(run)) = runs.next()
-            && let Ok((next, more)) = self.kind(run.place, run.len)
-            && next == kind
-        {
-            len += more;
-            joined += run.len;
-        }
-        Ok(Extent {
-            start: at,
-            len,
-            kind,
-        })
+        layer::extent_at(self, at, limit)
     }
 
     fn read_at(&self, at: GuestOffset, buf: &mut [u8]) -> Result<()> {
-        check_range(at, buf.len() as u64, self.header.virtual_size)?;
-        let declared = self.header.declared_size.saturating_sub(at.0);
-        let declared = index(declared).min(buf.len());
-        let (buf, padding) = buf.split_at_mut(declared);
-        padding.fill(0);
-        self.read_declared(at.0, buf)
+        let mut unpacker: Option<Unpacker> = None;
+        layer::read_at(self, at, buf, |buf, packed, target| {
+            let unpacker = match &mut unpacker {
+                Some(unpacker) => unpacker,
+                none => none.insert(self.unpackers.take()?),
+            };
+            let Packed { stored, skip } = packed;
+            unpacker.push(self.source.as_ref(), buf, stored, skip, target)
+        })?;
+        if let Some(mut unpacker) = unpacker {
+            unpacker.flush(self.source.as_ref(), buf)?;
+            self.unpackers.put(unpacker);
+        }
+        Ok(())
     }
 
     fn details(&self) -> Details {
-        Details {
+        let mut details = Details {
             variant: Some(self.variant()),
             cluster_size: Some(1 << self.header.cluster_bits),
             compression: Some(self.header.compression.name().to_owned()),
@@ -301,15 +240,19 @@ impl DiskImage for Qcow2Image {
             bitmaps: self.bitmaps.clone(),
             warnings: self.header.warnings.clone(),
             ..Details::new(Format::Qcow2)
-        }
+        };
+        details.refers_to.extend(self.data_file.clone());
+        self.below.describe(&mut details);
+        details
     }
 
     fn memory_bound(&self, readers: usize) -> u64 {
-        let readers = readers as u64;
+        let threads = readers as u64;
         // The header's cluster is read once, before anything else is allocated.
-        let tables = self.tables.memory_bound(readers);
+        let tables = self.tables.memory_bound(threads);
         MAX_HEADER_BYTES
-            .max(tables.saturating_add(self.unpackers.memory_bound(readers)))
+            .max(tables.saturating_add(self.unpackers.memory_bound(threads)))
             .saturating_add(self.listed_bytes())
+            .saturating_add(self.below.memory_bound(readers))
     }
 }

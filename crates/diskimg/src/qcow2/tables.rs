@@ -13,7 +13,6 @@ use zerocopy::big_endian::U64;
 use super::header::{CHECK_HINT, Header};
 use super::layout::{ENTRY_SIZE, EXTENDED_ENTRY_SIZE, SUBCLUSTERS_BITS, l1, l2};
 use crate::error::{Error, Result};
-use crate::limits::L2_CACHE_BYTES;
 use crate::source::ReadAt;
 use crate::units::{FileOffset, SECTOR, fits};
 
@@ -106,7 +105,7 @@ impl Subclusters {
 /// Where a compressed cluster is: at most this many bytes from this offset. The file may end
 /// earlier, because writers count whole sectors and do not fill up the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Compressed {
+pub(crate) struct Compressed {
     pub(super) at: FileOffset,
     pub(super) len: u64,
 }
@@ -120,17 +119,21 @@ pub(super) struct Tables {
     /// Whether bit 0 of an L2 entry is the zero flag; it is reserved in version 2, and where
     /// subclusters have a flag each.
     zero_flag: bool,
+    /// Whether clusters are in another file, each where the guest sees it.
+    external: bool,
     slice_bytes: u64,
+    cache_bytes: u64,
     /// Keyed by file offset. Locked to look up and to insert, never while reading.
     cache: Mutex<LruCache<FileOffset, Slice>>,
 }
 
 impl Tables {
-    /// Loads and checks the L1 table that `header` describes.
+    /// Loads and checks the L1 table that `header` describes. At most `cache_bytes` of L2 tables are
+    /// kept in memory.
     ///
     /// # Errors
     /// `Corrupt`, `Truncated` and `Io` by cause.
-    pub(super) fn load(source: &dyn ReadAt, header: &Header) -> Result<Self> {
+    pub(super) fn load(source: &dyn ReadAt, header: &Header, cache_bytes: u64) -> Result<Self> {
         let cluster_size = 1_u64 << header.cluster_bits;
         let len = usize::try_from(header.l1_entries).map_err(|_| {
             Error::corrupt(
@@ -145,7 +148,7 @@ impl Tables {
             check_l1_entry(entry.get(), at, cluster_size, source.len())?;
         }
         let slice_bytes = cluster_size.min(SLICE_BYTES);
-        let slices = usize::try_from(L2_CACHE_BYTES / (slice_bytes + SLICE_OVERHEAD))
+        let slices = usize::try_from(cache_bytes / (slice_bytes + SLICE_OVERHEAD))
             .ok()
             .and_then(NonZeroUsize::new)
             .unwrap_or(NonZeroUsize::MIN);
@@ -154,9 +157,16 @@ impl Tables {
             cluster_bits: header.cluster_bits,
             extended: header.extended_l2,
             zero_flag: header.version >= 3 && !header.extended_l2,
+            external: header.data_file.is_some(),
             slice_bytes,
+            cache_bytes,
             cache: Mutex::new(LruCache::new(slices)),
         })
+    }
+
+    /// Whether clusters are in another file, each where the guest sees it.
+    pub(super) fn external(&self) -> bool {
+        self.external
     }
 
     /// Guest bytes that one L1 entry maps.
@@ -300,6 +310,11 @@ impl Tables {
     }
 
     fn decode(&self, entry: u64) -> Result<Cluster, String> {
+        if entry & l2::COMPRESSED != 0 && self.external {
+            return Err(
+                "it is compressed, which clusters in an external data file are not".to_owned(),
+            );
+        }
         if entry & l2::COMPRESSED != 0 {
             return Ok(Cluster::Compressed(self.decode_compressed(entry)));
         }
@@ -317,6 +332,9 @@ impl Tables {
         }
         match (zero, offset) {
             (true, _) => Ok(Cluster::Zero),
+            (false, 0) if entry & l2::COPIED != 0 && self.external => {
+                Ok(Cluster::Plain(FileOffset(0)))
+            }
             (false, 0) if entry & l2::COPIED != 0 => {
                 Err("it is marked as in use, but has no offset".to_owned())
             }
@@ -344,7 +362,7 @@ impl Tables {
         // copied once when it becomes shared.
         let held = readers.saturating_mul(3 * (self.slice_bytes + SLICE_OVERHEAD));
         (self.l1.len() as u64 * ENTRY_SIZE)
-            .saturating_add(L2_CACHE_BYTES)
+            .saturating_add(self.cache_bytes)
             .saturating_add(held)
     }
 }

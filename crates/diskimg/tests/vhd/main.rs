@@ -15,6 +15,7 @@ mod craft;
 mod damage;
 mod footers;
 mod matrix;
+mod parents;
 mod reading;
 mod refusals;
 mod seeds;

@@ -1,0 +1,271 @@
+//! What may be opened because an image names it: nothing, unless the user allows a directory, and then
+//! nothing outside of it.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use diskimg::limits::MAX_CHAIN_FILES;
+use diskimg::{ErrorKind, Format, OpenOptions};
+use tempfile::TempDir;
+use testkit::qemu;
+
+use crate::{assert_error, inside, open_inside, overlay, plain, refused, text};
+
+/// An image over `name` in a directory of its own, which is allowed, and that directory.
+fn image_over(name: &str) -> (TempDir, PathBuf) {
+    let dir = TempDir::new().unwrap();
+    let top = dir.path().join("top.qcow2");
+    overlay(&top, (name, "raw"), &[], Some("1M"));
+    (dir, top)
+}
+
+#[test]
+fn without_the_option_a_backing_file_is_named_and_the_option_too() {
+    if qemu::missing() {
+        return;
+    }
+    let (dir, top) = image_over("base.raw");
+    std::fs::write(dir.path().join("base.raw"), [1; 512]).unwrap();
+    let error = refused(diskimg::open(&top, &OpenOptions::default(), &[]));
+    assert_error(
+        &error,
+        ErrorKind::Unsupported,
+        &["a backing file, \"base.raw\" (raw)", "does not open"],
+    );
+    let expected = format!("--allow-backing {}", dir.path().display());
+    assert!(
+        error.hint().unwrap().contains(&expected),
+        "{:?}",
+        error.hint()
+    );
+    // Doing what the hint says works.
+    open_inside(&top, dir.path()).unwrap();
+}
+
+#[test]
+fn paths_that_lead_out_of_the_directory_are_refused_however_they_do_it() {
+    if qemu::missing() {
+        return;
+    }
+    let outside = TempDir::new().unwrap();
+    let secret = outside.path().join("secret");
+    std::fs::write(&secret, vec![0x55; 1 << 20]).unwrap();
+    let up = {
+        let name = outside.path().file_name().unwrap().to_str().unwrap();
+        format!("../{name}/secret")
+    };
+    let absolute = secret.to_str().unwrap();
+    for name in [
+        absolute,
+        &up,
+        "link",
+        "linked-dir/secret",
+        "chain-of-links",
+        "sub/../link",
+    ] {
+        let (dir, top) = image_over(name);
+        symlink(&secret, dir.path().join("link")).unwrap();
+        symlink(outside.path(), dir.path().join("linked-dir")).unwrap();
+        symlink("link", dir.path().join("chain-of-links")).unwrap();
+        std::fs::create_dir(dir.path().join("sub")).unwrap();
+        let error = refused(open_inside(&top, dir.path()));
+        assert_error(
+            &error,
+            ErrorKind::Unsupported,
+            &["outside", "--allow-backing"],
+        );
+        assert!(!text(&error).contains("\u{55}\u{55}"));
+        // It is the directory that is refused, not the way to it.
+        if !name.starts_with("..") {
+            let both = Path::new("/");
+            open_inside(&top, both).unwrap();
+        }
+    }
+}
+
+#[test]
+fn links_and_ways_up_that_stay_inside_are_followed() {
+    if qemu::missing() {
+        return;
+    }
+    let root = TempDir::new().unwrap();
+    let sub = root.path().join("sub");
+    std::fs::create_dir(&sub).unwrap();
+    std::fs::write(root.path().join("base.raw"), vec![3; 1 << 20]).unwrap();
+    symlink("../base.raw", sub.join("link")).unwrap();
+    for name in ["../base.raw", "link", "./../sub/link"] {
+        let top = sub.join("top.qcow2");
+        overlay(&top, (name, "raw"), &[], Some("1M"));
+        let opened = open_inside(&top, root.path()).unwrap();
+        testkit::conformance(opened.image.as_ref(), &vec![3; 1 << 20]);
+        // A name is resolved from the file that gives it, not from where the program runs.
+        assert_error(
+            &refused(open_inside(&top, &sub)),
+            ErrorKind::Unsupported,
+            &["outside"],
+        );
+    }
+}
+
+#[test]
+fn only_regular_files_are_opened() {
+    if qemu::missing() {
+        return;
+    }
+    let (dir, top) = image_over("it");
+    let it = dir.path().join("it");
+    // Whoever opens a pipe to read waits for a writer: this test would not end.
+    let status = std::process::Command::new("mkfifo").arg(&it).status();
+    assert!(status.unwrap().success());
+    let error = refused(open_inside(&top, dir.path()));
+    assert_error(&error, ErrorKind::Unsupported, &["no regular file"]);
+    std::fs::remove_file(&it).unwrap();
+    std::fs::create_dir(&it).unwrap();
+    let error = refused(open_inside(&top, dir.path()));
+    assert_error(&error, ErrorKind::Unsupported, &["no regular file"]);
+    for device in ["/dev/zero", "/dev/null", "/dev/tty"] {
+        let (_dir, top) = image_over(device);
+        let error = refused(open_inside(&top, Path::new("/dev")));
+        assert_error(&error, ErrorKind::Unsupported, &["no regular file"]);
+    }
+}
+
+#[test]
+fn loops_are_refused_by_the_file_and_not_by_its_name() {
+    if qemu::missing() {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let [a, b] = ["a.qcow2", "b.qcow2"].map(|name| dir.path().join(name));
+    overlay(&a, ("./a.qcow2", "qcow2"), &[], Some("1M"));
+    assert_error(
+        &refused(open_inside(&a, dir.path())),
+        ErrorKind::Corrupt,
+        &["a loop"],
+    );
+    overlay(&a, ("b.qcow2", "qcow2"), &[], Some("1M"));
+    overlay(&b, ("a.qcow2", "qcow2"), &[], Some("1M"));
+    assert_error(
+        &refused(open_inside(&a, dir.path())),
+        ErrorKind::Corrupt,
+        &["a loop"],
+    );
+    // The same file by another name.
+    std::fs::hard_link(&a, dir.path().join("c.qcow2")).unwrap();
+    overlay(&b, ("c.qcow2", "qcow2"), &[], Some("1M"));
+    assert_error(
+        &refused(open_inside(&a, dir.path())),
+        ErrorKind::Corrupt,
+        &["a loop"],
+    );
+}
+
+#[test]
+fn chains_longer_than_the_cap_are_refused() {
+    if qemu::missing() {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let path = |index: usize| dir.path().join(format!("{index}.qcow2"));
+    // They differ in nothing but the backing file's name, which is patched in.
+    plain(&path(0), "1M");
+    overlay(&path(1), ("00.qcow2", "qcow2"), &[], Some("1M"));
+    let template = std::fs::read(path(1)).unwrap();
+    let at = template.windows(8).position(|w| w == b"00.qcow2").unwrap();
+    for index in 1..=MAX_CHAIN_FILES {
+        let mut bytes = template.clone();
+        bytes[at..at + 8].copy_from_slice(format!("{:02}.qcow2", index - 1).as_bytes());
+        std::fs::write(dir.path().join(format!("{index:02}.qcow2")), bytes).unwrap();
+    }
+    std::fs::rename(path(0), dir.path().join("00.qcow2")).unwrap();
+    let top = |index: usize| dir.path().join(format!("{index:02}.qcow2"));
+    let longest = open_inside(&top(MAX_CHAIN_FILES - 1), dir.path()).unwrap();
+    testkit::conformance(longest.image.as_ref(), &vec![0; 1 << 20]);
+    let error = refused(open_inside(&top(MAX_CHAIN_FILES), dir.path()));
+    assert_error(&error, ErrorKind::Limit, &["build on each other"]);
+}
+
+#[test]
+fn a_backing_file_of_undeclared_format_is_never_guessed() {
+    if qemu::missing() {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    plain(&dir.path().join("base.qcow2"), "1M");
+    let top = dir.path().join("top.qcow2");
+    overlay(&top, ("base.qcow2", "qcow2"), &[], Some("1M"));
+    // The extension with the format, made into one that nobody knows.
+    let mut bytes = std::fs::read(&top).unwrap();
+    let at = bytes
+        .windows(4)
+        .position(|w| w == [0xe2, 0x79, 0x2a, 0xca])
+        .unwrap();
+    bytes[at] = 0x11;
+    std::fs::write(&top, bytes).unwrap();
+    let error = refused(open_inside(&top, dir.path()));
+    assert_error(
+        &error,
+        ErrorKind::Unsupported,
+        &["base.qcow2", "never guessed"],
+    );
+    assert!(error.hint().unwrap().contains("--backing-format"));
+    let options = OpenOptions {
+        backing_format: Some(Format::Qcow2),
+        ..inside(dir.path())
+    };
+    let opened = diskimg::open(&top, &options, &[]).unwrap();
+    testkit::conformance(opened.image.as_ref(), &vec![0; 1 << 20]);
+}
+
+#[test]
+fn formats_that_are_not_read_and_files_that_are_not_what_they_are_declared_are_refused() {
+    if qemu::missing() {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("base"), [0; 4096]).unwrap();
+    let top = dir.path().join("top.qcow2");
+    overlay(&top, ("base", "vmdk"), &[], Some("1M"));
+    let error = refused(open_inside(&top, dir.path()));
+    assert_error(&error, ErrorKind::Unsupported, &["(vmdk)", "does not read"]);
+    overlay(&top, ("base", "qcow2"), &[], Some("1M"));
+    let error = refused(open_inside(&top, dir.path()));
+    assert_error(&error, ErrorKind::Corrupt, &["top.qcow2", "/base", "QFI"]);
+}
+
+#[test]
+fn protocols_are_refused_by_name() {
+    if qemu::missing() {
+        return;
+    }
+    for name in [
+        "json:{\"driver\":\"file\",\"filename\":\"/etc/passwd\"}",
+        "nbd://localhost/x",
+        "http://169.254.169.254/latest",
+        "file:base.raw",
+    ] {
+        let (dir, top) = image_over("x".repeat(name.len()).as_str());
+        let mut bytes = std::fs::read(&top).unwrap();
+        let at = bytes
+            .windows(name.len())
+            .position(|w| w.iter().all(|byte| *byte == b'x'))
+            .unwrap();
+        bytes[at..at + name.len()].copy_from_slice(name.as_bytes());
+        std::fs::write(&top, bytes).unwrap();
+        let protocol = name.split(':').next().unwrap();
+        let error = refused(open_inside(&top, dir.path()));
+        assert_error(&error, ErrorKind::Unsupported, &["protocol", protocol]);
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_said_to_be_looked_for() {
+    if qemu::missing() {
+        return;
+    }
+    let (dir, top) = image_over("gone.raw");
+    let error = refused(open_inside(&top, dir.path()));
+    assert_error(&error, ErrorKind::Io, &["gone.raw", "looked for"]);
+    let error = refused(open_inside(&top, &dir.path().join("no-such-directory")));
+    assert_error(&error, ErrorKind::Io, &["--allow-backing"]);
+}
