@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::header::Header;
-use super::layout::{BAT_ENTRY_SIZE, SECTORS_PER_CHUNK, bat, state};
+use super::layout::{BAT_ENTRY_SIZE, SECTOR_BITMAP_LEN, SECTORS_PER_CHUNK, bat, state};
 use super::log;
 use super::metadata::Metadata;
 use super::region::Regions;
@@ -72,6 +72,7 @@ pub(super) fn check(
         blocks: metadata.disk_size.div_ceil(metadata.block_size),
         chunk_ratio: (SECTORS_PER_CHUNK * metadata.logical_sector_size / metadata.block_size)
             .max(1),
+        differencing: metadata.differencing,
         regions,
         file_len: source.len(),
     };
@@ -85,6 +86,8 @@ struct Table {
     blocks: u64,
     /// Payload entries between two entries for sector bitmaps.
     chunk_ratio: u64,
+    /// Whether the disk has a parent.
+    differencing: bool,
     regions: Regions,
     file_len: u64,
 }
@@ -97,7 +100,11 @@ impl Table {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<()> {
         let start = self.regions.bat.start;
-        let entries = self.blocks + self.blocks.saturating_sub(1) / self.chunk_ratio;
+        let entries = if self.differencing {
+            self.blocks.div_ceil(self.chunk_ratio) * (self.chunk_ratio + 1)
+        } else {
+            self.blocks + self.blocks.saturating_sub(1) / self.chunk_ratio
+        };
         let (needed, found) = (
             entries * BAT_ENTRY_SIZE,
             self.regions.bat.end - self.regions.bat.start,
@@ -148,10 +155,16 @@ impl Table {
     }
 
     fn entry(&self, index: u64, entry: u64, taken: &mut Units, report: &mut CheckReport) {
-        if index % (self.chunk_ratio + 1) == self.chunk_ratio {
+        let bitmap = index % (self.chunk_ratio + 1) == self.chunk_ratio;
+        if bitmap && !self.differencing {
             // Without a parent there are no sector bitmaps, and programs leave anything here.
             return;
         }
+        let len = if bitmap {
+            SECTOR_BITMAP_LEN
+        } else {
+            self.block_size
+        };
         let block = index - index / (self.chunk_ratio + 1);
         let at = self.regions.bat.start + index * BAT_ENTRY_SIZE;
         let mut broken = |rule, message: String| {
@@ -170,9 +183,16 @@ impl Table {
         }
         match entry & bat::STATE {
             state::NOT_PRESENT | state::UNDEFINED | state::ZERO | state::UNMAPPED => {}
-            state::FULLY_PRESENT => {
+            state::PARTIALLY_PRESENT if bitmap => {
+                broken("state", "a sector bitmap is there as a whole".to_owned());
+            }
+            state::PARTIALLY_PRESENT if !self.differencing => broken(
+                "state",
+                "the rest of the block is a parent's, and the disk has none".to_owned(),
+            ),
+            state::FULLY_PRESENT | state::PARTIALLY_PRESENT => {
                 let start = entry & bat::OFFSET;
-                let place = start..start.saturating_add(self.block_size);
+                let place = start..start.saturating_add(len);
                 if start < super::layout::HEADER_SECTION_LEN {
                     broken("overlap", "the block lies in the header section".to_owned());
                 } else if start >= self.file_len {
@@ -197,10 +217,6 @@ impl Table {
                     }
                 }
             }
-            state::PARTIALLY_PRESENT => broken(
-                "state",
-                "the rest of the block is a parent's, and the disk has none".to_owned(),
-            ),
             unknown => broken("state", format!("there is no state {unknown}")),
         }
     }

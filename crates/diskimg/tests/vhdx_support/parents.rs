@@ -113,6 +113,8 @@ fn what_a_differencing_disk_does_not_hold_is_the_parents() {
         let (bytes, guest) = differencing(&craft(sector_size, &STATES), &pairs, &base.guest);
         let path = dir.path().join("child.avhdx");
         std::fs::write(&path, &bytes).unwrap();
+        let report = diskimg::check(&path, &OpenOptions::default(), &[], &|| false).unwrap();
+        assert!(report.is_sound(), "{report:?}");
         let opened = open_inside(&path, dir.path()).unwrap();
         testkit::conformance(opened.image.as_ref(), &guest);
         extents(opened.image.as_ref()).unwrap();

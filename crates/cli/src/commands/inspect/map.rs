@@ -22,7 +22,8 @@ impl Share {
         let sum = match kind {
             ExtentKind::Data => &mut self.data,
             ExtentKind::Zero => &mut self.zero,
-            ExtentKind::Hole => &mut self.hole,
+            // In this file nothing is stored either way.
+            ExtentKind::Hole | ExtentKind::Elsewhere => &mut self.hole,
         };
         *sum = sum.saturating_add(len);
     }
@@ -79,7 +80,7 @@ impl Map {
         let of = |share: &Share| match kind {
             ExtentKind::Data => share.data,
             ExtentKind::Zero => share.zero,
-            ExtentKind::Hole => share.hole,
+            ExtentKind::Hole | ExtentKind::Elsewhere => share.hole,
         };
         self.cells.iter().map(of).sum()
     }
