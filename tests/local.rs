@@ -236,3 +236,15 @@ fn a_target_that_cannot_be_is_refused_input() {
     ]);
     assert_eq!(run.code, Some(2), "{}", run.stderr);
 }
+
+#[test]
+fn a_target_that_is_not_waited_for_holds_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = testdata("debian-tree.qcow2");
+    let target = dir.path().join("a.raw");
+    let options = ["convert".as_ref(), "--no-sync".as_ref()];
+    imgferry(&[&options[..], &[os_str(&source), os_str(&target)]].concat()).success();
+    imgferry(&["verify".as_ref(), os_str(&source), os_str(&target)]).success();
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "nothing but the target: {left:?}");
+}

@@ -90,6 +90,9 @@ pub(crate) struct ConvertArgs {
     /// Replace DST if it exists
     #[arg(long)]
     pub(crate) force: bool,
+    /// Do not wait until DST is safely on disk: faster, but a power failure may lose it
+    #[arg(long)]
+    pub(crate) no_sync: bool,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     #[command(flatten)]

@@ -7,11 +7,13 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, Permissions};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use diskimg::units::human;
+use rustix::fs::{Advice, fadvise};
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
@@ -34,7 +36,13 @@ pub struct OutputFile {
     overwrite: Overwrite,
     /// Where [`Sink::write`] goes on.
     position: u64,
+    /// Up to where what was appended is on its way to the disk.
+    sent: u64,
+    sync: bool,
 }
+
+/// Bytes that are sent on their way to the disk at once, at least.
+const WRITEBACK_BYTES: u64 = 1 << 20;
 
 /// Longest part of the target's name in the temporary name, in bytes: most file systems allow 255.
 const NAME_BYTES: usize = 200;
@@ -70,7 +78,17 @@ impl OutputFile {
             target: resolved,
             overwrite,
             position: 0,
+            sent: 0,
+            sync: true,
         })
+    }
+
+    /// Does not wait for the disk at [`OutputFile::commit`]: the file still appears complete or not at
+    /// all, but what a power failure soon after leaves of it is not known.
+    #[must_use]
+    pub fn without_sync(mut self) -> Self {
+        self.sync = false;
+        self
     }
 
     /// [`OutputFile::create`] for the output of reading `source`: a target that is the source
@@ -101,10 +119,32 @@ impl OutputFile {
     /// # Errors
     /// `Output`.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.put(offset, bytes)?;
+        if bytes.len() as u64 >= WRITEBACK_BYTES {
+            self.send(offset, bytes.len() as u64);
+        }
+        Ok(())
+    }
+
+    fn put(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.file
             .as_file()
             .write_all_at(bytes, offset)
             .map_err(|e| self.failed("writing", e))
+    }
+
+    /// Lets the disk begin with `len` bytes at `offset`, so that the flush at the end finds little
+    /// left to do. The advice that pages are not needed starts their way to the disk; it is advice
+    /// only, so nothing depends on it.
+    fn send(&self, offset: u64, len: u64) {
+        if self.sync {
+            let _ = fadvise(
+                self.file.as_file(),
+                offset,
+                NonZeroU64::new(len),
+                Advice::DontNeed,
+            );
+        }
     }
 
     /// Makes the file `len` bytes long; what has not been written is a hole.
@@ -140,7 +180,7 @@ impl OutputFile {
         .with_hint("make room there, or write to another disk"))
     }
 
-    /// Makes the file appear under its name, safely on disk.
+    /// Makes the file appear under its name, safely on disk unless [`OutputFile::without_sync`].
     ///
     /// # Errors
     /// `Output`; `Refused` when a file that must not be replaced appeared meanwhile. The target is
@@ -150,6 +190,7 @@ impl OutputFile {
             file,
             target,
             overwrite,
+            sync,
             ..
         } = self;
         let failed = |doing, source| Error::Output {
@@ -157,9 +198,11 @@ impl OutputFile {
             doing,
             source,
         };
-        file.as_file()
-            .sync_all()
-            .map_err(|e| failed("flushing to disk", e))?;
+        if sync {
+            file.as_file()
+                .sync_all()
+                .map_err(|e| failed("flushing to disk", e))?;
+        }
         // On failure the temporary file comes back in the error, and is removed with it.
         let renamed = match overwrite {
             Overwrite::Refuse => file.persist_noclobber(&target),
@@ -169,6 +212,9 @@ impl OutputFile {
             io::ErrorKind::AlreadyExists => exists(&target),
             _ => failed("renaming to its name", e.error),
         })?;
+        if !sync {
+            return Ok(());
+        }
         match File::open(directory_of(&target)).and_then(|directory| directory.sync_all()) {
             // Some network file systems cannot flush a directory, and need not.
             Err(e) if e.kind() != io::ErrorKind::InvalidInput => {
@@ -190,8 +236,13 @@ impl OutputFile {
 /// Appends, for formats that are written front to back.
 impl Sink for OutputFile {
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
-        self.write_at(self.position, bytes)?;
+        self.put(self.position, bytes)?;
         self.position += bytes.len() as u64;
+        let unsent = self.position - self.sent;
+        if unsent >= WRITEBACK_BYTES {
+            self.send(self.sent, unsent);
+            self.sent = self.position;
+        }
         Ok(())
     }
 }

@@ -1,11 +1,12 @@
 //! Where image bytes come from: positioned, exact reads of a file, a device or memory.
 
 use std::fs::{File, FileType};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, Mode, OFlags, SeekFrom, fadvise, seek};
+use rustix::io::{ReadWriteFlags, preadv2};
 
 use crate::error::{Error, Result};
 use crate::units::{FileOffset, fits};
@@ -73,8 +74,9 @@ const SHRUNK_HINT: &str = "the file became shorter while it was read; is it stil
 
 /// A regular file or block device, opened read-only.
 ///
-/// Bulk reads leave nothing in the page cache: dropping pages behind the cursor recycles the same
-/// few pages instead of evicting the user's, and is several times as fast on a cold file.
+/// Bulk reads leave the page cache as it was. Of a cold file nothing stays behind: dropping pages
+/// behind the cursor recycles the same few pages instead of evicting the user's, and is several times
+/// as fast. A file that is in memory already stays there.
 #[derive(Debug)]
 pub struct FileSource {
     file: File,
@@ -82,6 +84,8 @@ pub struct FileSource {
     len: u64,
     block_device: bool,
     id: FileId,
+    /// Whether the file was in the page cache when it was opened.
+    cached: bool,
 }
 
 impl FileSource {
@@ -120,6 +124,8 @@ impl FileSource {
         } else {
             metadata.len()
         };
+        // Asked before the kernel may read ahead, which would look like a file in memory.
+        let cached = is_cached(&file, len);
         // Advice only: a file system that ignores it costs speed, not correctness.
         let _ = fadvise(&file, 0, None, Advice::Sequential);
         Ok(Self {
@@ -131,6 +137,7 @@ impl FileSource {
                 device: metadata.dev(),
                 inode: metadata.ino(),
             },
+            cached,
         })
     }
 
@@ -182,6 +189,33 @@ impl FileSource {
     }
 }
 
+/// Places of a file that are looked at to tell whether it is in the page cache.
+const CACHE_SAMPLES: u64 = 64;
+
+/// Whether most of `file` is in the page cache: its places are read only as far as that takes no
+/// waiting for the disk. A system that cannot read so answers no.
+fn is_cached(file: &File, len: u64) -> bool {
+    // Otherwise the kernel would begin to read ahead at each place.
+    let _ = fadvise(file, 0, None, Advice::Random);
+    let step = (len / CACHE_SAMPLES).max(1);
+    let (mut asked, mut found) = (0, 0);
+    let mut at = 0;
+    while asked < CACHE_SAMPLES && at < len {
+        // A hole is never in the cache, and does not count.
+        at = match seek(file, SeekFrom::Data(at)) {
+            Ok(data) => data,
+            Err(rustix::io::Errno::NXIO) => break,
+            Err(_) => at,
+        };
+        let mut byte = [0];
+        let mut bufs = [IoSliceMut::new(&mut byte)];
+        asked += 1;
+        found += u64::from(preadv2(file, &mut bufs, at, ReadWriteFlags::NOWAIT) == Ok(1));
+        at = at.saturating_add(step);
+    }
+    asked > 0 && found * 10 >= asked * 9
+}
+
 /// Refuses everything but regular files and block devices.
 fn refuse_other_types(kind: FileType) -> Result<()> {
     let found = if kind.is_file() || kind.is_block_device() {
@@ -218,7 +252,7 @@ impl ReadAt for FileSource {
             }
             Error::io(format!("reading {} bytes at {at} failed", buf.len()), e).in_file(&self.path)
         })?;
-        if buf.len() >= DROP_BEHIND_BYTES {
+        if buf.len() >= DROP_BEHIND_BYTES && !self.cached {
             let len = std::num::NonZeroU64::new(buf.len() as u64);
             let _ = fadvise(&self.file, at.0, len, Advice::DontNeed);
         }
@@ -294,5 +328,52 @@ impl ReadAt for MemorySource {
                 ),
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// A file of 2 MiB that the disk has; `None` where the system does not let the cache be emptied.
+    fn file_that_can_be_cold() -> Option<tempfile::NamedTempFile> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&vec![7; 2 << 20]).unwrap();
+        file.as_file().sync_all().unwrap();
+        let warm = is_cached(file.as_file(), 2 << 20);
+        forget(&file);
+        let told_apart = warm && !is_cached(file.as_file(), 2 << 20);
+        if !told_apart {
+            eprintln!("skipped: this file system's page cache cannot be told or emptied");
+        }
+        told_apart.then_some(file)
+    }
+
+    fn forget(file: &tempfile::NamedTempFile) {
+        fadvise(file.as_file(), 0, None, Advice::DontNeed).unwrap();
+    }
+
+    fn read_all(file: &tempfile::NamedTempFile) {
+        let source = FileSource::open(file.path()).unwrap();
+        let mut bytes = vec![0; 2 << 20];
+        source.read_exact_at(FileOffset(0), &mut bytes).unwrap();
+        assert!(bytes.iter().all(|b| *b == 7));
+    }
+
+    #[test]
+    fn bulk_reads_leave_the_page_cache_as_it_was() {
+        let Some(file) = file_that_can_be_cold() else {
+            return;
+        };
+        read_all(&file);
+        assert!(
+            !is_cached(file.as_file(), 2 << 20),
+            "a cold file stays cold"
+        );
+        std::fs::read(file.path()).unwrap();
+        read_all(&file);
+        assert!(is_cached(file.as_file(), 2 << 20), "a warm file stays warm");
     }
 }

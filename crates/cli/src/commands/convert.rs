@@ -40,6 +40,9 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
             Overwrite::Refuse
         };
         let mut file = OutputFile::create_from(&args.src, &args.dst, overwrite)?;
+        if args.no_sync {
+            file = file.without_sync();
+        }
         file.require_space(plan.least_output_bytes())?;
         let report = match target {
             Target::Zvhd2 => {
