@@ -11,6 +11,7 @@ mod cloud;
 mod config;
 mod images;
 mod inspect;
+mod raw;
 mod source;
 mod state;
 mod transfer;
@@ -23,6 +24,7 @@ pub(crate) use self::images::{
     Owner, QuotaArgs, RegisterArgs, RegisterBy, WaitArgs,
 };
 pub(crate) use self::inspect::InspectArgs;
+pub(crate) use self::raw::{BitmapArgs, HolesArgs, HolesMode, RawImportArgs};
 pub(crate) use self::source::{BackingArgs, SourceArgs};
 pub(crate) use self::state::{StateArgs, StatusArgs};
 pub(crate) use self::transfer::{
@@ -56,6 +58,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Inspect(InspectArgs),
     Convert(ConvertArgs),
+    Bitmap(BitmapArgs),
     Digest(DigestArgs),
     Verify(VerifyArgs),
     Import(Box<ImportArgs>),
@@ -77,7 +80,7 @@ pub(crate) enum Command {
 /// written front to back).
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  imgferry convert disk.qcow2 disk.zvhd2\n  imgferry convert --level 3 disk.qcow2 disk.zvhd2\n  imgferry convert export.zvhd2 disk.raw\n  imgferry convert --snapshot before-upgrade disk.qcow2 disk.zvhd2\n  imgferry convert disk.qcow2 - | ssh host 'cat > disk.zvhd2'"
+    after_help = "Examples:\n  imgferry convert disk.qcow2 disk.zvhd2\n  imgferry convert --level 3 disk.qcow2 disk.zvhd2\n  imgferry convert export.zvhd2 disk.raw\n  imgferry convert disk.qcow2 disk.raw --bitmap\n  imgferry convert --snapshot before-upgrade disk.qcow2 disk.zvhd2\n  imgferry convert disk.qcow2 - | ssh host 'cat > disk.zvhd2'"
 )]
 pub(crate) struct ConvertArgs {
     /// The disk image to read
@@ -87,12 +90,17 @@ pub(crate) struct ConvertArgs {
     /// Target format [default: by DST's extension, else zvhd2]
     #[arg(long, value_enum)]
     pub(crate) to: Option<TargetFormat>,
+    /// Write the bitmap file of a raw DST too, beside it and in the same pass (see imgferry bitmap)
+    #[arg(long)]
+    pub(crate) bitmap: bool,
     /// Replace DST if it exists
     #[arg(long)]
     pub(crate) force: bool,
     /// Do not wait until DST is safely on disk: faster, but a power failure may lose it
     #[arg(long)]
     pub(crate) no_sync: bool,
+    #[command(flatten)]
+    pub(crate) holes: HolesArgs,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     #[command(flatten)]
@@ -155,7 +163,7 @@ pub(crate) struct VerifyArgs {
 
 /// Take a disk to an active cloud image: convert, upload, register, wait
 ///
-/// The disk is converted to ZVHD2 while it is uploaded; no scratch file is written. Everything that
+/// The disk is converted to ZVHD2 (or, with --to raw, cut into parts) while it is uploaded; no scratch file is written. Everything that
 /// can be refused is refused before the first byte is uploaded.
 ///
 /// An import that was interrupted goes on when the same command is given again: what is stored is not
@@ -182,7 +190,7 @@ pub(crate) struct ImportArgs {
     /// Bucket to upload to; IMS wants it in the same region
     #[arg(long)]
     pub(crate) bucket: String,
-    /// Object key [default: the name with .zvhd2]
+    /// Object key [default: the name with .zvhd2, or .raw]
     #[arg(long)]
     pub(crate) key: Option<String>,
     /// Operating system as the service names it, such as 'CentOS 7.0 64bit'; system images need it
@@ -234,6 +242,8 @@ pub(crate) struct ImportArgs {
     pub(crate) restart: bool,
     #[command(flatten)]
     pub(crate) state: StateArgs,
+    #[command(flatten)]
+    pub(crate) raw: RawImportArgs,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     #[command(flatten)]

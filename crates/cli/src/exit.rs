@@ -124,6 +124,11 @@ impl Failure {
         line
     }
 
+    /// The error itself, without causes, hints and notes.
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
+    }
+
     pub(crate) fn exit(&self) -> Exit {
         self.0.exit
     }

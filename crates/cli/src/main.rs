@@ -77,6 +77,7 @@ fn run(command: Command, console: Console) -> Outcome {
             // The rest is synchronous; it runs beside the signal handler.
             command => tokio::task::spawn_blocking(move || match command {
                 Command::Inspect(args) => commands::inspect::run(&args, console, interrupt.token()),
+                Command::Bitmap(args) => commands::bitmap::run(&args, console, interrupt.token()),
                 Command::Convert(args) => commands::convert::run(&args, console, interrupt.token()),
                 Command::Digest(args) => commands::digest::run(&args, console, interrupt.token()),
                 Command::Verify(args) => commands::verify::run(&args, console, interrupt.token()),

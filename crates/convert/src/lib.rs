@@ -2,8 +2,10 @@
 //!
 //! ```text
 //!  open() ──▶ image ──plan()──▶ Plan ──to_zvhd2()──▶ Sink: OutputFile, an upload, memory
-//!                                  └───to_raw()────▶ OutputFile, at its positions
+//!                                  ├───to_raw()────▶ OutputFile, at its positions
+//!                                  └───to_parts()──▶ PartSink, in any order
 //!  Checkpoint ──resume_zvhd2()──▶ the same stream, from where it was interrupted
+//!  image ──scan()──▶ Bitmap, ContentDigest
 //!  image ──digest()──▶ ContentDigest      two images ──compare()──▶ Comparison
 //! ```
 //!
@@ -17,29 +19,37 @@ use std::sync::Arc;
 
 use diskimg::{Format, OpenOptions, Opened, ReadAt};
 
+pub mod bitmap;
 mod blocks;
 pub mod cancel;
 pub mod compare;
 pub mod digest;
 pub mod error;
+pub mod holes;
 pub mod monitor;
 mod ordered;
 pub mod output;
+pub mod parts;
 pub mod pipeline;
 pub mod plan;
 pub mod resume;
+pub mod scan;
 pub mod sink;
 mod tally;
 
+pub use bitmap::Bitmap;
 pub use cancel::CancelToken;
 pub use compare::{Comparison, Difference, compare};
 pub use digest::{ContentDigest, digest};
 pub use error::{Error, Result};
+pub use holes::{Holes, ReadHoles};
 pub use monitor::{Counter, Monitor, VoidMonitor};
 pub use output::{OutputFile, Overwrite};
-pub use pipeline::{Report, resume_zvhd2, to_raw, to_zvhd2};
+pub use parts::{PartSink, count_parts, to_parts};
+pub use pipeline::{Report, resume_zvhd2, to_raw, to_raw_with_bitmap, to_zvhd2};
 pub use plan::{Memory, Plan, PlanOptions, Target, default_threads, plan};
 pub use resume::{BlockRecord, Checkpoint, Recorder, VoidRecorder};
+pub use scan::{Scan, scan};
 pub use sink::{Sink, SinkError};
 
 /// Opens the image at `path`, of `format` or of what its content says, with every format that

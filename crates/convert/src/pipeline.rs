@@ -11,6 +11,7 @@ use diskimg::DiskImage;
 use diskimg::zero::is_zero;
 use serde::{Serialize, Serializer};
 
+use crate::bitmap::{Bitmap, Layout};
 use crate::blocks::{BlockHash, DataBlocks, buffer, hash, range_of, read_block};
 use crate::cancel::CancelToken;
 use crate::digest::{ContentDigest, DigestBuilder};
@@ -302,9 +303,46 @@ pub fn to_raw(
     monitor: &dyn Monitor,
     cancel: &CancelToken,
 ) -> Result<Report> {
+    write_raw(image, plan, out, None, monitor, cancel)
+}
+
+/// [`to_raw`], and the bitmap of the disk in `layout` from the same pass.
+///
+/// # Errors
+/// Those of [`to_raw`] and of [`Bitmap::new`].
+pub fn to_raw_with_bitmap(
+    image: &dyn DiskImage,
+    plan: &Plan,
+    out: &OutputFile,
+    layout: Layout,
+    monitor: &dyn Monitor,
+    cancel: &CancelToken,
+) -> Result<(Report, Bitmap)> {
+    let mut bitmap = Bitmap::new(layout, image.virtual_size())?;
+    let report = write_raw(image, plan, out, Some(&mut bitmap), monitor, cancel)?;
+    Ok((report, bitmap))
+}
+
+/// A block that was written into a raw file.
+struct Written {
+    hash: BlockHash,
+    bytes: u64,
+    /// Granules of the bitmap that hold data.
+    granules: Vec<u64>,
+}
+
+fn write_raw(
+    image: &dyn DiskImage,
+    plan: &Plan,
+    out: &OutputFile,
+    mut bitmap: Option<&mut Bitmap>,
+    monitor: &dyn Monitor,
+    cancel: &CancelToken,
+) -> Result<Report> {
     plan.check(image, Target::Raw)?;
     let started = Instant::now();
     let virtual_size = image.virtual_size();
+    let layout = bitmap.as_ref().map(|bitmap| bitmap.layout());
     let mut sum = DigestBuilder::new(virtual_size);
     let mut tally = Tally::new(virtual_size, monitor);
     let mut blocks = DataBlocks::new(image, cancel);
@@ -324,30 +362,34 @@ pub fn to_raw(
             let stored = if is_zero(block) {
                 None
             } else {
-                let written = write_pages(out, range_of(number, virtual_size), block)?;
-                Some((hash(block), written))
+                let range = range_of(number, virtual_size);
+                let granules = layout.map(|layout| layout.granules_with_data(range.start, block));
+                Some(Written {
+                    hash: hash(block),
+                    bytes: write_pages(out, range, block)?,
+                    granules: granules.unwrap_or_default(),
+                })
             };
-            Ok(Done {
-                number,
-                read,
-                stored,
-            })
+            Ok((number, read, stored))
         },
-        |done| {
-            tally.block(range_of(done.number, virtual_size), done.read);
-            let written = match done.stored {
-                Some((hash, written)) => {
-                    sum.block(done.number, &hash);
-                    stored_blocks += 1;
-                    monitor.count(Counter::DataBlocks, 1);
-                    monitor.count(Counter::WrittenBytes, written);
-                    written
-                }
-                None => 0,
+        |(number, read, stored)| {
+            tally.block(range_of(number, virtual_size), read);
+            let Some(stored) = stored else {
+                tally.zero(read);
+                return Ok(());
             };
+            sum.block(number, &stored.hash);
+            if let Some(bitmap) = bitmap.as_deref_mut() {
+                for granule in stored.granules {
+                    bitmap.mark(granule);
+                }
+            }
+            stored_blocks += 1;
+            monitor.count(Counter::DataBlocks, 1);
+            monitor.count(Counter::WrittenBytes, stored.bytes);
             // A written page may lie partly in a hole, so it can be more than was read.
-            tally.zero(done.read.saturating_sub(written));
-            written_bytes += written;
+            tally.zero(read.saturating_sub(stored.bytes));
+            written_bytes += stored.bytes;
             Ok(())
         },
     )?;

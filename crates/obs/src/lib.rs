@@ -10,6 +10,9 @@
 //!              Upload::complete: CompleteMultipartUpload, HEAD, length and ETag compared
 //! ```
 //!
+//! A raw disk goes another way: [`RawSink`] takes its parts in any order, and those that are all zero are
+//! copied by the server from one object of zeros.
+//!
 //! [`Client`] checks buckets and starts uploads; [`MultipartSink`] takes the bytes;
 //! [`Upload`] completes, pauses or aborts; [`Client::resume_upload`] goes on with one of another run. This is the only place where threads and async meet.
 
@@ -17,6 +20,7 @@ mod budget;
 mod calls;
 mod classify;
 mod client;
+mod copy;
 mod download;
 mod error;
 mod headers;
@@ -28,6 +32,7 @@ mod names;
 mod pace;
 pub mod parts;
 mod rate;
+mod raw;
 mod reading;
 mod resume;
 mod sending;
@@ -36,12 +41,14 @@ mod sink;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod zeros;
 
 pub use client::{BucketInfo, Client, Config, Limits, ObjectInfo};
 pub use error::{Error, ErrorKind};
 pub use listing::OpenUpload;
 pub use manifest::Manifest;
 pub use pace::MOST_IN_FLIGHT;
+pub use raw::{RawSink, RawUpload, RawUploaded, raw_memory, raw_part_size};
 pub use reading::ObjectSource;
 pub use resume::{ListedPart, PartLog, PartRecord, Resumed, Resumption, VoidPartLog, etag_of};
 pub use sink::MultipartSink;

@@ -22,22 +22,20 @@ pub struct Tier {
 }
 
 /// The schedule of every upload.
-pub const STANDARD: Schedule = Schedule {
-    tiers: &[
-        Tier {
-            parts: 1024,
-            size: 8 * MIB,
-        },
-        Tier {
-            parts: 1024,
-            size: 32 * MIB,
-        },
-        Tier {
-            parts: MAX_PARTS - 2048,
-            size: 128 * MIB,
-        },
-    ],
-};
+pub const STANDARD: Schedule = Schedule::new(&[
+    Tier {
+        parts: 1024,
+        size: 8 * MIB,
+    },
+    Tier {
+        parts: 1024,
+        size: 32 * MIB,
+    },
+    Tier {
+        parts: MAX_PARTS - 2048,
+        size: 128 * MIB,
+    },
+]);
 
 /// Upper bound of a ZVHD2 file that holds 1 TiB of data nobody can compress: each block of 2 MiB
 /// with two pages of 4 KiB for header and alignment, and 1 GiB for index, bitmap and footers (the
@@ -50,21 +48,44 @@ const _: () = assert!(STANDARD.parts() <= MAX_PARTS);
 /// Part sizes by part number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    tiers: &'static [Tier],
+    tiers: Tiers,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tiers {
+    Fixed(&'static [Tier]),
+    Uniform(Tier),
 }
 
 impl Schedule {
     /// A schedule of `tiers`, in this order.
     #[must_use]
     pub const fn new(tiers: &'static [Tier]) -> Self {
-        Self { tiers }
+        Self {
+            tiers: Tiers::Fixed(tiers),
+        }
+    }
+
+    /// A schedule of parts that all have the same size.
+    #[must_use]
+    pub const fn uniform(tier: Tier) -> Self {
+        Self {
+            tiers: Tiers::Uniform(tier),
+        }
+    }
+
+    const fn tiers(&self) -> &[Tier] {
+        match &self.tiers {
+            Tiers::Fixed(tiers) => tiers,
+            Tiers::Uniform(tier) => std::slice::from_ref(tier),
+        }
     }
 
     /// Bytes of part `number` (from 1) when it is not the last; `None` past the last part.
     #[must_use]
     pub fn size(&self, number: u32) -> Option<u64> {
         let mut before = number.checked_sub(1)?;
-        for tier in self.tiers {
+        for tier in self.tiers() {
             match before.checked_sub(tier.parts) {
                 Some(rest) => before = rest,
                 None => return Some(tier.size),
@@ -77,7 +98,7 @@ impl Schedule {
     #[must_use]
     pub const fn capacity(&self) -> u64 {
         let mut sum = 0_u64;
-        let mut rest = self.tiers;
+        let mut rest = self.tiers();
         while let [tier, tail @ ..] = rest {
             sum = sum.saturating_add((tier.parts as u64).saturating_mul(tier.size));
             rest = tail;
@@ -89,7 +110,7 @@ impl Schedule {
     #[must_use]
     pub const fn parts(&self) -> u32 {
         let mut sum = 0_u32;
-        let mut rest = self.tiers;
+        let mut rest = self.tiers();
         while let [tier, tail @ ..] = rest {
             sum = sum.saturating_add(tier.parts);
             rest = tail;

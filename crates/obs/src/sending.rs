@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::multipart::{Confirmed, Target, Traffic};
 use crate::resume::{self, Before, ListedPart, PartLog};
 use crate::sink::{Message, Part, Shared};
+use crate::zeros::ZeroPart;
 
 /// What it takes to send parts.
 pub(crate) struct Sending {
@@ -97,6 +98,9 @@ impl Sending {
                     Some(Message::Part(part)) => {
                         on_their_way.spawn(self.send(part));
                     }
+                    Some(Message::Zeros(part)) => {
+                        on_their_way.spawn(self.make_zeros(part));
+                    }
                     Some(Message::End) => ended = true,
                     None => return Err(Error::new(
                         ErrorKind::Cancelled,
@@ -112,6 +116,13 @@ impl Sending {
             }
         }
         Ok(confirmed.into_values().collect())
+    }
+
+    fn make_zeros(&self, part: ZeroPart) -> impl Future<Output = Result<Confirmed, Error>> + use<> {
+        let client = self.client.clone();
+        let target = Arc::clone(&self.target);
+        let traffic = Arc::clone(&self.traffic);
+        async move { part.make(&client, &target, &traffic).await }
     }
 
     fn send(&self, part: Part) -> impl Future<Output = Result<Confirmed, Error>> + use<> {

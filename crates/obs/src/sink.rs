@@ -10,6 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::budget::{Budget, Permit};
 use crate::error::{Error, ErrorKind};
 use crate::parts::Schedule;
+use crate::zeros::ZeroPart;
 
 /// What the sink and the tasks that send its parts share.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl Shared {
     }
 
     /// Why the upload takes nothing more.
-    fn stopped(&self) -> Error {
+    pub(crate) fn stopped(&self) -> Error {
         self.failure()
             .cloned()
             .unwrap_or_else(|| Error::new(ErrorKind::Cancelled, "the upload takes nothing more"))
@@ -49,6 +50,8 @@ impl Shared {
 pub(crate) enum Message {
     /// A part that is full, or the last one.
     Part(Part),
+    /// A part that is all zero, of which no bytes are held.
+    Zeros(ZeroPart),
     /// Everything was written.
     End,
 }
@@ -122,6 +125,11 @@ impl MultipartSink {
             dropped: 0,
             ended: false,
         }
+    }
+
+    /// Both things that hand parts over, for a writer that makes parts itself.
+    pub(crate) fn into_bridge(self) -> (Arc<Shared>, UnboundedSender<Message>) {
+        (self.shared, self.parts)
     }
 
     fn append(&mut self, mut bytes: &[u8]) -> Result<(), Error> {

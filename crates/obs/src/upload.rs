@@ -295,6 +295,10 @@ impl Upload {
         &self.target.key
     }
 
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
     /// Why this upload has failed by itself, if it has. That it was stopped from this side, by
     /// aborting it or by giving up its sink, is no failure of its own and not told.
     #[must_use]

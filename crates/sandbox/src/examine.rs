@@ -1,5 +1,7 @@
 //! What an import job does with the object: checks it, opens it, and reads all of it.
 
+mod raw;
+
 use std::error::Error as StdError;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use convert::{CancelToken, VoidMonitor};
 use diskimg::open::open_source;
 use diskimg::probe::Probe;
-use diskimg::{FileOffset, FileSource, Format, OpenOptions, ReadAt};
+use diskimg::{FileOffset, FileSource, Format, OpenOptions, ReadAt, SourceExtent};
 use zvhd2::{CheckReport, Severity};
 
 use crate::images::{Examined, JobFailure};
@@ -30,17 +32,23 @@ pub(crate) enum Outcome {
 /// Told how much is done, 0 to 1, from any thread.
 pub(crate) type Progress = Box<dyn Fn(f64) + Send + Sync>;
 
+/// The key of the bitmap that a raw object needs; `None` when `key` is no raw object's.
+pub(crate) fn bitmap_key(key: &str) -> Option<String> {
+    Some(format!("{}.mf", key.strip_suffix(".raw")?))
+}
+
 /// Examines the object in the file `path`, which a client knows as `name`. Blocks until done.
 ///
-/// The disk inside must fit into `min_disk` GiB.
+/// The disk inside must fit into `min_disk` GiB. With a `bitmap` the object is raw.
 pub(crate) fn examine(
     path: &Path,
+    bitmap: Option<&Path>,
     name: &str,
     min_disk: u64,
     progress: Progress,
     cancel: &CancelToken,
 ) -> Outcome {
-    match read(path, min_disk, progress, cancel) {
+    match read(path, bitmap, min_disk, progress, cancel) {
         Ok(examined) => Outcome::Good(examined),
         Err(_) if cancel.is_cancelled() => Outcome::Cancelled,
         Err(failure) => Outcome::Failed(JobFailure {
@@ -53,6 +61,7 @@ pub(crate) fn examine(
 
 fn read(
     path: &Path,
+    bitmap: Option<&Path>,
     min_disk: u64,
     progress: Progress,
     cancel: &CancelToken,
@@ -65,6 +74,9 @@ fn read(
         read: AtomicU64::new(0),
         progress,
     });
+    if let (Some(bitmap), false) = (bitmap, is_zvhd2(source.as_ref())) {
+        return raw::read(source, bitmap, min_disk, cancel);
+    }
     check_format(source.as_ref())?;
     let report = zvhd2::check(source.as_ref(), &|| cancel.is_cancelled()).map_err(unreadable)?;
     if !report.is_sound() {
@@ -73,15 +85,7 @@ fn read(
     let format = OpenOptions::of(Some(Format::Zvhd2));
     let opened = open_source(source, &format, &zvhd2::DRIVERS).map_err(|error| damaged(&error))?;
     let virtual_size = opened.image.virtual_size();
-    let available = min_disk.saturating_mul(1 << 30);
-    if virtual_size > available {
-        return Err(failure(
-            "IMG.0055",
-            format!(
-                "the disk in the image file has {virtual_size} bytes, which is more than min_disk ({min_disk} GiB)"
-            ),
-        ));
-    }
+    check_size(virtual_size, min_disk)?;
     let threads = convert::default_threads();
     let digest = convert::digest(opened.image.as_ref(), threads, &VoidMonitor, cancel)
         .map_err(|error| damaged(&error))?;
@@ -91,18 +95,33 @@ fn read(
     })
 }
 
-fn check_format(source: &dyn ReadAt) -> Result<(), JobFailure> {
-    let claimed = Probe::read(source).is_ok_and(|probe| {
+fn check_size(virtual_size: u64, min_disk: u64) -> Result<(), JobFailure> {
+    if virtual_size <= min_disk.saturating_mul(1 << 30) {
+        return Ok(());
+    }
+    Err(failure(
+        "IMG.0055",
+        format!(
+            "the disk in the image file has {virtual_size} bytes, which is more than min_disk ({min_disk} GiB)"
+        ),
+    ))
+}
+
+fn is_zvhd2(source: &dyn ReadAt) -> bool {
+    Probe::read(source).is_ok_and(|probe| {
         zvhd2::DRIVERS
             .iter()
             .any(|driver| driver.format == Format::Zvhd2 && (driver.claims)(&probe))
-    });
-    if claimed {
+    })
+}
+
+fn check_format(source: &dyn ReadAt) -> Result<(), JobFailure> {
+    if is_zvhd2(source) {
         return Ok(());
     }
     Err(failure(
         "IMG.0158",
-        "the image file is not ZVHD2; the sandbox imports nothing else",
+        "the image file is neither ZVHD2 nor a raw disk whose key ends in .raw; the sandbox imports nothing else",
     ))
 }
 
@@ -139,6 +158,10 @@ struct Watched {
 impl ReadAt for Watched {
     fn len(&self) -> u64 {
         self.file.len()
+    }
+
+    fn extent_at(&self, at: FileOffset, limit: u64) -> diskimg::Result<SourceExtent> {
+        self.file.extent_at(at, limit)
     }
 
     fn read_exact_at(&self, at: FileOffset, buf: &mut [u8]) -> diskimg::Result<()> {

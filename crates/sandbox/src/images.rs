@@ -81,6 +81,9 @@ pub struct ImageRecord {
     pub key: String,
     /// Bytes of that object.
     pub object_size: u64,
+    /// `zvhd2` or `raw`.
+    #[serde(default = "zvhd2")]
+    pub disk_format: String,
     /// Bytes of the disk inside; known once the image is active.
     pub virtual_size: Option<u64>,
     /// Content digest of the disk inside, as `imgferry digest` prints it; known once the image is
@@ -122,6 +125,11 @@ pub struct More {
     pub members: BTreeMap<String, String>,
     /// Attributes by name.
     pub properties: BTreeMap<String, String>,
+}
+
+/// What records of earlier versions mean.
+fn zvhd2() -> String {
+    "zvhd2".to_owned()
 }
 
 /// Where a job is in its life.

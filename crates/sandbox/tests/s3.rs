@@ -752,3 +752,119 @@ async fn ordered_faults_happen_once_each() {
     let again = complete(&client, &id, &[part]).await;
     assert_eq!(again, Err("NoSuchUpload".to_owned()));
 }
+
+/// Copies `range` of the object `source` as part `number` of upload `id`; the ETag or the code.
+async fn copy_part(
+    client: &Client,
+    id: &str,
+    number: i32,
+    source: &str,
+    range: Option<&str>,
+) -> Result<CompletedPart, String> {
+    let answer = client
+        .upload_part_copy()
+        .bucket(BUCKET)
+        .key(KEY)
+        .upload_id(id)
+        .part_number(number)
+        .copy_source(format!("{BUCKET}/{source}"))
+        .set_copy_source_range(range.map(str::to_owned))
+        .send()
+        .await
+        .map_err(|error| code(&error))?;
+    let etag = answer.copy_part_result.unwrap().e_tag.unwrap();
+    Ok(CompletedPart::builder()
+        .part_number(number)
+        .e_tag(etag)
+        .build())
+}
+
+async fn put(client: &Client, key: &str, body: Vec<u8>) {
+    let put = client.put_object().bucket(BUCKET).key(key);
+    put.body(ByteStream::from(body)).send().await.unwrap();
+}
+
+#[tokio::test]
+async fn parts_are_copied_from_objects_and_ranges_of_them() {
+    let (_dir, sandbox) = start().await;
+    let client = client(&sandbox);
+    let source = bytes(7, 300 * KIB);
+    put(&client, "a source/ü", source.clone()).await;
+    let id = begin(&client).await;
+    let name = "a%20source/%C3%BC";
+    let whole = copy_part(&client, &id, 1, name, None).await.unwrap();
+    let range = Some("bytes=100-250099");
+    let piece = copy_part(&client, &id, 2, name, range).await.unwrap();
+    assert_eq!(
+        piece.e_tag(),
+        Some(format!("\"{}\"", md5_hex(&source[100..250_100])).as_str())
+    );
+    let sent = upload(&client, &id, 3, bytes(9, 10)).await;
+    complete(&client, &id, &[whole, piece, sent]).await.unwrap();
+    let expected = [&source, &source[100..250_100], &bytes(9, 10)].concat();
+    assert!(object(&client).await == expected);
+}
+
+#[tokio::test]
+async fn copies_of_what_is_not_there_are_refused() {
+    let (_dir, sandbox) = start().await;
+    let client = client(&sandbox);
+    put(&client, "source", bytes(7, 1000)).await;
+    let id = begin(&client).await;
+    let gone = "0".repeat(32);
+    for (id, number, source, range, expected) in [
+        (&id, 1, "nothing", None, "NoSuchKey"),
+        (&id, 1, "source", Some("bytes=0-1000"), "InvalidArgument"),
+        (&id, 1, "source", Some("bytes=9-8"), "InvalidArgument"),
+        (&id, 1, "source", Some("bytes=9-"), "InvalidArgument"),
+        (&id, 10_001, "source", None, "InvalidArgument"),
+        (&gone, 1, "source", None, "NoSuchUpload"),
+    ] {
+        let refused = copy_part(&client, id, number, source, range).await;
+        assert_eq!(refused.unwrap_err(), expected, "{source} {range:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_object_is_copied_with_its_attributes() {
+    let (_dir, sandbox) = start().await;
+    let client = client(&sandbox);
+    let body = bytes(1, 5000);
+    let put = client.put_object().bucket(BUCKET).key("one");
+    put.body(ByteStream::from(body.clone()))
+        .metadata("digest", "abc")
+        .send()
+        .await
+        .unwrap();
+    let copy = client.copy_object().bucket(BUCKET).key(KEY);
+    copy.copy_source(format!("{BUCKET}/one"))
+        .send()
+        .await
+        .unwrap();
+    assert!(object(&client).await == body);
+    let head = client.head_object().bucket(BUCKET).key(KEY).send().await;
+    assert_eq!(head.unwrap().metadata().unwrap()["digest"], "abc");
+}
+
+#[tokio::test]
+async fn zeros_of_bodies_and_of_copied_parts_take_no_room_on_the_disk() {
+    use std::os::unix::fs::MetadataExt as _;
+    let (dir, sandbox) = start().await;
+    let client = client(&sandbox);
+    let zeros = vec![0; 8 << 20];
+    put(&client, "zeros", zeros.clone()).await;
+    let id = begin(&client).await;
+    let mut parts = Vec::new();
+    for number in 1..=20 {
+        let range = (number == 20).then_some("bytes=0-4999");
+        let part = copy_part(&client, &id, number, "zeros", range).await;
+        parts.push(part.unwrap());
+    }
+    complete(&client, &id, &parts).await.unwrap();
+    let path = dir.path().join("sandbox/obs").join(BUCKET).join(KEY);
+    let metadata = std::fs::metadata(path).unwrap();
+    assert_eq!(metadata.len(), 19 * (8 << 20) + 5000);
+    assert!(metadata.blocks() * 512 < 1 << 20);
+    let source = std::fs::metadata(dir.path().join("sandbox/obs/images/zeros")).unwrap();
+    assert!(source.blocks() * 512 < 1 << 20);
+}

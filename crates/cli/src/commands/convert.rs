@@ -2,14 +2,16 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use ::convert::bitmap::ZVHD2_SECTION;
 use ::convert::{
     CancelToken, Monitor, OutputFile, Overwrite, PlanOptions, Report, Sink, SinkError, Target,
+    to_raw_with_bitmap,
 };
 use diskimg::units::human;
 use serde_json::json;
 
-use super::{identity, open};
-use crate::args::{ConvertArgs, TargetFormat, WorkArgs};
+use super::{bitmap, identity, open};
+use crate::args::{ConvertArgs, HolesMode, TargetFormat, WorkArgs};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::progress::Progress;
@@ -20,12 +22,21 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
     if to_stdout {
         refuse_stdout(target, console)?;
     }
+    if args.bitmap && target != Target::Raw {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("--bitmap belongs to raw, the target is {target}, which needs no bitmap file"),
+        )
+        .hint("pass --to raw, or leave --bitmap out"));
+    }
     let opened = open(&args.src, &args.source.options(), console)?;
-    let image = opened.image.as_ref();
+    let (image, misreported) = bitmap::with_holes(opened.image, args.holes.holes);
+    let image = image.as_ref();
     let plan = ::convert::plan(image, target, &options(&args.work))?;
     console.notice(&plan);
     let progress = Progress::new(console, "converting", image.virtual_size(), false);
     let monitor: &dyn Monitor = progress.as_ref();
+    let mut marked = None;
     let report = if to_stdout {
         let mut sink = Stdout(io::stdout());
         let report = ::convert::to_zvhd2(image, &plan, identity(), &mut sink, monitor, cancel)?;
@@ -34,35 +45,79 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
         })?;
         report
     } else {
-        let overwrite = if args.force {
-            Overwrite::Replace
-        } else {
-            Overwrite::Refuse
-        };
+        let overwrite = bitmap::overwrite(args.force);
         let mut file = OutputFile::create_from(&args.src, &args.dst, overwrite)?;
         if args.no_sync {
             file = file.without_sync();
         }
-        file.require_space(plan.least_output_bytes())?;
-        let report = match target {
-            Target::Zvhd2 => {
-                ::convert::to_zvhd2(image, &plan, identity(), &mut file, monitor, cancel)?
-            }
-            Target::Raw => ::convert::to_raw(image, &plan, &file, monitor, cancel)?,
+        let beside = match args.bitmap {
+            true => Some(bitmap_file(args, overwrite)?),
+            false => None,
         };
-        file.commit()?;
-        report
+        // When everything is read, what is data and needs space shows only then.
+        if args.holes.holes == HolesMode::Trust {
+            file.require_space(plan.least_output_bytes())?;
+        }
+        match (target, beside) {
+            (Target::Zvhd2, _) => {
+                let report =
+                    ::convert::to_zvhd2(image, &plan, identity(), &mut file, monitor, cancel)?;
+                file.commit()?;
+                report
+            }
+            (Target::Raw, None) => {
+                let report = ::convert::to_raw(image, &plan, &file, monitor, cancel)?;
+                file.commit()?;
+                report
+            }
+            (Target::Raw, Some(beside)) => {
+                let (report, found) =
+                    to_raw_with_bitmap(image, &plan, &file, ZVHD2_SECTION, monitor, cancel)?;
+                let path = beside.target().display().to_string();
+                file.commit()?;
+                // Last: a bitmap that is there belongs to a disk that is there.
+                bitmap::commit(beside, &found).map_err(|failure| {
+                    failure.note(format!(
+                        "{} is complete; imgferry bitmap makes its bitmap file again",
+                        args.dst.display()
+                    ))
+                })?;
+                marked = Some((path, found.figures()));
+                report
+            }
+        }
     };
     progress.finish();
-    let text = summary(&report);
+    bitmap::warn_of(misreported.as_ref(), console);
+    let mut text = summary(&report);
     if to_stdout {
         console.notice(text);
         return Ok(());
     }
-    console.result(
-        format_args!("{}\n{text}", args.dst.display()),
-        &json!({ "path": args.dst.display().to_string(), "plan": plan, "report": report }),
-    )
+    let mut data =
+        json!({ "path": args.dst.display().to_string(), "plan": plan, "report": report });
+    if let Some((path, figures)) = marked {
+        text.push_str(&format!(
+            "\nbitmap {path}, {} blocks marked",
+            figures.marked
+        ));
+        console.notice(bitmap::CAUTION);
+        if let Some(data) = data.as_object_mut() {
+            data.insert("bitmap".into(), json!({ "path": path, "figures": figures }));
+        }
+    }
+    console.result(format_args!("{}\n{text}", args.dst.display()), &data)
+}
+
+/// Begins the bitmap file beside the raw file.
+fn bitmap_file(args: &ConvertArgs, overwrite: Overwrite) -> Outcome<OutputFile> {
+    let path = bitmap::names::beside(&args.dst)?;
+    let file = OutputFile::create_from(&args.src, &path, overwrite)?;
+    Ok(if args.no_sync {
+        file.without_sync()
+    } else {
+        file
+    })
 }
 
 /// The target format: as given, else by the extension of the target, else ZVHD2.

@@ -10,6 +10,7 @@ mod checks;
 mod common;
 mod errors;
 mod method;
+mod raw;
 mod register;
 mod report;
 mod request;
@@ -20,6 +21,7 @@ mod upload;
 use std::sync::Arc;
 use std::time::Instant;
 
+use ::convert::holes::Misreported;
 use ::convert::{ContentDigest, Plan};
 use diskimg::DiskImage;
 use ims::QuickImport;
@@ -29,11 +31,13 @@ pub(crate) use self::checks::refused;
 use self::common::Way;
 pub(crate) use self::errors::{from_ims, from_journal, from_obs};
 use self::method::Method;
+use self::raw::RawJob;
 use self::register::Registered;
 pub(crate) use self::register::patience;
 use self::report::{DryRun, Imported, Stages};
 use self::resuming::Session;
 use self::upload::{Transfer, Transferred};
+use super::bitmap::{warn_of, with_holes};
 use super::convert::options;
 use super::open;
 use super::sandbox::InProcess;
@@ -81,6 +85,9 @@ struct Job {
     plan: Plan,
     request: QuickImport,
     warnings: Vec<String>,
+    /// What only a raw object needs.
+    raw: Option<RawJob>,
+    misreported: Option<Misreported>,
 }
 
 async fn import(
@@ -117,6 +124,12 @@ async fn import(
             &mut warnings,
         ))
         .await??;
+    if let Some(raw) = &job.raw {
+        let bucket = &target.bucket;
+        interrupt
+            .unless_asked(raw::check_bitmap_key(args, &storage, bucket, raw, &ours))
+            .await??;
+    }
     for warning in &warnings {
         console.warn(warning);
     }
@@ -150,14 +163,19 @@ async fn import(
         console,
         interrupt,
     };
-    let transferred = transfer.run(session).await;
+    let transferred = match &job.raw {
+        None => transfer.run(session).await,
+        Some(raw) => raw::transfer(transfer, raw, session).await,
+    };
     progress.finish();
     let Transferred {
         content,
         uploaded,
         converting,
         completing,
+        raw,
     } = transferred?;
+    warn_of(job.misreported.as_ref(), console);
     stages.transfer_seconds = Stages::seconds(converting);
     stages.complete_seconds = Stages::seconds(completing);
     if args.registering.register == RegisterBy::None {
@@ -165,7 +183,7 @@ async fn import(
         return console.result(
             format_args!("uploaded {target}: {} bytes; not registered", uploaded.size),
             &serde_json::json!({
-                "bucket": target.bucket, "key": target.key, "uploaded": uploaded, "digest": content.digest,
+                "bucket": target.bucket, "key": target.key, "uploaded": uploaded, "raw": raw, "digest": content.digest,
             }),
         );
     }
@@ -208,6 +226,7 @@ async fn import(
         kept_bytes: content.kept_bytes,
         zero_bytes: content.zero_bytes,
         uploaded,
+        raw,
         stages,
         memory_bound: job.plan.memory.total(),
         peak_memory: report::peak_memory(),
@@ -239,6 +258,7 @@ fn prepare(
         mut problems,
         warnings,
     } = findings;
+    let raw = raw::prepare(args, &request, opened.format, &mut problems);
     problems.extend(missing.iter().cloned());
     if !problems.is_empty() {
         return Err(checks::refused(problems));
@@ -247,12 +267,18 @@ fn prepare(
     if args.cloud.sandbox.is_some() {
         options.reserved_memory = ::sandbox::memory_bound();
     }
-    let plan = upload::plan(opened.image.as_ref(), options)?;
+    let (image, misreported) = with_holes(opened.image, args.raw.holes.holes);
+    let plan = match &raw {
+        None => upload::plan(image.as_ref(), options)?,
+        Some(raw) => raw::plan(image.as_ref(), raw, options)?,
+    };
     Ok(Job {
         plan,
         warnings,
-        image: Arc::from(opened.image),
+        image: Arc::from(image),
         request,
+        raw,
+        misreported,
     })
 }
 

@@ -50,7 +50,7 @@ impl Fill {
         }
     }
 
-    fn byte(self, at: u64) -> u8 {
+    pub fn byte(self, at: u64) -> u8 {
         match self {
             Self::Random(seed) => {
                 let mut x =

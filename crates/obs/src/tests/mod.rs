@@ -5,5 +5,6 @@ mod fake;
 mod faults;
 mod lifecycle;
 mod proxied;
+mod raw;
 mod requests;
 mod resume;

@@ -60,6 +60,11 @@ impl Cloud {
         }
     }
 
+    /// Where the server keeps the objects of the bucket.
+    pub(super) fn bucket_dir(&self) -> std::path::PathBuf {
+        self.dir.path().join("obs").join(BUCKET)
+    }
+
     /// What the server has stored, as its file.
     pub(super) fn stored(&self, key: &str) -> Option<Vec<u8>> {
         std::fs::read(self.path_of(key)).ok()

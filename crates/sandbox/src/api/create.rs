@@ -314,6 +314,7 @@ pub(super) fn blank(name: String, image_type: ImageType, min_disk: u64) -> Image
         bucket: String::new(),
         key: String::new(),
         object_size: 0,
+        disk_format: "zvhd2".to_owned(),
         virtual_size: None,
         content_digest: None,
         min_disk,

@@ -17,6 +17,7 @@ use super::error::ApiError;
 use super::gateway::Caller;
 use super::rules::ImportRequest;
 use super::{Api, jobs};
+use crate::examine;
 use crate::images::{ImageRecord, ImageStatus, ImageType, JobRecord, More, Work};
 use crate::s3::{Found, STANDARD};
 
@@ -41,12 +42,17 @@ pub(super) async fn quick_import(
         ));
     }
     let object_size = check_object(&api, &request)?;
+    check_bitmap(&api, &request)?;
     let now = SystemTime::now();
     let image = ImageRecord {
         id: Uuid::new_v4().to_string(),
         name: request.name,
         status: ImageStatus::Queued,
         image_type: request.image_type,
+        disk_format: match examine::bitmap_key(&request.key) {
+            Some(_) => "raw".to_owned(),
+            None => "zvhd2".to_owned(),
+        },
         bucket: request.bucket,
         key: request.key,
         object_size,
@@ -140,6 +146,23 @@ pub(super) fn check_file(api: &Api, bucket: &str, key: &str, max: u64) -> Result
     }
 }
 
+/// A raw object needs its bitmap beside it.
+fn check_bitmap(api: &Api, request: &ImportRequest) -> Result<(), ApiError> {
+    let Some(key) = examine::bitmap_key(&request.key) else {
+        return Ok(());
+    };
+    match api.objects.find(&request.bucket, &key) {
+        Found::Object { size: 1.., .. } => Ok(()),
+        _ => Err(ApiError::ims(
+            "IMG.0158",
+            format!(
+                "A raw image file is imported quickly only with its bitmap file: {}:{key} is not found or is empty.",
+                request.bucket
+            ),
+        )),
+    }
+}
+
 /// GET /v2/cloudimages and GET /v2/images: the images, newest first. Any attribute that images show is a
 /// filter.
 pub(super) async fn list(
@@ -212,7 +235,7 @@ pub(super) fn describe(api: &Api, image: &ImageRecord) -> Value {
         "visibility": if shared { "shared" } else { "private" },
         "protected": image.more.protected,
         "container_format": "bare",
-        "disk_format": if iso { "iso" } else { "zvhd2" },
+        "disk_format": if iso { "iso" } else { image.disk_format.as_str() },
         "min_disk": image.min_disk,
         "min_ram": image.more.min_ram,
         "size": 0,

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ims::job_time;
 use super::{Api, work};
-use crate::examine::{Outcome, examine};
+use crate::examine::{Outcome, bitmap_key, examine};
 use crate::images::{ImageType, JobFailure, JobRecord, JobStatus, Work};
 
 /// Jobs that read at the same time; each keeps the machine's cores busy.
@@ -113,8 +113,11 @@ fn run(api: &Arc<Api>, job_id: &str) {
                     let (api, job_id) = (Arc::clone(api), job_id.to_owned());
                     move |progress| api.images.progress(&job_id, progress)
                 };
+                let bitmap =
+                    bitmap_key(&image.key).and_then(|key| api.objects.path_of(&image.bucket, &key));
                 examine(
                     &path,
+                    bitmap.as_deref(),
                     &format!("{}:{}", image.bucket, image.key),
                     image.min_disk,
                     Box::new(progress),

@@ -8,6 +8,7 @@
 
 mod access;
 mod conditions;
+mod copy;
 mod lent;
 mod multipart;
 mod objects;

@@ -294,6 +294,22 @@ impl S3 for ObjectStore {
         .await
     }
 
+    async fn upload_part_copy(
+        &self,
+        req: S3Request<UploadPartCopyInput>,
+    ) -> S3Result<S3Response<UploadPartCopyOutput>> {
+        let store = Arc::clone(&self.0);
+        blocking(move || store.copy_part(&req.input).map(S3Response::new)).await
+    }
+
+    async fn copy_object(
+        &self,
+        req: S3Request<CopyObjectInput>,
+    ) -> S3Result<S3Response<CopyObjectOutput>> {
+        let store = Arc::clone(&self.0);
+        blocking(move || store.copy_object(req.input).map(S3Response::new)).await
+    }
+
     async fn list_parts(
         &self,
         req: S3Request<ListPartsInput>,

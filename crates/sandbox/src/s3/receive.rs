@@ -1,15 +1,17 @@
 //! Request bodies onto the disk, hashed on the way, never held in memory.
 
+use std::io::SeekFrom;
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use diskimg::zero::is_zero;
 use futures::StreamExt as _;
 use md5::{Digest as _, Md5};
 use s3s::dto::StreamingBlob;
 use s3s::{S3Error, S3Result, StdError, s3_error};
 use tempfile::NamedTempFile;
-use tokio::io::{AsyncWriteExt as _, BufWriter};
+use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _, BufWriter};
 
 use super::{disk, obs_error};
 
@@ -42,6 +44,8 @@ pub(super) async fn receive(
     let mut writer = BufWriter::with_capacity(WRITE_BUFFER, tokio::fs::File::from_std(handle));
     let mut hasher = Md5::new();
     let mut size = 0_u64;
+    // Where the file goes on.
+    let mut written = 0_u64;
     if let Some(mut body) = body {
         while let Some(chunk) = body.next().await {
             let chunk = chunk.map_err(broken_body)?;
@@ -51,13 +55,28 @@ pub(super) async fn receive(
                 .filter(|size| *size <= MAX_BODY)
                 .ok_or_else(|| s3_error!(EntityTooLarge, "more than {MAX_BODY} bytes"))?;
             hasher.update(&chunk);
+            // Zeros are left out: a raw disk may have more of them than the machine has room.
+            if is_zero(&chunk) {
+                continue;
+            }
+            let start = size.saturating_sub(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+            if start != written {
+                writer
+                    .seek(SeekFrom::Start(start))
+                    .await
+                    .map_err(disk("store the body"))?;
+            }
             writer
                 .write_all(&chunk)
                 .await
                 .map_err(disk("store the body"))?;
+            written = size;
         }
     }
     writer.flush().await.map_err(disk("store the body"))?;
+    file.as_file()
+        .set_len(size)
+        .map_err(disk("store the body"))?;
     let digest: [u8; 16] = hasher.finalize().into();
     if expected.is_some_and(|expected| expected != digest) {
         return Err(s3_error!(

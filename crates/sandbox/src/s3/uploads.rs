@@ -3,7 +3,8 @@
 //! `uploads/ID/` holds `meta.json` and one file `part-NNNNN-MD5` for each part. Number, ETag, size
 //! and time of a part are those of its file, so one rename makes a part visible with all of them.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use super::objects::Attributes;
 use super::receive::Received;
 use crate::keys::hex_id;
 use crate::layout::{Layout, read_json};
+use crate::sparse;
 
 /// Directory name of an upload that is becoming an object; its own name again if that fails.
 const COMPLETING: &str = ".completing-";
@@ -44,13 +46,17 @@ pub(super) struct StoredPart {
     pub(super) path: PathBuf,
 }
 
+/// Files of the parts, by upload id and number, of uploads that got parts in this run. Listing the
+/// directory for each of 10,000 parts would take longer than storing them.
+type Known = HashMap<String, HashMap<i32, PathBuf>>;
+
 /// All unfinished uploads.
 #[derive(Debug)]
 pub(super) struct Uploads {
     layout: Layout,
     dir: PathBuf,
     /// Held while parts appear and uploads vanish: renames and listings, never data.
-    changes: Mutex<()>,
+    changes: Mutex<Known>,
 }
 
 impl Uploads {
@@ -68,7 +74,7 @@ impl Uploads {
         Ok(Self {
             layout,
             dir,
-            changes: Mutex::new(()),
+            changes: Mutex::default(),
         })
     }
 
@@ -121,18 +127,25 @@ impl Uploads {
     pub(super) fn add_part(&self, id: &str, number: i32, received: Received) -> S3Result<()> {
         let dir = self.dir.join(id);
         let name = format!("part-{number:05}-{}", received.md5);
-        let _changing = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         if !dir.is_dir() {
             return Err(s3_error!(NoSuchUpload, "the upload ended meanwhile"));
         }
-        let earlier = parts(&dir).map_err(disk("list parts"))?.remove(&number);
+        let files = match known.entry(id.to_owned()) {
+            Entry::Occupied(files) => files.into_mut(),
+            Entry::Vacant(files) => {
+                let found = parts(&dir).map_err(disk("list parts"))?.into_values();
+                files.insert(found.map(|part| (part.number, part.path)).collect())
+            }
+        };
         let path = dir.join(name);
         received
             .file
             .persist(&path)
             .map_err(|error| disk("store the part")(error.error))?;
-        if let Some(earlier) = earlier.filter(|earlier| earlier.path != path) {
-            fs::remove_file(earlier.path).map_err(disk("replace the part"))?;
+        let earlier = files.insert(number, path.clone());
+        if let Some(earlier) = earlier.filter(|earlier| *earlier != path) {
+            fs::remove_file(earlier).map_err(disk("replace the part"))?;
         }
         Ok(())
     }
@@ -169,7 +182,10 @@ impl Uploads {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> S3Result<()> {
-        let _changing = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(id) = from.file_name().and_then(|id| id.to_str()) {
+            known.remove(id);
+        }
         fs::rename(from, to).map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
                 s3_error!(NoSuchUpload, "the upload ended meanwhile")
@@ -198,10 +214,13 @@ impl Completing<'_> {
     /// Writes `parts` one behind the other into a new file.
     pub(super) fn join(&self, parts: &[&StoredPart]) -> S3Result<tempfile::NamedTempFile> {
         let join = || {
-            let mut file = tempfile::NamedTempFile::new_in(self.uploads.layout.tmp())?;
+            let file = tempfile::NamedTempFile::new_in(self.uploads.layout.tmp())?;
+            let size = parts.iter().map(|part| part.size).sum();
+            file.as_file().set_len(size)?;
+            let mut at = 0_u64;
             for part in parts {
-                // File to file: the kernel copies, and shares the blocks where it can.
-                io::copy(&mut File::open(&part.path)?, file.as_file_mut())?;
+                sparse::copy(&File::open(&part.path)?, 0..part.size, file.as_file(), at)?;
+                at = at.saturating_add(part.size);
             }
             Ok(file)
         };

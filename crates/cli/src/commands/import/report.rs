@@ -8,6 +8,8 @@ use diskimg::units::human;
 use obs::Uploaded;
 use serde::Serialize;
 
+use super::raw::RawTransferred;
+
 /// Seconds that each stage took.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(super) struct Stages {
@@ -58,6 +60,9 @@ pub(super) struct Imported {
     pub(super) zero_bytes: u64,
     /// The object.
     pub(super) uploaded: Uploaded,
+    /// What was sent and what was copied, when the object is raw; its bitmap.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) raw: Option<RawTransferred>,
     pub(super) stages: Stages,
     /// Bytes that the plan allowed to be held in memory.
     pub(super) memory_bound: u64,
@@ -108,6 +113,9 @@ impl fmt::Display for Imported {
                 "         {} were stored by an earlier run",
                 human(self.uploaded.kept_bytes)
             )?;
+        }
+        if let Some(raw) = &self.raw {
+            raw.fmt(f)?;
         }
         let stages = &self.stages;
         writeln!(

@@ -2,13 +2,16 @@
 
 use ims::{Architecture, Firmware, ImageKind, ImageUrl, OsType, QuickImport};
 
-use crate::args::{Arch, Boot, ImageType, ImportArgs, OsFamily};
+use crate::args::{Arch, Boot, ImageType, ImportArgs, OsFamily, TargetFormat};
 
 /// The request, with defaults from the disk: `min_disk` from its virtual size, the key from the name.
 pub(super) fn build(args: &ImportArgs, virtual_size: u64) -> QuickImport {
     let url = ImageUrl {
         bucket: args.bucket.clone(),
-        key: args.key.clone().unwrap_or_else(|| default_key(&args.name)),
+        key: args
+            .key
+            .clone()
+            .unwrap_or_else(|| default_key(&args.name, args.raw.to)),
     };
     let min_disk = args
         .min_disk
@@ -39,7 +42,7 @@ pub(super) fn build(args: &ImportArgs, virtual_size: u64) -> QuickImport {
 }
 
 /// The name as a key: the service takes no spaces in keys, and names have no slashes.
-fn default_key(name: &str) -> String {
+fn default_key(name: &str, to: TargetFormat) -> String {
     let stem: String = name
         .chars()
         .map(|c| match c {
@@ -47,7 +50,10 @@ fn default_key(name: &str) -> String {
             _ => '-',
         })
         .collect();
-    format!("{stem}.zvhd2")
+    match to {
+        TargetFormat::Zvhd2 => format!("{stem}.zvhd2"),
+        TargetFormat::Raw => format!("{stem}.raw"),
+    }
 }
 
 #[cfg(test)]
@@ -56,6 +62,8 @@ mod tests {
 
     #[test]
     fn a_name_with_spaces_makes_a_key_without() {
-        assert_eq!(default_key("web server 01"), "web-server-01.zvhd2");
+        let key = |to| default_key("web server 01", to);
+        assert_eq!(key(TargetFormat::Zvhd2), "web-server-01.zvhd2");
+        assert_eq!(key(TargetFormat::Raw), "web-server-01.raw");
     }
 }

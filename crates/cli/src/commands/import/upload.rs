@@ -13,6 +13,7 @@ use journal::Record;
 use obs::{Client, MultipartSink, Resumption, Upload, UploadOptions, Uploaded, VoidPartLog};
 
 use super::errors::{from_journal, from_obs};
+use super::raw::RawTransferred;
 use super::resuming::Session;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
@@ -20,10 +21,10 @@ use crate::interrupt::{Interrupt, interrupted};
 
 /// Parts that are sent at the same time: enough to fill a fast line, few enough that a small budget
 /// holds them.
-const PARTS_IN_FLIGHT: usize = 4;
+pub(super) const PARTS_IN_FLIGHT: usize = 4;
 
 /// How long parts on their way may take to arrive when the run is stopped.
-const GRACE: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 /// Plans the run so that the image, the workers and the parts fit the budget together.
 ///
@@ -49,6 +50,8 @@ pub(super) struct Transferred {
     pub(super) converting: Duration,
     /// From there to the verified object.
     pub(super) completing: Duration,
+    /// Where a raw object was uploaded by this run.
+    pub(super) raw: Option<RawTransferred>,
 }
 
 /// What became of the disk's bytes.
@@ -146,13 +149,14 @@ impl Transfer<'_> {
                 uploaded,
                 converting,
                 completing: completing.elapsed(),
+                raw: None,
             }),
             Err(failure) => Err(suspend(&mut upload, session, failure).await),
         }
     }
 
     /// The object of an earlier run, if that has completed it and it is still there.
-    async fn done_before(&self, session: &mut Session) -> Outcome<Option<Transferred>> {
+    pub(super) async fn done_before(&self, session: &mut Session) -> Outcome<Option<Transferred>> {
         let Some(completed) = session.state().and_then(|state| state.completed.clone()) else {
             return Ok(None);
         };
@@ -216,6 +220,7 @@ impl Transfer<'_> {
             uploaded,
             converting: Duration::ZERO,
             completing: Duration::ZERO,
+            raw: None,
         })
     }
 

@@ -1,0 +1,279 @@
+//! `imgferry bitmap`: the file that tells the service where a raw image holds data.
+
+pub(crate) mod names;
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use ::convert::bitmap::{self, BitmapComparison, Differing, Figures, ZVHD2_SECTION};
+use ::convert::holes::Misreported;
+use ::convert::{
+    Bitmap, CancelToken, OutputFile, Overwrite, ReadHoles, Scan, default_threads, scan,
+};
+use diskimg::units::human;
+use diskimg::{DiskImage, Format, Opened};
+use serde_json::json;
+
+use super::open;
+use crate::args::{BitmapArgs, HolesMode};
+use crate::console::Console;
+use crate::exit::{Exit, Failure, Outcome, is_wrong_path};
+use crate::progress::Progress;
+
+/// What is known, and what is not, of the layout that is written.
+pub(crate) const CAUTION: &str = "the bitmap has the layout zvhd2-section; that the service accepts it \
+     is not confirmed. ZVHD2 needs no bitmap and is the recommended way";
+
+pub(crate) fn run(args: &BitmapArgs, console: Console, cancel: &CancelToken) -> Outcome {
+    if args.show {
+        return show(&args.file, console);
+    }
+    let mf = match &args.mf {
+        Some(mf) => mf.clone(),
+        None => names::beside(&args.file)?,
+    };
+    names::check(&args.file, &mf)?;
+    if args.check {
+        return check(args, &mf, console, cancel);
+    }
+    make(args, &mf, console, cancel)
+}
+
+fn make(args: &BitmapArgs, mf: &Path, console: Console, cancel: &CancelToken) -> Outcome {
+    let image = raw_image(args, console)?;
+    // Refused before everything is read.
+    let file = OutputFile::create_from(&args.file, mf, overwrite(args.force))?;
+    let scan = read(image, args, console, cancel)?;
+    commit(file, &scan.bitmap)?;
+    console.notice(CAUTION);
+    let figures = scan.bitmap.figures();
+    console.result(
+        format_args!(
+            "{}\n{}\n{}",
+            mf.display(),
+            text(&figures),
+            what_was_read(&scan)
+        ),
+        &json!({
+            "path": mf.display().to_string(),
+            "raw": args.file.display().to_string(),
+            "bitmap": figures,
+            "scan": scan,
+        }),
+    )
+}
+
+fn check(args: &BitmapArgs, mf: &Path, console: Console, cancel: &CancelToken) -> Outcome {
+    let bitmap = read_file(mf)?;
+    let image = raw_image(args, console)?;
+    let scan = read(image, args, console, cancel)?;
+    let found = bitmap.compare(&scan.bitmap);
+    if found.is_exact() {
+        return console.result(
+            format_args!("{} is the bitmap of {}\n{}", mf.display(), args.file.display(), text(&bitmap.figures())),
+            &json!({ "exact": true, "bitmap": bitmap.figures(), "comparison": found, "scan": scan }),
+        );
+    }
+    let failure = Failure::new(
+        Exit::Mismatch,
+        format!(
+            "{} is not the bitmap of {}",
+            mf.display(),
+            args.file.display()
+        ),
+    )
+    .hint(format!(
+        "imgferry bitmap --force {} {}",
+        quoted(&args.file),
+        quoted(mf)
+    ))
+    .data("comparison", &found);
+    Err(differences(&found).into_iter().fold(failure, Failure::note))
+}
+
+/// What a comparison found, in sentences.
+fn differences(found: &BitmapComparison) -> Vec<String> {
+    let mut notes = Vec::new();
+    if found.bytes != found.expected_bytes {
+        notes.push(format!(
+            "it has {} bytes, the disk's has {}",
+            found.bytes, found.expected_bytes
+        ));
+    }
+    let mut note = |differing: &Differing, what: &str| {
+        if let Some(first) = &differing.first {
+            notes.push(format!(
+                "{} {what}, the first at guest offset {:#x}",
+                blocks(differing.count),
+                first.start
+            ));
+        }
+    };
+    note(
+        &found.missing,
+        "with data not marked: their content would be lost",
+    );
+    note(&found.extra, "marked without data");
+    notes
+}
+
+fn show(mf: &Path, console: Console) -> Outcome {
+    let figures = read_file(mf)?.figures();
+    console.result(
+        format_args!("{}\n{}", mf.display(), text(&figures)),
+        &json!({ "path": mf.display().to_string(), "bitmap": figures }),
+    )
+}
+
+fn text(figures: &Figures) -> String {
+    let mut text = format!(
+        "layout {}, {} bytes in {} segment{}, {} for each bit, bits for {}\nmarked {} in {} run{}, at most {}",
+        figures.layout.name,
+        figures.bytes,
+        figures.segments,
+        plural(figures.segments),
+        human(figures.granule),
+        human(figures.covers),
+        blocks(figures.marked),
+        figures.runs,
+        plural(figures.runs),
+        human(figures.marked_bytes()),
+    );
+    if let (Some(first), Some(end)) = (figures.first, figures.end) {
+        text.push_str(&format!(", from guest offset {first:#x} to {end:#x}"));
+    }
+    text
+}
+
+fn what_was_read(scan: &Scan) -> String {
+    format!(
+        "digest {}\nread {}, skipped {} without reading, found {} of zeros",
+        scan.digest,
+        human(scan.read_bytes),
+        human(scan.skipped_bytes),
+        human(scan.zero_bytes)
+    )
+}
+
+fn blocks(count: u64) -> String {
+    format!("{count} block{}", plural(count))
+}
+
+const fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+/// A path as it can be typed.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    shlex::try_quote(&text).map_or_else(|_| text.clone(), Into::into)
+}
+
+fn raw_image(args: &BitmapArgs, console: Console) -> Outcome<Opened> {
+    let opened = open(&args.file, &args.source.options(), console)?;
+    if opened.format == Format::Raw {
+        return Ok(opened);
+    }
+    Err(Failure::new(
+        Exit::Refused,
+        format!(
+            "{} is {}, a bitmap belongs to a raw file",
+            args.file.display(),
+            opened.format
+        ),
+    )
+    .hint(format!(
+        "imgferry convert {} DISK.raw --bitmap makes both; --format raw takes the file as it is",
+        quoted(&args.file)
+    )))
+}
+
+fn read(
+    opened: Opened,
+    args: &BitmapArgs,
+    console: Console,
+    cancel: &CancelToken,
+) -> Outcome<Scan> {
+    let (image, misreported) = with_holes(opened.image, args.holes.holes);
+    let progress = Progress::new(console, "reading", image.virtual_size(), false);
+    let threads = args.threads.threads.unwrap_or_else(default_threads);
+    let scan = scan(
+        image.as_ref(),
+        ZVHD2_SECTION,
+        threads,
+        progress.as_ref(),
+        cancel,
+    )?;
+    progress.finish();
+    warn_of(misreported.as_ref(), console);
+    Ok(scan)
+}
+
+/// `image` as it is to be read.
+pub(crate) fn with_holes(
+    image: Box<dyn DiskImage>,
+    holes: HolesMode,
+) -> (Box<dyn DiskImage>, Option<Misreported>) {
+    match holes {
+        HolesMode::Trust => (image, None),
+        HolesMode::Verify => {
+            let (image, misreported) = ReadHoles::new(image);
+            (Box::new(image), Some(misreported))
+        }
+    }
+}
+
+/// Tells when skipping holes would have lost something.
+pub(crate) fn warn_of(misreported: Option<&Misreported>, console: Console) {
+    let bytes = misreported.map_or(0, Misreported::bytes);
+    if bytes > 0 {
+        console.warn(format_args!(
+            "{} were reported as holes and hold data: read this disk with --holes verify only",
+            human(bytes)
+        ));
+    }
+}
+
+/// Reads a bitmap file of the layout that is known.
+fn read_file(mf: &Path) -> Outcome<Bitmap> {
+    let failed = |error: io::Error| {
+        let exit = if is_wrong_path(&error) {
+            Exit::Refused
+        } else {
+            Exit::Io
+        };
+        Failure::from_error(exit, &error).context(format!("{} cannot be read", mf.display()))
+    };
+    let is_file = std::fs::metadata(mf).map_err(failed)?.is_file();
+    if !is_file {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("{} is no regular file", mf.display()),
+        ));
+    }
+    let mut bytes = Vec::new();
+    // One byte more than is taken, so that a longer file is seen to be one.
+    File::open(mf)
+        .and_then(|file| {
+            file.take(bitmap::MAX_FILE_BYTES.saturating_add(1))
+                .read_to_end(&mut bytes)
+        })
+        .map_err(failed)?;
+    Bitmap::parse(ZVHD2_SECTION, bytes)
+        .map_err(|error| Failure::from(error).context(format!("{}", mf.display())))
+}
+
+/// Writes `bitmap` as the whole of `file`, which appears.
+pub(crate) fn commit(file: OutputFile, bitmap: &Bitmap) -> Outcome {
+    file.write_at(0, &bitmap.to_bytes())?;
+    Ok(file.commit()?)
+}
+
+pub(crate) const fn overwrite(force: bool) -> Overwrite {
+    if force {
+        Overwrite::Replace
+    } else {
+        Overwrite::Refuse
+    }
+}

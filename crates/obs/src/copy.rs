@@ -1,0 +1,157 @@
+//! Single objects: a small one in one request, and a part copied from one.
+
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::StorageClass;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use md5::{Digest, Md5};
+use net::retry::Verdict;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::classify::{clean_text, from_sdk};
+use crate::client::{Client, unquoted};
+use crate::error::{Error, ErrorKind};
+use crate::moving::{Meter, Watch};
+use crate::multipart::{Confirmed, Target, limit};
+use crate::names;
+
+/// What stays as it is in the header that names a copy's source.
+const IN_SOURCE: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
+impl Client {
+    /// Stores `body` as the object `key` in one request, in storage class STANDARD; its ETag.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] when bucket or key cannot be; [`ErrorKind::Integrity`] when the server
+    /// confirms other bytes; what the server says.
+    pub async fn put_object(
+        &self,
+        bucket: &str,
+        key: &str,
+        body: Bytes,
+        content_type: &str,
+    ) -> Result<String, Error> {
+        self.check_bucket_name(bucket)?;
+        names::check_key(key)?;
+        let what = format!("storing {bucket}/{key}");
+        let size = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        let md5 = md5_of(body.clone()).await?;
+        self.call(&self.data_policy(size), &what, |attempt| {
+            let meter = Meter::new(self.limits());
+            let request = self
+                .s3()
+                .put_object()
+                .bucket(bucket)
+                .key(key)
+                .storage_class(StorageClass::Standard)
+                .content_type(content_type)
+                .content_md5(BASE64.encode(md5))
+                .body(ByteStream::from(body.clone()))
+                .customize()
+                .config_override(limit(self.data_limit(size, attempt)))
+                .interceptor(Watch::new(body.clone(), &meter, self.rate()));
+            let request = if self.is_https() {
+                request.disable_payload_signing()
+            } else {
+                request
+            };
+            async move {
+                let answer = meter.watch(request.send()).await?.map_err(from_sdk)?;
+                let encrypts = answer.server_side_encryption().is_some()
+                    || answer.sse_customer_algorithm().is_some()
+                    || answer.ssekms_key_id().is_some();
+                let etag = answer.e_tag().map(unquoted).unwrap_or_default();
+                check_etag("object", &etag, md5, encrypts)?;
+                Ok(etag)
+            }
+        })
+        .await
+        .map_err(|error: Error| error.doing(what))
+    }
+
+    /// Makes part `number` of the first `size` bytes of the object `source` in the same bucket, which
+    /// has `source_size` bytes. `md5` is the MD5 of those bytes.
+    ///
+    /// Success is an answer with the part's ETag, and nothing else: a server that has begun to
+    /// answer 200 can still fail.
+    pub(crate) async fn copy_part(
+        &self,
+        target: &Target,
+        number: u32,
+        (source, source_size): (&str, u64),
+        size: u64,
+        md5: [u8; 16],
+    ) -> Result<Confirmed, Error> {
+        let what = format!("copying part {number} of {}/{}", target.bucket, target.key);
+        let part_number = i32::try_from(number)
+            .map_err(|_| Error::refused(format!("part number {number} is too large")))?;
+        let from = format!(
+            "{}/{}",
+            target.bucket,
+            utf8_percent_encode(source, IN_SOURCE)
+        );
+        let range = (size < source_size).then(|| format!("bytes=0-{}", size.saturating_sub(1)));
+        self.call(self.policy(), &what, |_| {
+            let request = self
+                .s3()
+                .upload_part_copy()
+                .bucket(&target.bucket)
+                .key(&target.key)
+                .upload_id(&target.upload_id)
+                .part_number(part_number)
+                .copy_source(&from)
+                .set_copy_source_range(range.clone());
+            async move {
+                let answer = request.send().await.map_err(from_sdk)?;
+                let etag = answer
+                    .copy_part_result()
+                    .and_then(|result| result.e_tag())
+                    .map(unquoted)
+                    .unwrap_or_default();
+                let encrypts = answer.server_side_encryption().is_some()
+                    || answer.sse_customer_algorithm().is_some()
+                    || answer.ssekms_key_id().is_some();
+                let etag_is_md5 = check_etag("copied part", &etag, md5, encrypts)?;
+                Ok(Confirmed {
+                    number,
+                    size,
+                    etag,
+                    md5,
+                    etag_is_md5,
+                })
+            }
+        })
+        .await
+        .map_err(|error: Error| error.doing(what))
+    }
+}
+
+/// Whether the server's ETag is the MD5; an error when it must be and is not.
+fn check_etag(what: &str, etag: &str, md5: [u8; 16], encrypts: bool) -> Result<bool, Error> {
+    let expected = hex::encode(md5);
+    let is_md5 = etag.eq_ignore_ascii_case(&expected);
+    if is_md5 || (encrypts && !etag.is_empty()) {
+        return Ok(is_md5);
+    }
+    Err(Error::new(
+        ErrorKind::Integrity,
+        format!(
+            "the server confirms the {what} with ETag {:?}, expected {expected:?}",
+            clean_text(etag)
+        ),
+    )
+    .with_verdict(Verdict::Retry))
+}
+
+/// MD5 of `bytes`, away from the async threads.
+pub(crate) async fn md5_of(bytes: Bytes) -> Result<[u8; 16], Error> {
+    tokio::task::spawn_blocking(move || Md5::digest(&bytes).into())
+        .await
+        .map_err(|error| crate::sending::broken(&error))
+}

@@ -1,0 +1,284 @@
+//! Parts that are all zero: made by the server, from one object of zeros that is uploaded once.
+//!
+//! The object lies beside the target while the upload lasts. When the server refuses to copy, the zeros
+//! are sent.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use md5::{Digest as _, Md5};
+use tokio::sync::OnceCell;
+
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+use crate::multipart::{Confirmed, Target, Traffic};
+
+/// Longest key of an object, less what the helper's name adds.
+const MAX_STEM: usize = 1024 - 40;
+
+/// A part that is all zero.
+#[derive(Debug)]
+pub(crate) struct ZeroPart {
+    pub(crate) number: u32,
+    /// Bytes.
+    pub(crate) size: u64,
+    pub(crate) zeros: Arc<Zeros>,
+}
+
+impl ZeroPart {
+    pub(crate) async fn make(
+        self,
+        client: &Client,
+        target: &Target,
+        traffic: &Traffic,
+    ) -> Result<Confirmed, Error> {
+        self.zeros
+            .part(client, target, self.number, self.size, traffic)
+            .await
+    }
+}
+
+/// The zeros of one upload.
+#[derive(Debug)]
+pub(crate) struct Zeros {
+    /// Bytes of a full part, and of the helper object.
+    part_size: u64,
+    /// The helper's key.
+    key: String,
+    /// Whether the helper is there; false when the server did not take it.
+    helper: OnceCell<bool>,
+    /// Whether storing the helper was ever begun, so that it may be there.
+    begun: AtomicBool,
+    /// Why nothing is copied any more.
+    refused: Mutex<Option<Error>>,
+    /// The zeros in memory, once they had to be sent.
+    body: OnceCell<Bytes>,
+    /// MD5 by length: that of a full part, and that of the last one.
+    md5s: tokio::sync::Mutex<HashMap<u64, [u8; 16]>>,
+    copied_parts: AtomicU64,
+    copied_bytes: AtomicU64,
+    sent_parts: AtomicU64,
+}
+
+impl Zeros {
+    /// For the upload `target` with parts of `part_size` bytes.
+    pub(crate) fn new(target: &Target, part_size: u64) -> Self {
+        Self {
+            part_size,
+            key: helper_key(&target.key, &target.upload_id),
+            helper: OnceCell::new(),
+            begun: AtomicBool::new(false),
+            refused: Mutex::new(None),
+            body: OnceCell::new(),
+            md5s: tokio::sync::Mutex::default(),
+            copied_parts: AtomicU64::new(0),
+            copied_bytes: AtomicU64::new(0),
+            sent_parts: AtomicU64::new(0),
+        }
+    }
+
+    /// Parts that the server made.
+    pub(crate) fn copied_parts(&self) -> u64 {
+        self.copied_parts.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the server made.
+    pub(crate) fn copied_bytes(&self) -> u64 {
+        self.copied_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Parts of zeros that were sent.
+    pub(crate) fn sent_parts(&self) -> u64 {
+        self.sent_parts.load(Ordering::Relaxed)
+    }
+
+    /// Why the server does not copy, if it does not.
+    pub(crate) fn refused(&self) -> Option<Error> {
+        self.refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    async fn part(
+        &self,
+        client: &Client,
+        target: &Target,
+        number: u32,
+        size: u64,
+        traffic: &Traffic,
+    ) -> Result<Confirmed, Error> {
+        let md5 = self.md5(size).await?;
+        if self.refused().is_none() && self.helper(client, target, traffic).await? {
+            let source = (self.key.as_str(), self.part_size);
+            match client.copy_part(target, number, source, size, md5).await {
+                Ok(confirmed) => {
+                    self.copied_parts.fetch_add(1, Ordering::Relaxed);
+                    self.copied_bytes.fetch_add(size, Ordering::Relaxed);
+                    return Ok(confirmed);
+                }
+                Err(error) if is_refusal(&error) => self.give_up(error),
+                Err(error) => return Err(error),
+            }
+        }
+        let len = usize::try_from(size).unwrap_or(usize::MAX);
+        let body = self.body().await?;
+        let body = body.slice(..len.min(body.len()));
+        self.sent_parts.fetch_add(1, Ordering::Relaxed);
+        client.upload_part(target, number, body, md5, traffic).await
+    }
+
+    /// Whether the helper object is there, which is stored now if it is the first time.
+    async fn helper(
+        &self,
+        client: &Client,
+        target: &Target,
+        traffic: &Traffic,
+    ) -> Result<bool, Error> {
+        let there = self.helper.get_or_try_init(|| async {
+            let body = self.body().await?;
+            self.begun.store(true, Ordering::Relaxed);
+            traffic
+                .sent_bytes
+                .fetch_add(self.part_size, Ordering::Relaxed);
+            let stored =
+                client.put_object(&target.bucket, &self.key, body, "application/octet-stream");
+            match stored.await {
+                Ok(_) => Ok(true),
+                Err(error) if is_refusal(&error) => {
+                    self.give_up(error);
+                    Ok(false)
+                }
+                Err(error) => Err(error),
+            }
+        });
+        there.await.copied()
+    }
+
+    /// Copies nothing from now on.
+    fn give_up(&self, error: Error) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.is_none() {
+            tracing::warn!("parts of zeros are sent, because the server does not copy: {error}");
+            *refused = Some(error);
+        }
+    }
+
+    async fn body(&self) -> Result<Bytes, Error> {
+        let body = self.body.get_or_try_init(|| async {
+            let len = usize::try_from(self.part_size).unwrap_or(usize::MAX);
+            let mut zeros = Vec::new();
+            if zeros.try_reserve_exact(len).is_err() {
+                return Err(Error::refused(format!(
+                    "no memory for {len} bytes of zeros"
+                )));
+            }
+            zeros.resize(len, 0);
+            Ok(Bytes::from(zeros))
+        });
+        body.await.cloned()
+    }
+
+    async fn md5(&self, size: u64) -> Result<[u8; 16], Error> {
+        let mut md5s = self.md5s.lock().await;
+        if let Some(md5) = md5s.get(&size) {
+            return Ok(*md5);
+        }
+        let md5 = tokio::task::spawn_blocking(move || md5_of_zeros(size))
+            .await
+            .map_err(|error| crate::sending::broken(&error))?;
+        md5s.insert(size, md5);
+        Ok(md5)
+    }
+
+    /// Deletes the helper object, if it may be there.
+    ///
+    /// # Errors
+    /// What the server says, with the key: the object is then still there, and costs money.
+    pub(crate) async fn remove(&self, client: &Client, bucket: &str) -> Result<(), Error> {
+        if !self.begun.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        client.delete_object(bucket, &self.key).await?;
+        self.begun.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn md5_of_zeros(size: u64) -> [u8; 16] {
+    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    let mut hash = Md5::new();
+    let mut rest = size;
+    while rest > 0 {
+        let now = usize::try_from(rest).unwrap_or(usize::MAX).min(ZEROS.len());
+        hash.update(ZEROS.get(..now).unwrap_or_default());
+        rest = rest.saturating_sub(now as u64);
+    }
+    hash.finalize().into()
+}
+
+/// The key of the helper object of an upload: beside the target, and no other upload's.
+pub(crate) fn helper_key(key: &str, upload_id: &str) -> String {
+    let end = (0..=key.len().min(MAX_STEM))
+        .rev()
+        .find(|end| key.is_char_boundary(*end))
+        .unwrap_or(0);
+    let stem = key.get(..end).unwrap_or_default();
+    let id = hex::encode(Md5::digest(upload_id));
+    format!("{stem}.zeros-{}", id.get(..16).unwrap_or(&id))
+}
+
+impl Client {
+    /// Deletes the helper object that the raw upload `upload_id` of `key` may have left. That there is
+    /// none is no error.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn delete_zeros(
+        &self,
+        bucket: &str,
+        key: &str,
+        upload_id: &str,
+    ) -> Result<(), Error> {
+        self.delete_object(bucket, &helper_key(key, upload_id))
+            .await
+    }
+}
+
+/// Whether sending the part may succeed where copying it did not.
+fn is_refusal(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::AccessDenied
+        | ErrorKind::Rejected
+        | ErrorKind::Server
+        | ErrorKind::Integrity => true,
+        // The helper is gone; that the upload is gone is another matter.
+        ErrorKind::NotFound => error.code() == Some("NoSuchKey"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_helper_lies_beside_its_object_and_has_a_key_that_is_possible() {
+        let key = helper_key("a/b/disk.raw", "upload-1");
+        assert!(key.starts_with("a/b/disk.raw.zeros-"), "{key}");
+        assert_ne!(key, helper_key("a/b/disk.raw", "upload-2"));
+        let long = helper_key(&"ü".repeat(512), "upload-1");
+        assert!(long.len() <= 1024);
+        crate::names::check_key(&long).unwrap();
+    }
+
+    #[test]
+    fn zeros_have_the_md5_of_zeros() {
+        for size in [0, 1, 65_536, 65_537, 300_000] {
+            let expected: [u8; 16] = Md5::digest(vec![0; size]).into();
+            assert_eq!(md5_of_zeros(size as u64), expected);
+        }
+    }
+}
