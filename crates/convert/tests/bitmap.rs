@@ -30,7 +30,7 @@ const SEGMENT_COVERS: u64 = 64 << 30;
 fn by_definition(parts: &[(u64, Fill)]) -> Vec<u8> {
     let size: u64 = parts.iter().map(|part| part.0).sum();
     let mut segments = size / SEGMENT_COVERS;
-    if size % SEGMENT_COVERS > 0 || segments == 0 {
+    if !size.is_multiple_of(SEGMENT_COVERS) || segments == 0 {
         segments += 1;
     }
     let mut file = vec![0_u8; (segments * 4096) as usize];
@@ -56,11 +56,11 @@ fn scan(image: &dyn DiskImage) -> Scan {
 /// Disks whose size lies at the border of a segment, with data at both ends and around the middle.
 fn border_disk() -> impl Strategy<Value = Vec<(u64, Fill)>> {
     let around = prop_oneof![
-        Just(-(BLOCK as i64)),
+        Just(-BLOCK.cast_signed()),
         Just(-512),
         Just(0),
         Just(512),
-        Just(BLOCK as i64),
+        Just(BLOCK.cast_signed()),
         -3000_i64..3000,
     ];
     (any_disk(), any_disk(), 1..3_u64, around).prop_map(|(mut parts, behind, segments, around)| {

@@ -23,10 +23,13 @@ use convert::{
 };
 use proptest::prelude::*;
 
-/// Keeps the parts; `None` for one of zeros.
+/// Length and content; `None` for zeros.
+type Part = (u64, Option<Vec<u8>>);
+
+/// Keeps the parts.
 #[derive(Default)]
 struct Kept {
-    parts: Mutex<BTreeMap<u32, (u64, Option<Vec<u8>>)>>,
+    parts: Mutex<BTreeMap<u32, Part>>,
     filled: AtomicU64,
     refuse: Option<u32>,
 }

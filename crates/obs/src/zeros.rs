@@ -208,7 +208,7 @@ impl Zeros {
 }
 
 fn md5_of_zeros(size: u64) -> [u8; 16] {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut hash = Md5::new();
     let mut rest = size;
     while rest > 0 {

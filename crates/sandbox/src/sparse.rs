@@ -9,7 +9,7 @@ use rustix::fs::{SeekFrom as Stored, seek};
 use rustix::io::Errno;
 
 /// Zeros that are hashed for a hole, a piece at a time.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// The next stretch of `range` that `file` stores.
 fn next_stored(file: &File, range: Range<u64>) -> io::Result<Option<Range<u64>>> {
@@ -109,7 +109,7 @@ mod tests {
         copy(&from, range.clone(), &to, 7000).unwrap();
         assert!(to.metadata().unwrap().blocks() * 512 < 1 << 20);
         let read = |file: &File, start: u64| {
-            let mut bytes = vec![0; (range.end - range.start) as usize];
+            let mut bytes = vec![0; to_len(range.end - range.start)];
             file.read_exact_at(&mut bytes, start).unwrap();
             bytes
         };

@@ -51,6 +51,7 @@ use crate::settings::{self, Cloud, ProcessEnvironment};
 pub(crate) async fn run(args: &ImportArgs, console: Console, interrupt: &Interrupt) -> Outcome {
     let started = Instant::now();
     if let Method::AsItIs { iso, glance, why } = method::choose(args)? {
+        raw::refuse_as_it_is(args)?;
         return common::run(args, Way { iso, glance, why }, console, interrupt).await;
     }
     let Some(dir) = &args.cloud.sandbox else {

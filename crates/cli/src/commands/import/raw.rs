@@ -95,6 +95,23 @@ pub(super) fn prepare(
     }
 }
 
+/// A file that the service converts by itself is neither cut into parts nor read, so nothing that is
+/// for that may be asked for.
+pub(super) fn refuse_as_it_is(args: &ImportArgs) -> Outcome {
+    let options = &args.raw;
+    let asked = options.to == TargetFormat::Raw
+        || options.bitmap.is_some()
+        || options.bitmap_command.is_some();
+    if !asked {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Refused,
+        "--to raw and bitmap files are for quick import, and this file would go to the service as it is",
+    )
+    .hint("pass --register quick, or leave them out"))
+}
+
 /// A bitmap file that is there, called as it must be.
 fn ready(args: &ImportArgs, key: &str, file: &Path) -> Result<Bytes, String> {
     let stems = [names::stem(&args.disk), names::stem(Path::new(key))];
