@@ -17,6 +17,7 @@
 //! [`Upload`] completes, pauses or aborts; [`Client::resume_upload`] goes on with one of another run. This is the only place where threads and async meet.
 
 mod budget;
+mod buffers;
 mod calls;
 mod classify;
 mod client;

@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use convert::parts::{Fill, Filled, PART_UNIT};
 use convert::{PartSink, SinkError};
 use serde::Serialize;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::buffers::Buffers;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::parts::{MAX_PARTS, MIN_PART_SIZE, Schedule, Tier};
@@ -121,6 +121,10 @@ impl Client {
         let (shared, sender) = sink.into_bridge();
         let zeros = Arc::new(Zeros::new(upload.target(), part_size));
         let sink = RawSink {
+            buffers: Buffers::new(
+                Arc::clone(&shared.budget),
+                usize::try_from(part_size).unwrap_or(usize::MAX),
+            ),
             shared,
             sender,
             zeros: Arc::clone(&zeros),
@@ -145,6 +149,7 @@ impl Client {
 #[derive(Debug)]
 pub struct RawSink {
     shared: Arc<Shared>,
+    buffers: Arc<Buffers>,
     sender: UnboundedSender<Message>,
     zeros: Arc<Zeros>,
     /// Parts that there must be.
@@ -199,21 +204,22 @@ impl PartSink for RawSink {
 
     fn part(&self, number: u32, len: u64, fill: &mut Fill<'_>) -> convert::Result<()> {
         let failed = |error: Error| convert::Error::Sink(error.into());
-        let Some(permit) = self.shared.budget.acquire(len) else {
+        let size = usize::try_from(len).unwrap_or(usize::MAX);
+        // The buffer is counted until the last clone of the body is gone; the part itself holds nothing.
+        let (Some(mut buffer), Some(permit)) =
+            (self.buffers.take(size), self.shared.budget.acquire(0))
+        else {
             return Err(failed(self.shared.stopped()));
         };
-        let size = usize::try_from(len).unwrap_or(usize::MAX);
-        let mut buffer = vec![0; size];
-        match fill(&mut buffer)? {
+        match fill(buffer.as_mut())? {
             Filled::Zeros => {
                 drop(buffer);
-                drop(permit);
                 self.zeros(number, len).map_err(convert::Error::Sink)
             }
             Filled::Data => self
                 .send(Message::Part(Part {
                     number,
-                    body: Bytes::from(buffer),
+                    body: buffer.into_bytes(),
                     permit,
                 }))
                 .map_err(convert::Error::Sink),
