@@ -86,7 +86,7 @@ impl Disk<'_> {
         match self.details.format {
             Format::Zvhd2 => Verdict::yes("ZVHD2 is what quick import takes"),
             Format::Raw => Verdict::no(
-                "quick import takes RAW only together with a bitmap file (.mf), which imgferry does not make",
+                "quick import takes RAW only together with a bitmap file (.mf): imgferry import --to raw makes and uploads one",
             ),
             format => Verdict::no(format!(
                 "quick import takes ZVHD2 and RAW, this is {format}"
