@@ -84,6 +84,7 @@ fn the_names_of_all_json_fields_stay() {
         "data_bytes",
         "zero_bytes",
         "hole_bytes",
+        "elsewhere_bytes",
         "partitions",
         "quick_import",
         "common_import",
@@ -275,30 +276,103 @@ fn zvhd2_files_are_checked_by_their_own_rules() {
 }
 
 #[test]
-fn encryption_is_named() {
+fn an_encrypted_image_is_described_and_the_way_to_decrypt_it_can_be_typed() {
     if qemu::missing() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("secret.qcow2");
+    for (format, name) in [("luks,encrypt.iter-time=10", "LUKS"), ("aes", "AES")] {
+        qemu::img([
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "--object",
+            "secret,id=s,data=abc123",
+            "-o",
+            &format!("encrypt.key-secret=s,encrypt.format={format}"),
+            path.to_str().unwrap(),
+            "8M",
+        ]);
+        let run = inspect(&["--json"], &path);
+        let json = json_of(run.success());
+        assert_eq!(json["format"], "qcow2");
+        assert_eq!(json["variant"], "version 3");
+        assert_eq!(json["virtual_size"], 8 << 20);
+        assert_eq!(json["cluster_size"], 64 << 10);
+        assert_eq!(json["encryption"], name);
+        assert_eq!(json["partitions"], serde_json::Value::Null);
+        for import in ["quick_import", "common_import"] {
+            assert_eq!(json[import]["possible"], false);
+            let reason = json[import]["reason"].as_str().unwrap();
+            assert!(reason.contains("encrypted"), "{reason}");
+        }
+        let warnings = json["warnings"].as_array().unwrap();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        let (_, command) = warnings[0].as_str().unwrap().split_once("first: ").unwrap();
+        fs::write(dir.path().join("PASSPHRASE_FILE"), "abc123").unwrap();
+        let command = command.replace("IMAGE", "secret.qcow2");
+        let decrypted = std::process::Command::new("sh")
+            .args(["-c", &command])
+            .current_dir(dir.path())
+            .status();
+        assert!(decrypted.unwrap().success(), "{command}");
+        inspect(&["--json"], &dir.path().join("plain.qcow2")).success();
+
+        let text = inspect(&[], &path).text();
+        assert!(text.contains(&format!("encryption    {name}")), "{text}");
+        // A check needs no key, and everything that reads refuses.
+        inspect(&["--check"], &path).success();
+        let target = dir.path().join("disk.raw");
+        let run = imgferry(&["convert".as_ref(), os_str(&path), os_str(&target)]);
+        assert_eq!(run.code, Some(2));
+        assert!(run.stderr.contains(name), "{}", run.stderr);
+        assert!(!target.exists());
+    }
+}
+
+#[test]
+fn other_files_that_an_image_names_are_listed_and_not_opened() {
+    if qemu::missing() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let base = dir.path().join("base.qcow2");
+    let top = dir.path().join("top.qcow2");
+    qemu::img(["create", "-q", "-f", "qcow2", base.to_str().unwrap(), "16M"]);
     qemu::img([
         "create",
         "-q",
         "-f",
         "qcow2",
-        "--object",
-        "secret,id=s,data=abc123",
-        "-o",
-        "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
-        path.to_str().unwrap(),
-        "8M",
+        "-F",
+        "qcow2",
+        "-b",
+        "base.qcow2",
+        top.to_str().unwrap(),
     ]);
-    let run = inspect(&[], &path);
+    qemu::io(&top, "qcow2", &["write -P 7 1M 2M", "write -z 4M 1M"]);
+    let with = ["--json", "--allow-backing", dir.path().to_str().unwrap()];
+    let bytes = |json: &serde_json::Value| {
+        ["data", "zero", "hole", "elsewhere"]
+            .map(|kind| json[format!("{kind}_bytes")].as_u64().unwrap() >> 20)
+    };
+    let json = json_of(inspect(&with, &top).success());
+    assert_eq!(bytes(&json), [2, 1, 13, 0]);
+
+    fs::remove_file(base).unwrap();
+    let json = json_of(inspect(&["--json"], &top).success());
+    assert_eq!(bytes(&json), [2, 1, 0, 13]);
+    assert_eq!(json["refers_to"][0]["role"], "backing file");
+    assert_eq!(json["refers_to"][0]["name"], "base.qcow2");
+    assert_eq!(json["refers_to"][0]["format"], "qcow2");
+    assert_eq!(json["common_import"]["possible"], false);
+    let text = inspect(&[], &top).text();
     assert!(
-        format!("{}{}", run.text(), run.stderr).contains("LUKS"),
-        "{}",
-        run.stderr
+        text.contains("other files   13 MiB are not in this file"),
+        "{text}"
     );
-    // A check needs no key.
-    inspect(&["--check"], &path).success();
+    let run = inspect(&["--map", "-"], &top);
+    assert!(run.success().text().contains("in other files 13 MiB"));
 }

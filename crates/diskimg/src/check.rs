@@ -4,6 +4,7 @@
 //! A checker works on the file and not on an opened image, because what it is for are files that do
 //! not open.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -85,52 +86,56 @@ impl CheckReport {
         self.errors == 0 && self.skipped.is_empty() && !self.cancelled
     }
 
-    /// Adds a finding.
-    pub fn add(&mut self, finding: Finding) {
-        let count = match finding.severity {
+    /// Counts a finding, and lists it while there is room. Its message is made only then: a hostile file
+    /// may have millions of broken entries.
+    fn add(
+        &mut self,
+        severity: Severity,
+        rule: &'static str,
+        structure: &'static str,
+        offset: Option<u64>,
+        message: impl fmt::Display,
+    ) {
+        let count = match severity {
             Severity::Error => &mut self.errors,
             Severity::Warning => &mut self.warnings,
         };
         *count = count.saturating_add(1);
         if *count > MAX_LISTED as u64 {
             self.cut = true;
-        } else {
-            self.findings.push(finding);
+            return;
         }
+        self.findings.push(Finding {
+            severity,
+            rule,
+            structure,
+            offset,
+            message: message.to_string(),
+        });
     }
 
     /// Adds a finding of severity `Error` in `structure`, which lies at byte `offset` of the file.
+    /// Give `message` as `format_args!` where a file can have many of them.
     pub fn error(
         &mut self,
         rule: &'static str,
         structure: &'static str,
         offset: u64,
-        message: impl Into<String>,
+        message: impl fmt::Display,
     ) {
-        self.add(Finding {
-            severity: Severity::Error,
-            rule,
-            structure,
-            offset: Some(offset),
-            message: message.into(),
-        });
+        self.add(Severity::Error, rule, structure, Some(offset), message);
     }
 
     /// Adds a finding of severity `Warning` in `structure`, which lies at byte `offset` of the file.
+    /// Give `message` as `format_args!` where a file can have many of them.
     pub fn warning(
         &mut self,
         rule: &'static str,
         structure: &'static str,
         offset: u64,
-        message: impl Into<String>,
+        message: impl fmt::Display,
     ) {
-        self.add(Finding {
-            severity: Severity::Warning,
-            rule,
-            structure,
-            offset: Some(offset),
-            message: message.into(),
-        });
+        self.add(Severity::Warning, rule, structure, Some(offset), message);
     }
 
     /// Adds what a reader said of the file. The device's errors and questions outside the disk are no
@@ -147,13 +152,13 @@ impl CheckReport {
             ErrorKind::Ambiguous => "ambiguous",
             ErrorKind::Limit => "limit",
         };
-        self.add(Finding {
-            severity: Severity::Error,
+        self.add(
+            Severity::Error,
             rule,
-            structure: error.structure().unwrap_or("file"),
-            offset: error.offset(),
-            message: error.message().to_owned(),
-        });
+            error.structure().unwrap_or("file"),
+            error.offset(),
+            error.message(),
+        );
         Ok(())
     }
 }
@@ -221,4 +226,32 @@ pub fn by_extents(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_listed_is_counted_and_never_put_into_words() {
+        struct Said<'a>(&'a Cell<usize>);
+        impl fmt::Display for Said<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.set(self.0.get() + 1);
+                f.write_str("broken")
+            }
+        }
+        let (errors, warnings) = (Cell::new(0), Cell::new(0));
+        let mut report = CheckReport::new(Format::Raw);
+        for at in 0..1000 {
+            report.error("rule", "entry", at, Said(&errors));
+            report.warning("rule", "entry", at, Said(&warnings));
+        }
+        assert_eq!((report.errors, report.warnings), (1000, 1000));
+        assert_eq!((errors.get(), warnings.get()), (MAX_LISTED, MAX_LISTED));
+        assert_eq!(report.findings.len(), 2 * MAX_LISTED);
+        assert!(report.cut);
+    }
 }

@@ -24,6 +24,9 @@ pub struct OpenOptions {
     pub backing: BackingPolicy,
     /// Format of backing files whose format is not declared. `None`: they are refused.
     pub backing_format: Option<Format>,
+    /// Whether only metadata are wanted: an encrypted image opens too, and reading it fails. `false`:
+    /// it is refused.
+    pub metadata_only: bool,
 }
 
 impl OpenOptions {
@@ -35,6 +38,7 @@ impl OpenOptions {
             snapshot: None,
             backing: BackingPolicy::Refuse,
             backing_format: None,
+            metadata_only: false,
         }
     }
 }

@@ -20,8 +20,8 @@ use diskimg::check::check_source;
 use diskimg::limits::MAX_VIRTUAL_SIZE;
 use diskimg::open::open_source;
 use diskimg::{
-    DiskImage, Driver, Error, ErrorKind, ExtentKind, FileOffset, Format, GuestOffset, OpenOptions,
-    ReadAt, Result,
+    BackingPolicy, DiskImage, Driver, Error, ErrorKind, ExtentKind, FileOffset, Format,
+    GuestOffset, OpenOptions, ReadAt, Result,
 };
 
 use crate::measure::cpu_time;
@@ -55,6 +55,10 @@ pub fn survey(opened: Result<Box<dyn DiskImage>>) {
     assert!(bound <= MEMORY, "{bound} bytes of memory");
     let details = image.details();
     assert!(details.warnings.iter().all(|warning| is_printable(warning)));
+    if details.encryption.is_some() {
+        let error = image.read_at(GuestOffset(0), &mut [0; 512]).err();
+        assert_eq!(error.map(|e| e.kind()), Some(ErrorKind::Unsupported));
+    }
 
     let mut places = vec![0, size - 512, size / 2 / 512 * 512];
     let mut at = 0;
@@ -79,8 +83,15 @@ pub fn survey(opened: Result<Box<dyn DiskImage>>) {
         if round < PLACES {
             places.push(at);
             places.push(extent.end().0 - 1);
-            if extent.kind != ExtentKind::Data {
-                reads_as_zeros(image.as_ref(), at, extent.len);
+            match extent.kind {
+                ExtentKind::Zero | ExtentKind::Hole if details.encryption.is_none() => {
+                    reads_as_zeros(image.as_ref(), at, extent.len);
+                }
+                ExtentKind::Elsewhere => {
+                    let read = image.read_at(GuestOffset(at), &mut [0; 1]);
+                    assert!(read.is_err(), "what is elsewhere was read at {at:#x}");
+                }
+                _ => {}
             }
         }
         at = extent.end().0;
@@ -315,7 +326,7 @@ pub fn fuzz(format: Format, input: &[u8], more: &[Driver]) {
 }
 
 /// Opens `file` as `format`, or, if that is raw, as what its content says, with the formats of `more`;
-/// surveys the disk and a snapshot; checks the file.
+/// surveys the disk and a snapshot; checks the file. What is refused is opened to be described, if it can be.
 ///
 /// # Panics
 /// When something does not hold.
@@ -325,7 +336,15 @@ pub fn hold(format: Format, file: Sparse, more: &[Driver]) {
     let open = |options: &OpenOptions| {
         open_source(Arc::clone(&source), options, more).map(|opened| opened.image)
     };
-    survey(open(&options));
+    let mut opened = open(&options);
+    if let Err(error) = &opened {
+        check_error(error);
+        // What is refused may still be described: encrypted images, and those that need other files.
+        options.backing = BackingPolicy::Describe;
+        options.metadata_only = true;
+        opened = open(&options);
+    }
+    survey(opened);
     let started = cpu_time();
     let questions = Cell::new(0);
     // A checker that is told to stop has to stop; until then it may ask so often.

@@ -83,6 +83,14 @@ impl Report for CheckReport {
     fn warning(&mut self, finding: Finding) {
         self.add(Severity::Warning, finding);
     }
+
+    fn listens(&self, severity: Severity) -> bool {
+        let count = match severity {
+            Severity::Error => self.errors,
+            Severity::Warning => self.warnings,
+        };
+        count < MAX_LISTED as u64
+    }
 }
 
 /// Holds `source` against every rule of the format, and decodes every block. `cancel` is asked once
@@ -134,6 +142,14 @@ impl Report for diskimg::CheckReport {
             finding.offset,
             finding.message,
         );
+    }
+
+    fn listens(&self, severity: Severity) -> bool {
+        let count = match severity {
+            Severity::Error => self.errors,
+            Severity::Warning => self.warnings,
+        };
+        count < diskimg::check::MAX_LISTED as u64
     }
 }
 

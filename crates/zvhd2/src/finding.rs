@@ -68,6 +68,19 @@ pub(crate) trait Report {
 
     /// A rule that readers forgive.
     fn warning(&mut self, finding: Finding);
+
+    /// Whether what one more finding says is ever looked at. A hostile file may have millions of
+    /// broken entries, of which only the first ones are listed.
+    fn listens(&self, severity: Severity) -> bool;
+
+    /// The message that `say` makes, when it is looked at.
+    fn message(&self, severity: Severity, say: &dyn Fn() -> String) -> String {
+        if self.listens(severity) {
+            say()
+        } else {
+            String::new()
+        }
+    }
 }
 
 /// What readers do: the first error ends the walk, warnings are forgiven.
@@ -79,4 +92,8 @@ impl Report for FirstError {
     }
 
     fn warning(&mut self, _: Finding) {}
+
+    fn listens(&self, severity: Severity) -> bool {
+        severity == Severity::Error
+    }
 }

@@ -5,7 +5,7 @@ use diskimg::units::{FileOffset, fits, round_up};
 use diskimg::{ReadAt, Result};
 use zerocopy::FromBytes;
 
-use crate::finding::{Finding, Report};
+use crate::finding::{Finding, Report, Severity};
 use crate::footer::{Footer, Tables};
 use crate::layout::{
     BITMAP_SEGMENT, BLOCKS_PER_SEGMENT, DATA_START, INDEX_SEGMENT, PAGE, WireIndexEntry,
@@ -54,7 +54,9 @@ pub(crate) fn read_index(
                     "index-padding",
                     "index entry",
                     entry_at,
-                    format!("entry {number} is not zero, the index has {entries}"),
+                    report.message(Severity::Warning, &|| {
+                        format!("entry {number} is not zero, the index has {entries}")
+                    }),
                 ));
             }
             number += 1;
@@ -105,7 +107,7 @@ impl IndexRules<'_> {
         if !self.footer.dense_index && offset == 0 {
             return Ok(());
         }
-        if let Err((rule, message)) = self.judge(offset, number, len, position) {
+        if let Err((rule, message)) = self.judge(offset, number, len, position, report) {
             return report.error(Finding::corrupt(rule, "index entry", at, message));
         }
         if offset != self.free {
@@ -113,13 +115,14 @@ impl IndexRules<'_> {
                 "block-gap",
                 "index entry",
                 at,
-                format!("block {number} is at {offset:#x}, expected it right after the one before, at {:#x}", self.free),
+                report.message(Severity::Warning, &|| format!("block {number} is at {offset:#x}, expected it right after the one before, at {:#x}", self.free)),
             ));
         }
         if self.blocks.len() as u64 >= u64::from(self.footer.stored_blocks) {
             let stored = self.footer.stored_blocks;
-            let message =
-                format!("block {number} is one more than the {stored} of non_zero_blk_num");
+            let message = report.message(Severity::Error, &|| {
+                format!("block {number} is one more than the {stored} of non_zero_blk_num")
+            });
             return report.error(Finding::corrupt("stored-count", "index entry", at, message));
         }
         self.free = offset.saturating_add(len.into());
@@ -137,49 +140,57 @@ impl IndexRules<'_> {
         number: u32,
         len: u32,
         position: u64,
+        report: &dyn Report,
     ) -> std::result::Result<(), (&'static str, String)> {
+        let say = |message: &dyn Fn() -> String| report.message(Severity::Error, message);
         if number >= self.footer.max_blocks {
             let last = self.footer.max_blocks.saturating_sub(1);
             return Err((
                 "index-number",
-                format!("block number is {number}, the last block is {last}"),
+                say(&|| format!("block number is {number}, the last block is {last}")),
             ));
         }
         if !self.footer.dense_index && u64::from(number) != position {
-            let message = format!("block number is {number}, expected {position}");
+            let message = say(&|| format!("block number is {number}, expected {position}"));
             return Err(("index-number", message));
         }
         if let Some(last) = self.blocks.last().filter(|last| last.number >= number) {
-            let message = format!("block {number} comes after block {}", last.number);
+            let message = say(&|| format!("block {number} comes after block {}", last.number));
             return Err(("index-order", message));
         }
         let longest = max_padded_len(self.footer.block_size);
         let whole = len > 0 && round_up(len.into(), PAGE) == Some(len.into());
         if !whole || u64::from(len) > longest {
-            let message = format!(
-                "block {number} has {len} bytes, expected a multiple of {PAGE} up to {longest}"
-            );
+            let message = say(&|| {
+                format!(
+                    "block {number} has {len} bytes, expected a multiple of {PAGE} up to {longest}"
+                )
+            });
             return Err(("index-len", message));
         }
         if offset < DATA_START || !fits(offset, len.into(), self.data_end) {
             return Err((
                 "index-place",
-                format!(
-                    "block {number} has {len} bytes at {offset:#x}, expected between {DATA_START:#x} and {:#x}",
-                    self.data_end
-                ),
+                say(&|| {
+                    format!(
+                        "block {number} has {len} bytes at {offset:#x}, expected between {DATA_START:#x} and {:#x}",
+                        self.data_end
+                    )
+                }),
             ));
         }
         if !offset.is_multiple_of(PAGE) {
             let message =
-                format!("block {number} is at {offset:#x}, expected a multiple of {PAGE}");
+                say(&|| format!("block {number} is at {offset:#x}, expected a multiple of {PAGE}"));
             return Err(("index-place", message));
         }
         if offset < self.free {
-            let message = format!(
-                "block {number} is at {offset:#x}, before the end of the block before it at {:#x}",
-                self.free
-            );
+            let message = say(&|| {
+                format!(
+                    "block {number} is at {offset:#x}, before the end of the block before it at {:#x}",
+                    self.free
+                )
+            });
             return Err(("index-overlap", message));
         }
         Ok(())
@@ -215,7 +226,9 @@ pub(crate) fn check_bitmap(
                     "bitmap",
                     "bitmap",
                     at.saturating_add(byte),
-                    format!("block {number} is {bitmap} by the bitmap and {index} by the index"),
+                    report.message(Severity::Error, &|| {
+                        format!("block {number} is {bitmap} by the bitmap and {index} by the index")
+                    }),
                 ))?;
             }
         }

@@ -110,6 +110,7 @@ impl Context {
         Self {
             options: OpenOptions {
                 backing: BackingPolicy::Describe,
+                metadata_only: true,
                 ..OpenOptions::default()
             },
             ..Self::default()
@@ -127,6 +128,12 @@ impl Context {
     #[must_use]
     pub fn snapshot(&self) -> Option<&str> {
         self.options.snapshot.as_deref()
+    }
+
+    /// Whether an image that cannot be read is opened all the same, to be described. Only the image
+    /// that the user named ever is.
+    pub(crate) fn metadata_only(&self) -> bool {
+        self.options.metadata_only
     }
 
     /// How much of a cache of `bytes` an image gets: files below the first one have less, because all
@@ -206,6 +213,7 @@ impl Context {
         }
         let mut context = self.clone();
         context.options.snapshot = None;
+        context.options.metadata_only = false;
         context.chain.push(link);
         Ok(Referred::Found(Found { source, context }))
     }

@@ -17,6 +17,9 @@ pub(super) const CHECK_HINT: &str = "look at the damage with: qemu-img check IMA
 pub(super) const FLATTEN_HINT: &str =
     "make it one plain image first: qemu-img convert -O qcow2 IMAGE flat.qcow2";
 
+/// The secret is read from a file, so that it stands in no list of processes.
+const DECRYPT_HINT: &str = "decrypt it first: qemu-img convert --object secret,id=key,file=PASSPHRASE_FILE --image-opts driver=qcow2,file.filename=IMAGE,encrypt.key-secret=key -O qcow2 plain.qcow2";
+
 /// How compressed clusters are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compression {
@@ -54,6 +57,8 @@ pub(super) struct Header {
     pub(super) extended_l2: bool,
     /// Whether reference counts may be wrong.
     pub(super) dirty: bool,
+    /// Name of the method that its clusters are encrypted by.
+    pub(super) encryption: Option<String>,
     /// How compressed clusters are compressed.
     pub(super) compression: Compression,
     /// Number of internal snapshots. Not checked.
@@ -106,7 +111,7 @@ impl Header {
             ));
         }
         let area = HeaderArea::read(source, 1 << cluster_bits)?;
-        refuse_encryption(base.crypt_method.get())?;
+        let encryption = encryption(base.crypt_method.get());
         let backing = backing_name(&base, &area)?;
         let mut warnings = Vec::new();
         let features = match version {
@@ -134,6 +139,7 @@ impl Header {
             l1_entries,
             extended_l2: features.extended_l2,
             dirty: features.dirty,
+            encryption,
             compression: features.compression,
             snapshot_count: base.nb_snapshots.get(),
             snapshots_offset: FileOffset(base.snapshots_offset.get()),
@@ -145,6 +151,29 @@ impl Header {
             data_file: features.data_file,
             warnings,
         })
+    }
+
+    /// The refusal of reading clusters that are encrypted; `Ok` when they are not.
+    pub(super) fn refuse_encryption(&self) -> Result<()> {
+        match &self.encryption {
+            None => Ok(()),
+            Some(method) => Err(
+                Error::unsupported(format!("the image is encrypted ({method})"))
+                    .at("header", 32)
+                    .with_hint(format!(
+                        "the cloud cannot boot an encrypted disk: {DECRYPT_HINT}"
+                    )),
+            ),
+        }
+    }
+
+    /// Says what is known of an encrypted image.
+    pub(super) fn warn_of_encryption(&mut self) {
+        if let Some(method) = &self.encryption {
+            self.warnings.push(format!(
+                "the image is encrypted ({method}): its content is not read, and it can be neither converted nor imported; {DECRYPT_HINT}"
+            ));
+        }
     }
 
     /// Warns of a disk that does not end with a sector.
@@ -235,20 +264,14 @@ impl HeaderArea {
     }
 }
 
-fn refuse_encryption(crypt_method: u32) -> Result<()> {
-    let method = match crypt_method {
-        0 => return Ok(()),
+/// The name of an encryption method.
+fn encryption(crypt_method: u32) -> Option<String> {
+    Some(match crypt_method {
+        0 => return None,
         1 => "AES".to_owned(),
         2 => "LUKS".to_owned(),
         other => format!("method {other}"),
-    };
-    Err(
-        Error::unsupported(format!("the image is encrypted ({method})"))
-            .at("header", 32)
-            .with_hint(
-                "the cloud cannot boot an encrypted disk: decrypt it first with qemu-img convert",
-            ),
-    )
+    })
 }
 
 /// The name of the backing file; `None` without one.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Backing files and external data files are opened by the policy in the [`Context`], and refused
-//! without one. Refused by name: encryption, and incompatible features that are not known. What the
+//! without one. Refused by name: encryption, unless only metadata are wanted, and incompatible features that are not known. What the
 //! file promises past its end is an error, not zeros.
 
 mod bitmaps;
@@ -30,7 +30,7 @@ use self::mapping::{Packed, Walk};
 use self::tables::Tables;
 use crate::chain::{Below, Context};
 use crate::error::Result;
-use crate::image::{BitmapInfo, Details, DiskImage, Extent, Reference, SnapshotInfo};
+use crate::image::{BitmapInfo, Details, DiskImage, Extent, Reference, SnapshotInfo, check_range};
 use crate::layer::{self, Mapped, Run};
 use crate::limits::{L2_CACHE_BYTES, MAX_HEADER_BYTES};
 use crate::open::Driver;
@@ -84,6 +84,9 @@ impl Qcow2Image {
     /// `OutOfRange` when there is no such snapshot, and those of [`Self::open`].
     pub fn open_with(source: Arc<dyn ReadAt>, context: &Context) -> Result<Self> {
         let mut header = Header::read(source.as_ref())?;
+        if !context.metadata_only() {
+            header.refuse_encryption()?;
+        }
         let mut notes = Vec::new();
         let snapshots = snapshots::list(source.as_ref(), &header, &mut notes);
         let bitmaps = match &header.bitmaps {
@@ -112,6 +115,7 @@ impl Qcow2Image {
                 Some(found.info())
             }
         };
+        header.warn_of_encryption();
         header.warn_of_padding();
         header.warnings.append(&mut notes);
         let (data, data_file) = match &header.data_file {
@@ -214,6 +218,10 @@ impl DiskImage for Qcow2Image {
     }
 
     fn read_at(&self, at: GuestOffset, buf: &mut [u8]) -> Result<()> {
+        if self.header.encryption.is_some() {
+            check_range(at, buf.len() as u64, self.header.virtual_size)?;
+            return self.header.refuse_encryption();
+        }
         let mut unpacker: Option<Unpacker> = None;
         layer::read_at(self, at, buf, |buf, packed, target| {
             let unpacker = match &mut unpacker {
@@ -235,6 +243,7 @@ impl DiskImage for Qcow2Image {
             variant: Some(self.variant()),
             cluster_size: Some(1 << self.header.cluster_bits),
             compression: Some(self.header.compression.name().to_owned()),
+            encryption: self.header.encryption.clone(),
             dirty: Some(self.header.dirty),
             snapshots: self.snapshots.clone(),
             bitmaps: self.bitmaps.clone(),

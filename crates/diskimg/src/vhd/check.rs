@@ -54,7 +54,7 @@ pub(super) fn check(
             "version",
             FOOTER,
             data_end,
-            format!("version is {:#010x}, version 1 is known", footer.version),
+            format_args!("version is {:#010x}, version 1 is known", footer.version),
         );
     }
     match footer.disk_type.get() {
@@ -65,7 +65,9 @@ pub(super) fn check(
                     "past-end",
                     "disk",
                     0,
-                    format!("the disk has {size} bytes, the file has {data_end} before its footer"),
+                    format_args!(
+                        "the disk has {size} bytes, the file has {data_end} before its footer"
+                    ),
                 );
             }
         }
@@ -76,7 +78,7 @@ pub(super) fn check(
             "disk-type",
             FOOTER,
             data_end,
-            format!("disk type is {other}, expected 2, 3 or 4"),
+            format_args!("disk type is {other}, expected 2, 3 or 4"),
         ),
     }
     Ok(())
@@ -103,7 +105,7 @@ fn footer_at_the_end(
             "checksum",
             FOOTER,
             at,
-            format!(
+            format_args!(
                 "checksum is {:#010x}, expected {expected:#010x}",
                 footer.checksum
             ),
@@ -187,7 +189,7 @@ fn dynamic(
             "past-end",
             HEADER,
             at,
-            format!(
+            format_args!(
                 "{DYNAMIC_HEADER_LEN} bytes were expected here, between the copy of the footer and {data_end:#x}"
             ),
         );
@@ -200,7 +202,7 @@ fn dynamic(
             "cookie",
             HEADER,
             at,
-            format!(
+            format_args!(
                 "found \"{}\", expected \"cxsparse\"",
                 header.cookie.escape_ascii()
             ),
@@ -213,7 +215,7 @@ fn dynamic(
             "checksum",
             HEADER,
             at,
-            format!(
+            format_args!(
                 "checksum is {:#010x}, expected {expected:#010x}",
                 header.checksum
             ),
@@ -224,7 +226,7 @@ fn dynamic(
             "version",
             HEADER,
             at,
-            format!("version is {:#010x}, version 1 is known", header.version),
+            format_args!("version is {:#010x}, version 1 is known", header.version),
         );
     }
     let block_size = u64::from(header.block_size.get());
@@ -233,7 +235,7 @@ fn dynamic(
             "block-size",
             HEADER,
             at,
-            format!(
+            format_args!(
                 "block size is {block_size}, expected a power of two from {SECTOR} to {MAX_VHD_BLOCK_SIZE}"
             ),
         );
@@ -247,7 +249,9 @@ fn dynamic(
             "table-size",
             HEADER,
             at,
-            format!("max_table_entries is {entries}, a disk of {size} bytes has {blocks} blocks"),
+            format_args!(
+                "max_table_entries is {entries}, a disk of {size} bytes has {blocks} blocks"
+            ),
         );
     }
     let table = header.table_offset.get();
@@ -263,7 +267,7 @@ fn dynamic(
             "past-end",
             BAT,
             table,
-            format!("{len} bytes were expected here, the file's data ends at {data_end:#x}"),
+            format_args!("{len} bytes were expected here, the file's data ends at {data_end:#x}"),
         );
         return Ok(());
     }
@@ -301,7 +305,7 @@ fn locators(header: &DynamicHeader, at: u64, data_end: u64, report: &mut CheckRe
                 "past-end",
                 "parent locator",
                 at + (AT + index * LEN) as u64,
-                format!(
+                format_args!(
                     "it names {len} bytes at {offset:#x}, the file's data ends at {data_end:#x}"
                 ),
             );
@@ -355,7 +359,7 @@ impl Blocks {
                     "overlap",
                     BAT_ENTRY,
                     self.table.start + found.1 * ENTRY_SIZE,
-                    format!(
+                    format_args!(
                         "block {} at {:#x} overlaps block {other} at {:#x}",
                         found.1, found.0.start, before.start
                     ),
@@ -378,7 +382,9 @@ impl Blocks {
                 "beyond-disk",
                 BAT_ENTRY,
                 at,
-                format!("found {entry:#010x}: block {index} is stored, the disk ends before it"),
+                format_args!(
+                    "found {entry:#010x}: block {index} is stored, the disk ends before it"
+                ),
             );
             return None;
         };
@@ -394,7 +400,7 @@ impl Blocks {
                 "past-end",
                 BAT_ENTRY,
                 at,
-                format!(
+                format_args!(
                     "found {entry:#010x}: the {what} of block {index} ends past the end of the file's data at {:#x}",
                     self.data_end
                 ),
@@ -412,7 +418,9 @@ impl Blocks {
                     "overlap",
                     BAT_ENTRY,
                     at,
-                    format!("found {entry:#010x}: block {index} at {start:#x} overlaps {name}"),
+                    format_args!(
+                        "found {entry:#010x}: block {index} at {start:#x} overlaps {name}"
+                    ),
                 );
             }
         }

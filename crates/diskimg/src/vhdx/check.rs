@@ -1,6 +1,7 @@
 //! Holding a VHDX file against the rules of its format: both headers, the log, both region tables,
 //! metadata, every entry of the BAT.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ pub(super) fn check(
                 "log-pending",
                 "VHDX log",
                 header.log.start,
-                format!(
+                format_args!(
                     "the file was not closed: {entries} entries are to be replayed; what follows is said of the file after that"
                 ),
             );
@@ -114,7 +115,7 @@ impl Table {
                 "table-size",
                 BAT,
                 start,
-                format!(
+                format_args!(
                     "found {found} bytes, a disk of {} blocks needs {needed}",
                     self.blocks
                 ),
@@ -167,41 +168,47 @@ impl Table {
         };
         let block = index - index / (self.chunk_ratio + 1);
         let at = self.regions.bat.start + index * BAT_ENTRY_SIZE;
-        let mut broken = |rule, message: String| {
+        let mut broken = |rule, message: fmt::Arguments<'_>| {
             report.error(
                 rule,
                 ENTRY,
                 at,
-                format!("found {entry:#018x} for block {block}: {message}"),
+                format_args!("found {entry:#018x} for block {block}: {message}"),
             );
         };
         if entry & bat::RESERVED != 0 {
             broken(
                 "reserved",
-                format!("reserved bits {:#x} are set", entry & bat::RESERVED),
+                format_args!("reserved bits {:#x} are set", entry & bat::RESERVED),
             );
         }
         match entry & bat::STATE {
             state::NOT_PRESENT | state::UNDEFINED | state::ZERO | state::UNMAPPED => {}
             state::PARTIALLY_PRESENT if bitmap => {
-                broken("state", "a sector bitmap is there as a whole".to_owned());
+                broken("state", format_args!("a sector bitmap is there as a whole"));
             }
             state::PARTIALLY_PRESENT if !self.differencing => broken(
                 "state",
-                "the rest of the block is a parent's, and the disk has none".to_owned(),
+                format_args!("the rest of the block is a parent's, and the disk has none"),
             ),
             state::FULLY_PRESENT | state::PARTIALLY_PRESENT => {
                 let start = entry & bat::OFFSET;
                 let place = start..start.saturating_add(len);
                 if start < super::layout::HEADER_SECTION_LEN {
-                    broken("overlap", "the block lies in the header section".to_owned());
+                    broken(
+                        "overlap",
+                        format_args!("the block lies in the header section"),
+                    );
                 } else if start >= self.file_len {
-                    broken("past-end", format!("the file ends at {:#x}", self.file_len));
+                    broken(
+                        "past-end",
+                        format_args!("the file ends at {:#x}", self.file_len),
+                    );
                 } else {
                     if place.end > self.file_len {
                         broken(
                             "past-end",
-                            format!(
+                            format_args!(
                                 "the block ends at {:#x}, the file ends at {:#x}",
                                 place.end, self.file_len
                             ),
@@ -210,14 +217,14 @@ impl Table {
                     if taken.take(&place) {
                         broken(
                             "overlap",
-                            format!(
+                            format_args!(
                                 "the block at {start:#x} shares its place in the file with a region or another block"
                             ),
                         );
                     }
                 }
             }
-            unknown => broken("state", format!("there is no state {unknown}")),
+            unknown => broken("state", format_args!("there is no state {unknown}")),
         }
     }
 }

@@ -39,7 +39,14 @@ impl Regions {
     ) -> Result<Self> {
         let [one, two] = REGION_TABLE_OFFSETS;
         let (at, bytes) = match (read_one(source, one)?, read_one(source, two)?) {
-            (Ok(first), Ok(_)) => (one, first),
+            (Ok(first), Ok(second)) => {
+                if first != second {
+                    warnings.push(format!(
+                        "the region tables at offsets {one:#x} and {two:#x} are intact and differ; the first one is used, and programs that use the other one may see another disk"
+                    ));
+                }
+                (one, first)
+            }
             (Ok(first), Err(broken)) => {
                 warnings.push(damaged(two, &broken));
                 (one, first)

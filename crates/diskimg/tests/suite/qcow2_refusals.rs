@@ -1,6 +1,8 @@
 //! What is not read is refused by name, with a hint, and never misread.
 
-use diskimg::{DiskImage, ErrorKind, OpenOptions};
+use std::sync::Arc;
+
+use diskimg::{DiskImage, DiskImageExt, ErrorKind, GuestOffset, MemorySource, OpenOptions};
 use tempfile::TempDir;
 use testkit::qemu;
 
@@ -70,6 +72,36 @@ fn encryption_is_refused_by_method() {
             assert!(error.hint().is_some());
         }
     }
+}
+
+#[test]
+fn an_encrypted_image_is_described_and_not_read_when_only_metadata_are_wanted() {
+    let plain = mixed(3, 12, false);
+    let bytes = plain.with(32, &2_u32.to_be_bytes());
+    let options = OpenOptions {
+        metadata_only: true,
+        ..OpenOptions::default()
+    };
+    let open = |bytes: Vec<u8>| {
+        let opened = diskimg::open::open_source(Arc::new(MemorySource(bytes)), &options, &[]);
+        opened.unwrap().image
+    };
+    let (image, same) = (open(bytes), open(plain.bytes));
+    let details = image.details();
+    assert_eq!(details.encryption.as_deref(), Some("LUKS"));
+    assert_eq!(details.cluster_size, Some(4096));
+    assert!(details.warnings[0].contains("qemu-img convert"));
+    assert_eq!(same.details().encryption, None);
+    let extents = |image: &dyn DiskImage| -> Vec<_> { image.all_extents().flatten().collect() };
+    assert_eq!(extents(image.as_ref()), extents(same.as_ref()));
+    // Zeros are not read either: whoever reads wants a disk.
+    for extent in extents(image.as_ref()) {
+        let error = refused(image.read_at(extent.start, &mut [0; 512]));
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("encrypted (LUKS)"), "{error}");
+    }
+    let past = refused(image.read_at(GuestOffset(image.virtual_size()), &mut [0; 1]));
+    assert_eq!(past.kind(), ErrorKind::OutOfRange);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use diskimg::Format;
+use diskimg::{ErrorKind, Format};
 use testkit::hostile::assert_seed;
 
 use crate::craft::{Cluster, Craft, noise, put, text};
@@ -66,6 +66,12 @@ fn the_seeds_of_qcow2_are_whole_images() {
         open_bytes(&bytes).unwrap();
         assert_seed(&seed(Format::Qcow2, name), &bytes);
     }
+    let encrypted = plain.with(32, &2_u32.to_be_bytes());
+    assert_eq!(
+        open_bytes(&encrypted).err().map(|error| error.kind()),
+        Some(ErrorKind::Unsupported)
+    );
+    assert_seed(&seed(Format::Qcow2, "encrypted"), &encrypted);
 }
 
 #[test]

@@ -13,7 +13,11 @@ const BLOCK: usize = 64 << 10;
 
 /// Makes `image` a differencing disk over the disk with identifier `parent`, which `locators` name:
 /// code, and the bytes of the path.
-fn differencing(image: &Image, parent: [u8; 16], locators: &[(&[u8; 4], Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn differencing(
+    image: &Image,
+    parent: [u8; 16],
+    locators: &[(&[u8; 4], Vec<u8>)],
+) -> Vec<u8> {
     let footer = image.footer();
     let mut bytes = image.bytes[..footer].to_vec();
     bytes[HEADER + 40..HEADER + 56].copy_from_slice(&parent);
@@ -35,7 +39,7 @@ fn differencing(image: &Image, parent: [u8; 16], locators: &[(&[u8; 4], Vec<u8>)
     bytes
 }
 
-fn utf16(text: &str) -> Vec<u8> {
+pub(crate) fn utf16(text: &str) -> Vec<u8> {
     text.encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
 
@@ -52,7 +56,7 @@ fn open_inside(path: &Path, dir: &Path) -> Result<Opened> {
 }
 
 /// The identifier that the craft gives every disk.
-const ID: [u8; 16] = [0x77; 16];
+pub(crate) const ID: [u8; 16] = [0x77; 16];
 
 /// What the guest sees of `child` over `parent`, which it sees as `below`.
 fn merged(child: &Craft, image: &Image, below: &[u8]) -> Vec<u8> {

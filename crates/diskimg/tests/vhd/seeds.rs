@@ -1,11 +1,14 @@
 //! The seeds of the fuzz target are the images that they are said to be.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use diskimg::{BackingPolicy, MemorySource, OpenOptions};
 use testkit::hostile::assert_seed;
 
 use crate::craft::{Block, Craft};
 use crate::open;
+use crate::parents::{ID, differencing, utf16};
 
 fn seed(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -41,4 +44,13 @@ fn the_seeds_of_vhd_are_whole_images() {
         open(&bytes).unwrap();
         assert_seed(&seed(name), &bytes);
     }
+    let bytes = differencing(&craft.dynamic(), ID, &[(b"W2ru", utf16(".\\base.vhd"))]);
+    let options = OpenOptions {
+        backing: BackingPolicy::Describe,
+        ..OpenOptions::default()
+    };
+    let source = Arc::new(MemorySource(bytes.clone()));
+    let opened = diskimg::open::open_source(source, &options, &[]).unwrap();
+    assert_eq!(opened.image.details().refers_to[0].name, ".\\base.vhd");
+    assert_seed(&seed("differencing"), &bytes);
 }

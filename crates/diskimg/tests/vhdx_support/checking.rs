@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use diskimg::check::check_source;
-use diskimg::{CheckReport, Format, MemorySource, OpenOptions, ReadAt};
+use diskimg::{CheckReport, DiskImage, Format, MemorySource, OpenOptions, ReadAt};
 use testkit::qemu;
 
 use crate::craft::{
@@ -87,6 +87,23 @@ fn a_damaged_header_or_region_table_is_a_warning_while_the_other_one_is_whole() 
     bytes[METADATA] ^= 1;
     let report = check(&bytes);
     assert_eq!(report.findings[0].offset, Some(METADATA as u64));
+}
+
+#[test]
+fn two_intact_region_tables_that_differ_are_a_warning() {
+    let mut bytes = whole();
+    // The copy has the BAT as a region that it does not need.
+    bytes[REGIONS[1] + 16 + 28] ^= 1;
+    crate::craft::seal_regions(&mut bytes, 1);
+    let report = check(&bytes);
+    assert_eq!((report.errors, report.warnings), (0, 1), "{report:?}");
+    let said = &report.findings[0];
+    assert_eq!((said.rule, said.offset), ("region-copy", Some(0)));
+    for at in REGIONS {
+        assert!(said.message.contains(&format!("{at:#x}")), "{said:?}");
+    }
+    let image = crate::open(&bytes).unwrap();
+    assert!(image.details().warnings[0].contains("differ"));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::refusals::{locator, with_parent};
 use crate::{extents, refused};
 
 /// What [`Craft`] puts into the headers as data write GUID, as the locator writes it.
-const LINKAGE: &str = "{61746164-7720-6972-7465-20677569642e}";
+pub(crate) const LINKAGE: &str = "{61746164-7720-6972-7465-20677569642e}";
 
 fn open_inside(path: &Path, dir: &Path) -> Result<Opened> {
     let options = OpenOptions {
@@ -26,7 +26,11 @@ fn open_inside(path: &Path, dir: &Path) -> Result<Opened> {
 
 /// A differencing disk with blocks of these states over `below`: the file, and what the guest sees.
 /// Sectors of partially present blocks come in turns of different lengths.
-fn differencing(craft: &Craft, pairs: &[(&str, &str)], below: &[u8]) -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn differencing(
+    craft: &Craft,
+    pairs: &[(&str, &str)],
+    below: &[u8],
+) -> (Vec<u8>, Vec<u8>) {
     let (size, sector) = (craft.block_size, craft.sector_size as usize);
     let bitmap_at = PAYLOAD + craft.states.len() * size;
     let mut bytes = craft.frame(bitmap_at + MIB);
@@ -80,7 +84,7 @@ fn bitmap_entry(craft: &Craft) -> usize {
     BAT + craft.chunk_ratio() as usize * 8
 }
 
-fn craft(sector_size: u32, states: &[u64]) -> Craft {
+pub(crate) fn craft(sector_size: u32, states: &[u64]) -> Craft {
     Craft {
         sector_size,
         // The entry of the sector bitmap has to lie in the BAT's 1 MiB; the last block is cut off.
@@ -89,7 +93,7 @@ fn craft(sector_size: u32, states: &[u64]) -> Craft {
     }
 }
 
-const STATES: [u64; 8] = [
+pub(crate) const STATES: [u64; 8] = [
     NOT_PRESENT,
     PARTIALLY_PRESENT,
     FULLY_PRESENT,

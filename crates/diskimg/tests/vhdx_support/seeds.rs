@@ -1,7 +1,9 @@
 //! The seeds of the fuzz target are the images that they are said to be.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use diskimg::{BackingPolicy, MemorySource, OpenOptions};
 use testkit::hostile::assert_seed;
 
 use crate::craft::{
@@ -9,6 +11,7 @@ use crate::craft::{
     log, mark_dirty,
 };
 use crate::open;
+use crate::parents::{self, LINKAGE, STATES, differencing};
 
 fn seed(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -51,4 +54,20 @@ fn the_seeds_of_vhdx_are_whole_images() {
         open(&bytes).unwrap();
         assert_seed(&seed(name), &bytes);
     }
+    let pairs = [
+        ("parent_linkage", LINKAGE),
+        ("relative_path", r".\base.vhdx"),
+    ];
+    let (mut bytes, _) = differencing(&parents::craft(512, &STATES), &pairs, &[]);
+    for block in bytes[PAYLOAD..].chunks_mut(MIB).take(STATES.len()) {
+        block[100..].fill(0);
+    }
+    let options = OpenOptions {
+        backing: BackingPolicy::Describe,
+        ..OpenOptions::default()
+    };
+    let source = Arc::new(MemorySource(bytes.clone()));
+    let opened = diskimg::open::open_source(source, &options, &[]).unwrap();
+    assert_eq!(opened.image.details().refers_to[0].name, r".\base.vhdx");
+    assert_seed(&seed("differencing"), &bytes);
 }

@@ -311,7 +311,14 @@ fn spoil_etags(answer: &mut [u8]) {
     let lower = answer.to_ascii_lowercase();
     let mut from = 0;
     while let Some(at) = lower.get(from..).and_then(|rest| find(rest, b"etag")) {
+        let closing = (from + at)
+            .checked_sub(1)
+            .is_some_and(|before| lower.get(before) == Some(&b'/'));
         from += at + 4;
+        if closing {
+            // What follows the end of an element is no longer its.
+            continue;
+        }
         let Some(rest) = answer.get_mut(from..) else {
             return;
         };

@@ -29,8 +29,10 @@ pub(super) struct Inspection {
     pub(super) data_bytes: u64,
     /// What the metadata says is zero.
     pub(super) zero_bytes: u64,
-    /// What is not stored.
+    /// What is not stored anywhere.
     pub(super) hole_bytes: u64,
+    /// What other files hold, or nothing does: they were not opened.
+    pub(super) elsewhere_bytes: u64,
     /// `None` when the disk cannot be read, of which there is a warning.
     pub(super) partitions: Option<PartitionTable>,
     pub(super) quick_import: QuickImport,
@@ -54,6 +56,8 @@ pub(super) fn inspect(
     }
     let mut details = image.details();
     let partitions = match partitions::read(image) {
+        // There is a warning already.
+        Err(_) if details.encryption.is_some() => None,
         Ok(mut table) => {
             details.warnings.append(&mut table.warnings);
             Some(table)
@@ -79,6 +83,7 @@ pub(super) fn inspect(
         data_bytes: map.total(ExtentKind::Data),
         zero_bytes: map.total(ExtentKind::Zero),
         hole_bytes: map.total(ExtentKind::Hole),
+        elsewhere_bytes: map.total(ExtentKind::Elsewhere),
         partitions,
         quick_import: disk.quick_import(),
         common_import: disk.common_import(),

@@ -15,6 +15,8 @@ pub(super) struct Share {
     pub(super) data: u64,
     pub(super) zero: u64,
     pub(super) hole: u64,
+    /// In files that were not opened.
+    pub(super) elsewhere: u64,
 }
 
 impl Share {
@@ -22,8 +24,8 @@ impl Share {
         let sum = match kind {
             ExtentKind::Data => &mut self.data,
             ExtentKind::Zero => &mut self.zero,
-            // In this file nothing is stored either way.
-            ExtentKind::Hole | ExtentKind::Elsewhere => &mut self.hole,
+            ExtentKind::Hole => &mut self.hole,
+            ExtentKind::Elsewhere => &mut self.elsewhere,
         };
         *sum = sum.saturating_add(len);
     }
@@ -32,6 +34,7 @@ impl Share {
         self.data
             .saturating_add(self.zero)
             .saturating_add(self.hole)
+            .saturating_add(self.elsewhere)
     }
 }
 
@@ -80,7 +83,8 @@ impl Map {
         let of = |share: &Share| match kind {
             ExtentKind::Data => share.data,
             ExtentKind::Zero => share.zero,
-            ExtentKind::Hole | ExtentKind::Elsewhere => share.hole,
+            ExtentKind::Hole => share.hole,
+            ExtentKind::Elsewhere => share.elsewhere,
         };
         self.cells.iter().map(of).sum()
     }

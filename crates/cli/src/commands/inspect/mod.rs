@@ -43,6 +43,7 @@ pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) ->
         _ => None,
     };
     let mut options = args.source.options();
+    options.metadata_only = true;
     if args.source.backing.allow_backing.is_none() {
         options.backing = BackingPolicy::Describe;
     }

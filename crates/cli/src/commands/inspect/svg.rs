@@ -25,6 +25,7 @@ const MAX_TEXT: usize = 100;
 const DATA: &str = "#1f5fa8";
 const ZERO: &str = "#b9d4ee";
 const HOLE: &str = "#eceff1";
+const ELSEWHERE: &str = "#f3dfb0";
 /// Told apart with impaired colour vision too (Okabe and Ito), and by their numbers.
 const MARKS: [&str; 6] = [
     "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#8a7a00", "#444444",
@@ -78,8 +79,13 @@ fn head(svg: &mut String, map: &Map, inspection: &Inspection) {
         (DATA, "data", inspection.data_bytes),
         (ZERO, "zero", inspection.zero_bytes),
         (HOLE, "hole", inspection.hole_bytes),
+        (ELSEWHERE, "in other files", inspection.elsewhere_bytes),
     ];
-    for (index, (color, name, bytes)) in legend.into_iter().enumerate() {
+    // Most disks need no other files, and have no word on them.
+    let legend = legend
+        .into_iter()
+        .filter(|(color, _, bytes)| *color != ELSEWHERE || *bytes > 0);
+    for (index, (color, name, bytes)) in legend.enumerate() {
         let x = LEFT + index as u64 * 170;
         rect(svg, (x, 56, CELL, CELL), color);
         text(svg, x + CELL + 6, 68, &format!("{name} {}", human(bytes)));
@@ -101,11 +107,15 @@ fn cells(svg: &mut String, map: &Map) {
         }
         let _ = writeln!(
             svg,
-            "<g><title>{}: {} data, {} zero, {} hole</title>",
+            "<g><title>{}: {} data, {} zero, {} hole{}</title>",
             human(at),
             human(share.data),
             human(share.zero),
-            human(share.hole)
+            human(share.hole),
+            match share.elsewhere {
+                0 => String::new(),
+                bytes => format!(", {} in other files", human(bytes)),
+            }
         );
         cell(svg, x, y, share);
         svg.push_str("</g>\n");
@@ -113,12 +123,18 @@ fn cells(svg: &mut String, map: &Map) {
     }
 }
 
-/// A box that is filled from below: data, then zeros, then holes.
+/// A box that is filled from below: data, then zeros, then what is in other files, then holes.
 fn cell(svg: &mut String, x: u64, y: u64, share: &Share) {
     const SIDE: u64 = CELL - 1;
     rect(svg, (x, y, SIDE, SIDE), HOLE);
     let data = height(share.data, share.total(), SIDE);
-    let stored = height(share.data.saturating_add(share.zero), share.total(), SIDE).max(data);
+    let here = share.data.saturating_add(share.zero);
+    let stored = height(here, share.total(), SIDE).max(data);
+    let known = here.saturating_add(share.elsewhere);
+    let known = height(known, share.total(), SIDE).max(stored);
+    if known > stored {
+        rect(svg, (x, y + SIDE - known, SIDE, known - stored), ELSEWHERE);
+    }
     if stored > data {
         rect(svg, (x, y + SIDE - stored, SIDE, stored - data), ZERO);
     }

@@ -75,6 +75,15 @@ fn about_the_file(rows: &mut Rows, inspection: &Inspection) {
             human(inspection.hole_bytes)
         ),
     );
+    if inspection.elsewhere_bytes > 0 {
+        rows.add(
+            "other files",
+            format!(
+                "{} are not in this file but in those below, which were not opened",
+                human(inspection.elsewhere_bytes)
+            ),
+        );
+    }
     if let Some(size) = details.cluster_size {
         rows.add("cluster size", human(size));
     }

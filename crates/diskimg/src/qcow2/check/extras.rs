@@ -36,7 +36,7 @@ fn snapshots(base: &super::Base, walker: &mut Walker<'_>) -> Result<()> {
             "limit",
             TABLE,
             start,
-            format!(
+            format_args!(
                 "it has {} entries, at most {MAX_SNAPSHOTS} are allowed",
                 base.snapshot_count
             ),
@@ -71,7 +71,7 @@ fn snapshots(base: &super::Base, walker: &mut Walker<'_>) -> Result<()> {
                     "past-end",
                     TABLE,
                     at,
-                    format!(
+                    format_args!(
                         "entry {number} ends past the end of the file, or the table is too long"
                     ),
                 );
@@ -117,7 +117,7 @@ fn extensions(base: &super::Base, walker: &mut Walker<'_>) -> Result<()> {
                 "past-end",
                 EXTENSION,
                 at,
-                format!(
+                format_args!(
                     "extension {kind:#010x} is {len} bytes long, and ends past the first cluster"
                 ),
             );
@@ -165,7 +165,7 @@ fn bitmaps(base: &super::Base, walker: &mut Walker<'_>, place: &BitmapsExtension
             "limit",
             DIRECTORY,
             start,
-            format!("it is {size} bytes long, at most {MAX_BITMAP_DIRECTORY_BYTES} are read"),
+            format_args!("it is {size} bytes long, at most {MAX_BITMAP_DIRECTORY_BYTES} are read"),
         );
         return Ok(());
     }
@@ -191,7 +191,7 @@ fn bitmaps(base: &super::Base, walker: &mut Walker<'_>, place: &BitmapsExtension
                     "past-end",
                     DIRECTORY,
                     at,
-                    format!("entry {number} ends past the end of the directory"),
+                    format_args!("entry {number} ends past the end of the directory"),
                 );
             }
             return Ok(());
@@ -218,7 +218,7 @@ fn bitmap(base: &super::Base, walker: &mut Walker<'_>, head: &BitmapHead) -> Res
                 "limit",
                 TABLE,
                 offset,
-                format!("it is {len} bytes long, at most {MAX_L1_BYTES} are read"),
+                format_args!("it is {len} bytes long, at most {MAX_L1_BYTES} are read"),
             );
         }
         return Ok(());
@@ -238,7 +238,7 @@ fn bitmap(base: &super::Base, walker: &mut Walker<'_>, head: &BitmapHead) -> Res
                 "past-end",
                 TABLE,
                 offset + index * 8,
-                format!("found {entry:#018x}: no cluster of the file is there"),
+                format_args!("found {entry:#018x}: no cluster of the file is there"),
             );
             continue;
         }

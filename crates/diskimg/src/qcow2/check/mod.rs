@@ -86,7 +86,7 @@ fn read_header(source: &dyn ReadAt, report: &mut CheckReport) -> Result<Option<B
             "truncated",
             HEADER,
             0,
-            format!("the file has {file_len} bytes, the header takes {V2_HEADER_LENGTH}"),
+            format_args!("the file has {file_len} bytes, the header takes {V2_HEADER_LENGTH}"),
         );
         return Ok(None);
     }
@@ -99,7 +99,7 @@ fn read_header(source: &dyn ReadAt, report: &mut CheckReport) -> Result<Option<B
             "version",
             HEADER,
             4,
-            format!("version is {version}, versions 2 and 3 are known"),
+            format_args!("version is {version}, versions 2 and 3 are known"),
         );
         return Ok(None);
     }
@@ -109,7 +109,7 @@ fn read_header(source: &dyn ReadAt, report: &mut CheckReport) -> Result<Option<B
             "cluster-size",
             HEADER,
             20,
-            format!(
+            format_args!(
                 "cluster_bits is {bits}, expected {} to {}",
                 CLUSTER_BITS.start(),
                 CLUSTER_BITS.end()
@@ -127,7 +127,7 @@ fn read_header(source: &dyn ReadAt, report: &mut CheckReport) -> Result<Option<B
                 "truncated",
                 HEADER,
                 V2_HEADER_LENGTH,
-                format!("the file has {file_len} bytes, the header takes {V3_HEADER_LENGTH}"),
+                format_args!("the file has {file_len} bytes, the header takes {V3_HEADER_LENGTH}"),
             );
             return Ok(None);
         }
@@ -176,7 +176,7 @@ fn check_v3(more: &HeaderV3, cluster_size: u64, report: &mut CheckReport) -> boo
             "header-length",
             HEADER,
             100,
-            format!(
+            format_args!(
                 "header_length is {len}, expected a multiple of 8 from {V3_HEADER_LENGTH} to {cluster_size}"
             ),
         );
@@ -188,7 +188,7 @@ fn check_v3(more: &HeaderV3, cluster_size: u64, report: &mut CheckReport) -> boo
             "refcount-order",
             HEADER,
             96,
-            format!("refcount_order is {order}, at most {MAX_REFCOUNT_ORDER} is allowed"),
+            format_args!("refcount_order is {order}, at most {MAX_REFCOUNT_ORDER} is allowed"),
         );
         return false;
     }
@@ -219,7 +219,7 @@ fn check_v3(more: &HeaderV3, cluster_size: u64, report: &mut CheckReport) -> boo
             "unknown-feature",
             HEADER,
             V2_HEADER_LENGTH,
-            format!(
+            format_args!(
                 "incompatible features {:#x} are not known; nothing else was looked at",
                 features & !known
             ),
@@ -242,7 +242,7 @@ fn placed(
             "alignment",
             structure,
             offset,
-            format!(
+            format_args!(
                 "its offset is {offset:#x}, expected a multiple of {:#x} that is not 0",
                 base.cluster_size
             ),
@@ -254,7 +254,7 @@ fn placed(
             "past-end",
             structure,
             offset,
-            format!(
+            format_args!(
                 "{len} bytes were expected here, the file ends at {:#x}",
                 source.len()
             ),

@@ -1,5 +1,7 @@
 //! How often each cluster of the file is used, by its tables and by the counts it keeps.
 
+use std::fmt;
+
 use super::{Base, placed};
 use crate::check::CheckReport;
 use crate::error::Result;
@@ -71,7 +73,9 @@ impl Refcounts {
                 "limit",
                 TABLE,
                 at,
-                format!("it is {len} bytes long, at most {MAX_REFCOUNT_TABLE_BYTES} are allowed"),
+                format_args!(
+                    "it is {len} bytes long, at most {MAX_REFCOUNT_TABLE_BYTES} are allowed"
+                ),
             );
             return Ok(());
         }
@@ -99,7 +103,7 @@ impl Refcounts {
                     "reserved",
                     TABLE,
                     at + index * 8,
-                    format!("found {offset:#018x}: reserved bits are set"),
+                    format_args!("found {offset:#018x}: reserved bits are set"),
                 );
                 continue;
             }
@@ -138,7 +142,7 @@ impl Refcounts {
                 "leak",
                 "refcount block",
                 at,
-                format!("{beyond} clusters past the end of the file are marked as in use"),
+                format_args!("{beyond} clusters past the end of the file are marked as in use"),
             );
         }
     }
@@ -158,17 +162,22 @@ impl Refcounts {
                 last = next;
             }
             let (used, stored) = pair;
-            let which = if first == last {
-                format!("cluster {first} is")
-            } else {
-                format!("clusters {first} to {last} are each")
-            };
-            let message = format!("{which} used {used} times, and the file counts {stored}");
             let at = first * self.cluster_size;
-            if stored < used {
-                report.error("refcount-too-low", "cluster", at, message);
+            let mut differ = |message: fmt::Arguments<'_>| {
+                if stored < used {
+                    report.error("refcount-too-low", "cluster", at, message);
+                } else {
+                    report.warning("leak", "cluster", at, message);
+                }
+            };
+            if first == last {
+                differ(format_args!(
+                    "cluster {first} is used {used} times, and the file counts {stored}"
+                ));
             } else {
-                report.warning("leak", "cluster", at, message);
+                differ(format_args!(
+                    "clusters {first} to {last} are each used {used} times, and the file counts {stored}"
+                ));
             }
         }
     }

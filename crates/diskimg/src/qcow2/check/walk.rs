@@ -90,7 +90,7 @@ impl<'a> Walker<'a> {
                 "limit",
                 structure,
                 offset,
-                format!("it is {len} bytes long, at most {MAX_L1_BYTES} are read"),
+                format_args!("it is {len} bytes long, at most {MAX_L1_BYTES} are read"),
             );
             return Ok(());
         }
@@ -131,7 +131,7 @@ impl<'a> Walker<'a> {
                 "l1-size",
                 "L1 table",
                 self.base.l1_offset,
-                format!(
+                format_args!(
                     "found {entries} entries, a disk of {} bytes needs {needed}",
                     self.base.size
                 ),
@@ -277,7 +277,7 @@ impl<'a> Walker<'a> {
                 "subclusters",
                 L2_ENTRY,
                 at,
-                format!("found {entry:#018x} and {bitmap:#018x}: {broken}"),
+                format_args!("found {entry:#018x} and {bitmap:#018x}: {broken}"),
             );
         }
     }
@@ -306,7 +306,7 @@ impl<'a> Walker<'a> {
                 "copied-flag",
                 structure,
                 at,
-                format!(
+                format_args!(
                     "found {entry:#018x}: it is {flag}marked as used once, and the file counts {stored}"
                 ),
             );
@@ -325,7 +325,7 @@ impl<'a> Walker<'a> {
             rule,
             structure,
             at,
-            format!("found {entry:#018x}: {broken}"),
+            format_args!("found {entry:#018x}: {broken}"),
         );
     }
 }
