@@ -201,6 +201,41 @@ fn a_damaged_export_is_never_taken_for_the_image() {
 }
 
 #[test]
+fn a_download_that_is_not_what_the_etag_says_is_a_mismatch() {
+    let (cloud, id) = with_image("circle");
+    let dir = tempfile::tempdir().unwrap();
+    let raw = dir.path().join("out.raw");
+    let key = ["--bucket", "images", "--key", "export.zvhd2"];
+    let export = [
+        &[
+            "export",
+            &id,
+            raw.to_str().unwrap(),
+            "--keep-object",
+            "--force",
+        ],
+        &key[..],
+    ]
+    .concat();
+    assert_eq!(told(&cloud, &export)["md5_compared"], true);
+    // Damage that the storage does not know of: it compares size and time.
+    let path = cloud.object_path("images", "export.zvhd2");
+    let time = std::fs::metadata(&path).unwrap().modified().unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    let at = file.metadata().unwrap().len() / 2;
+    let mut byte = [0];
+    std::os::unix::fs::FileExt::read_exact_at(&std::fs::File::open(&path).unwrap(), &mut byte, at)
+        .unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[byte[0] ^ 0xff], at).unwrap();
+    file.set_modified(time).unwrap();
+    let before = std::fs::read(&raw).unwrap();
+    let again = [&export[..], &["--reuse-object"]].concat();
+    let run = refused(&cloud, &again, 5, "the object's ETag is");
+    assert!(run.stderr.contains("stays in the bucket"), "{}", run.stderr);
+    assert_eq!(std::fs::read(&raw).unwrap(), before);
+}
+
+#[test]
 fn images_are_shared_accepted_and_no_longer_shared() {
     let (cloud, id) = with_image("shared");
     let other = "9c61004714024f9586705d090530f9fa";
@@ -308,7 +343,7 @@ fn a_common_import_uploads_the_file_as_it_is() {
     );
     assert_eq!(data["status"], "active");
     let secret = import_of(&cloud, &disk, &["--name", "s", "--cmk-id", "sandbox-key"]);
-    assert_eq!(secret["method"], "common");
+    assert_eq!(secret["register"], "common");
     let shown = told(
         &cloud,
         &["image", "show", secret["image_id"].as_str().unwrap()],
@@ -353,7 +388,7 @@ fn the_way_is_chosen_by_what_the_file_is_and_said() {
         &disk,
         &["--name", "cd", "--os-version", common::DEBIAN],
     );
-    assert_eq!(made["method"], "common");
+    assert_eq!(made["register"], "common");
     let shown = told(
         &cloud,
         &["image", "show", made["image_id"].as_str().unwrap()],
@@ -379,21 +414,140 @@ fn the_way_is_chosen_by_what_the_file_is_and_said() {
         &["--name", "q", "--os-version", common::DEBIAN],
     );
     assert_eq!(quick["key"], "q.zvhd2");
-    let none = import_of(
-        &cloud,
-        &raw,
-        &[
-            "--name",
-            "n",
-            "--os-version",
-            common::DEBIAN,
-            "--register",
-            "none",
-        ],
-    );
+    assert_eq!(quick["register"], "quick");
+    let none = [
+        "--name",
+        "n",
+        "--os-version",
+        common::DEBIAN,
+        "--register",
+        "none",
+    ];
+    let none = import_of(&cloud, &raw, &none);
     assert_eq!(none["key"], "n.zvhd2");
+    assert_eq!(none["register"], "none");
     assert_eq!(
         told(&cloud, &["image", "list", "--name", "n"])["images"],
         Value::Array(vec![])
     );
+}
+
+#[test]
+fn each_import_says_which_way_it_goes_and_why() {
+    let cloud = Cloud::start(&["images"]);
+    let dir = tempfile::tempdir().unwrap();
+    let disk = raw_disk(dir.path(), "disk.raw");
+    let dry = |options: &[&str]| {
+        let mut command = cloud.command();
+        command
+            .arg("import")
+            .arg(&disk)
+            .args(["--bucket", "images"]);
+        command.args(["--name", "a", "--os-version", common::DEBIAN]);
+        run(command.args(["--dry-run"]).args(options))
+    };
+    for (options, method, why) in [
+        (&[][..], "quick", "imgferry reads the disk"),
+        (&["--register", "quick"], "quick", "asked for"),
+        (&["--cmk-id", "sandbox-key"], "common", "neither encrypts"),
+        (&["--register", "glance"], "glance", "asked for"),
+    ] {
+        let text = dry(options);
+        text.success();
+        for said in [&text.stderr, &text.text()] {
+            assert!(said.contains(&format!("--register {method}: ")), "{said}");
+            assert!(said.contains(why), "{said}");
+        }
+        let told = json_of(dry(&[options, &["--json", "--quiet"]].concat()).success());
+        assert_eq!(told["register"], method);
+        let reason = told["register_reason"].as_str().unwrap();
+        assert!(reason.contains(why), "{reason}");
+    }
+}
+
+#[test]
+fn data_disks_are_registered_together_with_their_system() {
+    let cloud = Cloud::start(&["images"]);
+    let dir = tempfile::tempdir().unwrap();
+    let system = raw_disk(dir.path(), "system.raw");
+    let data = raw_disk(dir.path(), "data.img");
+    let data = data.to_str().unwrap();
+    let made = import_of(
+        &cloud,
+        &system,
+        &[
+            "--name",
+            "web",
+            "--data-disk",
+            data,
+            "--data-disk",
+            data,
+            "--tag",
+            "env=prod",
+        ],
+    );
+    assert_eq!(made["register"], "common");
+    assert_eq!(made["status"], "active");
+    let images = made["data_images"].as_array().unwrap();
+    assert_eq!(images.len(), 2);
+    for (image, number) in images.iter().zip(1..) {
+        assert_eq!(image["name"], format!("web-data{number}"));
+        let shown = told(
+            &cloud,
+            &["image", "show", image["image_id"].as_str().unwrap()],
+        );
+        assert_eq!(shown["status"], "active");
+        assert_eq!(shown["virtual_env_type"], "DataImage");
+    }
+    let mut objects = cloud.objects("images");
+    objects.sort();
+    assert_eq!(objects, ["web-data1.img", "web-data2.img", "web.raw"]);
+    let tagged = told(&cloud, &["image", "list", "--tag", "env=prod"]);
+    assert_eq!(tagged["images"].as_array().unwrap().len(), 3);
+
+    // Names and keys of all are looked at before anything is sent.
+    let path = system.to_str().unwrap();
+    let again = |name: &str, options: &[&str], says: &str| {
+        let mut args = vec!["import", path, "--bucket", "images", "--name", name];
+        args.extend(["--key", "web.raw", "--force", "--data-disk", data]);
+        args.extend(options);
+        refused(&cloud, &args, 2, says);
+    };
+    again("web", &["--dry-run"], "web-data1");
+    let more = [
+        "--data-disk",
+        data,
+        "--data-disk",
+        data,
+        "--data-disk",
+        data,
+    ];
+    again("web2", &more, "IMG.0194");
+    again("web2", &["--cmk-id", "sandbox-key"], "--cmk-id");
+    again("web2", &["--register", "quick"], "--data-disk");
+    assert_eq!(cloud.objects("images").len(), 3);
+}
+
+#[test]
+fn a_wait_that_ends_early_leaves_the_job_and_says_how_to_follow_it() {
+    let cloud = Cloud::start(&["images"]);
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("disk.raw");
+    std::fs::write(&disk, common::noise(64 << 20)).unwrap();
+    for method in ["quick", "common"] {
+        let mut command = cloud.command();
+        command
+            .arg("import")
+            .arg(&disk)
+            .args(["--bucket", "images"]);
+        command.args(["--name", method, "--os-version", common::DEBIAN]);
+        command.args(["--register", method, "--timeout", "0", "--json"]);
+        let run = run(&mut command);
+        assert_eq!(run.code, Some(3), "{}", run.stderr);
+        assert!(run.stderr.contains("within 0 s"), "{}", run.stderr);
+        let told = json_of(&run);
+        let job = told["job_id"].as_str().unwrap();
+        let ended = ferry(&cloud, &["job", "wait", job]);
+        ended.success();
+    }
 }

@@ -156,3 +156,88 @@ fn the_limits_are_those_of_the_cloud() {
     assert!(refused("flexible-engine").contains("1 to 1024"));
     assert!(!refused("otc").contains("--min-disk"));
 }
+
+#[test]
+fn the_firmware_is_held_against_files_that_are_uploaded_as_they_are_too() {
+    let cloud = Cloud::start(&["images"]);
+    let dir = tempfile::tempdir().unwrap();
+    let uefi = disk(dir.path(), "uefi.raw", 0xef, false);
+    for method in ["common", "glance"] {
+        let check = |firmware: &str| {
+            let options = ["--name", "a", "--register", method, "--dry-run"];
+            let firmware = ["--firmware", firmware];
+            import(&cloud, &uefi, &[&options[..], &firmware].concat())
+        };
+        let refused = check("bios");
+        assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+        assert!(refused.stderr.contains("EFI"), "{}", refused.stderr);
+        check("uefi").success();
+    }
+}
+
+#[test]
+fn each_way_to_register_has_its_own_limit_of_size() {
+    let cloud = Cloud::start(&["images"]);
+    let dir = tempfile::tempdir().unwrap();
+    let sparse = |name: &str, size: u64| {
+        let path = dir.path().join(name);
+        fs::File::create(&path).unwrap().set_len(size).unwrap();
+        path
+    };
+    let check = |disk: &Path, method: &str| {
+        let options = ["--name", "a", "--type", "DataImage", "--format"];
+        let format = match disk.extension().is_some_and(|ext| ext == "qcow2") {
+            true => "qcow2",
+            false => "raw",
+        };
+        let method = ["--register", method, "--dry-run"];
+        import(&cloud, disk, &[&options[..], &[format], &method].concat())
+    };
+    // The file counts for the one, the disk inside for the other.
+    let file = sparse("file.raw", (128 << 30) + 512);
+    check(&file, "quick").success();
+    let refused = check(&file, "common");
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    for expected in ["IMG.0059", "137438953984 bytes", "--register quick"] {
+        assert!(refused.stderr.contains(expected), "{}", refused.stderr);
+    }
+    let large = dir.path().join("large.qcow2");
+    let made = std::process::Command::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2"])
+        .arg(&large)
+        .arg("1536G")
+        .status();
+    assert!(made.unwrap().success());
+    let refused = check(&large, "quick");
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("1 TiB"), "{}", refused.stderr);
+    check(&large, "common").success();
+}
+
+#[test]
+fn a_file_that_is_only_part_of_a_disk_is_not_uploaded_as_it_is() {
+    let cloud = Cloud::start(&["images"]);
+    let dir = tempfile::tempdir().unwrap();
+    disk(dir.path(), "base.raw", 0x83, true);
+    let layer = dir.path().join("layer.qcow2");
+    let made = std::process::Command::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b", "base.raw"])
+        .arg(&layer)
+        .status();
+    assert!(made.unwrap().success());
+    let options = ["--name", "a", "--register", "common", "--dry-run"];
+    let refused = import(
+        &cloud,
+        &layer,
+        &[&options[..], &["--min-disk", "1"]].concat(),
+    );
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    let inside = ["--allow-backing", dir.path().to_str().unwrap()];
+    let refused = import(&cloud, &layer, &[&options[..], &inside].concat());
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("imgferry convert"),
+        "{}",
+        refused.stderr
+    );
+}

@@ -234,6 +234,9 @@ pub(crate) struct ImportArgs {
     /// Follow the job until the image is active (the default)
     #[arg(long)]
     pub(crate) wait: bool,
+    /// Longest time to follow the job, in seconds; the job itself goes on
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    pub(crate) timeout: u64,
     /// Check everything, print the plan, change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -344,3 +344,40 @@ fn minimum_disks_follow_the_cloud() {
     let warned = small.warnings_on(Some(Cloud::Huawei));
     assert_eq!(warned[0].rule.id, "min-disk-usual");
 }
+
+#[test]
+fn a_file_that_the_service_converts_has_limits_of_its_own() {
+    use ims::rules::CommonFile;
+    let broken = |import: &QuickImport, size: u64, disk: Option<u64>, iso: bool| {
+        let file = CommonFile {
+            size,
+            virtual_size: disk,
+            iso,
+        };
+        let list = import.common_violations_on(&file, None);
+        list.iter().map(|v| (v.field, v.code)).collect::<Vec<_>>()
+    };
+    // The service finds the system itself, except on installation media.
+    let unnamed = with(|i| i.os_version = None);
+    assert_eq!(broken(&unnamed, 128 * GIB, Some(40 * GIB), false), []);
+    assert_eq!(
+        broken(&unnamed, GIB, Some(GIB), true),
+        [("os_version", Some("IMG.0166"))]
+    );
+    assert_eq!(
+        broken(&unnamed, 128 * GIB + 1, None, false),
+        [("file", Some("IMG.0059"))]
+    );
+    assert_eq!(
+        broken(&unnamed, GIB, Some(41 * GIB), false),
+        [("min_disk", Some("IMG.0055"))]
+    );
+    // 1 TiB is a limit of quick import only.
+    let data = with(|i| {
+        i.kind = ImageKind::DataImage;
+        i.os_version = None;
+        i.min_disk = 2048;
+    });
+    assert_eq!(broken(&data, GIB, Some(2048 * GIB), false), []);
+    assert_eq!(data.violations(2048 * GIB)[0].rule.id, "virtual-size");
+}

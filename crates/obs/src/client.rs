@@ -163,6 +163,19 @@ pub struct ObjectInfo {
     pub etag: Option<String>,
     /// Storage class; not told for the standard one by some servers.
     pub storage_class: Option<String>,
+    /// Whether the server says that it encrypts the object: its ETag is then no MD5.
+    pub encrypted: bool,
+}
+
+impl ObjectInfo {
+    /// The MD5 of the object's bytes, in hexadecimal, where its ETag is one: not of objects that were stored in
+    /// parts (`MD5-PARTS`), and not of encrypted ones.
+    #[must_use]
+    pub fn md5(&self) -> Option<&str> {
+        let etag = self.etag.as_deref().filter(|_| !self.encrypted)?;
+        let is_md5 = etag.len() == 32 && etag.bytes().all(|b| b.is_ascii_hexdigit());
+        is_md5.then_some(etag)
+    }
 }
 
 impl Client {
@@ -340,6 +353,8 @@ impl Client {
                     storage_class: answer
                         .storage_class()
                         .map(|class| class.as_str().to_owned()),
+                    encrypted: answer.server_side_encryption().is_some()
+                        || answer.sse_customer_algorithm().is_some(),
                 })
             })
             .await;

@@ -407,6 +407,9 @@ pub(crate) struct RegisterArgs {
     /// Key that encrypts the image; common import only
     #[arg(long, value_name = "ID")]
     pub(crate) cmk_id: Option<String>,
+    /// Data disk to upload and register together with the system disk; up to three; common import only
+    #[arg(long = "data-disk", value_name = "FILE")]
+    pub(crate) data_disks: Vec<PathBuf>,
 }
 
 /// The ways to register.

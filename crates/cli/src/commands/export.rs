@@ -1,7 +1,8 @@
 //! `imgferry export`: an image of the cloud to a file here.
 //!
 //! ```text
-//! export into the bucket ─▶ download in ranges ─▶ size and MD5 compared ─▶ ZVHD2 checked, converted ─▶ rename
+//! export into the bucket ─▶ download in ranges ─▶ size compared ─▶ every block decoded, converted ─▶ rename
+//!                                               └ MD5 too, where the ETag is one
 //! ```
 
 use std::path::Path;
@@ -11,6 +12,7 @@ use diskimg::Format;
 use diskimg::units::human;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use ims::{ExportFormat, ImageUrl};
+use md5::{Digest as _, Md5};
 use serde_json::json;
 
 use super::convert::{options, summary};
@@ -94,8 +96,8 @@ async fn export(
         .tempfile_in(directory(&args.file))
         .map_err(|e| Failure::from_error(Exit::Io, &e).context("there is no room to download to"))
         .map_err(left)?;
-    let size = interrupt
-        .unless_asked(fetch(&storage, &object, &download, console))
+    let fetched = interrupt
+        .unless_asked(fetch(&storage, &object, (&download, &file), console))
         .await
         .and_then(|fetched| fetched)
         .map_err(left)?;
@@ -125,10 +127,15 @@ async fn export(
     }
     console.result(
         format_args!(
-            "{}\n{}\ndownloaded {}",
+            "{}\n{}\ndownloaded {}{}",
             args.file.display(),
             written.text,
-            human(size)
+            human(fetched.size),
+            if fetched.md5_compared {
+                ", its MD5 is the object's ETag"
+            } else {
+                ""
+            }
         ),
         &json!({
             "path": args.file.display().to_string(),
@@ -136,7 +143,8 @@ async fn export(
             "bucket": object.bucket,
             "key": object.key,
             "object_deleted": deleted,
-            "downloaded_bytes": size,
+            "downloaded_bytes": fetched.size,
+            "md5_compared": fetched.md5_compared,
             "digest": written.digest,
         }),
     )
@@ -149,13 +157,21 @@ fn directory(path: &Path) -> &Path {
     }
 }
 
-/// Downloads the object, and compares it with what the storage tells of it; its bytes.
+/// What was downloaded.
+struct Fetched {
+    /// Bytes.
+    size: u64,
+    /// Whether the MD5 was held against the ETag. It is none for objects that were stored in parts, or encrypted.
+    md5_compared: bool,
+}
+
+/// Downloads the object, and compares it with what the storage tells of it.
 async fn fetch(
     storage: &obs::Client,
     object: &ImageUrl,
-    file: &tempfile::NamedTempFile,
+    (file, output): (&tempfile::NamedTempFile, &OutputFile),
     console: Console,
-) -> Outcome<u64> {
+) -> Outcome<Fetched> {
     let info = storage
         .object(&object.bucket, &object.key)
         .await
@@ -166,17 +182,20 @@ async fn fetch(
         })?;
     let etag = info
         .etag
+        .as_deref()
         .ok_or_else(|| Failure::new(Exit::Cloud, format!("object {object} has no ETag")))?;
+    // The download lies beside the output, which needs room of its own later.
+    output.require_space(info.size)?;
     let progress = Progress::new(console, "fetching", info.size, false);
     let starts = (0..info.size.div_ceil(RANGE)).map(|n| n.saturating_mul(RANGE));
     let out = file
         .as_file()
         .try_clone()
         .map_err(|e| Failure::from_error(Exit::Io, &e))?;
+    let mut md5 = Md5::new();
     stream::iter(starts)
         .map(|from| {
             let len = RANGE.min(info.size.saturating_sub(from));
-            let etag = &etag;
             async move {
                 let bytes = storage
                     .get_range(&object.bucket, &object.key, etag, from, len)
@@ -185,10 +204,12 @@ async fn fetch(
                 Ok::<_, Failure>((from, bytes))
             }
         })
-        .buffer_unordered(AT_ONCE)
+        // In order, for the MD5.
+        .buffered(AT_ONCE)
         .try_for_each(|(from, bytes)| {
             use ::convert::{Counter, Monitor as _};
             use std::os::unix::fs::FileExt as _;
+            md5.update(&bytes);
             let written = out.write_all_at(&bytes, from);
             progress.count(
                 Counter::GuestBytes,
@@ -200,7 +221,17 @@ async fn fetch(
         })
         .await?;
     progress.finish();
-    Ok(info.size)
+    let found = hex::encode(md5.finalize());
+    match info.md5() {
+        Some(expected) if !expected.eq_ignore_ascii_case(&found) => Err(Failure::new(
+            Exit::Mismatch,
+            format!("the download of {object} has MD5 {found}, the object's ETag is {expected}"),
+        )),
+        known => Ok(Fetched {
+            size: info.size,
+            md5_compared: known.is_some(),
+        }),
+    }
 }
 
 /// What was written.

@@ -19,7 +19,7 @@ mod settle;
 mod upload;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ::convert::holes::Misreported;
 use ::convert::{ContentDigest, Plan};
@@ -28,9 +28,8 @@ use ims::QuickImport;
 
 use self::attach::Attach;
 pub(crate) use self::checks::refused;
-use self::common::Way;
 pub(crate) use self::errors::{from_ims, from_journal, from_obs};
-use self::method::Method;
+use self::method::{Chosen, Method};
 use self::raw::RawJob;
 use self::register::Registered;
 pub(crate) use self::register::patience;
@@ -50,15 +49,27 @@ use crate::settings::{self, Cloud, ProcessEnvironment};
 
 pub(crate) async fn run(args: &ImportArgs, console: Console, interrupt: &Interrupt) -> Outcome {
     let started = Instant::now();
-    if let Method::AsItIs { iso, glance, why } = method::choose(args)? {
-        raw::refuse_as_it_is(args)?;
-        return common::run(args, Way { iso, glance, why }, console, interrupt).await;
-    }
+    let chosen = match method::choose(args)? {
+        Method::AsItIs(way) => {
+            raw::refuse_as_it_is(args)?;
+            return common::run(args, way, console, interrupt).await;
+        }
+        Method::Converted(chosen) => chosen,
+    };
+    let then = match args.registering.register {
+        RegisterBy::None => "not registered, --register none",
+        _ => "registered by --register quick",
+    };
+    console.notice(format_args!(
+        "{} is converted and {then}: {}",
+        args.disk.display(),
+        chosen.why
+    ));
     let Some(dir) = &args.cloud.sandbox else {
         let cloud = settings::resolve(&args.cloud, &ProcessEnvironment);
         let missing = cloud.as_ref().err().map(|missing| missing.0.as_slice());
         let provider = cloud.as_ref().ok().and_then(|cloud| cloud.provider);
-        let job = prepare(args, provider, missing.unwrap_or_default(), console)?;
+        let job = prepare(args, chosen, provider, missing.unwrap_or_default(), console)?;
         let cloud = cloud.map_err(|missing| checks::refused(missing.0))?;
         return import(args, job, &cloud, started, console, interrupt).await;
     };
@@ -69,7 +80,7 @@ pub(crate) async fn run(args: &ImportArgs, console: Console, interrupt: &Interru
         )
         .hint("leave --no-wait out, or run 'imgferry sandbox' beside it"));
     }
-    let job = prepare(args, None, &[], console)?;
+    let job = prepare(args, chosen, None, &[], console)?;
     let sandbox = InProcess::start(dir.as_deref(), None, vec![args.bucket.clone()]).await?;
     let ended = import(args, job, &sandbox.cloud(), started, console, interrupt).await;
     // The first error is the one to see.
@@ -82,6 +93,7 @@ pub(crate) async fn run(args: &ImportArgs, console: Console, interrupt: &Interru
 
 /// What is imported, decided and checked.
 struct Job {
+    chosen: Chosen,
     image: Arc<dyn DiskImage>,
     plan: Plan,
     request: QuickImport,
@@ -120,7 +132,7 @@ async fn import(
             args,
             cloud,
             &images,
-            &job.request,
+            (&job.request, &[]),
             &ours,
             &mut warnings,
         ))
@@ -138,6 +150,8 @@ async fn import(
         let dry_run = DryRun {
             source: args.disk.display().to_string(),
             name: args.name.clone(),
+            register: job.chosen.register,
+            register_reason: job.chosen.why,
             bucket: job.request.image_url.bucket.clone(),
             key: job.request.image_url.key.clone(),
             min_disk: job.request.min_disk,
@@ -185,6 +199,7 @@ async fn import(
             format_args!("uploaded {target}: {} bytes; not registered", uploaded.size),
             &serde_json::json!({
                 "bucket": target.bucket, "key": target.key, "uploaded": uploaded, "raw": raw, "digest": content.digest,
+                "register": job.chosen.register, "register_reason": job.chosen.why,
             }),
         );
     }
@@ -194,7 +209,10 @@ async fn import(
     ));
 
     let registering = Instant::now();
-    let patience = register::patience(&cloud.ims);
+    let patience = ims::WaitOptions {
+        timeout: Duration::from_secs(args.timeout),
+        ..register::patience(&cloud.ims)
+    };
     let waiting = (!args.no_wait).then_some(&patience);
     let attach = Attach {
         session,
@@ -213,6 +231,8 @@ async fn import(
     let imported = Imported {
         source: args.disk.display().to_string(),
         name: args.name.clone(),
+        register: job.chosen.register,
+        register_reason: job.chosen.why,
         bucket: target.bucket.clone(),
         key: target.key.clone(),
         job_id: registered.job_id.as_ref().map(ToString::to_string),
@@ -241,6 +261,7 @@ async fn import(
 /// Everything that can be decided and refused without the network.
 fn prepare(
     args: &ImportArgs,
+    chosen: Chosen,
     provider: Option<ims::Cloud>,
     missing: &[String],
     console: Console,
@@ -274,6 +295,7 @@ fn prepare(
         Some(raw) => raw::plan(image.as_ref(), raw, options)?,
     };
     Ok(Job {
+        chosen,
         plan,
         warnings,
         image: Arc::from(image),

@@ -69,9 +69,11 @@ rules! {
     MIN_DISK_RANGE = Refused "min-disk-range", Some("IMG.0055"), QUICK, "the minimum disk is in the range of the cloud: 1 to 1024 GiB, data images up to 2048 where newer releases hold";
     MIN_DISK_USUAL = Warned "min-disk-usual", Some("IMG.0055"), CREATE, "a system disk has at least 10 (Linux), 20 (Windows) or 40 GiB";
     VIRTUAL_SIZE = Refused "virtual-size", Some("IMG.0059"), GUIDE, "the disk has at most 1 TiB";
+    FILE_SIZE = Refused "file-size", Some("IMG.0059"), CODES, "a file that the service converts has at most 128 GiB";
     MIN_DISK_HOLDS = Refused "min-disk-holds", Some("IMG.0055"), QUICK, "the minimum disk holds the virtual disk";
     DATA_FIELDS = Refused "data-fields", None, QUICK, "a data image has no operating system, architecture, firmware or licence";
     OS_VERSION_GIVEN = Refused "os-version-given", Some("IMG.0159"), QUICK, "a system image names its operating system";
+    ISO_OS_VERSION = Refused "iso-os-version", Some("IMG.0166"), CODES, "an installation medium names its operating system";
     OS_VERSION_KNOWN = Skippable "os-version-known", Some("IMG.0056"), "IMS API Reference, Querying the Image OS Versions", "the region has a name for the operating system";
     OS_TYPE_ABSENT = Refused "os-type-absent", None, QUICK, "a system image has no os_type";
     ARM_FIRMWARE = Refused "arm-firmware", Some("IMG.0141"), QUICK, "ARM boots by UEFI only";

@@ -22,6 +22,9 @@ pub const MAX_VIRTUAL_SIZE: u64 = 1 << 40;
 /// ZVHD2, ZVHD and ISO). Both say "image file"; some pages mean the disk.
 pub const MAX_COMMON_FILE: u64 = 128 << 30;
 
+/// Most data images beside a system image. Source: Reference, "Creating an Image", `data_images`, and `IMG.0194`.
+pub const MAX_DATA_DISKS: usize = 3;
+
 /// Longest image name in characters. Source: Reference, "Image Attributes", and `IMG.0002`.
 pub const MAX_NAME: usize = 128;
 
@@ -68,6 +71,17 @@ pub struct Warning {
     pub message: String,
 }
 
+/// A file that the service converts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommonFile {
+    /// Bytes of the file.
+    pub size: u64,
+    /// Bytes of the disk inside, where they are known.
+    pub virtual_size: Option<u64>,
+    /// Whether it is an installation medium.
+    pub iso: bool,
+}
+
 /// The smallest disk that holds `virtual_size` bytes, in GiB, at least 1. Compared is the size that the guest
 /// sees, not the file's: 2,147,991,552 bytes, a "2 GB" disk rounded up by old geometry, need 3.
 #[must_use]
@@ -87,7 +101,25 @@ impl QuickImport {
     pub fn violations_on(&self, virtual_size: u64, cloud: Option<Cloud>) -> Vec<Violation> {
         let mut list = self.field_violations_on(cloud);
         let mut rules = Rules(&mut list);
-        rules.size(self, virtual_size);
+        rules.quick_size(virtual_size);
+        rules.holds(self, virtual_size);
+        list
+    }
+
+    /// All broken rules for a file that is uploaded as it is and converted by the service: the common import, and
+    /// the form in two steps. The service finds the operating system itself, except on installation media.
+    #[must_use]
+    pub fn common_violations_on(&self, file: &CommonFile, cloud: Option<Cloud>) -> Vec<Violation> {
+        let mut list = self.field_violations_on(cloud);
+        list.retain(|violation| {
+            let quick_only = [&catalog::OS_VERSION_GIVEN, &catalog::OS_TYPE_ABSENT];
+            !quick_only.contains(&violation.rule)
+        });
+        let mut rules = Rules(&mut list);
+        rules.file(self, file);
+        if let Some(size) = file.virtual_size {
+            rules.holds(self, size);
+        }
         list
     }
 
@@ -321,8 +353,8 @@ impl Rules<'_> {
         }
     }
 
-    /// User guide, "Quickly Importing an Image File": 1 TB. Reference: `min_disk` must hold the disk in the file.
-    fn size(&mut self, import: &QuickImport, virtual_size: u64) {
+    /// User guide, "Quickly Importing an Image File": 1 TB.
+    fn quick_size(&mut self, virtual_size: u64) {
         if virtual_size > MAX_VIRTUAL_SIZE {
             self.broken(
                 &catalog::VIRTUAL_SIZE,
@@ -331,6 +363,37 @@ impl Rules<'_> {
                 "shrink the disk first, for example with qemu-img resize --shrink",
             );
         }
+    }
+
+    /// Reference, `IMG.0059` (128 GB, of the file) and `IMG.0166` (installation media name their system).
+    fn file(&mut self, import: &QuickImport, file: &CommonFile) {
+        if file.size > MAX_COMMON_FILE {
+            self.broken(
+                &catalog::FILE_SIZE,
+                "file",
+                format!(
+                    "the file has {} bytes, the service converts files of up to {MAX_COMMON_FILE} (128 GiB)",
+                    file.size
+                ),
+                "register by quick import, which takes disks of up to 1 TiB",
+            );
+        }
+        let named = import
+            .os_version
+            .as_deref()
+            .is_some_and(|os| !os.trim().is_empty());
+        if file.iso && !named {
+            self.broken(
+                &catalog::ISO_OS_VERSION,
+                "os_version",
+                "an installation medium must name its operating system",
+                "name it in the service's words, for example 'CentOS 7.0 64bit'",
+            );
+        }
+    }
+
+    /// Reference: `min_disk` must hold the disk in the file.
+    fn holds(&mut self, import: &QuickImport, virtual_size: u64) {
         let needed = min_disk_gib(virtual_size);
         if u64::from(import.min_disk) < needed {
             self.broken(

@@ -4,7 +4,7 @@ mod remote;
 
 use diskimg::DiskImage;
 use diskimg::partitions::{BootMode, boot_mode};
-use ims::rules::{Rule, rule};
+use ims::rules::{CommonFile, Rule, Violation, rule};
 use ims::{Architecture, Firmware, ImageKind, QuickImport};
 
 pub(super) use self::remote::remote;
@@ -33,6 +33,26 @@ pub(super) struct Findings {
 }
 
 impl Findings {
+    fn violations(&mut self, violations: Vec<Violation>) {
+        for violation in violations {
+            let code = violation.code.map(|code| format!(" ({code})"));
+            let option = option_for(violation.field).map(|option| format!(" ({option})"));
+            self.problems.push(format!(
+                "{}{}; {}{}",
+                violation.message,
+                code.unwrap_or_default(),
+                violation.hint,
+                option.unwrap_or_default()
+            ));
+        }
+    }
+
+    fn warn_of(&mut self, request: &QuickImport, cloud: Option<ims::Cloud>) {
+        let warnings = request.warnings_on(cloud).into_iter();
+        self.warnings
+            .extend(warnings.map(|warning| warning.message));
+    }
+
     /// A rule that is broken: a problem, or a warning if the user skips the rule.
     fn broken(&mut self, id: &str, skipped: &[String], message: &str, hint: &str) {
         let code = rule(id).and_then(|rule: &Rule| rule.code);
@@ -51,34 +71,28 @@ impl Findings {
     }
 }
 
-/// The rules of the service, held against the request; and what the service takes, but the user should
+/// The rules of quick import, held against the request; and what the service takes, but the user should
 /// think about.
 pub(super) fn local(
     request: &QuickImport,
     virtual_size: u64,
     cloud: Option<ims::Cloud>,
 ) -> Findings {
-    let problems = request
-        .violations_on(virtual_size, cloud)
-        .into_iter()
-        .map(|violation| {
-            let code = violation.code.map(|code| format!(" ({code})"));
-            let option = option_for(violation.field).map(|option| format!(" ({option})"));
-            format!(
-                "{}{}; {}{}",
-                violation.message,
-                code.unwrap_or_default(),
-                violation.hint,
-                option.unwrap_or_default()
-            )
-        })
-        .collect();
-    let warnings = request
-        .warnings_on(cloud)
-        .into_iter()
-        .map(|warning| warning.message)
-        .collect();
-    Findings { problems, warnings }
+    let mut findings = Findings::default();
+    findings.violations(request.violations_on(virtual_size, cloud));
+    findings.warn_of(request, cloud);
+    findings
+}
+
+/// The same with the rules for files that the service converts.
+pub(super) fn common(
+    request: &QuickImport,
+    file: &CommonFile,
+    cloud: Option<ims::Cloud>,
+    findings: &mut Findings,
+) {
+    findings.violations(request.common_violations_on(file, cloud));
+    findings.warn_of(request, cloud);
 }
 
 /// The option that sets a field of the request.
@@ -94,6 +108,7 @@ fn option_for(field: &str) -> Option<&'static str> {
         "tags" => "--tag",
         "architecture" => "--architecture",
         "firmware" => "--firmware",
+        "file" => "--register quick",
         _ => return None,
     })
 }

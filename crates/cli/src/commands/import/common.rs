@@ -1,22 +1,21 @@
 //! The file as it is into the bucket, and the service converts it: the common import, and the two-step form.
 
+mod files;
+mod starting;
+
 use std::io::Read as _;
-use std::path::Path;
 use std::sync::Arc;
 
 use ::convert::{Monitor, Sink as _};
 use diskimg::units::human;
-use ims::create::{DataFileImport, FileImport, OsFamily as Family, SystemKind};
-use ims::metadata::ImageMetadata;
-use ims::{Error, ErrorKind, ImageDetail, ImageKind, ImageStatus, JobId, QuickImport, Tags};
+use ims::{ImageStatus, ImageUrl};
 use obs::{Client as Storage, UploadOptions, Uploaded};
 use serde_json::json;
 
-use super::errors::{from_ims, from_obs};
-use super::method::MAX_COMMON;
+use self::files::{Piece, Pieces};
+use super::checks;
+use super::errors::from_obs;
 use super::resuming::Ours;
-use super::settle::settle;
-use super::{checks, request};
 use crate::args::ImportArgs;
 use crate::commands::session::Session;
 use crate::console::Console;
@@ -25,11 +24,19 @@ use crate::interrupt::{Interrupt, interrupted};
 use crate::progress::Progress;
 
 /// How it goes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Way {
     pub(super) iso: bool,
     pub(super) glance: bool,
+    /// A format that only the service reads.
+    pub(super) foreign: bool,
     pub(super) why: &'static str,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        if self.glance { "glance" } else { "common" }
+    }
 }
 
 pub(super) async fn run(
@@ -51,23 +58,21 @@ async fn import(
     interrupt: &Interrupt,
 ) -> Outcome {
     session.refuse_no_wait(args.no_wait)?;
-    let (mut request, size, mut warnings) = prepare(args, way, session)?;
-    let enterprise = &mut request.enterprise_project_id;
-    *enterprise = enterprise
-        .take()
-        .or_else(|| session.cloud.enterprise_project_id.clone());
-    let name = if way.glance { "glance" } else { "common" };
+    let name = way.name();
     console.notice(format_args!(
         "{} is uploaded as it is and registered by --register {name}: {}",
         args.disk.display(),
         way.why
     ));
+    let pieces = files::prepare(args, way, &session.cloud, console)?;
+    let mut warnings = pieces.warnings.clone();
+    let beside: Vec<_> = pieces.data.iter().map(|piece| &piece.request).collect();
     let storage = interrupt
         .unless_asked(checks::remote(
             args,
             &session.cloud,
             &session.images,
-            &request,
+            (&pieces.system.request, &beside),
             // This way keeps no journal.
             &Ours::default(),
             &mut warnings,
@@ -76,34 +81,37 @@ async fn import(
     for warning in &warnings {
         console.warn(warning);
     }
-    let target = &request.image_url;
+    let system = &pieces.system;
+    let target = &system.request.image_url;
     let mut told = json!({
         "source": args.disk.display().to_string(),
         "name": args.name,
         "bucket": target.bucket,
         "key": target.key,
-        "method": name,
-        "reason": way.why,
-        "min_disk": request.min_disk,
-        "size": size,
+        "register": name,
+        "register_reason": way.why,
+        "min_disk": system.request.min_disk,
+        "size": system.size,
         "warnings": warnings,
     });
+    if !pieces.data.is_empty() {
+        let data = pieces.data.iter().map(Piece::json).collect();
+        set(&mut told, "data_images", data);
+    }
     if args.dry_run {
+        let would: Vec<String> = pieces.all().map(Piece::would).collect();
         let text = format!(
-            "would upload {} as {target} as it is ({}), min_disk {} GiB\nnothing speaks against it; nothing was changed",
-            args.disk.display(),
-            human(size),
-            request.min_disk
+            "{}\nand register by --register {name}: {}\nnothing speaks against it; nothing was changed",
+            would.join("\n"),
+            way.why
         );
         return console.result(text, &told);
     }
-    let uploaded = upload(&storage, args, &request, size, console, interrupt).await?;
-    let stays = |failure: Failure| {
-        failure.note(format!(
-            "the object {target} is complete and stays in the bucket; another run needs --force to replace it"
-        ))
-    };
-    let job = start(session, args, &request, way).await.map_err(stays)?;
+    let (uploaded, complete) = upload_all(&storage, args, &pieces, console, interrupt).await?;
+    let stays = |failure| complete.iter().fold(failure, stays);
+    let job = starting::start(session, args, &pieces, way)
+        .await
+        .map_err(stays)?;
     console.notice(format_args!("job {job} has started"));
     set(&mut told, "job_id", job.as_str().into());
     set(
@@ -119,7 +127,7 @@ async fn import(
         return console.result(text, &told);
     }
     let ended = session
-        .follow(&job, 3600, console, interrupt)
+        .follow(&job, args.timeout, console, interrupt)
         .await
         .map_err(stays)?;
     let id = ended.image_id().ok_or_else(|| {
@@ -130,7 +138,7 @@ async fn import(
         .hint("imgferry image list shows the images")
     })?;
     set(&mut told, "image_id", id.as_str().into());
-    let image = settled(session, &id, &request, console, interrupt)
+    let image = starting::settled(session, &id, &system.request, console, interrupt)
         .await
         .map_err(|failure| failure.data("import", &told))?;
     let status = image.status.as_str().to_owned();
@@ -148,14 +156,33 @@ async fn import(
         )
         .data("import", &told));
     }
-    console.result(
-        format_args!(
-            "image {id} ({}) is {status}\nobject   {target}, {}",
-            args.name,
-            human(size)
-        ),
-        &told,
-    )
+    let mut text = format!(
+        "image {id} ({}) is {status}\nobject   {target}, {}",
+        args.name,
+        human(system.size)
+    );
+    let mut data = Vec::new();
+    for piece in &pieces.data {
+        let image = starting::made_beside(session, &piece.request, console, interrupt)
+            .await
+            .map_err(|failure| failure.data("import", &told))?;
+        text.push_str(&format!(
+            "\nimage {} ({}) is {}\nobject   {}, {}",
+            image.id,
+            piece.request.name,
+            image.status.as_str(),
+            piece.request.image_url,
+            human(piece.size)
+        ));
+        let mut json = piece.json();
+        set(&mut json, "image_id", image.id.as_str().into());
+        set(&mut json, "status", image.status.as_str().into());
+        data.push(json);
+    }
+    if !data.is_empty() {
+        set(&mut told, "data_images", data.into());
+    }
+    console.result(text, &told)
 }
 
 fn set(told: &mut serde_json::Value, name: &str, value: serde_json::Value) {
@@ -164,83 +191,46 @@ fn set(told: &mut serde_json::Value, name: &str, value: serde_json::Value) {
     }
 }
 
-/// The request, checked; the file's size; and warnings.
-fn prepare(
-    args: &ImportArgs,
-    way: Way,
-    session: &Session,
-) -> Outcome<(QuickImport, u64, Vec<String>)> {
-    let refused = |message: String| Failure::new(Exit::Refused, message);
-    let metadata = std::fs::metadata(&args.disk).map_err(|e| {
-        Failure::from_error(Exit::Refused, &e)
-            .context(format!("{} cannot be read", args.disk.display()))
-    })?;
-    if !metadata.is_file() {
-        return Err(refused(format!(
-            "{} is no regular file, and only files are uploaded as they are",
-            args.disk.display()
-        ))
-        .hint("--register quick converts devices too"));
-    }
-    let size = metadata.len();
-    if size > MAX_COMMON {
-        return Err(refused(format!(
-            "{} has {}, and the common import takes at most 128 GiB (IMG.0059)",
-            args.disk.display(),
-            human(size)
-        ))
-        .hint("--register quick takes disks of up to 1 TiB"));
-    }
-    // Unknown for formats that only the service reads.
-    let virtual_size = match way.iso {
-        true => Some(size),
-        false => ::convert::open(&args.disk, args.source.format)
-            .ok()
-            .map(|opened| opened.image.virtual_size()),
-    };
-    if virtual_size.is_none() && args.min_disk.is_none() {
-        return Err(refused(
-            "the size of the disk inside is not known, so --min-disk must be given".to_owned(),
-        )
-        .hint("name at least the size of the disk in GiB, such as --min-disk 40"));
-    }
-    let mut request = request::build(args, virtual_size.unwrap_or(size));
-    if args.key.is_none() {
-        request.image_url.key = key(&request.image_url.key, &args.disk);
-    }
-    // The service finds the operating system itself, except on installation media.
-    let needs_os = way.iso;
-    let mut checked = request.clone();
-    if checked.os_version.is_none() && !needs_os && checked.kind != ImageKind::DataImage {
-        checked.os_version = Some("Other Linux(64 bit)".to_owned());
-    }
-    let size_inside = virtual_size.unwrap_or_default();
-    let findings = checks::local(&checked, size_inside, session.cloud.provider);
-    if !findings.problems.is_empty() {
-        return Err(checks::refused(findings.problems));
-    }
-    Ok((request, size, findings.warnings))
+/// Adds that `object` is not taken away again.
+fn stays(failure: Failure, object: &&ImageUrl) -> Failure {
+    failure.note(format!(
+        "the object {object} is complete and stays in the bucket; another run needs --force to replace it"
+    ))
 }
 
-/// The key with the extension of the file that is uploaded.
-fn key(converted: &str, file: &Path) -> String {
-    let stem = converted.strip_suffix(".zvhd2").unwrap_or(converted);
-    match file.extension().and_then(|extension| extension.to_str()) {
-        Some(extension) if extension.chars().all(|c| c.is_ascii_alphanumeric()) => {
-            format!("{stem}.{extension}")
-        }
-        _ => stem.to_owned(),
+/// Uploads one file after the other; what the system's came to, and the objects.
+async fn upload_all<'a>(
+    storage: &Storage,
+    args: &ImportArgs,
+    pieces: &'a Pieces,
+    console: Console,
+    interrupt: &Interrupt,
+) -> Outcome<(Option<Uploaded>, Vec<&'a ImageUrl>)> {
+    let mut complete = Vec::new();
+    let mut last = None;
+    for piece in pieces.all() {
+        let uploaded = upload(storage, args, piece, console, interrupt)
+            .await
+            .map_err(|failure| complete.iter().fold(failure, stays))?;
+        complete.push(&piece.request.image_url);
+        last = Some(uploaded);
     }
+    Ok((last, complete))
 }
 
 async fn upload(
     storage: &Storage,
     args: &ImportArgs,
-    request: &QuickImport,
-    size: u64,
+    piece: &Piece,
     console: Console,
     interrupt: &Interrupt,
 ) -> Outcome<Uploaded> {
+    let Piece {
+        path,
+        size,
+        request,
+    } = piece;
+    let size = *size;
     let least = UploadOptions::least_memory(size);
     if args.work.memory < least {
         return Err(Failure::new(
@@ -266,7 +256,7 @@ async fn upload(
         .unless_asked(storage.start_upload(&target.bucket, &target.key, &options))
         .await?
         .map_err(|e| from_obs(&e))?;
-    let path = args.disk.clone();
+    let path = path.clone();
     let cancel = interrupt.token().clone();
     let reading = tokio::task::spawn_blocking(move || {
         let mut file = std::fs::File::open(&path).map_err(|e| Failure::from_error(Exit::Io, &e))?;
@@ -318,138 +308,4 @@ async fn upload(
             )),
         }),
     }
-}
-
-/// Starts the job.
-async fn start(
-    session: &Session,
-    args: &ImportArgs,
-    request: &QuickImport,
-    way: Way,
-) -> Outcome<JobId> {
-    if way.glance {
-        return two_steps(session, args, request, way).await;
-    }
-    let images = &session.images;
-    let options = &args.registering;
-    let started = if request.kind == ImageKind::DataImage {
-        let import = DataFileImport {
-            name: request.name.clone(),
-            image_url: request.image_url.clone(),
-            min_disk: request.min_disk,
-            os_type: request.os_type.map(family),
-            description: request.description.clone(),
-            cmk_id: options.cmk_id.clone(),
-            enterprise_project_id: request.enterprise_project_id.clone(),
-            tags: Tags::pairs(&request.tags),
-        };
-        images.import_data_file(&import).await
-    } else {
-        let mut import = FileImport::new(
-            request.name.clone(),
-            request.image_url.clone(),
-            request.min_disk,
-        );
-        import.os_version.clone_from(&request.os_version);
-        import.os_type = request.os_type.map(family);
-        import.kind = match request.kind {
-            _ if way.iso => Some(SystemKind::IsoImage),
-            ImageKind::Bms => Some(SystemKind::Bms),
-            _ => None,
-        };
-        import.description.clone_from(&request.description);
-        import.is_config = options.prepare.then_some(true);
-        import.cmk_id.clone_from(&options.cmk_id);
-        import.architecture = request.architecture;
-        import.firmware = request.firmware;
-        import
-            .enterprise_project_id
-            .clone_from(&request.enterprise_project_id);
-        import.tags = Tags::pairs(&request.tags);
-        images.import_file(&import).await
-    };
-    started.map_err(|error| {
-        let failure = from_ims(&error);
-        match error.kind() {
-            ErrorKind::NotFound if request.kind == ImageKind::DataImage => {
-                failure.hint("clouds without this call take data disks by --register quick")
-            }
-            _ => failure,
-        }
-    })
-}
-
-fn family(family: ims::OsType) -> Family {
-    match family {
-        ims::OsType::Linux => Family::Linux,
-        ims::OsType::Windows => Family::Windows,
-    }
-}
-
-async fn two_steps(
-    session: &Session,
-    args: &ImportArgs,
-    request: &QuickImport,
-    way: Way,
-) -> Outcome<JobId> {
-    let metadata = ImageMetadata {
-        name: request.name.clone(),
-        os_version: request.os_version.clone(),
-        disk_format: way.iso.then(|| "iso".to_owned()),
-        min_disk: Some(request.min_disk),
-        tags: args
-            .tags
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect(),
-        ..ImageMetadata::default()
-    };
-    let images = &session.images;
-    let image = images
-        .create_metadata(&metadata)
-        .await
-        .map_err(|e| from_ims(&e))?;
-    images
-        .register_file(&image.id, &request.image_url)
-        .await
-        .map_err(|error: Error| {
-            from_ims(&error)
-                .note(format!("image {} stays queued, without a file", image.id))
-                .hint(format!("imgferry image delete {} --yes", image.id))
-        })
-}
-
-/// How often an image that is not active yet is asked for again: lists lag behind jobs.
-const LOOKS: u32 = 10;
-
-/// The image as the service lists it when it is active, with the firmware that was asked for.
-async fn settled(
-    session: &Session,
-    id: &ims::ImageId,
-    request: &QuickImport,
-    console: Console,
-    interrupt: &Interrupt,
-) -> Outcome<ImageDetail> {
-    let pause = session.patience(0).first;
-    let mut found = None;
-    for _ in 0..LOOKS {
-        found = interrupt
-            .unless_asked(session.images.image(id))
-            .await?
-            .map_err(|e| from_ims(&e))?;
-        if found
-            .as_ref()
-            .is_some_and(|image| image.status == ImageStatus::Active)
-        {
-            break;
-        }
-        interrupt.unless_asked(tokio::time::sleep(pause)).await?;
-    }
-    let image = found.ok_or_else(|| {
-        Failure::new(
-            Exit::Cloud,
-            format!("image {id} was made and is not listed"),
-        )
-    })?;
-    settle(&session.images, image, request, console).await
 }

@@ -4,42 +4,48 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use super::common::Way;
 use crate::args::{ImageType, ImportArgs, RegisterBy};
 use crate::exit::{Exit, Failure, Outcome};
-
-/// Most bytes of a file that the common import takes: 128 GiB. Source: Image Management Service User Guide,
-/// "External Image File Formats and Supported OSs"; IMG.0059.
-pub(super) const MAX_COMMON: u64 = 128 << 30;
 
 /// The way that was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Method {
     /// Converted to ZVHD2 on the way; registered by quick import, or not at all.
-    Converted,
+    Converted(Chosen),
     /// Uploaded as it is; the service converts it.
-    AsItIs {
-        /// An installation medium.
-        iso: bool,
-        /// In two steps, metadata first.
-        glance: bool,
-        /// What speaks for it.
-        why: &'static str,
-    },
+    AsItIs(Way),
+}
+
+/// What was chosen, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chosen {
+    /// As `--register` names it.
+    pub(super) register: &'static str,
+    pub(super) why: &'static str,
 }
 
 /// Chooses by what was asked for and what the file is.
 pub(super) fn choose(args: &ImportArgs) -> Outcome<Method> {
     let options = &args.registering;
     let found = Found::of(&args.disk);
-    let iso = found == Found::Iso && args.source.format.is_none();
-    let as_it_is = |glance, why| Method::AsItIs { iso, glance, why };
-    let only_common = options.cmk_id.is_some() || options.prepare;
+    let given = args.source.format.is_some();
+    let as_it_is = |glance, why| {
+        Method::AsItIs(Way {
+            iso: found == Found::Iso && !given,
+            foreign: found == Found::Foreign && !given,
+            glance,
+            why,
+        })
+    };
+    let converted = |register, why| Method::Converted(Chosen { register, why });
+    let only_common = options.cmk_id.is_some() || options.prepare || !options.data_disks.is_empty();
     match options.register {
         RegisterBy::Quick | RegisterBy::None if only_common => Err(Failure::new(
             Exit::Refused,
-            "--cmk-id and --prepare are for the common import",
+            "--cmk-id, --prepare and --data-disk are for the common import",
         )
-        .hint("pass --register common, or leave them out")),
+        .hint("pass --register common, or leave them out; import data disks on their own with --type DataImage")),
         RegisterBy::Glance if only_common || args.kind == ImageType::DataImage => {
             Err(Failure::new(
                 Exit::Refused,
@@ -47,25 +53,35 @@ pub(super) fn choose(args: &ImportArgs) -> Outcome<Method> {
             )
             .hint("pass --register common"))
         }
-        RegisterBy::Quick | RegisterBy::None => Ok(Method::Converted),
-        RegisterBy::Common => Ok(as_it_is(false, "asked for")),
-        RegisterBy::Glance => Ok(as_it_is(true, "asked for")),
-        RegisterBy::Auto if only_common => Ok(as_it_is(
+        RegisterBy::Quick => Ok(converted("quick", ASKED)),
+        RegisterBy::None => Ok(converted("none", ASKED)),
+        RegisterBy::Common => Ok(as_it_is(false, ASKED)),
+        RegisterBy::Glance => Ok(as_it_is(true, ASKED)),
+        RegisterBy::Auto if options.data_disks.is_empty() && only_common => Ok(as_it_is(
             false,
             "quick import neither encrypts nor prepares the system",
         )),
-        RegisterBy::Auto if iso => Ok(as_it_is(
+        RegisterBy::Auto if only_common => Ok(as_it_is(
+            false,
+            "data disks are registered together with their system by the common import",
+        )),
+        RegisterBy::Auto if found == Found::Iso && !given => Ok(as_it_is(
             false,
             "an installation medium goes by the common import, as IsoImage",
         )),
-        RegisterBy::Auto => match found {
-            Found::Foreign if ::convert::open(&args.disk, args.source.format).is_err() => Ok(
-                as_it_is(false, "the service reads this format, imgferry does not"),
-            ),
-            _ => Ok(Method::Converted),
-        },
+        RegisterBy::Auto if found == Found::Foreign && !given => Ok(as_it_is(
+            false,
+            "the service reads this format, imgferry does not",
+        )),
+        RegisterBy::Auto => Ok(converted(
+            "quick",
+            "imgferry reads the disk, and quick import takes disks of up to 1 TiB",
+        )),
     }
 }
+
+/// Nothing was left to choose.
+const ASKED: &str = "asked for";
 
 /// What a file begins with, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

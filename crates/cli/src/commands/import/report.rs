@@ -34,6 +34,9 @@ impl Stages {
 pub(super) struct Imported {
     pub(super) source: String,
     pub(super) name: String,
+    /// How it is registered, as `--register` names it, and why so.
+    pub(super) register: &'static str,
+    pub(super) register_reason: &'static str,
     pub(super) bucket: String,
     pub(super) key: String,
     /// The job that registers the image; `None` when an earlier run started it and could not note it.
@@ -139,6 +142,9 @@ impl fmt::Display for Imported {
 pub(super) struct DryRun {
     pub(super) source: String,
     pub(super) name: String,
+    /// How it is registered, as `--register` names it, and why so.
+    pub(super) register: &'static str,
+    pub(super) register_reason: &'static str,
     pub(super) bucket: String,
     pub(super) key: String,
     pub(super) min_disk: u32,
@@ -151,8 +157,16 @@ impl fmt::Display for DryRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "would import {} as {} in {}, through {}/{}, min_disk {} GiB\n{}\nnothing speaks against it; nothing was changed",
-            self.source, self.name, self.region, self.bucket, self.key, self.min_disk, self.plan
+            "would import {} as {} in {}, through {}/{}, min_disk {} GiB\nand register by --register {}: {}\n{}\nnothing speaks against it; nothing was changed",
+            self.source,
+            self.name,
+            self.region,
+            self.bucket,
+            self.key,
+            self.min_disk,
+            self.register,
+            self.register_reason,
+            self.plan
         )
     }
 }

@@ -16,12 +16,12 @@ use crate::settings::Cloud;
 const SUGGESTED: usize = 3;
 
 /// Asks the cloud, and returns the client to upload with. All broken rules are told together; what the cloud cannot
-/// answer at all ends it at once.
+/// answer at all ends it at once. `beside` are images that are made together with that of `request`, in the same bucket.
 pub(in super::super) async fn remote(
     args: &ImportArgs,
     cloud: &Cloud,
     images: &Images,
-    request: &QuickImport,
+    (request, beside): (&QuickImport, &[&QuickImport]),
     ours: &Ours,
     warnings: &mut Vec<String>,
 ) -> Outcome<Storage> {
@@ -30,7 +30,11 @@ pub(in super::super) async fn remote(
     // An image that is this import's own doing is no reason to refuse it.
     if !ours.registering {
         name(args, images, &request.name, &mut findings).await?;
-        quota(args, images, &mut findings).await?;
+        for data in beside {
+            name(args, images, &data.name, &mut findings).await?;
+        }
+        let wanted = u64::try_from(beside.len()).map_or(u64::MAX, |more| more.saturating_add(1));
+        quota(args, images, wanted, &mut findings).await?;
     }
     os_version(args, images, request, &mut findings).await?;
     let storage = connect::storage(cloud, images).await?;
@@ -42,6 +46,9 @@ pub(in super::super) async fn remote(
     )
     .await?;
     key(args, &storage, request, ours, &mut findings).await?;
+    for data in beside {
+        key(args, &storage, data, &Ours::default(), &mut findings).await?;
+    }
     warnings.append(&mut findings.warnings);
     if findings.problems.is_empty() {
         return Ok(storage);
@@ -77,7 +84,12 @@ fn is_fatal(error: &ims::Error) -> bool {
     )
 }
 
-async fn quota(args: &ImportArgs, images: &Images, findings: &mut Findings) -> Outcome {
+async fn quota(
+    args: &ImportArgs,
+    images: &Images,
+    wanted: u64,
+    findings: &mut Findings,
+) -> Outcome {
     let quotas = match images.quotas().await {
         Ok(quotas) => quotas,
         Err(error) if is_fatal(&error) => return Err(from_ims(&error)),
@@ -90,12 +102,12 @@ async fn quota(args: &ImportArgs, images: &Images, findings: &mut Findings) -> O
     };
     for quota in quotas.iter().filter(|quota| quota.kind == "image") {
         if let (Some(used), Some(most)) = (quota.used, quota.quota)
-            && used >= most
+            && used.saturating_add(wanted) > most
         {
             findings.broken(
                 "quota",
                 &args.skip_check,
-                &format!("{used} of {most} images that the account may have are there"),
+                &format!("{used} of {most} images that the account may have are there, {wanted} more would be made"),
                 "delete images that are not needed, or ask for a larger quota",
             );
         }

@@ -1,0 +1,273 @@
+//! The files that are uploaded as they are, checked before anything is sent.
+
+use std::path::{Path, PathBuf};
+
+use diskimg::units::human;
+use ims::rules::{CommonFile, MAX_DATA_DISKS};
+use ims::{ImageKind, ImageUrl, QuickImport};
+use serde_json::{Value, json};
+
+use super::super::{checks, request};
+use super::Way;
+use crate::args::{ImageType, ImportArgs};
+use crate::commands::open;
+use crate::console::Console;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::settings::Cloud;
+
+/// One file, and the image that becomes of it.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) path: PathBuf,
+    /// Bytes of the file.
+    pub(super) size: u64,
+    pub(super) request: QuickImport,
+}
+
+impl Piece {
+    /// What would be done with it.
+    pub(super) fn would(&self) -> String {
+        format!(
+            "would upload {} as {} as it is ({}), min_disk {} GiB",
+            self.path.display(),
+            self.request.image_url,
+            human(self.size),
+            self.request.min_disk
+        )
+    }
+
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "source": self.path.display().to_string(),
+            "name": self.request.name,
+            "bucket": self.request.image_url.bucket,
+            "key": self.request.image_url.key,
+            "min_disk": self.request.min_disk,
+            "size": self.size,
+        })
+    }
+}
+
+/// What is uploaded.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    pub(super) system: Piece,
+    /// Data disks that are registered together with it.
+    pub(super) data: Vec<Piece>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Pieces {
+    /// All files, the system's last: when it is there, everything is.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Piece> {
+        self.data.iter().chain([&self.system])
+    }
+}
+
+/// Looks at all files, and holds them against the rules; all that is wrong is told together.
+pub(super) fn prepare(
+    args: &ImportArgs,
+    way: Way,
+    cloud: &Cloud,
+    console: Console,
+) -> Outcome<Pieces> {
+    options(args, way)?;
+    let mut findings = checks::Findings::default();
+    let enterprise = args
+        .enterprise_project_id
+        .clone()
+        .or_else(|| cloud.enterprise_project_id.clone());
+    let look = Look {
+        args,
+        way,
+        cloud,
+        console,
+    };
+    let mut system = look.system(&mut findings)?;
+    system.request.enterprise_project_id = enterprise;
+    let mut data = Vec::new();
+    for (number, path) in (1_u32..).zip(&args.registering.data_disks) {
+        data.push(look.data(path, number, &system.request, &mut findings)?);
+    }
+    if !findings.problems.is_empty() {
+        return Err(checks::refused(findings.problems));
+    }
+    Ok(Pieces {
+        system,
+        data,
+        warnings: findings.warnings,
+    })
+}
+
+/// Options that this way of registering has no use for.
+fn options(args: &ImportArgs, way: Way) -> Outcome {
+    let refused = |message: &str, hint: &str| Err(Failure::new(Exit::Refused, message).hint(hint));
+    if args.source.snapshot.is_some() || args.source.backing.allow_backing.is_some() {
+        return refused(
+            "the file is uploaded as it is: --snapshot and --allow-backing have no effect on it",
+            "pass --register quick, or make one file of it first with imgferry convert",
+        );
+    }
+    let disks = args.registering.data_disks.len();
+    if disks == 0 {
+        return Ok(());
+    }
+    if args.kind == ImageType::DataImage || way.iso || way.glance {
+        return refused(
+            "--data-disk stands beside a system image of the common import",
+            "import a data disk on its own with --type DataImage",
+        );
+    }
+    if args.registering.cmk_id.is_some() {
+        return refused(
+            "--cmk-id would encrypt the system image and not its data disks",
+            "import the data disks on their own, with --type DataImage and --cmk-id",
+        );
+    }
+    if disks > MAX_DATA_DISKS {
+        return Err(Failure::new(
+            Exit::Refused,
+            format!(
+                "{disks} data disks are given, the service takes at most {MAX_DATA_DISKS} together (IMG.0194)"
+            ),
+        )
+        .hint("import the others on their own with --type DataImage"));
+    }
+    Ok(())
+}
+
+/// How files are looked at.
+struct Look<'a> {
+    args: &'a ImportArgs,
+    way: Way,
+    cloud: &'a Cloud,
+    console: Console,
+}
+
+impl Look<'_> {
+    fn system(&self, findings: &mut checks::Findings) -> Outcome<Piece> {
+        let (args, way) = (self.args, self.way);
+        let size = size_of(&args.disk)?;
+        let opened = match way.iso || way.foreign {
+            true => None,
+            false => Some(open(&args.disk, &args.source.options(), self.console)?),
+        };
+        // Unknown for formats that only the service reads.
+        let virtual_size = match (&opened, way.iso) {
+            (Some(opened), _) => Some(opened.image.virtual_size()),
+            (None, iso) => iso.then_some(size),
+        };
+        if virtual_size.is_none() && args.min_disk.is_none() {
+            findings.problems.push(
+                "the size of the disk inside is not known; name at least its size in GiB, such as --min-disk 40"
+                    .to_owned(),
+            );
+        }
+        let mut request = request::build(args, virtual_size.unwrap_or(size));
+        if args.key.is_none() {
+            request.image_url.key = key(&request.image_url.key, "", &args.disk);
+        }
+        let file = CommonFile {
+            size,
+            virtual_size,
+            iso: way.iso,
+        };
+        checks::common(&request, &file, self.cloud.provider, findings);
+        if let Some(opened) = opened {
+            let image = opened.image.as_ref();
+            checks::boot(image, &request, &args.skip_check, findings);
+        }
+        Ok(Piece {
+            path: args.disk.clone(),
+            size,
+            request,
+        })
+    }
+
+    fn data(
+        &self,
+        path: &Path,
+        number: u32,
+        system: &QuickImport,
+        findings: &mut checks::Findings,
+    ) -> Outcome<Piece> {
+        let size = size_of(path)?;
+        let options = diskimg::OpenOptions::of(None);
+        let opened = open(path, &options, self.console).map_err(|failure| {
+            failure.hint(
+                "a data disk that only the service reads goes on its own, with --type DataImage",
+            )
+        })?;
+        let virtual_size = opened.image.virtual_size();
+        let suffix = format!("-data{number}");
+        let url = ImageUrl {
+            bucket: system.image_url.bucket.clone(),
+            key: key(&system.image_url.key, &suffix, path),
+        };
+        let min_disk = u32::try_from(ims::min_disk_gib(virtual_size)).unwrap_or(u32::MAX);
+        let mut request = QuickImport::new(format!("{}{suffix}", system.name), url, min_disk);
+        request.kind = ImageKind::DataImage;
+        request.tags.clone_from(&system.tags);
+        let file = CommonFile {
+            size,
+            virtual_size: Some(virtual_size),
+            iso: false,
+        };
+        let mut found = checks::Findings::default();
+        checks::common(&request, &file, self.cloud.provider, &mut found);
+        let of = |text: String| format!("{}: {text}", path.display());
+        findings.problems.extend(found.problems.into_iter().map(of));
+        findings.warnings.extend(found.warnings.into_iter().map(of));
+        Ok(Piece {
+            path: path.to_owned(),
+            size,
+            request,
+        })
+    }
+}
+
+/// Bytes of a regular file.
+fn size_of(path: &Path) -> Outcome<u64> {
+    let metadata = std::fs::metadata(path).map_err(|e| {
+        Failure::from_error(Exit::Refused, &e).context(format!("{} cannot be read", path.display()))
+    })?;
+    if metadata.is_file() {
+        return Ok(metadata.len());
+    }
+    Err(Failure::new(
+        Exit::Refused,
+        format!(
+            "{} is no regular file, and only files are uploaded as they are",
+            path.display()
+        ),
+    )
+    .hint("--register quick converts devices too"))
+}
+
+/// `base` with `suffix`, and with the extension of the file that is uploaded.
+fn key(base: &str, suffix: &str, file: &Path) -> String {
+    let stem = match base.rsplit_once('.') {
+        Some((stem, extension)) if !extension.contains('/') && !suffix.is_empty() => stem,
+        _ => base.strip_suffix(".zvhd2").unwrap_or(base),
+    };
+    match file.extension().and_then(|extension| extension.to_str()) {
+        Some(extension) if extension.chars().all(|c| c.is_ascii_alphanumeric()) => {
+            format!("{stem}{suffix}.{extension}")
+        }
+        _ => format!("{stem}{suffix}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_have_the_extension_of_the_file_that_is_uploaded() {
+        let of = |base, suffix, file: &str| key(base, suffix, Path::new(file));
+        assert_eq!(of("web.01.zvhd2", "", "disk.qcow2"), "web.01.qcow2");
+        assert_eq!(of("web.zvhd2", "", "disk"), "web");
+        assert_eq!(of("a.b/web.raw", "-data1", "d.vhd"), "a.b/web-data1.vhd");
+        assert_eq!(of("a.b/web", "-data2", "d"), "a.b/web-data2");
+    }
+}
