@@ -270,6 +270,32 @@ fn an_import_runs_on_the_keys_of_an_agency() {
 }
 
 #[test]
+fn a_profile_names_the_project_and_the_enterprise_project() {
+    let cloud = Cloud::start(&["images"]);
+    let (user, password, domain) = cloud.password();
+    let region = cloud.variable("HW_REGION_NAME");
+    let profile = |project: &str| {
+        let text = format!(
+            "[profile.web]\nregion = '{region}'\npath_style = true\nuser_name = '{user}'\nuser_password = '{password}'\ndomain_name = '{domain}'\nproject_name = '{project}'\nenterprise_project_id = 'ep-web'\n{}",
+            addresses(&cloud)
+        );
+        config_home("imgferry/config.toml", &text)
+    };
+    let home = profile(&region);
+    let imported = import(with_home(&home).env("IMGFERRY_PROFILE", "web"), "a");
+    imported.success();
+    let id = json_of(&imported)["image_id"].as_str().unwrap().to_owned();
+    let shown = run(with_home(&home).args(["--json", "image", "show", &id, "--profile", "web"]));
+    shown.success();
+    assert_eq!(json_of(&shown)["enterprise_project_id"], "ep-web");
+    // The name of the project is what is signed in to.
+    let elsewhere = profile("nowhere");
+    let refused = import(with_home(&elsewhere).env("IMGFERRY_PROFILE", "web"), "b");
+    assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+    assert_eq!(cloud.objects("images"), ["a.zvhd2"]);
+}
+
+#[test]
 fn an_import_runs_on_a_cloud_of_openstack() {
     let cloud = Cloud::start(&["images"]);
     let (user, password, domain) = cloud.password();

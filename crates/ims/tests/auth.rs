@@ -363,6 +363,58 @@ async fn temporary_keys_send_and_sign_their_session_token() {
     assert!(verified(request, OffsetDateTime::now_utc()));
 }
 
+/// Keys of an agency or a file: another one each time.
+#[derive(Debug, Default)]
+struct Agency(std::sync::atomic::AtomicU32);
+
+impl net::credentials::KeySource for Agency {
+    fn fetch(&self) -> net::credentials::Fetching<'_> {
+        let number = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Box::pin(async move {
+            let mut key = access_key();
+            key.id = format!("AKID{number}");
+            Ok(net::credentials::Lease {
+                key,
+                expires_at: None,
+            })
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_refused_key_of_an_agency_is_renewed_exactly_once() {
+    let server = Server::start().await.unwrap();
+    let keys = net::credentials::Keys::renewed(Agency::default());
+    let mut options = options(&server, Credentials::Keys(keys));
+    options.project_id = Some(PROJECT.into());
+    let client = Client::new(options).unwrap();
+    let used = || -> Vec<String> {
+        let requests = server.requests();
+        let ids = requests.iter().map(|request| {
+            let authorization = request.header("authorization").unwrap();
+            let (_, rest) = authorization.split_once("Access=").unwrap();
+            rest.split(',').next().unwrap().to_owned()
+        });
+        ids.collect()
+    };
+    server.push(Reply::status(401));
+    server.push(no_images());
+    client.image(&image()).await.unwrap();
+    assert_eq!(used(), ["AKID0", "AKID1"]);
+
+    server.push(Reply::status(401));
+    server.push(Reply::status(401));
+    let error = client.image(&image()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Credentials);
+    assert_eq!(used(), ["AKID0", "AKID1", "AKID1", "AKID2"]);
+
+    // A right that is missing is not given by another key.
+    server.push(Reply::status(403));
+    client.image(&image()).await.unwrap_err();
+    assert_eq!(used().len(), 5);
+    assert_eq!(server.unused(), 0);
+}
+
 #[tokio::test]
 async fn a_wrong_clock_is_mended_by_the_servers_date() {
     let server = Server::start().await.unwrap();

@@ -144,7 +144,7 @@ async fn each_documented_code_is_provoked_by_the_request_that_breaks_its_rule() 
     let mut iso = vec![0_u8; 64 << 10];
     iso[0x8001..0x8006].copy_from_slice(b"CD001");
     cloud.put("cd.iso", iso);
-    let quick = |name: &str, key: &str, min_disk: u64| json!({"name": name, "image_url": format!("images:{key}"), "os_version": "x", "min_disk": min_disk});
+    let quick = |name: &str, key: &str, min_disk: u64| json!({"name": name, "image_url": format!("images:{key}"), "os_version": "CentOS 7.0 64bit", "min_disk": min_disk});
     let id = cloud.image(QUICK, &quick("known", "tiny.zvhd2", 40)).await;
     let other = cloud.image(QUICK, &quick("other", "tiny.zvhd2", 40)).await;
     let big = cloud.image(QUICK, &quick("big", "big.zvhd2", 200)).await;
@@ -181,6 +181,7 @@ async fn each_documented_code_is_provoked_by_the_request_that_breaks_its_rule() 
     let many: Vec<_> = (0..11)
         .map(|n| json!({"key": format!("k{n}"), "value": ""}))
         .collect();
+    let crowd: Vec<_> = (0..257).map(|n| format!("project-{n}")).collect();
     let post = Method::POST;
     let long = "x".repeat(129);
     let protect = change("/protected", json!(true));
@@ -393,6 +394,12 @@ async fn each_documented_code_is_provoked_by_the_request_that_breaks_its_rule() 
             json!({"images": [id], "project_id": "p", "status": "accepted"}),
         ),
         (
+            "IMG.0088",
+            post.clone(),
+            MEMBERS.into(),
+            json!({"images": [id], "projects": crowd}),
+        ),
+        (
             "IMG.0095",
             post.clone(),
             copy(&id),
@@ -542,6 +549,28 @@ async fn each_documented_code_is_provoked_by_the_request_that_breaks_its_rule() 
         names(cloud.sandbox.images()),
         "a refusal changes nothing"
     );
+}
+
+#[tokio::test]
+async fn a_shared_image_is_accepted_or_rejected_by_the_project() {
+    let cloud = Cloud::start(|_| {}).await;
+    cloud.put_vector("tiny", "tiny.zvhd2");
+    let id = cloud.image(ACTION, &file(json!({}))).await;
+    let share = json!({"images": [id], "projects": ["theirs"]});
+    cloud.job(MEMBERS, &share).await;
+    let client = cloud.client();
+    let image: ims::ImageId = id.parse().unwrap();
+    let members = async || {
+        let members = client.image_members(&image).await.unwrap();
+        members[0].status.clone().unwrap()
+    };
+    assert_eq!(members().await, "pending");
+    for reply in ["accepted", "rejected"] {
+        let body = json!({"images": [id], "project_id": "theirs", "status": reply});
+        let (status, answer) = cloud.send(Method::PUT, MEMBERS, &body).await;
+        assert_eq!(status, 200, "{answer}");
+        assert_eq!(members().await, reply);
+    }
 }
 
 #[tokio::test]

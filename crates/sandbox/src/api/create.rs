@@ -299,6 +299,7 @@ fn of_file(api: &Api, fields: &Fields, kind: ImageType) -> Result<ImageRecord, A
     image.architecture = architecture;
     image.hw_firmware_type = firmware;
     image.more.cmk_id = cmk_id;
+    rules::belongs(fields, &mut image.more)?;
     image.more.min_ram = fields.0.get("min_ram").and_then(Value::as_u64).unwrap_or(0);
     Ok(image)
 }

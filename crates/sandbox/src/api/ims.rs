@@ -43,6 +43,8 @@ pub(super) async fn quick_import(
     }
     let object_size = check_object(&api, &request)?;
     check_bitmap(&api, &request)?;
+    let mut more = More::default();
+    super::rules::belongs(&super::rules::Fields::parse(&body)?, &mut more)?;
     let now = SystemTime::now();
     let image = ImageRecord {
         id: Uuid::new_v4().to_string(),
@@ -67,7 +69,7 @@ pub(super) async fn quick_import(
         tags: request.tags,
         created_at: now,
         updated_at: now,
-        more: More::default(),
+        more,
     };
     let job = JobRecord::new(&image, Work::QuickImport);
     let job_id = job.id.clone();

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::error::ApiError;
 use super::versions;
-use crate::images::{ImageType, Tag};
+use crate::images::{ImageType, More, Tag};
 
 const MAX_NAME: usize = 128;
 const MAX_DESCRIPTION: usize = 1024;
@@ -103,6 +103,15 @@ pub(super) fn bad_format(what: impl std::fmt::Display) -> ApiError {
         "IMG.0001",
         format!("The request message format is invalid: {what}."),
     )
+}
+
+/// Notes the enterprise project that an image is to belong to; the sandbox knows none and takes any.
+pub(super) fn belongs(fields: &Fields, more: &mut More) -> Result<(), ApiError> {
+    const FIELD: &str = "enterprise_project_id";
+    if let Some(id) = fields.text(FIELD)? {
+        more.properties.insert(FIELD.to_owned(), id.to_owned());
+    }
+    Ok(())
 }
 
 fn image_type(given: Option<&str>) -> Result<ImageType, ApiError> {
