@@ -25,7 +25,7 @@ pub(crate) use self::images::{
 };
 pub(crate) use self::inspect::InspectArgs;
 pub(crate) use self::raw::{BitmapArgs, HolesArgs, HolesMode, RawImportArgs};
-pub(crate) use self::source::{BackingArgs, SourceArgs};
+pub(crate) use self::source::{BackingArgs, PipeArgs, SourceArgs};
 pub(crate) use self::state::{StateArgs, StatusArgs};
 pub(crate) use self::transfer::{
     AbortArgs, Concurrency, ListArgs, ObsUrl, UploadArgs, UploadsArgs, UploadsCommand,
@@ -77,13 +77,14 @@ pub(crate) enum Command {
 /// Convert a disk image to ZVHD2 or raw
 ///
 /// The target appears complete or not at all. DST may be - for standard output (ZVHD2 only, it is
-/// written front to back).
+/// written front to back). SRC may be - for standard input: a file that is redirected, in any format, or a
+/// pipe with a raw disk of the size that --size gives.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  imgferry convert disk.qcow2 disk.zvhd2\n  imgferry convert --level 3 disk.qcow2 disk.zvhd2\n  imgferry convert export.zvhd2 disk.raw\n  imgferry convert disk.qcow2 disk.raw --bitmap\n  imgferry convert --snapshot before-upgrade disk.qcow2 disk.zvhd2\n  imgferry convert disk.qcow2 - | ssh host 'cat > disk.zvhd2'"
+    after_help = "Examples:\n  imgferry convert disk.qcow2 disk.zvhd2\n  imgferry convert --level 3 disk.qcow2 disk.zvhd2\n  imgferry convert export.zvhd2 disk.raw\n  imgferry convert disk.qcow2 disk.raw --bitmap\n  imgferry convert --snapshot before-upgrade disk.qcow2 disk.zvhd2\n  imgferry convert disk.qcow2 - | ssh host 'cat > disk.zvhd2'\n  ssh host 'cat /dev/vg/disk' | imgferry convert - disk.zvhd2 --size 40GiB"
 )]
 pub(crate) struct ConvertArgs {
-    /// The disk image to read
+    /// The disk image to read, or - for standard input
     pub(crate) src: PathBuf,
     /// The file to write, or - for standard output
     pub(crate) dst: PathBuf,
@@ -104,6 +105,8 @@ pub(crate) struct ConvertArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
+    #[command(flatten)]
     pub(crate) work: WorkArgs,
 }
 
@@ -120,13 +123,15 @@ pub(crate) enum TargetFormat {
 /// The same disk has the same digest in every format. Zeros cost nothing.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  imgferry digest disk.qcow2\n  imgferry digest --json disk.raw"
+    after_help = "Examples:\n  imgferry digest disk.qcow2\n  imgferry digest --json disk.raw\n  zstdcat disk.raw.zst | imgferry digest - --size 40GiB"
 )]
 pub(crate) struct DigestArgs {
-    /// The disk image
+    /// The disk image, or - for standard input
     pub(crate) image: PathBuf,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
     #[command(flatten)]
     pub(crate) threads: ThreadArgs,
 }
@@ -139,9 +144,9 @@ pub(crate) struct DigestArgs {
     after_help = "Examples:\n  imgferry verify disk.qcow2 disk.zvhd2\n  imgferry verify --snapshot-a before-upgrade disk.qcow2 disk.zvhd2"
 )]
 pub(crate) struct VerifyArgs {
-    /// One disk image
+    /// One disk image, or - for standard input
     pub(crate) a: PathBuf,
-    /// The other one
+    /// The other one, or - for standard input
     pub(crate) b: PathBuf,
     /// Format of A [default: told by content]
     #[arg(long, value_name = "FORMAT")]
@@ -155,6 +160,8 @@ pub(crate) struct VerifyArgs {
     /// Compare an internal snapshot of B, by its id or name
     #[arg(long, value_name = "NAME")]
     pub(crate) snapshot_b: Option<String>,
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
     #[command(flatten)]
     pub(crate) backing: BackingArgs,
     #[command(flatten)]
@@ -180,9 +187,11 @@ pub(crate) struct VerifyArgs {
   See what would happen:
     imgferry import disk.qcow2 --dry-run --name web01 --bucket my-images --os-version 'CentOS 7.0 64bit'
   A data disk:
-    imgferry import data.raw --name data01 --bucket my-images --type DataImage")]
+    imgferry import data.raw --name data01 --bucket my-images --type DataImage
+  A disk of another machine, through a pipe (cannot go on after an interruption):
+    ssh host 'cat /dev/vg/disk' | imgferry import - --size 40GiB --name data01 --bucket my-images --type DataImage")]
 pub(crate) struct ImportArgs {
-    /// The disk image
+    /// The disk image, or - for standard input
     pub(crate) disk: PathBuf,
     /// Name of the new image
     #[arg(long)]
@@ -249,6 +258,8 @@ pub(crate) struct ImportArgs {
     pub(crate) raw: RawImportArgs,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) pipe: PipeArgs,
     #[command(flatten)]
     pub(crate) work: WorkArgs,
     #[command(flatten)]

@@ -172,6 +172,7 @@ impl From<diskimg::Error> for Failure {
             .source()
             .and_then(|source| source.downcast_ref::<io::Error>());
         let exit = match error.kind() {
+            ErrorKind::Cancelled => Exit::Interrupted,
             ErrorKind::Io if !cause.is_some_and(is_wrong_path) => Exit::Io,
             _ => Exit::Refused,
         };

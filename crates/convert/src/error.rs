@@ -119,7 +119,10 @@ impl StdError for Error {
 
 impl From<diskimg::Error> for Error {
     fn from(error: diskimg::Error) -> Self {
-        Self::Source(error)
+        match error.kind() {
+            diskimg::ErrorKind::Cancelled => Self::Cancelled,
+            _ => Self::Source(error),
+        }
     }
 }
 

@@ -14,10 +14,11 @@
 //! [`CancelToken`] is looked at once per block, and progress goes to a [`Monitor`]. The crate knows
 //! no network and no terminal.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use diskimg::{Format, OpenOptions, Opened, ReadAt};
+use diskimg::{Format, OpenOptions, Opened, PipeImage, PipeOptions, ReadAt};
 
 pub mod bitmap;
 mod blocks;
@@ -74,5 +75,24 @@ pub fn open_with(path: &Path, options: &OpenOptions) -> diskimg::Result<Opened> 
 /// # Errors
 /// Those of [`diskimg::open::open_source`].
 pub fn open_source(source: Arc<dyn ReadAt>, format: Option<Format>) -> diskimg::Result<Opened> {
-    diskimg::open::open_source(source, &OpenOptions::of(format), &zvhd2::DRIVERS)
+    open_source_with(source, &OpenOptions::of(format))
+}
+
+/// [`open_source`] with options.
+///
+/// # Errors
+/// Those of [`diskimg::open::open_source`].
+pub fn open_source_with(source: Arc<dyn ReadAt>, options: &OpenOptions) -> diskimg::Result<Opened> {
+    diskimg::open::open_source(source, options, &zvhd2::DRIVERS)
+}
+
+// Everything here reads a disk on a pipe in the blocks that it can be read in.
+const _: () = assert!(blocks::BLOCK_BYTES == diskimg::pipe::BLOCK_BYTES);
+
+/// Begins to read the raw disk that comes out of `pipe`. Everything in this crate can run on it, once.
+///
+/// # Errors
+/// Those of [`PipeImage::open`].
+pub fn open_pipe(pipe: File, options: PipeOptions) -> diskimg::Result<PipeImage> {
+    PipeImage::open(pipe, options, &zvhd2::DRIVERS)
 }

@@ -151,6 +151,7 @@ impl CheckReport {
             ErrorKind::Unsupported => "unsupported",
             ErrorKind::Ambiguous => "ambiguous",
             ErrorKind::Limit => "limit",
+            ErrorKind::Cancelled => "cancelled",
         };
         self.add(
             Severity::Error,

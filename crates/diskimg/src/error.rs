@@ -29,6 +29,8 @@ pub enum ErrorKind {
     Limit,
     /// The caller asked for something outside the disk.
     OutOfRange,
+    /// The caller asked to stop.
+    Cancelled,
 }
 
 /// An error with its place: path, structure, offset.

@@ -23,6 +23,7 @@ mod layer;
 pub mod limits;
 pub mod open;
 pub mod partitions;
+pub mod pipe;
 pub mod probe;
 pub mod qcow2;
 pub mod raw;
@@ -42,6 +43,7 @@ pub use image::{
     SnapshotInfo,
 };
 pub use open::{Driver, OpenOptions, Opened, open};
+pub use pipe::{PipeImage, PipeOptions};
 pub use probe::Format;
 pub use source::{FileId, FileSource, MemorySource, ReadAt, SourceExtent};
 pub use units::{FileOffset, GuestOffset};

@@ -168,10 +168,7 @@ pub(crate) fn choose(
     options: &OpenOptions,
     more: &[Driver],
 ) -> Result<Driver> {
-    let drivers = [qcow2::DRIVER, vhd::DRIVER, vhdx::DRIVER]
-        .into_iter()
-        .chain(more.iter().copied())
-        .collect::<Vec<_>>();
+    let drivers = known(more);
     match options.format {
         Some(Format::Raw) => Ok(raw::DRIVER),
         Some(format) => drivers
@@ -183,13 +180,28 @@ pub(crate) fn choose(
     }
 }
 
+/// The drivers of this crate and `more`; raw is what remains.
+pub(crate) fn known(more: &[Driver]) -> Vec<Driver> {
+    [qcow2::DRIVER, vhd::DRIVER, vhdx::DRIVER]
+        .into_iter()
+        .chain(more.iter().copied())
+        .collect()
+}
+
 /// The driver whose format the content has.
 fn detect(source: &dyn ReadAt, drivers: &[Driver]) -> Result<Driver> {
     if source.is_empty() {
         return Err(Error::new(ErrorKind::Truncated, "the file is empty"));
     }
-    let probe = Probe::read(source)?;
-    let ours: Vec<_> = drivers.iter().filter(|d| (d.claims)(&probe)).collect();
+    recognise(&Probe::read(source)?, drivers)
+}
+
+/// The driver whose format a file with these ends has.
+///
+/// # Errors
+/// `Ambiguous`, `Unsupported`.
+pub(crate) fn recognise(probe: &Probe, drivers: &[Driver]) -> Result<Driver> {
+    let ours: Vec<_> = drivers.iter().filter(|d| (d.claims)(probe)).collect();
     let foreign: Vec<_> = probe.foreign().collect();
     let claims: Vec<_> = ours
         .iter()

@@ -86,6 +86,25 @@ pub struct Probe {
 }
 
 impl Probe {
+    /// How much of a file's beginning is looked at, in bytes.
+    pub const HEAD_BYTES: u64 = HEAD_BYTES;
+
+    /// Of the bytes that a file begins and ends with; more than is looked at may be given.
+    #[must_use]
+    pub fn of(first: &[u8], last: &[u8]) -> Self {
+        let head = usize::try_from(HEAD_BYTES).unwrap_or_default();
+        let tail = usize::try_from(TAIL_BYTES).unwrap_or_default();
+        Self {
+            head: first.get(..head).unwrap_or(first).to_vec(),
+            tail: last
+                .len()
+                .checked_sub(tail)
+                .and_then(|start| last.get(start..))
+                .unwrap_or(last)
+                .to_vec(),
+        }
+    }
+
     /// Reads both ends of `source`.
     ///
     /// # Errors

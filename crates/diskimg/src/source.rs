@@ -231,9 +231,15 @@ fn refuse_other_types(kind: FileType) -> Result<()> {
     } else {
         "something else"
     };
-    Err(Error::unsupported(format!(
+    let error = Error::unsupported(format!(
         "this is {found}; disk images are regular files and block devices"
-    )))
+    ));
+    Err(match found {
+        "a pipe" => {
+            error.with_hint("give - as the image, and the pipe as standard input: - < PIPE")
+        }
+        _ => error,
+    })
 }
 
 impl ReadAt for FileSource {

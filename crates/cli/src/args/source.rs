@@ -18,6 +18,14 @@ pub(crate) struct SourceArgs {
     pub(crate) backing: BackingArgs,
 }
 
+/// What a disk on standard input does not tell itself.
+#[derive(Debug, Args)]
+pub(crate) struct PipeArgs {
+    /// Exact size of the raw disk that comes through a pipe (-), in bytes or as in 40GiB
+    #[arg(long, value_name = "SIZE", value_parser = super::parse_size)]
+    pub(crate) size: Option<u64>,
+}
+
 /// What an image may make the program open.
 #[derive(Debug, Args)]
 pub(crate) struct BackingArgs {

@@ -15,7 +15,7 @@ use diskimg::units::human;
 use diskimg::{DiskImage, Format, Opened};
 use serde_json::json;
 
-use super::open;
+use super::input::{open_named, refuse_standard_input};
 use crate::args::{BitmapArgs, HolesMode};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome, is_wrong_path};
@@ -26,6 +26,7 @@ pub(crate) const CAUTION: &str = "the bitmap has the layout zvhd2-section; that 
      is not confirmed. ZVHD2 needs no bitmap and is the recommended way";
 
 pub(crate) fn run(args: &BitmapArgs, console: Console, cancel: &CancelToken) -> Outcome {
+    refuse_standard_input(&args.file)?;
     if args.show {
         return show(&args.file, console);
     }
@@ -171,7 +172,7 @@ fn quoted(path: &Path) -> String {
 }
 
 fn raw_image(args: &BitmapArgs, console: Console) -> Outcome<Opened> {
-    let opened = open(&args.file, &args.source.options(), console)?;
+    let opened = open_named(&args.file, &args.source.options(), console)?;
     if opened.format == Format::Raw {
         return Ok(opened);
     }

@@ -10,7 +10,8 @@ use ::convert::{
 use diskimg::units::human;
 use serde_json::json;
 
-use super::{bitmap, identity, open};
+use super::input::{self, Reading};
+use super::{bitmap, identity};
 use crate::args::{ConvertArgs, HolesMode, TargetFormat, WorkArgs};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
@@ -29,8 +30,14 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
         )
         .hint("pass --to raw, or leave --bitmap out"));
     }
-    let opened = open(&args.src, &args.source.options(), console)?;
-    let (image, misreported) = bitmap::with_holes(opened.image, args.holes.holes);
+    let reading = Reading {
+        size: args.pipe.size,
+        threads: args.work.threads.threads,
+        console,
+        cancel,
+    };
+    let input = input::open(&args.src, &args.source.options(), reading)?;
+    let (image, misreported) = bitmap::with_holes(input.opened.image, args.holes.holes);
     let image = image.as_ref();
     let plan = ::convert::plan(image, target, &options(&args.work))?;
     console.notice(&plan);
@@ -46,7 +53,7 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
         report
     } else {
         let overwrite = bitmap::overwrite(args.force);
-        let mut file = OutputFile::create_from(&args.src, &args.dst, overwrite)?;
+        let mut file = OutputFile::create_from(&input::path_of(&args.src), &args.dst, overwrite)?;
         if args.no_sync {
             file = file.without_sync();
         }
@@ -112,7 +119,7 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
 /// Begins the bitmap file beside the raw file.
 fn bitmap_file(args: &ConvertArgs, overwrite: Overwrite) -> Outcome<OutputFile> {
     let path = bitmap::names::beside(&args.dst)?;
-    let file = OutputFile::create_from(&args.src, &path, overwrite)?;
+    let file = OutputFile::create_from(&input::path_of(&args.src), &path, overwrite)?;
     Ok(if args.no_sync {
         file.without_sync()
     } else {

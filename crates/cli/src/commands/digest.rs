@@ -3,14 +3,20 @@
 use ::convert::{CancelToken, default_threads};
 use serde_json::json;
 
-use super::open;
+use super::input::{self, Reading};
 use crate::args::DigestArgs;
 use crate::console::Console;
 use crate::exit::Outcome;
 use crate::progress::Progress;
 
 pub(crate) fn run(args: &DigestArgs, console: Console, cancel: &CancelToken) -> Outcome {
-    let opened = open(&args.image, &args.source.options(), console)?;
+    let reading = Reading {
+        size: args.pipe.size,
+        threads: args.threads.threads,
+        console,
+        cancel,
+    };
+    let opened = input::open(&args.image, &args.source.options(), reading)?.opened;
     let image = opened.image.as_ref();
     let progress = Progress::new(console, "reading", image.virtual_size(), false);
     let threads = args.threads.threads.unwrap_or_else(default_threads);

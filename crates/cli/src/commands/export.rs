@@ -8,8 +8,8 @@
 use std::path::Path;
 
 use ::convert::{OutputFile, Overwrite, Target};
-use diskimg::Format;
 use diskimg::units::human;
+use diskimg::{Format, OpenOptions};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use ims::{ExportFormat, ImageUrl};
 use md5::{Digest as _, Md5};
@@ -18,6 +18,7 @@ use serde_json::json;
 use super::convert::{options, summary};
 use super::image::{image_id, no_image};
 use super::import::{from_ims, from_obs};
+use super::input::open_named;
 use super::session::Session;
 use crate::args::ExportArgs;
 use crate::console::Console;
@@ -253,11 +254,7 @@ async fn write(
     let download = download.to_owned();
     let cancel = interrupt.token().clone();
     let work = move || {
-        let opened = super::open(
-            &download,
-            &diskimg::OpenOptions::of(Some(Format::Zvhd2)),
-            console,
-        )?;
+        let opened = open_named(&download, &OpenOptions::of(Some(Format::Zvhd2)), console)?;
         let image = opened.image.as_ref();
         let progress = Progress::new(console, "converting", image.virtual_size(), false);
         let monitor: &dyn ::convert::Monitor = progress.as_ref();

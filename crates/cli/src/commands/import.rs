@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use ::convert::holes::Misreported;
 use ::convert::{ContentDigest, Plan};
 use diskimg::DiskImage;
+use diskimg::partitions::{boot_mode, boot_mode_by_front};
 use ims::QuickImport;
 
 use self::attach::Attach;
@@ -38,7 +39,7 @@ use self::resuming::Session;
 use self::upload::{Transfer, Transferred};
 use super::bitmap::{warn_of, with_holes};
 use super::convert::options;
-use super::open;
+use super::input::{self, Reading};
 use super::sandbox::InProcess;
 use crate::args::{ImportArgs, RegisterBy};
 use crate::console::Console;
@@ -69,7 +70,8 @@ pub(crate) async fn run(args: &ImportArgs, console: Console, interrupt: &Interru
         let cloud = settings::resolve(&args.cloud, &ProcessEnvironment);
         let missing = cloud.as_ref().err().map(|missing| missing.0.as_slice());
         let provider = cloud.as_ref().ok().and_then(|cloud| cloud.provider);
-        let job = prepare(args, chosen, provider, missing.unwrap_or_default(), console)?;
+        let missing = missing.unwrap_or_default();
+        let job = prepare(args, chosen, provider, missing, console, interrupt)?;
         let cloud = cloud.map_err(|missing| checks::refused(missing.0))?;
         return import(args, job, &cloud, started, console, interrupt).await;
     };
@@ -80,7 +82,7 @@ pub(crate) async fn run(args: &ImportArgs, console: Console, interrupt: &Interru
         )
         .hint("leave --no-wait out, or run 'imgferry sandbox' beside it"));
     }
-    let job = prepare(args, chosen, None, &[], console)?;
+    let job = prepare(args, chosen, None, &[], console, interrupt)?;
     let sandbox = InProcess::start(dir.as_deref(), None, vec![args.bucket.clone()]).await?;
     let ended = import(args, job, &sandbox.cloud(), started, console, interrupt).await;
     // The first error is the one to see.
@@ -265,13 +267,25 @@ fn prepare(
     provider: Option<ims::Cloud>,
     missing: &[String],
     console: Console,
+    interrupt: &Interrupt,
 ) -> Outcome<Job> {
-    let opened = open(&args.disk, &args.source.options(), console)?;
+    let reading = Reading {
+        size: args.pipe.size,
+        threads: args.work.threads.threads,
+        console,
+        cancel: interrupt.token(),
+    };
+    let input::Input { opened, is_pipe } =
+        input::open(&args.disk, &args.source.options(), reading)?;
     let virtual_size = opened.image.virtual_size();
     let request = request::build(args, virtual_size);
     let mut findings = checks::local(&request, virtual_size, provider);
+    let boot_mode = match is_pipe {
+        true => boot_mode_by_front,
+        false => boot_mode,
+    };
     checks::boot(
-        opened.image.as_ref(),
+        boot_mode(opened.image.as_ref()),
         &request,
         &args.skip_check,
         &mut findings,
@@ -281,6 +295,12 @@ fn prepare(
         warnings,
     } = findings;
     let raw = raw::prepare(args, &request, opened.format, &mut problems);
+    if is_pipe && raw.is_some() {
+        problems.push(
+            "--to raw sends parts in any order, and a pipe is read front to back; leave --to out, or save the disk to a file first"
+                .to_owned(),
+        );
+    }
     problems.extend(missing.iter().cloned());
     if !problems.is_empty() {
         return Err(checks::refused(problems));

@@ -7,6 +7,7 @@ pub(crate) mod digest;
 pub(crate) mod export;
 pub(crate) mod image;
 pub(crate) mod import;
+mod input;
 pub(crate) mod inspect;
 pub(crate) mod job;
 pub(crate) mod lists;
@@ -18,29 +19,9 @@ pub(crate) mod upload;
 pub(crate) mod uploads;
 pub(crate) mod verify;
 
-use std::path::Path;
-
 use ::convert::Error;
-use diskimg::{OpenOptions, Opened};
 
-use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome, is_wrong_path};
-
-/// Opens an image, and tells its warnings.
-pub(crate) fn open(path: &Path, options: &OpenOptions, console: Console) -> Outcome<Opened> {
-    if path.as_os_str() == "-" {
-        return Err(Failure::new(
-            Exit::Refused,
-            "a disk image cannot be read from standard input: readers need random access",
-        )
-        .hint("save it to a file first: cat > disk.img"));
-    }
-    let opened = ::convert::open_with(path, options)?;
-    for warning in opened.image.details().warnings {
-        console.warn(format_args!("{}: {warning}", path.display()));
-    }
-    Ok(opened)
-}
+use crate::exit::{Exit, Failure, is_wrong_path};
 
 /// The identity of a new ZVHD2 file: a random UUID, and the time in the format's own epoch.
 pub(crate) fn identity() -> zvhd2::Identity {

@@ -1,21 +1,43 @@
 //! `imgferry verify`: do two images hold the same disk?
 
+use std::path::Path;
+
 use ::convert::{CancelToken, default_threads};
 use diskimg::OpenOptions;
 
-use super::open;
+use super::input::{self, Reading, is_standard_input};
 use crate::args::VerifyArgs;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::progress::Progress;
 
 pub(crate) fn run(args: &VerifyArgs, console: Console, cancel: &CancelToken) -> Outcome {
-    let open = |path, format, snapshot: &Option<String>| {
+    let streams = [&args.a, &args.b].map(|path| is_standard_input(path));
+    if streams == [true, true] {
+        return Err(Failure::new(
+            Exit::Refused,
+            "standard input can be one of the images only",
+        ));
+    }
+    if args.pipe.size.is_some() && streams == [false, false] {
+        return Err(Failure::new(
+            Exit::Refused,
+            "--size is for a disk that comes through standard input (-)",
+        )
+        .hint("leave it out: a file tells its size"));
+    }
+    let open = |path: &Path, format, snapshot: &Option<String>| {
         let options = OpenOptions {
             snapshot: snapshot.clone(),
             ..args.backing.options(format)
         };
-        open(path, &options, console)
+        let reading = Reading {
+            size: args.pipe.size.filter(|_| is_standard_input(path)),
+            threads: args.threads.threads,
+            console,
+            cancel,
+        };
+        input::open(path, &options, reading).map(|input| input.opened)
     };
     let a = open(&args.a, args.format_a, &args.snapshot_a)?;
     let b = open(&args.b, args.format_b, &args.snapshot_b)?;

@@ -173,10 +173,14 @@ impl PartitionTable {
 /// # Errors
 /// Those of reading the image. What is wrong with the table is in [`PartitionTable::warnings`].
 pub fn read(image: &dyn DiskImage) -> Result<PartitionTable> {
+    look_at(image, image.details().format == Format::Zvhd)
+}
+
+fn look_at(image: &dyn DiskImage, front_only: bool) -> Result<PartitionTable> {
     let disk = Disk {
         image,
         size: image.virtual_size(),
-        front_only: image.details().format == Format::Zvhd,
+        front_only,
     };
     let first = disk.sector()?;
     let table = match gpt::read(&disk, &first)? {
@@ -211,6 +215,14 @@ pub fn read(image: &dyn DiskImage) -> Result<PartitionTable> {
 /// Those of [`read`].
 pub fn boot_mode(image: &dyn DiskImage) -> Result<BootMode> {
     Ok(read(image)?.boot)
+}
+
+/// [`boot_mode`] of a disk of which only the beginning is there yet, such as one on a pipe.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn boot_mode_by_front(image: &dyn DiskImage) -> Result<BootMode> {
+    Ok(look_at(image, true)?.boot)
 }
 
 /// The disk that is looked at.

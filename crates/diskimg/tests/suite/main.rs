@@ -20,6 +20,7 @@ mod conformance;
 mod damage;
 mod faults;
 mod opening;
+mod pipes;
 mod qcow2_compressed;
 mod qcow2_matrix;
 mod qcow2_reading;

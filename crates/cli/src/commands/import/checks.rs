@@ -2,8 +2,7 @@
 
 mod remote;
 
-use diskimg::DiskImage;
-use diskimg::partitions::{BootMode, boot_mode};
+use diskimg::partitions::BootMode;
 use ims::rules::{CommonFile, Rule, Violation, rule};
 use ims::{Architecture, Firmware, ImageKind, QuickImport};
 
@@ -115,7 +114,7 @@ fn option_for(field: &str) -> Option<&'static str> {
 
 /// Holds the firmware that is asked for, or assumed by the service, against the disk's partition table.
 pub(super) fn boot(
-    image: &dyn DiskImage,
+    found: diskimg::Result<BootMode>,
     request: &QuickImport,
     skipped: &[String],
     findings: &mut Findings,
@@ -123,7 +122,7 @@ pub(super) fn boot(
     if request.kind == ImageKind::DataImage {
         return;
     }
-    let found = match boot_mode(image) {
+    let found = match found {
         Ok(found) => found,
         // A disk without a table that can be read may still boot.
         Err(error) => {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::common::Way;
 use crate::args::{ImageType, ImportArgs, RegisterBy};
+use crate::commands::input::is_standard_input;
 use crate::exit::{Exit, Failure, Outcome};
 
 /// The way that was chosen.
@@ -27,8 +28,24 @@ pub(super) struct Chosen {
 
 /// Chooses by what was asked for and what the file is.
 pub(super) fn choose(args: &ImportArgs) -> Outcome<Method> {
+    let method = by_options(args)?;
+    if matches!(method, Method::AsItIs(_)) && is_standard_input(&args.disk) {
+        return Err(Failure::new(
+            Exit::Refused,
+            "a file that is uploaded as it is cannot come from standard input",
+        )
+        .hint("name the file instead of -"));
+    }
+    Ok(method)
+}
+
+fn by_options(args: &ImportArgs) -> Outcome<Method> {
     let options = &args.registering;
-    let found = Found::of(&args.disk);
+    let found = match is_standard_input(&args.disk) {
+        // It is read once, by whoever converts it.
+        true => Found::Other,
+        false => Found::of(&args.disk),
+    };
     let given = args.source.format.is_some();
     let as_it_is = |glance, why| {
         Method::AsItIs(Way {

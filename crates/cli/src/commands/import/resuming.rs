@@ -21,6 +21,7 @@ use obs::{Client, PartLog, PartRecord};
 use super::errors::{from_journal, from_obs};
 use crate::args::ImportArgs;
 use crate::commands::identity;
+use crate::commands::input::{is_standard_input, redirected_file};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::settings::Cloud;
@@ -78,7 +79,10 @@ pub(super) struct Session {
     state: Option<Box<State>>,
     /// An upload of an earlier run that is of no use any more.
     stale: Option<String>,
-    source: SourceIdentity,
+    /// None for a disk on a pipe, which is gone when it was read.
+    source: Option<SourceIdentity>,
+    /// Whether the disk came from standard input.
+    streamed: bool,
     begun: Begun,
 }
 
@@ -91,23 +95,20 @@ impl Session {
         plan: &Plan,
         console: Console,
     ) -> Outcome<Self> {
-        let source = SourceIdentity::of(&args.disk).map_err(|error| {
-            Failure::from_error(Exit::Io, &error).context(format!(
-                "{}: looking at the file failed",
-                args.disk.display()
-            ))
-        })?;
+        let source = source(args)?;
         let endpoint = endpoint(args, cloud);
-        let begun = begun(args, endpoint.clone(), (bucket, key), plan, &source);
+        let begun = begun(args, endpoint.clone(), (bucket, key), plan, source.as_ref());
         let mut session = Self {
             notes: None,
             dir: None,
             state: None,
             stale: None,
             source,
+            streamed: is_standard_input(&args.disk),
             begun,
         };
-        if matches!(args.cloud.sandbox, Some(None)) {
+        // The same command would find another standard input.
+        if matches!(args.cloud.sandbox, Some(None)) || is_standard_input(&args.disk) {
             return Ok(session);
         }
         let dir = StateDir::resolve(args.state.state_dir.as_deref(), |name| {
@@ -174,7 +175,9 @@ impl Session {
     /// Why what an earlier run has done is of no use, if so.
     fn why_anew(&self, state: &State) -> Option<String> {
         let before = &state.begun;
-        if let Some(difference) = before.source.difference(&self.source) {
+        if let Some(now) = &self.source
+            && let Some(difference) = before.source.difference(now)
+        {
             return Some(format!("the source has changed: {difference}"));
         }
         // An object that is complete does not depend on how another one would be made.
@@ -253,6 +256,13 @@ impl Session {
         }
     }
 
+    /// Why this import could not go on if it were interrupted, when somebody may expect it to.
+    pub(super) fn why_not_again(&self) -> Option<&'static str> {
+        self.streamed.then_some(
+            "what came from standard input cannot be read again, so the import begins anew next time",
+        )
+    }
+
     pub(super) fn notes(&self) -> Option<&Notes> {
         self.notes.as_ref()
     }
@@ -306,18 +316,18 @@ impl Session {
 
     /// Refuses a source that has changed since the run began: what was read of it is no one disk.
     pub(super) fn check_source(&self) -> Outcome {
-        let now = SourceIdentity::of(Path::new(&self.source.path)).map_err(|error| {
+        let Some(source) = &self.source else {
+            return Ok(());
+        };
+        let now = SourceIdentity::of(Path::new(&source.path)).map_err(|error| {
             Failure::from_error(Exit::Io, &error)
-                .context(format!("{}: looking at the file failed", self.source.path))
+                .context(format!("{}: looking at the file failed", source.path))
         })?;
-        match self.source.difference(&now) {
+        match source.difference(&now) {
             None => Ok(()),
             Some(difference) => Err(Failure::new(
                 Exit::Refused,
-                format!(
-                    "{} changed while it was read: {difference}",
-                    self.source.path
-                ),
+                format!("{} changed while it was read: {difference}", source.path),
             )
             .hint("import a disk that nobody writes to: stop the machine, or import a snapshot")),
         }
@@ -362,12 +372,27 @@ fn endpoint(args: &ImportArgs, cloud: &Cloud) -> String {
     }
 }
 
+/// The file that is imported, if it is one.
+fn source(args: &ImportArgs) -> Outcome<Option<SourceIdentity>> {
+    if is_standard_input(&args.disk) {
+        // A file without a name cannot be looked at again, and is imported all the same.
+        return Ok(redirected_file().and_then(|path| SourceIdentity::of(path).ok()));
+    }
+    let found = SourceIdentity::of(&args.disk).map_err(|error| {
+        Failure::from_error(Exit::Io, &error).context(format!(
+            "{}: looking at the file failed",
+            args.disk.display()
+        ))
+    })?;
+    Ok(Some(found))
+}
+
 fn begun(
     args: &ImportArgs,
     endpoint: String,
     (bucket, key): (&str, &str),
     plan: &Plan,
-    source: &SourceIdentity,
+    source: Option<&SourceIdentity>,
 ) -> Begun {
     let identity = identity();
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -378,7 +403,14 @@ fn begun(
         bucket: bucket.to_owned(),
         key: key.to_owned(),
         name: args.name.clone(),
-        source: source.clone(),
+        source: source.cloned().unwrap_or_else(|| SourceIdentity {
+            path: "-".to_owned(),
+            size: plan.virtual_size,
+            modified: 0,
+            modified_nanos: 0,
+            inode: 0,
+            header: String::new(),
+        }),
         plan: PlanRecord {
             source_format: plan.source_format.to_string(),
             snapshot: args.source.snapshot.clone(),

@@ -416,7 +416,11 @@ async fn suspend(upload: &mut Upload, session: &Session, failure: Failure) -> Fa
     let in_vain = failure.exit() == Exit::Mismatch
         || (failure.exit() == Exit::Refused && upload.failure().is_none());
     if in_vain || session.notes().is_none() {
-        return abort(upload, failure).await;
+        let failure = abort(upload, failure).await;
+        return match session.why_not_again() {
+            Some(why) => failure.note(why),
+            None => failure,
+        };
     }
     upload.pause(GRACE).await;
     let mut failure = first(upload, failure);

@@ -14,10 +14,12 @@ use ::convert::{CancelToken, OutputFile, Overwrite, Sink};
 use diskimg::BackingPolicy;
 
 use crate::args::InspectArgs;
+use crate::commands::input::refuse_standard_input;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 
 pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) -> Outcome {
+    refuse_standard_input(&args.image)?;
     if args.check {
         return check::run(args, console, cancel);
     }
