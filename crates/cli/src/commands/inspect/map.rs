@@ -138,7 +138,7 @@ mod tests {
         for size in [512, 1 << 20, 3 << 30, 1 << 46, u64::MAX] {
             let map = Map::new(size);
             assert!(map.cells().len() as u64 <= COLUMNS * MAX_ROWS, "{size}");
-            assert!(map.cells().len() as u64 * map.cell() >= size.min(1 << 63));
+            assert!(map.cells().len() as u128 * u128::from(map.cell()) >= u128::from(size));
         }
     }
 }
