@@ -137,6 +137,18 @@ fn a_pipe_gives_the_same_disk_as_the_file() {
 }
 
 #[test]
+fn a_raw_disk_from_a_pipe_can_have_its_bitmap_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = disk();
+    let out = dir.path().join("out.raw");
+    let mut command = with(&["convert", "-", "--size", &bytes.len().to_string()]);
+    command.arg(&out).args(["--bitmap", "--holes", "verify"]);
+    piped(command, &bytes).success();
+    assert!(fs::read(&out).unwrap() == bytes);
+    imgferry(&["bitmap".as_ref(), os_str(&out), "--check".as_ref()]).success();
+}
+
+#[test]
 fn a_difference_behind_a_pipe_is_exit_code_5() {
     let dir = tempfile::tempdir().unwrap();
     let mut bytes = disk();
@@ -344,7 +356,7 @@ fn options_that_need_a_file_are_refused_for_standard_input() {
                 "import",
                 "-",
                 "--size",
-                "1KiB",
+                "4KiB",
                 "--name",
                 "n",
                 "--bucket",
