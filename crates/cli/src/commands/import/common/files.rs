@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use diskimg::partitions::boot_mode;
 use diskimg::units::human;
 use ims::rules::{CommonFile, MAX_DATA_DISKS};
 use ims::{ImageKind, ImageUrl, QuickImport};
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use super::super::{checks, request};
 use super::Way;
 use crate::args::{ImageType, ImportArgs};
-use crate::commands::open;
+use crate::commands::input::open_named;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::settings::Cloud;
@@ -150,7 +151,11 @@ impl Look<'_> {
         let size = size_of(&args.disk)?;
         let opened = match way.iso || way.foreign {
             true => None,
-            false => Some(open(&args.disk, &args.source.options(), self.console)?),
+            false => Some(open_named(
+                &args.disk,
+                &args.source.options(),
+                self.console,
+            )?),
         };
         // Unknown for formats that only the service reads.
         let virtual_size = match (&opened, way.iso) {
@@ -175,7 +180,7 @@ impl Look<'_> {
         checks::common(&request, &file, self.cloud.provider, findings);
         if let Some(opened) = opened {
             let image = opened.image.as_ref();
-            checks::boot(image, &request, &args.skip_check, findings);
+            checks::boot(boot_mode(image), &request, &args.skip_check, findings);
         }
         Ok(Piece {
             path: args.disk.clone(),
@@ -193,7 +198,7 @@ impl Look<'_> {
     ) -> Outcome<Piece> {
         let size = size_of(path)?;
         let options = diskimg::OpenOptions::of(None);
-        let opened = open(path, &options, self.console).map_err(|failure| {
+        let opened = open_named(path, &options, self.console).map_err(|failure| {
             failure.hint(
                 "a data disk that only the service reads goes on its own, with --type DataImage",
             )
