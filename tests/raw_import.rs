@@ -324,3 +324,74 @@ fn a_dry_run_tells_the_layout_and_what_would_be_sent() {
     assert!(notes.contains("zvhd2-section"), "{notes}");
     assert_eq!(cloud.objects("images").len() + cloud.uploads(), 0);
 }
+
+/// Zeros first, so that the helper object is there early, and data that takes a while.
+fn slow_disk(dir: &Path) -> PathBuf {
+    let len = usize::try_from(200 * MIB).unwrap();
+    sparse(dir, GIB, &[(100 * MIB, len)])
+}
+
+/// Starts `import`, and signals it when the object of zeros is there.
+fn stopped_by(cloud: &Cloud, mut import: Command, with: &str) -> Run {
+    let child = import
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    common::wait_until(|| zeros(cloud) == 1);
+    common::signal(&child, with);
+    child.wait_with_output().unwrap().into()
+}
+
+/// Objects of zeros in the bucket.
+fn zeros(cloud: &Cloud) -> usize {
+    let objects = cloud.objects("images");
+    objects.iter().filter(|key| key.contains(".zeros-")).count()
+}
+
+#[test]
+fn an_interrupted_raw_import_leaves_nothing_in_the_bucket() {
+    let cloud = Cloud::start(&["images"]);
+    let dir = tempfile::tempdir().unwrap();
+    let disk = slow_disk(dir.path());
+    let stopped = stopped_by(&cloud, import(&cloud, &disk, "a"), "INT");
+    assert_eq!(stopped.code, Some(130), "{}", stopped.stderr);
+    assert!(stopped.stderr.contains("was aborted"), "{}", stopped.stderr);
+    assert_eq!(cloud.objects("images").len() + cloud.uploads(), 0);
+}
+
+#[test]
+fn what_a_killed_raw_import_leaves_is_thrown_away_by_the_next_run() {
+    let cloud = Cloud::start(&["images"]);
+    let dir = tempfile::tempdir().unwrap();
+    let disk = slow_disk(dir.path());
+    stopped_by(&cloud, import(&cloud, &disk, "a"), "KILL");
+    assert_eq!((zeros(&cloud), cloud.uploads()), (1, 1));
+    let again = run(&mut import(&cloud, &disk, "a"));
+    again.success();
+    let json = json_of(&again);
+    assert_eq!(json["image_digest"], json["digest"]);
+    let mut objects = cloud.objects("images");
+    objects.sort();
+    assert_eq!(objects, ["a.mf", "a.raw"]);
+    assert_eq!(cloud.uploads(), 0);
+}
+
+#[test]
+fn a_registration_that_failed_goes_on_without_another_upload() {
+    let cloud = Cloud::start(&["images"]);
+    let dir = tempfile::tempdir().unwrap();
+    let disk = sparse(dir.path(), 30 * MIB, &[(0, 5000)]);
+    // The object is complete, and then the bitmap in the bucket is made to lie.
+    let lie = dir.path().join("disk.mf");
+    fs::write(&lie, vec![0; 4096]).unwrap();
+    let failed = run(import(&cloud, &disk, "a").arg("--bitmap").arg(&lie));
+    assert_eq!(failed.code, Some(3), "{}", failed.stderr);
+    run(command().args(["bitmap", "--force"]).arg(&disk)).success();
+    fs::copy(&lie, cloud.object_path("images", "a.mf")).unwrap();
+    let again = run(import(&cloud, &disk, "a").arg("--bitmap").arg(&lie));
+    again.success();
+    let json = json_of(&again);
+    assert_eq!(json["status"], "active");
+    assert_eq!(json["uploaded"]["sent_bytes"], 0);
+}
