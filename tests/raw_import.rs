@@ -389,7 +389,10 @@ fn a_registration_that_failed_goes_on_without_another_upload() {
     assert_eq!(failed.code, Some(3), "{}", failed.stderr);
     run(command().args(["bitmap", "--force"]).arg(&disk)).success();
     fs::copy(&lie, cloud.object_path("images", "a.mf")).unwrap();
-    let again = run(import(&cloud, &disk, "a").arg("--bitmap").arg(&lie));
+    // The image that failed keeps its name.
+    let again = run(import(&cloud, &disk, "b")
+        .args(["--key", "a.raw", "--bitmap"])
+        .arg(&lie));
     again.success();
     let json = json_of(&again);
     assert_eq!(json["status"], "active");
