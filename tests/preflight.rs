@@ -73,6 +73,8 @@ fn everything_that_the_cloud_knows_against_it_is_told_at_once() {
     let cloud = Cloud::start(&["images"]);
     let real = testdata("debian-tree.qcow2");
     import(&cloud, &real, &["--name", "a", "--os-version", DEBIAN]).success();
+    // Without it nobody knows that the object holds this disk.
+    std::fs::remove_file(cloud.object_path("images", "a.zvhd2.imgferry.json")).unwrap();
     let refused = import(
         &cloud,
         &real,

@@ -27,8 +27,10 @@ pub(crate) use self::inspect::InspectArgs;
 pub(crate) use self::raw::{BitmapArgs, HolesArgs, HolesMode, RawImportArgs};
 pub(crate) use self::source::{BackingArgs, PipeArgs, SourceArgs};
 pub(crate) use self::state::{StateArgs, StatusArgs};
+use self::transfer::PlaceParser;
 pub(crate) use self::transfer::{
-    AbortArgs, Concurrency, ListArgs, ObsUrl, UploadArgs, UploadsArgs, UploadsCommand,
+    AbortArgs, Concurrency, ListArgs, ObsUrl, PaceArgs, Place, UploadArgs, UploadsArgs,
+    UploadsCommand,
 };
 
 /// Move virtual machine disks into Huawei-style clouds.
@@ -60,7 +62,7 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     Bitmap(BitmapArgs),
     Digest(DigestArgs),
-    Verify(VerifyArgs),
+    Verify(Box<VerifyArgs>),
     Import(Box<ImportArgs>),
     Export(Box<ExportArgs>),
     Upload(Box<UploadArgs>),
@@ -138,16 +140,19 @@ pub(crate) struct DigestArgs {
 
 /// Compare the content of two disk images, whatever their formats
 ///
-/// Exit code 5 when they differ; the first differing block is named.
+/// Either may be an object of a bucket, obs://BUCKET/KEY: it is read back, and nothing is stored. Exit
+/// code 5 when they differ; the first differing block is named.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  imgferry verify disk.qcow2 disk.zvhd2\n  imgferry verify --snapshot-a before-upgrade disk.qcow2 disk.zvhd2"
+    after_help = "Examples:\n  imgferry verify disk.qcow2 disk.zvhd2\n  imgferry verify disk.qcow2 obs://my-images/web01.zvhd2\n  imgferry verify --snapshot-a before-upgrade disk.qcow2 disk.zvhd2"
 )]
 pub(crate) struct VerifyArgs {
-    /// One disk image, or - for standard input
-    pub(crate) a: PathBuf,
-    /// The other one, or - for standard input
-    pub(crate) b: PathBuf,
+    /// One disk image: a file, - for standard input, or obs://BUCKET/KEY
+    #[arg(value_parser = PlaceParser)]
+    pub(crate) a: Place,
+    /// The other one
+    #[arg(value_parser = PlaceParser)]
+    pub(crate) b: Place,
     /// Format of A [default: told by content]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format_a: Option<Format>,
@@ -166,6 +171,8 @@ pub(crate) struct VerifyArgs {
     pub(crate) backing: BackingArgs,
     #[command(flatten)]
     pub(crate) threads: ThreadArgs,
+    #[command(flatten)]
+    pub(crate) cloud: CloudArgs,
 }
 
 /// Take a disk to an active cloud image: convert, upload, register, wait
@@ -262,6 +269,8 @@ pub(crate) struct ImportArgs {
     pub(crate) pipe: PipeArgs,
     #[command(flatten)]
     pub(crate) work: WorkArgs,
+    #[command(flatten)]
+    pub(crate) pace: PaceArgs,
     #[command(flatten)]
     pub(crate) cloud: CloudArgs,
 }

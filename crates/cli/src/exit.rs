@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use diskimg::ErrorKind;
 use serde::Serialize;
+
+use crate::commands::import::from_obs;
 use serde_json::{Value, json};
 
 /// Exit codes, as documented in the README. 0 is done.
@@ -168,6 +170,13 @@ impl fmt::Display for Failure {
 
 impl From<diskimg::Error> for Failure {
     fn from(error: diskimg::Error) -> Self {
+        if let Some(storage) = storage_cause(&error) {
+            let told = from_obs(storage);
+            let hint = error.hint().map(str::to_owned);
+            let failure = Self::from_error(told.exit(), &error).maybe_hint(hint.as_deref());
+            let failure = told.hints().iter().fold(failure, Self::hint);
+            return storage.notes().iter().fold(failure, Self::note);
+        }
         let cause = error
             .source()
             .and_then(|source| source.downcast_ref::<io::Error>());
@@ -178,6 +187,21 @@ impl From<diskimg::Error> for Failure {
         };
         Self::from_error(exit, &error).maybe_hint(error.hint())
     }
+}
+
+/// The object storage's error, when that is what an image could not be read for.
+fn storage_cause(error: &diskimg::Error) -> Option<&obs::Error> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let inner = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        if let Some(storage) = inner.and_then(|inner| inner.downcast_ref()) {
+            return Some(storage);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// Whether the system refused because the path is wrong, rather than because a device failed.

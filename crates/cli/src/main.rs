@@ -65,6 +65,7 @@ fn run(command: Command, console: Console) -> Outcome {
             Command::Import(args) => commands::import::run(&args, console, &interrupt).await,
             Command::Export(args) => commands::export::run(&args, console, &interrupt).await,
             Command::Upload(args) => commands::upload::run(&args, console, &interrupt).await,
+            Command::Verify(args) => commands::verify::run(*args, console, &interrupt).await,
             Command::Uploads(args) => commands::uploads::run(&args, console, &interrupt).await,
             Command::Image(args) => commands::image::run(&args, console, &interrupt).await,
             Command::Job(args) => commands::job::run(&args, console, &interrupt).await,
@@ -80,7 +81,6 @@ fn run(command: Command, console: Console) -> Outcome {
                 Command::Bitmap(args) => commands::bitmap::run(&args, console, interrupt.token()),
                 Command::Convert(args) => commands::convert::run(&args, console, interrupt.token()),
                 Command::Digest(args) => commands::digest::run(&args, console, interrupt.token()),
-                Command::Verify(args) => commands::verify::run(&args, console, interrupt.token()),
                 Command::Status(args) => commands::status::run(&args, console),
                 _ => Ok(()),
             })

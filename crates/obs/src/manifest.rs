@@ -35,7 +35,7 @@ pub struct Manifest {
     pub object_size: u64,
     /// The object's ETag, without quotes.
     pub object_etag: String,
-    /// Blocks of 2 MiB that hold data.
+    /// Blocks of 2 MiB of which the source stored something.
     pub data_blocks: u64,
     /// All blocks of 2 MiB of the disk.
     pub blocks: u64,

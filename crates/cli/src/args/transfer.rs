@@ -1,11 +1,13 @@
 //! Options about objects: where they are, how fast they move, and what was left behind.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::TypedValueParser;
 use clap::{Args, Subcommand};
 
 use super::{CloudArgs, parse_size};
@@ -52,6 +54,54 @@ pub(super) fn parse_object(text: &str) -> Result<ObsUrl, String> {
         return Err(format!("{url} names no object: add /KEY"));
     }
     Ok(url)
+}
+
+/// Where a disk image is: in a file, or in a bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    File(PathBuf),
+    Object(ObsUrl),
+}
+
+impl Place {
+    /// The bucket, if it is in one.
+    pub(crate) fn bucket(&self) -> Option<&str> {
+        match self {
+            Self::File(_) => None,
+            Self::Object(url) => Some(&url.bucket),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Object(url) => url.fmt(f),
+        }
+    }
+}
+
+/// Paths need not be text, so this parser takes what the system gives.
+#[derive(Clone, Debug)]
+pub(super) struct PlaceParser;
+
+impl TypedValueParser for PlaceParser {
+    type Value = Place;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Place, clap::Error> {
+        match value.to_str() {
+            Some(text) if text.starts_with("obs://") => parse_object
+                .parse_ref(command, arg, value)
+                .map(Place::Object),
+            _ => Ok(Place::File(value.into())),
+        }
+    }
 }
 
 /// A bucket with or without `obs://`, and perhaps the beginning of keys.

@@ -15,6 +15,7 @@ mod register;
 mod report;
 mod request;
 pub(crate) mod resuming;
+mod reuse;
 mod settle;
 mod upload;
 
@@ -28,6 +29,7 @@ use diskimg::partitions::{boot_mode, boot_mode_by_front};
 use ims::QuickImport;
 
 use self::attach::Attach;
+use self::checks::Checked;
 pub(crate) use self::checks::refused;
 pub(crate) use self::errors::{from_ims, from_journal, from_obs};
 use self::method::{Chosen, Method};
@@ -35,7 +37,8 @@ use self::raw::RawJob;
 use self::register::Registered;
 pub(crate) use self::register::patience;
 use self::report::{DryRun, Imported, Stages};
-use self::resuming::Session;
+use self::resuming::{Ours, Session};
+use self::reuse::Reuse;
 use self::upload::{Transfer, Transferred};
 use super::bitmap::{warn_of, with_holes};
 use super::convert::options;
@@ -128,8 +131,13 @@ async fn import(
         Some(Session::open(args, cloud, object, &job.plan, console)?)
     };
     let ours = session.as_ref().map(Session::ours).unwrap_or_default();
+    let ours = Ours {
+        // A raw object is of no use without its bitmap, of which nothing is known.
+        disk: job.raw.is_none().then_some(job.plan.virtual_size),
+        ..ours
+    };
     let mut warnings = job.warnings;
-    let storage = interrupt
+    let Checked { storage, existing } = interrupt
         .unless_asked(checks::remote(
             args,
             cloud,
@@ -149,6 +157,13 @@ async fn import(
         console.warn(warning);
     }
     let Some(session) = session.as_mut() else {
+        if existing.is_some() {
+            let warning = format!(
+                "object {target} exists: it is used as it is if it holds the same disk, and refused otherwise"
+            );
+            console.warn(&warning);
+            warnings.push(warning);
+        }
         let dry_run = DryRun {
             source: args.disk.display().to_string(),
             name: args.name.clone(),
@@ -169,44 +184,75 @@ async fn import(
         ..Stages::default()
     };
 
-    let progress = Progress::new(console, "converting", job.image.virtual_size(), true);
-    let transfer = Transfer {
-        client: &storage,
-        bucket: &target.bucket,
-        key: &target.key,
-        image: Arc::clone(&job.image),
-        plan: &job.plan,
-        monitor: progress.clone(),
-        console,
-        interrupt,
+    let reused = existing.is_some();
+    let transferred = match existing {
+        Some(existing) => {
+            let reuse = Reuse {
+                storage: &storage,
+                url: target,
+                image: &job.image,
+                plan: &job.plan,
+                console,
+                interrupt,
+            };
+            reuse.run(existing, session).await?
+        }
+        None => {
+            let progress = Progress::new(console, "converting", job.image.virtual_size(), true);
+            let transfer = Transfer {
+                client: &storage,
+                bucket: &target.bucket,
+                key: &target.key,
+                image: Arc::clone(&job.image),
+                plan: &job.plan,
+                concurrency: args.pace.concurrency,
+                monitor: progress.clone(),
+                console,
+                interrupt,
+            };
+            let transferred = match &job.raw {
+                None => transfer.run(session).await,
+                Some(raw) => raw::transfer(transfer, raw, session).await,
+            };
+            progress.finish();
+            transferred?
+        }
     };
-    let transferred = match &job.raw {
-        None => transfer.run(session).await,
-        Some(raw) => raw::transfer(transfer, raw, session).await,
-    };
-    progress.finish();
     let Transferred {
         content,
         uploaded,
         converting,
         completing,
         raw,
-    } = transferred?;
+    } = transferred;
     warn_of(job.misreported.as_ref(), console);
+    if !reused {
+        let describing = reuse::describe(&storage, target, &job.plan, &content, &uploaded);
+        let described = interrupt.unless_asked(describing).await;
+        if let Some(warning) = described.map_err(|failure| session.goes_on(failure))? {
+            console.warn(&warning);
+            warnings.push(warning);
+        }
+    }
     stages.transfer_seconds = Stages::seconds(converting);
     stages.complete_seconds = Stages::seconds(completing);
     if args.registering.register == RegisterBy::None {
         session.finish(None)?;
         return console.result(
-            format_args!("uploaded {target}: {} bytes; not registered", uploaded.size),
+            format_args!(
+                "{} {target}: {} bytes; not registered",
+                if reused { "not uploaded again" } else { "uploaded" },
+                uploaded.size
+            ),
             &serde_json::json!({
-                "bucket": target.bucket, "key": target.key, "uploaded": uploaded, "raw": raw, "digest": content.digest,
+                "bucket": target.bucket, "key": target.key, "uploaded": uploaded, "reused": reused, "raw": raw,
+                "digest": content.digest,
                 "register": job.chosen.register, "register_reason": job.chosen.why,
             }),
         );
     }
     console.notice(format_args!(
-        "uploaded {target}: {} bytes, ETag {}; registering",
+        "{target} is complete: {} bytes, ETag {}; registering",
         uploaded.size, uploaded.etag
     ));
 
@@ -250,6 +296,7 @@ async fn import(
         zero_bytes: content.zero_bytes,
         uploaded,
         raw,
+        reused,
         stages,
         memory_bound: job.plan.memory.total(),
         peak_memory: report::peak_memory(),
@@ -311,8 +358,8 @@ fn prepare(
     }
     let (image, misreported) = with_holes(opened.image, args.raw.holes.holes);
     let plan = match &raw {
-        None => upload::plan(image.as_ref(), options)?,
-        Some(raw) => raw::plan(image.as_ref(), raw, options)?,
+        None => upload::plan(image.as_ref(), args.pace.concurrency, options)?,
+        Some(raw) => raw::plan(image.as_ref(), raw, args.pace.concurrency, options)?,
     };
     Ok(Job {
         chosen,

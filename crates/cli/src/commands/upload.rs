@@ -25,7 +25,7 @@ const PIECE: usize = 1 << 20;
 
 pub(crate) async fn run(args: &UploadArgs, console: Console, interrupt: &Interrupt) -> Outcome {
     let input = Input::open(&args.file)?;
-    let connected = storage::connect(&args.cloud, &args.target.bucket, |config| obs::Config {
+    let connected = storage::connect(&args.cloud, &[&args.target.bucket], |config| obs::Config {
         rate_limit: args.pace.limit_rate,
         ..config
     })
@@ -55,10 +55,8 @@ async fn upload(
         monitor: progress.clone(),
         ..UploadOptions::default()
     };
-    let (sink, mut upload) = interrupt
-        .unless_asked(client.start_upload(bucket, key, &options))
-        .await?
-        .map_err(|error| from_obs(&error))?;
+    let (sink, mut upload) =
+        storage::start_upload(client, (bucket, key), &options, interrupt).await?;
     let reading = tokio::task::spawn_blocking({
         let (progress, cancel) = (Arc::clone(&progress), interrupt.token().clone());
         move || copy(input, sink, &progress, &cancel)

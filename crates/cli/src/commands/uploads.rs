@@ -106,7 +106,7 @@ fn known(state_dir: Option<&Path>) -> Outcome<HashSet<(String, String)>> {
 }
 
 async fn list(args: &ListArgs, console: Console, interrupt: &Interrupt) -> Outcome {
-    let connected = storage::connect(&args.cloud, &args.place.bucket, |config| config).await?;
+    let connected = storage::connect(&args.cloud, &[&args.place.bucket], |config| config).await?;
     let rows = rows(
         &connected.client,
         &args.place,
@@ -162,7 +162,7 @@ fn plural(uploads: usize) -> String {
 }
 
 async fn abort(args: &AbortArgs, console: Console, interrupt: &Interrupt) -> Outcome {
-    let connected = storage::connect(&args.cloud, &args.place.bucket, |config| config).await?;
+    let connected = storage::connect(&args.cloud, &[&args.place.bucket], |config| config).await?;
     let ended = abort_all(args, &connected.client, interrupt).await;
     let aborted = connected.end(ended).await?;
     console.result(&aborted, &aborted)

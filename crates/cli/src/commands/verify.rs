@@ -1,18 +1,66 @@
 //! `imgferry verify`: do two images hold the same disk?
 
+use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 
-use ::convert::{CancelToken, default_threads};
-use diskimg::OpenOptions;
+use ::convert::{CancelToken, Comparison, default_threads};
+use diskimg::{Format, OpenOptions, Opened, ReadAt};
+use obs::ObjectSource;
 
+use super::import::from_obs;
 use super::input::{self, Reading, is_standard_input};
-use crate::args::VerifyArgs;
+use super::storage;
+use crate::args::{ObsUrl, Place, VerifyArgs};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 
-pub(crate) fn run(args: &VerifyArgs, console: Console, cancel: &CancelToken) -> Outcome {
-    let streams = [&args.a, &args.b].map(|path| is_standard_input(path));
+/// Chunks of an object that are kept in memory beyond one for each thread: tables, and what lies in two chunks.
+const MORE_CHUNKS: usize = 4;
+
+pub(crate) async fn run(args: VerifyArgs, console: Console, interrupt: &Interrupt) -> Outcome {
+    refuse_streams(&args)?;
+    let threads = args.threads.threads.unwrap_or_else(default_threads);
+    let connected = if args.a.bucket().or(args.b.bucket()).is_some() {
+        Some(storage::connect(&args.cloud, &[], |config| config).await?)
+    } else {
+        None
+    };
+    let client = connected.as_ref().map(|connected| &connected.client);
+    let compared = interrupt.unless_asked(async {
+        let a = Source::find(&args.a, client, threads).await?;
+        let b = Source::find(&args.b, client, threads).await?;
+        Ok((a, b))
+    });
+    let compared = match compared.await {
+        Ok(Ok((a, b))) => {
+            let names = (args.a.to_string(), args.b.to_string());
+            let cancel = interrupt.token().clone();
+            // Objects are read by threads that may block.
+            let comparing = tokio::task::spawn_blocking(move || {
+                compare(&args, (a, b), threads, console, &cancel)
+            });
+            let found = comparing.await.unwrap_or_else(|e| {
+                Err(Failure::from_error(Exit::Io, &e).context("comparing crashed"))
+            });
+            found.map(|found| (found, names))
+        }
+        Ok(Err(failure)) | Err(failure) => Err(failure),
+    };
+    let compared = match connected {
+        Some(connected) => connected.end(compared).await,
+        None => compared,
+    };
+    let (found, (a, b)) = compared?;
+    tell(&found, &a, &b, console)
+}
+
+/// Standard input can be read once, and only by what reads it.
+fn refuse_streams(args: &VerifyArgs) -> Outcome {
+    let streams = [&args.a, &args.b]
+        .map(|place| matches!(place, Place::File(path) if is_standard_input(path)));
     if streams == [true, true] {
         return Err(Failure::new(
             Exit::Refused,
@@ -26,37 +74,99 @@ pub(crate) fn run(args: &VerifyArgs, console: Console, cancel: &CancelToken) -> 
         )
         .hint("leave it out: a file tells its size"));
     }
-    let open = |path: &Path, format, snapshot: &Option<String>| {
-        let options = OpenOptions {
-            snapshot: snapshot.clone(),
+    Ok(())
+}
+
+/// Where an image is read from.
+enum Source {
+    File(Box<Path>),
+    Object(Arc<ObjectSource>),
+}
+
+impl Source {
+    async fn find(place: &Place, client: Option<&obs::Client>, threads: usize) -> Outcome<Self> {
+        let (ObsUrl { bucket, key }, client) = match (place, client) {
+            (Place::Object(url), Some(client)) => (url, client),
+            (Place::Object(url), None) => {
+                return Err(Failure::new(
+                    Exit::Refused,
+                    format!("{url}: no storage is known"),
+                ));
+            }
+            (Place::File(path), _) => return Ok(Self::File(path.as_path().into())),
+        };
+        let chunks = NonZeroUsize::MIN.saturating_add(threads.saturating_add(MORE_CHUNKS));
+        let object = client.open_object(bucket, key, chunks).await;
+        let object = object.map_err(|error| from_obs(&error))?;
+        Ok(Self::Object(Arc::new(object)))
+    }
+
+    fn open(
+        self,
+        args: &VerifyArgs,
+        (format, snapshot): (Option<Format>, Option<&str>),
+        console: Console,
+        cancel: &CancelToken,
+    ) -> Outcome<Opened> {
+        let mut options = OpenOptions {
+            snapshot: snapshot.map(str::to_owned),
             ..args.backing.options(format)
         };
-        let reading = Reading {
-            size: args.pipe.size.filter(|_| is_standard_input(path)),
-            threads: args.threads.threads,
-            console,
-            cancel,
-        };
-        input::open(path, &options, reading).map(|input| input.opened)
-    };
-    let a = open(&args.a, args.format_a, &args.snapshot_a)?;
-    let b = open(&args.b, args.format_b, &args.snapshot_b)?;
+        match self {
+            Self::File(path) => {
+                let reading = Reading {
+                    size: args.pipe.size.filter(|_| is_standard_input(&path)),
+                    threads: args.threads.threads,
+                    console,
+                    cancel,
+                };
+                input::open(&path, &options, reading).map(|input| input.opened)
+            }
+            Self::Object(object) => {
+                // There is no directory that the names in an object could be relative to.
+                options.backing = diskimg::BackingPolicy::Refuse;
+                let name = ReadAt::path(object.as_ref()).map(Path::to_owned);
+                let name = name.unwrap_or_default();
+                let opened = ::convert::open_source_with(object, &options)
+                    .map_err(|error| error.in_file(&name))?;
+                for warning in opened.image.details().warnings {
+                    console.warn(format_args!("{}: {warning}", name.display()));
+                }
+                Ok(opened)
+            }
+        }
+    }
+}
+
+fn compare(
+    args: &VerifyArgs,
+    (a, b): (Source, Source),
+    threads: usize,
+    console: Console,
+    cancel: &CancelToken,
+) -> Outcome<Comparison> {
+    let of_a = (args.format_a, args.snapshot_a.as_deref());
+    let of_b = (args.format_b, args.snapshot_b.as_deref());
+    let a = a.open(args, of_a, console, cancel)?;
+    let b = b.open(args, of_b, console, cancel)?;
     let size = a.image.virtual_size().max(b.image.virtual_size());
     let progress = Progress::new(console, "comparing", size, false);
-    let threads = args.threads.threads.unwrap_or_else(default_threads);
     let found = ::convert::compare(
         a.image.as_ref(),
         b.image.as_ref(),
         threads,
         progress.as_ref(),
         cancel,
-    )?;
+    );
     progress.finish();
-    let (a, b) = (args.a.display(), args.b.display());
+    Ok(found?)
+}
+
+fn tell(found: &Comparison, a: &str, b: &str, console: Console) -> Outcome {
     if found.equal {
         return console.result(
             format_args!("same content: {}\n  {a}\n  {b}", found.digest_a),
-            &found,
+            found,
         );
     }
     let mut failure = Failure::new(Exit::Mismatch, format!("{a} and {b} differ"))
@@ -74,5 +184,5 @@ pub(crate) fn run(args: &VerifyArgs, console: Console, cancel: &CancelToken) -> 
             first.block, first.offset
         ));
     }
-    Err(failure.data("comparison", &found))
+    Err(failure.data("comparison", found))
 }

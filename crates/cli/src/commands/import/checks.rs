@@ -6,7 +6,7 @@ use diskimg::partitions::BootMode;
 use ims::rules::{CommonFile, Rule, Violation, rule};
 use ims::{Architecture, Firmware, ImageKind, QuickImport};
 
-pub(super) use self::remote::remote;
+pub(super) use self::remote::{Checked, remote};
 use crate::exit::{Exit, Failure};
 
 /// One failure for all problems together, so that they are mended together.

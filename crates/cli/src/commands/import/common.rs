@@ -16,8 +16,9 @@ use self::files::{Piece, Pieces};
 use super::checks;
 use super::errors::from_obs;
 use super::resuming::Ours;
-use crate::args::ImportArgs;
+use crate::args::{Concurrency, ImportArgs};
 use crate::commands::session::Session;
+use crate::commands::storage::start_upload;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::{Interrupt, interrupted};
@@ -67,7 +68,7 @@ async fn import(
     let pieces = files::prepare(args, way, &session.cloud, console)?;
     let mut warnings = pieces.warnings.clone();
     let beside: Vec<_> = pieces.data.iter().map(|piece| &piece.request).collect();
-    let storage = interrupt
+    let checks::Checked { storage, .. } = interrupt
         .unless_asked(checks::remote(
             args,
             &session.cloud,
@@ -248,14 +249,14 @@ async fn upload(
     let options = UploadOptions {
         memory: args.work.memory,
         expected_max: size,
+        max_in_flight: args.pace.concurrency.most(),
+        adaptive: args.pace.concurrency == Concurrency::Auto,
         monitor: Arc::clone(&monitor),
         ..UploadOptions::default()
     };
     let target = &request.image_url;
-    let (mut sink, mut upload) = interrupt
-        .unless_asked(storage.start_upload(&target.bucket, &target.key, &options))
-        .await?
-        .map_err(|e| from_obs(&e))?;
+    let place = (target.bucket.as_str(), target.key.as_str());
+    let (mut sink, mut upload) = start_upload(storage, place, &options, interrupt).await?;
     let path = path.clone();
     let cancel = interrupt.token().clone();
     let reading = tokio::task::spawn_blocking(move || {

@@ -23,6 +23,10 @@ pub(crate) fn from_obs(error: &obs::Error) -> Failure {
     };
     let hint = error.hint().or(match error.kind() {
         Obs::Network => Some("check --obs-endpoint, --region and HTTPS_PROXY"),
+        // Answers without a body give no reason.
+        Obs::AccessDenied => {
+            Some("check the keys with 'imgferry config check', and what they may do in the bucket")
+        }
         _ => None,
     });
     let mut failure = Failure::from_error(exit, error).maybe_hint(hint);

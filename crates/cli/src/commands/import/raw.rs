@@ -22,8 +22,7 @@ use obs::{Client as Storage, ErrorKind};
 pub(super) use self::transfer::{RawTransferred, transfer};
 use super::errors::from_obs;
 use super::resuming::Ours;
-use super::upload::PARTS_IN_FLIGHT;
-use crate::args::{ImportArgs, TargetFormat};
+use crate::args::{Concurrency, ImportArgs, TargetFormat};
 use crate::commands::bitmap::{CAUTION, names};
 use crate::exit::{Exit, Failure, Outcome};
 
@@ -168,7 +167,12 @@ fn command(
 
 /// Plans the run so that the image, the parts that are built and sent, and the zeros fit the budget
 /// together; says what will travel.
-pub(super) fn plan(image: &dyn DiskImage, job: &RawJob, mut options: PlanOptions) -> Outcome<Plan> {
+pub(super) fn plan(
+    image: &dyn DiskImage,
+    job: &RawJob,
+    concurrency: Concurrency,
+    mut options: PlanOptions,
+) -> Outcome<Plan> {
     let len = image.virtual_size();
     options.upload_memory = 0;
     let bitmap = match &job.bitmap {
@@ -182,7 +186,8 @@ pub(super) fn plan(image: &dyn DiskImage, job: &RawJob, mut options: PlanOptions
     let alone = ::convert::plan(image, Target::Raw, &options)?;
     let least = obs::raw_memory(len, 0);
     // Each thread builds one while the line is busy with others.
-    let useful = obs::raw_memory(len, alone.threads as u64 + PARTS_IN_FLIGHT as u64);
+    let parts = alone.threads.saturating_add(concurrency.most());
+    let useful = obs::raw_memory(len, u64::try_from(parts).unwrap_or(u64::MAX));
     let left = options.memory.saturating_sub(alone.memory.total());
     options.upload_memory = left.clamp(least, useful);
     let mut plan = ::convert::plan(image, Target::Raw, &options)?;

@@ -66,6 +66,8 @@ pub(super) struct Imported {
     /// What was sent and what was copied, when the object is raw; its bitmap.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) raw: Option<RawTransferred>,
+    /// Whether an object that was there already and holds the same disk was used instead of uploading one.
+    pub(super) reused: bool,
     pub(super) stages: Stages,
     /// Bytes that the plan allowed to be held in memory.
     pub(super) memory_bound: u64,

@@ -68,6 +68,8 @@ pub(super) struct Ours {
     pub(super) etag: Option<String>,
     /// The registration may have been sent: an image of the name may be this import's.
     pub(super) registering: bool,
+    /// Bytes of the disk, where an object that holds the same disk will do.
+    pub(super) disk: Option<u64>,
 }
 
 /// One import and its journal.
@@ -219,6 +221,7 @@ impl Session {
         Ours {
             etag,
             registering: state.stage() >= Stage::Registering,
+            disk: None,
         }
     }
 

@@ -15,27 +15,27 @@ use obs::{Client, MultipartSink, Resumption, Upload, UploadOptions, Uploaded, Vo
 use super::errors::{from_journal, from_obs};
 use super::raw::RawTransferred;
 use super::resuming::Session;
+use crate::args::Concurrency;
+use crate::commands::storage::{self, GRACE};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::{Interrupt, interrupted};
 
-/// Parts that are sent at the same time: enough to fill a fast line, few enough that a small budget
-/// holds them.
-pub(super) const PARTS_IN_FLIGHT: usize = 4;
-
-/// How long parts on their way may take to arrive when the run is stopped.
-pub(super) const GRACE: Duration = Duration::from_secs(5);
-
 /// Plans the run so that the image, the workers and the parts fit the budget together.
 ///
-/// Parts get what conversion leaves, up to what the parts in flight, one that is being filled and
+/// Parts get what conversion leaves, up to what the most parts in flight, one that is being filled and
 /// one that waits can use.
-pub(super) fn plan(image: &dyn DiskImage, mut options: PlanOptions) -> Outcome<Plan> {
+pub(super) fn plan(
+    image: &dyn DiskImage,
+    concurrency: Concurrency,
+    mut options: PlanOptions,
+) -> Outcome<Plan> {
     options.upload_memory = 0;
     let alone = ::convert::plan(image, Target::Zvhd2, &options)?;
     // Two of the largest parts that the stream can reach.
     let least = UploadOptions::least_memory(alone.worst_case_bytes);
-    let useful = least / 2 * (PARTS_IN_FLIGHT as u64 + 2);
+    let parts = u64::try_from(concurrency.most()).unwrap_or(u64::MAX);
+    let useful = (least / 2).saturating_mul(parts.saturating_add(2));
     let left = options.memory.saturating_sub(alone.memory.total());
     options.upload_memory = left.clamp(least, useful.max(least));
     Ok(::convert::plan(image, Target::Zvhd2, &options)?)
@@ -86,6 +86,7 @@ pub(super) struct Transfer<'a> {
     pub(super) key: &'a str,
     pub(super) image: Arc<dyn DiskImage>,
     pub(super) plan: &'a Plan,
+    pub(super) concurrency: Concurrency,
     pub(super) monitor: Arc<dyn Monitor>,
     pub(super) console: Console,
     pub(super) interrupt: &'a Interrupt,
@@ -115,7 +116,8 @@ impl Transfer<'_> {
         let options = UploadOptions {
             memory: self.plan.memory.sink,
             expected_max: self.plan.worst_case_bytes,
-            max_in_flight: PARTS_IN_FLIGHT,
+            max_in_flight: self.concurrency.most(),
+            adaptive: self.concurrency == Concurrency::Auto,
             monitor: Arc::clone(&self.monitor),
             log: match session.notes() {
                 Some(notes) => Arc::new(notes.clone()),
@@ -279,16 +281,9 @@ impl Transfer<'_> {
     /// Begins an upload.
     async fn begin(&self, session: &mut Session, options: &UploadOptions) -> Outcome<Started> {
         session.begin(self.client, self.console).await?;
-        let mut starting = std::pin::pin!(self.client.start_upload(self.bucket, self.key, options));
-        // An answer that is dropped leaves an upload behind whose id nobody knows.
-        let begun = tokio::select! {
-            begun = &mut starting => begun,
-            () = self.interrupt.asked() => match tokio::time::timeout(GRACE, starting).await {
-                Ok(begun) => begun,
-                Err(_) => return Err(interrupted()),
-            },
-        };
-        let (sink, mut upload) = begun.map_err(|error| from_obs(&error))?;
+        let place = (self.bucket, self.key);
+        let (sink, mut upload) =
+            storage::start_upload(self.client, place, options, self.interrupt).await?;
         let id = upload.upload_id().to_owned();
         self.console.notice(format_args!(
             "upload {id} of {}/{} has begun",

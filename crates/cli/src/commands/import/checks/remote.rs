@@ -5,6 +5,7 @@ use obs::{Client as Storage, ErrorKind};
 
 use super::super::errors::{from_ims, from_obs};
 use super::super::resuming::Ours;
+use super::super::reuse::Existing;
 use super::{Findings, refused};
 use crate::args::ImportArgs;
 use crate::connect;
@@ -15,8 +16,16 @@ use crate::settings::Cloud;
 /// Names of operating systems that are suggested.
 const SUGGESTED: usize = 3;
 
-/// Asks the cloud, and returns the client to upload with. All broken rules are told together; what the cloud cannot
-/// answer at all ends it at once. `beside` are images that are made together with that of `request`, in the same bucket.
+/// What the upload needs.
+pub(in super::super) struct Checked {
+    /// The client to upload with.
+    pub(in super::super) storage: Storage,
+    /// An object that has the key, and may hold the disk already.
+    pub(in super::super) existing: Option<Existing>,
+}
+
+/// Asks the cloud. All broken rules are told together; what the cloud cannot answer at all ends it at once. `beside` are
+/// images that are made together with that of `request`, in the same bucket.
 pub(in super::super) async fn remote(
     args: &ImportArgs,
     cloud: &Cloud,
@@ -24,7 +33,7 @@ pub(in super::super) async fn remote(
     (request, beside): (&QuickImport, &[&QuickImport]),
     ours: &Ours,
     warnings: &mut Vec<String>,
-) -> Outcome<Storage> {
+) -> Outcome<Checked> {
     let mut findings = Findings::default();
     images.project_id().await.map_err(|e| from_ims(&e))?;
     // An image that is this import's own doing is no reason to refuse it.
@@ -37,7 +46,11 @@ pub(in super::super) async fn remote(
         quota(args, images, wanted, &mut findings).await?;
     }
     os_version(args, images, request, &mut findings).await?;
-    let storage = connect::storage(cloud, images).await?;
+    let storage = connect::storage_with(cloud, images, |config| obs::Config {
+        rate_limit: args.pace.limit_rate,
+        ..config
+    })
+    .await?;
     bucket(
         &storage,
         &cloud.region,
@@ -45,13 +58,13 @@ pub(in super::super) async fn remote(
         &mut findings,
     )
     .await?;
-    key(args, &storage, request, ours, &mut findings).await?;
+    let existing = key(args, &storage, request, ours, &mut findings).await?;
     for data in beside {
         key(args, &storage, data, &Ours::default(), &mut findings).await?;
     }
     warnings.append(&mut findings.warnings);
     if findings.problems.is_empty() {
-        return Ok(storage);
+        return Ok(Checked { storage, existing });
     }
     Err(refused(findings.problems))
 }
@@ -210,27 +223,39 @@ async fn bucket(storage: &Storage, region: &str, bucket: &str, findings: &mut Fi
     Ok(())
 }
 
-/// An object that exists is not replaced unless the user says so.
+/// An object that exists is not replaced unless the user says so. One that is known to hold some disk is returned: its content
+/// is compared later.
 async fn key(
     args: &ImportArgs,
     storage: &Storage,
     request: &QuickImport,
     ours: &Ours,
     findings: &mut Findings,
-) -> Outcome {
+) -> Outcome<Option<Existing>> {
     let url = &request.image_url;
-    match storage.object(&url.bucket, &url.key).await {
-        Ok(None) => {}
-        Ok(Some(_)) if args.force => {}
-        Ok(Some(found)) if ours.etag.is_some() && found.etag == ours.etag => {}
-        Ok(Some(found)) => findings.problems.push(format!(
+    let found = match storage.object(&url.bucket, &url.key).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::AccessDenied => {
+            findings.warnings.push(format!(
+                "whether object {url} exists could not be looked up; it would be replaced"
+            ));
+            return Ok(None);
+        }
+        Err(error) => return Err(from_obs(&error)),
+    };
+    if args.force || (ours.etag.is_some() && found.etag == ours.etag) {
+        return Ok(None);
+    }
+    let existing = match ours.disk {
+        Some(virtual_size) => Existing::find(storage, url, &found, virtual_size).await?,
+        None => None,
+    };
+    if existing.is_none() {
+        findings.problems.push(format!(
             "object {url} exists already, with {} bytes; pass --force to replace it, or another key with --key",
             found.size
-        )),
-        Err(error) if error.kind() == ErrorKind::AccessDenied => findings.warnings.push(format!(
-            "whether object {url} exists could not be looked up; it would be replaced"
-        )),
-        Err(error) => return Err(from_obs(&error)),
+        ));
     }
-    Ok(())
+    Ok(existing)
 }

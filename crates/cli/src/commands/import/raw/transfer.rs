@@ -14,8 +14,10 @@ use serde::Serialize;
 
 use super::super::errors::from_obs;
 use super::super::resuming::Session;
-use super::super::upload::{Content, GRACE, PARTS_IN_FLIGHT, Transfer, Transferred};
+use super::super::upload::{Content, Transfer, Transferred};
 use super::{BitmapSource, RawJob, read_bitmap};
+use crate::args::Concurrency;
+use crate::commands::storage::GRACE;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::interrupted;
 
@@ -165,7 +167,8 @@ impl Started {
         }
         let options = UploadOptions {
             memory: this.plan.memory.sink,
-            max_in_flight: PARTS_IN_FLIGHT,
+            max_in_flight: this.concurrency.most(),
+            adaptive: this.concurrency == Concurrency::Auto,
             monitor: Arc::clone(&this.monitor),
             ..UploadOptions::default()
         };

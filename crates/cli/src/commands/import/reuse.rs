@@ -1,0 +1,218 @@
+//! An object that is there already and holds the same disk: nothing is uploaded then.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::convert::monitor::CountingMonitor;
+use ::convert::{ContentDigest, Counter, Monitor, Plan};
+use diskimg::DiskImage;
+use ims::ImageUrl;
+use journal::Record;
+use obs::{Client, ErrorKind, Manifest, ObjectInfo, Uploaded};
+
+use super::errors::from_obs;
+use super::resuming::Session;
+use super::upload::{Content, Transferred};
+use crate::console::Console;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::interrupt::{Interrupt, interrupted};
+use crate::progress::Progress;
+
+/// An object, and what its manifest says of it.
+#[derive(Clone, Debug)]
+pub(super) struct Existing {
+    size: u64,
+    etag: String,
+    digest: ContentDigest,
+}
+
+impl Existing {
+    /// What is known of `object` at `url`, if that can be a disk of `virtual_size` bytes.
+    pub(super) async fn find(
+        storage: &Client,
+        url: &ImageUrl,
+        object: &ObjectInfo,
+        virtual_size: u64,
+    ) -> Outcome<Option<Self>> {
+        let manifest = match storage.manifest(&url.bucket, &url.key).await {
+            Ok(manifest) => manifest,
+            // Whoever may not read it knows nothing of the object.
+            Err(error) if error.kind() == ErrorKind::AccessDenied => None,
+            Err(error) => return Err(from_obs(&error)),
+        };
+        let fits = manifest.filter(|manifest| {
+            manifest.describes(object)
+                && manifest.virtual_size == virtual_size
+                && manifest.format == FORMAT
+        });
+        Ok(fits.and_then(|manifest| {
+            Some(Self {
+                size: object.size,
+                etag: object.etag.clone()?,
+                digest: manifest.content_digest.parse().ok()?,
+            })
+        }))
+    }
+
+    fn is(&self, object: &ObjectInfo) -> bool {
+        object.size == self.size && object.etag.as_deref() == Some(&self.etag)
+    }
+}
+
+/// Format of the objects that are used again.
+const FORMAT: &str = "zvhd2";
+
+/// Where an import goes, and what it reads.
+pub(super) struct Reuse<'a> {
+    pub(super) storage: &'a Client,
+    pub(super) url: &'a ImageUrl,
+    pub(super) image: &'a Arc<dyn DiskImage>,
+    pub(super) plan: &'a Plan,
+    pub(super) console: Console,
+    pub(super) interrupt: &'a Interrupt,
+}
+
+impl Reuse<'_> {
+    /// Takes the object instead of uploading one, if it holds the disk; refuses it otherwise.
+    pub(super) async fn run(
+        self,
+        existing: Existing,
+        session: &mut Session,
+    ) -> Outcome<Transferred> {
+        let Self { url, console, .. } = self;
+        let started = Instant::now();
+        console.notice(format_args!(
+            "object {url} exists and its manifest tells its content digest; \
+             the disk is read to compare them, nothing is uploaded yet"
+        ));
+        let content = self.digest().await?;
+        session.check_source()?;
+        if content.digest != existing.digest {
+            return Err(Failure::new(
+                Exit::Refused,
+                format!(
+                    "object {url} exists already and holds another disk: its content digest is {}, that of the source {}",
+                    existing.digest, content.digest
+                ),
+            )
+            .hint("pass --force to replace it, or another key with --key"));
+        }
+        // Reading took its time.
+        let object = self
+            .interrupt
+            .unless_asked(self.storage.object(&url.bucket, &url.key))
+            .await?
+            .map_err(|error| from_obs(&error))?;
+        if !object.is_some_and(|object| existing.is(&object)) {
+            return Err(Failure::new(
+                Exit::Refused,
+                format!("object {url} was replaced or deleted while the disk was read"),
+            )
+            .hint("give the command again"));
+        }
+        console.notice(format_args!(
+            "object {url} holds this disk already; it is not uploaded again"
+        ));
+        let uploaded = Uploaded {
+            size: existing.size,
+            // Of an upload in parts the ETag ends in their number.
+            parts: existing
+                .etag
+                .rsplit_once('-')
+                .and_then(|(_, parts)| parts.parse().ok())
+                .unwrap_or(1),
+            etag: existing.etag,
+            etag_verified: false,
+            upload_id: String::new(),
+            sent_bytes: 0,
+            kept_bytes: existing.size,
+            retries: 0,
+        };
+        // From here on it is as if this import had uploaded it.
+        session.forget();
+        session.begin(self.storage, console).await?;
+        session.record(&Record::Sent {
+            size: uploaded.size,
+            digest: content.digest.to_string(),
+        })?;
+        session.completed(&uploaded)?;
+        Ok(Transferred {
+            content,
+            uploaded,
+            converting: started.elapsed(),
+            completing: Duration::ZERO,
+            raw: None,
+        })
+    }
+
+    /// Reads the whole disk.
+    async fn digest(&self) -> Outcome<Content> {
+        let virtual_size = self.plan.virtual_size;
+        let progress = Progress::new(self.console, "comparing", virtual_size, false);
+        let counts = Arc::new(Counts {
+            sums: CountingMonitor::default(),
+            shown: Arc::clone(&progress),
+        });
+        let reading = tokio::task::spawn_blocking({
+            let (image, counts) = (Arc::clone(self.image), Arc::clone(&counts));
+            let (threads, cancel) = (self.plan.threads, self.interrupt.token().clone());
+            move || ::convert::digest(image.as_ref(), threads, counts.as_ref(), &cancel)
+        });
+        let digest = tokio::select! {
+            biased;
+            () = self.interrupt.asked() => Err(interrupted()),
+            read = reading => match read {
+                Ok(digest) => digest.map_err(Failure::from),
+                Err(e) => Err(Failure::from_error(Exit::Io, &e).context("reading the disk crashed")),
+            },
+        };
+        progress.finish();
+        Ok(Content {
+            digest: digest?,
+            virtual_size,
+            read_bytes: counts.sums.get(Counter::ReadBytes),
+            skipped_bytes: counts.sums.get(Counter::SkippedBytes),
+            kept_bytes: 0,
+            zero_bytes: counts.sums.get(Counter::ZeroBytes),
+        })
+    }
+}
+
+/// Shows, and adds up.
+struct Counts {
+    sums: CountingMonitor,
+    shown: Arc<Progress>,
+}
+
+impl Monitor for Counts {
+    fn count(&self, counter: Counter, increment: u64) {
+        self.sums.count(counter, increment);
+        self.shown.count(counter, increment);
+    }
+}
+
+/// Stores the manifest of an object that is complete and verified. Without one the object is as good, so what goes wrong is a
+/// warning.
+pub(super) async fn describe(
+    storage: &Client,
+    url: &ImageUrl,
+    plan: &Plan,
+    content: &Content,
+    uploaded: &Uploaded,
+) -> Option<String> {
+    let manifest = Manifest::new(
+        plan.target.name(),
+        content.digest.to_string(),
+        content.virtual_size,
+        plan.data_blocks,
+        (uploaded.size, uploaded.etag.clone()),
+    );
+    let stored = storage.put_manifest(&url.bucket, &url.key, &manifest).await;
+    stored.err().map(|error| {
+        format!(
+            "the manifest {} could not be stored, so another import of this disk would upload it again: {}",
+            Manifest::key_of(&url.key),
+            from_obs(&error).line()
+        )
+    })
+}
