@@ -395,6 +395,46 @@ fn a_source_that_has_changed_begins_anew_and_says_why() {
 }
 
 #[test]
+fn a_disk_that_builds_on_other_files_begins_anew_so_that_no_two_states_are_mixed() {
+    if testkit::qemu::missing() {
+        return;
+    }
+    let mut import = Import::of_noise(48);
+    let base = import.source.clone();
+    import.source = import.dir.path().join("top.qcow2");
+    let top = import.source.to_str().unwrap();
+    testkit::qemu::img([
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-b",
+        "noise.raw",
+        "-F",
+        "raw",
+        top,
+    ]);
+    let command = |import: &Import| {
+        let mut command = import.command();
+        command.arg("--allow-backing").arg(import.dir.path());
+        command
+    };
+    let child = command(&import).spawn().unwrap();
+    common::wait_until(|| import.parts() >= 2);
+    common::signal(&child, "KILL");
+    child.wait_with_output().unwrap();
+    let mut noise = common::noise(48 << 20);
+    noise[1 << 20] ^= 1;
+    fs::write(&base, noise).unwrap();
+    let done = run(&mut command(&import));
+    let json = is_right(&done);
+    assert_eq!(json["uploaded"]["kept_bytes"], 0);
+    let told = "the disk builds on other files";
+    assert!(done.stderr.contains(told), "{}", done.stderr);
+    assert_eq!(import.cloud.uploads(), 0);
+}
+
+#[test]
 fn restart_begins_anew_and_throws_the_old_upload_away() {
     let import = Import::of_noise(48);
     import.interrupt(2, "KILL");

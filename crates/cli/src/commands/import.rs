@@ -128,7 +128,10 @@ async fn import(
         None
     } else {
         let object = (target.bucket.as_str(), target.key.as_str());
-        Some(Session::open(args, cloud, object, &job.plan, console)?)
+        let layered = !job.image.details().refers_to.is_empty();
+        Some(Session::open(
+            args, cloud, object, &job.plan, layered, console,
+        )?)
     };
     let ours = session.as_ref().map(Session::ours).unwrap_or_default();
     let ours = Ours {

@@ -85,6 +85,8 @@ pub(super) struct Session {
     source: Option<SourceIdentity>,
     /// Whether the disk came from standard input.
     streamed: bool,
+    /// Whether the disk builds on files that its image names.
+    layered: bool,
     begun: Begun,
 }
 
@@ -95,6 +97,7 @@ impl Session {
         cloud: &Cloud,
         (bucket, key): (&str, &str),
         plan: &Plan,
+        layered: bool,
         console: Console,
     ) -> Outcome<Self> {
         let source = source(args)?;
@@ -107,6 +110,7 @@ impl Session {
             stale: None,
             source,
             streamed: is_standard_input(&args.disk),
+            layered,
             begun,
         };
         // The same command would find another standard input.
@@ -185,6 +189,10 @@ impl Session {
         // An object that is complete does not depend on how another one would be made.
         if state.completed.is_some() {
             return None;
+        }
+        // The journal knows the state of the first file only.
+        if self.layered {
+            return Some("the disk builds on other files, which may have changed since".to_owned());
         }
         if before.plan != self.begun.plan {
             return Some(format!(
@@ -346,7 +354,14 @@ impl Session {
         failure
             .data("journal", &journal)
             .data("command", &command)
-            .hint(format!("the same command goes on from there: {command}"))
+            .hint(if self.layered {
+                // Once the object is complete nothing of the disk is read again.
+                format!(
+                    "the same command begins the upload anew unless it was complete, because the disk builds on other files: {command}"
+                )
+            } else {
+                format!("the same command goes on from there: {command}")
+            })
     }
 
     /// The import is done.
