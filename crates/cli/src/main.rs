@@ -9,7 +9,6 @@ mod connect;
 mod console;
 mod exit;
 mod interrupt;
-mod nearest;
 mod progress;
 mod settings;
 

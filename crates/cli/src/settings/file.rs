@@ -6,13 +6,13 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use batch::nearest::did_you_mean;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Environment;
 use super::layers::{Layer, Place};
 use super::names::{self, Kind, SPECS};
-use crate::nearest::did_you_mean;
 
 /// Largest configuration file in bytes. Ours: a profile has some hundred.
 const MAX_BYTES: u64 = 1 << 20;

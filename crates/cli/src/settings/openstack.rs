@@ -8,13 +8,13 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use batch::nearest::did_you_mean;
 use serde::Deserialize;
 
 use super::Environment;
 use super::file::config_dir;
 use super::layers::{Layer, Place};
 use super::names::Item;
-use crate::nearest::did_you_mean;
 
 /// Largest file in bytes. Ours.
 const MAX_BYTES: u64 = 1 << 20;

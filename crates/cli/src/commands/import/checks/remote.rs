@@ -1,5 +1,6 @@
 //! What only the cloud can tell: project, name, quota, operating systems, bucket and key.
 
+use batch::nearest::nearest;
 use ims::{Client as Images, ImageKind, QuickImport};
 use obs::{Client as Storage, ErrorKind};
 
@@ -10,7 +11,6 @@ use super::{Findings, refused};
 use crate::args::ImportArgs;
 use crate::connect;
 use crate::exit::Outcome;
-use crate::nearest::nearest;
 use crate::settings::Cloud;
 
 /// Names of operating systems that are suggested.

@@ -1,7 +1,8 @@
 //! The nearest match of a mistyped word.
 
 /// `, did you mean "region"?` for the nearest of `known`, or nothing when none is near.
-pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+#[must_use]
+pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     match nearest(word, known, 1).first() {
         Some(best) => format!(", did you mean {best:?}?"),
         None => String::new(),
@@ -13,7 +14,8 @@ const MAX_COMPARED: usize = 128;
 
 /// At most `count` of `known` that are like `word`, the nearest first: those that need few changes, or
 /// have the same words in them. Case does not count.
-pub(crate) fn nearest<'a>(
+#[must_use]
+pub fn nearest<'a>(
     word: &str,
     known: impl IntoIterator<Item = &'a str>,
     count: usize,

@@ -1,0 +1,308 @@
+//! The contest for one item, as seen by one worker.
+
+use std::time::Duration;
+
+use super::liveness::Watch;
+use super::{
+    Action, Answer, Claim, DONE, Lease, Listing, MAX_LEASE, Seen, Timing, UNKNOWN_LEASE, Way,
+};
+
+/// Longest time between two looks at an item that another worker has. Ours.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// One worker's part in the contest for one item. It is kept while the batch runs: what it saw earlier
+/// tells who is dead.
+#[derive(Clone, Debug)]
+pub struct Contest {
+    way: Way,
+    timing: Timing,
+    item: String,
+    worker: String,
+    /// Candidates have a new name each time.
+    attempt: u32,
+    watch: Watch,
+    step: Step,
+    /// When the action that is under way was returned.
+    asked: Duration,
+    /// When the directory was asked for that everything is decided by.
+    looked: Duration,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Idle,
+    /// Looking who is there.
+    Looking,
+    /// Reading the claim of a worker that seems dead, for its lease.
+    Reading {
+        generation: u32,
+        listing: Listing,
+    },
+    /// Storing a claim of this name.
+    Claiming {
+        name: String,
+    },
+    /// Storing a candidate.
+    Standing {
+        name: String,
+    },
+    /// Waiting for other candidates to be seen.
+    Settling {
+        name: String,
+        stored: Duration,
+    },
+    /// Looking who else stands.
+    Counting {
+        name: String,
+        stored: Duration,
+    },
+    /// Taking the candidate back.
+    Withdrawing {
+        again: Duration,
+    },
+}
+
+impl Contest {
+    /// The contest of `worker` for `item`. A worker's id is its own: no two processes share one, not even
+    /// one after the other. It has letters, digits and hyphens.
+    #[must_use]
+    pub fn new(item: &str, worker: &str, way: Way, timing: Timing) -> Self {
+        Self {
+            way,
+            timing,
+            item: item.to_owned(),
+            worker: worker.to_owned(),
+            attempt: 0,
+            watch: Watch::default(),
+            step: Step::Idle,
+            asked: Duration::ZERO,
+            looked: Duration::ZERO,
+        }
+    }
+
+    /// What to do next, after `answer` came to the action before. `now` is the worker's monotonic clock.
+    pub fn next(&mut self, now: Duration, answer: Answer) -> Action {
+        let step = std::mem::replace(&mut self.step, Step::Idle);
+        let action = match (step, answer) {
+            (_, Answer::Begin) => {
+                self.step = Step::Looking;
+                Action::List
+            }
+            (Step::Looking, Answer::Listing(listing)) => self.looked(now, listing),
+            (
+                Step::Reading {
+                    generation,
+                    listing,
+                },
+                Answer::Body(body),
+            ) => self.read(generation, &listing, body.as_deref()),
+            (Step::Claiming { name }, Answer::Stored) => self.won(now, name, self.asked),
+            (Step::Standing { name }, Answer::Stored) => self.stood(now, name),
+            (Step::Settling { name, stored }, Answer::Waited) => {
+                self.step = Step::Counting { name, stored };
+                Action::List
+            }
+            (Step::Counting { name, stored }, Answer::Listing(listing)) => {
+                self.counted(now, name, stored, &listing)
+            }
+            // A failed request may have stored the candidate, or left it where it is.
+            (Step::Standing { name } | Step::Counting { name, .. }, Answer::Failed) => {
+                self.withdraw(name, self.timing.settle)
+            }
+            (Step::Withdrawing { again }, _) => Action::Theirs { again },
+            // Somebody else was faster, or it is not known: a claim that nobody renews ends by itself.
+            _ => self.theirs(self.timing.heartbeat()),
+        };
+        self.asked = now;
+        action
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_settling(&self) -> bool {
+        matches!(self.step, Step::Settling { .. })
+    }
+
+    /// The directory as it was before this worker did anything.
+    fn looked(&mut self, now: Duration, listing: Listing) -> Action {
+        self.looked = self.asked;
+        self.watch.see(&listing, self.asked, now);
+        if listing.objects.iter().any(|object| object.name == DONE) {
+            return Action::Done;
+        }
+        let candidates = listing
+            .objects
+            .iter()
+            .filter_map(|object| self.remaining(object, candidate_lease(&object.name)?, &listing));
+        if let Some(remaining) = candidates.max() {
+            return self.theirs(remaining);
+        }
+        let Some((generation, claim)) = highest(&listing) else {
+            return self.claim(0);
+        };
+        if let Some(remaining) = self.remaining(claim, self.timing.lease, &listing) {
+            return self.theirs(remaining);
+        }
+        // It is dead by this worker's lease; its own may be longer.
+        let name = claim.name.clone();
+        self.step = Step::Reading {
+            generation,
+            listing,
+        };
+        Action::Get { name }
+    }
+
+    fn read(&mut self, generation: u32, listing: &Listing, body: Option<&[u8]>) -> Action {
+        let lease = body.and_then(Claim::parse).map_or(UNKNOWN_LEASE, |claim| {
+            Duration::from_secs(claim.lease_seconds).min(MAX_LEASE)
+        });
+        let claim = highest(listing).map(|(_, claim)| claim);
+        match claim.and_then(|claim| self.remaining(claim, lease, listing)) {
+            Some(remaining) => self.theirs(remaining),
+            None => self.claim(generation),
+        }
+    }
+
+    /// Nobody has it, or the worker of `generation` is dead.
+    fn claim(&mut self, generation: u32) -> Action {
+        let body = self.content().body();
+        match self.way {
+            Way::IfAbsent => {
+                let Some(next) = generation.checked_add(1) else {
+                    return self.theirs(self.timing.lease);
+                };
+                let name = format!("g{next:08}");
+                self.step = Step::Claiming { name: name.clone() };
+                Action::Put {
+                    name,
+                    body,
+                    if_absent: true,
+                }
+            }
+            Way::LowestWins => {
+                self.attempt = self.attempt.saturating_add(1);
+                let (worker, attempt) = (&self.worker, self.attempt);
+                let name = format!("c.{worker}-{attempt}.{}", self.seconds());
+                self.step = Step::Standing { name: name.clone() };
+                Action::Put {
+                    name,
+                    body,
+                    if_absent: false,
+                }
+            }
+        }
+    }
+
+    /// The candidate is stored. A worker that looked before and stored late could be overlooked by one
+    /// that has won meanwhile; so it counts only if it was quick.
+    fn stood(&mut self, now: Duration, name: String) -> Action {
+        let patience = self.timing.settle.checked_div(2).unwrap_or_default();
+        if now.saturating_sub(self.looked) > patience {
+            return self.withdraw(name, self.timing.settle);
+        }
+        self.step = Step::Settling {
+            name,
+            stored: self.asked,
+        };
+        Action::Wait(self.timing.settle)
+    }
+
+    fn counted(
+        &mut self,
+        now: Duration,
+        name: String,
+        stored: Duration,
+        listing: &Listing,
+    ) -> Action {
+        self.watch.see(listing, self.asked, now);
+        if listing.objects.iter().any(|object| object.name == DONE) {
+            self.step = Step::Idle;
+            return Action::Done;
+        }
+        let is_there = listing.objects.iter().any(|object| object.name == name);
+        let lives = |object: &&Seen| {
+            let lease = match object.name.starts_with('g') {
+                true => generation(&object.name).map(|_| self.timing.lease),
+                false => candidate_lease(&object.name),
+            };
+            lease.is_some_and(|lease| self.remaining(object, lease, listing).is_some())
+        };
+        let lowest = listing
+            .objects
+            .iter()
+            .filter(|object| object.name != name)
+            .filter(lives)
+            .map(|object| object.name.as_str())
+            .min();
+        // Claims of workers that put only if absent are ahead of every candidate.
+        let beaten = listing
+            .objects
+            .iter()
+            .any(|object| generation(&object.name).is_some() && lives(&object));
+        match lowest {
+            _ if !is_there || beaten => self.withdraw(name, self.timing.heartbeat()),
+            Some(other) if other < name.as_str() => self.withdraw(name, self.timing.heartbeat()),
+            _ => self.won(now, name, stored),
+        }
+    }
+
+    fn won(&mut self, now: Duration, name: String, since: Duration) -> Action {
+        let lease = Lease::new(name, self.content(), self.timing, since);
+        if lease.is_held(now) {
+            return Action::Won(lease);
+        }
+        // It took longer than the lease: whoever looks on takes it over.
+        self.theirs(self.timing.heartbeat())
+    }
+
+    fn withdraw(&mut self, name: String, again: Duration) -> Action {
+        self.step = Step::Withdrawing { again };
+        Action::Delete { name }
+    }
+
+    fn theirs(&self, remaining: Duration) -> Action {
+        let again = remaining.min(LOOK_AGAIN).max(Duration::from_millis(100));
+        Action::Theirs { again }
+    }
+
+    fn remaining(&self, object: &Seen, lease: Duration, listing: &Listing) -> Option<Duration> {
+        self.watch.remaining(object, lease, listing.now)
+    }
+
+    fn seconds(&self) -> u64 {
+        let whole = self.timing.lease.as_secs();
+        whole.saturating_add(u64::from(self.timing.lease.subsec_nanos() > 0))
+    }
+
+    fn content(&self) -> Claim {
+        Claim {
+            version: 1,
+            item: self.item.clone(),
+            worker: self.worker.clone(),
+            lease_seconds: self.seconds(),
+            beat: 0,
+        }
+    }
+}
+
+/// The claim that counts.
+fn highest(listing: &Listing) -> Option<(u32, &Seen)> {
+    listing
+        .objects
+        .iter()
+        .filter_map(|object| Some((generation(&object.name)?, object)))
+        .max_by_key(|(generation, _)| *generation)
+}
+
+/// The number in `g00000001`.
+fn generation(name: &str) -> Option<u32> {
+    let digits = name.strip_prefix('g')?;
+    let plain = digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse().ok()).flatten()
+}
+
+/// The lease in `c.WORKER.LEASE`.
+fn candidate_lease(name: &str) -> Option<Duration> {
+    let (_, lease) = name.strip_prefix("c.")?.rsplit_once('.')?;
+    let lease = Duration::from_secs(lease.parse().ok()?);
+    Some(lease.min(MAX_LEASE))
+}

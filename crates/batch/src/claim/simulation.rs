@@ -1,0 +1,369 @@
+//! Many workers, one storage, every delay drawn by chance: at no moment do two workers hold an item, and
+//! a dead worker's item is taken over.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::{Action, Answer, Contest, Lease, Listing, Seen, Timing, Way};
+
+/// Milliseconds of the one true time.
+type Millis = u64;
+
+/// How the run is made.
+#[derive(Clone, Copy, Debug)]
+struct World {
+    way: Way,
+    workers: usize,
+    /// Longest way of a request, each direction.
+    delay: Millis,
+    /// Whether the storage tells its clock.
+    clock: bool,
+    /// Of a hundred steps, how many are followed by the worker's death.
+    deaths: u64,
+    /// Of a hundred requests, how many fail: half of them with an effect.
+    failures: u64,
+    /// Of a hundred steps, how many are followed by a pause of up to three leases.
+    pauses: u64,
+}
+
+const TIMING: Timing = Timing {
+    lease: Duration::from_secs(8),
+    settle: Duration::from_millis(2000),
+};
+
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: u64) -> u64 {
+        // SplitMix64: the same run for the same seed.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end.max(1)
+    }
+
+    fn percent(&mut self, chance: u64) -> bool {
+        self.below(100) < chance
+    }
+}
+
+#[derive(Default)]
+struct Storage {
+    objects: BTreeMap<String, (u64, Millis, Vec<u8>)>,
+    writes: u64,
+}
+
+impl Storage {
+    fn put(&mut self, name: &str, body: &[u8], now: Millis) {
+        self.writes += 1;
+        let object = (self.writes, now, body.to_vec());
+        self.objects.insert(name.to_owned(), object);
+    }
+
+    fn act(&mut self, action: &Action, now: Millis, clock: bool) -> Answer {
+        match action {
+            Action::List => Answer::Listing(Listing {
+                objects: self
+                    .objects
+                    .iter()
+                    .map(|(name, (etag, modified, _))| Seen {
+                        name: name.clone(),
+                        etag: etag.to_string(),
+                        modified: clock.then_some(modified / 1000),
+                    })
+                    .collect(),
+                now: clock.then_some(now / 1000),
+            }),
+            Action::Get { name } => {
+                Answer::Body(self.objects.get(name).map(|(_, _, body)| body.clone()))
+            }
+            Action::Put {
+                name,
+                body,
+                if_absent,
+            } => {
+                if *if_absent && self.objects.contains_key(name) {
+                    return Answer::Exists;
+                }
+                self.put(name, body, now);
+                Answer::Stored
+            }
+            Action::Delete { name } => {
+                self.objects.remove(name);
+                Answer::Deleted
+            }
+            other => panic!("no request: {other:?}"),
+        }
+    }
+}
+
+enum Event {
+    /// The request reaches the storage.
+    Arrives(usize, Action, bool),
+    /// The answer reaches the worker, or a wait is over.
+    Answered(usize, Answer),
+    /// A renewal reaches the storage.
+    Renewal(usize, String, Vec<u8>),
+    Renewed(usize),
+    /// The worker looks at its claim.
+    Beat(usize),
+}
+
+struct Worker {
+    contest: Contest,
+    lease: Option<Lease>,
+    dead: bool,
+    /// Its clock runs by so many thousandths too fast.
+    drift: u64,
+    offset: u64,
+}
+
+impl Worker {
+    fn clock(&self, now: Millis) -> Duration {
+        Duration::from_millis(self.offset + now + now * self.drift / 1000)
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+struct Outcome {
+    won: usize,
+    twice: Option<Millis>,
+}
+
+fn run(world: World, seed: u64, until: Millis) -> Outcome {
+    let mut chance = Chance(seed);
+    let mut workers: Vec<Worker> = (0..world.workers)
+        .map(|index| Worker {
+            contest: Contest::new("web01", &format!("w{index}"), world.way, TIMING),
+            lease: None,
+            dead: false,
+            drift: chance.below(20),
+            offset: chance.below(1_000_000),
+        })
+        .collect();
+    let mut storage = Storage::default();
+    let mut outcome = Outcome::default();
+    let mut queue: BinaryHeap<Reverse<(Millis, u64)>> = BinaryHeap::new();
+    let mut events: BTreeMap<u64, Event> = BTreeMap::new();
+    let mut count = 0;
+    let mut later = |queue: &mut BinaryHeap<_>, events: &mut BTreeMap<_, _>, at, event| {
+        count += 1;
+        events.insert(count, event);
+        queue.push(Reverse((at, count)));
+    };
+    for index in 0..world.workers {
+        let at = chance.below(3000);
+        later(
+            &mut queue,
+            &mut events,
+            at,
+            Event::Answered(index, Answer::Begin),
+        );
+    }
+    while let Some(Reverse((now, number))) = queue.pop() {
+        if now > until {
+            break;
+        }
+        let event = events.remove(&number).unwrap();
+        let delay = chance.below(world.delay);
+        match event {
+            Event::Arrives(index, action, fails) => {
+                let effect = !fails || chance.percent(50);
+                let answer = match effect {
+                    true => storage.act(&action, now, world.clock),
+                    false => Answer::Failed,
+                };
+                let answer = if fails { Answer::Failed } else { answer };
+                later(
+                    &mut queue,
+                    &mut events,
+                    now + delay,
+                    Event::Answered(index, answer),
+                );
+            }
+            Event::Answered(index, answer) => {
+                if workers[index].dead {
+                    continue;
+                }
+                let clock = workers[index].clock(now);
+                let action = workers[index].contest.next(clock, answer);
+                let pause = match chance.percent(world.pauses) {
+                    true => chance.below(24_000),
+                    false => 0,
+                };
+                let at = now + pause;
+                match action {
+                    Action::Won(lease) => {
+                        outcome.won += 1;
+                        workers[index].lease = Some(lease);
+                        workers[index].dead = chance.percent(world.deaths);
+                        later(&mut queue, &mut events, at, Event::Beat(index));
+                    }
+                    Action::Theirs { again: wait } | Action::Wait(wait) => {
+                        let answer = match workers[index].contest.is_settling() {
+                            true => Answer::Waited,
+                            false => Answer::Begin,
+                        };
+                        let wait = u64::try_from(wait.as_millis()).unwrap() + chance.below(300);
+                        later(
+                            &mut queue,
+                            &mut events,
+                            at + wait,
+                            Event::Answered(index, answer),
+                        );
+                    }
+                    Action::Done => {}
+                    request => {
+                        let fails = chance.percent(world.failures);
+                        let event = Event::Arrives(index, request, fails);
+                        later(&mut queue, &mut events, at + delay, event);
+                    }
+                }
+            }
+            Event::Beat(index) => {
+                let clock = workers[index].clock(now);
+                let worker = &mut workers[index];
+                let renewal = worker.lease.as_mut().filter(|_| !worker.dead);
+                match renewal.and_then(|lease| lease.renew(clock)) {
+                    Some((name, body)) => {
+                        let event = Event::Renewal(index, name, body);
+                        later(&mut queue, &mut events, now + delay, event);
+                    }
+                    None => worker.lease = worker.lease.take().filter(|_| worker.dead),
+                }
+            }
+            Event::Renewal(index, name, body) => {
+                storage.put(&name, &body, now);
+                later(&mut queue, &mut events, now + delay, Event::Renewed(index));
+            }
+            Event::Renewed(index) => {
+                let clock = workers[index].clock(now);
+                let worker = &mut workers[index];
+                let held = worker
+                    .lease
+                    .as_mut()
+                    .is_some_and(|lease| lease.renewed(clock));
+                if worker.dead {
+                } else if held {
+                    let pause = match chance.percent(world.pauses) {
+                        true => chance.below(24_000),
+                        false => 0,
+                    };
+                    later(
+                        &mut queue,
+                        &mut events,
+                        now + 2000 + pause,
+                        Event::Beat(index),
+                    );
+                } else {
+                    worker.lease = None;
+                    later(
+                        &mut queue,
+                        &mut events,
+                        now,
+                        Event::Answered(index, Answer::Begin),
+                    );
+                }
+            }
+        }
+        let holders = workers.iter().filter(|worker| {
+            let clock = worker.clock(now);
+            worker
+                .lease
+                .as_ref()
+                .is_some_and(|lease| lease.is_held(clock))
+        });
+        if holders.count() > 1 && outcome.twice.is_none() {
+            outcome.twice = Some(now);
+        }
+    }
+    outcome
+}
+
+fn worlds() -> impl Strategy<Value = World> {
+    (
+        prop_oneof![Just(Way::IfAbsent), Just(Way::LowestWins)],
+        2_usize..6,
+        prop_oneof![Just(50_u64), Just(400), Just(1500), Just(6000)],
+        any::<bool>(),
+        prop_oneof![Just(0_u64), Just(50)],
+        prop_oneof![Just(0_u64), Just(15)],
+        prop_oneof![Just(0_u64), Just(10)],
+    )
+        .prop_map(
+            |(way, workers, delay, clock, deaths, failures, pauses)| World {
+                way,
+                workers,
+                delay,
+                clock,
+                deaths,
+                failures,
+                pauses,
+            },
+        )
+}
+
+/// Seeds that one test tries; IMGFERRY_CLAIM_CASES sets another number.
+fn cases() -> u32 {
+    std::env::var("IMGFERRY_CLAIM_CASES")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(2000)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases()) })]
+
+    #[test]
+    fn no_two_workers_hold_an_item_at_any_moment(world in worlds(), seed: u64) {
+        let outcome = run(world, seed, 90_000);
+        prop_assert_eq!(outcome.twice, None);
+    }
+}
+
+#[test]
+fn a_dead_workers_item_is_taken_over_after_its_lease() {
+    for way in [Way::IfAbsent, Way::LowestWins] {
+        for clock in [true, false] {
+            for seed in 0..50 {
+                let world = World {
+                    way,
+                    workers: 4,
+                    delay: 50,
+                    clock,
+                    deaths: 100,
+                    failures: 0,
+                    pauses: 0,
+                };
+                // All of them win in turn, each after the death of the one before.
+                let outcome = run(world, seed, 400_000);
+                assert_eq!(outcome.won, 4, "{world:?}, seed {seed}");
+                assert_eq!(outcome.twice, None, "{world:?}, seed {seed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_live_worker_keeps_its_item() {
+    for way in [Way::IfAbsent, Way::LowestWins] {
+        for seed in 0..50 {
+            let world = World {
+                way,
+                workers: 4,
+                delay: 200,
+                clock: seed % 2 == 0,
+                deaths: 0,
+                failures: 0,
+                pauses: 0,
+            };
+            let outcome = run(world, seed, 200_000);
+            assert_eq!(outcome.won, 1, "{world:?}, seed {seed}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! A document as it stands: values with their places, whatever the notation.
+
+mod toml;
+mod yaml;
+
+use crate::problem::Problem;
+
+/// Deepest nesting of lists and tables. Ours: a manifest needs five.
+const MAX_DEPTH: usize = 32;
+/// Most values in a document. Ours: 10,000 images with thirty keys each.
+const MAX_NODES: usize = 400_000;
+
+/// The notation of a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Notation {
+    /// YAML 1.2, of which JSON is a part.
+    Yaml,
+    /// TOML 1.1.
+    Toml,
+}
+
+/// Line and column, from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+}
+
+impl Place {
+    /// A problem here.
+    pub(crate) fn problem(self, path: &str, what: impl Into<String>) -> Problem {
+        let problem = Problem::new(what).at(self.line, self.column);
+        match path {
+            "" => problem,
+            path => problem.about(path),
+        }
+    }
+}
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) at: Place,
+    pub(crate) value: Value,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    Null,
+    Bool(bool),
+    Integer(i64),
+    /// Any other number, as it is written.
+    Number(String),
+    Text(String),
+    List(Vec<Node>),
+    /// In the order in which they stand; keys are unique.
+    Table(Vec<(Key, Node)>),
+    /// Something that was refused already.
+    Refused,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Key {
+    pub(crate) at: Place,
+    pub(crate) text: String,
+}
+
+impl Value {
+    /// What it is, in messages.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "nothing",
+            Self::Bool(_) => "true or false",
+            Self::Integer(_) | Self::Number(_) => "a number",
+            Self::Text(_) => "text",
+            Self::List(_) => "a list",
+            Self::Table(_) => "a table",
+            Self::Refused => "something that is refused",
+        }
+    }
+}
+
+/// Reads `text`. What is wrong goes to `problems`; what could be read is returned all the same.
+pub(crate) fn parse(text: &str, notation: Notation, problems: &mut Vec<Problem>) -> Option<Node> {
+    match notation {
+        Notation::Yaml => yaml::parse(text, problems),
+        Notation::Toml => toml::parse(text, problems),
+    }
+}
+
+fn too_deep(at: Place) -> Problem {
+    at.problem(
+        "",
+        format!("lists and tables are nested more than {MAX_DEPTH} deep, which no manifest needs"),
+    )
+}
+
+fn too_many(at: Place) -> Problem {
+    at.problem("", format!("more than {MAX_NODES} values"))
+}
+
+fn twice(key: &Key, before: Place) -> Problem {
+    key.at.problem(
+        "",
+        format!(
+            "{:?} stands here again; it stands on line {} already",
+            key.text, before.line
+        ),
+    )
+}

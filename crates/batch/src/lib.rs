@@ -1,0 +1,38 @@
+//! Batches of disks: what is decided and told about them without a network.
+//!
+//! ```text
+//!  batch.yaml, batch.toml ──Manifest::read()──▶ Vec<Item>   all problems at once, with lines
+//!  items ──shard::select()──▶ the items of worker i of n
+//!  an item ──claim::Contest──▶ mine, or another worker's until …   steps for the runner to carry out
+//!  Vec<ItemOutcome> ──BatchReport──▶ text, JSON, one HTML page
+//! ```
+//!
+//! The crate is synchronous and knows no network, no clap and no terminal: the runner in the
+//! program does what is decided here.
+
+pub mod claim;
+mod document;
+mod expand;
+mod fields;
+pub mod item;
+mod keys;
+pub mod manifest;
+pub mod nearest;
+pub mod outcome;
+pub mod problem;
+pub mod schema;
+pub mod shard;
+mod size;
+#[cfg(test)]
+mod testing;
+mod vars;
+
+pub use item::{
+    Architecture, Firmware, Holes, Item, Kind, Limits, OsFamily, Register, Role, Target,
+};
+pub use manifest::{Manifest, ReadOptions};
+pub use outcome::{
+    BatchReport, ItemOutcome, ItemState, Machine, Stage, StageSpan, ThroughputSample, Totals,
+    UnixMillis,
+};
+pub use problem::Problem;

@@ -1,0 +1,53 @@
+//! The manifest of a batch: read whole, expanded, and refused with everything that is wrong with it.
+
+use std::path::{Path, PathBuf};
+
+use crate::item::{Item, Limits};
+use crate::problem::Problem;
+
+/// A manifest that was read and expanded.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// SHA-256 in hex of the expanded items: the same for a manifest in YAML and in TOML, whatever
+    /// its comments, its order of keys and its limits are.
+    pub digest: String,
+    /// What the batch may use.
+    pub limits: Limits,
+    /// The disks, in the manifest's order.
+    pub items: Vec<Item>,
+}
+
+/// How a manifest is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// Whether every source must be there. Without it, only globs look at the file system.
+    pub check_sources: bool,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self {
+            check_sources: true,
+        }
+    }
+}
+
+impl Manifest {
+    /// Reads the manifest at `path`: YAML, or TOML when the name ends in `.toml`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in the order of its lines.
+    pub fn read(path: &Path) -> Result<Self, Vec<Problem>> {
+        Self::read_with(path, ReadOptions::default())
+    }
+
+    /// [`Manifest::read`] with options.
+    ///
+    /// # Errors
+    /// Those of [`Manifest::read`].
+    pub fn read_with(path: &Path, options: ReadOptions) -> Result<Self, Vec<Problem>> {
+        crate::expand::read(path, options)
+    }
+}
