@@ -34,6 +34,7 @@ pub mod parts;
 pub mod pipeline;
 pub mod plan;
 pub mod resume;
+pub mod sample;
 pub mod scan;
 pub mod sink;
 mod tally;

@@ -189,6 +189,14 @@ impl FileSource {
     }
 }
 
+/// Whether most of the file at `path` is in the page cache, so that reading it does not wait for its disk.
+///
+/// # Errors
+/// When it cannot be opened for reading.
+pub fn is_in_page_cache(path: &Path) -> Result<bool> {
+    Ok(FileSource::open(path)?.cached)
+}
+
 /// Places of a file that are looked at to tell whether it is in the page cache.
 const CACHE_SAMPLES: u64 = 64;
 
