@@ -20,6 +20,7 @@ pub mod manifest;
 pub mod nearest;
 pub mod outcome;
 pub mod problem;
+pub mod report;
 pub mod schema;
 pub mod shard;
 mod size;

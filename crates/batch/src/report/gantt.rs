@@ -135,7 +135,11 @@ fn bars(svg: &mut String, item: &ItemOutcome, y: usize, scale: &Scale, end: Unix
             Stage::Transfer => format!(", {} sent", short(item.sent_bytes)),
             _ => String::new(),
         };
-        let open = if span.end.is_none() { " (not ended)" } else { "" };
+        let open = if span.end.is_none() {
+            " (not ended)"
+        } else {
+            ""
+        };
         let _ = writeln!(
             svg,
             "<rect class=\"stage {}\" x=\"{from:.1}\" y=\"{y}\" width=\"{width:.1}\" height=\"14\" rx=\"2\"><title>{}: {} {}{open}{sent}</title></rect>",

@@ -97,7 +97,10 @@ mod tests {
 
     #[test]
     fn what_could_be_markup_is_escaped() {
-        assert_eq!(escaped("<a b='c' \"d\">&"), "&lt;a b=&#39;c&#39; &quot;d&quot;&gt;&amp;");
+        assert_eq!(
+            escaped("<a b='c' \"d\">&"),
+            "&lt;a b=&#39;c&#39; &quot;d&quot;&gt;&amp;"
+        );
         assert!(!escaped("\u{1b}[31m\u{202e}\u{0}").contains(['\u{1b}', '\u{202e}', '\u{0}']));
     }
 }
