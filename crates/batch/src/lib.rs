@@ -14,6 +14,7 @@ pub mod claim;
 mod document;
 mod expand;
 mod fields;
+pub mod init;
 pub mod item;
 mod keys;
 pub mod manifest;

@@ -20,7 +20,7 @@ impl Context<'_> {
         let mut found = Vec::new();
         let texts = [
             ("name", Some(&item.name)),
-            ("id", Some(&item.id)),
+            ("id", Some(&item.id).filter(|id| **id != item.name)),
             ("bucket", Some(&item.bucket)),
             ("key", item.key.as_ref()),
             ("os_version", item.os_version.as_ref()),
@@ -48,7 +48,7 @@ impl Context<'_> {
             }
         }
         for (key, text) in [("name", &item.name), ("id", &item.id)] {
-            if text.trim().is_empty() {
+            if text.trim().is_empty() && (key == "name" || item.id != item.name) {
                 found.push((key, "it is empty".to_owned(), None));
             }
         }

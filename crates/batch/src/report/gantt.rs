@@ -65,8 +65,8 @@ fn label(millis: u64) -> String {
         0 => "0".to_owned(),
         1..1000 => format!("0.{} s", millis / 100),
         1000..60_000 => format!("{} s", millis / 1000),
-        60_000..3_600_000 if millis % 60_000 == 0 => format!("{} min", millis / 60_000),
-        3_600_000.. if millis % 3_600_000 == 0 => format!("{} h", millis / 3_600_000),
+        60_000..3_600_000 if millis.is_multiple_of(60_000) => format!("{} min", millis / 60_000),
+        3_600_000.. if millis.is_multiple_of(3_600_000) => format!("{} h", millis / 3_600_000),
         _ => duration(millis),
     }
 }

@@ -266,11 +266,11 @@ fn row(page: &mut String, rank: usize, item: &ItemOutcome) {
     let size = item.virtual_size;
     let time = worked(item);
     let object = format!("obs://{}/{}", item.bucket, item.key);
-    let _ = write!(
+    let _ = writeln!(
         page,
         "<tr><td data-by=\"{rank:06}\"><span class=\"tag {state}\">{state}</span></td><td title=\"{object}\">{name}</td><td>{group}</td><td class=\"source\">{source} <small>{format}</small></td>\
          <td class=\"number\" data-by=\"{}\">{}</td><td class=\"number\" data-by=\"{}\">{}</td><td class=\"number\" data-by=\"{}\">{}</td>\
-         <td class=\"id\">{image}</td><td class=\"id\" title=\"{digest}\">{}</td></tr>\n",
+         <td class=\"id\">{image}</td><td class=\"id\" title=\"{digest}\">{}</td></tr>",
         size.unwrap_or_default(),
         size.map(short).unwrap_or_default(),
         item.sent_bytes,
