@@ -290,6 +290,9 @@ pub(crate) struct SandboxArgs {
     /// Bucket to make; may be given more than once
     #[arg(long = "bucket", value_name = "NAME", default_value = "images")]
     pub(crate) buckets: Vec<String>,
+    /// Images that the account may have
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) image_quota: usize,
 }
 
 #[derive(Debug, Args)]

@@ -38,8 +38,7 @@ impl Interrupt {
         let listener = this.clone();
         tokio::spawn(async move {
             signals.any().await;
-            listener.cancel.cancel();
-            listener.asked.cancel();
+            listener.stop();
             console.notice("stopping; once more ends at once");
             // Whoever stops a process group, as `timeout` does, signals twice and means it once.
             let calm = tokio::time::Instant::now() + ONE_REQUEST;
@@ -49,6 +48,32 @@ impl Interrupt {
             std::process::exit(Exit::Interrupted as i32);
         });
         Ok(this)
+    }
+
+    /// One that is asked to stop with this one, or alone by [`Interrupt::stop`], which must be called at
+    /// the end in any case.
+    pub(crate) fn child(&self) -> Self {
+        let child = Self {
+            cancel: CancelToken::new(),
+            asked: self.asked.child_token(),
+        };
+        let (asked, cancel) = (child.asked.clone(), child.cancel.clone());
+        tokio::spawn(async move {
+            asked.cancelled().await;
+            cancel.cancel();
+        });
+        child
+    }
+
+    /// Asks every stage to stop.
+    pub(crate) fn stop(&self) {
+        self.cancel.cancel();
+        self.asked.cancel();
+    }
+
+    /// Whether somebody has asked.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked.is_cancelled()
     }
 
     /// For the synchronous stages.

@@ -3,6 +3,12 @@
 //! Arguments ([`args`]) are resolved into plain data ([`settings`]), commands run on it and print
 //! through one [`console`]; errors become an exit code by cause in one place ([`exit`]).
 
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "what batches need is here before they are"
+)]
+
 mod args;
 mod commands;
 mod connect;

@@ -8,7 +8,7 @@ use convert::{Counter, Monitor};
 use diskimg::units::human;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::console::Console;
+use crate::console::{Console, Moved};
 
 /// Elsewhere than on a terminal a line is written this often: enough to see that a run lives,
 /// few enough for a log.
@@ -69,6 +69,15 @@ impl Progress {
     }
 
     fn line_if_due(&self, guest: u64) {
+        if self.console.is_item() {
+            self.console.moved(Moved {
+                what: self.what,
+                done: guest,
+                total: self.total,
+                uploaded: self.uploaded.load(Ordering::Relaxed),
+            });
+            return;
+        }
         if self.console.bars() || self.console.quiet() {
             return;
         }
@@ -170,7 +179,13 @@ impl JobProgress {
         )]
         let percent = (done * 100.0) as u64;
         self.bar.set_position(percent);
-        if !self.console.bars() && self.last != Some(percent) {
+        self.console.moved(Moved {
+            what: "job",
+            done: percent,
+            total: 100,
+            uploaded: 0,
+        });
+        if !self.console.bars() && !self.console.is_item() && self.last != Some(percent) {
             self.console
                 .notice(format_args!("job: {status} {percent} %"));
         }

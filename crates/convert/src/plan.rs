@@ -72,6 +72,9 @@ pub struct PlanOptions {
     /// Bytes of the budget that the caller holds for something else in this process, such as an
     /// embedded server.
     pub reserved_memory: u64,
+    /// Bytes of the budget for the program itself, [`PROGRAM_MEMORY`] unless the caller counts them once for
+    /// several runs in this process.
+    pub program_memory: u64,
 }
 
 /// Default of [`PlanOptions::memory`], in bytes.
@@ -88,6 +91,7 @@ impl Default for PlanOptions {
             memory: DEFAULT_MEMORY,
             upload_memory: 0,
             reserved_memory: 0,
+            program_memory: PROGRAM_MEMORY,
         }
     }
 }
@@ -293,7 +297,7 @@ fn count_data(image: &dyn DiskImage) -> Result<(u64, u64)> {
 
 /// The program's own memory: its code and libraries, stacks, and what the allocator keeps back. A
 /// conversion alone has 3 MiB of it; the cloud clients, their runtime and TLS need the larger part.
-const PROGRAM_BYTES: u64 = 32 * MIB;
+pub const PROGRAM_MEMORY: u64 = 32 * MIB;
 
 /// The encoder keeps 16 bytes for each stored block, in a vector that doubles: for a moment the old
 /// and the new one exist, three times the entries at most.
@@ -334,7 +338,7 @@ impl Needs<'_> {
             ),
             sink: self.options.upload_memory,
             reserved: self.options.reserved_memory,
-            program: PROGRAM_BYTES,
+            program: self.options.program_memory,
         }
     }
 

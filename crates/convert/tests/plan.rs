@@ -64,6 +64,7 @@ proptest! {
         image in 0..100_u64,
         upload in 0..100_u64,
         reserved in 0..100_u64,
+        program in 0..100_u64,
         level in -7..=19_i32,
     ) {
         let mut disk = TestDisk::random(100);
@@ -73,6 +74,7 @@ proptest! {
             memory: budget * MIB,
             upload_memory: upload * MIB,
             reserved_memory: reserved * MIB,
+            program_memory: program * MIB,
             level,
         };
         match plan(&disk, &options) {

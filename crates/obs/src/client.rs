@@ -1,7 +1,7 @@
 //! The client: settings, the SDK set up for OBS, and requests about buckets and objects.
 
 use std::fmt;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use net::clock::Clock;
 use net::credentials::Keys;
 use net::retry::Policy;
 use serde::Serialize;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
 
 use crate::classify::from_sdk;
@@ -48,6 +49,9 @@ pub struct Config {
     pub limits: Limits,
     /// Bytes per second that parts and ranges may take together, for all clones of the client. `None` for no limit.
     pub rate_limit: Option<NonZeroU64>,
+    /// Parts that are sent at the same time, for all clones of the client and all their uploads. `None` leaves it
+    /// to each upload.
+    pub parts_at_once: Option<NonZeroUsize>,
     /// Allows plain http to other machines. To this machine it is always allowed.
     pub allow_http: bool,
 }
@@ -64,6 +68,7 @@ impl Config {
             retry: Policy::default(),
             limits: Limits::default(),
             rate_limit: None,
+            parts_at_once: None,
             allow_http: false,
         }
     }
@@ -129,6 +134,7 @@ struct Inner {
     retry: Policy,
     limits: Limits,
     rate: Option<Arc<Rate>>,
+    turns: Option<Semaphore>,
     endpoint: Url,
     region: String,
     path_style: bool,
@@ -232,6 +238,9 @@ impl Client {
             retry: config.retry,
             limits: config.limits,
             rate: config.rate_limit.map(|limit| Arc::new(Rate::new(limit))),
+            turns: config
+                .parts_at_once
+                .map(|most| Semaphore::new(most.get().min(Semaphore::MAX_PERMITS))),
             endpoint: config.endpoint,
             region: config.region,
             path_style: config.path_style,
@@ -276,6 +285,12 @@ impl Client {
 
     pub(crate) fn rate(&self) -> Option<&Arc<Rate>> {
         self.0.rate.as_ref()
+    }
+
+    /// Waits for one's turn to send a part, first come, first served. It ends when what is returned is dropped.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.0.turns.as_ref()?.acquire().await.ok()
     }
 
     /// Whether what is sent is encrypted on the way.

@@ -39,6 +39,7 @@ mod resume;
 mod sending;
 mod signing;
 mod sink;
+mod small;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -53,4 +54,5 @@ pub use raw::{RawSink, RawUpload, RawUploaded, raw_memory, raw_part_size};
 pub use reading::ObjectSource;
 pub use resume::{ListedPart, PartLog, PartRecord, Resumed, Resumption, VoidPartLog, etag_of};
 pub use sink::MultipartSink;
+pub use small::{ListedObject, Stored};
 pub use upload::{Upload, UploadOptions, Uploaded};

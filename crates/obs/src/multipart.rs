@@ -128,6 +128,8 @@ impl Client {
         let part_number = i32::try_from(number)
             .map_err(|_| Error::refused(format!("part number {number} is too large")))?;
         let content_md5 = BASE64.encode(md5);
+        // Kept between attempts: a server that is busy gets fewer parts.
+        let _turn = self.turn().await;
         self.call(&policy, &what, |attempt| {
             traffic.sent_bytes.fetch_add(size, Ordering::Relaxed);
             traffic

@@ -18,6 +18,8 @@ pub struct Faults {
     pub busy_above: Option<usize>,
     /// Fails every import job with this reason, after it was accepted.
     pub fail_jobs: Option<String>,
+    /// Objects are stored whatever If-Match and If-None-Match say, as by servers that do not know them.
+    pub ignore_conditions: bool,
     /// How long an import job stays in INIT.
     pub job_delay: Duration,
 }
@@ -68,6 +70,11 @@ impl FaultState {
     /// How many imports were refused by flow control.
     pub(crate) fn refused_imports(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Whether conditions of requests that store objects are ignored.
+    pub(crate) fn ignores_conditions(&self) -> bool {
+        self.faults.ignore_conditions
     }
 
     /// How long a job is to wait.

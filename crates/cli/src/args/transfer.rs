@@ -155,7 +155,7 @@ pub(crate) struct PaceArgs {
 }
 
 /// Bytes per second, as a size.
-fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
+pub(super) fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
     let text = text.trim();
     let size = text.strip_suffix("/s").unwrap_or(text);
     let rate = parse_size(size).map_err(|_| "expected bytes per second, such as 50M".to_owned())?;
@@ -167,7 +167,7 @@ fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
 }
 
 /// A span such as `7d`, `12h` or `30m`.
-fn parse_age(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_age(text: &str) -> Result<Duration, String> {
     let expected = || "expected a span, such as 7d, 12h or 30m".to_owned();
     let digits = text
         .find(|c: char| !c.is_ascii_digit())

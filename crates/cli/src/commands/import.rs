@@ -9,6 +9,7 @@ mod attach;
 mod checks;
 mod common;
 mod errors;
+mod examine;
 mod method;
 mod raw;
 mod register;
@@ -17,13 +18,14 @@ mod request;
 pub(crate) mod resuming;
 mod reuse;
 mod settle;
+pub(crate) mod shared;
 mod upload;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::convert::holes::Misreported;
-use ::convert::{ContentDigest, Plan};
+use ::convert::{ContentDigest, Plan, PlanOptions};
 use diskimg::DiskImage;
 use diskimg::partitions::{boot_mode, boot_mode_by_front};
 use ims::QuickImport;
@@ -32,13 +34,16 @@ use self::attach::Attach;
 use self::checks::Checked;
 pub(crate) use self::checks::refused;
 pub(crate) use self::errors::{from_ims, from_journal, from_obs};
+pub(crate) use self::examine::{Action, Examined, examine};
 use self::method::{Chosen, Method};
 use self::raw::RawJob;
 use self::register::Registered;
 pub(crate) use self::register::patience;
-use self::report::{DryRun, Imported, Stages};
+pub(crate) use self::report::Ended;
+use self::report::{DryRun, Imported, Stages, Told};
 use self::resuming::{Ours, Session};
 use self::reuse::Reuse;
+use self::shared::{Alone, Before, Shared, Step};
 use self::upload::{Transfer, Transferred};
 use super::bitmap::{warn_of, with_holes};
 use super::convert::options;
@@ -60,6 +65,90 @@ pub(crate) async fn run(args: &ImportArgs, console: Console, interrupt: &Interru
         }
         Method::Converted(chosen) => chosen,
     };
+    say_chosen(args, chosen, console);
+    let Some(dir) = &args.cloud.sandbox else {
+        let cloud = settings::resolve(&args.cloud, &ProcessEnvironment);
+        let missing = cloud.as_ref().err().map(|missing| missing.0.as_slice());
+        let provider = cloud.as_ref().ok().and_then(|cloud| cloud.provider);
+        let missing = missing.unwrap_or_default();
+        let memory = options(&args.work);
+        let job = prepare(args, chosen, provider, missing, memory, console, interrupt)?;
+        let cloud = cloud.map_err(|missing| checks::refused(missing.0))?;
+        return alone(args, job, &cloud, started, console, interrupt).await;
+    };
+    if args.no_wait {
+        return Err(Failure::new(
+            Exit::Refused,
+            "--no-wait needs a cloud that goes on when this program ends",
+        )
+        .hint("leave --no-wait out, or run 'imgferry sandbox' beside it"));
+    }
+    let memory = PlanOptions {
+        reserved_memory: ::sandbox::memory_bound(),
+        ..options(&args.work)
+    };
+    let job = prepare(args, chosen, None, &[], memory, console, interrupt)?;
+    let sandbox = InProcess::start(dir.as_deref(), None, vec![args.bucket.clone()]).await?;
+    let ended = alone(args, job, &sandbox.cloud(), started, console, interrupt).await;
+    // The first error is the one to see.
+    match (ended, sandbox.stop().await) {
+        (Ok(()), stopped) => stopped,
+        (Err(failure), Ok(())) => Err(failure),
+        (Err(failure), Err(later)) => Err(failure.note(later.to_string())),
+    }
+}
+
+/// The only import of this process.
+async fn alone(
+    args: &ImportArgs,
+    job: Job,
+    cloud: &Cloud,
+    started: Instant,
+    console: Console,
+    interrupt: &Interrupt,
+) -> Outcome {
+    let images = crate::connect::images(cloud)?;
+    let shared = Shared {
+        cloud,
+        images: &images,
+        storage: None,
+        steps: &Alone,
+        before: Before::default(),
+    };
+    let ended = import(args, job, shared, started, console, interrupt).await?;
+    ended.tell(console)
+}
+
+/// One import of many: nothing is written to standard output, and everything that is the process's own is `shared`'s.
+/// `memory` is what of the process's budget this import may take.
+pub(crate) async fn one(
+    args: &ImportArgs,
+    shared: Shared<'_>,
+    memory: PlanOptions,
+    console: Console,
+    interrupt: &Interrupt,
+) -> Outcome<Ended> {
+    let started = Instant::now();
+    shared.steps.at(Step::Check);
+    let chosen = match method::choose(args)? {
+        Method::AsItIs(way) => {
+            raw::refuse_as_it_is(args)?;
+            return common::one(args, way, shared, console, interrupt).await;
+        }
+        Method::Converted(chosen) => chosen,
+    };
+    say_chosen(args, chosen, console);
+    let provider = shared.cloud.provider;
+    let job = blocking(|| prepare(args, chosen, provider, &[], memory, console, interrupt))?;
+    import(args, job, shared, started, console, interrupt).await
+}
+
+/// Runs work that waits for the disk without keeping other imports from going on.
+fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(work)
+}
+
+fn say_chosen(args: &ImportArgs, chosen: Chosen, console: Console) {
     let then = match args.registering.register {
         RegisterBy::None => "not registered, --register none",
         _ => "registered by --register quick",
@@ -69,31 +158,6 @@ pub(crate) async fn run(args: &ImportArgs, console: Console, interrupt: &Interru
         args.disk.display(),
         chosen.why
     ));
-    let Some(dir) = &args.cloud.sandbox else {
-        let cloud = settings::resolve(&args.cloud, &ProcessEnvironment);
-        let missing = cloud.as_ref().err().map(|missing| missing.0.as_slice());
-        let provider = cloud.as_ref().ok().and_then(|cloud| cloud.provider);
-        let missing = missing.unwrap_or_default();
-        let job = prepare(args, chosen, provider, missing, console, interrupt)?;
-        let cloud = cloud.map_err(|missing| checks::refused(missing.0))?;
-        return import(args, job, &cloud, started, console, interrupt).await;
-    };
-    if args.no_wait {
-        return Err(Failure::new(
-            Exit::Refused,
-            "--no-wait needs a cloud that goes on when this program ends",
-        )
-        .hint("leave --no-wait out, or run 'imgferry sandbox' beside it"));
-    }
-    let job = prepare(args, chosen, None, &[], console, interrupt)?;
-    let sandbox = InProcess::start(dir.as_deref(), None, vec![args.bucket.clone()]).await?;
-    let ended = import(args, job, &sandbox.cloud(), started, console, interrupt).await;
-    // The first error is the one to see.
-    match (ended, sandbox.stop().await) {
-        (Ok(()), stopped) => stopped,
-        (Err(failure), Ok(())) => Err(failure),
-        (Err(failure), Err(later)) => Err(failure.note(later.to_string())),
-    }
 }
 
 /// What is imported, decided and checked.
@@ -110,14 +174,13 @@ struct Job {
 
 async fn import(
     args: &ImportArgs,
-    job: Job,
-    cloud: &Cloud,
+    mut job: Job,
+    shared: Shared<'_>,
     started: Instant,
     console: Console,
     interrupt: &Interrupt,
-) -> Outcome {
-    let images = crate::connect::images(cloud)?;
-    let mut job = job;
+) -> Outcome<Ended> {
+    let Shared { cloud, images, .. } = shared;
     let enterprise = &mut job.request.enterprise_project_id;
     *enterprise = enterprise
         .take()
@@ -137,14 +200,14 @@ async fn import(
     let ours = Ours {
         // A raw object is of no use without its bitmap, of which nothing is known.
         disk: job.raw.is_none().then_some(job.plan.virtual_size),
+        before: shared.before,
         ..ours
     };
     let mut warnings = job.warnings;
     let Checked { storage, existing } = interrupt
         .unless_asked(checks::remote(
             args,
-            cloud,
-            &images,
+            shared,
             (&job.request, &[]),
             &ours,
             &mut warnings,
@@ -179,7 +242,7 @@ async fn import(
             plan: job.plan,
             warnings,
         };
-        return console.result(&dry_run, &dry_run);
+        return Ok(Ended::DryRun(Box::new(dry_run)));
     };
     console.notice(&job.plan);
     let mut stages = Stages {
@@ -188,6 +251,10 @@ async fn import(
     };
 
     let reused = existing.is_some();
+    shared.steps.at(match reused {
+        true => Step::Compare,
+        false => Step::Convert,
+    });
     let transferred = match existing {
         Some(existing) => {
             let reuse = Reuse {
@@ -198,7 +265,9 @@ async fn import(
                 console,
                 interrupt,
             };
-            reuse.run(existing, session).await?
+            let compared = reuse.run(existing, session).await;
+            shared.steps.at(Step::Complete);
+            compared?
         }
         None => {
             let progress = Progress::new(console, "converting", job.image.virtual_size(), true);
@@ -210,6 +279,7 @@ async fn import(
                 plan: &job.plan,
                 concurrency: args.pace.concurrency,
                 monitor: progress.clone(),
+                steps: shared.steps,
                 console,
                 interrupt,
             };
@@ -239,21 +309,32 @@ async fn import(
     }
     stages.transfer_seconds = Stages::seconds(converting);
     stages.complete_seconds = Stages::seconds(completing);
+    // Tables and caches of the disk are of no use any more.
+    drop(job.image);
     if args.registering.register == RegisterBy::None {
         session.finish(None)?;
-        return console.result(
-            format_args!(
-                "{} {target}: {} bytes; not registered",
-                if reused { "not uploaded again" } else { "uploaded" },
-                uploaded.size
-            ),
-            &serde_json::json!({
-                "bucket": target.bucket, "key": target.key, "uploaded": uploaded, "reused": reused, "raw": raw,
-                "digest": content.digest,
-                "register": job.chosen.register, "register_reason": job.chosen.why,
-            }),
+        let text = format!(
+            "{} {target}: {} bytes; not registered",
+            if reused {
+                "not uploaded again"
+            } else {
+                "uploaded"
+            },
+            uploaded.size
         );
+        let told = serde_json::json!({
+            "bucket": target.bucket, "key": target.key, "uploaded": uploaded, "reused": reused, "raw": raw,
+            "digest": content.digest,
+            "register": job.chosen.register, "register_reason": job.chosen.why,
+        });
+        return Ok(Ended::Told(Box::new(Told { text, told })));
     }
+    shared.steps.at(Step::Register);
+    shared
+        .steps
+        .may_register()
+        .await
+        .map_err(|failure| session.goes_on(failure))?;
     console.notice(format_args!(
         "{target} is complete: {} bytes, ETag {}; registering",
         uploaded.size, uploaded.etag
@@ -268,15 +349,15 @@ async fn import(
     let attach = Attach {
         session,
         service: cloud.ims.as_str(),
+        before: shared.before,
     };
-    let registered =
-        register::register(&images, &job.request, &attach, waiting, console, interrupt)
-            .await
-            .map_err(|failure| {
-                session.goes_on(failure.note(format!(
-                    "the object {target} is complete and stays in the bucket"
-                )))
-            })?;
+    let registered = register::register(images, &job.request, &attach, waiting, console, interrupt)
+        .await
+        .map_err(|failure| {
+            session.goes_on(failure.note(format!(
+                "the object {target} is complete and stays in the bucket"
+            )))
+        })?;
     stages.register_seconds = Stages::seconds(registering.elapsed());
 
     let imported = Imported {
@@ -307,7 +388,26 @@ async fn import(
     };
     check_image(&registered, &content.digest, &imported)?;
     session.finish(imported.image_id.as_deref())?;
-    console.result(&imported, &imported)
+    Ok(Ended::Imported(Box::new(imported)))
+}
+
+/// A disk that is open, and the request that it is registered with.
+struct Opened {
+    image: Box<dyn DiskImage>,
+    request: QuickImport,
+    warnings: Vec<String>,
+    raw: Option<RawJob>,
+    misreported: Option<Misreported>,
+}
+
+impl Opened {
+    fn plan(&self, args: &ImportArgs, memory: PlanOptions) -> Outcome<Plan> {
+        let image = self.image.as_ref();
+        match &self.raw {
+            None => upload::plan(image, args.pace.concurrency, memory),
+            Some(raw) => raw::plan(image, raw, args.pace.concurrency, memory),
+        }
+    }
 }
 
 /// Everything that can be decided and refused without the network.
@@ -316,9 +416,31 @@ fn prepare(
     chosen: Chosen,
     provider: Option<ims::Cloud>,
     missing: &[String],
+    memory: PlanOptions,
     console: Console,
     interrupt: &Interrupt,
 ) -> Outcome<Job> {
+    let opened = open(args, provider, missing, console, interrupt)?;
+    let plan = opened.plan(args, memory)?;
+    Ok(Job {
+        chosen,
+        plan,
+        warnings: opened.warnings,
+        image: Arc::from(opened.image),
+        request: opened.request,
+        raw: opened.raw,
+        misreported: opened.misreported,
+    })
+}
+
+/// Opens the disk, and holds it and the request against the rules.
+fn open(
+    args: &ImportArgs,
+    provider: Option<ims::Cloud>,
+    missing: &[String],
+    console: Console,
+    interrupt: &Interrupt,
+) -> Outcome<Opened> {
     let reading = Reading {
         size: args.pipe.size,
         threads: args.work.threads.threads,
@@ -355,21 +477,11 @@ fn prepare(
     if !problems.is_empty() {
         return Err(checks::refused(problems));
     }
-    let mut options = options(&args.work);
-    if args.cloud.sandbox.is_some() {
-        options.reserved_memory = ::sandbox::memory_bound();
-    }
     let (image, misreported) = with_holes(opened.image, args.raw.holes.holes);
-    let plan = match &raw {
-        None => upload::plan(image.as_ref(), args.pace.concurrency, options)?,
-        Some(raw) => raw::plan(image.as_ref(), raw, args.pace.concurrency, options)?,
-    };
-    Ok(Job {
-        chosen,
-        plan,
-        warnings,
-        image: Arc::from(image),
+    Ok(Opened {
+        image,
         request,
+        warnings,
         raw,
         misreported,
     })

@@ -28,6 +28,22 @@ impl InProcess {
         listen: Option<SocketAddr>,
         buckets: Vec<String>,
     ) -> Outcome<Self> {
+        Self::start_with(dir, |options| {
+            options.buckets = buckets;
+            if let Some(listen) = listen {
+                options.obs_listen = listen;
+                options.api_listen = next_port(listen)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The same, with options of its own.
+    pub(crate) async fn start_with(
+        dir: Option<&Path>,
+        adjust: impl FnOnce(&mut Options) -> Outcome,
+    ) -> Outcome<Self> {
         let temporary = match dir {
             Some(_) => None,
             None => Some(
@@ -46,11 +62,7 @@ impl InProcess {
             (None, None) => return Err(Failure::new(Exit::Io, "the sandbox has no directory")),
         };
         let mut options = Options::new(path);
-        options.buckets = buckets;
-        if let Some(listen) = listen {
-            options.obs_listen = listen;
-            options.api_listen = next_port(listen)?;
-        }
+        adjust(&mut options)?;
         let sandbox = Sandbox::start(options).await.map_err(|e| {
             let exit = match e {
                 ::sandbox::Error::Io { .. } => Exit::Io,
@@ -105,8 +117,14 @@ fn next_port(listen: SocketAddr) -> Outcome<SocketAddr> {
 }
 
 pub(crate) async fn run(args: &SandboxArgs, console: Console, interrupt: &Interrupt) -> Outcome {
-    let sandbox =
-        InProcess::start(args.dir.as_deref(), Some(args.listen), args.buckets.clone()).await?;
+    let sandbox = InProcess::start_with(args.dir.as_deref(), |options| {
+        options.buckets.clone_from(&args.buckets);
+        options.obs_listen = args.listen;
+        options.api_listen = next_port(args.listen)?;
+        options.image_quota = args.image_quota;
+        Ok(())
+    })
+    .await?;
     let mut environment = sandbox.sandbox.environment();
     environment.push(("IMGFERRY_PATH_STYLE".into(), "true".into()));
     let sign_in = [

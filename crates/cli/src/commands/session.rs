@@ -43,6 +43,15 @@ impl Session {
         })
     }
 
+    /// What a command that is one of many works with: what all of them share.
+    pub(crate) fn of(cloud: Cloud, images: Client) -> Self {
+        Self {
+            images,
+            cloud,
+            sandbox: None,
+        }
+    }
+
     /// Ends the sandbox, if there is one; the first failure is the one to see.
     pub(crate) async fn close(self, ended: Outcome) -> Outcome {
         let stopped = match self.sandbox {

@@ -109,6 +109,8 @@ pub(crate) struct Inner {
     pub(super) faults: Arc<FaultState>,
     /// Held while an object's file and its meta file are exchanged.
     changes: Mutex<()>,
+    /// Held from the look at a condition to the store that it allows.
+    pub(super) conditional: Mutex<()>,
 }
 
 impl ObjectStore {
@@ -130,6 +132,7 @@ impl ObjectStore {
             uploads,
             faults,
             changes: Mutex::new(()),
+            conditional: Mutex::new(()),
         })))
     }
 

@@ -1,10 +1,11 @@
 //! Never registering twice: the job that an earlier run has started, or may have started.
 
-use ims::{Client, ErrorKind, ImageId, JobId, QuickImport};
+use ims::{Client, ErrorKind, ImageDetail, ImageId, JobId, QuickImport};
 use journal::Record;
 
 use super::errors::from_ims;
 use super::resuming::Session;
+use super::shared::Before;
 use crate::console::Console;
 use crate::exit::{Failure, Outcome};
 
@@ -13,6 +14,8 @@ pub(super) struct Attach<'a> {
     pub(super) session: &'a Session,
     /// Address of the image service.
     pub(super) service: &'a str,
+    /// What the journal may not know.
+    pub(super) before: Before,
 }
 
 /// What works on the image.
@@ -69,15 +72,17 @@ impl Attach<'_> {
         request: &QuickImport,
         console: Console,
     ) -> Outcome<Option<Begun>> {
-        let Some(state) = self.session.state() else {
-            return Ok(None);
-        };
         let same =
             |(service, name): &&(String, String)| service == self.service && *name == request.name;
-        if state.registering.as_ref().filter(same).is_none() {
+        let noted = self
+            .session
+            .state()
+            .filter(|state| state.registering.as_ref().filter(same).is_some());
+        if noted.is_none() && !self.before.registered {
             return Ok(None);
         }
-        if let Some(job_id) = state.job.as_ref().and_then(|id| id.parse::<JobId>().ok()) {
+        let job = noted.and_then(|state| state.job.as_ref()?.parse::<JobId>().ok());
+        if let Some(job_id) = job {
             console.notice(format_args!(
                 "import job {job_id} was started before; going on with it"
             ));
@@ -91,13 +96,8 @@ impl Attach<'_> {
         let Some(found) = found else {
             return Ok(None);
         };
-        let url = &request.image_url;
-        let origin = format!("{}:{}", url.bucket, url.key);
-        let foreign = found
-            .data_origin
-            .as_ref()
-            .is_some_and(|told| !told.contains(&origin));
-        if foreign {
+        // With a journal the name was free before this import asked; without one the image must tell.
+        if !comes_from(&found, request).unwrap_or(noted.is_some()) {
             // Registering is refused by the service then, and says why.
             return Ok(None);
         }
@@ -107,4 +107,14 @@ impl Attach<'_> {
         ));
         Ok(Some(Begun::Image(found.id)))
     }
+}
+
+/// Whether `image` was made of the object of `request`, where the service tells.
+pub(super) fn comes_from(image: &ImageDetail, request: &QuickImport) -> Option<bool> {
+    let url = &request.image_url;
+    let origin = format!("{}:{}", url.bucket, url.key);
+    image
+        .data_origin
+        .as_ref()
+        .map(|told| told.split(',').any(|piece| piece == origin))
 }

@@ -15,7 +15,10 @@ use serde_json::json;
 use self::files::{Piece, Pieces};
 use super::checks;
 use super::errors::from_obs;
+use super::examine::{Action, Examined};
+use super::report::{Ended, Told};
 use super::resuming::Ours;
+use super::shared::{Alone, Before, Shared, Step};
 use crate::args::{Concurrency, ImportArgs};
 use crate::commands::session::Session;
 use crate::commands::storage::start_upload;
@@ -47,17 +50,81 @@ pub(super) async fn run(
     interrupt: &Interrupt,
 ) -> Outcome {
     let session = Session::open(&args.cloud, vec![args.bucket.clone()]).await?;
-    let ended = import(&session, args, way, console, interrupt).await;
+    let (cloud, images) = (session.cloud.clone(), session.images.clone());
+    let shared = Shared {
+        cloud: &cloud,
+        images: &images,
+        storage: None,
+        steps: &Alone,
+        before: Before::default(),
+    };
+    let ended = match import(&session, args, way, shared, console, interrupt).await {
+        Ok(told) => Ended::Told(Box::new(told)).tell(console),
+        Err(failure) => Err(failure),
+    };
     session.close(ended).await
+}
+
+/// What an import of many would do.
+pub(super) async fn examine(
+    args: &ImportArgs,
+    way: Way,
+    shared: Shared<'_>,
+    console: Console,
+    interrupt: &Interrupt,
+) -> Outcome<Examined> {
+    let pieces = super::blocking(|| files::prepare(args, way, shared.cloud, console))?;
+    let mut warnings = pieces.warnings.clone();
+    let ours = Ours {
+        before: shared.before,
+        ..Ours::default()
+    };
+    interrupt
+        .unless_asked(checks::remote(
+            args,
+            shared,
+            (&pieces.system.request, &[]),
+            &ours,
+            &mut warnings,
+        ))
+        .await??;
+    let size = pieces.system.size;
+    Ok(Examined {
+        action: Action::UploadAsIs,
+        format: None,
+        virtual_size: None,
+        data_bytes: size,
+        worst_case_bytes: size,
+        stored_bytes: 0,
+        memory: 0,
+        tail_memory: 0,
+        min_disk: pieces.system.request.min_disk,
+        plan: None,
+        warnings,
+    })
+}
+
+/// One import of many.
+pub(super) async fn one(
+    args: &ImportArgs,
+    way: Way,
+    shared: Shared<'_>,
+    console: Console,
+    interrupt: &Interrupt,
+) -> Outcome<Ended> {
+    let session = Session::of(shared.cloud.clone(), shared.images.clone());
+    let told = import(&session, args, way, shared, console, interrupt).await?;
+    Ok(Ended::Told(Box::new(told)))
 }
 
 async fn import(
     session: &Session,
     args: &ImportArgs,
     way: Way,
+    shared: Shared<'_>,
     console: Console,
     interrupt: &Interrupt,
-) -> Outcome {
+) -> Outcome<Told> {
     session.refuse_no_wait(args.no_wait)?;
     let name = way.name();
     console.notice(format_args!(
@@ -71,11 +138,13 @@ async fn import(
     let checks::Checked { storage, .. } = interrupt
         .unless_asked(checks::remote(
             args,
-            &session.cloud,
-            &session.images,
+            shared,
             (&pieces.system.request, &beside),
             // This way keeps no journal.
-            &Ours::default(),
+            &Ours {
+                before: shared.before,
+                ..Ours::default()
+            },
             &mut warnings,
         ))
         .await??;
@@ -106,10 +175,13 @@ async fn import(
             would.join("\n"),
             way.why
         );
-        return console.result(text, &told);
+        return Ok(Told { text, told });
     }
+    shared.steps.at(Step::Convert);
     let (uploaded, complete) = upload_all(&storage, args, &pieces, console, interrupt).await?;
     let stays = |failure| complete.iter().fold(failure, stays);
+    shared.steps.at(Step::Register);
+    shared.steps.may_register().await.map_err(stays)?;
     let job = starting::start(session, args, &pieces, way)
         .await
         .map_err(stays)?;
@@ -125,7 +197,7 @@ async fn import(
             "job {job} of {} has started; imgferry job wait {job} follows it",
             args.name
         );
-        return console.result(text, &told);
+        return Ok(Told { text, told });
     }
     let ended = session
         .follow(&job, args.timeout, console, interrupt)
@@ -183,7 +255,7 @@ async fn import(
     if !data.is_empty() {
         set(&mut told, "data_images", data.into());
     }
-    console.result(text, &told)
+    Ok(Told { text, told })
 }
 
 fn set(told: &mut serde_json::Value, name: &str, value: serde_json::Value) {

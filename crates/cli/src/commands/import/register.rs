@@ -1,6 +1,6 @@
 //! Registering the uploaded object, and following the job.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ims::{Client, ErrorKind, ImageDetail, ImageId, ImageStatus, JobId, QuickImport, WaitOptions};
 use url::Url;
@@ -63,7 +63,9 @@ pub(super) async fn register(
             .note(format!("the image is {image_id}"))
             .data("image_id", &image_id.as_str())
     };
-    let detail = detail_of(client, &image_id, waiting, interrupt)
+    // Nobody knows the job that makes it, so it is the image that is waited for.
+    let making = matches!(begun, Begun::Image(_)).then(|| Instant::now() + waiting.timeout);
+    let detail = detail_of(client, &image_id, making, waiting, interrupt)
         .await
         .map_err(known)?;
     let detail = match detail {
@@ -129,19 +131,22 @@ const LOOKS: u32 = 10;
 async fn detail_of(
     client: &Client,
     image_id: &ImageId,
+    making: Option<Instant>,
     waiting: &WaitOptions,
     interrupt: &Interrupt,
 ) -> Outcome<Option<ImageDetail>> {
-    let mut detail = None;
-    for look in 1..=LOOKS {
+    let mut detail: Option<ImageDetail>;
+    let mut look = 0;
+    loop {
+        look += 1;
         detail = interrupt
             .unless_asked(client.image(image_id))
             .await?
             .map_err(|e| from_ims(&e))?;
-        let active = detail
-            .as_ref()
-            .is_some_and(|detail| detail.status == ImageStatus::Active);
-        if active || look == LOOKS {
+        let status = detail.as_ref().map(|detail| &detail.status);
+        let patient = making.is_some_and(|until| Instant::now() < until)
+            && matches!(status, Some(ImageStatus::Queued | ImageStatus::Saving));
+        if status == Some(&ImageStatus::Active) || (look >= LOOKS && !patient) {
             break;
         }
         interrupt

@@ -9,71 +9,73 @@ use obs::Uploaded;
 use serde::Serialize;
 
 use super::raw::RawTransferred;
+use crate::console::Console;
+use crate::exit::Outcome;
 
 /// Seconds that each stage took.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(super) struct Stages {
+pub(crate) struct Stages {
     /// Opening, planning, and asking the cloud.
-    pub(super) check_seconds: f64,
+    pub(crate) check_seconds: f64,
     /// Converting, uploading at the same time.
-    pub(super) transfer_seconds: f64,
+    pub(crate) transfer_seconds: f64,
     /// The last parts, joining them, and verifying the object.
-    pub(super) complete_seconds: f64,
+    pub(crate) complete_seconds: f64,
     /// From the registration to the end of its job.
-    pub(super) register_seconds: f64,
+    pub(crate) register_seconds: f64,
 }
 
 impl Stages {
-    pub(super) fn seconds(duration: Duration) -> f64 {
+    pub(crate) fn seconds(duration: Duration) -> f64 {
         (duration.as_secs_f64() * 1000.0).round() / 1000.0
     }
 }
 
 /// The result of an import.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Imported {
-    pub(super) source: String,
-    pub(super) name: String,
+pub(crate) struct Imported {
+    pub(crate) source: String,
+    pub(crate) name: String,
     /// How it is registered, as `--register` names it, and why so.
-    pub(super) register: &'static str,
-    pub(super) register_reason: &'static str,
-    pub(super) bucket: String,
-    pub(super) key: String,
+    pub(crate) register: &'static str,
+    pub(crate) register_reason: &'static str,
+    pub(crate) bucket: String,
+    pub(crate) key: String,
     /// The job that registers the image; `None` when an earlier run started it and could not note it.
-    pub(super) job_id: Option<String>,
+    pub(crate) job_id: Option<String>,
     /// The image; `None` when its job was not waited for.
-    pub(super) image_id: Option<String>,
+    pub(crate) image_id: Option<String>,
     /// As the service tells it.
-    pub(super) status: Option<String>,
+    pub(crate) status: Option<String>,
     /// Smallest disk, in GiB.
-    pub(super) min_disk: u32,
+    pub(crate) min_disk: u32,
     /// Bytes of the disk that the guest sees.
-    pub(super) virtual_size: u64,
+    pub(crate) virtual_size: u64,
     /// Content digest of what was read from the source.
-    pub(super) digest: ContentDigest,
+    pub(crate) digest: ContentDigest,
     /// Content digest of the active image, where the service tells it (the sandbox does).
-    pub(super) image_digest: Option<String>,
+    pub(crate) image_digest: Option<String>,
     /// Bytes read from the source as guest data.
-    pub(super) read_bytes: u64,
+    pub(crate) read_bytes: u64,
     /// Bytes never read, because the source's metadata says that they are zero.
-    pub(super) skipped_bytes: u64,
+    pub(crate) skipped_bytes: u64,
     /// Bytes of the disk that an earlier, interrupted run has dealt with.
-    pub(super) kept_bytes: u64,
+    pub(crate) kept_bytes: u64,
     /// Bytes read that turned out to be zero.
-    pub(super) zero_bytes: u64,
+    pub(crate) zero_bytes: u64,
     /// The object.
-    pub(super) uploaded: Uploaded,
+    pub(crate) uploaded: Uploaded,
     /// What was sent and what was copied, when the object is raw; its bitmap.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) raw: Option<RawTransferred>,
+    pub(crate) raw: Option<RawTransferred>,
     /// Whether an object that was there already and holds the same disk was used instead of uploading one.
-    pub(super) reused: bool,
-    pub(super) stages: Stages,
+    pub(crate) reused: bool,
+    pub(crate) stages: Stages,
     /// Bytes that the plan allowed to be held in memory.
-    pub(super) memory_bound: u64,
+    pub(crate) memory_bound: u64,
     /// Most bytes that the process held at any time, where the system tells it.
-    pub(super) peak_memory: Option<u64>,
-    pub(super) warnings: Vec<String>,
+    pub(crate) peak_memory: Option<u64>,
+    pub(crate) warnings: Vec<String>,
 }
 
 impl fmt::Display for Imported {
@@ -141,18 +143,18 @@ impl fmt::Display for Imported {
 
 /// What would be done.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct DryRun {
-    pub(super) source: String,
-    pub(super) name: String,
+pub(crate) struct DryRun {
+    pub(crate) source: String,
+    pub(crate) name: String,
     /// How it is registered, as `--register` names it, and why so.
-    pub(super) register: &'static str,
-    pub(super) register_reason: &'static str,
-    pub(super) bucket: String,
-    pub(super) key: String,
-    pub(super) min_disk: u32,
-    pub(super) region: String,
-    pub(super) plan: Plan,
-    pub(super) warnings: Vec<String>,
+    pub(crate) register: &'static str,
+    pub(crate) register_reason: &'static str,
+    pub(crate) bucket: String,
+    pub(crate) key: String,
+    pub(crate) min_disk: u32,
+    pub(crate) region: String,
+    pub(crate) plan: Plan,
+    pub(crate) warnings: Vec<String>,
 }
 
 impl fmt::Display for DryRun {
@@ -173,8 +175,45 @@ impl fmt::Display for DryRun {
     }
 }
 
+/// A result without a type of its own: its text, and its JSON form.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) text: String,
+    pub(crate) told: serde_json::Value,
+}
+
+/// How an import ended that did not fail.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    DryRun(Box<DryRun>),
+    Imported(Box<Imported>),
+    /// Uploaded and not registered, or imported by a way that has its own report.
+    Told(Box<Told>),
+}
+
+impl Ended {
+    /// Writes the result of a command that was this import alone.
+    pub(crate) fn tell(&self, console: Console) -> Outcome {
+        match self {
+            Self::DryRun(dry_run) => console.result(dry_run, dry_run),
+            Self::Imported(imported) => console.result(imported, imported),
+            Self::Told(told) => console.result(&told.text, &told.told),
+        }
+    }
+
+    /// The JSON form.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        let value = match self {
+            Self::DryRun(dry_run) => serde_json::to_value(dry_run),
+            Self::Imported(imported) => serde_json::to_value(imported),
+            Self::Told(told) => return told.told.clone(),
+        };
+        value.unwrap_or_default()
+    }
+}
+
 /// The process's peak resident memory in bytes, where the system tells it.
-pub(super) fn peak_memory() -> Option<u64> {
+pub(crate) fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status
         .lines()

@@ -19,7 +19,8 @@ use journal::{
 use obs::{Client, PartLog, PartRecord};
 
 use super::errors::{from_journal, from_obs};
-use crate::args::ImportArgs;
+use super::shared::Before;
+use crate::args::{CloudArgs, ImportArgs};
 use crate::commands::identity;
 use crate::commands::input::{is_standard_input, redirected_file};
 use crate::console::Console;
@@ -70,6 +71,8 @@ pub(super) struct Ours {
     pub(super) registering: bool,
     /// Bytes of the disk, where an object that holds the same disk will do.
     pub(super) disk: Option<u64>,
+    /// What earlier runs may have done that the journal does not tell.
+    pub(super) before: Before,
 }
 
 /// One import and its journal.
@@ -95,15 +98,56 @@ impl Session {
     pub(super) fn open(
         args: &ImportArgs,
         cloud: &Cloud,
-        (bucket, key): (&str, &str),
+        object: (&str, &str),
         plan: &Plan,
         layered: bool,
         console: Console,
     ) -> Outcome<Self> {
+        let mut session = Self::new(args, cloud, object, plan, layered)?;
+        let Some(dir) = state_dir(args)? else {
+            return Ok(session);
+        };
+        let (journal, found) = dir
+            .open(&session.target())
+            .map_err(|error| from_journal(&error))?;
+        session.take_up(args.restart, found, journal.path(), console);
+        session.notes = Some(Notes(Arc::new(Mutex::new(journal))));
+        session.dir = Some(dir);
+        Ok(session)
+    }
+
+    /// The same without a journal to write to: what would be gone on with. Nothing is made or locked.
+    pub(super) fn peek(
+        args: &ImportArgs,
+        cloud: &Cloud,
+        object: (&str, &str),
+        plan: &Plan,
+        layered: bool,
+        console: Console,
+    ) -> Outcome<Self> {
+        let mut session = Self::new(args, cloud, object, plan, layered)?;
+        if let Some(dir) = state_dir(args)? {
+            let path = dir.path_of(&session.target());
+            if path.exists() {
+                let found = Journal::peek(&path).map_err(|error| from_journal(&error))?;
+                session.take_up(args.restart, found, &path, console);
+            }
+        }
+        Ok(session)
+    }
+
+    /// A session that knows nothing of earlier runs.
+    fn new(
+        args: &ImportArgs,
+        cloud: &Cloud,
+        object: (&str, &str),
+        plan: &Plan,
+        layered: bool,
+    ) -> Outcome<Self> {
         let source = source(args)?;
         let endpoint = endpoint(args, cloud);
-        let begun = begun(args, endpoint.clone(), (bucket, key), plan, source.as_ref());
-        let mut session = Self {
+        let begun = begun(args, endpoint, object, plan, source.as_ref());
+        Ok(Self {
             notes: None,
             dir: None,
             state: None,
@@ -112,25 +156,15 @@ impl Session {
             streamed: is_standard_input(&args.disk),
             layered,
             begun,
-        };
-        // The same command would find another standard input.
-        if matches!(args.cloud.sandbox, Some(None)) || is_standard_input(&args.disk) {
-            return Ok(session);
-        }
-        let dir = StateDir::resolve(args.state.state_dir.as_deref(), |name| {
-            std::env::var_os(name)
         })
-        .map_err(|error| from_journal(&error))?;
-        let target = Target {
-            endpoint: &endpoint,
-            bucket,
-            key,
-        };
-        let (journal, found) = dir.open(&target).map_err(|error| from_journal(&error))?;
-        session.take_up(args.restart, found, journal.path(), console);
-        session.notes = Some(Notes(Arc::new(Mutex::new(journal))));
-        session.dir = Some(dir);
-        Ok(session)
+    }
+
+    fn target(&self) -> Target<'_> {
+        Target {
+            endpoint: &self.begun.endpoint,
+            bucket: &self.begun.bucket,
+            key: &self.begun.key,
+        }
     }
 
     /// Decides what of an earlier run counts.
@@ -230,6 +264,7 @@ impl Session {
             etag,
             registering: state.stage() >= Stage::Registering,
             disk: None,
+            before: Before::default(),
         }
     }
 
@@ -379,9 +414,27 @@ impl Session {
     }
 }
 
+/// Where journals are; `None` for an import of which nothing is left that could go on.
+fn state_dir(args: &ImportArgs) -> Outcome<Option<StateDir>> {
+    // The same command would find another standard input.
+    if matches!(args.cloud.sandbox, Some(None)) || is_standard_input(&args.disk) {
+        return Ok(None);
+    }
+    StateDir::resolve(args.state.state_dir.as_deref(), |name| {
+        std::env::var_os(name)
+    })
+    .map(Some)
+    .map_err(|error| from_journal(&error))
+}
+
 /// Where the bucket is: a sandbox inside the process has another port each time, and is its directory.
 fn endpoint(args: &ImportArgs, cloud: &Cloud) -> String {
-    match &args.cloud.sandbox {
+    endpoint_of(&args.cloud, cloud)
+}
+
+/// The same, for commands about more than one import.
+pub(crate) fn endpoint_of(args: &CloudArgs, cloud: &Cloud) -> String {
+    match &args.sandbox {
         Some(Some(dir)) => {
             let dir = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.clone());
             format!("sandbox:{}", dir.display())

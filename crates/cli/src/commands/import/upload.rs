@@ -15,6 +15,7 @@ use obs::{Client, MultipartSink, Resumption, Upload, UploadOptions, Uploaded, Vo
 use super::errors::{from_journal, from_obs};
 use super::raw::RawTransferred;
 use super::resuming::Session;
+use super::shared::{Step, Steps};
 use crate::args::Concurrency;
 use crate::commands::storage::{self, GRACE};
 use crate::console::Console;
@@ -88,6 +89,7 @@ pub(super) struct Transfer<'a> {
     pub(super) plan: &'a Plan,
     pub(super) concurrency: Concurrency,
     pub(super) monitor: Arc<dyn Monitor>,
+    pub(super) steps: &'a dyn Steps,
     pub(super) console: Console,
     pub(super) interrupt: &'a Interrupt,
 }
@@ -140,6 +142,7 @@ impl Transfer<'_> {
         let started = Instant::now();
         let encoded = self.encode(session, sink, from).await;
         let converting = started.elapsed();
+        self.steps.at(Step::Complete);
         let report = match encoded {
             Ok(report) => report,
             Err(failure) => return Err(suspend(&mut upload, session, failure).await),

@@ -4,14 +4,15 @@ use batch::nearest::nearest;
 use ims::{Client as Images, ImageKind, QuickImport};
 use obs::{Client as Storage, ErrorKind};
 
+use super::super::attach::comes_from;
 use super::super::errors::{from_ims, from_obs};
 use super::super::resuming::Ours;
 use super::super::reuse::Existing;
+use super::super::shared::Shared;
 use super::{Findings, refused};
 use crate::args::ImportArgs;
 use crate::connect;
 use crate::exit::Outcome;
-use crate::settings::Cloud;
 
 /// Names of operating systems that are suggested.
 const SUGGESTED: usize = 3;
@@ -28,16 +29,16 @@ pub(in super::super) struct Checked {
 /// images that are made together with that of `request`, in the same bucket.
 pub(in super::super) async fn remote(
     args: &ImportArgs,
-    cloud: &Cloud,
-    images: &Images,
+    shared: Shared<'_>,
     (request, beside): (&QuickImport, &[&QuickImport]),
     ours: &Ours,
     warnings: &mut Vec<String>,
 ) -> Outcome<Checked> {
+    let Shared { cloud, images, .. } = shared;
     let mut findings = Findings::default();
     images.project_id().await.map_err(|e| from_ims(&e))?;
     // An image that is this import's own doing is no reason to refuse it.
-    if !ours.registering {
+    if !ours.registering && !made_before(images, request, ours).await? {
         name(args, images, &request.name, &mut findings).await?;
         for data in beside {
             name(args, images, &data.name, &mut findings).await?;
@@ -46,11 +47,16 @@ pub(in super::super) async fn remote(
         quota(args, images, wanted, &mut findings).await?;
     }
     os_version(args, images, request, &mut findings).await?;
-    let storage = connect::storage_with(cloud, images, |config| obs::Config {
-        rate_limit: args.pace.limit_rate,
-        ..config
-    })
-    .await?;
+    let storage = match shared.storage {
+        Some(storage) => storage.clone(),
+        None => {
+            connect::storage_with(cloud, images, |config| obs::Config {
+                rate_limit: args.pace.limit_rate,
+                ..config
+            })
+            .await?
+        }
+    };
     bucket(
         &storage,
         &cloud.region,
@@ -67,6 +73,16 @@ pub(in super::super) async fn remote(
         return Ok(Checked { storage, existing });
     }
     Err(refused(findings.problems))
+}
+
+/// Whether the image is there already because an earlier run of this import registered it.
+async fn made_before(images: &Images, request: &QuickImport, ours: &Ours) -> Outcome<bool> {
+    if !ours.before.registered {
+        return Ok(false);
+    }
+    let found = images.image_named(&request.name).await;
+    let found = found.map_err(|e| from_ims(&e))?;
+    Ok(found.is_some_and(|image| comes_from(&image, request) == Some(true)))
 }
 
 /// Names are unique. Asking also proves endpoint, credentials and project to the service that
@@ -251,7 +267,7 @@ async fn key(
         Some(virtual_size) => Existing::find(storage, url, &found, virtual_size).await?,
         None => None,
     };
-    if existing.is_none() {
+    if existing.is_none() && !ours.before.uploaded {
         findings.problems.push(format!(
             "object {url} exists already, with {} bytes; pass --force to replace it, or another key with --key",
             found.size

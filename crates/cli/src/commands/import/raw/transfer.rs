@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::super::errors::from_obs;
 use super::super::resuming::Session;
+use super::super::shared::Step;
 use super::super::upload::{Content, Transfer, Transferred};
 use super::{BitmapSource, RawJob, read_bitmap};
 use crate::args::Concurrency;
@@ -95,6 +96,7 @@ pub(crate) async fn transfer(
     let started = Instant::now();
     let built = build(&this, upload.sink).await;
     let converting = started.elapsed();
+    this.steps.at(Step::Complete);
     let (report, bitmap) = match built.and_then(|built| session.check_source().map(|()| built)) {
         Ok(built) => built,
         Err(failure) => return Err(abort(&mut upload.upload, failure).await),
