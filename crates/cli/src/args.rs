@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use diskimg::Format;
 use diskimg::units::{GIB, KIB, MIB, TIB};
 
+mod batch;
 mod cloud;
 mod config;
 mod images;
@@ -16,6 +17,9 @@ mod source;
 mod state;
 mod transfer;
 
+pub(crate) use self::batch::{
+    BatchArgs, BatchCleanArgs, BatchCommand, BatchCommonArgs, BatchRunArgs, BatchStatusArgs,
+};
 pub(crate) use self::cloud::CloudArgs;
 pub(crate) use self::config::{ConfigArgs, ConfigCheckArgs, ConfigCommand};
 pub(crate) use self::images::{
@@ -64,6 +68,7 @@ pub(crate) enum Command {
     Digest(DigestArgs),
     Verify(Box<VerifyArgs>),
     Import(Box<ImportArgs>),
+    Batch(Box<BatchArgs>),
     Export(Box<ExportArgs>),
     Upload(Box<UploadArgs>),
     Uploads(UploadsArgs),

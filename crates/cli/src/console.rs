@@ -109,6 +109,14 @@ impl Console {
         write_line(&mut io::stdout().lock(), &text)
     }
 
+    /// One of several results, each in a line of its own.
+    pub(crate) fn line(self, data: &impl Serialize) -> Outcome {
+        let text = serde_json::to_string(data).map_err(|e| {
+            Failure::from_error(Exit::Io, &e).context("the result has no JSON form")
+        })?;
+        write_line(&mut io::stdout().lock(), &text)
+    }
+
     /// The result of a command whose result is a file, on standard output.
     pub(crate) fn raw(self, bytes: &[u8]) -> Outcome {
         let mut out = io::stdout().lock();
@@ -135,7 +143,9 @@ impl Console {
     /// The failure that ends the program.
     pub(crate) fn failure(self, failure: &Failure) {
         self.error_line(failure);
-        self.failure_data(failure);
+        if !failure.is_told() {
+            self.failure_data(failure);
+        }
     }
 
     /// The failure's JSON form, when that is wanted.

@@ -44,6 +44,8 @@ struct Inner {
     hints: Vec<String>,
     notes: Vec<String>,
     data: serde_json::Map<String, Value>,
+    /// Whether standard output has it already.
+    is_told: bool,
 }
 
 /// What commands return.
@@ -59,6 +61,7 @@ impl Failure {
             hints: Vec::new(),
             notes: Vec::new(),
             data: serde_json::Map::new(),
+            is_told: false,
         }))
     }
 
@@ -110,6 +113,20 @@ impl Failure {
             self.0.data.insert(name.to_owned(), value);
         }
         self
+    }
+
+    /// Says that the result on standard output tells of it: with `--json` it is the only one.
+    pub(crate) fn told(mut self) -> Self {
+        self.0.is_told = true;
+        self
+    }
+
+    pub(crate) fn is_told(&self) -> bool {
+        self.0.is_told
+    }
+
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.0.notes
     }
 
     pub(crate) fn hints(&self) -> &[String] {

@@ -3,12 +3,6 @@
 //! Arguments ([`args`]) are resolved into plain data ([`settings`]), commands run on it and print
 //! through one [`console`]; errors become an exit code by cause in one place ([`exit`]).
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "what batches need is here before they are"
-)]
-
 mod args;
 mod commands;
 mod connect;
@@ -58,9 +52,14 @@ fn wrong_usage(error: &clap::Error) -> ExitCode {
     failure.exit().into()
 }
 
+/// Bytes of a thread's stack; only what is used of it is memory.
+const STACK: usize = 8 << 20;
+
 fn run(command: Command, console: Console) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // As much as the main thread has: imports of a batch run on these.
+        .thread_stack_size(STACK)
         .build()
         .map_err(|e| Failure::from_error(Exit::Io, &e).context("the runtime cannot start"))?;
     runtime.block_on(async {
@@ -68,6 +67,7 @@ fn run(command: Command, console: Console) -> Outcome {
             .map_err(|e| Failure::from_error(Exit::Io, &e).context("signals cannot be handled"))?;
         match command {
             Command::Import(args) => commands::import::run(&args, console, &interrupt).await,
+            Command::Batch(args) => commands::batch::run(&args, console, &interrupt).await,
             Command::Export(args) => commands::export::run(&args, console, &interrupt).await,
             Command::Upload(args) => commands::upload::run(&args, console, &interrupt).await,
             Command::Verify(args) => commands::verify::run(*args, console, &interrupt).await,

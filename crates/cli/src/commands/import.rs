@@ -39,8 +39,8 @@ use self::method::{Chosen, Method};
 use self::raw::RawJob;
 use self::register::Registered;
 pub(crate) use self::register::patience;
-pub(crate) use self::report::Ended;
 use self::report::{DryRun, Imported, Stages, Told};
+pub(crate) use self::report::{Ended, peak_memory};
 use self::resuming::{Ours, Session};
 use self::reuse::Reuse;
 use self::shared::{Alone, Before, Shared, Step};
@@ -133,14 +133,20 @@ pub(crate) async fn one(
     let chosen = match method::choose(args)? {
         Method::AsItIs(way) => {
             raw::refuse_as_it_is(args)?;
-            return common::one(args, way, shared, console, interrupt).await;
+            return Box::pin(common::one(args, way, shared, console, interrupt)).await;
         }
         Method::Converted(chosen) => chosen,
     };
     say_chosen(args, chosen, console);
     let provider = shared.cloud.provider;
     let job = blocking(|| prepare(args, chosen, provider, &[], memory, console, interrupt))?;
-    import(args, job, shared, started, console, interrupt).await
+    // There are many of them: they live on the heap, and not each in a place for the largest.
+    Box::pin(import(args, job, shared, started, console, interrupt)).await
+}
+
+/// Whether an import with these arguments keeps a journal of its own, and goes on by it.
+pub(crate) fn keeps_journal(args: &ImportArgs) -> bool {
+    matches!(method::choose(args), Ok(Method::Converted(_)))
 }
 
 /// Runs work that waits for the disk without keeping other imports from going on.

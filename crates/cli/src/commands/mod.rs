@@ -1,5 +1,6 @@
 //! One module per command.
 
+pub(crate) mod batch;
 pub(crate) mod bitmap;
 pub(crate) mod config;
 pub(crate) mod convert;

@@ -93,6 +93,18 @@ pub(crate) async fn examine(
     }
 }
 
+/// Why a disk fits into no budget. What to pass is more than what the disk needs: the program takes its part.
+fn too_little(refused: Option<Failure>) -> Failure {
+    let refused =
+        refused.unwrap_or_else(|| Failure::new(Exit::Refused, "there is no memory for it"));
+    match refused.exit() {
+        Exit::Refused => Failure::new(Exit::Refused, refused.line()).hint(
+            "pass a larger --memory; disks get what the program and the batch's tables leave of it",
+        ),
+        _ => refused,
+    }
+}
+
 async fn converted(
     args: &ImportArgs,
     shared: Shared<'_>,
@@ -110,7 +122,7 @@ async fn converted(
                 Err(failure) => refused = Some(failure),
             }
         }
-        Err(refused.unwrap_or_else(|| Failure::new(Exit::Refused, "there is no memory for it")))
+        Err(too_little(refused))
     })?;
     let target = &opened.request.image_url;
     let object = (target.bucket.as_str(), target.key.as_str());

@@ -427,6 +427,21 @@ fn state_dir(args: &ImportArgs) -> Outcome<Option<StateDir>> {
     .map_err(|error| from_journal(&error))
 }
 
+/// The upload that the journal of an import here could go on with.
+pub(crate) fn upload_of(args: &ImportArgs, cloud: &Cloud, key: &str) -> Option<String> {
+    let dir = state_dir(args).ok()??;
+    let endpoint = endpoint(args, cloud);
+    let target = Target {
+        endpoint: &endpoint,
+        bucket: &args.bucket,
+        key,
+    };
+    match Journal::peek(&dir.path_of(&target)).ok()? {
+        Found::Import(state, _) => state.upload,
+        Found::Nothing | Found::Unreadable { .. } => None,
+    }
+}
+
 /// Where the bucket is: a sandbox inside the process has another port each time, and is its directory.
 fn endpoint(args: &ImportArgs, cloud: &Cloud) -> String {
     endpoint_of(&args.cloud, cloud)

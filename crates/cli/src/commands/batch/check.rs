@@ -1,0 +1,236 @@
+//! Every disk of a batch, looked at before anything is begun.
+
+use ::batch::{Item, ItemOutcome, ItemState};
+use futures::{StreamExt as _, stream};
+use journal::SourceIdentity;
+
+use super::budget::Budget;
+use super::request;
+use super::setup::Setup;
+use super::state::{Known, State};
+use crate::args::{BatchCommonArgs, ImportArgs};
+use crate::commands::import::shared::{Alone, Before, Shared};
+use crate::commands::import::{Examined, examine};
+use crate::console::Console;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::interrupt::Interrupt;
+
+/// Disks that are looked at at the same time: the cloud's answers are waited for together.
+const LOOKS: usize = 8;
+
+/// One disk, and what is to be done with it.
+pub(super) struct Checked {
+    pub(super) item: Item,
+    pub(super) verdict: Verdict,
+}
+
+pub(super) enum Verdict {
+    /// Nothing speaks against it.
+    Ready(Box<Ready>),
+    /// An earlier run has done it.
+    Done(Box<ItemOutcome>),
+    Refused(Failure),
+}
+
+/// What an import of the disk begins with.
+pub(super) struct Ready {
+    pub(super) args: ImportArgs,
+    /// `None` when it is looked at later, by the worker that has claimed it.
+    pub(super) examined: Option<Examined>,
+    pub(super) before: Before,
+    /// Whether an earlier run may have left an upload that nobody has noted.
+    pub(super) begun: bool,
+}
+
+/// What is known without the cloud: done, or to be looked at.
+pub(super) fn known(
+    item: &Item,
+    state: &State,
+    common: &BatchCommonArgs,
+    threads: usize,
+) -> Result<(ImportArgs, Known), Verdict> {
+    let known = state.of_item(&item.id);
+    if !common.redo.contains(&item.id)
+        && let Some(done) = known.done(item)
+    {
+        return Err(done_before(item, done, known.source.as_ref()));
+    }
+    match request::arguments(item, common, threads) {
+        Ok(args) => Ok((args, known)),
+        Err(problems) => Err(Verdict::Refused(crate::commands::import::refused(problems))),
+    }
+}
+
+/// A disk that is done stays done, unless its source is another one now: that is for the user to decide.
+fn done_before(item: &Item, done: &ItemOutcome, source: Option<&SourceIdentity>) -> Verdict {
+    let image = done.image_id.as_deref().unwrap_or("none");
+    let changed = match (source, SourceIdentity::of(&item.source)) {
+        (Some(then), Ok(now)) => then.difference(&now),
+        // Nobody needs the source of what is done.
+        _ => None,
+    };
+    match changed {
+        Some(difference) => Verdict::Refused(
+            Failure::new(
+                Exit::Refused,
+                format!(
+                    "it is done (image {image}), and its source has changed since: {difference}"
+                ),
+            )
+            .hint(format!(
+                "give the changed disk another name in the manifest; or delete the image and its object, and pass --redo {}",
+                item.id
+            )),
+        ),
+        None => Verdict::Done(Box::new(ItemOutcome {
+            state: ItemState::Skipped,
+            cause: Some("done by an earlier run".to_owned()),
+            hint: None,
+            read_bytes: 0,
+            sent_bytes: 0,
+            kept_bytes: 0,
+            retries: 0,
+            timeline: Vec::new(),
+            ..done.clone()
+        })),
+    }
+}
+
+/// What only the batch's own journal knows.
+pub(super) fn before(item: &Item, known: &Known, args: &ImportArgs) -> Before {
+    let begun = known.has_begun(item);
+    Before {
+        // An import that is converted finds its object in its own journal, or by the manifest beside it.
+        uploaded: begun && !crate::commands::import::keeps_journal(args),
+        // Its journal may have ended, and this one not: a kill in between.
+        registered: begun && known.registering,
+    }
+}
+
+impl Setup {
+    /// Looks at one disk.
+    pub(super) async fn examine(
+        &self,
+        args: &ImportArgs,
+        before: Before,
+        console: Console,
+        interrupt: &Interrupt,
+    ) -> Outcome<Examined> {
+        let shared = Shared {
+            cloud: &self.connected.cloud,
+            images: &self.connected.images,
+            storage: Some(&self.connected.storage),
+            steps: &Alone,
+            before,
+        };
+        let budgets: Vec<u64> = self.budget.tries().collect();
+        let options = |bytes| Budget::options(bytes, &args.work);
+        examine(args, shared, &budgets, options, console, interrupt).await
+    }
+
+    /// Looks at every disk. `console` gives the console of item number so-and-so.
+    pub(super) async fn check(
+        &self,
+        common: &BatchCommonArgs,
+        console: impl Fn(usize) -> Console,
+        interrupt: &Interrupt,
+    ) -> Outcome<Vec<Checked>> {
+        let console = &console;
+        let looks = stream::iter(self.items.iter().enumerate())
+            .map(|(number, item)| async move {
+                let verdict = match known(item, &self.state, common, self.width.threads) {
+                    Err(verdict) => verdict,
+                    Ok((args, known)) => {
+                        let before = before(item, &known, &args);
+                        match self
+                            .examine(&args, before, console(number), interrupt)
+                            .await
+                        {
+                            Ok(examined) => Verdict::Ready(Box::new(Ready {
+                                args,
+                                examined: Some(examined),
+                                before,
+                                begun: known.has_begun(item),
+                            })),
+                            Err(failure) => Verdict::Refused(failure),
+                        }
+                    }
+                };
+                Checked {
+                    item: item.clone(),
+                    verdict,
+                }
+            })
+            .buffered(LOOKS);
+        let mut checked: Vec<Checked> = looks.collect().await;
+        if interrupt.is_asked() {
+            return Err(crate::interrupt::interrupted());
+        }
+        // Without these nothing can be said of any disk: one error, not one for each.
+        if let Some(fatal) = same_for_all(&mut checked) {
+            return Err(fatal);
+        }
+        self.quota(&mut checked).await?;
+        Ok(checked)
+    }
+
+    /// Refuses what is more than the account may have, in the manifest's order.
+    async fn quota(&self, checked: &mut [Checked]) -> Outcome {
+        let quotas = match self.connected.images.quotas().await {
+            Ok(quotas) => quotas,
+            // Each disk was told of it.
+            Err(_) => return Ok(()),
+        };
+        for quota in quotas.iter().filter(|quota| quota.kind == "image") {
+            let (Some(used), Some(most)) = (quota.used, quota.quota) else {
+                continue;
+            };
+            let mut left = most.saturating_sub(used);
+            for checked in checked.iter_mut() {
+                let Verdict::Ready(ready) = &checked.verdict else {
+                    continue;
+                };
+                if checked.item.skip_check.iter().any(|skip| skip == "quota")
+                    || checked.item.register == ::batch::Register::None
+                    || ready.examined.as_ref().is_some_and(|examined| {
+                        examined.action == crate::commands::import::Action::Attach
+                    })
+                {
+                    continue;
+                }
+                match left.checked_sub(1) {
+                    Some(rest) => left = rest,
+                    None => {
+                        checked.verdict = Verdict::Refused(
+                            Failure::new(
+                                Exit::Refused,
+                                format!(
+                                    "{used} of {most} images that the account may have are there, and the disks before this one take the rest (IMG.0015)"
+                                ),
+                            )
+                            .hint("delete images that are not needed, ask for a larger quota, or skip_check: [quota]"),
+                        );
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The failure of every disk, when the network or the keys are what fails.
+fn same_for_all(checked: &mut Vec<Checked>) -> Option<Failure> {
+    let all = !checked.is_empty()
+        && checked.iter().all(|checked| match &checked.verdict {
+            Verdict::Refused(failure) => matches!(failure.exit(), Exit::Cloud | Exit::Io),
+            _ => false,
+        });
+    if !all {
+        return None;
+    }
+    let first = checked.drain(..).next()?;
+    match first.verdict {
+        Verdict::Refused(failure) => Some(failure),
+        _ => None,
+    }
+}

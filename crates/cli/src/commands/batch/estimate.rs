@@ -1,0 +1,188 @@
+//! How long a batch may take: a few blocks of real data are converted in memory, and the rest is reckoned from them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::convert::monitor::CountingMonitor;
+use ::convert::{CancelToken, Counter, Error, PlanOptions, Sink, SinkError, Target};
+use diskimg::units::human;
+use serde::Serialize;
+
+use super::check::{Checked, Ready, Verdict};
+use super::setup::Setup;
+use crate::commands::bitmap::with_holes;
+use crate::commands::identity;
+use crate::commands::import::Action;
+use crate::exit::{Failure, Outcome};
+use crate::interrupt::Interrupt;
+
+/// How long the measurement may take.
+const MOST: Duration = Duration::from_millis(1500);
+
+/// What was measured, and what follows.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Estimate {
+    /// The disk that was measured.
+    measured: String,
+    /// Bytes of it that were read and converted.
+    measured_bytes: u64,
+    /// Bytes of disks per second, with all threads.
+    bytes_per_second: u64,
+    /// Bytes sent for each byte read.
+    ratio: f64,
+    /// Bytes that would be sent.
+    sent_bytes: u64,
+    /// For converting everything.
+    convert_seconds: f64,
+    /// For sending it at the rate limit; `None` without a limit, when the line decides.
+    send_seconds: Option<f64>,
+    /// The longer of the two.
+    seconds: f64,
+}
+
+/// Swallows a stream.
+struct Void;
+
+impl Sink for Void {
+    fn write(&mut self, _: &[u8]) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+pub(super) async fn estimate(
+    setup: &Setup,
+    checked: &[Checked],
+    interrupt: &Interrupt,
+) -> Outcome<Option<Estimate>> {
+    let converted: Vec<(&Checked, &Ready, u64)> = checked
+        .iter()
+        .filter_map(|checked| {
+            let Verdict::Ready(ready) = &checked.verdict else {
+                return None;
+            };
+            let examined = ready.examined.as_ref()?;
+            let reads = matches!(
+                examined.action,
+                Action::Upload | Action::Adopt | Action::Resume
+            );
+            (reads && examined.plan.is_some()).then_some((checked, &**ready, examined.data_bytes))
+        })
+        .collect();
+    let total = converted
+        .iter()
+        .fold(0_u64, |sum, (_, _, bytes)| sum.saturating_add(*bytes));
+    let Some((largest, ready, _)) = converted
+        .into_iter()
+        .max_by_key(|(_, _, bytes)| *bytes)
+        .filter(|(_, _, bytes)| *bytes > 0)
+    else {
+        return Ok(None);
+    };
+    let memory = PlanOptions {
+        threads: Some(setup.width.all_threads),
+        level: ready.args.work.level,
+        memory: setup.budget.for_disks(),
+        upload_memory: 0,
+        reserved_memory: 0,
+        program_memory: 0,
+    };
+    let (disk, options, holes) = (
+        ready.args.disk.clone(),
+        ready.args.source.options(),
+        ready.args.raw.holes.holes,
+    );
+    let cancel = CancelToken::new();
+    let counts = Arc::new(CountingMonitor::default());
+    let measuring = tokio::task::spawn_blocking({
+        let (cancel, counts) = (cancel.clone(), Arc::clone(&counts));
+        move || {
+            let opened = ::convert::open_with(&disk, &options)?;
+            let (image, _) = with_holes(opened.image, holes);
+            let plan = ::convert::plan(image.as_ref(), Target::Zvhd2, &memory)?;
+            let began = Instant::now();
+            let done = ::convert::to_zvhd2(
+                image.as_ref(),
+                &plan,
+                identity(),
+                &mut Void,
+                counts.as_ref(),
+                &cancel,
+            );
+            match done {
+                Ok(_) | Err(Error::Cancelled) => Ok(began.elapsed()),
+                Err(error) => Err(Failure::from(error)),
+            }
+        }
+    });
+    tokio::pin!(measuring);
+    let measured = tokio::select! {
+        measured = &mut measuring => measured,
+        () = tokio::time::sleep(MOST) => {
+            cancel.cancel();
+            measuring.await
+        }
+        () = interrupt.asked() => {
+            cancel.cancel();
+            let _ = measuring.await;
+            return Err(crate::interrupt::interrupted());
+        }
+    };
+    // A disk that cannot be read is found out by the run; there is only no estimate then.
+    let Ok(Ok(took)) = measured else {
+        return Ok(None);
+    };
+    let (read, written) = (
+        counts.get(Counter::ReadBytes),
+        counts.get(Counter::WrittenBytes),
+    );
+    if read == 0 {
+        return Ok(None);
+    }
+    let per_second = read as f64 / took.as_secs_f64().max(1e-6);
+    let ratio = (written as f64 / read as f64).min(1.0);
+    let convert_seconds = total as f64 / per_second;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an estimate of something that is not negative"
+    )]
+    let (bytes_per_second, sent_bytes) = (per_second as u64, (total as f64 * ratio) as u64);
+    let send_seconds = setup
+        .rate_limit
+        .map(|limit| sent_bytes as f64 / limit.get() as f64);
+    Ok(Some(Estimate {
+        measured: largest.item.id.clone(),
+        measured_bytes: read,
+        bytes_per_second,
+        ratio,
+        sent_bytes,
+        convert_seconds,
+        send_seconds,
+        seconds: convert_seconds.max(send_seconds.unwrap_or_default()),
+    }))
+}
+
+impl fmt::Display for Estimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "about {} if the line keeps up: {}/s and {:.0} % of it sent, measured on {} of {}",
+            span(self.seconds),
+            human(self.bytes_per_second),
+            self.ratio * 100.0,
+            human(self.measured_bytes),
+            self.measured
+        )
+    }
+}
+
+/// Seconds as people say them.
+fn span(seconds: f64) -> String {
+    match seconds {
+        s if s < 1.0 => "a second".to_owned(),
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}

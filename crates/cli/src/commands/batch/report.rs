@@ -1,0 +1,107 @@
+//! The report of a run: put together, and written where it was asked for.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use ::batch::{BatchReport, ItemOutcome, Machine, ThroughputSample, Totals, UnixMillis};
+
+use super::setup::Setup;
+use super::state::now;
+use crate::args::BatchRunArgs;
+use crate::commands::import::peak_memory;
+use crate::exit::{Exit, Failure, Outcome};
+
+pub(super) fn build(
+    setup: &Setup,
+    started: UnixMillis,
+    exit: u8,
+    items: Vec<ItemOutcome>,
+    samples: Vec<ThroughputSample>,
+    worker: Option<String>,
+) -> BatchReport {
+    BatchReport {
+        manifest: setup.manifest.path.display().to_string(),
+        manifest_digest: setup.manifest.digest.clone(),
+        started,
+        ended: Some(now()),
+        exit,
+        totals: Totals::of(&items),
+        items,
+        samples,
+        machine: Machine {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: host(),
+            worker,
+            cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            memory_bound: setup.budget.total,
+            peak_memory: peak_memory(),
+            cpu_seconds: cpu_seconds(),
+            region: Some(setup.connected.cloud.region.clone()),
+        },
+    }
+}
+
+/// Writes the files that were asked for; each appears complete or not at all.
+pub(super) fn write(args: &BatchRunArgs, report: &BatchReport) -> Outcome {
+    let mut first = Ok(());
+    let mut keep = |written: Outcome| {
+        if let (Ok(()), Err(failure)) = (&first, written) {
+            first = Err(failure);
+        }
+    };
+    if let Some(path) = &args.report {
+        keep(write_file(path, ::batch::report::html(report).as_bytes()));
+    }
+    if let Some(path) = &args.report_json {
+        let text = ::batch::report::json(report).map_err(|error| {
+            Failure::from_error(Exit::Io, &error).context("the report has no JSON form")
+        });
+        keep(text.and_then(|text| write_file(path, text.as_bytes())));
+    }
+    first
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Outcome {
+    let failed = |error: &std::io::Error| {
+        Failure::from_error(Exit::Io, error)
+            .context(format!("the report {} cannot be written", path.display()))
+    };
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(|e| failed(&e))?;
+    file.write_all(bytes)
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(|e| failed(&e))?;
+    // A temporary file is the user's alone; a report is to be read.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let readable = std::fs::Permissions::from_mode(0o644);
+        file.as_file()
+            .set_permissions(readable)
+            .map_err(|e| failed(&e))?;
+    }
+    file.persist(path).map_err(|e| failed(&e.error))?;
+    Ok(())
+}
+
+/// Name of the machine, where the system tells it.
+fn host() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// Processor time of this process in seconds, where the system tells it.
+fn cpu_seconds() -> Option<f64> {
+    /// Ticks per second in `/proc`: the same on every Linux that this runs on.
+    const TICKS: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name before may have spaces and parentheses.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user.saturating_add(system) as f64 / TICKS)
+}

@@ -1,0 +1,240 @@
+//! What every command about a batch begins with: the manifest, the cloud, the limits, what is known of earlier runs.
+
+use std::path::Path;
+use std::thread::available_parallelism;
+
+use ::batch::{Item, Manifest, Problem, ReadOptions};
+use ::convert::default_threads;
+use diskimg::units::GIB;
+
+use super::budget::Budget;
+use super::state::{self, Place, State};
+use crate::args::{BatchCommonArgs, CloudArgs};
+use crate::commands::import::refused;
+use crate::commands::import::resuming::endpoint_of;
+use crate::commands::sandbox::InProcess;
+use crate::connect;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::settings::{self, Cloud, ProcessEnvironment};
+
+/// Memory of a batch unless told.
+const DEFAULT_MEMORY: u64 = GIB;
+/// Jobs of the image service at the same time unless told: it answers more with flow control.
+const DEFAULT_JOBS: usize = 10;
+/// Most parts under way at the same time, of all disks: more gain nothing, and time limits reckon with as many.
+const PARTS_AT_ONCE: usize = 64;
+/// Images that a sandbox in this process takes: it is there to try a fleet out.
+const SANDBOX_QUOTA: usize = 100_000;
+
+/// How much goes on at the same time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Width {
+    pub(super) converts: usize,
+    pub(super) uploads: usize,
+    pub(super) jobs: usize,
+    /// Worker threads of one disk.
+    pub(super) threads: usize,
+    /// Of all together.
+    pub(super) all_threads: usize,
+}
+
+/// Reads the manifest; everything that is wrong with it is told together.
+pub(super) fn read_manifest(path: &Path, check_sources: bool) -> Outcome<Manifest> {
+    Manifest::read_with(path, ReadOptions { check_sources }).map_err(|problems| {
+        let told = problems.iter().map(Problem::to_string);
+        let failure = match problems.len() {
+            1 => Failure::new(
+                Exit::Refused,
+                format!("{}: {}", path.display(), told.collect::<String>()),
+            ),
+            count => told.fold(
+                Failure::new(
+                    Exit::Refused,
+                    format!(
+                        "{count} things are wrong with {}; nothing was begun",
+                        path.display()
+                    ),
+                ),
+                Failure::note,
+            ),
+        };
+        failure.data("problems", &problems)
+    })
+}
+
+/// A cloud and its clients, for the length of a command.
+pub(super) struct Connected {
+    pub(super) cloud: Cloud,
+    pub(super) images: ims::Client,
+    pub(super) storage: obs::Client,
+    sandbox: Option<InProcess>,
+}
+
+impl Connected {
+    pub(super) async fn open(
+        args: &CloudArgs,
+        items: &[Item],
+        rate_limit: Option<std::num::NonZeroU64>,
+    ) -> Outcome<Self> {
+        let (cloud, sandbox) = match &args.sandbox {
+            Some(dir) => {
+                let sandbox = InProcess::start_with(dir.as_deref(), |options| {
+                    let mut buckets: Vec<String> =
+                        items.iter().map(|item| item.bucket.clone()).collect();
+                    buckets.sort();
+                    buckets.dedup();
+                    options.buckets = buckets;
+                    options.image_quota = SANDBOX_QUOTA;
+                    Ok(())
+                })
+                .await?;
+                (sandbox.cloud(), Some(sandbox))
+            }
+            None => {
+                let cloud = settings::resolve(args, &ProcessEnvironment)
+                    .map_err(|missing| refused(missing.0))?;
+                (cloud, None)
+            }
+        };
+        let connected = async {
+            let images = connect::images(&cloud)?;
+            let storage = connect::storage_with(&cloud, &images, |config| obs::Config {
+                rate_limit,
+                parts_at_once: std::num::NonZeroUsize::new(PARTS_AT_ONCE),
+                ..config
+            })
+            .await?;
+            Ok((images, storage))
+        };
+        match connected.await {
+            Ok((images, storage)) => Ok(Self {
+                cloud,
+                images,
+                storage,
+                sandbox,
+            }),
+            Err(failure) => {
+                if let Some(sandbox) = sandbox {
+                    let _ = sandbox.stop().await;
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Ends the sandbox, if there is one; the first failure is the one to see.
+    pub(super) async fn close<T>(self, ended: Outcome<T>) -> Outcome<T> {
+        let stopped = match self.sandbox {
+            Some(sandbox) => sandbox.stop().await,
+            None => Ok(()),
+        };
+        match (ended, stopped) {
+            (Ok(value), Ok(())) => Ok(value),
+            (Ok(_), Err(failure)) => Err(failure),
+            (Err(failure), Ok(())) => Err(failure),
+            (Err(failure), Err(later)) => Err(failure.note(later.to_string())),
+        }
+    }
+}
+
+/// Everything that planning and running begin with.
+pub(super) struct Setup {
+    pub(super) manifest: Manifest,
+    /// The disks of this worker, in the manifest's order.
+    pub(super) items: Vec<Item>,
+    pub(super) width: Width,
+    pub(super) budget: Budget,
+    pub(super) rate_limit: Option<std::num::NonZeroU64>,
+    pub(super) connected: Connected,
+    pub(super) endpoint: String,
+    pub(super) place: Place,
+    pub(super) state: State,
+}
+
+impl Setup {
+    pub(super) async fn open(path: &Path, args: &BatchCommonArgs) -> Outcome<Self> {
+        let manifest = read_manifest(path, true)?;
+        let items: Vec<Item> = match args.shard {
+            None => manifest.items.clone(),
+            Some(shard) => {
+                ::batch::shard::select(&manifest.items, shard.index.saturating_sub(1), shard.count)
+                    .into_iter()
+                    .cloned()
+                    .collect()
+            }
+        };
+        let unknown: Vec<String> = args
+            .redo
+            .iter()
+            .filter(|id| !manifest.items.iter().any(|item| item.id == **id))
+            .map(|id| format!("--redo {id}: the manifest has no disk of this id"))
+            .collect();
+        if !unknown.is_empty() {
+            return Err(refused(unknown));
+        }
+        let width = width(args, &manifest, items.len());
+        let total = args
+            .memory
+            .or(manifest.limits.memory)
+            .unwrap_or(DEFAULT_MEMORY);
+        let reserved = match args.cloud.sandbox {
+            // Jobs of the sandbox read images in threads of their own.
+            Some(_) => ::sandbox::memory_bound(),
+            None => 0,
+        };
+        let budget = Budget::new(total, items.len(), width.converts, reserved)?;
+        let rate_limit = args.limit_rate.or(manifest
+            .limits
+            .limit_rate
+            .and_then(std::num::NonZeroU64::new));
+        let place = Place::of(&args.state, path)?;
+        let connected = Connected::open(&args.cloud, &items, rate_limit).await?;
+        let endpoint = endpoint_of(&args.cloud, &connected.cloud);
+        // A sandbox in a temporary directory knows nothing of an earlier one.
+        let state = match args.cloud.sandbox {
+            Some(None) => Ok(State::default()),
+            _ => state::read(&place.path(&endpoint)),
+        };
+        match state {
+            Ok(state) => Ok(Self {
+                manifest,
+                items,
+                width,
+                budget,
+                rate_limit,
+                connected,
+                endpoint,
+                place,
+                state,
+            }),
+            Err(failure) => connected.close(Err(failure)).await,
+        }
+    }
+}
+
+fn width(args: &BatchCommonArgs, manifest: &Manifest, items: usize) -> Width {
+    let limits = &manifest.limits;
+    let cores = available_parallelism().map_or(1, std::num::NonZero::get);
+    let given = |option: Option<std::num::NonZeroUsize>, written: Option<usize>| {
+        option
+            .map(std::num::NonZeroUsize::get)
+            .or(written)
+            .filter(|number| *number > 0)
+    };
+    let converts = given(args.converts, limits.converts)
+        .unwrap_or_else(|| (cores / 4).clamp(2, 8))
+        .min(items.max(1));
+    let uploads = given(args.uploads, limits.uploads)
+        .unwrap_or_else(|| converts.saturating_mul(2))
+        .max(1);
+    // A disk is uploaded while it is converted.
+    let converts = converts.min(uploads);
+    let all_threads = args.threads.unwrap_or_else(default_threads);
+    Width {
+        converts,
+        uploads,
+        jobs: given(args.jobs, limits.jobs).unwrap_or(DEFAULT_JOBS),
+        threads: all_threads.div_ceil(converts).max(1),
+        all_threads,
+    }
+}

@@ -1,0 +1,114 @@
+//! One disk on its way: what it holds of what all share, and gives back as soon as it can.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ::batch::{Item, Stage};
+use futures::future::BoxFuture;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::budget::Grant;
+use super::claims::Guard;
+use super::run::Runner;
+use super::state::{Record, now};
+use crate::commands::import::shared::{Step, Steps};
+use crate::exit::Outcome;
+use crate::interrupt::Interrupt;
+
+/// Told of the steps of one import.
+pub(super) struct ItemSteps {
+    runner: Arc<Runner>,
+    number: usize,
+    id: String,
+    interrupt: Interrupt,
+    claim: Option<Guard>,
+    /// Memory that the last parts need.
+    tail: u64,
+    holds: Mutex<Holds>,
+}
+
+/// Dropped with the import, whatever ends it.
+struct Holds {
+    grant: Option<Grant>,
+    upload: Option<OwnedSemaphorePermit>,
+    job: Option<OwnedSemaphorePermit>,
+    /// Tells the lane that the next disk can be converted.
+    converted: Option<oneshot::Sender<()>>,
+}
+
+impl ItemSteps {
+    #[expect(clippy::too_many_arguments, reason = "one caller")]
+    pub(super) fn new(
+        runner: &Arc<Runner>,
+        number: usize,
+        item: &Item,
+        interrupt: Interrupt,
+        claim: Option<Guard>,
+        (grant, tail): (Grant, u64),
+        upload: Option<OwnedSemaphorePermit>,
+        converted: Option<oneshot::Sender<()>>,
+    ) -> Self {
+        Self {
+            runner: Arc::clone(runner),
+            number,
+            id: item.id.clone(),
+            interrupt,
+            claim,
+            tail,
+            holds: Mutex::new(Holds {
+                grant: Some(grant),
+                upload,
+                job: None,
+                converted,
+            }),
+        }
+    }
+
+    fn holds(&self) -> MutexGuard<'_, Holds> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Steps for ItemSteps {
+    fn at(&self, step: Step) {
+        let stage = match step {
+            Step::Check => Stage::Check,
+            Step::Compare => Stage::Compare,
+            Step::Convert => Stage::Transfer,
+            Step::Complete => Stage::Complete,
+            Step::Register => Stage::Register,
+        };
+        self.runner.board.stage(self.number, stage);
+        let mut holds = self.holds();
+        match step {
+            Step::Check | Step::Compare | Step::Convert => {}
+            Step::Complete => {
+                holds.converted = None;
+                if let Some(grant) = &mut holds.grant {
+                    grant.shrink_to(self.tail);
+                }
+            }
+            Step::Register => {
+                holds.converted = None;
+                holds.grant = None;
+                holds.upload = None;
+            }
+        }
+    }
+
+    fn may_register(&self) -> BoxFuture<'_, Outcome> {
+        Box::pin(async {
+            let turn = Arc::clone(&self.runner.jobs).acquire_owned();
+            let turn = self.interrupt.unless_asked(turn).await?;
+            // It is never closed.
+            self.holds().job = turn.ok();
+            self.runner.record(&Record::Registering {
+                at: now(),
+                id: self.id.clone(),
+            })?;
+            match &self.claim {
+                Some(claim) => claim.sure().await,
+                None => Ok(()),
+            }
+        })
+    }
+}

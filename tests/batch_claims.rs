@@ -1,0 +1,103 @@
+//! Workers that share a batch through the bucket alone, and die.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod common;
+mod fleet;
+
+use std::process::Child;
+use std::thread;
+use std::time::Duration;
+
+use common::{Run, run, wait_until};
+use fleet::{Fleet, World, pause, report_of, states};
+use sandbox::faults::Faults;
+use testkit::faults::{Fault, Op};
+
+/// Four workers, each with a state directory of its own as on machines of their own; two are killed.
+fn four_workers_of_which_two_die(faults: Faults, seed: u64, way: &str) {
+    let world = World::with(faults);
+    let fleet = Fleet::raw(10, 1);
+    world.proxy.script(|seen| {
+        (seen.op == Op::UploadPart).then(|| Fault::Slow(Duration::from_millis(400)))
+    });
+    let start = |number: usize| -> Child {
+        world
+            .batch("run", &fleet, &format!("state-{number}"))
+            .args(["--json", "--claim", "--lease", "4s", "--converts", "1"])
+            .spawn()
+            .unwrap()
+    };
+    let mut workers: Vec<Child> = (0..4).map(start).collect();
+    let mut random = seed;
+    wait_until(|| world.proxy.count(Op::UploadPart) >= 2);
+    for victim in [1, 0] {
+        thread::sleep(pause(&mut random, 50, 800));
+        let _ = workers[victim].kill();
+        workers[victim].wait().unwrap();
+    }
+    let runs: Vec<Run> = workers
+        .into_iter()
+        .skip(2)
+        .map(|worker| worker.wait_with_output().unwrap().into())
+        .collect();
+    let mut done = 0;
+    for run in &runs {
+        run.success();
+        assert!(run.stderr.contains(way), "{}", run.stderr);
+        let found = states(&report_of(run));
+        let mine = found.get("active").copied().unwrap_or_default()
+            + found.get("adopted").copied().unwrap_or_default();
+        done += mine;
+        assert_eq!(
+            mine + found.get("skipped").copied().unwrap_or_default(),
+            10,
+            "{found:?}"
+        );
+    }
+    // Each disk has one image, with its content, and those that live did each at most once.
+    assert_eq!(world.active(), fleet.digests());
+    assert_eq!(world.images().len(), 10);
+    assert!(done <= 10, "{done}");
+    // A worker that comes later finds nothing to do.
+    let late = run(world
+        .batch("run", &fleet, "state-late")
+        .args(["--json", "--claim", "--lease", "4s"]));
+    assert_eq!(states(&report_of(late.success()))["skipped"], 10);
+    // What the dead have left, clean throws away.
+    run(world
+        .batch("clean", &fleet, "state-late")
+        .args(["--json", "--yes", "--claims"]))
+    .success();
+    assert!(world.objects(".imgferry/claims/").is_empty());
+    assert_eq!(world.open_uploads(), 0);
+}
+
+#[test]
+fn each_disk_is_done_once_by_claims_that_are_stored_only_if_there_is_none() {
+    four_workers_of_which_two_die(
+        Faults::default(),
+        0x9e37_79b9,
+        "stores a claim only if there is none",
+    );
+}
+
+#[test]
+fn each_disk_is_done_once_where_the_server_ignores_the_condition() {
+    four_workers_of_which_two_die(
+        Faults {
+            ignore_conditions: true,
+            ..Faults::default()
+        },
+        0x51_7c_c1_b7,
+        "the lowest wins",
+    );
+}
