@@ -332,6 +332,86 @@ fn token_in(text: &str) -> Option<&str> {
         .find(|word| word.len() > 200)
 }
 
+/// One request to the sandbox's API, which needs no credentials; the whole answer.
+fn plain_request(cloud: &Cloud, request: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let address = cloud.variable("IMGFERRY_IAM_ENDPOINT");
+    let host = address.trim_start_matches("http://").trim_end_matches('/');
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    let request = request.replace("HOST", host);
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Id and secret of a temporary key, and its session token.
+fn temporary_key(cloud: &Cloud) -> ((String, String), String) {
+    let answer = plain_request(
+        cloud,
+        "GET /openstack/latest/securitykey HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n",
+    );
+    let body = &answer[answer.find('{').unwrap()..=answer.rfind('}').unwrap()];
+    let told: Value = serde_json::from_str(body).unwrap();
+    let text = |name: &str| told["credential"][name].as_str().unwrap().to_owned();
+    ((text("access"), text("secret")), text("securitytoken"))
+}
+
+/// A token of the sandbox's user.
+fn sign_in(cloud: &Cloud, user: &str, password: &str, domain: &str) -> String {
+    let body = serde_json::json!({"auth": {
+        "identity": {"methods": ["password"], "password": {"user": {
+            "name": user, "password": password, "domain": {"name": domain},
+        }}},
+        "scope": {"project": {"name": "sandbox-1"}},
+    }})
+    .to_string();
+    let answer = plain_request(
+        cloud,
+        &format!(
+            "POST /v3/auth/tokens HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ),
+    );
+    let lines = answer.lines();
+    let mut tokens = lines.filter_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("x-subject-token")
+            .then_some(value)
+    });
+    tokens.next().unwrap().to_owned()
+}
+
+fn files_below(dir: &std::path::Path, files: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => files_below(&path, files),
+            false => files.push(path),
+        }
+    }
+}
+
+#[test]
+fn white_space_around_values_is_no_part_of_them() {
+    let cloud = Cloud::start(&["images"]);
+    let mut command = cloud.command();
+    for name in ["HW_ACCESS_KEY", "HW_SECRET_KEY", "HW_REGION_NAME"] {
+        command.env(name, format!(" {}\n", cloud.variable(name)));
+    }
+    run(command.args(["config", "check", "--bucket", "images"])).success();
+    let (user, password, domain) = cloud.password();
+    run(cloud
+        .command()
+        .env_remove("HW_ACCESS_KEY")
+        .env_remove("HW_SECRET_KEY")
+        .env("HW_USER_NAME", user)
+        .env("HW_USER_PASSWORD", format!("{password}\r\n"))
+        .env("HW_DOMAIN_NAME", domain)
+        .args(["config", "check", "--bucket", "images"]))
+    .success();
+}
+
 #[test]
 fn no_output_at_the_most_verbose_has_a_secret_in_it() {
     let cloud = Cloud::start(&["images"]);
@@ -359,6 +439,47 @@ fn no_output_at_the_most_verbose_has_a_secret_in_it() {
         command.args(["-vvv"]).env("IMGFERRY_AGENCY", "1");
         command
     };
+    // Temporary keys and a token, as somebody else would hand them out.
+    let (temporary, session) = temporary_key(&cloud);
+    let by_session = || {
+        let mut command = cloud.command();
+        command
+            .env("HW_ACCESS_KEY", &temporary.0)
+            .env("HW_SECRET_KEY", &temporary.1)
+            .env("HW_SECURITY_TOKEN", &session)
+            .arg("-vvv");
+        command
+    };
+    let token = sign_in(&cloud, &user, &password, &domain);
+    let by_token = || {
+        let mut command = cloud.command();
+        command
+            .env_remove("HW_ACCESS_KEY")
+            .env_remove("HW_SECRET_KEY")
+            .env("HW_AUTH_TOKEN", &token)
+            .arg("-vvv");
+        command
+    };
+    let home = config_home(
+        "openstack/clouds.yaml",
+        &format!(
+            "clouds:\n  box:\n    region_name: sandbox-1\n    auth:\n      auth_url: {}v3\n      username: {user}\n      password: {password}\n      user_domain_name: {domain}\n      project_name: sandbox-1\n",
+            cloud.variable("IMGFERRY_IAM_ENDPOINT")
+        ),
+    );
+    let by_clouds_yaml = || {
+        let mut command = cloud.command();
+        command
+            .env_remove("HW_ACCESS_KEY")
+            .env_remove("HW_SECRET_KEY")
+            .env_remove("HW_USER_NAME")
+            .env_remove("HW_USER_PASSWORD")
+            .env_remove("HW_DOMAIN_NAME")
+            .env("XDG_CONFIG_HOME", home.path())
+            .args(["-vvv"])
+            .env("OS_CLOUD", "box");
+        command
+    };
     let wrong = format!("{secret}-not");
     let check = ["config", "check", "--bucket", "images"];
     let runs = [
@@ -377,17 +498,47 @@ fn no_output_at_the_most_verbose_has_a_secret_in_it() {
         run(by_password()
             .env("HW_USER_PASSWORD", format!("{password}-not"))
             .args(check)),
+        import(&mut by_session(), "by session"),
+        run(by_session().args(check)),
+        run(by_session()
+            .env("HW_SECURITY_TOKEN", format!("{session}-not"))
+            .args(check)),
+        import(&mut by_token(), "by token"),
+        run(by_token()
+            .env("HW_AUTH_TOKEN", format!("{token}-not"))
+            .args(check)),
+        import(&mut by_clouds_yaml(), "by clouds.yaml"),
+        run(by_clouds_yaml().args(["config", "show", "--json"])),
+        run(by_key().args(["image", "list"])),
+        run(by_key().args(["upload", "Cargo.toml", "obs://no-such-bucket/a"])),
     ];
     assert_eq!(
         runs.each_ref().map(|run| run.code),
-        [0, 0, 0, 0, 0, 0, 0, 2, 3, 3, 3, 3].map(Some)
+        [
+            0, 0, 0, 0, 0, 0, 0, 2, 3, 3, 3, 3, 0, 0, 3, 0, 3, 0, 0, 0, 3
+        ]
+        .map(Some),
+        "{:?}",
+        runs.each_ref().map(|run| run.stderr.lines().last())
     );
     for (number, run) in runs.iter().enumerate() {
         for (stream, text) in [("stdout", run.text()), ("stderr", run.stderr.clone())] {
-            for hidden in [&secret, &password] {
+            for hidden in [&secret, &password, &temporary.1, &session, &token] {
                 assert!(!text.contains(hidden), "run {number}, {stream}: {text}");
             }
             assert_eq!(token_in(&text), None, "run {number}, {stream}");
+        }
+    }
+    // Nor in what is left behind: journals, and the manifests beside the objects.
+    let mut files = Vec::new();
+    files_below(&cloud.state(), &mut files);
+    files_below(cloud.object_path("images", "").as_path(), &mut files);
+    assert!(files.len() > 5, "{files:?}");
+    for file in files {
+        let bytes = std::fs::read(&file).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        for hidden in [&secret, &password, &temporary.1, &session, &token] {
+            assert!(!text.contains(hidden.as_str()), "{}", file.display());
         }
     }
     assert!(

@@ -29,6 +29,7 @@ fn import_with(faults: Faults, more: &[&str]) -> Run {
         let mut options = Options::new(dir.path());
         options.buckets = vec!["images".into()];
         options.storage_classes = [("cold".to_owned(), "GLACIER".to_owned())].into();
+        options.bucket_regions = [("far".to_owned(), "elsewhere-1".to_owned())].into();
         options.faults = faults;
         Sandbox::start(options).await.unwrap()
     });
@@ -94,6 +95,34 @@ fn a_bucket_of_another_storage_class_is_refused_before_the_upload() {
     let run = import_with(Faults::default(), &["--bucket", "cold"]);
     assert_eq!(run.code, Some(2), "{}", run.stderr);
     assert!(run.stderr.contains("STANDARD"), "{}", run.stderr);
+}
+
+#[test]
+fn a_bucket_of_another_region_is_refused_before_the_upload() {
+    let run = import_with(Faults::default(), &["--bucket", "far"]);
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert!(run.stderr.contains("IMG.0058"), "{}", run.stderr);
+    assert!(run.stderr.contains("elsewhere-1"), "{}", run.stderr);
+}
+
+#[test]
+fn a_user_without_the_right_is_told_which_one_is_missing() {
+    let run = import_with(
+        Faults {
+            may_only_look: true,
+            ..Faults::default()
+        },
+        &["--bucket", "images"],
+    );
+    assert_eq!(run.code, Some(3), "{}", run.stderr);
+    assert!(run.stderr.contains("IMG.0026"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("ims:serverImages:create"),
+        "{}",
+        run.stderr
+    );
+    // What is uploaded is not lost: the next run registers it.
+    assert!(run.stderr.contains("stays in the bucket"), "{}", run.stderr);
 }
 
 #[test]

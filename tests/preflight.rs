@@ -69,6 +69,30 @@ fn an_operating_system_that_the_region_does_not_know_is_refused_with_the_nearest
 }
 
 #[test]
+fn an_operating_system_that_the_region_does_not_have_for_the_machine_is_refused() {
+    let cloud = Cloud::start(&["images"]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = disk(dir.path(), "disk.raw", 0xEF, false);
+    let windows = ["--os-version", "Windows 10 64bit", "--dry-run"];
+    let small = ["--os-version", "CentOS 7.0 32bit", "--dry-run"];
+    let with = |options: &[&str], more: &[&str]| {
+        import(&cloud, &path, &[&["--name", "a"], options, more].concat())
+    };
+    for (options, machine, tag) in [
+        (&windows, &["--architecture", "arm"], "arm"),
+        (&small, &["--firmware", "uefi"], "uefi,x86"),
+    ] {
+        let run = with(options, machine);
+        assert_eq!(run.code, Some(2), "{}", run.stderr);
+        let typed = format!("imgferry os-versions --tag {tag}");
+        assert!(run.stderr.contains(&typed), "{}", run.stderr);
+        let skipped = [&machine[..], &["--skip-check", "os-version-fits"]].concat();
+        with(options, &skipped).success();
+    }
+    with(&windows, &["--firmware", "uefi"]).success();
+}
+
+#[test]
 fn everything_that_the_cloud_knows_against_it_is_told_at_once() {
     let cloud = Cloud::start(&["images"]);
     let real = testdata("debian-tree.qcow2");

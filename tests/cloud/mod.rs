@@ -86,6 +86,11 @@ impl Cloud {
         self.environment[name].clone()
     }
 
+    /// Where journals are kept.
+    pub fn state(&self) -> std::path::PathBuf {
+        self.dir.path().join("state")
+    }
+
     /// User, password and domain.
     pub fn password(&self) -> (String, String, String) {
         let get = |name| self.environment[name].clone();

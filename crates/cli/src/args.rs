@@ -24,8 +24,8 @@ pub(crate) use self::cloud::CloudArgs;
 pub(crate) use self::config::{ConfigArgs, ConfigCheckArgs, ConfigCommand};
 pub(crate) use self::images::{
     ExportArgs, ExportTo, ImageArgs, ImageCommand, ImageCreateArgs, ImageDeleteArgs, ImageListArgs,
-    ImageSetArgs, ImageShowArgs, ImageTagArgs, ImageUntagArgs, JobArgs, JobCommand, OsVersionsArgs,
-    Owner, QuotaArgs, RegisterArgs, RegisterBy, WaitArgs,
+    ImageSetArgs, ImageShowArgs, ImageTagArgs, ImageTagsArgs, ImageUntagArgs, JobArgs, JobCommand,
+    OsVersionsArgs, Owner, QuotaArgs, RegisterArgs, RegisterBy, WaitArgs,
 };
 pub(crate) use self::inspect::InspectArgs;
 pub(crate) use self::raw::{BitmapArgs, HolesArgs, HolesMode, RawImportArgs};

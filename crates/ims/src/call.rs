@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use net::http::header::CONTENT_TYPE;
-use net::http::{HeaderName, HeaderValue, Method, Request, Response, Url};
+use net::http::{Bytes, HeaderName, HeaderValue, Method, Request, Response, Url};
 use net::retry::{Policy, chain, retry};
 use net::secret::{AccessKey, ExposeSecret, SecretString};
 use net::sign::{X_PROJECT_ID, sign};
@@ -38,12 +38,14 @@ pub(crate) struct Call<'a> {
     /// Path after the endpoint's; made of ids and fixed text.
     pub(crate) path: String,
     pub(crate) query: &'a [(&'a str, &'a str)],
-    /// JSON, or nothing.
-    pub(crate) body: Option<String>,
+    /// JSON in most calls, or nothing.
+    pub(crate) body: Option<Bytes>,
     /// Of the body.
     pub(crate) content_type: &'static str,
     pub(crate) repeat: Repeat,
     pub(crate) policy: Policy,
+    /// A status beside 2xx that is a good answer.
+    pub(crate) also: Option<u16>,
 }
 
 impl<'a> Call<'a> {
@@ -64,6 +66,7 @@ impl<'a> Call<'a> {
             content_type: "application/json",
             repeat: Repeat::Safe,
             policy: client.0.options.policy,
+            also: None,
         }
     }
 
@@ -84,7 +87,7 @@ impl<'a> Call<'a> {
         })?;
         Ok(Self {
             method,
-            body: Some(body),
+            body: Some(body.into()),
             ..Self::get(client, doing, Service::Ims, path)
         })
     }
@@ -117,6 +120,20 @@ impl Client {
         json(call.doing, &self.call_in_project(call).await?)
     }
 
+    /// The same without a body, where doing it twice does what doing it once does.
+    pub(crate) async fn tell_to(
+        &self,
+        doing: &'static str,
+        method: Method,
+        path: String,
+    ) -> Result<()> {
+        let call = Call {
+            method,
+            ..Call::get(self, doing, Service::Ims, path)
+        };
+        self.tell(&call).await
+    }
+
     /// Makes `call` inside the project; its answer says nothing.
     pub(crate) async fn tell(&self, call: &Call<'_>) -> Result<()> {
         self.call_in_project(call).await.map(drop)
@@ -143,7 +160,17 @@ impl Client {
 
     /// Makes `call`, as often as its policy says, and returns the successful answer.
     pub(crate) async fn call(&self, call: &Call<'_>, project: Option<&str>) -> Result<Response> {
-        retry(&call.policy, call.doing, |_| self.attempt(call, project)).await
+        let attempt = |number| async move {
+            let ended = self.attempt(call, project).await;
+            ended.map_err(|error| match error.code() {
+                // Answers that say "not carried out" are believed, and some gateways are wrong.
+                Some("IMG.0009") if number > 1 && call.repeat == Repeat::Unsafe => error.with_hint(
+                    "an earlier attempt of this run may have been carried out all the same: look at the image of this name first",
+                ),
+                _ => error,
+            })
+        };
+        retry(&call.policy, call.doing, attempt).await
     }
 
     /// One attempt; one more when the credentials went stale, which says nothing of the call itself.
@@ -164,7 +191,7 @@ impl Client {
                 .await
                 .map_err(|e| Error::network(call.doing, call.repeat, e))?;
             let clock_moved = inner.clock.learn(&answer.headers);
-            if answer.status.is_success() {
+            if answer.status.is_success() || call.also == Some(answer.status.as_u16()) {
                 return Ok(answer);
             }
             if answer.status == 401 && !refreshed {

@@ -63,6 +63,10 @@ pub struct FileImport {
     /// Whether the service is to prepare the system (drivers, boot by UUID).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub is_config: Option<bool>,
+    /// Whether the system counts as prepared already. Only examples of old releases have it; no table explains it, and
+    /// newer releases took it away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_config_init: Option<bool>,
     /// Key that encrypts the image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cmk_id: Option<String>,
@@ -108,6 +112,7 @@ impl FileImport {
             kind: None,
             description: None,
             is_config: None,
+            is_config_init: None,
             cmk_id: None,
             min_ram: None,
             max_ram: None,

@@ -2,6 +2,7 @@
 
 use url::Url;
 
+use crate::clouds::{Cloud, CloudService};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Base addresses of the services; a path in them is kept, as installations behind a gateway need it.
@@ -14,26 +15,22 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// The addresses of a region of Huawei Cloud: `https://iam.REGION.myhuaweicloud.com` and the same
-    /// for `ims`. Source: "Regions and Endpoints".
+    /// The addresses of a region of a public cloud.
     ///
     /// # Errors
     /// `Invalid` when `region` cannot be part of a host name.
-    pub fn huawei_cloud(region: &str) -> Result<Self> {
-        let url = |service: &str| {
-            Url::parse(&format!("https://{service}.{region}.myhuaweicloud.com"))
-                .ok()
-                .filter(|_| is_host_label(region))
-                .ok_or_else(|| {
-                    Error::new(
-                        ErrorKind::Invalid,
-                        format!("region {region:?} is no name such as eu-west-0"),
-                    )
-                })
+    pub fn of(cloud: Cloud, region: &str) -> Result<Self> {
+        let url = |service| {
+            cloud.endpoint(service, region).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Invalid,
+                    format!("region {region:?} is no name such as eu-west-0"),
+                )
+            })
         };
         Ok(Self {
-            iam: url("iam")?,
-            ims: url("ims")?,
+            iam: url(CloudService::Iam)?,
+            ims: url(CloudService::Ims)?,
         })
     }
 }
@@ -62,13 +59,13 @@ mod tests {
 
     #[test]
     fn regions_become_hosts_and_nothing_else() {
-        let endpoints = Endpoints::huawei_cloud("eu-west-0").unwrap();
+        let endpoints = Endpoints::of(Cloud::Huawei, "cn-north-4").unwrap();
         assert_eq!(
             endpoints.ims.as_str(),
-            "https://ims.eu-west-0.myhuaweicloud.com/"
+            "https://ims.cn-north-4.myhuaweicloud.com/"
         );
         for bad in ["", "a.b", "evil.example/", "a@b", "x:1"] {
-            let error = Endpoints::huawei_cloud(bad).unwrap_err();
+            let error = Endpoints::of(Cloud::Otc, bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{bad}");
         }
     }

@@ -233,6 +233,36 @@ const HINTS: &[(&[&str], &str)] = &[
         SUPPORT,
     ),
     (
+        &["IMG.0011"],
+        "the service wants forceCreate set to true, which no documented request has: make this image in the console",
+    ),
+    (
+        &["IMG.0021", "IMG.0192"],
+        "the service does not know what an id of the request is of: check the ids",
+    ),
+    (
+        &["IMG.0025"],
+        "sign in as an IAM user of the project, with programmatic access",
+    ),
+    (
+        &["IMG.0041"],
+        "name the project to share with: --project ID",
+    ),
+    (
+        &["IMG.0083", "IMG.0084", "IMG.0085", "IMG.0125"],
+        "images are made public in the console, not by this program; data images cannot be",
+    ),
+    (
+        &["IMG.0162", "IMG.0163"],
+        "a vendor name has 1 to 12 letters and inner spaces, and Windows images that boot by BIOS only can have one",
+    ),
+    (
+        &[
+            "IMG.0168", "IMG.0169", "IMG.0170", "IMG.0171", "IMG.0172", "IMG.0173", "IMG.0174",
+        ],
+        "an image is replaced only by one of the same name, system, format and kind, that needs no smaller disk or memory; data images are not replaced",
+    ),
+    (
         &["APIGW.0101"],
         "the endpoint does not offer this call: check the address of the service",
     ),
@@ -250,6 +280,9 @@ const HINTS: &[(&[&str], &str)] = &[
 /// The hint for a status without a known code.
 pub(crate) fn for_status(status: u16) -> Option<&'static str> {
     Some(match status {
+        300..=399 => {
+            "the address leads elsewhere, and redirects are not followed: give the address of the service itself, with https"
+        }
         401 => {
             "check the credentials; an account's main user cannot sign in by password, an IAM user with programmatic access can"
         }
@@ -266,14 +299,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_that_an_import_can_meet_has_a_hint() {
-        for number in [
-            1, 2, 3, 4, 7, 9, 15, 17, 26, 54, 55, 56, 57, 58, 59, 60, 62, 67, 68, 69, 72, 74, 75,
-            95, 97, 99, 100, 104, 109, 115, 116, 122, 123, 141, 145, 155, 156, 158, 159, 166, 175,
-            187, 194, 212, 238, 239, 241, 242, 1075,
-        ] {
-            let code = format!("IMG.{number:04}");
-            assert!(for_code(&code).is_some(), "{code}");
+    fn every_code_of_the_table_has_a_hint() {
+        // Which codes there are: appendix "Error Codes", in `table`; `newer` has those of later releases.
+        let codes: serde_json::Value =
+            serde_json::from_str(include_str!("../../../testdata/ims/codes.json")).unwrap();
+        let named = |list: &str| codes[list].as_object().unwrap().keys();
+        assert_eq!(named("table").count(), 166);
+        for code in named("table").chain(named("newer")) {
+            assert!(for_code(code).is_some(), "{code}");
+        }
+        for code in ["IMG.0155", "IMG.0156", "IMG.0158"] {
+            assert!(for_code(code).is_some(), "{code}");
         }
         assert_eq!(for_code("IMG.9999"), None);
     }

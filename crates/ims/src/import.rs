@@ -107,6 +107,18 @@ pub struct QuickImport {
     pub enterprise_project_id: Option<String>,
     /// Licence. System images with Windows only.
     pub license_type: Option<LicenseType>,
+    /// How the request is written.
+    pub form: QuickForm,
+}
+
+/// How a quick import is written where the reference leaves a choice. The default is what every region takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuickForm {
+    /// Tags as texts `key.value` (`tags`) and not as objects (`image_tags`): the service takes one of the two. A text
+    /// cannot have a dot in its key.
+    pub tags_as_text: bool,
+    /// `type` also where it is the one that the service assumes, `ECS`.
+    pub default_type: bool,
 }
 
 impl QuickImport {
@@ -126,6 +138,7 @@ impl QuickImport {
             firmware: None,
             enterprise_project_id: None,
             license_type: None,
+            form: QuickForm::default(),
         }
     }
 }

@@ -1,4 +1,6 @@
-//! Client of the Image Management Service: sign in, register an image, follow the job.
+//! Client of the Image Management Service of Huawei Cloud, Open Telekom Cloud, Flexible Engine and private stacks: sign in,
+//! register images, follow jobs, look after what is there. Made for imgferry; it knows nothing of its command line and
+//! prints nothing.
 //!
 //! ```text
 //! QuickImport::violations ─▶ Client::quick_import ─▶ JobId ─▶ Client::wait ─▶ ImageId ─▶ Client::image
@@ -10,6 +12,43 @@
 //! Answers are taken with tolerance: unknown fields, unknown states, numbers as text and missing fields
 //! never break a call. Everything the server says is cut to a sane length, freed of control
 //! characters and of our own secrets before it gets into an error.
+//!
+//! ```no_run
+//! use std::future::pending;
+//!
+//! use ims::{
+//!     AccessKey, Client, ClientOptions, Cloud, Credentials, Endpoints, ImageUrl, QuickImport, WaitOptions,
+//! };
+//!
+//! async fn register() -> Result<(), Box<dyn std::error::Error>> {
+//!     let key = AccessKey {
+//!         id: std::env::var("HW_ACCESS_KEY")?,
+//!         secret: std::env::var("HW_SECRET_KEY")?.into(),
+//!         session_token: None,
+//!     };
+//!     let endpoints = Endpoints::of(Cloud::Otc, "eu-de")?;
+//!     let client = Client::new(ClientOptions::new(endpoints, "eu-de", Credentials::AccessKey(key)))?;
+//!
+//!     // 8 GiB of guest disk in an object that is uploaded already.
+//!     let object = ImageUrl {
+//!         bucket: "my-images".into(),
+//!         key: "web01.zvhd2".into(),
+//!     };
+//!     let mut import = QuickImport::new("web01", object, u32::try_from(ims::min_disk_gib(8 << 30))?);
+//!     import.os_version = Some("Debian GNU/Linux 12.0.0 64bit".into());
+//!     for broken in import.violations_on(8 << 30, Some(Cloud::Otc)) {
+//!         eprintln!("{}: {}; {}", broken.rule.id, broken.message, broken.hint);
+//!     }
+//!
+//!     let job = client.quick_import(&import).await?;
+//!     let progress = |job: &ims::Job| println!("{} {:?}", job.status.as_str(), job.progress());
+//!     let image = client
+//!         .wait(&job, &WaitOptions::default(), progress, pending())
+//!         .await?;
+//!     println!("{:?}", client.image(&image).await?);
+//!     Ok(())
+//! }
+//! ```
 //!
 //! Which calls are made, and which document each rule comes from: `docs/ims.md`.
 
@@ -28,6 +67,7 @@ pub mod import;
 pub mod jobs;
 pub mod manage;
 pub mod metadata;
+pub mod native;
 mod project;
 pub mod rules;
 pub mod sharing;
@@ -35,6 +75,7 @@ pub mod tag;
 pub mod tagging;
 mod token;
 mod value;
+pub mod versions;
 mod wire;
 
 pub use auth::Credentials;
@@ -44,8 +85,14 @@ pub use endpoint::Endpoints;
 pub use error::{Error, ErrorKind, Result};
 pub use id::{ImageId, JobId};
 pub use images::{ImageDetail, ImageStatus};
-pub use import::{Architecture, Firmware, ImageKind, ImageUrl, LicenseType, OsType, QuickImport};
+pub use import::{
+    Architecture, Firmware, ImageKind, ImageUrl, LicenseType, OsType, QuickForm, QuickImport,
+};
 pub use jobs::{Job, JobStatus, WaitOptions};
 pub use manage::{Change, ExportFormat, ImageQuery, OsVersion, Quota};
+pub use net::credentials::Keys;
+pub use net::http::Bytes;
+pub use net::secret::{AccessKey, SecretString};
 pub use rules::{Violation, Warning, min_disk_gib};
 pub use tag::{Tag, Tags};
+pub use url::Url;

@@ -1,7 +1,10 @@
 //! Images that exist: lists, changes, deleting, copies, exports.
 //!
 //! Source: Image Management Service API Reference, "Querying Images", "Updating Image Information", "Deleting an
-//! Image", "Replicating an Image Within a Region", "Exporting an Image".
+//! Image", "Replicating an Image Within a Region", "Exporting an Image", "Querying the Image Quota"; the names of
+//! operating systems from the newer reference.
+
+use std::collections::HashSet;
 
 use net::http::Method;
 use serde::Serialize;
@@ -47,7 +50,7 @@ pub struct ImageQuery {
 }
 
 impl ImageQuery {
-    fn pairs(&self) -> Vec<(&str, &str)> {
+    pub(crate) fn pairs(&self) -> Vec<(&str, &str)> {
         let named = [
             ("name", &self.name),
             ("status", &self.status),
@@ -73,10 +76,10 @@ impl ImageQuery {
 /// One change of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
-    op: &'static str,
-    path: String,
+    pub(crate) op: &'static str,
+    pub(crate) path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<Value>,
+    pub(crate) value: Option<Value>,
 }
 
 impl Change {
@@ -125,14 +128,39 @@ pub enum ExportFormat {
     Vmdk,
 }
 
+impl ExportFormat {
+    /// The service's word for it; none for its own format, which must not be named.
+    const fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Quick => None,
+            Self::Qcow2 => Some("qcow2"),
+            Self::Vhd => Some("vhd"),
+            Self::Zvhd => Some("zvhd"),
+            Self::Vmdk => Some("vmdk"),
+        }
+    }
+}
+
 impl Client {
     /// Images, newest first, page by page (GET /v2/cloudimages), at most `limit`.
     ///
     /// # Errors
     /// What the service said, or `BadAnswer`.
     pub async fn list_images(&self, query: &ImageQuery, limit: usize) -> Result<Vec<ImageDetail>> {
-        const DOING: &str = "listing images";
+        self.pages("listing images", "/v2/cloudimages", query, limit)
+            .await
+    }
+
+    /// The pages of either list.
+    pub(crate) async fn pages(
+        &self,
+        doing: &'static str,
+        path: &str,
+        query: &ImageQuery,
+        limit: usize,
+    ) -> Result<Vec<ImageDetail>> {
         let mut images: Vec<ImageDetail> = Vec::new();
+        let mut known = HashSet::new();
         for _ in 0..MAX_PAGES {
             let left = limit.saturating_sub(images.len());
             let page = u32::try_from(left).unwrap_or(PAGE).min(PAGE);
@@ -144,13 +172,13 @@ impl Client {
             let mut pairs = query.pairs();
             pairs.push(("limit", &size));
             pairs.extend(marker.as_deref().map(|marker| ("marker", marker)));
-            let call = Call::get(self, DOING, Service::Ims, "/v2/cloudimages".into()).query(&pairs);
-            let found = ImageDetail::list(DOING, &self.ask(&call).await?)?;
+            let call = Call::get(self, doing, Service::Ims, path.to_owned()).query(&pairs);
+            let found = ImageDetail::list(doing, &self.ask(&call).await?)?;
             let full = found.len() >= usize::try_from(page).unwrap_or(usize::MAX);
             let before = images.len();
             for image in found {
                 // A server that ignores the marker would repeat its first page for ever.
-                if images.len() < limit && !images.iter().any(|known| known.id == image.id) {
+                if images.len() < limit && known.insert(image.id.clone()) {
                     images.push(image);
                 }
             }
@@ -169,24 +197,6 @@ impl Client {
         const DOING: &str = "changing the image";
         let path = format!("/v2/cloudimages/{id}");
         let call = Call::with(self, DOING, Method::PATCH, path, &changes)?;
-        named(DOING, &self.ask(&call).await?)
-    }
-
-    /// The same in OpenStack's form (PATCH /v2/images/{id}), for clouds that lack the other.
-    ///
-    /// # Errors
-    /// What the service said.
-    pub async fn update_image_native(
-        &self,
-        id: &ImageId,
-        changes: &[Change],
-    ) -> Result<ImageDetail> {
-        const DOING: &str = "changing the image";
-        let path = format!("/v2/images/{id}");
-        let call = Call {
-            content_type: "application/openstack-images-v2.1-json-patch",
-            ..Call::with(self, DOING, Method::PATCH, path, &changes)?
-        };
         named(DOING, &self.ask(&call).await?)
     }
 
@@ -253,37 +263,45 @@ impl Client {
         to: &ImageUrl,
         format: ExportFormat,
     ) -> Result<JobId> {
-        let format = match format {
-            ExportFormat::Quick => None,
-            ExportFormat::Qcow2 => Some("qcow2"),
-            ExportFormat::Vhd => Some("vhd"),
-            ExportFormat::Zvhd => Some("zvhd"),
-            ExportFormat::Vmdk => Some("vmdk"),
-        };
-        let body = match format {
-            Some(format) => json!({"bucket_url": to, "file_format": format}),
-            // A quick export must name no format.
-            None => json!({"bucket_url": to, "is_quick_export": true}),
+        let quick = format == ExportFormat::Quick;
+        self.export_image_as(id, to, format, quick.then_some(true))
+            .await
+    }
+
+    /// The same, where `is_quick_export` is given as it is to be sent. The reference says that no format may stand beside
+    /// `true`; `false` is what the service assumes.
+    ///
+    /// # Errors
+    /// As [`Client::export_image`].
+    pub async fn export_image_as(
+        &self,
+        id: &ImageId,
+        to: &ImageUrl,
+        format: ExportFormat,
+        is_quick_export: Option<bool>,
+    ) -> Result<JobId> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            bucket_url: &'a ImageUrl,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            file_format: Option<&'static str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            is_quick_export: Option<bool>,
+        }
+        let body = Body {
+            bucket_url: to,
+            file_format: format.word(),
+            is_quick_export,
         };
         let path = self.versioned_or("/v1", &format!("/cloudimages/{id}/file"));
         let call = Call::with(self, "exporting the image", Method::POST, path, &body)?.once();
         self.start(&call, || format!("look for {to} before trying again"))
             .await
     }
-
-    /// An image in OpenStack's form (GET /v2/images/{id}): also those that the other list leaves out.
-    ///
-    /// # Errors
-    /// `NotFound` when there is none; otherwise what the service said, or `BadAnswer`.
-    pub async fn image_native(&self, id: &ImageId) -> Result<ImageDetail> {
-        const DOING: &str = "looking up the image";
-        let call = Call::get(self, DOING, Service::Ims, format!("/v2/images/{id}"));
-        named(DOING, &self.ask(&call).await?)
-    }
 }
 
 /// The image that an answer shows.
-fn named(doing: &str, answer: &Value) -> Result<ImageDetail> {
+pub(crate) fn named(doing: &str, answer: &Value) -> Result<ImageDetail> {
     // One release wraps it.
     let image = answer.get("image").unwrap_or(answer);
     ImageDetail::parse(image).ok_or_else(|| {
@@ -303,6 +321,10 @@ pub struct Quota {
     pub used: Option<u64>,
     /// How many there may be.
     pub quota: Option<u64>,
+    /// Smallest number that the quota can be set to.
+    pub min: Option<u64>,
+    /// Largest number that the quota can be set to.
+    pub max: Option<u64>,
 }
 
 /// An operating system that the service has a name for.
@@ -334,6 +356,8 @@ impl Client {
                 kind: value::text(quota, "type").unwrap_or_default(),
                 used: value::integer(quota, "used"),
                 quota: value::integer(quota, "quota"),
+                min: value::integer(quota, "min"),
+                max: value::integer(quota, "max"),
             })
             .collect())
     }

@@ -129,7 +129,7 @@ impl Client {
         }}});
         let call = Call {
             method: Method::POST,
-            body: Some(body.to_string()),
+            body: Some(body.to_string().into()),
             // A second pair of keys does no harm; both expire.
             repeat: Repeat::Safe,
             ..Call::get(

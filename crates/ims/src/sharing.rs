@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::call::{Call, Service};
 use crate::client::Client;
-use crate::error::Result;
-use crate::id::{ImageId, JobId};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{ImageId, JobId, is_id};
 use crate::value;
 
 /// What a project says to an image that is shared with it.
@@ -45,6 +45,8 @@ pub struct Member {
     pub created_at: Option<String>,
     /// When that last changed.
     pub updated_at: Option<String>,
+    /// Path of the schema.
+    pub schema: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -115,6 +117,65 @@ impl Client {
         let answer = self.ask(&call).await?;
         Ok(value::list(&answer, "members").iter().map(member).collect())
     }
+
+    /// One project that an image is shared with (GET /v2/images/{id}/members/{project}).
+    ///
+    /// # Errors
+    /// `Invalid` when `project` is no id; `NotFound` when it is not shared with it; otherwise what the service said.
+    pub async fn image_member(&self, id: &ImageId, project: &str) -> Result<Member> {
+        let doing = "asking whom the image is shared with";
+        let call = Call::get(self, doing, Service::Ims, member_path(id, project)?);
+        Ok(member(&self.ask(&call).await?))
+    }
+
+    /// Shares one image with one project at once, without a job (POST /v2/images/{id}/members).
+    ///
+    /// # Errors
+    /// What the service said.
+    pub async fn add_member(&self, id: &ImageId, project: &str) -> Result<Member> {
+        let doing = "sharing the image";
+        let path = format!("/v2/images/{id}/members");
+        let body = json!({"member": project});
+        let call = Call::with(self, doing, Method::POST, path, &body)?;
+        Ok(member(&self.ask(&call).await?))
+    }
+
+    /// Accepts or rejects one image for `project` at once (PUT /v2/images/{id}/members/{project}).
+    ///
+    /// # Errors
+    /// `Invalid` when `project` is no id; otherwise what the service said.
+    pub async fn set_member_status(
+        &self,
+        id: &ImageId,
+        project: &str,
+        reply: Reply,
+    ) -> Result<Member> {
+        let doing = "answering to the shared image";
+        let path = member_path(id, project)?;
+        let body = json!({"status": reply.as_str()});
+        let call = Call::with(self, doing, Method::PUT, path, &body)?;
+        Ok(member(&self.ask(&call).await?))
+    }
+
+    /// Stops sharing one image with one project at once (DELETE /v2/images/{id}/members/{project}).
+    ///
+    /// # Errors
+    /// `Invalid` when `project` is no id; `NotFound` when it is not shared with it; otherwise what the service said.
+    pub async fn remove_member(&self, id: &ImageId, project: &str) -> Result<()> {
+        let path = member_path(id, project)?;
+        self.tell_to("stopping to share the image", Method::DELETE, path)
+            .await
+    }
+}
+
+fn member_path(id: &ImageId, project: &str) -> Result<String> {
+    if is_id(project) {
+        return Ok(format!("/v2/images/{id}/members/{project}"));
+    }
+    Err(Error::new(
+        ErrorKind::Invalid,
+        format!("{project:?} is no project id: expected letters, digits and '-'"),
+    ))
 }
 
 const MEMBERS: &str = "/v1/cloudimages/members";
@@ -136,5 +197,6 @@ fn member(value: &Value) -> Member {
         status: text("status"),
         created_at: text("created_at"),
         updated_at: text("updated_at"),
+        schema: text("schema"),
     }
 }

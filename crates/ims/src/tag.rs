@@ -43,4 +43,11 @@ impl Tags {
         let pairs = || tags.iter().map(|(key, value)| Tag::new(key, value));
         (!tags.is_empty()).then(|| Self::Pairs(pairs().collect()))
     }
+
+    /// Texts `key.value`, or nothing when there is no tag.
+    #[must_use]
+    pub fn texts(tags: &[(String, String)]) -> Option<Self> {
+        let texts = || tags.iter().map(|(key, value)| format!("{key}.{value}"));
+        (!tags.is_empty()).then(|| Self::Texts(texts().collect()))
+    }
 }

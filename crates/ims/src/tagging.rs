@@ -10,6 +10,7 @@ use crate::call::{Call, Service};
 use crate::client::Client;
 use crate::error::Result;
 use crate::id::{ImageId, is_id};
+use crate::manage::ImageQuery;
 use crate::tag::Tag;
 use crate::value;
 
@@ -40,6 +41,17 @@ pub struct TagQuery {
     /// None of these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_tags_any: Vec<TagValues>,
+    /// Images without any tag; the service ignores the other lists of tags then.
+    #[serde(skip_serializing_if = "is_false")]
+    pub without_any_tag: bool,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+fn is_false(truth: &bool) -> bool {
+    !truth
 }
 
 /// A condition beside tags: `resource_name` or `resource_id`.
@@ -119,6 +131,40 @@ impl Client {
         self.tell(&call).await
     }
 
+    /// The same with a tag in the form `key.value`, for old regions.
+    ///
+    /// # Errors
+    /// What the service said.
+    pub async fn put_tag_text(&self, id: &ImageId, tag: &str) -> Result<()> {
+        let body = json!({"image_id": id.as_str(), "tag": tag});
+        let path = "/v1/cloudimages/tags".into();
+        let call = Call::with(self, "tagging the image", Method::PUT, path, &body)?;
+        self.tell(&call).await
+    }
+
+    /// Tags of the images that `query` describes, as texts: `key.value`, in newer regions `key=value` (GET
+    /// /v1/cloudimages/tags). Pages are counted from 1.
+    ///
+    /// # Errors
+    /// What the service said.
+    pub async fn tag_texts(
+        &self,
+        query: &ImageQuery,
+        limit: u32,
+        page: u32,
+    ) -> Result<Vec<String>> {
+        let (limit, page) = (limit.to_string(), page.to_string());
+        let mut pairs = query.pairs();
+        pairs.extend([("limit", limit.as_str()), ("page", page.as_str())]);
+        let path = "/v1/cloudimages/tags".into();
+        let call = Call::get(self, "asking for tags", Service::Ims, path).query(&pairs);
+        let answer = self.ask(&call).await?;
+        let texts = value::list(&answer, "tags").iter();
+        Ok(texts
+            .filter_map(|text| text.as_str().map(str::to_owned))
+            .collect())
+    }
+
     /// Sets tags; one whose key the image has already gets the new value (POST
     /// /v2/{project}/images/{id}/tags/action, create).
     ///
@@ -148,11 +194,8 @@ impl Client {
             return self.remove_image_tags(id, &[Tag::new(key, "")]).await;
         }
         let path = format!("{}/{id}/tags/{key}", self.tagged_images().await?);
-        let call = Call {
-            method: Method::DELETE,
-            ..Call::get(self, "untagging the image", Service::Ims, path)
-        };
-        self.tell(&call).await
+        self.tell_to("untagging the image", Method::DELETE, path)
+            .await
     }
 
     /// Images by tags, from `offset` on, and how many there are in all (POST

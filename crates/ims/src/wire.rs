@@ -42,7 +42,7 @@ pub(crate) fn quick_import(import: &QuickImport) -> QuickImportBody<'_> {
         os_type: import.os_type,
         min_disk: import.min_disk,
         kind: match import.kind {
-            ImageKind::Ecs => None,
+            ImageKind::Ecs => import.form.default_type.then_some("ECS"),
             ImageKind::Bms => Some("BMS"),
             ImageKind::DataImage => Some("DataImage"),
         },
@@ -50,6 +50,9 @@ pub(crate) fn quick_import(import: &QuickImport) -> QuickImportBody<'_> {
         hw_firmware_type: import.firmware,
         license_type: import.license_type,
         enterprise_project_id: import.enterprise_project_id.as_deref(),
-        tags: Tags::pairs(&import.tags),
+        tags: match import.form.tags_as_text {
+            true => Tags::texts(&import.tags),
+            false => Tags::pairs(&import.tags),
+        },
     }
 }

@@ -191,6 +191,38 @@ async fn a_refused_token_is_renewed_exactly_once() {
 }
 
 #[tokio::test]
+async fn twenty_callers_whose_token_is_refused_renew_it_once_together() {
+    let server = Server::start().await.unwrap();
+    let mut issued = 0;
+    server.route(move |request| {
+        if is_sign_in(request) {
+            issued += 1;
+            // Long enough for all to be refused before the new one is there.
+            let token = fresh_token(&format!("t{issued}"));
+            return Some(token.after(Duration::from_millis(100)));
+        }
+        Some(match request.header("x-auth-token") {
+            Some("t2") => no_images(),
+            _ => Reply::status(401).after(Duration::from_millis(20)),
+        })
+    });
+    let client = with_password(&server);
+    let calls: Vec<_> = (0..20)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.image(&image()).await })
+        })
+        .collect();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(sign_ins(&server), 2, "the first token, and one renewal");
+    let used = tokens_used(&server);
+    let refused = used.iter().filter(|token| *token == "t1").count();
+    assert_eq!((refused, used.len()), (20, 40));
+}
+
+#[tokio::test]
 async fn an_import_is_repeated_after_a_refused_token_because_nothing_was_begun() {
     let server = Server::start().await.unwrap();
     server.push(fresh_token("t1"));

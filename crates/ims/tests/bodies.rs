@@ -1,4 +1,4 @@
-//! Request bodies, field by field, against the documented examples.
+//! Bodies of quick imports, field by field. The documented examples are in `documented`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,31 +12,9 @@
 mod common;
 
 use common::{JOB, PROJECT, import, signing, started};
-use ims::{Architecture, Firmware, ImageKind, LicenseType, OsType, QuickImport};
+use ims::{Architecture, Firmware, ImageKind, LicenseType, QuickImport};
 use serde_json::{Value, json};
 use testkit::http::{Recorded, Server};
-
-/// Image Management Service API Reference (2023-01-20), "Importing an Image File Quickly", example 2.
-const SYSTEM_EXAMPLE: &str = r#"{
-  "name": "ims_test_file",
-  "description": "Create an image using a file in the OBS bucket.",
-  "image_url": "ims-image:centos70.zvhd2",
-  "os_version": "CentOS 7.0 64bit",
-  "min_disk": 40,
-  "type": "ECS",
-  "image_tags": [{"key": "key2", "value": "value2"}, {"key": "key1", "value": "value1"}]
-}"#;
-
-/// The same, example 4.
-const DATA_EXAMPLE: &str = r#"{
-  "name": "ims_test_file",
-  "description": "Create an image using a file in the OBS bucket.",
-  "image_url": "ims-image:centos70.zvhd2",
-  "os_type": "Linux",
-  "min_disk": 40,
-  "type": "DataImage",
-  "image_tags": [{"key":"key2","value":"value2"}, {"key":"key1","value":"value1"}]
-}"#;
 
 async fn sent(import: &QuickImport) -> Recorded {
     let server = Server::start().await.unwrap();
@@ -48,36 +26,6 @@ async fn sent(import: &QuickImport) -> Recorded {
 
 async fn body(import: &QuickImport) -> Value {
     serde_json::from_slice(&sent(import).await.body).unwrap()
-}
-
-fn documented() -> QuickImport {
-    QuickImport {
-        description: Some("Create an image using a file in the OBS bucket.".into()),
-        tags: vec![
-            ("key2".into(), "value2".into()),
-            ("key1".into(), "value1".into()),
-        ],
-        ..import()
-    }
-}
-
-#[tokio::test]
-async fn a_system_image_is_the_documented_example_without_the_default_type() {
-    let mut expected: Value = serde_json::from_str(SYSTEM_EXAMPLE).unwrap();
-    expected.as_object_mut().unwrap().remove("type");
-    assert_eq!(body(&documented()).await, expected);
-}
-
-#[tokio::test]
-async fn a_data_image_is_the_documented_example() {
-    let data = QuickImport {
-        kind: ImageKind::DataImage,
-        os_version: None,
-        os_type: Some(OsType::Linux),
-        ..documented()
-    };
-    let expected: Value = serde_json::from_str(DATA_EXAMPLE).unwrap();
-    assert_eq!(body(&data).await, expected);
 }
 
 #[tokio::test]

@@ -116,6 +116,33 @@ async fn a_refusal_is_reported_with_code_reason_request_and_hint() {
 }
 
 #[tokio::test]
+async fn a_name_that_an_earlier_attempt_may_have_taken_is_told_so() {
+    let taken = || {
+        let body = r#"{"error":{"code":"IMG.0009","message":"The image name already exists."}}"#;
+        Reply::json(400, body)
+    };
+    let (_, result) = answered(vec![Reply::status(503), taken()]).await;
+    let error = result.unwrap_err();
+    assert_eq!(error.code(), Some("IMG.0009"));
+    assert!(
+        error.hint().unwrap().contains("earlier attempt"),
+        "{error:?}"
+    );
+    let (_, result) = answered(vec![taken()]).await;
+    assert!(!result.unwrap_err().hint().unwrap().contains("earlier"));
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_and_says_what_to_do() {
+    let moved = Reply::text(302, "<html><title>Moved</title></html>")
+        .header("Location", "https://login.example.com/");
+    let (requests, result) = answered(vec![moved]).await;
+    let error = result.unwrap_err();
+    assert_eq!((requests, error.kind()), (1, ErrorKind::Refused));
+    assert!(error.hint().unwrap().contains("address"), "{error:?}");
+}
+
+#[tokio::test]
 async fn attempts_end_and_the_last_reason_is_reported() {
     let (requests, result) = answered(vec![flow_control(), flow_control(), flow_control()]).await;
     let error = result.unwrap_err();

@@ -20,6 +20,8 @@ pub struct Faults {
     pub fail_jobs: Option<String>,
     /// Objects are stored whatever If-Match and If-None-Match say, as by servers that do not know them.
     pub ignore_conditions: bool,
+    /// Refuses every call of the image service that changes something with IMG.0026: the caller may only look.
+    pub may_only_look: bool,
     /// How long an import job stays in INIT.
     pub job_delay: Duration,
 }
@@ -75,6 +77,11 @@ impl FaultState {
     /// Whether conditions of requests that store objects are ignored.
     pub(crate) fn ignores_conditions(&self) -> bool {
         self.faults.ignore_conditions
+    }
+
+    /// Whether the caller may only look.
+    pub(crate) fn may_only_look(&self) -> bool {
+        self.faults.may_only_look
     }
 
     /// How long a job is to wait.

@@ -125,6 +125,21 @@ pub struct More {
     pub members: BTreeMap<String, String>,
     /// Attributes by name.
     pub properties: BTreeMap<String, String>,
+    /// Project that owns it, if it is another.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// Whether it is made of an image that costs money.
+    #[serde(default)]
+    pub charged: bool,
+    /// Whether it is an image of all disks of a server.
+    #[serde(default)]
+    pub whole: bool,
+    /// Backup that it was made of.
+    #[serde(default)]
+    pub backup_id: Option<String>,
+    /// Server, volume or backup that it was made of, with its kind.
+    #[serde(default)]
+    pub origin: Option<String>,
 }
 
 /// What records of earlier versions mean.
@@ -185,6 +200,13 @@ pub(crate) enum Work {
         /// Format; none for the service's own.
         format: Option<String>,
     },
+    /// Makes an image of a disk of a server.
+    OfDisk {
+        /// What it is a disk of.
+        id: String,
+    },
+    /// Makes an image of bytes that were sent to the service, and are there.
+    Uploaded,
     /// Nothing that takes time: the results per image were known at once.
     Members {
         /// The images.
@@ -292,6 +314,34 @@ impl Images {
         state.images.insert(image.id.clone(), image);
         state.jobs.insert(job.id.clone(), job);
         Ok(())
+    }
+
+    /// The same for several, of which all are added or none. `refuse` sees the images that are there, those of `made` that come
+    /// before, and the next.
+    pub(crate) fn add_all<E>(
+        &self,
+        made: Vec<(ImageRecord, JobRecord)>,
+        refuse: impl Fn(&mut dyn Iterator<Item = &ImageRecord>, &ImageRecord) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut state = self.lock();
+        for (number, (image, _)) in made.iter().enumerate() {
+            let before = made.iter().take(number).map(|(image, _)| image);
+            refuse(&mut state.images.values().chain(before), image)?;
+        }
+        for (image, job) in made {
+            self.keep(&image, Some(&job));
+            state.images.insert(image.id.clone(), image);
+            state.jobs.insert(job.id.clone(), job);
+        }
+        Ok(())
+    }
+
+    /// Whether a job that has not ended writes the image into a bucket.
+    pub(crate) fn is_exported_now(&self, id: &str) -> bool {
+        let state = self.lock();
+        state.jobs.values().any(|job| {
+            job.image_id == id && job.end.is_none() && matches!(job.work, Work::Export { .. })
+        })
     }
 
     /// The same for an image that no job makes yet.

@@ -16,6 +16,7 @@ mod error;
 mod examine;
 pub mod faults;
 mod images;
+mod inventory;
 mod keys;
 mod layout;
 mod s3;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::{File, TryLockError};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper_util::service::TowerToHyperService;
@@ -36,6 +36,8 @@ pub struct Options {
     pub buckets: Vec<String>,
     /// Default storage class (S3 name, e.g. `GLACIER`) of buckets; those not named have `STANDARD`.
     pub storage_classes: BTreeMap<String, String>,
+    /// Regions of buckets that are in another than the sandbox's; made when they are missing.
+    pub bucket_regions: BTreeMap<String, String>,
     /// Region that requests must be signed for, and name of the project.
     pub region: String,
     /// How long a token is valid.
@@ -58,6 +60,7 @@ impl Options {
             api_listen: any,
             buckets: Vec::new(),
             storage_classes: BTreeMap::new(),
+            bucket_regions: BTreeMap::new(),
             region: "sandbox-1".to_owned(),
             token_lifetime: Duration::from_secs(24 * 60 * 60),
             image_quota: 50,
@@ -102,11 +105,15 @@ impl Sandbox {
         let faults = Arc::new(FaultState::new(options.faults));
         let objects =
             ObjectStore::open(layout.clone(), options.region.clone(), Arc::clone(&faults))?;
-        for bucket in options.storage_classes.keys().chain(&options.buckets) {
+        let named = options.storage_classes.keys();
+        let named = named.chain(options.bucket_regions.keys());
+        for bucket in named.chain(&options.buckets) {
             objects.make_bucket(bucket)?;
-        }
-        for (bucket, class) in &options.storage_classes {
-            objects.set_storage_class(bucket, class)?;
+            let class = options.storage_classes.get(bucket);
+            let region = options.bucket_regions.get(bucket);
+            if class.is_some() || region.is_some() {
+                objects.describe_bucket(bucket, class, region)?;
+            }
         }
 
         let stop = CancellationToken::new();
@@ -118,6 +125,7 @@ impl Sandbox {
             jobs: Jobs::new(stop.clone()),
             faults,
             image_quota: options.image_quota,
+            replies: Mutex::default(),
         });
         let (obs_listener, obs_address) = server::listen(options.obs_listen).await?;
         let (api_listener, api_address) = server::listen(options.api_listen).await?;

@@ -31,6 +31,9 @@ pub(crate) enum ImageCommand {
     Share(ImageShareArgs),
     Unshare(ImageShareArgs),
     Accept(ImageAcceptArgs),
+    /// Show which projects an image is shared with, and what they said
+    Members(ImageShowArgs),
+    Tags(ImageTagsArgs),
     Create(Box<ImageCreateArgs>),
 }
 
@@ -73,6 +76,8 @@ pub(crate) enum Owner {
     Shared,
     /// Shared with the project and not answered yet
     Pending,
+    /// Shared with the project and rejected
+    Rejected,
     /// Everybody's
     All,
 }
@@ -165,6 +170,15 @@ pub(crate) struct ImageUntagArgs {
     /// Keys of the tags
     #[arg(required = true, value_name = "KEY")]
     pub(crate) keys: Vec<String>,
+    #[command(flatten)]
+    pub(crate) cloud: CloudArgs,
+}
+
+/// Show the tags of an image, or all tags that images have
+#[derive(Debug, Args)]
+pub(crate) struct ImageTagsArgs {
+    /// Id of the image [default: all images of the project]
+    pub(crate) id: Option<String>,
     #[command(flatten)]
     pub(crate) cloud: CloudArgs,
 }
@@ -274,6 +288,9 @@ pub(crate) struct ImageCreateArgs {
     /// Full-ECS image of this backup
     #[arg(long, value_name = "ID")]
     pub(crate) backup: Option<String>,
+    /// With --server: a data image of this data disk of it, too; may be given more than once
+    #[arg(long, value_name = "ID", requires = "server")]
+    pub(crate) with_volume: Vec<String>,
     /// Operating system as the service names it; volumes need it
     #[arg(long, value_name = "TEXT")]
     pub(crate) os_version: Option<String>,
@@ -283,6 +300,12 @@ pub(crate) struct ImageCreateArgs {
     /// Tag of the image; may be given up to ten times
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag)]
     pub(crate) tags: Vec<(String, String)>,
+    /// Least memory of a server, in MiB
+    #[arg(long, value_name = "MIB", conflicts_with = "data_volume")]
+    pub(crate) min_ram: Option<u32>,
+    /// Most memory of a server, in MiB
+    #[arg(long, value_name = "MIB", conflicts_with = "data_volume")]
+    pub(crate) max_ram: Option<u32>,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
     #[command(flatten)]

@@ -32,6 +32,8 @@ async fn dispatch(
             ImageCommand::Delete(args) => change::delete(session, args, console).await,
             ImageCommand::Tag(args) => change::tag(session, args, console).await,
             ImageCommand::Untag(args) => change::untag(session, args, console).await,
+            ImageCommand::Members(args) => show::members(session, args, console).await,
+            ImageCommand::Tags(args) => show::tags(session, args, console).await,
             // These start jobs: stopped halfway it would be unknown whether one has begun.
             command => jobs::run(session, command, console, interrupt).await,
         }
@@ -50,7 +52,8 @@ async fn dispatch(
 fn cloud(command: &ImageCommand) -> &CloudArgs {
     match command {
         ImageCommand::List(args) => &args.cloud,
-        ImageCommand::Show(args) => &args.cloud,
+        ImageCommand::Show(args) | ImageCommand::Members(args) => &args.cloud,
+        ImageCommand::Tags(args) => &args.cloud,
         ImageCommand::Set(args) => &args.cloud,
         ImageCommand::Delete(args) => &args.cloud,
         ImageCommand::Tag(args) => &args.cloud,

@@ -88,10 +88,16 @@ impl Layer {
         layer
     }
 
-    /// Sets a value, if there is one.
+    /// Sets a value, if there is one. Files with secrets end in a line break, which is no part of them; other values have no
+    /// white space at their ends either, but a password may.
     pub(crate) fn set(&mut self, name: Item, value: Option<String>) {
-        if let Some(value) = value {
-            self.values.insert(name, value.into());
+        let Some(value) = value else { return };
+        let value = match name {
+            Item::UserPassword => value.trim_end_matches(['\r', '\n']),
+            _ => value.trim(),
+        };
+        if !value.is_empty() {
+            self.values.insert(name, value.to_owned().into());
         }
     }
 

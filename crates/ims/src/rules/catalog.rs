@@ -75,6 +75,7 @@ rules! {
     OS_VERSION_GIVEN = Refused "os-version-given", Some("IMG.0159"), QUICK, "a system image names its operating system";
     ISO_OS_VERSION = Refused "iso-os-version", Some("IMG.0166"), CODES, "an installation medium names its operating system";
     OS_VERSION_KNOWN = Skippable "os-version-known", Some("IMG.0056"), "IMS API Reference, Querying the Image OS Versions", "the region has a name for the operating system";
+    OS_VERSION_FITS = Skippable "os-version-fits", None, "IMS API Reference, Querying the Image OS Versions", "the region has the operating system for the architecture and firmware";
     OS_TYPE_ABSENT = Refused "os-type-absent", None, QUICK, "a system image has no os_type";
     ARM_FIRMWARE = Refused "arm-firmware", Some("IMG.0141"), QUICK, "ARM boots by UEFI only";
     BOOT_MODE = Skippable "boot-mode", None, "IMS User Guide, boot mode of an image", "the firmware is the one that the disk's partition table is made for";
@@ -84,6 +85,7 @@ rules! {
     TAG_COUNT = Refused "tag-count", Some("IMG.0116"), "IMS API Reference, Adding or Deleting Tags in Batches", "an image has at most 10 tags";
     TAG_LENGTH = Refused "tag-length", Some("IMG.0115"), TAGS, "a tag's key has 1 to 36 and its value 0 to 43 characters";
     TAG_CHARACTERS = Refused "tag-characters", Some("IMG.0115"), TAGS, "a tag has none of = * < > \\ , | / and no space at its ends";
+    TAG_TEXT = Refused "tag-text", Some("IMG.0115"), TAGS, "a tag that is sent as text has letters, digits, '-' and '_' only";
     TAG_ONCE = Refused "tag-once", Some("IMG.0115"), TAGS, "each tag is given once";
     QUOTA = Skippable "quota", Some("IMG.0015"), "IMS API Reference, Querying the Image Quota", "the quota of images is not used up";
 }

@@ -138,6 +138,9 @@ impl QuickImport {
         rules.kind(self);
         rules.description(self.description.as_deref());
         rules.tags(&self.tags);
+        if self.form.tags_as_text {
+            rules.tag_texts(&self.tags);
+        }
         list
     }
 
@@ -527,6 +530,25 @@ impl Rules<'_> {
                     FIELD,
                     format!("the tag {key:?} is given twice"),
                     "give each tag once",
+                );
+            }
+        }
+    }
+
+    /// The same: texts `key.value` have A to Z, a to z, 0 to 9, `-`, `_` and Chinese characters. A dot would end the key.
+    fn tag_texts(&mut self, tags: &[(String, String)]) {
+        let fits = |c: char| {
+            c.is_ascii_alphanumeric()
+                || matches!(c, '-' | '_')
+                || ('\u{4e00}'..='\u{9fff}').contains(&c)
+        };
+        for (key, value) in tags {
+            if let Some(bad) = key.chars().chain(value.chars()).find(|c| !fits(*c)) {
+                self.broken(
+                    &catalog::TAG_TEXT,
+                    "tags",
+                    format!("the tag {key:?} has the character {bad:?}, and is sent as text"),
+                    "send tags as keys and values, or use letters, digits, '-' and '_'",
                 );
             }
         }

@@ -1,7 +1,6 @@
-//! The calls that make images otherwise than by quick import.
+//! The calls that make images of files, otherwise than by quick import.
 //!
-//! Source: IMS API reference, "Creating an Image" (2023 and 2024), "Creating a Full-ECS Image", "Creating Image
-//! Metadata", "Registering an Image", "Creating a Data Disk Image Using an External Image File", "Error Codes".
+//! Source: IMS API reference, "Creating an Image" (2023 and 2024), "Creating Image Metadata", "Registering an Image", "Creating a Data Disk Image Using an External Image File", "Error Codes".
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +18,9 @@ use super::error::ApiError;
 use super::gateway::Caller;
 use super::ims::{MAX_OBJECT, check_file, check_name, check_project, describe};
 use super::rules::{self, Fields};
+use super::servers;
 use crate::images::{ImageRecord, ImageStatus, ImageType, JobRecord, More, Work};
+use crate::inventory;
 
 /// Most bytes of an object that a common import takes: 128 GiB.
 const MAX_COMMON: u64 = 128 << 30;
@@ -29,10 +30,6 @@ const MAX_DATA_IMAGES: usize = 3;
 
 /// Longest name of a file in a bucket, in characters.
 const MAX_FILE_NAME: usize = 128;
-
-/// The key that the sandbox's key management has, and one that is not enabled. There are no others.
-const KEY: &str = "sandbox-key";
-const DISABLED_KEY: &str = "sandbox-key-disabled";
 
 /// POST /v2/cloudimages/action: of a file, a server, a volume.
 pub(super) async fn action(
@@ -50,23 +47,13 @@ pub(super) async fn action(
         return file(&api, &fields);
     }
     if has("instance_id") {
-        rules::name(fields.text("name")?)?;
-        return Err(no_server(fields.text("instance_id")?));
+        return servers::of_server(&api, &fields);
     }
     if has("volume_id") {
-        rules::name(fields.text("name")?)?;
-        if fields.text("os_version")?.unwrap_or_default().is_empty() {
-            return Err(ApiError::ims("IMG.0056", "Invalid OS version."));
-        }
-        return Err(no_volume());
+        return servers::of_volume(&api, &fields);
     }
     if let Some(images) = fields.list("data_images")? {
-        for image in images {
-            let image = object(image)?;
-            rules::name(image.text("name")?)?;
-            rules::tags(&image)?;
-        }
-        return Err(no_volume());
+        return servers::of_volumes(&api, images);
     }
     rules::location(None)?;
     Err(flow_control())
@@ -85,23 +72,6 @@ pub(super) async fn data(
     }
     let image = of_file(&api, &fields, ImageType::DataImage)?;
     start(&api, image, Work::CommonImport, Vec::new())
-}
-
-/// POST /v1/cloudimages/wholeimages/action: a server or a backup; the sandbox has neither.
-pub(super) async fn whole(
-    Extension(caller): Extension<Caller>,
-    body: Bytes,
-) -> Result<Json<Value>, ApiError> {
-    check_project(&caller)?;
-    let fields = Fields::parse(&body)?;
-    rules::name(fields.text("name")?)?;
-    rules::description(fields.text("description")?)?;
-    rules::tags(&fields)?;
-    match fields.text("backup_id")? {
-        Some("") => Err(ApiError::ims("IMG.0019", "The backup ID is not specified.")),
-        Some(_) => Err(ApiError::ims("IMG.0127", "The CSBS backup does not exist.")),
-        None => Err(no_server(fields.text("instance_id")?)),
-    }
 }
 
 /// POST /v2/images: an image without a file.
@@ -226,26 +196,26 @@ fn work(quick: bool) -> Work {
 }
 
 /// Remembers the images and starts their jobs; the answer names the first.
-fn start(
+pub(super) fn start(
     api: &Arc<Api>,
     image: ImageRecord,
     work: Work,
     parts: Vec<(ImageRecord, Work)>,
 ) -> Result<Json<Value>, ApiError> {
-    let mut jobs = Vec::new();
-    for (part, work) in parts {
-        let job = JobRecord::new(&part, work);
-        jobs.push(job.id.clone());
-        let name = part.name.clone();
-        api.images
-            .add(part, job, |images| check_name(api, images, &name))?;
-    }
+    let mut made: Vec<(ImageRecord, JobRecord)> = parts
+        .into_iter()
+        .map(|(part, work)| {
+            let job = JobRecord::new(&part, work);
+            (part, job)
+        })
+        .collect();
+    let jobs: Vec<String> = made.iter().map(|(_, job)| job.id.clone()).collect();
     let mut job = JobRecord::new(&image, work);
     job.sub_jobs.clone_from(&jobs);
     let id = job.id.clone();
-    let name = image.name.clone();
+    made.push((image, job));
     api.images
-        .add(image, job, |images| check_name(api, images, &name))?;
+        .add_all(made, |images, image| check_name(api, images, &image.name))?;
     for job in jobs.into_iter().chain([id.clone()]) {
         api.jobs.start(api, job);
     }
@@ -342,9 +312,10 @@ pub(super) fn encryption(
             "IMG.0118",
             "The BMS image does not support KMS encryption.",
         )),
-        Some(KEY) => Ok(Some(KEY.to_owned())),
-        Some(DISABLED_KEY) => Err(ApiError::ims("IMG.0097", "The key is not enabled.")),
-        Some(_) => Err(ApiError::ims("IMG.0095", "The KMS key does not exist.")),
+        Some(id) => match inventory::key_refusal(id) {
+            Some(refusal) => Err(ApiError::of(refusal)),
+            None => Ok(Some(id.to_owned())),
+        },
     }
 }
 
@@ -377,21 +348,10 @@ fn is_true(fields: &Fields, name: &str) -> bool {
     fields.0.get(name).and_then(Value::as_bool) == Some(true)
 }
 
-fn object(value: &Value) -> Result<Fields, ApiError> {
+pub(super) fn object(value: &Value) -> Result<Fields, ApiError> {
     let object: Option<&Map<String, Value>> = value.as_object();
     let object = object.ok_or_else(|| rules::bad_format("data_images holds no objects"))?;
     Ok(Fields(object.clone()))
-}
-
-fn no_server(id: Option<&str>) -> ApiError {
-    match id {
-        None | Some("") => ApiError::ims("IMG.0012", "The ECS ID is not specified."),
-        Some(_) => ApiError::ims("IMG.0005", "The ECS does not exist."),
-    }
-}
-
-fn no_volume() -> ApiError {
-    ApiError::ims("IMG.0120", "The specified data disk ID is unavailable.")
 }
 
 pub(super) fn flow_control() -> ApiError {

@@ -33,6 +33,11 @@ impl ApiError {
         }
     }
 
+    /// The same, of the inventory.
+    pub(crate) fn of((code, message): crate::inventory::Refusal) -> Self {
+        Self::ims(code, message)
+    }
+
     /// A refusal by IMS with status 400, which all but a few have.
     pub(crate) fn ims(code: &'static str, message: impl Into<String>) -> Self {
         Self::Ims {

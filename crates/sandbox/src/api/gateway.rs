@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use net::sign::{self, SignatureError};
 use time::OffsetDateTime;
 
@@ -74,7 +74,7 @@ pub(super) async fn authenticate(
             in_project: token.in_project,
             by_token: true,
         };
-        return Ok(pass(request, caller, next).await);
+        return pass(&api, request, caller, next).await;
     }
     // The signature covers the body, so it must be here first.
     let (head, body) = request.into_parts();
@@ -114,12 +114,29 @@ pub(super) async fn authenticate(
         in_project: true,
         by_token: false,
     };
-    Ok(pass(request, caller, next).await)
+    pass(&api, request, caller, next).await
 }
 
-async fn pass(mut request: Request, caller: Caller, next: Next) -> Response {
+async fn pass(
+    api: &Api,
+    mut request: Request,
+    caller: Caller,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let path = request.uri().path();
+    // What looks for images by tags is a POST too.
+    let looks = request.method() == Method::GET
+        || path.starts_with("/v3")
+        || path.ends_with("/resource_instances/action");
+    if api.faults.may_only_look() && !looks {
+        return Err(ApiError::Ims {
+            status: StatusCode::FORBIDDEN,
+            code: "IMG.0026",
+            message: "The role is invalid. You need to apply for the required permissions or pass the real-name authentication.".to_owned(),
+        });
+    }
     request.extensions_mut().insert(caller);
-    next.run(request).await
+    Ok(next.run(request).await)
 }
 
 /// The words of the real gateway.

@@ -17,9 +17,9 @@ use super::error::ApiError;
 use super::gateway::Caller;
 use super::rules::ImportRequest;
 use super::{Api, jobs};
-use crate::examine;
-use crate::images::{ImageRecord, ImageStatus, ImageType, JobRecord, More, Work};
+use crate::images::{ImageRecord, ImageStatus, ImageType, JobRecord, More, Tag, Work};
 use crate::s3::{Found, STANDARD};
+use crate::{examine, inventory};
 
 /// Most bytes of an object that a quick import takes: 1 TiB.
 pub(super) const MAX_OBJECT: u64 = 1 << 40;
@@ -126,6 +126,24 @@ pub(super) fn check_file(api: &Api, bucket: &str, key: &str, max: u64) -> Result
             format!("The image file {bucket}:{key} cannot be used: {why}."),
         )
     };
+    // Before the content is looked at, which takes its time with files that were put there by hand.
+    if api
+        .objects
+        .size_of(bucket, key)
+        .is_some_and(|size| size > max)
+    {
+        return Err(ApiError::ims(
+            "IMG.0059",
+            "The size of the image file exceeds the maximum allowed.",
+        ));
+    }
+    let region = api.objects.bucket_region(bucket);
+    if region.is_some_and(|region| region != api.region) {
+        return Err(ApiError::ims(
+            "IMG.0058",
+            "The region of the bucket where the image file is stored is inconsistent with that of the user.",
+        ));
+    }
     match api.objects.find(bucket, key) {
         Found::NoBucket => Err(ApiError::ims(
             "IMG.0069",
@@ -134,10 +152,6 @@ pub(super) fn check_file(api: &Api, bucket: &str, key: &str, max: u64) -> Result
         Found::NoObject => Err(unusable("it is not found")),
         Found::Unreadable => Err(unusable("it cannot be read")),
         Found::Object { size: 0, .. } => Err(unusable("it is empty")),
-        Found::Object { size, .. } if size > max => Err(ApiError::ims(
-            "IMG.0059",
-            "The size of the image file exceeds the maximum allowed.",
-        )),
         Found::Object { bucket_class, .. } if bucket_class != STANDARD => Err(unusable(&format!(
             "the storage class of the bucket is {bucket_class}, not {STANDARD}"
         ))),
@@ -181,6 +195,9 @@ pub(super) async fn list(
     };
     let mut images = api.images.all();
     images.reverse();
+    images.extend(inventory::images());
+    let wanted = query.get("member_status").map(String::as_str);
+    images.retain(|image| shows(&api, image, wanted));
     let marker = query.get("marker");
     let images: Vec<Value> = images
         .iter()
@@ -193,6 +210,18 @@ pub(super) async fn list(
     Ok(Json(json!({"images": images})))
 }
 
+/// Whether a list shows the image to the project. What others share is shown when it was accepted, or when the question is
+/// about what was said to it.
+fn shows(api: &Api, image: &ImageRecord, member_status: Option<&str>) -> bool {
+    let members = api.members_of(image);
+    let said = |status: &str| members.values().any(|said| said == status);
+    match (image.more.owner.as_deref(), member_status) {
+        (Some(inventory::OTHERS), None) => said("accepted"),
+        (_, Some(status)) => said(status),
+        (_, None) => true,
+    }
+}
+
 /// Whether the attribute `name` of an image is the `wanted` one.
 fn fits(image: &Value, name: &str, wanted: &str) -> bool {
     match name {
@@ -202,6 +231,7 @@ fn fits(image: &Value, name: &str, wanted: &str) -> bool {
             .and_then(Value::as_array)
             .is_some_and(|tags| {
                 let wanted = wanted.replacen('=', ".", 1);
+                let wanted = wanted.strip_suffix('.').unwrap_or(&wanted).to_owned();
                 tags.iter().any(|tag| tag.as_str() == Some(&wanted))
             }),
         _ => match image.get(name) {
@@ -218,14 +248,16 @@ fn fits(image: &Value, name: &str, wanted: &str) -> bool {
 /// An image as the API shows it. `__imgferry_content_digest` is the sandbox's own field: the
 /// content digest of the disk that its job read.
 pub(super) fn describe(api: &Api, image: &ImageRecord) -> Value {
-    let tags: Vec<_> = image
-        .tags
-        .iter()
-        .map(|tag| format!("{}.{}", tag.key, tag.value))
-        .collect();
+    let tags: Vec<_> = image.tags.iter().map(tag_text).collect();
     let active = image.status == ImageStatus::Active;
     let iso = image.image_type == ImageType::IsoImage;
-    let shared = !image.more.members.is_empty();
+    let owner = image.more.owner.as_deref();
+    let shared = !image.more.members.is_empty() || owner == Some(inventory::OTHERS);
+    let (visibility, kind) = match owner {
+        Some(inventory::CLOUD) => ("public", "gold"),
+        _ if shared => ("shared", "shared"),
+        _ => ("private", "private"),
+    };
     let mut value = json!({
         "schema": "/v2/schemas/image",
         "id": image.id,
@@ -233,8 +265,8 @@ pub(super) fn describe(api: &Api, image: &ImageRecord) -> Value {
         "status": image.status.as_str(),
         "self": format!("/v2/images/{}", image.id),
         "file": format!("/v2/images/{}/file", image.id),
-        "owner": api.credentials.keys.project_id,
-        "visibility": if shared { "shared" } else { "private" },
+        "owner": owner.unwrap_or(&api.credentials.keys.project_id),
+        "visibility": visibility,
         "protected": image.more.protected,
         "container_format": "bare",
         "disk_format": if iso { "iso" } else { image.disk_format.as_str() },
@@ -253,12 +285,17 @@ pub(super) fn describe(api: &Api, image: &ImageRecord) -> Value {
             ImageType::IsoImage => "IsoImage",
         },
         "hw_firmware_type": image.hw_firmware_type,
-        "__imagetype": if shared { "shared" } else { "private" },
+        "__imagetype": kind,
         "__system__cmkid": image.more.cmk_id,
         "__isregistered": "true",
         "__lazyloading": "true",
         "__image_source_type": "uds",
-        "__data_origin": format!("file,{}:{}", image.bucket, image.key),
+        "__data_origin": match &image.more.origin {
+            Some(origin) => origin.clone(),
+            None => format!("file,{}:{}", image.bucket, image.key),
+        },
+        "__whole_image": image.more.whole,
+        "__backup_id": image.more.backup_id,
         "__image_size": image.object_size.to_string(),
         "__os_bit": "64",
         "__os_type": image.os_type,
@@ -328,8 +365,16 @@ pub(super) async fn quota(
     }]}})))
 }
 
+/// A tag as lists show it.
+pub(super) fn tag_text(tag: &Tag) -> String {
+    match tag.value.as_str() {
+        "" => tag.key.clone(),
+        value => format!("{}.{value}", tag.key),
+    }
+}
+
 /// UTC, as in `2018-09-06T15:17:33Z`.
-fn seconds(time: SystemTime) -> String {
+pub(super) fn seconds(time: SystemTime) -> String {
     OffsetDateTime::from(time)
         .format(format_description!(
             "[year]-[month]-[day]T[hour]:[minute]:[second]Z"

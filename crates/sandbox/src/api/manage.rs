@@ -18,6 +18,7 @@ use super::gateway::Caller;
 use super::ims::{check_name, check_project, describe};
 use super::rules::{self, Fields, bad_format};
 use crate::images::{ImageRecord, ImageStatus, ImageType, JobRecord, Work};
+use crate::inventory;
 use crate::s3::{Found, STANDARD};
 
 /// Largest image that is exported with a conversion: 128 GiB.
@@ -33,7 +34,7 @@ pub(super) fn no_image() -> ApiError {
 
 /// The active image `id`.
 pub(super) fn active(api: &Api, id: &str) -> Result<ImageRecord, ApiError> {
-    let image = api.images.image(id).ok_or_else(no_image)?;
+    let image = api.look_up(id).ok_or_else(no_image)?;
     check_active(&image)?;
     Ok(image)
 }
@@ -55,7 +56,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     check_project(&caller)?;
-    let image = api.images.image(&id).ok_or_else(no_image)?;
+    let image = api.look_up(&id).ok_or_else(no_image)?;
     Ok(Json(describe(&api, &image)))
 }
 
@@ -72,6 +73,15 @@ pub(super) async fn update(
     }
     let changes: Vec<Value> =
         serde_json::from_slice(&body).map_err(|_| bad_format("the body is not an array"))?;
+    if api
+        .look_up(&id)
+        .is_some_and(|image| image.more.owner.is_some())
+    {
+        return Err(ApiError::ims(
+            "IMG.0047",
+            "This operation can be performed only by the image owner.",
+        ));
+    }
     let image = api.images.edit(&id, no_image(), |image, others| {
         check_active(image)?;
         changes
@@ -162,14 +172,29 @@ pub(super) async fn delete(
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     check_project(&caller)?;
-    let image = api.images.image(&id).ok_or_else(no_image)?;
+    let image = api.look_up(&id).ok_or_else(no_image)?;
+    match image.more.owner.as_deref() {
+        Some(inventory::CLOUD) => {
+            return Err(ApiError::ims(
+                "IMG.0094",
+                "The public image cannot be deleted.",
+            ));
+        }
+        Some(_) => {
+            return Err(ApiError::ims(
+                "IMG.0092",
+                "The image can only be deleted by the owner.",
+            ));
+        }
+        None => {}
+    }
     if image.more.protected {
         return Err(ApiError::ims(
             "IMG.0028",
             "The image in the request is protected.",
         ));
     }
-    let begun = !image.bucket.is_empty();
+    let begun = !image.bucket.is_empty() || image.more.origin.is_some();
     if begun && matches!(image.status, ImageStatus::Queued | ImageStatus::Saving) {
         return Err(ApiError::ims(
             "IMG.0090",
@@ -196,6 +221,7 @@ pub(super) async fn copy(
     }
     let original = active(&api, &id)?;
     refuse_iso(&original)?;
+    check_copied(&api, &original)?;
     let cmk_id = encryption(fields.text("cmk_id")?, original.image_type)?;
     if cmk_id.is_some() && cmk_id == original.more.cmk_id {
         return Err(ApiError::ims(
@@ -204,9 +230,11 @@ pub(super) async fn copy(
         ));
     }
     let name = rules::name(fields.text("name")?)?;
+    let foreign = original.more.owner.is_some();
     let fresh = blank(name.clone(), original.image_type, original.min_disk);
     let mut more = original.more.clone();
     more.cmk_id = cmk_id;
+    more.owner = None;
     more.members.clear();
     more.protected = false;
     let image = ImageRecord {
@@ -222,12 +250,60 @@ pub(super) async fn copy(
         more,
         ..original
     };
-    let job = JobRecord::new(&image, Work::Copy { from: id });
+    let work = match foreign {
+        // Nobody has put its content there.
+        true => Work::OfDisk { id },
+        false => Work::Copy { from: id },
+    };
+    let job = JobRecord::new(&image, work);
     let job_id = job.id.clone();
     api.images
         .add(image, job, |images| check_name(&api, images, &name))?;
     api.jobs.start(&api, job_id.clone());
     Ok(Json(json!({"job_id": job_id})))
+}
+
+/// Whether the project may copy the image.
+fn check_copied(api: &Api, image: &ImageRecord) -> Result<(), ApiError> {
+    let refusal = match image.more.owner.as_deref() {
+        _ if image.more.whole => (
+            "IMG.0130",
+            "The full-ECS image cannot be exported or replicated.",
+        ),
+        Some(inventory::CLOUD) => ("IMG.0105", "The operation is not supported."),
+        Some(_) if image.more.cmk_id.is_some() => (
+            "IMG.0197",
+            "Failed to replicate the shared image because it is encrypted using KMS.",
+        ),
+        Some(_) if api.reply_to(&image.id) != "accepted" => (
+            "IMG.0196",
+            "The image cannot be replicated because it is not accepted by the recipient.",
+        ),
+        _ => return Ok(()),
+    };
+    Err(ApiError::of(refusal))
+}
+
+/// Whether the project may export the image.
+fn check_exported(api: &Api, image: &ImageRecord) -> Result<(), ApiError> {
+    let refusal = match image.more.owner.as_deref() {
+        _ if image.more.backup_id.is_some() => (
+            "IMG.0080",
+            "The image created from a CSBS backup cannot be exported.",
+        ),
+        _ if image.more.whole => ("IMG.0128", "The full-ECS image cannot be exported."),
+        _ if image.more.charged => (
+            "IMG.0079",
+            "The system disk image created from a charged image cannot be exported.",
+        ),
+        Some(inventory::CLOUD) => ("IMG.0077", "The public image cannot be exported."),
+        Some(_) => ("IMG.0071", "The image cannot be exported."),
+        None if api.images.is_exported_now(&image.id) => {
+            ("IMG.0148", "The image is being exported.")
+        }
+        None => return Ok(()),
+    };
+    Err(ApiError::of(refusal))
 }
 
 fn refuse_iso(image: &ImageRecord) -> Result<(), ApiError> {
@@ -251,6 +327,7 @@ pub(super) async fn export(
     let fields = Fields::parse(&body)?;
     let image = active(&api, &id)?;
     refuse_iso(&image)?;
+    check_exported(&api, &image)?;
     let url = fields.text("bucket_url")?;
     if url.is_some_and(|url| url.ends_with(':')) {
         return Err(ApiError::ims(

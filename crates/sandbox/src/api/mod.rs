@@ -9,12 +9,16 @@ mod jobs;
 mod manage;
 mod members;
 mod metadata;
+mod native;
+mod releases;
 mod rules;
+mod servers;
 mod tags;
 mod versions;
 mod work;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -23,7 +27,8 @@ use axum::routing::{delete, get, patch, post, put};
 
 use crate::credentials::Credentials;
 use crate::faults::FaultState;
-use crate::images::Images;
+use crate::images::{ImageRecord, Images};
+use crate::inventory;
 use crate::s3::ObjectStore;
 
 pub(crate) use jobs::Jobs;
@@ -38,9 +43,36 @@ pub(crate) struct Api {
     pub(crate) faults: Arc<FaultState>,
     /// Most images that are not killed.
     pub(crate) image_quota: usize,
+    /// What the project said to images that others share with it. Not kept: a new run begins anew.
+    pub(crate) replies: Mutex<BTreeMap<String, String>>,
 }
 
 impl Api {
+    /// An image of the project's, or of others.
+    fn look_up(&self, id: &str) -> Option<ImageRecord> {
+        self.images.image(id).or_else(|| {
+            let mut others = inventory::images().into_iter();
+            others.find(|image| image.id == id)
+        })
+    }
+
+    /// What the project said to an image that others share with it: `pending` at first.
+    fn reply_to(&self, id: &str) -> String {
+        let replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
+        replies.get(id).map_or("pending", String::as_str).to_owned()
+    }
+
+    /// The projects that an image is shared with, and what they said.
+    fn members_of(&self, image: &ImageRecord) -> BTreeMap<String, String> {
+        match image.more.owner.as_deref() {
+            Some(inventory::OTHERS) => {
+                let project = self.credentials.keys.project_id.clone();
+                BTreeMap::from([(project, self.reply_to(&image.id))])
+            }
+            _ => image.more.members.clone(),
+        }
+    }
+
     /// Whether flow control refuses another import.
     fn is_busy(&self) -> bool {
         self.faults
@@ -78,13 +110,13 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v2.1/cloudimages/action", post(create::action))
         .route("/v1/cloudimages/dataimages/action", post(create::data))
         .route("/v2.1/cloudimages/dataimages/action", post(create::data))
-        .route("/v1/cloudimages/wholeimages/action", post(create::whole))
+        .route("/v1/cloudimages/wholeimages/action", post(servers::whole))
         .route("/v1/cloudimages/{image_id}/upload", put(create::register))
         .route("/v1/cloudimages/{image_id}/copy", post(manage::copy))
         .route("/v2.1/cloudimages/{image_id}/copy", post(manage::copy))
         .route("/v1/cloudimages/{image_id}/file", post(manage::export))
         .route("/v2.1/cloudimages/{image_id}/file", post(manage::export))
-        .route("/v1/cloudimages/tags", put(tags::put))
+        .route("/v1/cloudimages/tags", put(tags::put).get(tags::texts))
         .route("/v2/{project_id}/images/tags", get(tags::all))
         .route(
             "/v2/{project_id}/images/resource_instances/action",
@@ -108,7 +140,21 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
                 .delete(members::unshare)
                 .put(members::reply),
         )
-        .route("/v2/images/{image_id}/members", get(members::list))
+        .route(
+            "/v2/images/{image_id}/members",
+            get(members::list).post(native::add_member),
+        )
+        .route(
+            "/v2/images/{image_id}/members/{member_id}",
+            get(native::member)
+                .put(native::reply)
+                .delete(native::remove_member),
+        )
+        .route(
+            "/v2/images/{image_id}/tags/{tag}",
+            put(native::tag).delete(native::untag),
+        )
+        .route("/v2/images/{image_id}/file", put(native::upload))
         .route("/v1/cloudimages/quota", get(ims::quota))
         .route("/v1/cloudimages/os_version", get(versions::os_versions))
         .route("/v1/cloudimages/job/{job_id}", get(ims::job))
@@ -117,6 +163,9 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/v3/auth/tokens", post(iam::tokens))
         .route("/openstack/latest/securitykey", get(metadata::security_key))
+        .route("/", get(releases::all))
+        .route("/{api_version}", get(releases::one))
+        .route("/v2/schemas/{name}", get(releases::schema))
         .merge(signed)
         .fallback(gateway::not_found)
         .method_not_allowed_fallback(gateway::not_found)

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::Api;
 use super::error::ApiError;
 use super::gateway::Caller;
-use super::ims::check_project;
+use super::ims::{check_project, tag_text};
 use super::manage::no_image;
 use super::rules::{Fields, MAX_TAGS, bad_format, object_tag, plain_tag};
 use crate::images::{ImageRecord, Tag};
@@ -68,6 +68,30 @@ pub(super) async fn put(
     };
     give(&api, id, vec![tag.ok_or_else(invalid)?])?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// GET /v1/cloudimages/tags: the tags of all images as texts, page by page.
+pub(super) async fn texts(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Result<Json<Value>, ApiError> {
+    check_project(&caller)?;
+    let number = |name: &str, default: usize| {
+        let text = query.get(name);
+        text.map_or(Ok(default), |text| {
+            text.parse().map_err(|_| bad_format(name))
+        })
+    };
+    let (limit, page) = (number("limit", 500)?, number("page", 1)?);
+    let images = api.images.all().into_iter();
+    let all: BTreeSet<String> = images
+        .flat_map(|image| image.tags)
+        .map(|tag| tag_text(&tag))
+        .collect();
+    let before = page.saturating_sub(1).saturating_mul(limit);
+    let tags: Vec<String> = all.into_iter().skip(before).take(limit).collect();
+    Ok(Json(json!({"tags": tags})))
 }
 
 /// POST /v2/{project_id}/images/{image_id}/tags.
@@ -193,8 +217,15 @@ pub(super) async fn find(
             has.all(|has| has)
         }))
     };
+    let untagged = fields.0.get("without_any_tag") == Some(&Value::Bool(true));
     let mut found = Vec::new();
     for image in api.images.all() {
+        if untagged {
+            if image.tags.is_empty() {
+                found.push(image);
+            }
+            continue;
+        }
         let fits = all("tags", &image)? != Some(false)
             && all("tags_any", &image)? != Some(false)
             && all("not_tags", &image)? != Some(true)

@@ -10,6 +10,7 @@ use tempfile::NamedTempFile;
 
 use super::Api;
 use crate::images::{Examined, ImageRecord, ImageType, JobFailure, JobRecord, Work};
+use crate::inventory;
 
 /// Does the job if it is one of these; whether it is.
 pub(super) fn run(api: &Arc<Api>, job_id: &str) -> bool {
@@ -25,9 +26,22 @@ pub(super) fn run(api: &Arc<Api>, job_id: &str) -> bool {
                 .objects
                 .path_of(&image.bucket, &image.key)
                 .ok_or_else(gone)?;
-            let examined = examine(&path, image, &api.jobs.cancel)?;
+            let examined = examine(&path, image, None, &api.jobs.cancel)?;
             api.images.keep_content(&image.id, &path);
             Ok(examined)
+        }),
+        Work::OfDisk { id } => make(api, job_id, |image| {
+            let path = api.images.content_path(&image.id);
+            write_disk(&path, id).map_err(|e| failure("IMG.0014", e.to_string()))?;
+            examine(&path, image, Some(Format::Raw), &api.jobs.cancel)
+        }),
+        Work::Uploaded => make(api, job_id, |image| {
+            examine(
+                &api.images.content_path(&image.id),
+                image,
+                None,
+                &api.jobs.cancel,
+            )
         }),
         Work::Copy { from } => make(api, job_id, |image| {
             let original = api
@@ -62,6 +76,14 @@ pub(super) fn run(api: &Arc<Api>, job_id: &str) -> bool {
     true
 }
 
+/// Writes the disk of the server or volume `id`.
+fn write_disk(path: &Path, id: &str) -> std::io::Result<()> {
+    let (bytes, size) = inventory::disk(id);
+    let file = fs::File::create(path)?;
+    std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0)?;
+    file.set_len(size)
+}
+
 /// A job that makes an image by `work`.
 fn make(api: &Api, job_id: &str, work: impl FnOnce(&ImageRecord) -> Result<Examined, JobFailure>) {
     let Some(image) = api.images.begin(job_id) else {
@@ -80,16 +102,21 @@ fn make(api: &Api, job_id: &str, work: impl FnOnce(&ImageRecord) -> Result<Exami
 const ISO_MAGIC: (u64, &[u8]) = (0x8001, b"CD001");
 
 /// Opens the object in any format, and reads all of it.
-fn examine(path: &Path, image: &ImageRecord, cancel: &CancelToken) -> Result<Examined, JobFailure> {
+fn examine(
+    path: &Path,
+    image: &ImageRecord,
+    known: Option<Format>,
+    cancel: &CancelToken,
+) -> Result<Examined, JobFailure> {
     let name = format!("{}:{}", image.bucket, image.key);
     // Where the sandbox has the file means nothing to a client.
     let plain = |text: String| text.replace(&path.display().to_string(), &name);
     if image.image_type == ImageType::IsoImage && !is_iso(path) {
         return Err(failure("IMG.0057", format!("{name} is no ISO 9660 file")));
     }
-    let format = (image.image_type == ImageType::IsoImage).then_some(Format::Raw);
-    let opened =
-        convert::open(path, format).map_err(|e| failure("IMG.0057", plain(e.to_string())))?;
+    let iso = (image.image_type == ImageType::IsoImage).then_some(Format::Raw);
+    let opened = convert::open(path, known.or(iso))
+        .map_err(|e| failure("IMG.0057", plain(e.to_string())))?;
     let virtual_size = opened.image.virtual_size();
     if virtual_size > image.min_disk.saturating_mul(1 << 30) {
         return Err(failure(

@@ -94,6 +94,9 @@ pub(crate) enum Found {
 #[derive(Serialize, Deserialize)]
 struct BucketMeta {
     storage_class: String,
+    /// Where it is, if not in the sandbox's region.
+    #[serde(default)]
+    region: Option<String>,
 }
 
 /// All buckets, objects and uploads. Clones share them.
@@ -147,11 +150,17 @@ impl ObjectStore {
         fs::create_dir_all(&dir).map_err(|e| Error::io("create", dir, e))
     }
 
-    /// Sets the default storage class of a bucket.
-    pub(crate) fn set_storage_class(&self, bucket: &str, class: &str) -> Result<(), Error> {
+    /// Sets the default storage class of a bucket, and its region.
+    pub(crate) fn describe_bucket(
+        &self,
+        bucket: &str,
+        class: Option<&String>,
+        region: Option<&String>,
+    ) -> Result<(), Error> {
         let path = self.0.bucket_meta(bucket);
         let meta = BucketMeta {
-            storage_class: class.to_owned(),
+            storage_class: class.map_or_else(|| STANDARD.to_owned(), Clone::clone),
+            region: region.cloned(),
         };
         let write = || {
             fs::create_dir_all(self.0.layout.meta().join(bucket))?;
@@ -181,6 +190,18 @@ impl ObjectStore {
     /// Default storage class of a bucket that is there.
     pub(crate) fn bucket_class(&self, bucket: &str) -> Option<String> {
         self.0.storage_class(bucket).ok()
+    }
+
+    /// Region of a bucket that is there.
+    pub(crate) fn bucket_region(&self, bucket: &str) -> Option<String> {
+        self.0.bucket_region(bucket).ok()
+    }
+
+    /// Bytes of an object, without a look at its content.
+    pub(crate) fn size_of(&self, bucket: &str, key: &str) -> Option<u64> {
+        let path = self.0.object_path(bucket, key).ok()?;
+        let metadata = fs::metadata(path).ok()?;
+        metadata.is_file().then(|| metadata.len())
     }
 
     /// Where the file of an object is, if its bucket is there.
@@ -227,6 +248,15 @@ impl Inner {
         let meta: Option<BucketMeta> =
             read_json(&self.bucket_meta(bucket)).map_err(disk("read the bucket"))?;
         Ok(meta.map_or_else(|| STANDARD.to_owned(), |meta| meta.storage_class))
+    }
+
+    /// Region of a bucket.
+    pub(super) fn bucket_region(&self, bucket: &str) -> S3Result<String> {
+        self.bucket_dir(bucket)?;
+        let meta: Option<BucketMeta> =
+            read_json(&self.bucket_meta(bucket)).map_err(disk("read the bucket"))?;
+        let region = meta.and_then(|meta| meta.region);
+        Ok(region.unwrap_or_else(|| self.region.clone()))
     }
 
     /// Opens an object.

@@ -31,7 +31,7 @@ impl S3 for ObjectStore {
         let class = req.headers.get("x-default-storage-class").cloned();
         let answer = self.0.fs.create_bucket(req).await?;
         if let Some(class) = class.as_ref().and_then(|class| class.to_str().ok()) {
-            self.set_storage_class(&bucket, class)
+            self.describe_bucket(&bucket, Some(&class.to_owned()), None)
                 .map_err(S3Error::internal_error)?;
         }
         Ok(answer)
@@ -64,11 +64,11 @@ impl S3 for ObjectStore {
         req: S3Request<HeadBucketInput>,
     ) -> S3Result<S3Response<HeadBucketOutput>> {
         let bucket = req.input.bucket;
-        self.0.bucket_dir(&bucket)?;
+        let region = self.0.bucket_region(&bucket)?;
         let class = self.0.storage_class(&bucket)?;
         let headers = headers([
             ("x-default-storage-class", class.as_str()),
-            ("x-amz-bucket-region", &self.0.region),
+            ("x-amz-bucket-region", &region),
         ]);
         Ok(S3Response::with_headers(
             HeadBucketOutput::default(),
@@ -80,9 +80,9 @@ impl S3 for ObjectStore {
         &self,
         req: S3Request<GetBucketLocationInput>,
     ) -> S3Result<S3Response<GetBucketLocationOutput>> {
-        self.0.bucket_dir(&req.input.bucket)?;
+        let region = self.0.bucket_region(&req.input.bucket)?;
         Ok(S3Response::new(GetBucketLocationOutput {
-            location_constraint: Some(BucketLocationConstraint::from(self.0.region.clone())),
+            location_constraint: Some(BucketLocationConstraint::from(region)),
         }))
     }
 

@@ -159,7 +159,7 @@ pub(super) async fn untag(session: &Session, args: &ImageUntagArgs, console: Con
     tags_now(session, &id, console).await
 }
 
-async fn tags_now(session: &Session, id: &ImageId, console: Console) -> Outcome {
+pub(super) async fn tags_now(session: &Session, id: &ImageId, console: Console) -> Outcome {
     let tags = session
         .images
         .image_tags(id)

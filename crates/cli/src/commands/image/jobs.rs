@@ -100,13 +100,15 @@ async fn create(session: &Session, args: &ImageCreateArgs) -> ims::Result<JobId>
     let images = &session.images;
     let (name, description) = (args.name.clone(), args.description.clone());
     let tags = Tags::pairs(&args.tags);
+    let (min_ram, max_ram) = (args.min_ram, args.max_ram);
+    let enterprise_project_id = session.cloud.enterprise_project_id.clone();
     let whole = |source: WholeSource| WholeImage {
         name: args.name.clone(),
         description: args.description.clone(),
         source,
-        min_ram: None,
-        max_ram: None,
-        enterprise_project_id: None,
+        min_ram,
+        max_ram,
+        enterprise_project_id: enterprise_project_id.clone(),
         tags: Tags::pairs(&args.tags),
     };
     if let Some(id) = &args.server {
@@ -114,10 +116,18 @@ async fn create(session: &Session, args: &ImageCreateArgs) -> ims::Result<JobId>
             name,
             description,
             instance_id: id.clone(),
-            data_images: Vec::new(),
-            min_ram: None,
-            max_ram: None,
-            enterprise_project_id: None,
+            data_images: (1_u32..)
+                .zip(&args.with_volume)
+                .map(|(number, volume)| DataVolume {
+                    name: format!("{}-data{number}", args.name),
+                    volume_id: volume.clone(),
+                    description: None,
+                    tags: Tags::pairs(&args.tags),
+                })
+                .collect(),
+            min_ram,
+            max_ram,
+            enterprise_project_id,
             tags,
         };
         images.image_server(&image).await
@@ -128,9 +138,9 @@ async fn create(session: &Session, args: &ImageCreateArgs) -> ims::Result<JobId>
             volume_id: id.clone(),
             kind: None,
             os_version: args.os_version.clone().unwrap_or_default(),
-            min_ram: None,
-            max_ram: None,
-            enterprise_project_id: None,
+            min_ram,
+            max_ram,
+            enterprise_project_id,
             tags,
         };
         images.image_volume(&image).await

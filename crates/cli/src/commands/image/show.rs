@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::super::import::from_ims;
 use super::super::session::{Session, plain, table};
+use super::change::tags_now;
 use super::{image_id, no_image};
-use crate::args::{ImageListArgs, ImageShowArgs, Owner};
+use crate::args::{ImageListArgs, ImageShowArgs, ImageTagsArgs, Owner};
 use crate::console::Console;
 use crate::exit::Outcome;
 
@@ -18,6 +19,7 @@ pub(super) async fn list(session: &Session, args: &ImageListArgs, console: Conso
         Owner::Public => (text("gold"), None, None),
         Owner::Shared => (text("shared"), None, None),
         Owner::Pending => (text("shared"), text("shared"), text("pending")),
+        Owner::Rejected => (text("shared"), text("shared"), text("rejected")),
         Owner::All => (None, None, None),
     };
     let query = ImageQuery {
@@ -94,4 +96,44 @@ pub(super) fn attributes(image: &ImageDetail) -> String {
         })
         .collect();
     table(&rows)
+}
+
+pub(super) async fn members(session: &Session, args: &ImageShowArgs, console: Console) -> Outcome {
+    let id = image_id(&args.id)?;
+    let members = session
+        .images
+        .image_members(&id)
+        .await
+        .map_err(|e| from_ims(&e))?;
+    let rows: Vec<Vec<String>> = members
+        .iter()
+        .map(|member| {
+            let text = |text: &Option<String>| text.as_deref().map_or("-".to_owned(), plain);
+            vec![text(&member.member_id), text(&member.status)]
+        })
+        .collect();
+    let text = match rows.is_empty() {
+        true => "the image is shared with nobody".to_owned(),
+        false => table(&rows),
+    };
+    console.result(text, &json!({"image_id": id.as_str(), "members": members}))
+}
+
+pub(super) async fn tags(session: &Session, args: &ImageTagsArgs, console: Console) -> Outcome {
+    if let Some(id) = &args.id {
+        return tags_now(session, &image_id(id)?, console).await;
+    }
+    let tags = session.images.all_tags().await.map_err(|e| from_ims(&e))?;
+    let rows: Vec<Vec<String>> = tags
+        .iter()
+        .flat_map(|tag| {
+            let values = tag.values.iter();
+            values.map(|value| vec![format!("{}={}", plain(&tag.key), plain(value))])
+        })
+        .collect();
+    let text = match rows.is_empty() {
+        true => "no tags".to_owned(),
+        false => table(&rows),
+    };
+    console.result(text, &json!({"tags": tags}))
 }

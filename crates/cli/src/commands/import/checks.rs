@@ -46,6 +46,12 @@ impl Findings {
         }
     }
 
+    /// Adds others.
+    pub(super) fn add(&mut self, more: Self) {
+        self.problems.extend(more.problems);
+        self.warnings.extend(more.warnings);
+    }
+
     fn warn_of(&mut self, request: &QuickImport, cloud: Option<ims::Cloud>) {
         let warnings = request.warnings_on(cloud).into_iter();
         self.warnings

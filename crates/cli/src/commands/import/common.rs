@@ -1,31 +1,27 @@
-//! The file as it is into the bucket, and the service converts it: the common import, and the two-step form.
+//! Imports that keep no journal: the file as it is into the bucket, and the service converts it (the common import, and the
+//! two-step form), or the disk converted here together with its data disks, registered in one call.
 
 mod files;
+mod sending;
 mod starting;
 
-use std::io::Read as _;
-use std::sync::Arc;
-
-use ::convert::{Monitor, Sink as _};
 use diskimg::units::human;
-use ims::{ImageStatus, ImageUrl};
-use obs::{Client as Storage, UploadOptions, Uploaded};
+use ims::{ImageDetail, ImageStatus};
+use obs::Client as Storage;
 use serde_json::json;
 
-use self::files::{Piece, Pieces};
+use self::files::{Content, Piece, Pieces};
+use self::sending::{Sent, upload};
 use super::checks;
-use super::errors::from_obs;
 use super::examine::{Action, Examined};
 use super::report::{Ended, Told};
 use super::resuming::Ours;
 use super::shared::{Alone, Before, Shared, Step};
-use crate::args::{Concurrency, ImportArgs};
+use crate::args::ImportArgs;
 use crate::commands::session::Session;
-use crate::commands::storage::start_upload;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::interrupt::{Interrupt, interrupted};
-use crate::progress::Progress;
+use crate::interrupt::Interrupt;
 
 /// How it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +30,18 @@ pub(super) struct Way {
     pub(super) glance: bool,
     /// A format that only the service reads.
     pub(super) foreign: bool,
+    /// Converted here, and registered with its data disks by quick import.
+    pub(super) quick: bool,
     pub(super) why: &'static str,
 }
 
 impl Way {
     fn name(self) -> &'static str {
-        if self.glance { "glance" } else { "common" }
+        match (self.glance, self.quick) {
+            (true, _) => "glance",
+            (_, true) => "quick",
+            _ => "common",
+        }
     }
 }
 
@@ -89,14 +91,21 @@ pub(super) async fn examine(
         ))
         .await??;
     let size = pieces.system.size;
+    let (action, most, memory) = match &pieces.system.content {
+        Content::AsItIs => (Action::UploadAsIs, size, 0),
+        Content::Converted(converted) => {
+            let plan = &converted.plan;
+            (Action::Upload, plan.worst_case_bytes, plan.memory.total())
+        }
+    };
     Ok(Examined {
-        action: Action::UploadAsIs,
+        action,
         format: None,
         virtual_size: None,
         data_bytes: size,
-        worst_case_bytes: size,
+        worst_case_bytes: most,
         stored_bytes: 0,
-        memory: 0,
+        memory,
         tail_memory: 0,
         min_disk: pieces.system.request.min_disk,
         plan: None,
@@ -128,11 +137,15 @@ async fn import(
     session.refuse_no_wait(args.no_wait)?;
     let name = way.name();
     console.notice(format_args!(
-        "{} is uploaded as it is and registered by --register {name}: {}",
+        "{} is {} and registered by --register {name}: {}",
         args.disk.display(),
+        match way.quick {
+            true => "converted with its data disks",
+            false => "uploaded as it is",
+        },
         way.why
     ));
-    let pieces = files::prepare(args, way, &session.cloud, console)?;
+    let mut pieces = files::prepare(args, way, &session.cloud, console)?;
     let mut warnings = pieces.warnings.clone();
     let beside: Vec<_> = pieces.data.iter().map(|piece| &piece.request).collect();
     let checks::Checked { storage, .. } = interrupt
@@ -152,7 +165,7 @@ async fn import(
         console.warn(warning);
     }
     let system = &pieces.system;
-    let target = &system.request.image_url;
+    let target = system.request.image_url.clone();
     let mut told = json!({
         "source": args.disk.display().to_string(),
         "name": args.name,
@@ -178,8 +191,9 @@ async fn import(
         return Ok(Told { text, told });
     }
     shared.steps.at(Step::Convert);
-    let (uploaded, complete) = upload_all(&storage, args, &pieces, console, interrupt).await?;
-    let stays = |failure| complete.iter().fold(failure, stays);
+    let sent = upload_all(&storage, args, &mut pieces, console, interrupt).await?;
+    let stays = |failure| sent.iter().fold(failure, stays);
+    let of_system = sent.last();
     shared.steps.at(Step::Register);
     shared.steps.may_register().await.map_err(stays)?;
     let job = starting::start(session, args, &pieces, way)
@@ -190,8 +204,11 @@ async fn import(
     set(
         &mut told,
         "uploaded",
-        serde_json::to_value(&uploaded).unwrap_or_default(),
+        serde_json::to_value(of_system.map(|sent| &sent.uploaded)).unwrap_or_default(),
     );
+    if let Some(digest) = of_system.and_then(|sent| sent.digest) {
+        set(&mut told, "digest", digest.to_string().into());
+    }
     if args.no_wait {
         let text = format!(
             "job {job} of {} has started; imgferry job wait {job} follows it",
@@ -211,16 +228,12 @@ async fn import(
         .hint("imgferry image list shows the images")
     })?;
     set(&mut told, "image_id", id.as_str().into());
-    let image = starting::settled(session, &id, &system.request, console, interrupt)
+    let image = starting::settled(session, &id, &pieces.system.request, console, interrupt)
         .await
         .map_err(|failure| failure.data("import", &told))?;
     let status = image.status.as_str().to_owned();
     set(&mut told, "status", status.as_str().into());
-    set(
-        &mut told,
-        "image_digest",
-        image.field("__imgferry_content_digest").into(),
-    );
+    set(&mut told, "image_digest", image.field(DIGEST_FIELD).into());
     set(&mut told, "firmware", image.firmware.clone().into());
     if image.status != ImageStatus::Active {
         return Err(Failure::new(
@@ -229,15 +242,18 @@ async fn import(
         )
         .data("import", &told));
     }
+    check_digest(&image, of_system).map_err(|failure| failure.data("import", &told))?;
+    let size_of = |sent: Option<&Sent>| human(sent.map_or(0, |sent| sent.uploaded.size));
     let mut text = format!(
         "image {id} ({}) is {status}\nobject   {target}, {}",
         args.name,
-        human(system.size)
+        size_of(of_system)
     );
     let mut data = Vec::new();
-    for piece in &pieces.data {
+    for (piece, sent) in pieces.data.iter().zip(&sent) {
         let image = starting::made_beside(session, &piece.request, console, interrupt)
             .await
+            .and_then(|image| check_digest(&image, Some(sent)).map(|()| image))
             .map_err(|failure| failure.data("import", &told))?;
         text.push_str(&format!(
             "\nimage {} ({}) is {}\nobject   {}, {}",
@@ -245,7 +261,7 @@ async fn import(
             piece.request.name,
             image.status.as_str(),
             piece.request.image_url,
-            human(piece.size)
+            size_of(Some(sent))
         ));
         let mut json = piece.json();
         set(&mut json, "image_id", image.id.as_str().into());
@@ -264,121 +280,48 @@ fn set(told: &mut serde_json::Value, name: &str, value: serde_json::Value) {
     }
 }
 
-/// Adds that `object` is not taken away again.
-fn stays(failure: Failure, object: &&ImageUrl) -> Failure {
+/// The sandbox's own field of an image.
+const DIGEST_FIELD: &str = "__imgferry_content_digest";
+
+/// Holds the image against what was read, where both are known.
+fn check_digest(image: &ImageDetail, sent: Option<&Sent>) -> Outcome {
+    let read = sent.and_then(|sent| sent.digest);
+    match (image.field(DIGEST_FIELD), read) {
+        (Some(found), Some(read)) if found != read.to_string() => Err(Failure::new(
+            Exit::Mismatch,
+            format!(
+                "the active image {} has content digest {found}, the source has {read}",
+                image.id
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Adds that the object is not taken away again.
+fn stays(failure: Failure, sent: &Sent) -> Failure {
     failure.note(format!(
-        "the object {object} is complete and stays in the bucket; another run needs --force to replace it"
+        "the object {} is complete and stays in the bucket; another run needs --force to replace it",
+        sent.object
     ))
 }
 
-/// Uploads one file after the other; what the system's came to, and the objects.
-async fn upload_all<'a>(
+/// Uploads one file after the other, the system's last.
+async fn upload_all(
     storage: &Storage,
     args: &ImportArgs,
-    pieces: &'a Pieces,
+    pieces: &mut Pieces,
     console: Console,
     interrupt: &Interrupt,
-) -> Outcome<(Option<Uploaded>, Vec<&'a ImageUrl>)> {
+) -> Outcome<Vec<Sent>> {
     let mut complete = Vec::new();
-    let mut last = None;
-    for piece in pieces.all() {
-        let uploaded = upload(storage, args, piece, console, interrupt)
+    for piece in pieces.all_mut() {
+        let sent = upload(storage, args, piece, console, interrupt)
             .await
             .map_err(|failure| complete.iter().fold(failure, stays))?;
-        complete.push(&piece.request.image_url);
-        last = Some(uploaded);
+        complete.push(sent);
+        // The next disk has the memory that is planned for itself.
+        piece.content = Content::AsItIs;
     }
-    Ok((last, complete))
-}
-
-async fn upload(
-    storage: &Storage,
-    args: &ImportArgs,
-    piece: &Piece,
-    console: Console,
-    interrupt: &Interrupt,
-) -> Outcome<Uploaded> {
-    let Piece {
-        path,
-        size,
-        request,
-    } = piece;
-    let size = *size;
-    let least = UploadOptions::least_memory(size);
-    if args.work.memory < least {
-        return Err(Failure::new(
-            Exit::Refused,
-            format!(
-                "--memory is {}, and parts of a file of {} need {}",
-                human(args.work.memory),
-                human(size),
-                human(least)
-            ),
-        ));
-    }
-    let progress = Progress::new(console, "reading", size, true);
-    let monitor: Arc<dyn Monitor> = progress.clone();
-    let options = UploadOptions {
-        memory: args.work.memory,
-        expected_max: size,
-        max_in_flight: args.pace.concurrency.most(),
-        adaptive: args.pace.concurrency == Concurrency::Auto,
-        monitor: Arc::clone(&monitor),
-        ..UploadOptions::default()
-    };
-    let target = &request.image_url;
-    let place = (target.bucket.as_str(), target.key.as_str());
-    let (mut sink, mut upload) = start_upload(storage, place, &options, interrupt).await?;
-    let path = path.clone();
-    let cancel = interrupt.token().clone();
-    let reading = tokio::task::spawn_blocking(move || {
-        let mut file = std::fs::File::open(&path).map_err(|e| Failure::from_error(Exit::Io, &e))?;
-        let mut buffer = vec![0; 1 << 20];
-        let mut left = size;
-        while left > 0 {
-            if cancel.is_cancelled() {
-                return Err(interrupted());
-            }
-            let most = usize::try_from(left)
-                .unwrap_or(usize::MAX)
-                .min(buffer.len());
-            let piece = buffer.get_mut(..most).unwrap_or_default();
-            file.read_exact(piece).map_err(|e| {
-                Failure::from_error(Exit::Io, &e)
-                    .context(format!("{} became shorter", path.display()))
-            })?;
-            sink.write(piece)
-                .map_err(|e| Failure::from_error(Exit::Io, e.as_ref()))?;
-            let read = u64::try_from(most).unwrap_or_default();
-            monitor.count(::convert::Counter::GuestBytes, read);
-            left = left.saturating_sub(read);
-        }
-        sink.close().map_err(|e| from_obs(&e))
-    });
-    tokio::pin!(reading);
-    let read = tokio::select! {
-        biased;
-        () = interrupt.asked() => Err(interrupted()),
-        read = &mut reading => read.unwrap_or_else(|e| Err(Failure::from_error(Exit::Io, &e))),
-    };
-    let done = match read {
-        Ok(()) => match interrupt.unless_asked(upload.complete()).await {
-            Ok(completed) => completed.map_err(|e| from_obs(&e)),
-            Err(asked) => Err(asked),
-        },
-        Err(failure) => Err(match upload.failure() {
-            Some(first) if failure.exit() != Exit::Interrupted => from_obs(first),
-            _ => failure,
-        }),
-    };
-    progress.finish();
-    match done {
-        Ok(uploaded) => Ok(uploaded),
-        Err(failure) => Err(match upload.abort().await {
-            Ok(()) => failure.note(format!("the upload of {target} was aborted")),
-            Err(error) => failure.note(format!(
-                "the upload of {target} could not be aborted: {error}; its parts may still be stored, and cost money"
-            )),
-        }),
-    }
+    Ok(complete)
 }

@@ -14,7 +14,7 @@ use crate::exit::{Exit, Failure, Outcome};
 pub(super) enum Method {
     /// Converted to ZVHD2 on the way; registered by quick import, or not at all.
     Converted(Chosen),
-    /// Uploaded as it is; the service converts it.
+    /// Without a journal: uploaded as it is, for the service to convert, or converted together with its data disks.
     AsItIs(Way),
 }
 
@@ -32,7 +32,7 @@ pub(super) fn choose(args: &ImportArgs) -> Outcome<Method> {
     if matches!(method, Method::AsItIs(_)) && is_standard_input(&args.disk) {
         return Err(Failure::new(
             Exit::Refused,
-            "a file that is uploaded as it is cannot come from standard input",
+            "a file that is uploaded as it is, or together with data disks, cannot come from standard input",
         )
         .hint("name the file instead of -"));
     }
@@ -52,15 +52,26 @@ fn by_options(args: &ImportArgs) -> Outcome<Method> {
             iso: found == Found::Iso && !given,
             foreign: found == Found::Foreign && !given,
             glance,
+            quick: false,
             why,
         })
     };
     let converted = |register, why| Method::Converted(Chosen { register, why });
-    let only_common = options.cmk_id.is_some() || options.prepare || !options.data_disks.is_empty();
+    let beside = !options.data_disks.is_empty();
+    let only_common = options.cmk_id.is_some() || options.prepare || beside;
     match options.register {
+        RegisterBy::Quick if beside && options.cmk_id.is_none() && !options.prepare => {
+            Ok(Method::AsItIs(Way {
+                iso: false,
+                foreign: false,
+                glance: false,
+                quick: true,
+                why: ASKED,
+            }))
+        }
         RegisterBy::Quick | RegisterBy::None if only_common => Err(Failure::new(
             Exit::Refused,
-            "--cmk-id, --prepare and --data-disk are for the common import",
+            "--cmk-id and --prepare are for the common import, and --data-disk is for imports that are registered",
         )
         .hint("pass --register common, or leave them out; import data disks on their own with --type DataImage")),
         RegisterBy::Glance if only_common || args.kind == ImageType::DataImage => {
@@ -74,7 +85,7 @@ fn by_options(args: &ImportArgs) -> Outcome<Method> {
         RegisterBy::None => Ok(converted("none", ASKED)),
         RegisterBy::Common => Ok(as_it_is(false, ASKED)),
         RegisterBy::Glance => Ok(as_it_is(true, ASKED)),
-        RegisterBy::Auto if options.data_disks.is_empty() && only_common => Ok(as_it_is(
+        RegisterBy::Auto if !beside && only_common => Ok(as_it_is(
             false,
             "quick import neither encrypts nor prepares the system",
         )),

@@ -1,7 +1,7 @@
 //! What only the cloud can tell: project, name, quota, operating systems, bucket and key.
 
 use batch::nearest::nearest;
-use ims::{Client as Images, ImageKind, QuickImport};
+use ims::{Architecture, Client as Images, Firmware, ImageKind, QuickImport};
 use obs::{Client as Storage, ErrorKind};
 
 use super::super::attach::comes_from;
@@ -169,8 +169,11 @@ async fn os_version(
     };
     let names = || known.iter().map(|version| version.os_version.as_str());
     // An empty list says nothing.
-    if known.is_empty() || names().any(|name| name == wanted) {
+    if known.is_empty() {
         return Ok(());
+    }
+    if names().any(|name| name == wanted) {
+        return os_version_fits(args, images, request, wanted, findings).await;
     }
     let similar = nearest(wanted, names(), SUGGESTED);
     let hint = if similar.is_empty() {
@@ -188,6 +191,36 @@ async fn os_version(
         ),
         &hint,
     );
+    Ok(())
+}
+
+/// Whether the region has the system for the architecture and firmware that are asked for. Regions that cannot tell say nothing.
+async fn os_version_fits(
+    args: &ImportArgs,
+    images: &Images,
+    request: &QuickImport,
+    wanted: &str,
+    findings: &mut Findings,
+) -> Outcome {
+    let (tag, what) = match (request.architecture, request.firmware) {
+        (Some(Architecture::Arm), _) => ("arm", "ARM"),
+        (_, Some(Firmware::Uefi)) => ("uefi,x86", "UEFI"),
+        _ => return Ok(()),
+    };
+    let fitting = match images.os_versions(Some(tag)).await {
+        Ok(fitting) => fitting,
+        Err(error) if is_fatal(&error) => return Err(from_ims(&error)),
+        Err(_) => return Ok(()),
+    };
+    let mut names = fitting.iter().map(|version| version.os_version.as_str());
+    if !fitting.is_empty() && !names.any(|name| name == wanted) {
+        findings.broken(
+            "os-version-fits",
+            &args.skip_check,
+            &format!("the region does not have {wanted:?} for {what}"),
+            &format!("list those that fit with 'imgferry os-versions --tag {tag}'"),
+        );
+    }
     Ok(())
 }
 

@@ -1,40 +1,68 @@
-//! The files that are uploaded as they are, checked before anything is sent.
+//! The files that are uploaded, checked before anything is sent.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use ::convert::Plan;
+use diskimg::DiskImage;
+use diskimg::open::Opened;
 use diskimg::partitions::boot_mode;
 use diskimg::units::human;
 use ims::rules::{CommonFile, MAX_DATA_DISKS};
 use ims::{ImageKind, ImageUrl, QuickImport};
 use serde_json::{Value, json};
 
+use super::super::upload::plan;
 use super::super::{checks, request};
 use super::Way;
 use crate::args::{ImageType, ImportArgs};
+use crate::commands::convert::options as options_of;
 use crate::commands::input::open_named;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::settings::Cloud;
 
 /// One file, and the image that becomes of it.
-#[derive(Debug)]
 pub(super) struct Piece {
     pub(super) path: PathBuf,
     /// Bytes of the file.
     pub(super) size: u64,
+    pub(super) content: Content,
     pub(super) request: QuickImport,
+}
+
+/// What is uploaded of a file.
+#[derive(Clone)]
+pub(super) enum Content {
+    /// Its bytes.
+    AsItIs,
+    /// The disk inside, as ZVHD2.
+    Converted(Converted),
+}
+
+/// A disk that is converted.
+#[derive(Clone)]
+pub(super) struct Converted {
+    pub(super) image: Arc<dyn DiskImage>,
+    pub(super) plan: Plan,
 }
 
 impl Piece {
     /// What would be done with it.
     pub(super) fn would(&self) -> String {
-        format!(
-            "would upload {} as {} as it is ({}), min_disk {} GiB",
-            self.path.display(),
-            self.request.image_url,
-            human(self.size),
-            self.request.min_disk
-        )
+        let (path, object) = (self.path.display(), &self.request.image_url);
+        let min_disk = self.request.min_disk;
+        match &self.content {
+            Content::AsItIs => format!(
+                "would upload {path} as {object} as it is ({}), min_disk {min_disk} GiB",
+                human(self.size)
+            ),
+            Content::Converted(converted) => format!(
+                "would convert {path} to {object} (at most {}, memory {}), min_disk {min_disk} GiB",
+                human(converted.plan.worst_case_bytes),
+                human(converted.plan.memory.total())
+            ),
+        }
     }
 
     pub(super) fn json(&self) -> Value {
@@ -49,8 +77,7 @@ impl Piece {
     }
 }
 
-/// What is uploaded.
-#[derive(Debug)]
+/// Everything that is uploaded.
 pub(super) struct Pieces {
     pub(super) system: Piece,
     /// Data disks that are registered together with it.
@@ -59,6 +86,11 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
+    /// The same, to be changed.
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Piece> {
+        self.data.iter_mut().chain([&mut self.system])
+    }
+
     /// All files, the system's last: when it is there, everything is.
     pub(super) fn all(&self) -> impl Iterator<Item = &Piece> {
         self.data.iter().chain([&self.system])
@@ -103,7 +135,9 @@ pub(super) fn prepare(
 /// Options that this way of registering has no use for.
 fn options(args: &ImportArgs, way: Way) -> Outcome {
     let refused = |message: &str, hint: &str| Err(Failure::new(Exit::Refused, message).hint(hint));
-    if args.source.snapshot.is_some() || args.source.backing.allow_backing.is_some() {
+    // What is converted here is read as other imports read it.
+    let odd = args.source.snapshot.is_some() || args.source.backing.allow_backing.is_some();
+    if odd && !way.quick {
         return refused(
             "the file is uploaded as it is: --snapshot and --allow-backing have no effect on it",
             "pass --register quick, or make one file of it first with imgferry convert",
@@ -115,7 +149,7 @@ fn options(args: &ImportArgs, way: Way) -> Outcome {
     }
     if args.kind == ImageType::DataImage || way.iso || way.glance {
         return refused(
-            "--data-disk stands beside a system image of the common import",
+            "--data-disk stands beside a system image",
             "import a data disk on its own with --type DataImage",
         );
     }
@@ -169,7 +203,7 @@ impl Look<'_> {
             );
         }
         let mut request = request::build(args, virtual_size.unwrap_or(size));
-        if args.key.is_none() {
+        if args.key.is_none() && !way.quick {
             request.image_url.key = key(&request.image_url.key, "", &args.disk);
         }
         let file = CommonFile {
@@ -177,14 +211,15 @@ impl Look<'_> {
             virtual_size,
             iso: way.iso,
         };
-        checks::common(&request, &file, self.cloud.provider, findings);
-        if let Some(opened) = opened {
+        self.check(&request, &file, findings);
+        if let Some(opened) = &opened {
             let image = opened.image.as_ref();
             checks::boot(boot_mode(image), &request, &args.skip_check, findings);
         }
         Ok(Piece {
             path: args.disk.clone(),
             size,
+            content: self.content(opened)?,
             request,
         })
     }
@@ -207,7 +242,10 @@ impl Look<'_> {
         let suffix = format!("-data{number}");
         let url = ImageUrl {
             bucket: system.image_url.bucket.clone(),
-            key: key(&system.image_url.key, &suffix, path),
+            key: match self.way.quick {
+                true => key(&system.image_url.key, &suffix, Path::new("disk.zvhd2")),
+                false => key(&system.image_url.key, &suffix, path),
+            },
         };
         let min_disk = u32::try_from(ims::min_disk_gib(virtual_size)).unwrap_or(u32::MAX);
         let mut request = QuickImport::new(format!("{}{suffix}", system.name), url, min_disk);
@@ -219,15 +257,40 @@ impl Look<'_> {
             iso: false,
         };
         let mut found = checks::Findings::default();
-        checks::common(&request, &file, self.cloud.provider, &mut found);
+        self.check(&request, &file, &mut found);
         let of = |text: String| format!("{}: {text}", path.display());
         findings.problems.extend(found.problems.into_iter().map(of));
         findings.warnings.extend(found.warnings.into_iter().map(of));
         Ok(Piece {
             path: path.to_owned(),
             size,
+            content: self.content(Some(opened))?,
             request,
         })
+    }
+
+    /// The rules of the way that it goes.
+    fn check(&self, request: &QuickImport, file: &CommonFile, findings: &mut checks::Findings) {
+        let cloud = self.cloud.provider;
+        match file.virtual_size {
+            Some(size) if self.way.quick => findings.add(checks::local(request, size, cloud)),
+            _ => checks::common(request, file, cloud, findings),
+        }
+    }
+
+    fn content(&self, opened: Option<Opened>) -> Outcome<Content> {
+        let Some(opened) = opened.filter(|_| self.way.quick) else {
+            return Ok(Content::AsItIs);
+        };
+        let mut options = options_of(&self.args.work);
+        if self.args.cloud.sandbox.is_some() {
+            options.reserved_memory = ::sandbox::memory_bound();
+        }
+        let plan = plan(opened.image.as_ref(), self.args.pace.concurrency, options)?;
+        Ok(Content::Converted(Converted {
+            image: Arc::from(opened.image),
+            plan,
+        }))
     }
 }
 

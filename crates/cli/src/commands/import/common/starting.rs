@@ -54,6 +54,7 @@ pub(super) async fn start(
         };
         import.description.clone_from(&request.description);
         import.is_config = options.prepare.then_some(true);
+        import.is_quick_import = way.quick.then_some(true);
         import.cmk_id.clone_from(&options.cmk_id);
         import.architecture = request.architecture;
         import.firmware = request.firmware;
@@ -64,7 +65,7 @@ pub(super) async fn start(
         import.data_images = pieces
             .data
             .iter()
-            .map(|piece| data(&piece.request))
+            .map(|piece| data(&piece.request, way))
             .collect();
         images.import_file(&import).await
     };
@@ -79,13 +80,13 @@ pub(super) async fn start(
     })
 }
 
-fn data(request: &QuickImport) -> DataFile {
+fn data(request: &QuickImport, way: Way) -> DataFile {
     DataFile {
         name: Some(request.name.clone()),
         description: None,
         image_url: request.image_url.clone(),
         min_disk: request.min_disk,
-        is_quick_import: None,
+        is_quick_import: way.quick.then_some(true),
         tags: Tags::pairs(&request.tags),
     }
 }
