@@ -10,6 +10,8 @@
     reason = "tests"
 )]
 
+#[path = "config/asking.rs"]
+mod asking;
 mod cloud;
 mod common;
 
@@ -98,6 +100,7 @@ fn a_check_tells_each_step_and_leaves_nothing_behind() {
         "sign-in",
         "project",
         "images",
+        "import rights",
         "quota",
         "os versions",
         "storage keys",

@@ -107,3 +107,62 @@ fn images_are_made_of_servers_volumes_and_backups() {
         run.stderr
     );
 }
+
+/// Runs `imgferry image delete ID` on a terminal, and types `answer`; the exit code, and what stood there.
+fn delete_on_a_terminal(cloud: &Cloud, id: &str, answer: &str) -> (i32, String) {
+    use std::fs::File;
+    use std::io::{Read as _, Write as _};
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let terminal = File::options()
+        .read(true)
+        .write(true)
+        .open(name.to_str().unwrap())
+        .unwrap();
+    let mut child = cloud
+        .command()
+        .args(["image", "delete", id])
+        .stdin(terminal.try_clone().unwrap())
+        .stderr(terminal.try_clone().unwrap())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut master = File::from(master);
+    let mut shown = Vec::new();
+    let mut typed = false;
+    let mut piece = [0; 256];
+    drop(terminal);
+    // It ends with an error when the last of those that hold the terminal is gone.
+    while let Ok(read) = master.read(&mut piece) {
+        if read == 0 {
+            break;
+        }
+        shown.extend_from_slice(&piece[..read]);
+        if !typed && shown.windows(5).any(|window| window == b"[y/N]") {
+            master.write_all(answer.as_bytes()).unwrap();
+            typed = true;
+        }
+    }
+    let code = child.wait().unwrap().code().unwrap();
+    (code, String::from_utf8_lossy(&shown).into_owned())
+}
+
+#[test]
+fn deleting_asks_on_a_terminal_and_does_what_is_answered() {
+    let (cloud, id) = with_image("asked for");
+    for answer in ["n\n", "\n", "nonsense\n"] {
+        let (code, shown) = delete_on_a_terminal(&cloud, &id, answer);
+        assert_eq!(code, 2, "{shown}");
+        assert!(shown.contains("asked for"), "the image is named: {shown}");
+        assert!(shown.contains("nothing was deleted"), "{shown}");
+    }
+    assert_eq!(ids(&told(&cloud, &["image", "list"])), [id.as_str()]);
+    let (code, shown) = delete_on_a_terminal(&cloud, &id, "y\n");
+    assert_eq!(code, 0, "{shown}");
+    assert_eq!(ids(&told(&cloud, &["image", "list"])), [""; 0]);
+}

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::cloud::Cloud;
-use crate::common::{self, Run, json_of, run};
+use crate::common::{self, json_of, run};
 use crate::{ferry, refused, told};
 
 /// A raw file as a user has it, with something in it.

@@ -11,6 +11,7 @@ use net::status::Repeat;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::answer::complaint;
 use crate::auth::Credentials;
 use crate::client::{Client, Inner};
 use crate::endpoint::join;
@@ -148,14 +149,20 @@ impl Client {
             }
             other => other?,
         };
-        json(call.doing, &answer)
+        let job = json(call.doing, &answer)
             .ok()
             .and_then(|body| value::text(&body, "job_id"))
-            .and_then(|id| id.parse().ok())
-            .ok_or_else(|| {
-                Error::ambiguous(call.doing, "the service accepted it, and named no job")
-                    .with_hint(look())
-            })
+            .and_then(|id| id.parse().ok());
+        if let Some(job) = job {
+            return Ok(job);
+        }
+        // Some gateways answer 200 whatever happened.
+        let said = complaint(&answer.body, &self.0.secrets().await);
+        let why = match (said.code, said.message.as_str()) {
+            (Some(code), message) => format!("the answer names no job, but {code}: {message}"),
+            (None, _) => "the service accepted it, and named no job".to_owned(),
+        };
+        Err(Error::ambiguous(call.doing, &why).with_hint(look()))
     }
 
     /// Makes `call`, as often as its policy says, and returns the successful answer.

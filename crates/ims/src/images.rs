@@ -1,5 +1,6 @@
 //! Registering an image, and asking what became of it.
 
+use net::http::Method;
 use serde_json::Value;
 
 use crate::call::{Call, Service};
@@ -145,6 +146,31 @@ impl Client {
         let path = self.versioned("/cloudimages/quickimport/action");
         let body = wire::quick_import(import);
         self.create(DOING, path, &body, &import.name).await
+    }
+
+    /// Whether the caller has the right to import images: an import that names neither a file nor an image is sent, which
+    /// makes nothing, and is refused for what it lacks where the caller has the right, and with 403 where not.
+    ///
+    /// # Errors
+    /// What the service said, if that tells neither.
+    pub async fn may_import(&self) -> Result<bool> {
+        let path = self.versioned("/cloudimages/quickimport/action");
+        let nothing = serde_json::Map::new();
+        let call = Call::with(self, "asking for rights", Method::POST, path, &nothing)?;
+        match self.tell(&call).await {
+            Err(error) if error.status() == Some(403) => Ok(false),
+            Err(error)
+                if error.status() == Some(400)
+                    && error.code().is_some_and(|code| code.starts_with("IMG.")) =>
+            {
+                Ok(error.code() != Some("IMG.0026"))
+            }
+            Err(error) => Err(error),
+            Ok(()) => Err(Error::new(
+                ErrorKind::BadAnswer,
+                "the service took an import of nothing",
+            )),
+        }
     }
 
     /// The image with this id, or `None` (GET /v2/cloudimages?id=).

@@ -133,6 +133,15 @@ async fn a_name_that_an_earlier_attempt_may_have_taken_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_refusal_in_a_good_answer_is_shown_and_not_repeated() {
+    let said = r#"{"error":{"code":"IMG.0015","message":"The quota is used up."}}"#;
+    let (requests, result) = answered(vec![Reply::json(200, said)]).await;
+    let error = result.unwrap_err();
+    assert_eq!((requests, error.kind()), (1, ErrorKind::Ambiguous));
+    assert!(error.to_string().contains("IMG.0015: The quota"), "{error}");
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed_and_says_what_to_do() {
     let moved = Reply::text(302, "<html><title>Moved</title></html>")
         .header("Location", "https://login.example.com/");

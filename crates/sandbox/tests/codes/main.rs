@@ -175,7 +175,10 @@ fn each_code_of_the_table_has_a_test_or_a_reason_why_it_has_none() {
     // Nothing that a test provokes is missing from the table.
     for (file, source) in sources {
         for (at, _) in source.match_indices("\"IMG.") {
-            let code = &source[at + 1..at + 9];
+            let code = source.get(at + 1..at + 9).unwrap_or_default();
+            if !code.ends_with(|c: char| c.is_ascii_digit()) {
+                continue;
+            }
             let known = codes.table.get(code).or_else(|| codes.newer.get(code));
             assert!(
                 known.is_some_and(|found| found.starts_with("test: ")),

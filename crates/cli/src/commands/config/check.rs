@@ -178,7 +178,33 @@ async fn image_service(images: &Images) -> Vec<Check> {
     if listed.failed() {
         return vec![listed];
     }
-    vec![listed, quota(images).await, os_versions(images).await]
+    vec![
+        listed,
+        import_rights(images).await,
+        quota(images).await,
+        os_versions(images).await,
+    ]
+}
+
+/// Whether images may be made. A service that does not tell has not said no.
+async fn import_rights(images: &Images) -> Check {
+    const NAME: &str = "import rights";
+    match images.may_import().await {
+        Ok(true) => Check::new(
+            NAME,
+            State::Ok,
+            "images may be imported; an import of nothing was refused for what it lacks",
+        ),
+        Ok(false) => Check {
+            hint: Some(
+                "the account needs the right ims:serverImages:create (data disks: ims:dataImages:create), and Tenant Administrator for OBS"
+                    .to_owned(),
+            ),
+            exit: Some(Exit::Cloud),
+            ..Check::new(NAME, State::Failed, "images may not be imported (IMG.0026)")
+        },
+        Err(error) => Check::new(NAME, State::Warning, error.to_string()),
+    }
 }
 
 /// How many images there may be. Not needed for an import, so that its failure is a warning.
