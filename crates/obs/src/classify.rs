@@ -63,17 +63,21 @@ pub(crate) fn no_key(error: &KeyError) -> Error {
 
 /// Whether the server says that the key is not, or no longer, one: another one from the same source may be. OBS
 /// knows no code of its own for temporary keys that have ended, so an unknown id counts too.
+///
+/// The answer to a HEAD has no room for a code: S3 servers say 400 and nothing else then.
 pub(crate) fn is_spent_key(error: &Error) -> bool {
-    matches!(
-        error.code(),
-        Some(
-            "ExpiredToken"
-                | "InvalidToken"
-                | "InvalidSecurityToken"
-                | "InvalidAccessKeyId"
-                | "TokenRefreshRequired"
+    let says_nothing = error.status() == Some(400) && error.code().is_none();
+    says_nothing
+        || matches!(
+            error.code(),
+            Some(
+                "ExpiredToken"
+                    | "InvalidToken"
+                    | "InvalidSecurityToken"
+                    | "InvalidAccessKeyId"
+                    | "TokenRefreshRequired"
+            )
         )
-    )
 }
 
 /// No answer at all. `reason` is the transport's chain of causes.
@@ -207,6 +211,9 @@ fn rule(code: &str, status: u16) -> Rule {
         | "InvalidStorageClass" | "MalformedXML" | "MethodNotAllowed" | "InvalidDigest" => {
             Rule::fatal(ErrorKind::Rejected)
         }
+        "" if status == 400 => Rule::fatal(ErrorKind::Rejected).hint(
+            "the server gives no reason; temporary credentials that have ended are answered like this",
+        ),
         _ => by_status(status),
     }
 }
@@ -218,10 +225,13 @@ fn by_status(status: u16) -> Rule {
         403 => Rule::fatal(ErrorKind::AccessDenied),
         404 => Rule::fatal(ErrorKind::NotFound),
         408 => Rule::retry(ErrorKind::Network),
-        429 | 500 | 502 | 503 | 504 => Rule::retry(ErrorKind::Server),
+        429 => Rule::retry(ErrorKind::Server),
         // An error document under status 200: the server began to answer and then failed.
         200..=299 => Rule::retry(ErrorKind::Server),
-        500.. => Rule::fatal(ErrorKind::Server),
+        // Not implemented, and a protocol that is not spoken.
+        501 | 505 => Rule::fatal(ErrorKind::Server),
+        // Proxies and gateways have statuses of their own for a server that does not answer.
+        500.. => Rule::retry(ErrorKind::Server),
         _ => Rule::fatal(ErrorKind::Rejected),
     }
 }
@@ -342,6 +352,7 @@ mod tests {
             ("", 429),
             ("", 502),
             ("", 504),
+            ("", 524),
         ] {
             assert_eq!(
                 rule(code, status).verdict,

@@ -50,7 +50,9 @@ pub use error::{Error, ErrorKind};
 pub use listing::OpenUpload;
 pub use manifest::Manifest;
 pub use pace::MOST_IN_FLIGHT;
-pub use raw::{RawSink, RawUpload, RawUploaded, raw_memory, raw_part_size};
+pub use raw::{
+    RawResumed, RawResumption, RawSink, RawUpload, RawUploaded, raw_memory, raw_part_size,
+};
 pub use reading::ObjectSource;
 pub use resume::{ListedPart, PartLog, PartRecord, Resumed, Resumption, VoidPartLog, etag_of};
 pub use sink::MultipartSink;

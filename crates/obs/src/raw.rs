@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use convert::parts::{Fill, Filled, PART_UNIT};
 use convert::{PartSink, SinkError};
@@ -12,8 +13,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::buffers::Buffers;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::multipart::Target;
 use crate::parts::{MAX_PARTS, MIN_PART_SIZE, Schedule, Tier};
-use crate::sink::{Message, Part, Shared};
+use crate::resume::{Before, PartRecord, Resumption};
+use crate::sink::{Message, MultipartSink, Part, Shared};
 use crate::upload::{Upload, UploadOptions, Uploaded};
 use crate::zeros::{ZeroPart, Zeros};
 
@@ -95,6 +98,114 @@ impl Client {
         (len, part_size): (u64, u64),
         options: &UploadOptions,
     ) -> Result<(RawSink, RawUpload), Error> {
+        let plan = RawPlan::new((len, part_size), options)?;
+        let (sink, upload) = self
+            .start_with(bucket, key, &plan.options, plan.schedule)
+            .await?;
+        let zeros = Zeros::new(upload.target(), part_size);
+        Ok(plan.ends(self, sink, upload, zeros))
+    }
+
+    /// Goes on with the raw upload `upload_id`; as [`Client::resume_upload`], with this difference: every part is
+    /// made again, and those that the server has already are not sent. Only what the server says counts for that,
+    /// so `known`, all parts that were noted, serve to recognise an object whose last answer was lost; `whole` says
+    /// that all were.
+    ///
+    /// # Errors
+    /// As for [`Client::start_raw_upload`].
+    pub async fn resume_raw_upload(
+        &self,
+        bucket: &str,
+        key: &str,
+        (upload_id, known, whole): (&str, &[PartRecord], Option<u64>),
+        len: u64,
+        options: &UploadOptions,
+    ) -> Result<RawResumption, Error> {
+        let earlier = (upload_id, known, whole);
+        self.resume_raw_with(bucket, key, earlier, (len, raw_part_size(len)), options)
+            .await
+    }
+
+    pub(crate) async fn resume_raw_with(
+        &self,
+        bucket: &str,
+        key: &str,
+        (upload_id, known, whole): (&str, &[PartRecord], Option<u64>),
+        (len, part_size): (u64, u64),
+        options: &UploadOptions,
+    ) -> Result<RawResumption, Error> {
+        let plan = RawPlan::new((len, part_size), options)?;
+        let target = Target {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            upload_id: upload_id.to_owned(),
+        };
+        let listed = match self.list_parts(bucket, key, upload_id).await {
+            Ok(listed) => listed,
+            Err(error) if error.code() == Some("NoSuchUpload") => {
+                let ended = self.completed_before(&target, known, whole).await?;
+                return Ok(match ended {
+                    Resumption::Completed(uploaded) => RawResumption::Completed(uploaded),
+                    Resumption::GoesOn(_) | Resumption::Gone => RawResumption::Gone,
+                });
+            }
+            Err(error) => return Err(error),
+        };
+        self.check_start(&plan.options, plan.schedule)?;
+        let stored_parts = u32::try_from(listed.len()).unwrap_or(u32::MAX);
+        let stored_bytes = listed
+            .iter()
+            .fold(0, |sum: u64, part| sum.saturating_add(part.size));
+        let before = Before {
+            kept: Vec::new(),
+            stored: listed.into_iter().map(|part| (part.number, part)).collect(),
+        };
+        let (sink, upload) = self.begin(target, &plan.options, plan.schedule, before);
+        let zeros = Zeros::of_earlier(upload.target(), part_size);
+        let (sink, upload) = plan.ends(self, sink, upload, zeros);
+        Ok(RawResumption::GoesOn(Box::new(RawResumed {
+            sink,
+            upload,
+            stored_parts,
+            stored_bytes,
+        })))
+    }
+}
+
+/// What became of a raw upload that is to go on.
+#[derive(Debug)]
+pub enum RawResumption {
+    /// It goes on.
+    GoesOn(Box<RawResumed>),
+    /// All parts were joined already: the object is there with the length and the ETag that they make.
+    Completed(Uploaded),
+    /// The server does not know the upload, and the object is not what it was to become.
+    Gone,
+}
+
+/// A raw upload that goes on.
+#[derive(Debug)]
+pub struct RawResumed {
+    /// Takes every part; those that the server has are not sent.
+    pub sink: RawSink,
+    /// To complete, pause or abort.
+    pub upload: RawUpload,
+    /// Parts that the server has.
+    pub stored_parts: u32,
+    /// Their bytes.
+    pub stored_bytes: u64,
+}
+
+/// How a raw object of some length is cut into parts.
+struct RawPlan {
+    part_size: u64,
+    parts: u32,
+    schedule: Schedule,
+    options: UploadOptions,
+}
+
+impl RawPlan {
+    fn new((len, part_size): (u64, u64), options: &UploadOptions) -> Result<Self, Error> {
         if len == 0 {
             return Err(Error::refused("a raw object of 0 bytes is no disk"));
         }
@@ -107,37 +218,50 @@ impl Client {
             .with_hint("allow more memory with --memory"));
         }
         let parts = u32::try_from(len.div_ceil(part_size)).unwrap_or(u32::MAX);
-        let schedule = Schedule::uniform(Tier {
+        Ok(Self {
+            part_size,
             parts,
-            size: part_size,
-        });
-        let own = UploadOptions {
-            // The zeros take one part's share for as long as the upload lasts.
-            memory: options.memory.saturating_sub(part_size),
-            expected_max: len,
-            ..options.clone()
-        };
-        let (sink, upload) = self.start_with(bucket, key, &own, schedule).await?;
+            schedule: Schedule::uniform(Tier {
+                parts,
+                size: part_size,
+            }),
+            options: UploadOptions {
+                // The zeros take one part's share for as long as the upload lasts.
+                memory: options.memory.saturating_sub(part_size),
+                expected_max: len,
+                ..options.clone()
+            },
+        })
+    }
+
+    /// Both ends of the upload.
+    fn ends(
+        self,
+        client: &Client,
+        sink: MultipartSink,
+        upload: Upload,
+        zeros: Zeros,
+    ) -> (RawSink, RawUpload) {
         let (shared, sender) = sink.into_bridge();
-        let zeros = Arc::new(Zeros::new(upload.target(), part_size));
+        let zeros = Arc::new(zeros);
         let sink = RawSink {
             buffers: Buffers::new(
                 Arc::clone(&shared.budget),
-                usize::try_from(part_size).unwrap_or(usize::MAX),
+                usize::try_from(self.part_size).unwrap_or(usize::MAX),
             ),
             shared,
             sender,
             zeros: Arc::clone(&zeros),
-            parts,
+            parts: self.parts,
             taken: AtomicU64::new(0),
         };
         let upload = RawUpload {
-            client: self.clone(),
+            client: client.clone(),
             upload,
             zeros,
-            part_size,
+            part_size: self.part_size,
         };
-        Ok((sink, upload))
+        (sink, upload)
     }
 }
 
@@ -269,6 +393,25 @@ impl RawUpload {
             copies_refused: self.zeros.refused().map(|error| error.to_string()),
             left_behind: removed.err().map(|error| error.to_string()),
         })
+    }
+
+    /// Key of the helper object, if it may be in the bucket.
+    #[must_use]
+    pub fn helper(&self) -> Option<&str> {
+        self.zeros.key()
+    }
+
+    /// [`Upload::sent`].
+    ///
+    /// # Errors
+    /// Those of [`Upload::sent`].
+    pub async fn sent(&mut self) -> Result<u64, Error> {
+        self.upload.sent().await
+    }
+
+    /// [`Upload::pause`]. The helper object stays: another run copies from it.
+    pub async fn pause(&mut self, grace: Duration) {
+        self.upload.pause(grace).await;
     }
 
     /// [`Upload::abort`], and deletes the helper object in any case.

@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use convert::SinkError;
-use net::retry::retry;
 
 use crate::classify::from_sdk;
 use crate::client::{Client, unquoted};
@@ -112,19 +111,20 @@ impl Client {
         let mut parts: Vec<ListedPart> = Vec::new();
         loop {
             let marker = parts.last().map(|part| part.number);
-            let page = retry(self.policy(), &what, |_| async move {
-                let request = self
-                    .s3()
-                    .list_parts()
-                    .bucket(bucket)
-                    .key(key)
-                    .upload_id(upload_id)
-                    .max_parts(1000)
-                    .set_part_number_marker(marker.map(|number| number.to_string()));
-                request.send().await.map_err(from_sdk)
-            })
-            .await
-            .map_err(|error: Error| error.doing(&what))?;
+            let page = self
+                .call(self.policy(), &what, |_| async move {
+                    let request = self
+                        .s3()
+                        .list_parts()
+                        .bucket(bucket)
+                        .key(key)
+                        .upload_id(upload_id)
+                        .max_parts(1000)
+                        .set_part_number_marker(marker.map(|number| number.to_string()));
+                    request.send().await.map_err(from_sdk)
+                })
+                .await
+                .map_err(|error: Error| error.doing(&what))?;
             for part in page.parts() {
                 let listed = listed(part).ok_or_else(|| {
                     Error::new(
@@ -219,7 +219,7 @@ impl Client {
     }
 
     /// Whether an upload that the server does not know was completed.
-    async fn completed_before(
+    pub(crate) async fn completed_before(
         &self,
         target: &Target,
         known: &[PartRecord],
@@ -305,15 +305,15 @@ fn sort_out(
         // A shorter part is the last one, of a stream that was made to its end.
         let fits = part.size == full || whole == Some(end) || end == options.expected_max;
         start = start.saturating_add(full);
-        if !fits {
-            continue;
-        }
         match known.get(&number).map(|known| confirmed(known)) {
             Some(known)
-                if known.size == part.size && known.etag.eq_ignore_ascii_case(&part.etag) =>
+                if fits
+                    && known.size == part.size
+                    && known.etag.eq_ignore_ascii_case(&part.etag) =>
             {
                 before.kept.push(known);
             }
+            // Made again; whether it is the same shows then.
             _ => {
                 before.stored.insert(number, part);
             }

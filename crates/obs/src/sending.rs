@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use convert::{Counter, Monitor};
 use md5::{Digest, Md5};
 use tokio::sync::Notify;
@@ -83,7 +82,7 @@ impl Sending {
     async fn send_all(
         &self,
         arriving: &mut UnboundedReceiver<Message>,
-        on_their_way: &mut JoinSet<Result<Confirmed, Error>>,
+        on_their_way: &mut JoinSet<Result<Arrived, Error>>,
     ) -> Result<Vec<Confirmed>, Error> {
         let mut confirmed: BTreeMap<u32, Confirmed> = BTreeMap::new();
         for part in &self.before.kept {
@@ -108,9 +107,12 @@ impl Sending {
                     )),
                 },
                 Some(sent) = on_their_way.join_next() => {
-                    let part = sent.map_err(|error| broken(&error))??;
+                    let Arrived { part, found } = sent.map_err(|error| broken(&error))??;
                     self.monitor.count(Counter::UploadedBytes, part.size);
-                    self.traffic.pacer.confirmed(part.size, !arriving.is_empty());
+                    // What was there already tells nothing about the line.
+                    if !found {
+                        self.traffic.pacer.confirmed(part.size, !arriving.is_empty());
+                    }
                     confirmed.insert(part.number, part);
                 }
             }
@@ -118,14 +120,25 @@ impl Sending {
         Ok(confirmed.into_values().collect())
     }
 
-    fn make_zeros(&self, part: ZeroPart) -> impl Future<Output = Result<Confirmed, Error>> + use<> {
+    fn make_zeros(&self, part: ZeroPart) -> impl Future<Output = Result<Arrived, Error>> + use<> {
         let client = self.client.clone();
         let target = Arc::clone(&self.target);
         let traffic = Arc::clone(&self.traffic);
-        async move { part.make(&client, &target, &traffic).await }
+        let log = Arc::clone(&self.log);
+        let stored = self.before.stored.get(&part.number).cloned();
+        async move {
+            let md5 = part.md5().await?;
+            let found = stored.and_then(|stored| is_stored(&stored, part.size, md5));
+            let arrived = match found {
+                Some(part) => traffic.found(part),
+                None => Arrived::sent(part.make(&client, &target, md5, &traffic).await?),
+            };
+            resume::note(&log, &arrived.part).await?;
+            Ok(arrived)
+        }
     }
 
-    fn send(&self, part: Part) -> impl Future<Output = Result<Confirmed, Error>> + use<> {
+    fn send(&self, part: Part) -> impl Future<Output = Result<Arrived, Error>> + use<> {
         let client = self.client.clone();
         let target = Arc::clone(&self.target);
         let traffic = Arc::clone(&self.traffic);
@@ -141,30 +154,44 @@ impl Sending {
             let md5 = tokio::task::spawn_blocking(move || <[u8; 16]>::from(Md5::digest(&hashed)))
                 .await
                 .map_err(|error| broken(&error))?;
-            let confirmed = match stored.and_then(|stored| is_stored(&stored, &body, md5)) {
-                Some(confirmed) => {
-                    traffic
-                        .found_bytes
-                        .fetch_add(confirmed.size, Ordering::Relaxed);
-                    confirmed
-                }
+            let found = stored.and_then(|stored| is_stored(&stored, body.len() as u64, md5));
+            let arrived = match found {
+                Some(part) => traffic.found(part),
                 None => {
-                    client
-                        .upload_part(&target, number, body, md5, &traffic)
-                        .await?
+                    let sent = client.upload_part(&target, number, body, md5, &traffic);
+                    Arrived::sent(sent.await?)
                 }
             };
             drop(permit);
-            resume::note(&log, &confirmed).await?;
-            Ok(confirmed)
+            resume::note(&log, &arrived.part).await?;
+            Ok(arrived)
         }
     }
 }
 
-/// The part as it is stored, if that is `body`: an earlier run has sent it and could not note it.
-fn is_stored(stored: &ListedPart, body: &Bytes, md5: [u8; 16]) -> Option<Confirmed> {
-    let same =
-        stored.size == body.len() as u64 && stored.etag.eq_ignore_ascii_case(&hex::encode(md5));
+/// A part that the server has.
+struct Arrived {
+    part: Confirmed,
+    /// Whether it had it before.
+    found: bool,
+}
+
+impl Arrived {
+    fn sent(part: Confirmed) -> Self {
+        Self { part, found: false }
+    }
+}
+
+impl Traffic {
+    fn found(&self, part: Confirmed) -> Arrived {
+        self.found_bytes.fetch_add(part.size, Ordering::Relaxed);
+        Arrived { part, found: true }
+    }
+}
+
+/// The part as it is stored, if that has `size` bytes with this MD5: an earlier run has sent it.
+fn is_stored(stored: &ListedPart, size: u64, md5: [u8; 16]) -> Option<Confirmed> {
+    let same = stored.size == size && stored.etag.eq_ignore_ascii_case(&hex::encode(md5));
     same.then(|| Confirmed {
         number: stored.number,
         size: stored.size,

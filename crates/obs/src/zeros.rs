@@ -28,14 +28,26 @@ pub(crate) struct ZeroPart {
 }
 
 impl ZeroPart {
+    /// MD5 of its bytes.
+    pub(crate) async fn md5(&self) -> Result<[u8; 16], Error> {
+        self.zeros.md5(self.size).await
+    }
+
+    /// Has the server make it, or sends it. `md5` is the MD5 of its bytes.
     pub(crate) async fn make(
         self,
         client: &Client,
         target: &Target,
+        md5: [u8; 16],
         traffic: &Traffic,
     ) -> Result<Confirmed, Error> {
-        self.zeros
-            .part(client, target, self.number, self.size, traffic)
+        let Self {
+            number,
+            size,
+            zeros,
+        } = self;
+        zeros
+            .part(client, target, (number, size, md5), traffic)
             .await
     }
 }
@@ -45,6 +57,8 @@ impl ZeroPart {
 pub(crate) struct Zeros {
     /// Bytes of a full part, and of the helper object.
     part_size: u64,
+    /// Whether an earlier run may have stored the helper.
+    resumed: bool,
     /// The helper's key.
     key: String,
     /// Whether the helper is there; false when the server did not take it.
@@ -66,6 +80,7 @@ impl Zeros {
     /// For the upload `target` with parts of `part_size` bytes.
     pub(crate) fn new(target: &Target, part_size: u64) -> Self {
         Self {
+            resumed: false,
             part_size,
             key: helper_key(&target.key, &target.upload_id),
             helper: OnceCell::new(),
@@ -77,6 +92,21 @@ impl Zeros {
             copied_bytes: AtomicU64::new(0),
             sent_parts: AtomicU64::new(0),
         }
+    }
+
+    /// For an upload that goes on: the helper may be there.
+    pub(crate) fn of_earlier(target: &Target, part_size: u64) -> Self {
+        Self {
+            resumed: true,
+            begun: AtomicBool::new(true),
+            ..Self::new(target, part_size)
+        }
+    }
+
+    /// Key of the helper object, if it may be there.
+    pub(crate) fn key(&self) -> Option<&str> {
+        let begun = self.begun.load(Ordering::Relaxed);
+        begun.then_some(self.key.as_str())
     }
 
     /// Parts that the server made.
@@ -106,11 +136,9 @@ impl Zeros {
         &self,
         client: &Client,
         target: &Target,
-        number: u32,
-        size: u64,
+        (number, size, md5): (u32, u64, [u8; 16]),
         traffic: &Traffic,
     ) -> Result<Confirmed, Error> {
-        let md5 = self.md5(size).await?;
         if self.refused().is_none() && self.helper(client, target, traffic).await? {
             let source = (self.key.as_str(), self.part_size);
             match client.copy_part(target, number, source, size, md5).await {
@@ -138,6 +166,9 @@ impl Zeros {
         traffic: &Traffic,
     ) -> Result<bool, Error> {
         let there = self.helper.get_or_try_init(|| async {
+            if self.resumed && self.is_stored(client, target).await? {
+                return Ok(true);
+            }
             let body = self.body().await?;
             self.begun.store(true, Ordering::Relaxed);
             traffic
@@ -155,6 +186,19 @@ impl Zeros {
             }
         });
         there.await.copied()
+    }
+
+    /// Whether the helper object of an earlier run is there, and is what it must be.
+    async fn is_stored(&self, client: &Client, target: &Target) -> Result<bool, Error> {
+        let expected = hex::encode(self.md5(self.part_size).await?);
+        match client.object(&target.bucket, &self.key).await {
+            Ok(found) => Ok(found.is_some_and(|found| {
+                found.size == self.part_size && found.md5() == Some(expected.as_str())
+            })),
+            // A key that may only write stores it once more.
+            Err(error) if error.kind() == ErrorKind::AccessDenied => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Copies nothing from now on.

@@ -309,10 +309,10 @@ async fn a_stall_of_any_other_request_ends_with_its_time_limit() {
 
 /// Hands out a key that the server does not know, and then the right one.
 #[derive(Debug)]
-struct Renewed {
-    key: AccessKey,
-    fetched: Arc<AtomicU32>,
-    good_from: u32,
+pub(super) struct Renewed {
+    pub(super) key: AccessKey,
+    pub(super) fetched: Arc<AtomicU32>,
+    pub(super) good_from: u32,
 }
 
 impl KeySource for Renewed {

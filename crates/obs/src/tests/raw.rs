@@ -1,11 +1,16 @@
 //! Raw uploads through a proxy that goes wrong: zeros are copied where that works, and sent where not.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use convert::parts::{Filled, PART_UNIT};
 use convert::{PartSink, SinkError};
-use testkit::faults::{Fault, Op};
+use testkit::faults::{Fault, Op, mix};
 
 use super::proxied::{BUCKET, Cloud};
-use crate::{Error, ErrorKind, RawSink, RawUploaded, UploadOptions};
+use crate::{
+    Error, ErrorKind, PartLog, PartRecord, RawResumption, RawSink, RawUploaded, UploadOptions,
+};
 
 const KEY: &str = "disks/a disk.raw";
 const PART: u64 = PART_UNIT;
@@ -240,5 +245,135 @@ async fn an_object_with_parts_missing_is_never_completed() {
     assert!(upload.complete().await.is_err());
     upload.abort().await.unwrap();
     assert_eq!(cloud.proxy.count(Op::CompleteUpload), 0);
+    assert_eq!(helpers(&cloud), 0);
+}
+
+/// What a journal would hold.
+#[derive(Default)]
+struct Notes(std::sync::Mutex<std::collections::BTreeMap<u32, PartRecord>>);
+
+impl PartLog for Notes {
+    fn confirmed(&self, part: &PartRecord) -> Result<(), SinkError> {
+        self.0.lock().unwrap().insert(part.number, part.clone());
+        Ok(())
+    }
+}
+
+const LEN: u64 = PART * (DISK.len() as u64 - 1) + TAIL;
+
+fn noting() -> (UploadOptions, Arc<Notes>) {
+    let notes = Arc::<Notes>::default();
+    let options = UploadOptions {
+        memory: PART * 4,
+        max_in_flight: 3,
+        log: Arc::<Notes>::clone(&notes),
+        ..UploadOptions::default()
+    };
+    (options, notes)
+}
+
+/// Hands all parts over and waits for what comes of it.
+async fn feed_all(sink: RawSink) -> Result<(), String> {
+    let fed = tokio::task::spawn_blocking(move || {
+        feed(&sink, &DISK).map_err(|error| error.to_string())?;
+        sink.close().map_err(|error| error.to_string())
+    });
+    fed.await.unwrap()
+}
+
+/// An upload that was stopped by a refusal of part 5; its id, and what was noted.
+async fn stopped(cloud: &Cloud) -> (String, Vec<PartRecord>) {
+    let (options, notes) = noting();
+    let refusal = Fault::answer(403, "AccessDenied");
+    let fifth = |seen: &testkit::faults::Seen| seen.op == Op::UploadPart && seen.part == Some(5);
+    cloud.proxy.always(fifth, refusal);
+    // In turn, so that it is known what is there.
+    let options = UploadOptions {
+        max_in_flight: 1,
+        ..options
+    };
+    let begun = cloud
+        .client
+        .start_raw_with(BUCKET, KEY, (LEN, PART), &options);
+    let (sink, mut upload) = begun.await.unwrap();
+    let _ = feed_all(sink).await;
+    let error = upload.sent().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AccessDenied);
+    upload.pause(Duration::from_millis(100)).await;
+    cloud.proxy.heal();
+    let known: Vec<_> = notes.0.lock().unwrap().values().cloned().collect();
+    let numbers: Vec<_> = known.iter().map(|part| part.number).collect();
+    assert_eq!(numbers, [6, 7, 8]);
+    (upload.upload().upload_id().to_owned(), known)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_raw_upload_goes_on_and_neither_sends_nor_copies_what_is_there() {
+    let cloud = Cloud::start().await;
+    let (id, known) = stopped(&cloud).await;
+    assert_eq!(helpers(&cloud), 1);
+    cloud.proxy.forget();
+    let (options, notes) = noting();
+    let resuming =
+        cloud
+            .client
+            .resume_raw_with(BUCKET, KEY, (&id, &known, None), (LEN, PART), &options);
+    let RawResumption::GoesOn(resumed) = resuming.await.unwrap() else {
+        panic!("gone");
+    };
+    assert_eq!(
+        (resumed.stored_parts, resumed.stored_bytes),
+        (3, 2 * PART + TAIL)
+    );
+    let mut upload = resumed.upload;
+    feed_all(resumed.sink).await.unwrap();
+    let uploaded = upload.complete().await.unwrap();
+    assert!(cloud.stored(KEY).unwrap() == content(&DISK));
+    // Parts 1 and 5 hold data; 2, 3 and 4 are zeros, from the helper that was there.
+    assert_eq!(cloud.proxy.count(Op::UploadPart), 2);
+    assert_eq!(cloud.proxy.count(Op::CopyPart), 3);
+    assert_eq!(cloud.proxy.count(Op::PutObject), 0);
+    assert_eq!(uploaded.object.sent_bytes, 2 * PART);
+    assert_eq!(uploaded.object.kept_bytes, 2 * PART + TAIL);
+    assert_eq!(helpers(&cloud), 0);
+    assert_eq!(notes.0.lock().unwrap().len(), DISK.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_raw_upload_whose_last_answer_was_lost_is_recognised() {
+    let cloud = Cloud::start().await;
+    let (options, notes) = noting();
+    let begun = cloud
+        .client
+        .start_raw_with(BUCKET, KEY, (LEN, PART), &options);
+    let (sink, mut upload) = begun.await.unwrap();
+    feed_all(sink).await.unwrap();
+    let first = upload.complete().await.unwrap();
+    let id = upload.upload().upload_id().to_owned();
+    let known: Vec<_> = notes.0.lock().unwrap().values().cloned().collect();
+    for (whole, there) in [(Some(LEN), true), (None, false), (Some(LEN - 1), false)] {
+        let resuming =
+            cloud
+                .client
+                .resume_raw_with(BUCKET, KEY, (&id, &known, whole), (LEN, PART), &options);
+        match (resuming.await.unwrap(), there) {
+            (RawResumption::Completed(found), true) => assert_eq!(found.etag, first.object.etag),
+            (RawResumption::Gone, false) => {}
+            (other, _) => panic!("{whole:?}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_mixes_of_faults_end_with_the_right_raw_object() {
+    let cloud = Cloud::start().await;
+    for seed in 0..15 {
+        cloud.proxy.heal();
+        cloud.proxy.forget();
+        cloud.proxy.script(mix(seed, 30, 2));
+        let uploaded = upload(&cloud, &DISK).await;
+        uploaded.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert!(cloud.stored(KEY).unwrap() == content(&DISK), "seed {seed}");
+    }
     assert_eq!(helpers(&cloud), 0);
 }

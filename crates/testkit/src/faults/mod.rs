@@ -13,6 +13,7 @@
 //! What belongs here: everything that happens to an S3 request on the wire or in front of the service. What a
 //! service does by its own rules (jobs that fail, flow control of imports) is the sandbox's to inject.
 
+mod mix;
 mod relay;
 mod seen;
 
@@ -25,6 +26,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
+pub use mix::{mix, wild};
 pub use seen::{Op, Seen};
 
 /// What happens to one request.
@@ -329,49 +331,5 @@ impl Drop for Record {
             }
             shared.passed.push(passed);
         }
-    }
-}
-
-/// Which faults a client is expected to get over by itself.
-const PASSING: &[fn() -> Fault] = &[
-    Fault::internal_error,
-    Fault::slow_down,
-    Fault::too_many,
-    || Fault::answer(504, ""),
-    || Fault::answer(400, "RequestTimeout"),
-    || Fault::ResetBefore,
-    || Fault::ResetInBody,
-    || Fault::ResetAfter,
-    || Fault::TruncatedAnswer,
-    || Fault::LostAnswer,
-    || Fault::WrongEtag,
-    Fault::error_in_200,
-    || Fault::Slow(Duration::from_millis(5)),
-];
-
-/// A script of random faults that pass: each attempt fails with a probability of `percent`, but no request fails more
-/// than `most` times. The same `seed` and the same order of requests give the same faults.
-///
-/// Beginning an upload and completing it get the faults that fit them: wrong ETags are for parts only.
-pub fn mix(seed: u64, percent: u32, most: u32) -> impl FnMut(&Seen) -> Option<Fault> + Send {
-    let mut random = fastrand::Rng::with_seed(seed);
-    move |seen| {
-        if seen.attempt > most || random.u32(0..100) >= percent {
-            return None;
-        }
-        let fault = PASSING.get(random.usize(0..PASSING.len()))?();
-        let fits = match (&fault, seen.op) {
-            // Nothing can tell that these answers are wrong.
-            (Fault::WrongEtag, op) => op == Op::UploadPart,
-            // A HEAD has no body that could say so.
-            (Fault::Answer { status: 200, .. }, op) => {
-                matches!(op, Op::CompleteUpload | Op::CopyPart)
-            }
-            (Fault::Answer { code, .. }, Op::HeadObject | Op::HeadBucket) => {
-                *code != "RequestTimeout"
-            }
-            _ => true,
-        };
-        fits.then_some(fault)
     }
 }
