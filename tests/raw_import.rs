@@ -349,32 +349,64 @@ fn zeros(cloud: &Cloud) -> usize {
     objects.iter().filter(|key| key.contains(".zeros-")).count()
 }
 
+/// Whether interrupted or killed, the same command sends what is missing, and no zeros a second time.
 #[test]
-fn an_interrupted_raw_import_leaves_nothing_in_the_bucket() {
-    let cloud = Cloud::start(&["images"]);
-    let dir = tempfile::tempdir().unwrap();
-    let disk = slow_disk(dir.path());
-    let stopped = stopped_by(&cloud, import(&cloud, &disk, "a"), "INT");
-    assert_eq!(stopped.code, Some(130), "{}", stopped.stderr);
-    assert!(stopped.stderr.contains("was aborted"), "{}", stopped.stderr);
-    assert_eq!(cloud.objects("images").len() + cloud.uploads(), 0);
+fn a_raw_import_that_was_interrupted_goes_on_with_the_same_command() {
+    for with in ["INT", "KILL"] {
+        let cloud = Cloud::start(&["images"]);
+        let dir = tempfile::tempdir().unwrap();
+        let disk = slow_disk(dir.path());
+        let mut slowly = import(&cloud, &disk, "a");
+        slowly.args(["--limit-rate", "30M"]);
+        let stopped = stopped_by(&cloud, slowly, with);
+        if with == "INT" {
+            assert_eq!(stopped.code, Some(130), "{}", stopped.stderr);
+            let kept = "so is the object of zeros, a.raw.zeros-";
+            assert!(stopped.stderr.contains(kept), "{}", stopped.stderr);
+            let hint = "the same command goes on from there: ";
+            assert!(stopped.stderr.contains(hint), "{}", stopped.stderr);
+        }
+        assert_eq!((zeros(&cloud), cloud.uploads()), (1, 1));
+        let again = run(&mut import(&cloud, &disk, "a"));
+        again.success();
+        let json = json_of(&again);
+        assert_eq!(json["image_digest"], json["digest"]);
+        assert_eq!(json["image_digest"], digest_of(&disk));
+        let upload = &json["raw"]["upload"];
+        assert!(number(&upload["kept_bytes"]) >= 8 * MIB, "{upload}");
+        assert!(number(&upload["sent_bytes"]) <= 208 * MIB, "{upload}");
+        let told = "going on with upload";
+        assert!(again.stderr.contains(told), "{}", again.stderr);
+        let mut objects = cloud.objects("images");
+        objects.sort();
+        assert_eq!(objects, ["a.mf", "a.raw"]);
+        assert_eq!(cloud.uploads(), 0);
+    }
 }
 
 #[test]
-fn what_a_killed_raw_import_leaves_is_thrown_away_by_the_next_run() {
+fn a_raw_import_that_begins_anew_throws_the_old_upload_and_its_zeros_away() {
     let cloud = Cloud::start(&["images"]);
     let dir = tempfile::tempdir().unwrap();
     let disk = slow_disk(dir.path());
     stopped_by(&cloud, import(&cloud, &disk, "a"), "KILL");
     assert_eq!((zeros(&cloud), cloud.uploads()), (1, 1));
-    let again = run(&mut import(&cloud, &disk, "a"));
+    let again = run(import(&cloud, &disk, "a").arg("--restart"));
     again.success();
-    let json = json_of(&again);
-    assert_eq!(json["image_digest"], json["digest"]);
-    let mut objects = cloud.objects("images");
-    objects.sort();
-    assert_eq!(objects, ["a.mf", "a.raw"]);
-    assert_eq!(cloud.uploads(), 0);
+    assert_eq!(json_of(&again)["raw"]["upload"]["kept_bytes"], 0);
+    assert_eq!((zeros(&cloud), cloud.uploads()), (0, 0));
+}
+
+#[test]
+fn aborting_the_upload_of_a_raw_import_takes_its_zeros_with_it() {
+    let cloud = Cloud::start(&["images"]);
+    let dir = tempfile::tempdir().unwrap();
+    let disk = slow_disk(dir.path());
+    stopped_by(&cloud, import(&cloud, &disk, "a"), "KILL");
+    assert_eq!((zeros(&cloud), cloud.uploads()), (1, 1));
+    let abort = ["uploads", "abort", "images", "--all", "--resumable"];
+    run(cloud.command().args(abort)).success();
+    assert_eq!((zeros(&cloud), cloud.uploads()), (0, 0));
 }
 
 #[test]

@@ -12,192 +12,15 @@
 
 mod cloud;
 mod common;
+mod importing;
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cloud::Cloud;
-use common::{DEBIAN, Run, json_of, run};
-use tempfile::TempDir;
-
-const MIB: u64 = 1 << 20;
-/// Parts of this size, so many at a time where it is asked for: what a kill may cost.
-const PART: u64 = 8 * MIB;
-const IN_FLIGHT: u64 = 4;
-
-/// Counts what goes from a client to a server, at most so many bytes a second.
-struct Line {
-    port: u16,
-    up: Arc<AtomicU64>,
-}
-
-impl Line {
-    fn to(server: &str, bytes_per_second: u64) -> Self {
-        let server = server
-            .trim_start_matches("http://")
-            .trim_end_matches('/')
-            .to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let up = Arc::<AtomicU64>::default();
-        let counter = Arc::clone(&up);
-        thread::spawn(move || {
-            for client in listener.incoming() {
-                let (client, server, counter) =
-                    (client.unwrap(), server.clone(), Arc::clone(&counter));
-                thread::spawn(move || {
-                    let Ok(server) = TcpStream::connect(server) else {
-                        return;
-                    };
-                    let (from, to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
-                    thread::spawn(move || pass(from, to, &AtomicU64::new(0), u64::MAX));
-                    pass(client, server, &counter, bytes_per_second);
-                });
-            }
-        });
-        Self { port, up }
-    }
-
-    fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    fn sent(&self) -> u64 {
-        self.up.load(Ordering::SeqCst)
-    }
-}
-
-fn pass(mut from: TcpStream, mut to: TcpStream, counter: &AtomicU64, bytes_per_second: u64) {
-    let mut buffer = vec![0; 64 << 10];
-    while let Ok(len) = from.read(&mut buffer) {
-        counter.fetch_add(len as u64, Ordering::SeqCst);
-        if len == 0 || to.write_all(&buffer[..len]).is_err() {
-            break;
-        }
-        if bytes_per_second < u64::MAX {
-            thread::sleep(Duration::from_secs_f64(
-                len as f64 / bytes_per_second as f64,
-            ));
-        }
-    }
-    let _ = to.shutdown(Shutdown::Write);
-    let _ = from.shutdown(Shutdown::Read);
-}
-
-/// A cloud, a disk, and a command that imports it.
-struct Import {
-    cloud: Cloud,
-    dir: TempDir,
-    line: Line,
-    source: PathBuf,
-}
-
-impl Import {
-    /// A disk of noise, of so many MiB, over a line of 32 MiB a second for each connection.
-    fn of_noise(mib: u64) -> Self {
-        Self::with_rate(mib, 32 * MIB)
-    }
-
-    fn with_rate(mib: u64, rate: u64) -> Self {
-        let cloud = Cloud::start(&["images"]);
-        let dir = tempfile::tempdir().unwrap();
-        let source = dir.path().join("noise.raw");
-        fs::write(&source, common::noise(usize::try_from(mib * MIB).unwrap())).unwrap();
-        let line = Line::to(&cloud.variable("IMGFERRY_OBS_ENDPOINT"), rate);
-        Self {
-            cloud,
-            dir,
-            line,
-            source,
-        }
-    }
-
-    fn state_dir(&self) -> PathBuf {
-        self.dir.path().join("state")
-    }
-
-    fn command(&self) -> Command {
-        let mut command = self.cloud.command();
-        command
-            .arg("import")
-            .arg(&self.source)
-            .args(["--name", "a", "--bucket", "images", "--os-version", DEBIAN])
-            .args(["--level", "1", "--json", "--state-dir"])
-            .arg(self.state_dir())
-            .env("IMGFERRY_OBS_ENDPOINT", self.line.url())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
-    }
-
-    fn start(&self) -> Child {
-        self.command().spawn().unwrap()
-    }
-
-    fn go_on(&self) -> Run {
-        run(&mut self.command())
-    }
-
-    /// What `imgferry status` says of the one import.
-    fn status(&self) -> serde_json::Value {
-        let run = run(self
-            .cloud
-            .command()
-            .args(["status", "--json", "--state-dir"])
-            .arg(self.state_dir()));
-        run.success();
-        json_of(&run)["imports"][0].clone()
-    }
-
-    /// The one journal.
-    fn journal(&self) -> PathBuf {
-        let mut files = fs::read_dir(self.state_dir()).unwrap();
-        files
-            .find_map(|entry| {
-                let path = entry.unwrap().path();
-                (path.extension()? == "journal").then_some(path)
-            })
-            .unwrap()
-    }
-
-    /// Runs until the server has at least `parts` parts, and ends the run with `signal`.
-    fn interrupt(&self, parts: usize, signal: &str) -> Run {
-        let child = self.start();
-        common::wait_until(|| self.parts() >= parts);
-        common::signal(&child, signal);
-        child.wait_with_output().unwrap().into()
-    }
-
-    /// Parts that the server has.
-    fn parts(&self) -> usize {
-        let uploads = self.cloud.upload_dirs();
-        let parts = uploads
-            .iter()
-            .flat_map(|dir| fs::read_dir(dir).into_iter().flatten());
-        parts
-            .filter(|entry| {
-                let name = entry.as_ref().unwrap().file_name();
-                name.to_string_lossy().starts_with("part-")
-            })
-            .count()
-    }
-}
-
-#[track_caller]
-fn is_right(done: &Run) -> serde_json::Value {
-    done.success();
-    let json = json_of(done);
-    assert_eq!(json["status"], "active");
-    assert_eq!(json["image_digest"], json["digest"]);
-    json
-}
+use common::{Run, json_of, run};
+use importing::{IN_FLIGHT, Import, Line, MIB, PART, is_right};
 
 /// Kills so many imports of one disk, at random moments; each is begun again.
 fn kills() -> u64 {
@@ -205,60 +28,67 @@ fn kills() -> u64 {
     wanted.map_or(5, |text| text.parse().unwrap())
 }
 
+/// What is sent in all is the object, and for each kill the parts that were on their way.
 #[test]
 fn an_import_that_is_killed_at_any_moment_goes_on_and_sends_little_twice() {
     let import = Import::of_noise(120);
-    let command = || {
-        let mut command = import.command();
-        command.args(["--concurrency", &IN_FLIGHT.to_string()]);
-        command
-    };
     let mut seed = std::env::var("IMGFERRY_TEST_SEED").map_or(0x5eed, |s| s.parse().unwrap());
-    let mut killed = 0;
-    let mut done = None;
-    let pause = Duration::from_millis(600);
+    let (mut killed, mut objects, mut size) = (0, 0, 0);
     while killed < kills() {
-        let mut child = command().spawn().unwrap();
-        seed = (seed ^ 0x9e37_79b9_u64)
-            .wrapping_mul(0x2545_f491_4f6c_dd1d)
-            .rotate_left(17);
-        thread::sleep(pause.mul_f64(0.1 + (seed % 100) as f64 / 100.0));
-        if child.try_wait().unwrap().is_some() {
-            // It was done before its time came: nothing is left to kill.
-            done = Some(Run::from(child.wait_with_output().unwrap()));
-            break;
+        let name = format!("k{objects}");
+        let command = || {
+            let mut command = import.named(&name);
+            command.args(["--concurrency", &IN_FLIGHT.to_string()]);
+            command
+        };
+        // Until it is done, or has been killed often enough.
+        let done = loop {
+            if killed == kills() {
+                break Some(run(&mut command()));
+            }
+            let mut child = command().spawn().unwrap();
+            seed = (seed ^ 0x9e37_79b9_u64)
+                .wrapping_mul(0x2545_f491_4f6c_dd1d)
+                .rotate_left(17);
+            thread::sleep(Duration::from_millis(60 + seed % 600));
+            if child.try_wait().unwrap().is_some() {
+                // Its last word was said before its time came.
+                break Some(Run::from(child.wait_with_output().unwrap()));
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            killed += 1;
+            // The last kill may have come after everything was done.
+            let state = import.state_dir();
+            if state.exists() && import.status()["stage"] == "done" {
+                break None;
+            }
+        };
+        if let Some(done) = done {
+            is_right(&done);
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        killed += 1;
+        let object = import.cloud.object_path("images", &format!("{name}.zvhd2"));
+        size += fs::metadata(&object).unwrap().len();
+        run(import
+            .cloud
+            .command()
+            .arg("verify")
+            .arg(&import.source)
+            .arg(&object))
+        .success();
+        objects += 1;
     }
-    assert!(killed > 0);
-    // The last kill may have come after the last word was written.
-    let state = import.state_dir();
-    if done.is_none() && !(state.exists() && import.status()["stage"] == "done") {
-        done = Some(run(&mut command()));
-    }
-    if let Some(done) = done {
-        is_right(&done);
-    }
-    let object = import.cloud.object_path("images", "a.zvhd2");
-    let size = fs::metadata(&object).unwrap().len();
-    run(import
-        .cloud
-        .command()
-        .arg("verify")
-        .arg(&import.source)
-        .arg(&object))
-    .success();
     // Requests have heads, and other requests are made.
-    let heads = MIB * (killed + 1);
+    let heads = MIB * (killed + objects);
     let most = size + killed * IN_FLIGHT * PART + heads;
     let sent = import.line.sent();
     assert!(
         sent <= most,
         "{sent} bytes sent, {most} allowed: {size} and {killed} kills"
     );
-    eprintln!("{killed} kills: {sent} bytes sent of an object of {size}");
+    eprintln!(
+        "{killed} kills: {sent} bytes sent of {objects} objects of {size} together, {most} allowed"
+    );
     assert_eq!(import.cloud.uploads(), 0);
     assert_eq!(import.status()["stage"], "done");
 }
@@ -530,6 +360,9 @@ fn a_source_that_is_cut_off_while_it_is_read_is_a_clear_error() {
         cut.stderr
     );
     assert!(cut.stderr.contains("noise.raw"), "{}", cut.stderr);
+    // Going on with half of another disk would be in vain.
+    assert!(cut.stderr.contains("was aborted"), "{}", cut.stderr);
+    assert_eq!(import.cloud.uploads(), 0);
     assert_eq!(import.cloud.objects("images"), Vec::<String>::new());
 }
 

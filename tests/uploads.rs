@@ -15,6 +15,7 @@ mod common;
 
 use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use cloud::Cloud;
@@ -85,22 +86,107 @@ fn an_object_that_exists_is_replaced_only_when_asked() {
     assert_eq!(cloud.object("images", "a"), b"two");
 }
 
-#[test]
-fn an_upload_that_is_interrupted_leaves_nothing() {
-    let cloud = Cloud::start(&["images"]);
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("noise");
-    fs::write(&file, noise(40 << 20)).unwrap();
-    let child = upload(&cloud)
-        .arg(&file)
-        .args(["obs://images/a", "--limit-rate", "2M"])
+/// Starts the upload of `file`, slowly, and sends `with` once the server has a part.
+fn stopped_by(cloud: &Cloud, file: &Path, with: &str) -> Run {
+    let child = upload(cloud)
+        .arg(file)
+        .args(["obs://images/a", "--limit-rate", "20M", "--json"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    wait_until(|| parts(cloud) >= 2);
+    signal(&child, with);
+    child.wait_with_output().unwrap().into()
+}
+
+/// Parts that the server has of uploads that are not complete.
+fn parts(cloud: &Cloud) -> usize {
+    let files = cloud
+        .upload_dirs()
+        .into_iter()
+        .flat_map(|dir| fs::read_dir(dir).into_iter().flatten());
+    files
+        .filter(|entry| {
+            let name = entry.as_ref().unwrap().file_name();
+            name.to_string_lossy().starts_with("part-")
+        })
+        .count()
+}
+
+/// Whether interrupted or killed, the same command sends the rest.
+#[test]
+fn an_upload_of_a_file_goes_on_with_the_same_command() {
+    for with in ["INT", "KILL"] {
+        let cloud = Cloud::start(&["images"]);
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("noise");
+        let bytes = noise((60 << 20) + 12_345);
+        fs::write(&file, &bytes).unwrap();
+        let ended = stopped_by(&cloud, &file, with);
+        if with == "INT" {
+            assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+            assert!(ended.stderr.contains("is kept"), "{}", ended.stderr);
+            let hint = "the same command goes on from there: ";
+            assert!(ended.stderr.contains(hint), "{}", ended.stderr);
+        }
+        let listed = run(cloud.command().args(["status", "--json"]));
+        let listed = &json_of(&listed)["imports"][0];
+        assert_eq!(listed["stage"], "uploading");
+        assert!(listed["command"].as_str().unwrap().contains(" upload "));
+        let done = run(upload(&cloud).arg(&file).args(["obs://images/a", "--json"]));
+        done.success();
+        let json = json_of(&done);
+        let number = |name: &str| json[name].as_u64().unwrap();
+        assert!(number("kept_bytes") >= 2 * (8 << 20), "{json}");
+        assert_eq!(
+            number("kept_bytes") + number("sent_bytes"),
+            bytes.len() as u64
+        );
+        assert!(cloud.object("images", "a") == bytes);
+        assert_eq!(cloud.uploads(), 0);
+        // Done is done: the next one would replace the object.
+        let again = run(upload(&cloud).arg(&file).arg("obs://images/a"));
+        assert_eq!(again.code, Some(2), "{}", again.stderr);
+    }
+}
+
+#[test]
+fn an_upload_of_a_file_that_changed_begins_anew_and_says_why() {
+    let cloud = Cloud::start(&["images"]);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("noise");
+    fs::write(&file, noise(60 << 20)).unwrap();
+    stopped_by(&cloud, &file, "KILL");
+    let mut bytes = noise(60 << 20);
+    bytes[30 << 20] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    let done = run(upload(&cloud).arg(&file).args(["obs://images/a", "--json"]));
+    done.success();
+    assert_eq!(json_of(&done)["kept_bytes"], 0);
+    let why = "the source has changed: it was modified";
+    assert!(done.stderr.contains(why), "{}", done.stderr);
+    assert!(cloud.object("images", "a") == bytes);
+    assert_eq!(cloud.uploads(), 0);
+}
+
+/// What came from a pipe cannot be read again, so nothing is kept.
+#[test]
+fn an_interrupted_upload_of_standard_input_leaves_nothing() {
+    let cloud = Cloud::start(&["images"]);
+    let mut child = upload(&cloud)
+        .args(["-", "obs://images/a"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&noise(9 << 20)).unwrap();
     wait_until(|| cloud.uploads() > 0);
     signal(&child, "INT");
     let ended: Run = child.wait_with_output().unwrap().into();
+    drop(stdin);
     assert_eq!(ended.code, Some(130), "{}", ended.stderr);
     assert!(ended.stderr.contains("nothing is left"), "{}", ended.stderr);
     assert_eq!(cloud.uploads(), 0);

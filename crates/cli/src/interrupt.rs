@@ -13,6 +13,9 @@ use crate::exit::{Exit, Failure};
 /// Signals within this time after the first are the same request.
 const ONE_REQUEST: Duration = Duration::from_secs(1);
 
+/// SIGXFSZ, sent to who writes beyond `ulimit -f`.
+const XFSZ: i32 = 25;
+
 /// Whether the user asked to stop: for threads to look at, and for tasks to wait on.
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupt {
@@ -31,6 +34,8 @@ impl Interrupt {
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
         };
+        // A file that may not grow is an error of writing it, and must not kill whoever would clean up.
+        drop(signal(SignalKind::from_raw(XFSZ))?);
         let this = Self {
             cancel: CancelToken::new(),
             asked: CancellationToken::new(),

@@ -14,6 +14,7 @@ mod settings;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
@@ -55,6 +56,9 @@ fn wrong_usage(error: &clap::Error) -> ExitCode {
 /// Bytes of a thread's stack; only what is used of it is memory.
 const STACK: usize = 8 << 20;
 
+/// How long threads may take to end when the command has.
+const LEAVING: Duration = Duration::from_secs(2);
+
 fn run(command: Command, console: Console) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -62,7 +66,7 @@ fn run(command: Command, console: Console) -> Outcome {
         .thread_stack_size(STACK)
         .build()
         .map_err(|e| Failure::from_error(Exit::Io, &e).context("the runtime cannot start"))?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let interrupt = Interrupt::listen(console)
             .map_err(|e| Failure::from_error(Exit::Io, &e).context("signals cannot be handled"))?;
         match command {
@@ -92,7 +96,10 @@ fn run(command: Command, console: Console) -> Outcome {
             .await
             .map_err(|e| Failure::from_error(Exit::Io, &e).context("the command crashed"))?,
         }
-    })
+    });
+    // A thread that waits for a pipe to which nobody writes cannot be woken.
+    runtime.shutdown_timeout(LEAVING);
+    ended
 }
 
 /// Only this project's crates log: libraries below print whole requests at their deepest levels.

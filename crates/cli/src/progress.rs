@@ -1,7 +1,7 @@
 //! Progress: bars on a terminal, a line now and then elsewhere.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use convert::{Counter, Monitor};
@@ -13,6 +13,10 @@ use crate::console::{Console, Moved};
 /// Elsewhere than on a terminal a line is written this often: enough to see that a run lives,
 /// few enough for a log.
 const LINE_EVERY: Duration = Duration::from_secs(15);
+/// A job that does not get on is told of this often.
+const JOB_LINE_EVERY: Duration = Duration::from_secs(60);
+/// On a terminal the bar shows that time passes.
+const TICK: Duration = Duration::from_millis(500);
 
 /// Counts what the pipeline and the upload report, and shows it.
 pub(crate) struct Progress {
@@ -29,7 +33,8 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Progress through `total` bytes of virtual disk. `what` is a word for it (`converting`).
+    /// Progress through `total` bytes of virtual disk. `what` is a word for it (`converting`). Inside a runtime a
+    /// line is due also while nothing moves: a log that stands still must not look like a program that hangs.
     pub(crate) fn new(console: Console, what: &'static str, total: u64, upload: bool) -> Arc<Self> {
         let bars = MultiProgress::with_draw_target(if console.bars() {
             ProgressDrawTarget::stderr()
@@ -45,7 +50,8 @@ impl Progress {
             bar.set_style(style("{msg:>10} {binary_bytes}  {binary_bytes_per_sec}"));
             bar
         });
-        Arc::new(Self {
+        disk.enable_steady_tick(TICK);
+        let this = Arc::new(Self {
             console,
             what,
             total,
@@ -56,7 +62,11 @@ impl Progress {
             bars,
             disk,
             upload,
-        })
+        });
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(beat(Arc::downgrade(&this), LINE_EVERY));
+        }
+        this
     }
 
     /// Takes the bars off the terminal.
@@ -68,11 +78,11 @@ impl Progress {
         let _ = self.bars.clear();
     }
 
-    fn line_if_due(&self, guest: u64) {
+    fn line_if_due(&self) {
         if self.console.is_item() {
             self.console.moved(Moved {
                 what: self.what,
-                done: guest,
+                done: self.guest.load(Ordering::Relaxed),
                 total: self.total,
                 uploaded: self.uploaded.load(Ordering::Relaxed),
             });
@@ -81,7 +91,14 @@ impl Progress {
         if self.console.bars() || self.console.quiet() {
             return;
         }
-        let now = millis(self.start.elapsed());
+        if let Some(line) = self.line_at(self.start.elapsed()) {
+            self.console.notice(line);
+        }
+    }
+
+    /// The line to write when the run has lasted for `elapsed`, if one is due.
+    fn line_at(&self, elapsed: Duration) -> Option<String> {
+        let now = millis(elapsed);
         let due = self.next_line_ms.load(Ordering::Relaxed);
         let next = now.saturating_add(millis(LINE_EVERY));
         let won = now >= due
@@ -90,9 +107,18 @@ impl Progress {
                 .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
         if !won {
-            return;
+            return None;
         }
-        let percent = u128::from(guest) * 100 / u128::from(self.total.max(1));
+        let guest = self.guest.load(Ordering::Relaxed);
+        let done = match self.total {
+            // Only its end tells how long it is.
+            0 => human(guest).to_string(),
+            total => format!(
+                "{} % of {}",
+                u128::from(guest) * 100 / u128::from(total),
+                human(total)
+            ),
+        };
         let uploaded = match &self.upload {
             Some(_) => format!(
                 ", {} uploaded",
@@ -100,12 +126,18 @@ impl Progress {
             ),
             None => String::new(),
         };
-        self.console.notice(format_args!(
-            "{}: {percent} % of {}{uploaded}, {} s",
-            self.what,
-            human(self.total),
-            now / 1000
-        ));
+        Some(format!("{}: {done}{uploaded}, {} s", self.what, now / 1000))
+    }
+}
+
+/// Writes the lines that are due, for as long as there is somebody to write them for.
+async fn beat(progress: Weak<Progress>, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        match progress.upgrade() {
+            Some(progress) if !progress.disk.is_finished() => progress.line_if_due(),
+            _ => return,
+        }
     }
 }
 
@@ -124,7 +156,7 @@ impl Monitor for Progress {
                     .fetch_add(increment, Ordering::Relaxed)
                     .saturating_add(increment);
                 self.disk.set_position(guest);
-                self.line_if_due(guest);
+                self.line_if_due();
             }
             Counter::UploadedBytes => {
                 let uploaded = self
@@ -134,18 +166,19 @@ impl Monitor for Progress {
                 if let Some(bar) = &self.upload {
                     bar.set_position(uploaded);
                 }
-                self.line_if_due(self.guest.load(Ordering::Relaxed));
+                self.line_if_due();
             }
             _ => {}
         }
     }
 }
 
-/// A bar for a job that reports percent, or a line when the percentage moved.
+/// A bar for a job that reports percent, or a line when the percentage moved, and now and then when it did not.
 pub(crate) struct JobProgress {
     console: Console,
     bar: ProgressBar,
     last: Option<u64>,
+    told: Instant,
 }
 
 impl JobProgress {
@@ -164,6 +197,7 @@ impl JobProgress {
             console,
             bar,
             last: None,
+            told: Instant::now(),
         }
     }
 
@@ -185,7 +219,10 @@ impl JobProgress {
             total: 100,
             uploaded: 0,
         });
-        if !self.console.bars() && !self.console.is_item() && self.last != Some(percent) {
+        let silent = self.told.elapsed() >= JOB_LINE_EVERY;
+        let lines = !self.console.bars() && !self.console.is_item();
+        if lines && (self.last != Some(percent) || silent) {
+            self.told = Instant::now();
             self.console
                 .notice(format_args!("job: {status} {percent} %"));
         }
@@ -212,6 +249,42 @@ fn style(template: &str) -> ProgressStyle {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Promise: a run that waits or tries again is not silent where nobody sees a bar.
+    #[test]
+    fn a_line_is_due_while_nothing_moves() {
+        let console = Console::new(false, false);
+        let progress = Progress::new(console, "converting", 100 << 20, true);
+        progress.count(Counter::GuestBytes, 50 << 20);
+        progress.count(Counter::UploadedBytes, 8 << 20);
+        let at = |seconds| progress.line_at(Duration::from_secs(seconds));
+        assert_eq!(at(14), None);
+        assert_eq!(
+            at(15).as_deref(),
+            Some("converting: 50 % of 100 MiB, 8 MiB uploaded, 15 s")
+        );
+        assert_eq!(at(29), None);
+        assert!(at(31).is_some());
+    }
+
+    #[tokio::test]
+    async fn lines_stop_with_what_they_are_about() {
+        let progress = Progress::new(Console::new(false, true), "converting", 1, false);
+        let every = Duration::from_millis(5);
+        let beating = tokio::spawn(beat(Arc::downgrade(&progress), every));
+        tokio::time::sleep(every * 4).await;
+        assert!(!beating.is_finished());
+        drop(progress);
+        beating.await.unwrap();
+    }
+
+    #[test]
+    fn a_stream_of_unknown_length_has_no_percentage() {
+        let progress = Progress::new(Console::new(false, false), "reading", 0, true);
+        progress.count(Counter::GuestBytes, 3 << 20);
+        let line = progress.line_at(Duration::from_secs(20)).unwrap();
+        assert_eq!(line, "reading: 3 MiB, 0 bytes uploaded, 20 s");
+    }
 
     #[test]
     fn bar_templates_are_valid() {

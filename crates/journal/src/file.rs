@@ -294,7 +294,11 @@ impl Journal {
             fs::rename(&temporary, &done)?;
             fs::remove_file(&self.path)
         };
-        write().map_err(|source| Error::io(&self.path, "ending it", source))
+        write().map_err(|source| {
+            // Best effort: it is in nobody's way.
+            let _ = fs::remove_file(&temporary);
+            Error::io(&self.path, "ending it", source)
+        })
     }
 }
 

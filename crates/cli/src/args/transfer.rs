@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::builder::TypedValueParser;
 use clap::{Args, Subcommand};
 
-use super::{CloudArgs, parse_size};
+use super::{CloudArgs, StateArgs, parse_size};
 
 /// `obs://bucket/key`, or `obs://bucket` where a bucket is enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,7 +191,8 @@ pub(super) fn parse_age(text: &str) -> Result<Duration, String> {
 /// Upload any file to the object storage
 ///
 /// In parts, several at a time, each checked by MD5 and sent again when something fails on the way.
-/// The object appears complete and verified or not at all. FILE may be - for standard input.
+/// The object appears complete and verified or not at all. An upload of a file that was interrupted goes on with
+/// the same command. FILE may be - for standard input.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  imgferry upload disk.zvhd2 obs://images/disk.zvhd2\n  imgferry upload --limit-rate 20M disk.raw obs://images/disk.raw\n  imgferry convert disk.qcow2 - | imgferry upload - obs://images/disk.zvhd2"
@@ -208,6 +209,11 @@ pub(crate) struct UploadArgs {
     /// Most memory that parts may take
     #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = parse_size)]
     pub(crate) memory: u64,
+    /// Begin anew, even if an interrupted upload of the file could go on; that one is thrown away
+    #[arg(long)]
+    pub(crate) restart: bool,
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
     #[command(flatten)]
     pub(crate) pace: PaceArgs,
     #[command(flatten)]

@@ -10,6 +10,7 @@ mod checks;
 mod common;
 mod errors;
 mod examine;
+pub(crate) mod file;
 mod method;
 mod raw;
 mod register;
@@ -17,6 +18,7 @@ mod report;
 mod request;
 pub(crate) mod resuming;
 mod reuse;
+pub(crate) mod route;
 mod settle;
 pub(crate) mod shared;
 mod upload;
@@ -43,6 +45,7 @@ use self::report::{DryRun, Imported, Stages, Told};
 pub(crate) use self::report::{Ended, peak_memory};
 use self::resuming::{Ours, Session};
 use self::reuse::Reuse;
+use self::route::Route;
 use self::shared::{Alone, Before, Shared, Step};
 use self::upload::{Transfer, Transferred};
 use super::bitmap::{warn_of, with_holes};
@@ -278,16 +281,18 @@ async fn import(
         None => {
             let progress = Progress::new(console, "converting", job.image.virtual_size(), true);
             let transfer = Transfer {
-                client: &storage,
-                bucket: &target.bucket,
-                key: &target.key,
+                route: Route {
+                    client: &storage,
+                    bucket: &target.bucket,
+                    key: &target.key,
+                    console,
+                    interrupt,
+                },
                 image: Arc::clone(&job.image),
                 plan: &job.plan,
                 concurrency: args.pace.concurrency,
                 monitor: progress.clone(),
                 steps: shared.steps,
-                console,
-                interrupt,
             };
             let transferred = match &job.raw {
                 None => transfer.run(session).await,
@@ -318,7 +323,7 @@ async fn import(
     // Tables and caches of the disk are of no use any more.
     drop(job.image);
     if args.registering.register == RegisterBy::None {
-        session.finish(None)?;
+        session.finish(None, console);
         let text = format!(
             "{} {target}: {} bytes; not registered",
             if reused {
@@ -393,7 +398,7 @@ async fn import(
         warnings,
     };
     check_image(&registered, &content.digest, &imported)?;
-    session.finish(imported.image_id.as_deref())?;
+    session.finish(imported.image_id.as_deref(), console);
     Ok(Ended::Imported(Box::new(imported)))
 }
 

@@ -49,6 +49,9 @@ struct What {
     job_id: Option<String>,
     image_id: Option<String>,
     digest: Option<String>,
+    /// Whether all parts are stored.
+    #[serde(skip)]
+    sent: bool,
     /// Whether the end of the journal was lost.
     damaged: bool,
     directory: String,
@@ -79,13 +82,16 @@ impl Import {
             Found::Import(state, ending) => {
                 let stage = state.stage().name();
                 let sent = state.sent.as_ref();
+                // A file that is uploaded as it is has none.
+                let digest = sent.map(|(_, digest)| digest.clone());
                 let what = What {
                     confirmed_bytes: match &state.completed {
                         Some(completed) => completed.size,
                         None => state.confirmed_bytes(),
                     },
                     size: sent.map_or(state.begun.plan.worst_case_bytes, |(size, _)| *size),
-                    digest: sent.map(|(_, digest)| digest.clone()),
+                    digest: digest.filter(|digest| !digest.is_empty()),
+                    sent: sent.is_some(),
                     source: state.begun.source.path,
                     bucket: state.begun.bucket,
                     key: state.begun.key,
@@ -142,15 +148,11 @@ impl fmt::Display for Import {
             what.key,
             ago(self.changed),
             human(what.confirmed_bytes),
-            if what.digest.is_some() {
-                ""
-            } else {
-                "at most "
-            },
+            if what.sent { "" } else { "at most " },
             human(what.size),
         )?;
         if let Some(id) = &what.upload_id
-            && what.digest.is_none()
+            && !what.sent
         {
             write!(f, ", upload {id}")?;
         }

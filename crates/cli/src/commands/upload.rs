@@ -9,10 +9,13 @@ use std::time::Instant;
 
 use ::convert::{CancelToken, Counter, Monitor as _, Sink as _};
 use diskimg::units::human;
-use obs::{MultipartSink, Upload, UploadOptions, Uploaded};
+use obs::{MultipartSink, UploadOptions, Uploaded};
 use serde::Serialize;
 
+use super::import::file::FileUpload;
 use super::import::from_obs;
+use super::import::resuming::{Session, endpoint};
+use super::import::route::{Route, abort};
 use super::storage;
 use crate::args::{Concurrency, UploadArgs};
 use crate::console::Console;
@@ -42,23 +45,84 @@ async fn upload(
     console: Console,
     interrupt: &Interrupt,
 ) -> Outcome<Done> {
-    let target = &args.target;
-    let (bucket, key) = (target.bucket.as_str(), target.key.as_str());
-    refuse_existing(args, client, interrupt).await?;
     let started = Instant::now();
     let progress = Progress::new(console, "reading", input.len.unwrap_or(0), true);
+    let uploaded = match input.len {
+        Some(len) => file(args, len, client, &progress, (console, interrupt)).await,
+        None => {
+            refuse_existing(args, client, None, interrupt).await?;
+            stream(args, input, client, &progress, interrupt).await
+        }
+    };
+    progress.finish();
+    Ok(Done {
+        object: args.target.to_string(),
+        seconds: started.elapsed().as_secs_f64(),
+        uploaded: uploaded?,
+    })
+}
+
+/// A regular file: it is there for another run to go on with, so a journal is kept.
+async fn file(
+    args: &UploadArgs,
+    len: u64,
+    client: &obs::Client,
+    progress: &Arc<Progress>,
+    (console, interrupt): (Console, &Interrupt),
+) -> Outcome<Uploaded> {
+    let (bucket, key) = (args.target.bucket.as_str(), args.target.key.as_str());
+    let mut session = Session::of_file(
+        &args.file,
+        (
+            endpoint(args.cloud.sandbox.as_ref(), client.endpoint()),
+            bucket,
+            key,
+        ),
+        Some((args.state.state_dir.as_deref(), args.restart)),
+        console,
+    )?;
+    let ours = session.ours();
+    refuse_existing(args, client, ours.etag(), interrupt).await?;
+    let upload = FileUpload {
+        route: Route {
+            client,
+            bucket,
+            key,
+            console,
+            interrupt,
+        },
+        path: &args.file,
+        len,
+        memory: args.memory,
+        concurrency: args.pace.concurrency,
+        monitor: progress.clone(),
+    };
+    let uploaded = upload.run(&mut session).await?;
+    session.finish(None, console);
+    Ok(uploaded)
+}
+
+/// A pipe or a device: what was read of it is gone when this process is.
+async fn stream(
+    args: &UploadArgs,
+    input: Input,
+    client: &obs::Client,
+    progress: &Arc<Progress>,
+    interrupt: &Interrupt,
+) -> Outcome<Uploaded> {
+    let target = &args.target;
     let options = UploadOptions {
         memory: args.memory,
-        expected_max: input.len.unwrap_or_else(|| longest(args.memory)),
+        expected_max: longest(args.memory),
         max_in_flight: args.pace.concurrency.most(),
         adaptive: args.pace.concurrency == Concurrency::Auto,
         monitor: progress.clone(),
         ..UploadOptions::default()
     };
-    let (sink, mut upload) =
-        storage::start_upload(client, (bucket, key), &options, interrupt).await?;
+    let place = (target.bucket.as_str(), target.key.as_str());
+    let (sink, mut upload) = storage::start_upload(client, place, &options, interrupt).await?;
     let reading = tokio::task::spawn_blocking({
-        let (progress, cancel) = (Arc::clone(&progress), interrupt.token().clone());
+        let (progress, cancel) = (Arc::clone(progress), interrupt.token().clone());
         move || copy(input, sink, &progress, &cancel)
     });
     let read = tokio::select! {
@@ -76,13 +140,8 @@ async fn upload(
         },
         Err(failure) => Err(failure),
     };
-    progress.finish();
     match completed {
-        Ok(uploaded) => Ok(Done {
-            object: target.to_string(),
-            seconds: started.elapsed().as_secs_f64(),
-            uploaded,
-        }),
+        Ok(uploaded) => Ok(uploaded),
         Err(failure) => Err(abort(&mut upload, failure).await),
     }
 }
@@ -102,9 +161,11 @@ fn longest(memory: u64) -> u64 {
     fits
 }
 
+/// An object that exists is replaced only when that is asked for, unless it is what an earlier run has made.
 async fn refuse_existing(
     args: &UploadArgs,
     client: &obs::Client,
+    ours: Option<&str>,
     interrupt: &Interrupt,
 ) -> Outcome {
     if args.force {
@@ -116,6 +177,7 @@ async fn refuse_existing(
         .await?;
     match found {
         Ok(None) => Ok(()),
+        Ok(Some(found)) if ours.is_some() && found.etag.as_deref() == ours => Ok(()),
         Ok(Some(found)) => Err(Failure::new(
             Exit::Refused,
             format!("object {target} exists already, with {} bytes", found.size),
@@ -194,58 +256,11 @@ fn copy(
             }
         };
         total = total.saturating_add(read as u64);
-        if input.len.is_some_and(|len| total > len) {
-            return Err(changed(&input, "grew while it was read"));
-        }
         sink.write(piece.get(..read).unwrap_or_default())
             .map_err(|error| Failure::from(::convert::Error::Sink(error)))?;
         progress.count(Counter::GuestBytes, read as u64);
     }
-    if input.len.is_some_and(|len| total < len) {
-        return Err(changed(
-            &input,
-            &format!("ended after {total} bytes while it was read"),
-        ));
-    }
     sink.close().map_err(|error| from_obs(&error))
-}
-
-fn changed(input: &Input, how: &str) -> Failure {
-    Failure::new(
-        Exit::Io,
-        format!(
-            "{} {how}; it had {} bytes",
-            input.name,
-            input.len.unwrap_or_default()
-        ),
-    )
-    .hint("is it still in use?")
-}
-
-/// Aborts `upload` because of `failure`, and says what became of it.
-async fn abort(upload: &mut Upload, failure: Failure) -> Failure {
-    let failure = match (failure.exit(), upload.failure()) {
-        (Exit::Interrupted, _) | (_, None) => failure,
-        (_, Some(first)) => from_obs(first),
-    };
-    let (id, bucket, key) = (
-        upload.upload_id().to_owned(),
-        upload.bucket().to_owned(),
-        upload.key().to_owned(),
-    );
-    match upload.abort().await {
-        Ok(()) => failure.note(format!(
-            "upload {id} was aborted; nothing is left in the bucket"
-        )),
-        Err(error) if error.kind() == obs::ErrorKind::Refused => failure.note(format!(
-            "the parts were joined already: the object {bucket}/{key} stays in the bucket"
-        )),
-        Err(error) => failure
-            .note(format!(
-                "upload {id} could not be aborted: {error}; its parts may still be stored, and cost money"
-            ))
-            .hint(format!("imgferry uploads abort {bucket} --id {id}")),
-    }
 }
 
 /// What was done.

@@ -163,7 +163,7 @@ fn plural(uploads: usize) -> String {
 
 async fn abort(args: &AbortArgs, console: Console, interrupt: &Interrupt) -> Outcome {
     let connected = storage::connect(&args.cloud, &[&args.place.bucket], |config| config).await?;
-    let ended = abort_all(args, &connected.client, interrupt).await;
+    let ended = abort_all(args, &connected.client, console, interrupt).await;
     let aborted = connected.end(ended).await?;
     console.result(&aborted, &aborted)
 }
@@ -171,6 +171,7 @@ async fn abort(args: &AbortArgs, console: Console, interrupt: &Interrupt) -> Out
 async fn abort_all(
     args: &AbortArgs,
     client: &obs::Client,
+    console: Console,
     interrupt: &Interrupt,
 ) -> Outcome<Aborted> {
     let rows = rows(client, &args.place, args.state_dir.as_deref(), interrupt).await?;
@@ -207,6 +208,17 @@ async fn abort_all(
                 .map_err(|error| {
                     from_obs(&error).note(format!("{} before", plural(result.aborted.len())))
                 })?;
+            // An import to raw has an object of zeros beside its upload.
+            if key.ends_with(".raw")
+                && let Err(error) = client
+                    .delete_zeros(&args.place.bucket, key, upload_id)
+                    .await
+            {
+                console.warn(format_args!(
+                    "an object of zeros beside {key} may be left: {}",
+                    from_obs(&error)
+                ));
+            }
         }
         result.aborted.push(row);
     }

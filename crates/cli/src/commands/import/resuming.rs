@@ -7,22 +7,26 @@
 //!     └─ finish ── done
 //! ```
 
+mod beginning;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use ::convert::{BlockRecord, Plan, Recorder, SinkError};
 use journal::{
-    Begun, Block, Completed, Ending, Found, Journal, Part, PlanRecord, Record, SourceIdentity,
-    Stage, State, StateDir, Target,
+    Begun, Block, Completed, Ending, Found, Journal, Part, Record, SourceIdentity, Stage, State,
+    StateDir, Target,
 };
 use obs::{Client, PartLog, PartRecord};
 
+use self::beginning::{begun, begun_of_file, identify, parse_hex, source};
+pub(crate) use self::beginning::{command_line, endpoint, endpoint_of};
 use super::errors::{from_journal, from_obs};
 use super::shared::Before;
-use crate::args::{CloudArgs, ImportArgs};
+use crate::args::ImportArgs;
 use crate::commands::identity;
-use crate::commands::input::{is_standard_input, redirected_file};
+use crate::commands::input::is_standard_input;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::settings::Cloud;
@@ -64,7 +68,7 @@ impl PartLog for Notes {
 
 /// What of the cloud's state may be this import's own doing.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ours {
+pub(crate) struct Ours {
     /// ETag that the object has if it is this import's.
     pub(super) etag: Option<String>,
     /// The registration may have been sent: an image of the name may be this import's.
@@ -75,8 +79,15 @@ pub(super) struct Ours {
     pub(super) before: Before,
 }
 
+impl Ours {
+    /// ETag that the object has if it is this import's.
+    pub(crate) fn etag(&self) -> Option<&str> {
+        self.etag.as_deref()
+    }
+}
+
 /// One import and its journal.
-pub(super) struct Session {
+pub(crate) struct Session {
     /// None where nothing survives this process: a sandbox in a temporary directory.
     notes: Option<Notes>,
     dir: Option<StateDir>,
@@ -103,17 +114,11 @@ impl Session {
         layered: bool,
         console: Console,
     ) -> Outcome<Self> {
-        let mut session = Self::new(args, cloud, object, plan, layered)?;
-        let Some(dir) = state_dir(args)? else {
-            return Ok(session);
-        };
-        let (journal, found) = dir
-            .open(&session.target())
-            .map_err(|error| from_journal(&error))?;
-        session.take_up(args.restart, found, journal.path(), console);
-        session.notes = Some(Notes(Arc::new(Mutex::new(journal))));
-        session.dir = Some(dir);
-        Ok(session)
+        let session = Self::of_disk(args, cloud, object, plan, layered)?;
+        match state_dir(args)? {
+            Some(dir) => session.keep(dir, args.restart, console),
+            None => Ok(session),
+        }
     }
 
     /// The same without a journal to write to: what would be gone on with. Nothing is made or locked.
@@ -125,7 +130,7 @@ impl Session {
         layered: bool,
         console: Console,
     ) -> Outcome<Self> {
-        let mut session = Self::new(args, cloud, object, plan, layered)?;
+        let mut session = Self::of_disk(args, cloud, object, plan, layered)?;
         if let Some(dir) = state_dir(args)? {
             let path = dir.path_of(&session.target());
             if path.exists() {
@@ -136,8 +141,7 @@ impl Session {
         Ok(session)
     }
 
-    /// A session that knows nothing of earlier runs.
-    fn new(
+    fn of_disk(
         args: &ImportArgs,
         cloud: &Cloud,
         object: (&str, &str),
@@ -145,18 +149,54 @@ impl Session {
         layered: bool,
     ) -> Outcome<Self> {
         let source = source(args)?;
-        let endpoint = endpoint(args, cloud);
+        let endpoint = endpoint_of(&args.cloud, cloud);
         let begun = begun(args, endpoint, object, plan, source.as_ref());
         Ok(Self {
+            streamed: is_standard_input(&args.disk),
+            layered,
+            ..Self::new(begun, source)
+        })
+    }
+
+    /// For `file`, which is uploaded as it is into `key` of `bucket`; with `journal` its directory, if one was given,
+    /// and whether to begin anew. Without it nothing outlives this process.
+    pub(crate) fn of_file(
+        file: &Path,
+        (endpoint, bucket, key): (String, &str, &str),
+        journal: Option<(Option<&Path>, bool)>,
+        console: Console,
+    ) -> Outcome<Self> {
+        let source = identify(file)?;
+        let begun = begun_of_file(endpoint, (bucket, key), &source);
+        let session = Self::new(begun, Some(source));
+        match journal {
+            Some((dir, restart)) => session.keep(resolve(dir)?, restart, console),
+            None => Ok(session),
+        }
+    }
+
+    fn new(begun: Begun, source: Option<SourceIdentity>) -> Self {
+        Self {
             notes: None,
             dir: None,
             state: None,
             stale: None,
             source,
-            streamed: is_standard_input(&args.disk),
-            layered,
+            streamed: false,
+            layered: false,
             begun,
-        })
+        }
+    }
+
+    /// Opens the journal, and takes up what it says.
+    fn keep(mut self, dir: StateDir, restart: bool, console: Console) -> Outcome<Self> {
+        let (journal, found) = dir
+            .open(&self.target())
+            .map_err(|error| from_journal(&error))?;
+        self.take_up(restart, found, journal.path(), console);
+        self.notes = Some(Notes(Arc::new(Mutex::new(journal))));
+        self.dir = Some(dir);
+        Ok(self)
     }
 
     fn target(&self) -> Target<'_> {
@@ -212,6 +252,11 @@ impl Session {
         }
     }
 
+    /// The upload of an earlier run that is of no use any more, until [`Session::begin`] throws it away.
+    pub(super) fn stale(&self) -> Option<&str> {
+        self.stale.as_deref()
+    }
+
     /// Why what an earlier run has done is of no use, if so.
     fn why_anew(&self, state: &State) -> Option<String> {
         let before = &state.begun;
@@ -249,7 +294,7 @@ impl Session {
     }
 
     /// What of the cloud's state may be this import's.
-    pub(super) fn ours(&self) -> Ours {
+    pub(crate) fn ours(&self) -> Ours {
         let Some(state) = &self.state else {
             return Ours::default();
         };
@@ -360,6 +405,12 @@ impl Session {
         }))
     }
 
+    /// Whether the source has changed, so that going on would be in vain.
+    pub(super) fn source_changed(&self) -> bool {
+        // One that cannot be looked at may come back as it was.
+        matches!(self.check_source(), Err(failure) if failure.exit() == Exit::Refused)
+    }
+
     /// Refuses a source that has changed since the run began: what was read of it is no one disk.
     pub(super) fn check_source(&self) -> Outcome {
         let Some(source) = &self.source else {
@@ -399,19 +450,30 @@ impl Session {
             })
     }
 
-    /// The import is done.
-    pub(super) fn finish(&mut self, image: Option<&str>) -> Outcome {
-        self.record(&Record::Active {
+    /// The import is done. That its journal cannot say so is no failure of the import: the next run of the same
+    /// command finds out.
+    pub(crate) fn finish(&mut self, image: Option<&str>, console: Console) {
+        let told = self.record(&Record::Active {
             image: image.map(str::to_owned),
-        })?;
-        if let Some(notes) = self.notes.take() {
-            notes.lock().finish().map_err(|e| from_journal(&e))?;
+        });
+        let ended = told.and_then(|()| match self.notes.take() {
+            Some(notes) => notes.lock().finish().map_err(|e| from_journal(&e)),
+            None => Ok(()),
+        });
+        if let Err(failure) = ended {
+            console.warn(format_args!(
+                "the import is done, but its journal cannot be ended: {}",
+                failure.line()
+            ));
         }
         if let Some(dir) = &self.dir {
             dir.prune(SystemTime::now());
         }
-        Ok(())
     }
+}
+
+fn level(level: Option<i32>) -> String {
+    level.map_or_else(String::new, |level| format!(", level {level}"))
 }
 
 /// Where journals are; `None` for an import of which nothing is left that could go on.
@@ -420,17 +482,13 @@ fn state_dir(args: &ImportArgs) -> Outcome<Option<StateDir>> {
     if matches!(args.cloud.sandbox, Some(None)) || is_standard_input(&args.disk) {
         return Ok(None);
     }
-    StateDir::resolve(args.state.state_dir.as_deref(), |name| {
-        std::env::var_os(name)
-    })
-    .map(Some)
-    .map_err(|error| from_journal(&error))
+    resolve(args.state.state_dir.as_deref()).map(Some)
 }
 
 /// The upload that the journal of an import here could go on with.
 pub(crate) fn upload_of(args: &ImportArgs, cloud: &Cloud, key: &str) -> Option<String> {
     let dir = state_dir(args).ok()??;
-    let endpoint = endpoint(args, cloud);
+    let endpoint = endpoint_of(&args.cloud, cloud);
     let target = Target {
         endpoint: &endpoint,
         bucket: &args.bucket,
@@ -442,146 +500,6 @@ pub(crate) fn upload_of(args: &ImportArgs, cloud: &Cloud, key: &str) -> Option<S
     }
 }
 
-/// Where the bucket is: a sandbox inside the process has another port each time, and is its directory.
-fn endpoint(args: &ImportArgs, cloud: &Cloud) -> String {
-    endpoint_of(&args.cloud, cloud)
-}
-
-/// The same, for commands about more than one import.
-pub(crate) fn endpoint_of(args: &CloudArgs, cloud: &Cloud) -> String {
-    match &args.sandbox {
-        Some(Some(dir)) => {
-            let dir = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.clone());
-            format!("sandbox:{}", dir.display())
-        }
-        _ => cloud.obs.as_str().trim_end_matches('/').to_owned(),
-    }
-}
-
-/// The file that is imported, if it is one.
-fn source(args: &ImportArgs) -> Outcome<Option<SourceIdentity>> {
-    if is_standard_input(&args.disk) {
-        // A file without a name cannot be looked at again, and is imported all the same.
-        return Ok(redirected_file().and_then(|path| SourceIdentity::of(path).ok()));
-    }
-    let found = SourceIdentity::of(&args.disk).map_err(|error| {
-        Failure::from_error(Exit::Io, &error).context(format!(
-            "{}: looking at the file failed",
-            args.disk.display()
-        ))
-    })?;
-    Ok(Some(found))
-}
-
-fn begun(
-    args: &ImportArgs,
-    endpoint: String,
-    (bucket, key): (&str, &str),
-    plan: &Plan,
-    source: Option<&SourceIdentity>,
-) -> Begun {
-    let identity = identity();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    Begun {
-        tool: env!("CARGO_PKG_VERSION").to_owned(),
-        encoder: zvhd2::encoder_version(),
-        endpoint,
-        bucket: bucket.to_owned(),
-        key: key.to_owned(),
-        name: args.name.clone(),
-        source: source.cloned().unwrap_or_else(|| SourceIdentity {
-            path: "-".to_owned(),
-            size: plan.virtual_size,
-            modified: 0,
-            modified_nanos: 0,
-            inode: 0,
-            header: String::new(),
-        }),
-        plan: PlanRecord {
-            source_format: plan.source_format.to_string(),
-            snapshot: args.source.snapshot.clone(),
-            target: plan.target.to_string(),
-            virtual_size: plan.virtual_size,
-            worst_case_bytes: plan.worst_case_bytes,
-            level: plan.level,
-        },
-        uuid: identity.uuid.iter().map(|b| format!("{b:02x}")).collect(),
-        timestamp: identity.timestamp,
-        started: now.map_or(0, |since| since.as_secs()),
-        // Secrets are never on a command line. This option was for once.
-        command: std::env::args_os()
-            .map(|argument| argument.to_string_lossy().into_owned())
-            .filter(|argument| argument != "--restart")
-            .collect(),
-        directory: std::env::current_dir()
-            .map_or_else(|_| ".".to_owned(), |dir| dir.display().to_string()),
-    }
-}
-
-fn level(level: Option<i32>) -> String {
-    level.map_or_else(String::new, |level| format!(", level {level}"))
-}
-
-fn parse_hex(text: &str, bytes: &mut [u8; 16]) -> bool {
-    if text.len() != 32 || !text.is_ascii() {
-        return false;
-    }
-    bytes.iter_mut().enumerate().all(|(index, byte)| {
-        let digits = text.get(2 * index..2 * index + 2);
-        match digits.map(|digits| u8::from_str_radix(digits, 16)) {
-            Some(Ok(value)) => {
-                *byte = value;
-                true
-            }
-            _ => false,
-        }
-    })
-}
-
-/// A command as a shell takes it.
-pub(crate) fn command_line(arguments: &[String]) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
-    let quoted: Vec<String> = arguments
-        .iter()
-        .map(|argument| {
-            if !argument.is_empty() && argument.chars().all(plain) {
-                argument.clone()
-            } else {
-                format!("'{}'", argument.replace('\'', r"'\''"))
-            }
-        })
-        .collect();
-    quoted.join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_that_goes_on_can_be_pasted_into_a_shell() {
-        let command = [
-            "imgferry",
-            "import",
-            "a disk.raw",
-            "it's",
-            "--key=a/b.zvhd2",
-            "",
-        ];
-        let line = command_line(&command.map(str::to_owned));
-        assert_eq!(
-            line,
-            r"imgferry import 'a disk.raw' 'it'\''s' --key=a/b.zvhd2 ''"
-        );
-    }
-
-    #[test]
-    fn an_identity_reads_back_from_its_digits() {
-        let mut uuid = [0; 16];
-        assert!(parse_hex("000102030405060708090a0b0c0d0eff", &mut uuid));
-        assert_eq!(uuid[15], 0xff);
-        assert_eq!(uuid[10], 10);
-        assert!(!parse_hex("00", &mut uuid));
-        assert!(!parse_hex(&"g".repeat(32), &mut uuid));
-    }
+fn resolve(dir: Option<&Path>) -> Outcome<StateDir> {
+    StateDir::resolve(dir, |name| std::env::var_os(name)).map_err(|error| from_journal(&error))
 }

@@ -1,23 +1,24 @@
 //! The raw object and its bitmap on their way: parts are built by threads while tasks send them.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use ::convert::bitmap::{Figures, ZVHD2_SECTION};
-use ::convert::{Bitmap, Report, to_parts};
+use ::convert::parts::Fill;
+use ::convert::{Bitmap, PartSink, Report, SinkError, to_parts};
 use bytes::Bytes;
 use diskimg::units::human;
 use journal::Record;
-use obs::{RawSink, RawUpload, RawUploaded, UploadOptions};
+use obs::{RawResumption, RawSink, RawUpload, RawUploaded, UploadOptions, Uploaded};
 use serde::Serialize;
 
 use super::super::errors::from_obs;
 use super::super::resuming::Session;
+use super::super::route::{self, Route};
 use super::super::shared::Step;
 use super::super::upload::{Content, Transfer, Transferred};
 use super::{BitmapSource, RawJob, read_bitmap};
-use crate::args::Concurrency;
 use crate::commands::storage::GRACE;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::interrupted;
@@ -72,9 +73,10 @@ impl fmt::Display for RawTransferred {
     }
 }
 
-/// Takes the disk into the bucket, part by part, and then its bitmap beside it. On any failure the
-/// upload is aborted and the helper object deleted, so that nothing is left that costs money; what is
-/// left all the same is named. Parts of an earlier run are not used; an object that it completed is.
+/// Takes the disk into the bucket, part by part, and then its bitmap beside it. When this run is interrupted or fails,
+/// the upload stays and the failure says how to go on: every part is made again then, and those that the server has are
+/// not sent again. Without a journal, and where going on cannot help, the upload is aborted and the helper object
+/// deleted, so that nothing is left that costs money.
 pub(crate) async fn transfer(
     this: Transfer<'_>,
     job: &RawJob,
@@ -83,123 +85,259 @@ pub(crate) async fn transfer(
     if let Some(done) = this.done_before(session).await? {
         return Ok(done);
     }
-    let (client, bucket, key) = (this.client, this.bucket, this.key);
     // Whatever is wrong with it shows before anything is uploaded.
     let made = match &job.bitmap {
         BitmapSource::Command(command) => {
-            this.console.notice(format_args!("running {command}"));
-            Some(command.run(&job.source, this.interrupt).await?)
+            this.route.console.notice(format_args!("running {command}"));
+            Some(command.run(&job.source, this.route.interrupt).await?)
         }
         BitmapSource::Own | BitmapSource::Ready(_) => None,
     };
-    let mut upload = Started::new(&this, session).await?;
     let started = Instant::now();
-    let built = build(&this, upload.sink).await;
-    let converting = started.elapsed();
-    this.steps.at(Step::Complete);
-    let (report, bitmap) = match built.and_then(|built| session.check_source().map(|()| built)) {
-        Ok(built) => built,
-        Err(failure) => return Err(abort(&mut upload.upload, failure).await),
+    let (mut transferred, upload, bitmap) = match go_on(&this, session).await? {
+        Left::Something(ends) => {
+            let sent = send(&this, *ends, session).await?;
+            (sent.0, Some(sent.1), Some(sent.2))
+        }
+        Left::Nothing(uploaded) => match &job.bitmap {
+            BitmapSource::Own => {
+                let (report, bitmap) = build(&this, Nowhere::default()).await?;
+                let transferred = Transferred {
+                    content: Content::from(&report),
+                    converting: started.elapsed(),
+                    ..this.as_noted(session, uploaded)?
+                };
+                (transferred, None, Some(bitmap))
+            }
+            _ => (this.as_noted(session, uploaded)?, None, None),
+        },
     };
-
-    let completing = Instant::now();
-    let completed = match this.interrupt.unless_asked(upload.upload.complete()).await {
-        Ok(completed) => completed.map_err(|error| from_obs(&error)),
-        Err(interrupted) => Err(interrupted),
-    };
-    let uploaded = match completed {
-        Ok(uploaded) => uploaded,
-        Err(failure) => return Err(abort(&mut upload.upload, failure).await),
-    };
-    let (bytes, figures): (Bytes, _) = match (&job.bitmap, made) {
-        (BitmapSource::Ready(bytes), _) => (bytes.clone(), None),
-        (BitmapSource::Command(_), Some(made)) => {
+    let (bytes, figures): (Bytes, _) = match (&job.bitmap, made, bitmap) {
+        (BitmapSource::Ready(bytes), ..) => (bytes.clone(), None),
+        (BitmapSource::Command(_), Some(made), _) => {
             let read = read_bitmap(&made.mf);
-            let refused = |what| incomplete(Failure::new(Exit::Refused, what), bucket, key);
+            let refused =
+                |what| incomplete(Failure::new(Exit::Refused, what), &this.route, session);
             (read.map_err(refused)?, None)
         }
-        _ => (bitmap.to_bytes().into(), Some(bitmap.figures())),
+        (_, _, Some(bitmap)) => (bitmap.to_bytes().into(), Some(bitmap.figures())),
+        (_, _, None) => {
+            let none = Failure::new(Exit::Io, "there is no bitmap of the disk");
+            return Err(incomplete(none, &this.route, session));
+        }
     };
     let bitmap_bytes = bytes.len() as u64;
+    let (client, bucket) = (this.route.client, this.route.bucket);
     // Last: where a bitmap is, its disk is complete.
-    this.interrupt
+    this.route
+        .interrupt
         .unless_asked(client.put_object(bucket, &job.bitmap_key, bytes, "application/octet-stream"))
         .await
         .and_then(|stored| stored.map_err(|error| from_obs(&error)))
-        .map_err(|failure| incomplete(failure, bucket, key))?;
+        .map_err(|failure| incomplete(failure, &this.route, session))?;
     // Both are there: another run goes on with the registration.
-    session.record(&Record::Sent {
-        size: report.virtual_size,
-        digest: report.digest.to_string(),
-    })?;
-    session.completed(&uploaded.object)?;
-    Ok(Transferred {
+    session.completed(&transferred.uploaded)?;
+    transferred.raw = upload.map(|upload| RawTransferred {
+        upload,
+        bitmap_key: job.bitmap_key.clone(),
+        bitmap_bytes,
+        bitmap: figures,
+    });
+    Ok(transferred)
+}
+
+/// Makes all parts, sends those that are missing, and joins them.
+async fn send(
+    this: &Transfer<'_>,
+    Ends { sink, mut upload }: Ends,
+    session: &Session,
+) -> Outcome<(Transferred, RawUploaded, Bitmap)> {
+    let started = Instant::now();
+    let built = build(this, sink).await;
+    this.steps.at(Step::Complete);
+    let (report, bitmap) = match built {
+        Ok(built) => built,
+        Err(failure) => return Err(suspend(&mut upload, session, failure).await),
+    };
+    let converting = started.elapsed();
+    let completing = Instant::now();
+    let uploaded = match complete(this, &mut upload, session, &report).await {
+        Ok(uploaded) => uploaded,
+        Err(failure) => return Err(suspend(&mut upload, session, failure).await),
+    };
+    let transferred = Transferred {
         content: Content::from(&report),
         uploaded: uploaded.object.clone(),
         converting,
         completing: completing.elapsed(),
-        raw: Some(RawTransferred {
-            upload: uploaded,
-            bitmap_key: job.bitmap_key.clone(),
-            bitmap_bytes,
-            bitmap: figures,
-        }),
-    })
+        raw: None,
+    };
+    Ok((transferred, uploaded, bitmap))
 }
 
-/// An upload that has begun.
-struct Started {
+async fn complete(
+    this: &Transfer<'_>,
+    upload: &mut RawUpload,
+    session: &Session,
+    report: &Report,
+) -> Outcome<RawUploaded> {
+    let interrupt = this.route.interrupt;
+    let size = interrupt
+        .unless_asked(upload.sent())
+        .await?
+        .map_err(|error| from_obs(&error))?;
+    session.check_source()?;
+    // Before the parts are joined: only who knows all of them can tell afterwards whose object it is.
+    session.record(&Record::Sent {
+        size,
+        digest: report.digest.to_string(),
+    })?;
+    interrupt
+        .unless_asked(upload.complete())
+        .await?
+        .map_err(|error| from_obs(&error))
+}
+
+/// Both ends of an upload.
+struct Ends {
     sink: RawSink,
     upload: RawUpload,
 }
 
-impl Started {
-    async fn new(this: &Transfer<'_>, session: &mut Session) -> Outcome<Self> {
-        let (client, bucket, key) = (this.client, this.bucket, this.key);
-        let earlier = session.state().and_then(|state| state.upload.clone());
-        session.forget();
-        session.begin(client, this.console).await?;
-        if let Some(id) = earlier
-            && let Err(error) = client.delete_zeros(bucket, key, &id).await
-        {
-            this.console.warn(format_args!(
-                "the zeros of the earlier upload {id} could not be deleted: {}",
-                from_obs(&error)
-            ));
+/// What an earlier run has left to do.
+enum Left {
+    Something(Box<Ends>),
+    Nothing(Uploaded),
+}
+
+/// Goes on with the upload of an earlier run, or begins one.
+async fn go_on(this: &Transfer<'_>, session: &mut Session) -> Outcome<Left> {
+    let route = this.route;
+    let (client, bucket, key) = (route.client, route.bucket, route.key);
+    let options = UploadOptions {
+        memory: this.plan.memory.sink,
+        ..this.options(session)
+    };
+    let len = this.image.virtual_size();
+    if let Some((id, whole)) = Route::left_behind(session) {
+        let parts = session.parts();
+        let resuming = client.resume_raw_upload(bucket, key, (&id, &parts, whole), len, &options);
+        let resumption = route
+            .interrupt
+            .unless_asked(resuming)
+            .await?
+            .map_err(|error| session.goes_on(from_obs(&error)))?;
+        match resumption {
+            RawResumption::GoesOn(resumed) => {
+                route.tell_kept(&id, resumed.stored_bytes, resumed.stored_parts);
+                return Ok(Left::Something(Box::new(Ends {
+                    sink: resumed.sink,
+                    upload: resumed.upload,
+                })));
+            }
+            RawResumption::Completed(uploaded) => {
+                route.tell_completed(&id);
+                delete_zeros(&route, &id).await;
+                return Ok(Left::Nothing(uploaded));
+            }
+            RawResumption::Gone => {
+                route.tell_gone(&id);
+                session.forget();
+            }
         }
-        let options = UploadOptions {
-            memory: this.plan.memory.sink,
-            max_in_flight: this.concurrency.most(),
-            adaptive: this.concurrency == Concurrency::Auto,
-            monitor: Arc::clone(&this.monitor),
-            ..UploadOptions::default()
-        };
-        let len = this.image.virtual_size();
-        let mut starting = std::pin::pin!(client.start_raw_upload(bucket, key, len, &options));
-        // An answer that is dropped leaves an upload behind whose id nobody knows.
-        let begun = tokio::select! {
-            begun = &mut starting => begun,
-            () = this.interrupt.asked() => match tokio::time::timeout(GRACE, starting).await {
-                Ok(begun) => begun,
-                Err(_) => return Err(interrupted()),
-            },
-        };
-        let (sink, mut upload) = begun.map_err(|error| from_obs(&error))?;
-        let id = upload.upload().upload_id().to_owned();
-        this.console
-            .notice(format_args!("upload {id} of {bucket}/{key} has begun"));
-        // An id that nobody remembers would never be aborted.
-        if let Err(failure) = session.record(&Record::Upload { id }) {
-            return Err(abort(&mut upload, failure).await);
-        }
-        Ok(Self { sink, upload })
+    }
+    begin(this, session, len, &options)
+        .await
+        .map(|ends| Left::Something(Box::new(ends)))
+}
+
+async fn begin(
+    this: &Transfer<'_>,
+    session: &mut Session,
+    len: u64,
+    options: &UploadOptions,
+) -> Outcome<Ends> {
+    let route = this.route;
+    let (client, bucket, key) = (route.client, route.bucket, route.key);
+    let stale = session.stale().map(str::to_owned);
+    session.begin(client, route.console).await?;
+    if let Some(id) = stale {
+        delete_zeros(&route, &id).await;
+    }
+    let mut starting = std::pin::pin!(client.start_raw_upload(bucket, key, len, options));
+    // An answer that is dropped leaves an upload behind whose id nobody knows.
+    let begun = tokio::select! {
+        begun = &mut starting => begun,
+        () = route.interrupt.asked() => match tokio::time::timeout(GRACE, starting).await {
+            Ok(begun) => begun,
+            Err(_) => return Err(interrupted()),
+        },
+    };
+    let (sink, mut upload) = begun.map_err(|error| from_obs(&error))?;
+    let id = upload.upload().upload_id().to_owned();
+    route
+        .console
+        .notice(format_args!("upload {id} of {bucket}/{key} has begun"));
+    // An id that nobody remembers would never be aborted.
+    match session.record(&Record::Upload { id }) {
+        Ok(()) => Ok(Ends { sink, upload }),
+        Err(failure) => Err(abort(&mut upload, failure).await),
+    }
+}
+
+/// Deletes the zeros of an upload that is over.
+async fn delete_zeros(route: &Route<'_>, id: &str) {
+    let deleted = route.client.delete_zeros(route.bucket, route.key, id).await;
+    if let Err(error) = deleted {
+        route.console.warn(format_args!(
+            "the zeros of the earlier upload {id} could not be deleted: {}",
+            from_obs(&error)
+        ));
+    }
+}
+
+/// Takes parts and forgets them, where the object is there and only its bitmap is to be made.
+#[derive(Default)]
+struct Nowhere(Mutex<Vec<Vec<u8>>>);
+
+impl Parts for Nowhere {
+    fn end(self) -> Outcome {
+        Ok(())
+    }
+}
+
+impl PartSink for Nowhere {
+    fn zeros(&self, _: u32, _: u64) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn part(&self, _: u32, len: u64, fill: &mut Fill<'_>) -> ::convert::Result<()> {
+        let idle = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffer = idle().pop().unwrap_or_default();
+        buffer.clear();
+        buffer.resize(usize::try_from(len).unwrap_or(usize::MAX), 0);
+        fill(&mut buffer)?;
+        idle().push(buffer);
+        Ok(())
+    }
+}
+
+/// Where parts go.
+trait Parts: PartSink + Send + 'static {
+    /// All were taken.
+    fn end(self) -> Outcome;
+}
+
+impl Parts for RawSink {
+    fn end(self) -> Outcome {
+        self.close().map_err(|error| from_obs(&error))
     }
 }
 
 /// Builds all parts, on threads, and hands them to `sink`.
-async fn build(this: &Transfer<'_>, sink: RawSink) -> Outcome<(Report, Bitmap)> {
+async fn build(this: &Transfer<'_>, sink: impl Parts) -> Outcome<(Report, Bitmap)> {
     let building = tokio::task::spawn_blocking({
-        let (plan, cancel) = (this.plan.clone(), this.interrupt.token().clone());
+        let (plan, cancel) = (this.plan.clone(), this.route.interrupt.token().clone());
         let (image, monitor) = (Arc::clone(&this.image), Arc::clone(&this.monitor));
         move || {
             let built = to_parts(
@@ -211,33 +349,50 @@ async fn build(this: &Transfer<'_>, sink: RawSink) -> Outcome<(Report, Bitmap)> 
                 monitor.as_ref(),
                 &cancel,
             )?;
-            sink.close().map_err(|error| from_obs(&error))?;
+            sink.end()?;
             Ok::<_, Failure>(built)
         }
     });
     tokio::select! {
         biased;
         // Workers may be waiting for memory: aborting the upload wakes them.
-        () = this.interrupt.asked() => Err(interrupted()),
+        () = this.route.interrupt.asked() => Err(interrupted()),
         built = building => built.unwrap_or_else(|e| {
             Err(Failure::from_error(Exit::Io, &e).context("building the parts crashed"))
         }),
     }
 }
 
-fn incomplete(failure: Failure, bucket: &str, key: &str) -> Failure {
-    failure.note(format!(
-        "the object {bucket}/{key} is complete and stays in the bucket without its bitmap; another run needs --force to replace it"
-    ))
+/// The object is complete, and its bitmap is not there.
+fn incomplete(failure: Failure, route: &Route<'_>, session: &Session) -> Failure {
+    let object = format!("{}/{}", route.bucket, route.key);
+    if session.notes().is_none() {
+        return failure.note(format!(
+            "the object {object} is complete and stays in the bucket without its bitmap; another run needs --force to replace it"
+        ));
+    }
+    session.goes_on(failure.note(format!(
+        "the object {object} is complete and stays in the bucket, and its bitmap is missing"
+    )))
+}
+
+/// Ends the run because of `failure`. What is stored stays, if another run can use it.
+async fn suspend(upload: &mut RawUpload, session: &Session, failure: Failure) -> Failure {
+    if session.notes().is_none() || route::is_in_vain(&failure, upload.upload(), session) {
+        return abort(upload, failure).await;
+    }
+    upload.pause(GRACE).await;
+    let failure = route::first(upload.upload(), failure);
+    let failure = route::kept(upload.upload(), session, failure);
+    match upload.helper() {
+        Some(key) => failure.note(format!("so is the object of zeros, {key}")),
+        None => failure,
+    }
 }
 
 /// Aborts `upload` because of `failure`, and says what became of it.
 async fn abort(upload: &mut RawUpload, failure: Failure) -> Failure {
-    // What stopped the upload is the cause; that the sink then took no more is its consequence.
-    let failure = match (failure.exit(), upload.upload().failure()) {
-        (Exit::Interrupted, _) | (_, None) => failure,
-        (_, Some(first)) => from_obs(first),
-    };
+    let failure = route::first(upload.upload(), failure);
     let (id, bucket, key) = {
         let upload = upload.upload();
         (

@@ -1,0 +1,200 @@
+//! What a journal begins with: which disk, which object, which command.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ::convert::Plan;
+use journal::{Begun, PlanRecord, SourceIdentity};
+use url::Url;
+
+use crate::args::{CloudArgs, ImportArgs};
+use crate::commands::identity;
+use crate::commands::input::{is_standard_input, redirected_file};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::settings::Cloud;
+
+/// Format, plan and encoder of a file that is uploaded as it is.
+const AS_IT_IS: &str = "file";
+
+/// Where the bucket is: a sandbox inside the process has another port each time, and is its directory.
+pub(crate) fn endpoint(sandbox: Option<&Option<PathBuf>>, obs: &Url) -> String {
+    match sandbox {
+        Some(Some(dir)) => {
+            let dir = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.clone());
+            format!("sandbox:{}", dir.display())
+        }
+        _ => obs.as_str().trim_end_matches('/').to_owned(),
+    }
+}
+
+/// The same, for commands about more than one import.
+pub(crate) fn endpoint_of(args: &CloudArgs, cloud: &Cloud) -> String {
+    endpoint(args.sandbox.as_ref(), &cloud.obs)
+}
+
+/// The file that is imported, if it is one.
+pub(super) fn source(args: &ImportArgs) -> Outcome<Option<SourceIdentity>> {
+    if is_standard_input(&args.disk) {
+        // A file without a name cannot be looked at again, and is imported all the same.
+        return Ok(redirected_file().and_then(|path| SourceIdentity::of(path).ok()));
+    }
+    identify(&args.disk).map(Some)
+}
+
+pub(super) fn identify(file: &Path) -> Outcome<SourceIdentity> {
+    SourceIdentity::of(file).map_err(|error| {
+        Failure::from_error(Exit::Io, &error)
+            .context(format!("{}: looking at the file failed", file.display()))
+    })
+}
+
+pub(super) fn begun(
+    args: &ImportArgs,
+    endpoint: String,
+    (bucket, key): (&str, &str),
+    plan: &Plan,
+    source: Option<&SourceIdentity>,
+) -> Begun {
+    let identity = identity();
+    Begun {
+        tool: env!("CARGO_PKG_VERSION").to_owned(),
+        encoder: zvhd2::encoder_version(),
+        endpoint,
+        bucket: bucket.to_owned(),
+        key: key.to_owned(),
+        name: args.name.clone(),
+        source: source.cloned().unwrap_or_else(|| SourceIdentity {
+            path: "-".to_owned(),
+            size: plan.virtual_size,
+            modified: 0,
+            modified_nanos: 0,
+            inode: 0,
+            header: String::new(),
+        }),
+        plan: PlanRecord {
+            source_format: plan.source_format.to_string(),
+            snapshot: args.source.snapshot.clone(),
+            target: plan.target.to_string(),
+            virtual_size: plan.virtual_size,
+            worst_case_bytes: plan.worst_case_bytes,
+            level: plan.level,
+        },
+        uuid: identity.uuid.iter().map(|b| format!("{b:02x}")).collect(),
+        timestamp: identity.timestamp,
+        started: now(),
+        command: command(),
+        directory: directory(),
+    }
+}
+
+/// A file that is uploaded as it is.
+pub(super) fn begun_of_file(
+    endpoint: String,
+    (bucket, key): (&str, &str),
+    source: &SourceIdentity,
+) -> Begun {
+    Begun {
+        tool: env!("CARGO_PKG_VERSION").to_owned(),
+        encoder: AS_IT_IS.to_owned(),
+        endpoint,
+        bucket: bucket.to_owned(),
+        key: key.to_owned(),
+        name: String::new(),
+        source: source.clone(),
+        plan: PlanRecord {
+            source_format: AS_IT_IS.to_owned(),
+            snapshot: None,
+            target: AS_IT_IS.to_owned(),
+            virtual_size: source.size,
+            worst_case_bytes: source.size,
+            level: None,
+        },
+        uuid: String::new(),
+        timestamp: 0,
+        started: now(),
+        command: command(),
+        directory: directory(),
+    }
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
+}
+
+/// The command line, on which secrets never are. `--restart` was for once.
+pub(super) fn command() -> Vec<String> {
+    std::env::args_os()
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .filter(|argument| argument != "--restart")
+        .collect()
+}
+
+pub(super) fn directory() -> String {
+    std::env::current_dir().map_or_else(|_| ".".to_owned(), |dir| dir.display().to_string())
+}
+
+pub(super) fn parse_hex(text: &str, bytes: &mut [u8; 16]) -> bool {
+    if text.len() != 32 || !text.is_ascii() {
+        return false;
+    }
+    bytes.iter_mut().enumerate().all(|(index, byte)| {
+        let digits = text.get(2 * index..2 * index + 2);
+        match digits.map(|digits| u8::from_str_radix(digits, 16)) {
+            Some(Ok(value)) => {
+                *byte = value;
+                true
+            }
+            _ => false,
+        }
+    })
+}
+
+/// A command as a shell takes it.
+pub(crate) fn command_line(arguments: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
+    let quoted: Vec<String> = arguments
+        .iter()
+        .map(|argument| {
+            if !argument.is_empty() && argument.chars().all(plain) {
+                argument.clone()
+            } else {
+                format!("'{}'", argument.replace('\'', r"'\''"))
+            }
+        })
+        .collect();
+    quoted.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_goes_on_can_be_pasted_into_a_shell() {
+        let command = [
+            "imgferry",
+            "import",
+            "a disk.raw",
+            "it's",
+            "--key=a/b.zvhd2",
+            "",
+        ];
+        let line = command_line(&command.map(str::to_owned));
+        assert_eq!(
+            line,
+            r"imgferry import 'a disk.raw' 'it'\''s' --key=a/b.zvhd2 ''"
+        );
+    }
+
+    #[test]
+    fn an_identity_reads_back_from_its_digits() {
+        let mut uuid = [0; 16];
+        assert!(parse_hex("000102030405060708090a0b0c0d0eff", &mut uuid));
+        assert_eq!(uuid[15], 0xff);
+        assert_eq!(uuid[10], 10);
+        assert!(!parse_hex("00", &mut uuid));
+        assert!(!parse_hex(&"g".repeat(32), &mut uuid));
+    }
+}
