@@ -90,10 +90,18 @@ impl Error {
         self
     }
 
-    /// Names the file, unless a deeper layer already did.
+    /// Names the file, unless a deeper layer already did; in the hint too, where `IMAGE` stands for it.
     #[must_use]
     pub fn in_file(mut self, path: &Path) -> Self {
-        self.0.path.get_or_insert_with(|| path.to_owned());
+        if self.0.path.is_none() {
+            if let Some(hint) = &mut self.0.hint
+                && hint.contains(IMAGE)
+                && let Some(word) = shell_word(path)
+            {
+                *hint = hint.replace(IMAGE, &word);
+            }
+            self.0.path = Some(path.to_owned());
+        }
         self
     }
 
@@ -142,6 +150,26 @@ impl Error {
     }
 }
 
+/// What stands for the file's path in a hint.
+const IMAGE: &str = "IMAGE";
+
+/// `path` as it can be typed into a shell, also behind `file.filename=` of QEMU, for which a comma ends
+/// a value; `None` when it is better left to the user.
+fn shell_word(path: &Path) -> Option<String> {
+    let text = path.to_str()?;
+    if text.is_empty() || text.chars().any(|c| c.is_control() || c == ',') {
+        return None;
+    }
+    // Not to be taken for an option.
+    let prefix = if text.starts_with('-') { "./" } else { "" };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%=".contains(c);
+    Some(if text.chars().all(plain) {
+        format!("{prefix}{text}")
+    } else {
+        format!("'{prefix}{}'", text.replace('\'', r"'\''"))
+    })
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &self.0;
@@ -179,5 +207,21 @@ mod tests {
             error.to_string(),
             "a.qcow2: L1 table at offset 0x30000: found 3 entries, expected 4"
         );
+    }
+
+    #[test]
+    fn a_hint_names_the_file_so_that_it_can_be_typed() {
+        let hint = |path: &str| {
+            let error = Error::unsupported("gzip").with_hint("gunzip -c IMAGE > disk.img");
+            let error = error.in_file(Path::new(path)).in_file(Path::new("outer"));
+            error.hint().unwrap_or_default().to_owned()
+        };
+        assert_eq!(hint("/vm/a-1.gz"), "gunzip -c /vm/a-1.gz > disk.img");
+        assert_eq!(hint("a b's.gz"), r"gunzip -c 'a b'\''s.gz' > disk.img");
+        assert_eq!(hint("-rf"), "gunzip -c ./-rf > disk.img");
+        assert_eq!(hint("-r f"), "gunzip -c './-r f' > disk.img");
+        for left in ["a\u{1b}[2J", "a,b", ""] {
+            assert_eq!(hint(left), "gunzip -c IMAGE > disk.img");
+        }
     }
 }

@@ -378,7 +378,15 @@ fn check_size(size: u64) -> Result<()> {
 
 /// Refuses what is no raw disk, by name.
 fn refuse_recognised(probe: &Probe, drivers: &[Driver]) -> Result<()> {
-    match recognise(probe, drivers)?.format {
+    let found = recognise(probe, drivers).map_err(|error| match error.hint() {
+        // What can be typed needs a file, and a pipe has none.
+        Some(hint) => {
+            let hint = hint.replace("IMAGE", "FILE");
+            error.with_hint(hint)
+        }
+        None => error,
+    })?;
+    match found.format {
         Format::Raw => Ok(()),
         format => Err(not_on_a_pipe(format)),
     }

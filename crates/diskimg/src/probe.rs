@@ -180,13 +180,13 @@ enum Mark {
 pub struct Foreign {
     /// What it is called.
     pub name: &'static str,
-    /// What the user can do; `IMAGE` stands for the path.
+    /// What the user can do, with a command where there is one. `IMAGE` stands for the path, which
+    /// [`Error::in_file`] puts there.
     pub advice: &'static str,
     marks: &'static [Mark],
 }
 
 const CONVERT: &str = "convert it first: qemu-img convert -O qcow2 IMAGE disk.qcow2";
-const UNPACK: &str = "unpack it first; imgferry reads the disk inside, not the archive";
 
 /// Marks as the formats' own documents give them.
 static FOREIGN: &[Foreign] = &[
@@ -234,7 +234,7 @@ static FOREIGN: &[Foreign] = &[
     },
     Foreign {
         name: "EWF (EnCase)",
-        advice: "export it as a raw disk first",
+        advice: "export it as a raw disk first: ewfexport -f raw -t disk IMAGE",
         marks: &[
             Mark::Head(0, b"EVF\x09\x0d\x0a\xff\0"),
             Mark::Head(0, b"EVF2\x0d\x0a\x81\0"),
@@ -242,17 +242,17 @@ static FOREIGN: &[Foreign] = &[
     },
     Foreign {
         name: "LUKS",
-        advice: "the cloud cannot boot an encrypted disk: decrypt it first",
+        advice: "the cloud cannot boot an encrypted disk: decrypt it first, and give /dev/mapper/plain: cryptsetup open --readonly IMAGE plain",
         marks: &[Mark::Head(0, b"LUKS\xba\xbe")],
     },
     Foreign {
         name: "ISO 9660 (a CD or DVD)",
-        advice: "a CD image is no disk; pass --format raw if it is one all the same",
+        advice: "a CD image is no disk; called NAME.iso it is registered as installation medium by: imgferry import IMAGE; pass --format raw if it is a disk all the same",
         marks: &[Mark::Head(0x8001, b"CD001")],
     },
     Foreign {
         name: "UDF (a CD or DVD)",
-        advice: "a DVD image is no disk; pass --format raw if it is one all the same",
+        advice: "a DVD image is no disk; its files can be unpacked: 7z x IMAGE; pass --format raw if it is a disk all the same",
         marks: &[
             Mark::Head(0x8001, b"BEA01"),
             Mark::Head(0x8001, b"NSR02"),
@@ -261,47 +261,47 @@ static FOREIGN: &[Foreign] = &[
     },
     Foreign {
         name: "gzip",
-        advice: UNPACK,
+        advice: "unpack it first, imgferry reads the disk inside: gunzip -c IMAGE > disk.img",
         marks: &[Mark::Head(0, &[0x1f, 0x8b])],
     },
     Foreign {
         name: "xz",
-        advice: UNPACK,
+        advice: "unpack it first, imgferry reads the disk inside: xz -dc IMAGE > disk.img",
         marks: &[Mark::Head(0, b"\xfd7zXZ\0")],
     },
     Foreign {
         name: "bzip2",
-        advice: UNPACK,
+        advice: "unpack it first, imgferry reads the disk inside: bzip2 -dc IMAGE > disk.img",
         marks: &[Mark::Head(0, b"BZh")],
     },
     Foreign {
         name: "zstd",
-        advice: UNPACK,
+        advice: "unpack it first, imgferry reads the disk inside: zstd -dc IMAGE > disk.img",
         marks: &[Mark::Head(0, &[0x28, 0xb5, 0x2f, 0xfd])],
     },
     Foreign {
         name: "lz4",
-        advice: UNPACK,
+        advice: "unpack it first, imgferry reads the disk inside: lz4 -dc IMAGE > disk.img",
         marks: &[Mark::Head(0, &[0x04, 0x22, 0x4d, 0x18])],
     },
     Foreign {
         name: "zip",
-        advice: UNPACK,
+        advice: "unpack it first, imgferry reads the disk inside: unzip IMAGE",
         marks: &[Mark::Head(0, b"PK\x03\x04")],
     },
     Foreign {
         name: "7z",
-        advice: UNPACK,
+        advice: "unpack it first, imgferry reads the disk inside: 7z x IMAGE",
         marks: &[Mark::Head(0, b"7z\xbc\xaf\x27\x1c")],
     },
     Foreign {
         name: "RAR",
-        advice: UNPACK,
+        advice: "unpack it first, imgferry reads the disk inside: unrar x IMAGE",
         marks: &[Mark::Head(0, b"Rar!\x1a\x07")],
     },
     Foreign {
         name: "tar (or OVA)",
-        advice: UNPACK,
+        advice: "unpack it first, imgferry reads the disk inside: tar -xf IMAGE",
         marks: &[Mark::Head(257, b"ustar")],
     },
 ];

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::check::CheckReport;
 use crate::error::{Error, Result};
 use crate::image::{Details, DiskImage, Extent, ExtentKind, check_range, clip_extent};
-use crate::open::Driver;
-use crate::probe::Format;
+use crate::open::{Driver, known};
+use crate::probe::{Format, Probe};
 use crate::source::{ReadAt, SourceExtent};
 use crate::units::{FileOffset, GuestOffset, SECTOR, round_up};
 
@@ -14,9 +15,45 @@ pub const DRIVER: Driver = Driver {
     format: Format::Raw,
     claims: |_| false,
     open: |source, _| Ok(Box::new(RawImage::open(source)?)),
-    // There is no metadata that could be wrong.
-    check: |_, _, _| Ok(()),
+    check: |source, report, _| check(source.as_ref(), report),
 };
+
+/// Raw disks have no metadata: what can be wrong is the length, or that the file is no raw disk.
+fn check(source: &dyn ReadAt, report: &mut CheckReport) -> Result<()> {
+    const DISK: &str = "disk";
+    let len = source.len();
+    if len == 0 {
+        report.error("empty", DISK, 0, "the file is empty");
+        return Ok(());
+    }
+    if !len.is_multiple_of(SECTOR) {
+        report.warning(
+            "length",
+            DISK,
+            len,
+            format_args!("the disk ends here, expected at a multiple of {SECTOR}"),
+        );
+    }
+    // Nobody is asked when the content decides; but the user may have said that it is raw.
+    if let Some(name) = known_as(&Probe::read(source)?) {
+        report.warning(
+            "recognised",
+            DISK,
+            0,
+            format_args!("the content is that of {name}; by --format raw its bytes are the disk"),
+        );
+    }
+    Ok(())
+}
+
+/// The first other format that claims the file.
+fn known_as(probe: &Probe) -> Option<&'static str> {
+    known(&[])
+        .into_iter()
+        .find(|driver| (driver.claims)(probe))
+        .map(|driver| driver.format.name())
+        .or_else(|| probe.foreign().next().map(|format| format.name))
+}
 
 /// A raw disk. A file whose length is no multiple of 512 is filled up with zeros to one.
 pub struct RawImage {

@@ -141,11 +141,14 @@ impl FileSource {
         })
     }
 
-    /// Bytes the file system has allocated for the file.
+    /// Bytes the file system has allocated for the file; of a block device, all of them.
     ///
     /// # Errors
     /// `Io` when the file system does not answer.
     pub fn bytes_on_disk(&self) -> Result<u64> {
+        if self.block_device {
+            return Ok(self.len);
+        }
         let metadata = self
             .file
             .metadata()

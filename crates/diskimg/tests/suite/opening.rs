@@ -102,6 +102,78 @@ fn images_that_qemu_makes_in_other_formats_are_refused_by_name() {
     }
 }
 
+/// What the refusal of a foreign file tells the user to type.
+fn command_in(hint: &str) -> &str {
+    hint.rsplit_once(": ").map_or("", |(_, command)| command)
+}
+
+#[test]
+fn the_command_in_a_refusal_makes_a_disk_of_the_file() {
+    let dir = TempDir::new().unwrap();
+    let disk: Vec<u8> = (0..=250_u8).cycle().take(64 << 10).collect();
+    let plain = dir.path().join("disk.img");
+    let sh = |line: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", line]).current_dir(dir.path());
+        shell.stderr(std::process::Stdio::null()).status().unwrap()
+    };
+    // Names that a shell would take apart.
+    for (packed, pack) in [
+        ("a disk.gz", "gzip -c disk.img > 'a disk.gz'"),
+        ("it's.xz", r#"xz -c disk.img > "it's.xz""#),
+        ("disk.bz2", "bzip2 -c disk.img > disk.bz2"),
+        ("disk.zst", "zstd -qc disk.img > disk.zst"),
+        ("disk.lz4", "lz4 -qc disk.img > disk.lz4"),
+        ("$HOME;.zip", "zip -q '$HOME;.zip' disk.img"),
+        ("disk.tar", "tar -cf disk.tar disk.img"),
+    ] {
+        std::fs::write(&plain, &disk).unwrap();
+        if !sh(pack).success() {
+            eprintln!("skipped: {pack}");
+            continue;
+        }
+        std::fs::remove_file(&plain).unwrap();
+        let path = dir.path().join(packed);
+        let error = refused(diskimg::open(&path, &OpenOptions::default(), &[]));
+        let hint = error.hint().unwrap();
+        assert!(sh(command_in(hint)).success(), "{packed}: {hint}");
+        let opened = diskimg::open(&plain, &OpenOptions::default(), &[]).unwrap();
+        assert!(
+            crate::read_all(opened.image.as_ref(), 1 << 16).unwrap() == disk,
+            "{hint}"
+        );
+    }
+    if qemu::missing() {
+        return;
+    }
+    std::fs::write(&plain, &disk).unwrap();
+    for format in ["vmdk", "vdi", "qed", "qcow", "parallels"] {
+        let path = dir.path().join(format!("a disk.{format}"));
+        let from = ["convert", "-f", "raw", "-O", format].map(Path::new);
+        qemu::img(from.into_iter().chain([plain.as_path(), &path]));
+        let error = refused(diskimg::open(&path, &OpenOptions::default(), &[]));
+        let hint = error.hint().unwrap();
+        assert!(sh(command_in(hint)).success(), "{format}: {hint}");
+        let made = dir.path().join("disk.qcow2");
+        let opened = diskimg::open(&made, &OpenOptions::default(), &[]).unwrap();
+        let found = crate::read_all(opened.image.as_ref(), 1 << 16).unwrap();
+        // Some of them hold whole clusters only.
+        assert!(found[..disk.len()] == disk, "{hint}");
+    }
+}
+
+#[test]
+fn every_refusal_of_a_foreign_format_says_what_to_type() {
+    for (name, at, mark) in FOREIGN {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("a");
+        std::fs::write(&path, marked(*at, mark)).unwrap();
+        let error = refused(diskimg::open(&path, &OpenOptions::default(), &[]));
+        let hint = error.hint().unwrap();
+        assert!(hint.contains(path.to_str().unwrap()), "{name}: {hint}");
+    }
+}
+
 #[test]
 fn text_is_never_taken_for_a_disk_silently() {
     for text in [
@@ -177,6 +249,44 @@ fn what_is_no_file_is_refused_without_waiting_for_it() {
     let missing = dir.path().join("missing");
     let error = refused(diskimg::open(&missing, &OpenOptions::default(), &[]));
     assert_eq!(error.kind(), ErrorKind::Io);
+}
+
+#[test]
+fn a_block_device_is_read_whole_in_any_format() {
+    let dir = TempDir::new().unwrap();
+    let image = mixed(3, 16, false);
+    let mut raw: Vec<u8> = (0..=250_u8).cycle().take(1 << 20).collect();
+    raw[..8].fill(0);
+    for (bytes, format) in [(raw, Format::Raw), (image.bytes, Format::Qcow2)] {
+        let path = dir.path().join("disk");
+        let mut file = bytes.clone();
+        file.resize(file.len().next_multiple_of(4096), 0);
+        std::fs::write(&path, &file).unwrap();
+        let made = Command::new("losetup")
+            .args(["--find", "--show", "--read-only"])
+            .arg(&path)
+            .output();
+        let Some(made) = made.ok().filter(|made| made.status.success()) else {
+            eprintln!("skipped: no loop device can be made");
+            return;
+        };
+        let device = String::from_utf8(made.stdout).unwrap();
+        let device = Path::new(device.trim_end());
+        let opened = diskimg::open(device, &OpenOptions::default(), &[]);
+        let read = opened.and_then(|opened| {
+            let sizes = (opened.file_len, opened.bytes_on_disk);
+            let content = crate::read_all(opened.image.as_ref(), 1 << 16)?;
+            Ok((opened.format, sizes, content))
+        });
+        let freed = Command::new("losetup").arg("--detach").arg(device).status();
+        assert!(freed.unwrap().success());
+        let (found, sizes, content) = read.unwrap();
+        assert_eq!(found, format);
+        assert_eq!(sizes, (file.len() as u64, file.len() as u64));
+        let opened = diskimg::open(&path, &OpenOptions::of(Some(format)), &[]).unwrap();
+        let expected = crate::read_all(opened.image.as_ref(), 1 << 16).unwrap();
+        assert!(content == expected, "{format}");
+    }
 }
 
 #[test]

@@ -84,3 +84,22 @@ fn an_empty_file_is_no_disk() {
         assert!(error.to_string().contains("empty"));
     }
 }
+
+#[test]
+fn a_check_tells_an_odd_length_and_content_that_is_another_format() {
+    let check = |bytes: Vec<u8>| {
+        let source: Arc<dyn diskimg::ReadAt> = Arc::new(MemorySource(bytes));
+        let report = diskimg::check::check_source(&source, &RAW, &[], &|| false).unwrap();
+        let found = report.findings.iter();
+        let found: Vec<_> = found.map(|f| (f.rule, f.offset.unwrap())).collect();
+        (report.errors, report.is_sound(), found)
+    };
+    assert_eq!(check(vec![0; 1024]), (0, true, vec![]));
+    assert_eq!(check(vec![0; 1000]), (0, true, vec![("length", 1000)]));
+    assert_eq!(check(vec![]), (1, false, vec![("empty", 0)]));
+    for mark in [&b"QFI\xfb\0\0\0\x03"[..], b"vhdxfile", b"KDMV"] {
+        let mut bytes = vec![0; 4096];
+        bytes[..mark.len()].copy_from_slice(mark);
+        assert_eq!(check(bytes), (0, true, vec![("recognised", 0)]));
+    }
+}
