@@ -62,11 +62,11 @@ pub const MAX_BITMAP_DIRECTORY_BYTES: u64 = 64 * MIB;
 pub const MAX_LISTED: usize = 256;
 
 /// Most clusters of a qcow2 file, or blocks of another one, whose uses a check counts. Ours: 2 TiB of file
-/// at 64 KiB a cluster, and 128 MiB of counts.
+/// at 64 KiB a cluster, and 200 MiB of counts.
 pub const MAX_CHECKED_CLUSTERS: u64 = 32 << 20;
 
-/// Most bytes of qcow2's L1 and L2 tables that a check walks, those of snapshots counted each. Ours: they
-/// map 64 TiB of disk at 64 KiB a cluster.
+/// Most bytes of qcow2's L1 and L2 tables that a check walks; L2 tables that snapshots share are walked
+/// once. Ours: they map 64 TiB of disk at 64 KiB a cluster.
 pub const MAX_CHECKED_TABLE_BYTES: u64 = 8 * GIB;
 
 /// Longest refcount table of a qcow2 image, in bytes. QEMU's limit (`QCOW_MAX_REFTABLE_SIZE`).

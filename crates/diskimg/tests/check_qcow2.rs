@@ -381,3 +381,120 @@ fn a_check_can_be_stopped() {
     assert!(report.cancelled && !report.is_sound());
     assert_eq!(report.findings, []);
 }
+
+/// Clusters of the crafted files below, in bytes.
+const CLUSTER: u64 = 64 << 10;
+
+/// A disk of 64 TiB whose L1 table, in cluster 3, gives the L2 table at `table` for every entry; refcount
+/// table and block in clusters 1 and 2; `snapshots` snapshots with the same L1 table, listed in cluster
+/// 60; 80 clusters in all.
+fn aliased(snapshots: u32, table: u64) -> Vec<u8> {
+    let entries: u64 = (64 << 40) / (CLUSTER * CLUSTER / 8);
+    let mut bytes = vec![0; 80 * CLUSTER as usize];
+    let put = |bytes: &mut Vec<u8>, at: u64, value: &[u8]| {
+        bytes[at as usize..at as usize + value.len()].copy_from_slice(value);
+    };
+    put(&mut bytes, 0, b"QFI\xfb\0\0\0\x03");
+    put(&mut bytes, 20, &16_u32.to_be_bytes());
+    put(&mut bytes, 24, &(64_u64 << 40).to_be_bytes());
+    put(&mut bytes, 36, &(entries as u32).to_be_bytes());
+    put(&mut bytes, 40, &(3 * CLUSTER).to_be_bytes());
+    put(&mut bytes, 48, &CLUSTER.to_be_bytes());
+    put(&mut bytes, 56, &1_u32.to_be_bytes());
+    put(&mut bytes, 60, &snapshots.to_be_bytes());
+    put(&mut bytes, 64, &(60 * CLUSTER).to_be_bytes());
+    put(&mut bytes, 96, &4_u32.to_be_bytes());
+    put(&mut bytes, 100, &104_u32.to_be_bytes());
+    put(&mut bytes, CLUSTER, &(2 * CLUSTER).to_be_bytes());
+    for index in 0..entries {
+        let entry = 1 << 63 | table;
+        put(&mut bytes, 3 * CLUSTER + index * 8, &entry.to_be_bytes());
+    }
+    // Data and nothing, in turn: no two entries are one run.
+    for index in (0..CLUSTER / 8).step_by(2) {
+        let entry = 1 << 63 | (70 * CLUSTER);
+        put(&mut bytes, table + index * 8, &entry.to_be_bytes());
+    }
+    for number in 0..u64::from(snapshots) {
+        let at = 60 * CLUSTER + number * 48;
+        put(&mut bytes, at, &(3 * CLUSTER).to_be_bytes());
+        put(&mut bytes, at + 8, &(entries as u32).to_be_bytes());
+        put(&mut bytes, at + 12, &[0, 1, 0, 1]);
+        put(&mut bytes, at + 40, b"1n");
+    }
+    bytes
+}
+
+fn told(report: &CheckReport) -> Vec<(&str, &str)> {
+    let mut found: Vec<_> = report
+        .findings
+        .iter()
+        .map(|finding| (finding.rule, finding.structure))
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+#[test]
+fn tables_that_lie_on_each_other_are_walked_once_and_told() {
+    let started = testkit::measure::cpu_time();
+    let bytes = aliased(10_000, 50 * CLUSTER);
+    let report = check_bytes(&bytes);
+    assert!(told(&report).contains(&("overlap", "L1 entry")));
+    assert!(report.errors > 131_071 + 10_000, "{}", report.errors);
+    // The findings that are listed are those of the L1 table, unless that has one entry.
+    let mut few = bytes.clone();
+    few[3 * CLUSTER as usize + 8..19 * CLUSTER as usize].fill(0);
+    let snapshots = ("overlap", "L1 table of a snapshot");
+    assert!(told(&check_bytes(&few)).contains(&snapshots));
+    // Nobody walks such a disk either: it would take hours.
+    let source: Arc<dyn ReadAt> = Arc::new(MemorySource(bytes));
+    for snapshot in [None, Some("1".to_owned())] {
+        let options = OpenOptions {
+            snapshot,
+            ..OpenOptions::default()
+        };
+        let opened = diskimg::open::open_source(Arc::clone(&source), &options, &[]);
+        let error = opened.err().unwrap();
+        assert_eq!(error.kind(), diskimg::ErrorKind::Corrupt);
+        assert!(error.to_string().contains("0x320000"), "{error}");
+    }
+
+    // A refcount table of 8 MiB, each entry of which names the one block there is.
+    let mut bytes = aliased(0, 50 * CLUSTER);
+    let table = bytes.len() as u64;
+    bytes[48..56].copy_from_slice(&table.to_be_bytes());
+    bytes[56..60].copy_from_slice(&128_u32.to_be_bytes());
+    bytes.extend((2 * CLUSTER).to_be_bytes().repeat(1 << 20));
+    let report = check_bytes(&bytes);
+    assert!(told(&report).contains(&("overlap", "refcount table")));
+
+    // Extensions that name all of the file, again and again, as the place of a LUKS header.
+    let mut bytes = aliased(0, 50 * CLUSTER);
+    bytes[32..36].copy_from_slice(&2_u32.to_be_bytes());
+    let end = bytes.len() as u64;
+    for at in (104..CLUSTER as usize - 24).step_by(24) {
+        bytes[at..at + 8].copy_from_slice(&[0x05, 0x37, 0xbe, 0x77, 0, 0, 0, 16]);
+        bytes[at + 8..at + 16].copy_from_slice(&CLUSTER.to_be_bytes());
+        bytes[at + 16..at + 24].copy_from_slice(&(end - CLUSTER).to_be_bytes());
+    }
+    check_bytes(&bytes);
+    let took = testkit::measure::cpu_time() - started;
+    assert!(took < std::time::Duration::from_secs(2), "{took:?}");
+}
+
+#[test]
+fn l2_tables_that_snapshots_share_count_for_each_of_them() {
+    if qemu::missing() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = make(dir.path(), "shared.qcow2", "cluster_size=4k");
+    for name in ["one", "two", "three", "four"] {
+        qemu::img(["snapshot", "-c", name, path.to_str().unwrap()]);
+    }
+    qemu::io(&path, "qcow2", &["write -P 8 1M 64k"]);
+    assert_eq!(qemu_check(&path), Some((0, 0)));
+    assert_eq!(check(&path).findings, []);
+}

@@ -147,6 +147,7 @@ impl Tables {
         for (at, entry) in (header.l1_offset.0..).step_by(size_of::<U64>()).zip(&l1) {
             check_l1_entry(entry.get(), at, cluster_size, source.len())?;
         }
+        check_shared(&l1, header.l1_offset.0)?;
         let slice_bytes = cluster_size.min(SLICE_BYTES);
         let slices = usize::try_from(cache_bytes / (slice_bytes + SLICE_OVERHEAD))
             .ok()
@@ -361,7 +362,8 @@ impl Tables {
         // A reader holds one slice that may have left the cache, and reads the next one, which is
         // copied once when it becomes shared.
         let held = readers.saturating_mul(3 * (self.slice_bytes + SLICE_OVERHEAD));
-        (self.l1.len() as u64 * ENTRY_SIZE)
+        // At open, the offsets are sorted in a copy.
+        (self.l1.len() as u64 * ENTRY_SIZE * 2)
             .saturating_add(self.cache_bytes)
             .saturating_add(held)
     }
@@ -386,6 +388,28 @@ fn check_l1_entry(entry: u64, at: u64, cluster_size: u64, file_len: u64) -> Resu
         return Ok(());
     };
     Err(entry_error(L1_ENTRY, at, entry, &broken))
+}
+
+/// Refuses L1 entries with the same L2 table: no program writes such, and a file of a few clusters could
+/// make a disk of many tebibytes that takes hours to walk.
+fn check_shared(l1: &[U64], table: u64) -> Result<()> {
+    let mut offsets = Vec::with_capacity(l1.len());
+    offsets.extend(l1.iter().map(|entry| entry.get() & l1::OFFSET));
+    offsets.sort_unstable();
+    for pair in offsets.windows(2) {
+        if let [first, second] = pair
+            && first == second
+            && *first != 0
+        {
+            return Err(Error::corrupt(
+                "L1 table",
+                table,
+                format!("more than one entry has the L2 table at {first:#x}"),
+            )
+            .with_hint(CHECK_HINT));
+        }
+    }
+    Ok(())
 }
 
 fn entry_error(structure: &'static str, at: u64, entry: u64, broken: &str) -> Error {

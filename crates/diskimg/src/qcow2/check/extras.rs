@@ -102,6 +102,8 @@ fn extensions(base: &super::Base, walker: &mut Walker<'_>) -> Result<()> {
     const HEAD: u64 = size_of::<ExtensionHeader>() as u64;
     let limit = base.cluster_size.min(walker.source.len());
     let mut at = base.extensions;
+    // One of each kind counts: what they name may be as long as the file.
+    let (mut encrypted, mut listed) = (false, false);
     while fits(at, HEAD, limit) {
         let Some(head) = structure::<ExtensionHeader>(walker.source, at)? else {
             break;
@@ -124,7 +126,8 @@ fn extensions(base: &super::Base, walker: &mut Walker<'_>) -> Result<()> {
             break;
         }
         match kind {
-            CRYPTO if base.crypt_method == LUKS && len >= 16 => {
+            CRYPTO if base.crypt_method == LUKS && len >= 16 && !encrypted => {
+                encrypted = true;
                 if let [offset, size] = walker.numbers(data, 16)?[..]
                     && placed(
                         walker.source,
@@ -138,7 +141,8 @@ fn extensions(base: &super::Base, walker: &mut Walker<'_>) -> Result<()> {
                 }
             }
             // Programs that do not know bitmaps clear the bit, and then their clusters count as lost.
-            extension::BITMAPS if base.autoclear & autoclear::BITMAPS != 0 => {
+            extension::BITMAPS if base.autoclear & autoclear::BITMAPS != 0 && !listed => {
+                listed = true;
                 if len >= size_of::<BitmapsExtension>() as u64
                     && let Some(place) = structure::<BitmapsExtension>(walker.source, data)?
                 {
@@ -173,7 +177,10 @@ fn bitmaps(base: &super::Base, walker: &mut Walker<'_>, place: &BitmapsExtension
         walker.complete = false;
         return Ok(());
     }
-    walker.counts.mark(start, size);
+    if !walker.claim(DIRECTORY, start, size) {
+        walker.complete = false;
+        return Ok(());
+    }
     let (mut at, end) = (start, start + size);
     for number in 0..place.count.get() {
         let mut next = None;
@@ -227,7 +234,10 @@ fn bitmap(base: &super::Base, walker: &mut Walker<'_>, head: &BitmapHead) -> Res
         walker.complete = false;
         return Ok(());
     }
-    walker.counts.mark(offset, len);
+    if !walker.claim(TABLE, offset, len) {
+        walker.complete = false;
+        return Ok(());
+    }
     for (index, entry) in (0_u64..).zip(walker.numbers(offset, len)?) {
         let cluster = entry & BITMAP_OFFSET;
         if cluster == 0 {

@@ -70,6 +70,8 @@ pub(super) fn check(
     let mut walker = Walker::new(source, &base, &mut counts, report, cancelled);
     walker.table("L1 table", base.l1_offset, base.l1_entries, true)?;
     extras::check(&base, &mut walker)?;
+    // What they refer to comes last, so that tables that lie on each other are seen.
+    walker.l2_tables()?;
     let complete = walker.complete;
     if complete && !report.cancelled {
         counts.compare(report);

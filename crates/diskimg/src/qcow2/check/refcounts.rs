@@ -6,7 +6,7 @@ use super::{Base, placed};
 use crate::check::CheckReport;
 use crate::error::Result;
 use crate::limits::MAX_REFCOUNT_TABLE_BYTES;
-use crate::source::ReadAt;
+use crate::source::{ReadAt, SourceExtent};
 use crate::units::FileOffset;
 
 /// Bits of an entry of the refcount table that must be 0.
@@ -38,14 +38,33 @@ impl Refcounts {
     /// Counts a use of every cluster that the `len` bytes from `offset` touch. What lies past the file's
     /// end is not counted.
     pub(super) fn mark(&mut self, offset: u64, len: u64) {
+        self.mark_times(offset, len, 1);
+    }
+
+    /// [`Self::mark`], as often as `times` says.
+    pub(super) fn mark_times(&mut self, offset: u64, len: u64, times: u16) {
+        for used in self.touched(offset, len) {
+            *used = used.saturating_add(times);
+        }
+    }
+
+    /// Whether nothing has used any cluster that the `len` bytes from `offset` touch.
+    pub(super) fn is_free(&mut self, offset: u64, len: u64) -> bool {
+        self.touched(offset, len).all(|used| *used == 0)
+    }
+
+    /// Number of clusters that are counted.
+    pub(super) fn clusters(&self) -> usize {
+        self.used.len()
+    }
+
+    fn touched(&mut self, offset: u64, len: u64) -> impl Iterator<Item = &mut u16> {
         let end = offset.saturating_add(len).div_ceil(self.cluster_size);
         let first = usize::try_from(offset / self.cluster_size).unwrap_or(usize::MAX);
         let count = usize::try_from(end)
             .unwrap_or(usize::MAX)
             .saturating_sub(first);
-        for used in self.used.iter_mut().skip(first).take(count) {
-            *used = used.saturating_add(1);
-        }
+        self.used.iter_mut().skip(first).take(count)
     }
 
     /// The count that the file keeps for the cluster at `offset`; `None` when that is not known.
@@ -110,7 +129,22 @@ impl Refcounts {
             if !placed(source, base, report, BLOCK, (offset, base.cluster_size)) {
                 continue;
             }
+            // One that is read again and again would make the check of a small file endless.
+            let free = self.is_free(offset, base.cluster_size);
             self.mark(offset, base.cluster_size);
+            if !free {
+                report.error(
+                    "overlap",
+                    TABLE,
+                    at + index * 8,
+                    format_args!("found {offset:#018x}: another table is there already"),
+                );
+                continue;
+            }
+            let hole = source.extent_at(FileOffset(offset), base.cluster_size)?;
+            if hole == SourceExtent::Hole(base.cluster_size) {
+                continue;
+            }
             source.read_exact_at(FileOffset(offset), &mut block)?;
             self.take_block(&block, index * per_block, base, report, offset);
         }

@@ -1,12 +1,16 @@
 //! L1 and L2 tables: every entry is held against the rules, and what it refers to is counted.
 
+use std::mem::take;
+
+use zerocopy::IntoBytes;
+
 use super::refcounts::Refcounts;
 use super::{Base, placed};
 use crate::check::CheckReport;
 use crate::error::Result;
 use crate::limits::{MAX_CHECKED_TABLE_BYTES, MAX_L1_BYTES};
 use crate::qcow2::layout::{ENTRY_SIZE, incompatible, l1, l2};
-use crate::source::ReadAt;
+use crate::source::{ReadAt, SourceExtent};
 use crate::units::{FileOffset, SECTOR};
 
 const L1_ENTRY: &str = "L1 entry";
@@ -21,6 +25,12 @@ pub(super) struct Walker<'a> {
     cancelled: &'a dyn Fn() -> bool,
     /// Bytes of tables that may still be read.
     budget: u64,
+    /// L2 tables that were found and not walked yet: how often each is referred to, by its cluster.
+    found: Vec<u16>,
+    /// Which of them the active L1 table refers to, a bit for each cluster.
+    active: Vec<u64>,
+    /// How often what an entry refers to is used: as often as its table is.
+    uses: u16,
     /// Whether everything that refers to clusters was walked, so that counts can be compared.
     pub(super) complete: bool,
 }
@@ -33,6 +43,7 @@ impl<'a> Walker<'a> {
         report: &'a mut CheckReport,
         cancelled: &'a dyn Fn() -> bool,
     ) -> Self {
+        let clusters = counts.clusters();
         Self {
             source,
             base,
@@ -40,6 +51,9 @@ impl<'a> Walker<'a> {
             report,
             cancelled,
             budget: MAX_CHECKED_TABLE_BYTES,
+            found: vec![0; clusters],
+            active: vec![0; clusters.div_ceil(64)],
+            uses: 1,
             complete: true,
         }
     }
@@ -57,7 +71,7 @@ impl<'a> Walker<'a> {
         if self.complete {
             self.complete = false;
             self.report.skipped.push(format!(
-                "the tables have more than {MAX_CHECKED_TABLE_BYTES} bytes, snapshots' counted each; the rest was not looked at, and uses of clusters were not compared"
+                "the tables have more than {MAX_CHECKED_TABLE_BYTES} bytes; the rest was not looked at, and uses of clusters were not compared"
             ));
         }
         false
@@ -65,17 +79,34 @@ impl<'a> Walker<'a> {
 
     /// Reads `len` bytes at `offset`, a multiple of eight, as big-endian numbers.
     pub(super) fn numbers(&self, offset: u64, len: u64) -> Result<Vec<u64>> {
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
-        self.source.read_exact_at(FileOffset(offset), &mut bytes)?;
-        let (chunks, _) = bytes.as_chunks::<8>();
-        Ok(chunks
-            .iter()
-            .map(|bytes| u64::from_be_bytes(*bytes))
-            .collect())
+        let mut numbers = vec![0; usize::try_from(len / ENTRY_SIZE).unwrap_or_default()];
+        self.source
+            .read_exact_at(FileOffset(offset), numbers.as_mut_bytes())?;
+        numbers
+            .iter_mut()
+            .for_each(|number| *number = u64::from_be(*number));
+        Ok(numbers)
     }
 
-    /// Walks the L1 table of `entries` entries at `offset` and all its L2 tables. The flags for counts of
-    /// one are right in the active table only.
+    /// Takes the `len` bytes of a table at `offset`, which lie in the file, for it alone. `false` when
+    /// something else is there already: tables that lie on each other are walked once, or a small file
+    /// could make a check endless.
+    pub(super) fn claim(&mut self, structure: &'static str, offset: u64, len: u64) -> bool {
+        let free = self.counts.is_free(offset, len);
+        if !free {
+            self.report.error(
+                "overlap",
+                structure,
+                offset,
+                format_args!("its {len} bytes lie on another table"),
+            );
+        }
+        self.counts.mark(offset, len);
+        free
+    }
+
+    /// Walks the L1 table of `entries` entries at `offset`; its L2 tables wait for [`Self::l2_tables`].
+    /// The flags for counts of one are right in the active table only.
     pub(super) fn table(
         &mut self,
         structure: &'static str,
@@ -110,13 +141,56 @@ impl<'a> Walker<'a> {
             self.complete = false;
             return Ok(());
         }
-        self.counts.mark(offset, len);
+        if !self.claim(structure, offset, len) && !active {
+            self.complete = false;
+            return Ok(());
+        }
         for (index, entry) in (0_u64..).zip(self.numbers(offset, len)?) {
             if entry != 0 {
-                self.l1_entry(offset + index * ENTRY_SIZE, entry, active)?;
+                self.l1_entry(offset + index * ENTRY_SIZE, entry, active);
             }
-            if self.report.cancelled {
-                break;
+        }
+        Ok(())
+    }
+
+    /// Walks every L2 table that was found, each once, however many snapshots share it.
+    pub(super) fn l2_tables(&mut self) -> Result<()> {
+        let (found, active) = (take(&mut self.found), take(&mut self.active));
+        let tables = (0_u64..).zip(&found);
+        for (cluster, uses) in tables.filter(|(_, uses)| **uses != 0) {
+            let offset = cluster * self.base.cluster_size;
+            if !self.spend(self.base.cluster_size) {
+                return Ok(());
+            }
+            // Where the file has a hole, all entries are zero.
+            let hole = self
+                .source
+                .extent_at(FileOffset(offset), self.base.cluster_size)?;
+            if hole == SourceExtent::Hole(self.base.cluster_size) {
+                continue;
+            }
+            self.uses = *uses;
+            let word = usize::try_from(cluster / 64).unwrap_or(usize::MAX);
+            let active = active
+                .get(word)
+                .is_some_and(|word| word >> (cluster % 64) & 1 == 1);
+            self.l2_table(offset, active)?;
+        }
+        Ok(())
+    }
+
+    fn l2_table(&mut self, offset: u64, active: bool) -> Result<()> {
+        let entries = self.numbers(offset, self.base.cluster_size)?;
+        if self.extended() {
+            let (pairs, _) = entries.as_chunks::<2>();
+            for (index, [entry, bitmap]) in (0_u64..).zip(pairs) {
+                let at = offset + index * 2 * ENTRY_SIZE;
+                self.subclusters(at, *entry, *bitmap);
+                self.l2_entry(at, *entry, active);
+            }
+        } else {
+            for (index, entry) in (0_u64..).zip(entries) {
+                self.l2_entry(offset + index * ENTRY_SIZE, entry, active);
             }
         }
         Ok(())
@@ -152,40 +226,43 @@ impl<'a> Walker<'a> {
         self.base.incompatible & incompatible::EXTENDED_L2 != 0
     }
 
-    fn l1_entry(&mut self, at: u64, entry: u64, active: bool) -> Result<()> {
+    fn l1_entry(&mut self, at: u64, entry: u64, active: bool) {
         let offset = entry & l1::OFFSET;
         if entry & l1::RESERVED != 0 {
             self.broken("reserved", L1_ENTRY, at, entry, "reserved bits are set");
         }
         if offset == 0 {
             self.flag(L1_ENTRY, at, entry, None);
-            return Ok(());
+            return;
         }
         let table = (offset, self.base.cluster_size);
         if !placed(self.source, self.base, self.report, "L2 table", table) {
-            return Ok(());
+            return;
         }
         self.counts.mark(offset, self.base.cluster_size);
         if active {
             self.flag(L1_ENTRY, at, entry, Some(offset));
         }
-        if !self.spend(self.base.cluster_size) {
-            return Ok(());
+        // It lies in the file, whose clusters are counted.
+        let cluster = usize::try_from(offset / self.base.cluster_size).unwrap_or(usize::MAX);
+        if let Some(uses) = self.found.get_mut(cluster) {
+            *uses = uses.saturating_add(1);
         }
-        let entries = self.numbers(offset, self.base.cluster_size)?;
-        if self.extended() {
-            let (pairs, _) = entries.as_chunks::<2>();
-            for (index, [entry, bitmap]) in (0_u64..).zip(pairs) {
-                let at = offset + index * 2 * ENTRY_SIZE;
-                self.subclusters(at, *entry, *bitmap);
-                self.l2_entry(at, *entry, active);
-            }
-        } else {
-            for (index, entry) in (0_u64..).zip(entries) {
-                self.l2_entry(offset + index * ENTRY_SIZE, entry, active);
-            }
+        let mut again = false;
+        if active && let Some(word) = self.active.get_mut(cluster / 64) {
+            let bit = 1 << (cluster % 64);
+            again = *word & bit != 0;
+            *word |= bit;
         }
-        Ok(())
+        if again {
+            self.broken(
+                "overlap",
+                L1_ENTRY,
+                at,
+                entry,
+                "another entry has the same L2 table",
+            );
+        }
     }
 
     fn l2_entry(&mut self, at: u64, entry: u64, active: bool) {
@@ -225,7 +302,8 @@ impl<'a> Walker<'a> {
             self.broken("past-end", L2_ENTRY, at, entry, "the file ends before it");
             return;
         }
-        self.counts.mark(offset, self.base.cluster_size);
+        self.counts
+            .mark_times(offset, self.base.cluster_size, self.uses);
         if active {
             self.flag(L2_ENTRY, at, entry, Some(offset));
         }
@@ -258,7 +336,7 @@ impl<'a> Walker<'a> {
                 "the file ends before the end of the compressed cluster",
             );
         }
-        self.counts.mark(offset, len);
+        self.counts.mark_times(offset, len, self.uses);
     }
 
     fn subclusters(&mut self, at: u64, entry: u64, bitmap: u64) {
