@@ -9,6 +9,8 @@
     reason = "test helper: a failed assertion fails the test"
 )]
 
+mod seals;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::catch_unwind;
@@ -19,6 +21,7 @@ use std::time::Duration;
 use diskimg::check::check_source;
 use diskimg::limits::MAX_VIRTUAL_SIZE;
 use diskimg::open::open_source;
+use diskimg::partitions;
 use diskimg::{
     BackingPolicy, DiskImage, Driver, Error, ErrorKind, ExtentKind, FileOffset, Format,
     GuestOffset, OpenOptions, ReadAt, Result,
@@ -60,6 +63,10 @@ pub fn survey(opened: Result<Box<dyn DiskImage>>) {
         assert_eq!(error.map(|e| e.kind()), Some(ErrorKind::Unsupported));
     }
 
+    match partitions::read(image.as_ref()) {
+        Ok(table) => check_partitions(&table),
+        Err(error) => check_error(&error),
+    }
     let mut places = vec![0, size - 512, size / 2 / 512 * 512];
     let mut at = 0;
     for round in 0..EXTENTS {
@@ -149,6 +156,20 @@ fn reads_alike(image: &dyn DiskImage, at: u64, size: u64) {
         }
         _ => panic!("{len} bytes at {at:#x} have no one result"),
     }
+}
+
+/// What a guest wrote at its disk's beginning: bounded, and nothing that steers a terminal.
+fn check_partitions(table: &partitions::PartitionTable) {
+    assert!(table.entries.len() <= 8192 && table.warnings.len() <= 32);
+    let labels = table.entries.iter().flat_map(|entry| {
+        let content = entry
+            .content
+            .as_ref()
+            .and_then(|content| content.label.as_ref());
+        [entry.label.as_ref(), content].into_iter().flatten()
+    });
+    let texts = labels.chain(&table.warnings).chain([&table.boot_reason]);
+    texts.for_each(|text| assert!(is_printable(text), "{text:?}"));
 }
 
 /// An error says something, and nothing that steers a terminal.
@@ -303,9 +324,10 @@ pub fn file(format: Format, input: &[u8]) -> Sparse {
 #[must_use]
 pub fn sealed(format: Format, mut file: Sparse) -> Sparse {
     match format {
-        Format::Vhd => seal_vhd(&mut file),
-        Format::Vhdx => seal_vhdx(&mut file),
-        Format::Zvhd | Format::Zvhd2 => seal_zvhd(&mut file),
+        Format::Vhd => seals::vhd(&mut file),
+        Format::Vhdx => seals::vhdx(&mut file),
+        Format::Zvhd | Format::Zvhd2 => seals::zvhd(&mut file),
+        Format::Raw => seals::gpt(&mut file),
         _ => {}
     }
     file
@@ -413,63 +435,6 @@ pub fn assert_seed(path: &Path, file: &[u8]) {
         "{} is another file; UPDATE_SEEDS=1 writes it anew",
         path.display()
     );
-}
-
-fn seal_vhdx(file: &mut Sparse) {
-    for header in [64_u64 << 10, 128 << 10] {
-        let at = file.bytes(header + 72, 8);
-        let at = u64::from_le_bytes(at.try_into().unwrap_or_default());
-        seal_log(file, at);
-        file.seal(header, 4096);
-    }
-    for region in [192_u64 << 10, 256 << 10] {
-        file.seal(region, 64 << 10);
-    }
-}
-
-/// Seals log entries that follow one another from `at` on.
-fn seal_log(file: &mut Sparse, mut at: u64) {
-    for _ in 0..8 {
-        if at >= file.len || file.bytes(at, 4) != b"loge" {
-            return;
-        }
-        let len = file.bytes(at + 8, 4);
-        let len = u32::from_le_bytes(len.try_into().unwrap_or_default());
-        if !(8..=1 << 20).contains(&len) {
-            return;
-        }
-        file.seal(at, len as usize);
-        at += u64::from(len);
-    }
-}
-
-/// The footer, its copy and the dynamic header: the complement of the sum of all bytes.
-fn seal_vhd(file: &mut Sparse) {
-    let Some(footer) = file.len.checked_sub(512) else {
-        return;
-    };
-    for (at, len, sum) in [(footer, 512, 64), (0, 512, 64), (512, 1024, 36)] {
-        let mut structure = file.bytes(at, len);
-        structure[sum..sum + 4].fill(0);
-        let total: u32 = structure.iter().map(|byte| u32::from(*byte)).sum();
-        file.write(at + sum as u64, &(!total).to_be_bytes());
-    }
-}
-
-/// The footers, which stand at multiples of 4096: the complement of the sum of their first 512 bytes.
-fn seal_zvhd(file: &mut Sparse) {
-    let footers: Vec<u64> = file
-        .pages
-        .iter()
-        .filter(|(_, page)| page.starts_with(b"z2strm") || page.starts_with(b"stream\0\0"))
-        .map(|(page, _)| page * PAGE)
-        .collect();
-    for at in footers {
-        let mut footer = file.bytes(at, 512);
-        footer[64..68].fill(0);
-        let total: u32 = footer.iter().map(|byte| u32::from(*byte)).sum();
-        file.write(at + 64, &(!total).to_le_bytes());
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod conformance;
 pub mod content;
+pub mod damage;
 pub mod faults;
 pub mod hostile;
 pub mod http;

@@ -178,12 +178,14 @@ fn check_backup(
 
 /// The table, and the sector in which the other header is said to be.
 fn take(intact: Intact, sector_size: u64) -> (PartitionTable, u64) {
-    let table = PartitionTable {
+    let mut table = PartitionTable {
         id: Some(intact.disk),
         entries: intact.partitions,
-        warnings: intact.warnings,
         ..PartitionTable::new(Scheme::Gpt, sector_size)
     };
+    for warning in intact.warnings {
+        table.warn(warning);
+    }
     (table, intact.other)
 }
 

@@ -1,0 +1,82 @@
+//! Damage word by word: what a reader is held against, whichever field it hits.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "test helper: a failed assertion fails the test"
+)]
+
+use std::ops::Range;
+
+use diskimg::{Driver, Format, ReadAt};
+
+use crate::hostile::{Sparse, hold, sealed};
+
+/// Bytes of a word: fields are 4 or 8 bytes and lie at multiples of 4.
+const WORD: usize = 4;
+
+/// Sets each word of the file that `seed` describes, unless it and its neighbours are zeros, to 0, 1, all
+/// ones, one more, one less, and past the end of the file, and each pair of words to all ones; makes
+/// checksums right, and holds the reader of `format` against the result. Of a page that `metadata` is
+/// given, it says which bytes are looked at. Returns the number of cases.
+///
+/// # Panics
+/// When something does not hold, the time that it takes included.
+pub fn words(
+    format: Format,
+    seed: &[u8],
+    more: &[Driver],
+    metadata: impl Fn(&[u8]) -> Range<usize>,
+) -> usize {
+    let file = Sparse::parse(&seed[1..]);
+    let end = u32::try_from(file.len()).unwrap();
+    let big_endian = matches!(format, Format::Qcow2 | Format::Vhd);
+    let mut cases = 0;
+    for (start, len) in file.stretches() {
+        let page = file.bytes(start, len as usize);
+        for at in metadata(&page).step_by(WORD) {
+            let near = &page[at.saturating_sub(WORD)..(at + 2 * WORD).min(page.len())];
+            if near.iter().all(|byte| *byte == 0) {
+                continue;
+            }
+            let stored: [u8; WORD] = page[at..at + WORD].try_into().unwrap();
+            let value = if big_endian {
+                u32::from_be_bytes(stored)
+            } else {
+                u32::from_le_bytes(stored)
+            };
+            let numbers = [
+                0,
+                1,
+                u32::MAX,
+                value.wrapping_add(1),
+                value.wrapping_sub(1),
+                end,
+            ];
+            let values = numbers.map(|number| {
+                if big_endian {
+                    number.to_be_bytes()
+                } else {
+                    number.to_le_bytes()
+                }
+                .to_vec()
+            });
+            for value in values.into_iter().chain([vec![0xff; 2 * WORD]]) {
+                let mut damaged = file.clone();
+                damaged.write(start + at as u64, &value);
+                // Asserts time, and everything else that must hold.
+                hold(format, sealed(format, damaged), more);
+                cases += 1;
+            }
+        }
+    }
+    cases
+}
+
+/// All of a page, for formats whose seeds are nothing but metadata.
+#[must_use]
+pub fn whole(page: &[u8]) -> Range<usize> {
+    0..page.len()
+}
