@@ -101,3 +101,43 @@ fn each_disk_is_done_once_where_the_server_ignores_the_condition() {
         "the lowest wins",
     );
 }
+
+#[test]
+fn a_worker_that_was_frozen_finds_its_claim_lost_and_registers_nothing() {
+    let world = World::new();
+    let fleet = Fleet::raw(3, 1);
+    world.proxy.script(|seen| {
+        (seen.op == Op::UploadPart).then(|| Fault::Slow(Duration::from_millis(1500)))
+    });
+    let start = |state: &str| -> Child {
+        world
+            .batch("run", &fleet, state)
+            .args(["--json", "--claim", "--lease", "2s", "--converts", "1"])
+            .spawn()
+            .unwrap()
+    };
+    let frozen = start("frozen");
+    wait_until(|| world.proxy.count(Op::UploadPart) >= 1);
+    common::signal(&frozen, "STOP");
+    let other: Run = start("other").wait_with_output().unwrap().into();
+    common::signal(&frozen, "CONT");
+    let frozen: Run = frozen.wait_with_output().unwrap().into();
+    // The one that went on did everything, also what the frozen one had begun.
+    let found = states(&report_of(other.success()));
+    assert_eq!(found.get("active"), Some(&3), "{found:?}\n{}", other.stderr);
+    let found = states(&report_of(frozen.success()));
+    assert_eq!(
+        found.get("skipped"),
+        Some(&3),
+        "{found:?}\n{}",
+        frozen.stderr
+    );
+    assert!(
+        frozen.stderr.contains("was not renewed in time"),
+        "{}",
+        frozen.stderr
+    );
+    assert_eq!(world.active(), fleet.digests());
+    assert_eq!(world.images().len(), 3);
+    assert_eq!(world.open_uploads(), 0);
+}

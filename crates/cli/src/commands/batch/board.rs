@@ -141,31 +141,24 @@ impl Board {
 
     /// An item is taken up.
     pub(super) fn begin(&self, item: usize, queued: u64) {
-        let at = now();
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.all.insert_before(&bars.total, ProgressBar::new(1));
             bar.set_style(style(BAR));
             bar.set_prefix(short(self.id(item)));
-            bar.set_message("check");
+            bar.set_message(Stage::Queue.word());
             bar
         });
         self.lock().items.insert(
             item,
             View {
                 began: Instant::now(),
-                stage: Stage::Check,
-                timeline: vec![
-                    StageSpan {
-                        stage: Stage::Queue,
-                        start: queued,
-                        end: Some(at),
-                    },
-                    StageSpan {
-                        stage: Stage::Check,
-                        start: at,
-                        end: None,
-                    },
-                ],
+                stage: Stage::Queue,
+                // It waits for memory now.
+                timeline: vec![StageSpan {
+                    stage: Stage::Queue,
+                    start: queued,
+                    end: None,
+                }],
                 warnings: Vec::new(),
                 converted: 0,
                 uploaded: 0,
@@ -252,6 +245,20 @@ impl Board {
             self.say(line);
         }
         self.event("ended", Some(item), json!({ "outcome": outcome }));
+    }
+
+    /// An item is given back: another worker may have it.
+    pub(super) fn back(&self, item: usize) {
+        let view = self.lock().items.remove(&item);
+        if let (Some(bars), Some(bar)) = (&self.bars, view.and_then(|view| view.bar)) {
+            bar.finish_and_clear();
+            bars.all.remove(&bar);
+        }
+        self.warn(format_args!(
+            "{}: the claim was not renewed in time, and another worker may have it; it is looked at again",
+            self.id(item)
+        ));
+        self.event("lost", Some(item), json!({}));
     }
 
     /// Once a second: samples, and a line now and then.

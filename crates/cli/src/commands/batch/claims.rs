@@ -417,7 +417,7 @@ impl Guard {
 }
 
 /// The failure of a disk that another worker may have taken over.
-pub(super) fn lost() -> Failure {
+fn lost() -> Failure {
     Failure::new(
         Exit::Interrupted,
         "the claim was not renewed in time, so another worker may have the disk",

@@ -41,6 +41,34 @@ pub(super) fn build(
     }
 }
 
+/// Refuses reports that could not be written, before the run that they are about.
+pub(super) fn check(args: &BatchRunArgs) -> Outcome {
+    for path in [&args.report, &args.report_json].into_iter().flatten() {
+        let dir = dir_of(path);
+        tempfile::tempfile_in(dir).map_err(|error| {
+            Failure::from_error(Exit::Refused, &error).context(format!(
+                "the report {} could not be written",
+                path.display()
+            ))
+        })?;
+        if path.is_dir() {
+            return Err(Failure::new(
+                Exit::Refused,
+                format!("the report {} is a directory", path.display()),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The directory of a file.
+fn dir_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    }
+}
+
 /// Writes the files that were asked for; each appears complete or not at all.
 pub(super) fn write(args: &BatchRunArgs, report: &BatchReport) -> Outcome {
     let mut first = Ok(());
@@ -66,11 +94,7 @@ fn write_file(path: &Path, bytes: &[u8]) -> Outcome {
         Failure::from_error(Exit::Io, error)
             .context(format!("the report {} cannot be written", path.display()))
     };
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(|e| failed(&e))?;
+    let mut file = tempfile::NamedTempFile::new_in(dir_of(path)).map_err(|e| failed(&e))?;
     file.write_all(bytes)
         .and_then(|()| file.as_file().sync_all())
         .map_err(|e| failed(&e))?;

@@ -10,7 +10,7 @@
 //! end go on beside. So nobody waits behind a huge disk, and the huge disk waits behind nobody.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +40,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
 
 pub(super) async fn run(args: &BatchRunArgs, console: Console, interrupt: &Interrupt) -> Outcome {
+    report::check(args)?;
     let setup = Setup::open(&args.manifest, &args.common).await?;
     if args.dry_run {
         let ended = plan::run(&setup, &args.common, console, interrupt).await;
@@ -143,6 +144,7 @@ async fn with(
         outcomes: Mutex::new(vec![None; checked.len()]),
         broken: Mutex::default(),
         failing: AtomicBool::new(false),
+        at_work: AtomicUsize::new(0),
     });
     let items: Vec<Item> = checked.iter().map(|checked| checked.item.clone()).collect();
     runner.fill(checked).await;
@@ -360,6 +362,8 @@ pub(super) struct Runner {
     /// Why the whole run cannot go on.
     broken: Mutex<Option<Failure>>,
     failing: AtomicBool,
+    /// Disks that were taken and have not ended.
+    at_work: AtomicUsize,
 }
 
 impl Runner {
@@ -453,6 +457,13 @@ impl Runner {
             }
             match self.pick(order) {
                 Ok(work) => self.take(work).await,
+                // A disk at work may come back, when its claim is lost.
+                Err(None) if self.claims.is_some() && self.at_work.load(Ordering::Acquire) > 0 => {
+                    let pause = tokio::time::sleep(Duration::from_millis(200));
+                    if self.interrupt.unless_asked(pause).await.is_err() {
+                        return;
+                    }
+                }
                 Err(None) => return,
                 Err(Some(again)) => {
                     let until = tokio::time::sleep_until(again);
@@ -483,10 +494,14 @@ impl Runner {
             }
         };
         self.board.begin(work.number, work.queued);
+        self.at_work.fetch_add(1, Ordering::AcqRel);
         let (converted, is_converted) = oneshot::channel();
         let task = tokio::spawn({
             let this = Arc::clone(self);
-            async move { this.drive(work, held, converted).await }
+            async move {
+                this.drive(work, held, converted).await;
+                this.at_work.fetch_sub(1, Ordering::AcqRel);
+            }
         });
         self.tasks
             .lock()
@@ -556,69 +571,56 @@ impl Runner {
 
     /// Imports one disk.
     async fn drive(
-        self: Arc<Self>,
+        self: &Arc<Self>,
         work: Work,
         held: Option<Held>,
         converted: oneshot::Sender<()>,
     ) {
-        let Work {
-            number,
-            item,
-            mut ready,
-            ..
-        } = work;
+        let mut work = work;
+        let number = work.number;
         let child = match &held {
             Some(held) => held.interrupt().child(),
             None => self.interrupt.child(),
         };
-        let source = SourceIdentity::of(&item.source).ok();
-        let mut blank = outcome::blank(&item, self.worker.as_deref());
+        let source = SourceIdentity::of(&work.item.source).ok();
+        let mut blank = outcome::blank(&work.item, self.worker.as_deref());
         let ended = self
-            .import(
-                number,
-                &item,
-                &mut ready,
-                &mut blank,
-                held.as_ref(),
-                &child,
-                converted,
-            )
+            .import(&mut work, &mut blank, held.as_ref(), &child, converted)
             .await;
         child.stop();
-        let outcome = match ended {
-            Ok(ended) => outcome::of(blank, &ended),
-            Err(failure) => {
-                let lost = held.as_ref().is_some_and(Held::is_lost);
-                let failure = match (lost, failure.exit()) {
-                    (true, Exit::Interrupted) => super::claims::lost(),
-                    _ => failure,
-                };
-                let mut outcome = outcome::failed(blank, &failure);
-                if lost {
-                    outcome.state = ItemState::Elsewhere;
-                } else if failure.exit() == Exit::Interrupted
-                    && self.failing.load(Ordering::Acquire)
-                {
-                    outcome.cause =
-                        Some("stopped, because another disk failed (--fail-fast)".into());
-                }
-                outcome
+        let failure = match ended {
+            Ok(ended) => {
+                self.end(number, outcome::of(blank, &ended), source, held)
+                    .await;
+                return;
             }
+            Err(failure) => failure,
         };
+        let interrupted = failure.exit() == Exit::Interrupted;
+        if interrupted && held.as_ref().is_some_and(Held::is_lost) && !self.interrupt.is_asked() {
+            // Whoever has it now does it, or dies too: it is looked at again.
+            self.board.back(number);
+            work.ready.begun = true;
+            work.after = Some(Instant::now());
+            self.queue().push(work);
+            return;
+        }
+        let mut outcome = outcome::failed(blank, &failure);
+        if interrupted && self.failing.load(Ordering::Acquire) {
+            outcome.cause = Some("stopped, because another disk failed (--fail-fast)".into());
+        }
         self.end(number, outcome, source, held).await;
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one caller")]
     async fn import(
         self: &Arc<Self>,
-        number: usize,
-        item: &Item,
-        ready: &mut Ready,
+        work: &mut Work,
         blank: &mut ItemOutcome,
         held: Option<&Held>,
         interrupt: &Interrupt,
         converted: oneshot::Sender<()>,
     ) -> Outcome<import::Ended> {
+        let (number, item, ready) = (work.number, &work.item, &mut work.ready);
         let console = self.board.console(number);
         let connected = &self.setup.connected;
         if ready.begun {

@@ -21,6 +21,8 @@ use crate::settings::{self, Cloud, ProcessEnvironment};
 const DEFAULT_MEMORY: u64 = GIB;
 /// Jobs of the image service at the same time unless told: it answers more with flow control.
 const DEFAULT_JOBS: usize = 10;
+/// Jobs of a sandbox in this process at the same time: memory is kept for so many.
+const SANDBOX_JOBS: usize = 2;
 /// Most parts under way at the same time, of all disks: more gain nothing, and time limits reckon with as many.
 const PARTS_AT_ONCE: usize = 64;
 /// Images that a sandbox in this process takes: it is there to try a fleet out.
@@ -172,14 +174,17 @@ impl Setup {
         if !unknown.is_empty() {
             return Err(refused(unknown));
         }
-        let width = width(args, &manifest, items.len());
+        let mut width = width(args, &manifest, items.len());
         let total = args
             .memory
             .or(manifest.limits.memory)
             .unwrap_or(DEFAULT_MEMORY);
         let reserved = match args.cloud.sandbox {
-            // Jobs of the sandbox read images in threads of their own.
-            Some(_) => ::sandbox::memory_bound(),
+            // Jobs of the sandbox read images in this process.
+            Some(_) => {
+                width.jobs = width.jobs.min(SANDBOX_JOBS);
+                ::sandbox::memory_bound().saturating_mul(2)
+            }
             None => 0,
         };
         let budget = Budget::new(total, items.len(), width.converts, reserved)?;

@@ -190,6 +190,22 @@ async fn import(
         );
         return Ok(Told { text, told });
     }
+    if shared.before.registered && pieces.data.is_empty() {
+        let before = starting::made_before(session, args, &system.request, console, interrupt);
+        if let Some(image) = before.await? {
+            let status = image.status.as_str().to_owned();
+            set(&mut told, "image_id", image.id.as_str().into());
+            set(&mut told, "status", status.as_str().into());
+            let digest = image.field("__imgferry_content_digest");
+            set(&mut told, "image_digest", digest.into());
+            set(&mut told, "reused", true.into());
+            let text = format!(
+                "image {} ({}) is {status}; an earlier run has registered it",
+                image.id, args.name
+            );
+            return Ok(Told { text, told });
+        }
+    }
     shared.steps.at(Step::Convert);
     let sent = upload_all(&storage, args, &mut pieces, console, interrupt).await?;
     let stays = |failure| sent.iter().fold(failure, stays);

@@ -1,9 +1,12 @@
 //! The calls that register uploaded files, and the images that come of them.
 
+use std::time::Instant;
+
 use ims::create::{DataFile, DataFileImport, FileImport, OsFamily as Family, SystemKind};
 use ims::metadata::ImageMetadata;
 use ims::{Error, ErrorKind, ImageDetail, ImageKind, ImageStatus, JobId, QuickImport, Tags};
 
+use super::super::attach::comes_from;
 use super::super::errors::from_ims;
 use super::super::settle::settle;
 use super::Way;
@@ -129,6 +132,38 @@ async fn two_steps(
                 .note(format!("image {} stays queued, without a file", image.id))
                 .hint(format!("imgferry image delete {} --yes", image.id))
         })
+}
+
+/// The image that an earlier run has registered from the object of `request`, once nothing works on it any more.
+pub(super) async fn made_before(
+    session: &Session,
+    args: &ImportArgs,
+    request: &QuickImport,
+    console: Console,
+    interrupt: &Interrupt,
+) -> Outcome<Option<ImageDetail>> {
+    let patience = session.patience(args.timeout);
+    let until = Instant::now() + patience.timeout;
+    loop {
+        let found = interrupt
+            .unless_asked(session.images.image_named(&request.name))
+            .await?
+            .map_err(|e| from_ims(&e))?;
+        let found = found.filter(|image| comes_from(image, request) == Some(true));
+        let Some(image) = found else { return Ok(None) };
+        match image.status {
+            ImageStatus::Queued | ImageStatus::Saving if Instant::now() < until => {}
+            ImageStatus::Active => {
+                return settle(&session.images, image, request, console)
+                    .await
+                    .map(Some);
+            }
+            _ => return Ok(None),
+        }
+        interrupt
+            .unless_asked(tokio::time::sleep(patience.first))
+            .await?;
+    }
 }
 
 /// How often an image that is not active yet is asked for again: lists lag behind jobs.
