@@ -106,6 +106,56 @@ fn a_bucket_of_another_region_is_refused_before_the_upload() {
 }
 
 #[test]
+fn a_cloud_without_the_call_for_data_files_takes_zvhd2_by_quick_import_and_refuses_the_rest_early()
+{
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let sandbox = runtime.block_on(async {
+        let mut options = Options::new(dir.path());
+        options.buckets = vec!["images".into()];
+        options.faults.without_data_files = true;
+        Sandbox::start(options).await.unwrap()
+    });
+    let import = |disk: &str| -> Run {
+        command()
+            .envs(sandbox.environment())
+            .env("IMGFERRY_PATH_STYLE", "true")
+            .arg("import")
+            .arg(testdata(disk))
+            .args(["--name", "a", "--bucket", "images", "--type", "DataImage"])
+            .args(["--register", "common", "--json"])
+            .output()
+            .unwrap()
+            .into()
+    };
+    let refused = import("debian-tree.qcow2");
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("--register quick"),
+        "{}",
+        refused.stderr
+    );
+    let objects = dir.path().join("obs/images");
+    assert_eq!(
+        fs::read_dir(&objects).unwrap().count(),
+        0,
+        "nothing was uploaded"
+    );
+    let taken = import("zvhd2/tiny.zvhd2");
+    taken.success();
+    let json = json_of(&taken);
+    assert_eq!(json["register"], "quick");
+    assert!(
+        json["register_reason"]
+            .as_str()
+            .unwrap()
+            .contains("quick import only")
+    );
+    assert_eq!(json["status"], "active");
+    runtime.block_on(sandbox.shutdown());
+}
+
+#[test]
 fn a_user_without_the_right_is_told_which_one_is_missing() {
     let run = import_with(
         Faults {
@@ -141,7 +191,10 @@ fn a_server_that_is_gone_is_exit_code_4_and_the_upload_is_named() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    common::wait_until(|| cloud.uploads() > 0);
+    // A part has arrived: the program knows its upload.
+    let has_part =
+        |dir: &std::path::PathBuf| fs::read_dir(dir).is_ok_and(|files| files.count() > 1);
+    common::wait_until(|| cloud.upload_dirs().iter().any(has_part));
     drop(cloud);
     let run: Run = child.wait_with_output().unwrap().into();
     assert_eq!(run.code, Some(4), "{}", run.stderr);

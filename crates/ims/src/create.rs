@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::call::Call;
 use crate::client::Client;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::id::JobId;
 use crate::import::{Architecture, Firmware, ImageUrl, LicenseType};
 use crate::tag::Tags;
@@ -306,6 +306,23 @@ impl Client {
         let path = self.versioned_or("/v1", "/cloudimages/dataimages/action");
         self.create("importing the data disk", path, import, &import.name)
             .await
+    }
+
+    /// Whether the cloud has the call of [`Client::import_data_file`]; the one of the 2023 reference has not. A request that
+    /// names nothing is sent, which makes nothing.
+    ///
+    /// # Errors
+    /// What the service said, if that tells neither.
+    pub async fn takes_data_files(&self) -> Result<bool> {
+        let path = self.versioned_or("/v1", "/cloudimages/dataimages/action");
+        let nothing = serde_json::Map::new();
+        let call = Call::with(self, "asking for a call", Method::POST, path, &nothing)?;
+        match self.tell(&call).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) if error.kind() == ErrorKind::Refused => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// Starts making an image of a server (POST /v2/cloudimages/action).

@@ -22,6 +22,8 @@ pub struct Faults {
     pub ignore_conditions: bool,
     /// Refuses every call of the image service that changes something with IMG.0026: the caller may only look.
     pub may_only_look: bool,
+    /// The call for data images of files in any format does not exist, as in clouds of the 2023 reference.
+    pub without_data_files: bool,
     /// How long an import job stays in INIT.
     pub job_delay: Duration,
 }
@@ -82,6 +84,11 @@ impl FaultState {
     /// Whether the caller may only look.
     pub(crate) fn may_only_look(&self) -> bool {
         self.faults.may_only_look
+    }
+
+    /// Whether the call for data images of files is missing.
+    pub(crate) fn lacks_data_files(&self) -> bool {
+        self.faults.without_data_files
     }
 
     /// How long a job is to wait.

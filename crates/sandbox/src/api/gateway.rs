@@ -124,6 +124,9 @@ async fn pass(
     next: Next,
 ) -> Result<Response, ApiError> {
     let path = request.uri().path();
+    if api.faults.lacks_data_files() && path.ends_with("/dataimages/action") {
+        return Err(not_found(request).await);
+    }
     // What looks for images by tags is a POST too.
     let looks = request.method() == Method::GET
         || path.starts_with("/v3")

@@ -135,14 +135,14 @@ async fn import(
     interrupt: &Interrupt,
 ) -> Outcome<Told> {
     session.refuse_no_wait(args.no_wait)?;
-    let name = way.name();
     console.notice(format_args!(
-        "{} is {} and registered by --register {name}: {}",
+        "{} is {} and registered by --register {}: {}",
         args.disk.display(),
         match way.quick {
             true => "converted with its data disks",
             false => "uploaded as it is",
         },
+        way.name(),
         way.why
     ));
     let mut pieces = files::prepare(args, way, &session.cloud, console)?;
@@ -164,6 +164,9 @@ async fn import(
     for warning in &warnings {
         console.warn(warning);
     }
+    let chosen = starting::way_of_data(session, args, &pieces, way);
+    let way = interrupt.unless_asked(chosen).await??;
+    let name = way.name();
     let system = &pieces.system;
     let target = system.request.image_url.clone();
     let mut told = json!({

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::convert::Plan;
-use diskimg::DiskImage;
 use diskimg::open::Opened;
 use diskimg::partitions::boot_mode;
 use diskimg::units::human;
+use diskimg::{DiskImage, Format};
 use ims::rules::{CommonFile, MAX_DATA_DISKS};
 use ims::{ImageKind, ImageUrl, QuickImport};
 use serde_json::{Value, json};
@@ -27,6 +27,8 @@ pub(super) struct Piece {
     pub(super) path: PathBuf,
     /// Bytes of the file.
     pub(super) size: u64,
+    /// Whether quick import takes it without being converted.
+    pub(super) zvhd2: bool,
     pub(super) content: Content,
     pub(super) request: QuickImport,
 }
@@ -219,6 +221,9 @@ impl Look<'_> {
         Ok(Piece {
             path: args.disk.clone(),
             size,
+            zvhd2: opened
+                .as_ref()
+                .is_some_and(|opened| opened.format == Format::Zvhd2),
             content: self.content(opened)?,
             request,
         })
@@ -264,6 +269,7 @@ impl Look<'_> {
         Ok(Piece {
             path: path.to_owned(),
             size,
+            zvhd2: opened.format == Format::Zvhd2,
             content: self.content(Some(opened))?,
             request,
         })

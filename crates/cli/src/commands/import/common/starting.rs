@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use ims::create::{DataFile, DataFileImport, FileImport, OsFamily as Family, SystemKind};
 use ims::metadata::ImageMetadata;
-use ims::{Error, ErrorKind, ImageDetail, ImageKind, ImageStatus, JobId, QuickImport, Tags};
+use ims::{Error, ImageDetail, ImageKind, ImageStatus, JobId, QuickImport, Tags};
 
 use super::super::attach::comes_from;
 use super::super::errors::from_ims;
@@ -16,6 +16,35 @@ use crate::commands::session::Session;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
+
+/// The way of a data disk: clouds that have no call for files of any format take it by quick import, if it is ZVHD2.
+pub(super) async fn way_of_data(
+    session: &Session,
+    args: &ImportArgs,
+    pieces: &Pieces,
+    way: Way,
+) -> Outcome<Way> {
+    let request = &pieces.system.request;
+    if request.kind != ImageKind::DataImage || way.glance || way.quick {
+        return Ok(way);
+    }
+    let taken = session.images.takes_data_files().await;
+    if taken.map_err(|e| from_ims(&e))? {
+        return Ok(way);
+    }
+    if pieces.system.zvhd2 && args.registering.cmk_id.is_none() {
+        return Ok(Way {
+            quick: true,
+            why: "this cloud takes data disks by quick import only, and the file is ZVHD2",
+            ..way
+        });
+    }
+    Err(Failure::new(
+        Exit::Refused,
+        "this cloud has no call that takes data disks in other formats than those of quick import, or encrypts them",
+    )
+    .hint("pass --register quick, which converts the disk, without --cmk-id"))
+}
 
 /// Starts the job.
 pub(super) async fn start(
@@ -30,7 +59,9 @@ pub(super) async fn start(
     }
     let images = &session.images;
     let options = &args.registering;
-    let started = if request.kind == ImageKind::DataImage {
+    let started = if request.kind == ImageKind::DataImage && way.quick {
+        images.quick_import(request).await
+    } else if request.kind == ImageKind::DataImage {
         let import = DataFileImport {
             name: request.name.clone(),
             image_url: request.image_url.clone(),
@@ -72,15 +103,7 @@ pub(super) async fn start(
             .collect();
         images.import_file(&import).await
     };
-    started.map_err(|error| {
-        let failure = from_ims(&error);
-        match error.kind() {
-            ErrorKind::NotFound if request.kind == ImageKind::DataImage => {
-                failure.hint("clouds without this call take data disks by --register quick")
-            }
-            _ => failure,
-        }
-    })
+    started.map_err(|error| from_ims(&error))
 }
 
 fn data(request: &QuickImport, way: Way) -> DataFile {
