@@ -336,40 +336,51 @@ impl Blocks {
         // At most MAX_VHD_BAT_BYTES, and inside the file.
         let mut entries = vec![U32::ZERO; usize::try_from(count).unwrap_or_default()];
         source.read_exact_at(FileOffset(self.table.start), entries.as_mut_bytes())?;
-        // Start and end of each block that lies in the file, and its entry.
-        let mut places: Vec<(Range<u64>, u64)> = Vec::new();
+        // Of each block that lies in the file its entry and, in the lower half, its number: in the order of
+        // their places once sorted, and in no more memory than a table of millions of entries deserves.
+        let mut places: Vec<u64> = Vec::new();
         for (index, entry) in (0_u64..).zip(&entries) {
             if index.is_multiple_of(BATCH as u64) && cancelled() {
                 report.cancelled = true;
                 return Ok(());
             }
-            if entry.get() != UNALLOCATED
-                && let Some(place) = self.place(index, entry.get(), report)
-            {
-                places.push((place, index));
+            if entry.get() != UNALLOCATED && self.place(index, entry.get(), report).is_some() {
+                places.push(u64::from(entry.get()) << 32 | index);
             }
         }
-        places.sort_unstable_by_key(|(place, index)| (place.start, *index));
-        let mut furthest: Option<&(Range<u64>, u64)> = None;
-        for found in &places {
-            if let Some((before, other)) = furthest
-                && found.0.start < before.end
+        places.sort_unstable();
+        let mut furthest: Option<(Range<u64>, u64)> = None;
+        for found in places {
+            let (start, index) = ((found >> 32) * SECTOR, found & u64::from(u32::MAX));
+            let place = start..start + self.len_of(index);
+            if let Some((before, other)) = &furthest
+                && place.start < before.end
             {
                 report.error(
                     "overlap",
                     BAT_ENTRY,
-                    self.table.start + found.1 * ENTRY_SIZE,
+                    self.table.start + index * ENTRY_SIZE,
                     format_args!(
-                        "block {} at {:#x} overlaps block {other} at {:#x}",
-                        found.1, found.0.start, before.start
+                        "block {index} at {:#x} overlaps block {other} at {:#x}",
+                        place.start, before.start
                     ),
                 );
             }
-            if furthest.is_none_or(|(before, _)| before.end < found.0.end) {
-                furthest = Some(found);
+            if furthest
+                .as_ref()
+                .is_none_or(|(before, _)| before.end < place.end)
+            {
+                furthest = Some((place, index));
             }
         }
         Ok(())
+    }
+
+    /// Length of block `index` in the file, in bytes: the disk's last block may be cut off behind the end of
+    /// the disk.
+    fn len_of(&self, index: u64) -> u64 {
+        let left = self.size.saturating_sub(index * self.block_size);
+        self.bitmap_len + left.min(self.block_size)
     }
 
     /// Where the block of an entry is, once that is known to be in the file.
@@ -377,7 +388,7 @@ impl Blocks {
         let at = self.table.start + index * ENTRY_SIZE;
         let start = u64::from(entry) * SECTOR;
         let guest = index * self.block_size;
-        let Some(left) = self.size.checked_sub(guest).filter(|left| *left > 0) else {
+        if guest >= self.size {
             report.warning(
                 "beyond-disk",
                 BAT_ENTRY,
@@ -387,9 +398,8 @@ impl Blocks {
                 ),
             );
             return None;
-        };
-        // The disk's last block may be cut off behind the end of the disk.
-        let place = start..start + self.bitmap_len + left.min(self.block_size);
+        }
+        let place = start..start + self.len_of(index);
         if place.end > self.data_end {
             let what = if start + self.bitmap_len > self.data_end {
                 "sector bitmap"
