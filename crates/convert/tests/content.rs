@@ -10,6 +10,9 @@
 )]
 
 mod common;
+#[allow(unused_imports, reason = "shared with the tests of ZVHD2")]
+#[path = "../../zvhd2/tests/common/mod.rs"]
+mod writers;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -117,6 +120,53 @@ fn the_vendors_files_have_the_golden_digests() {
             .unwrap();
             assert_eq!(found.to_string(), expected, "{name}");
         }
+    }
+}
+
+#[test]
+fn zvhd2_of_other_writers_is_a_source_of_conversions() {
+    let directory = tempfile::tempdir().unwrap();
+    // Exports may have blocks of any size, zlib, and an entry for every block, stored or not.
+    for (number, block_size) in [(0, 1 << 20), (1, 2 << 20), (2, 8 << 20)] {
+        let full_index = number != 1;
+        // The last block is cut, the first one is not stored.
+        let virtual_size = 3 * block_size as u64 + 1536;
+        let mut guest = vec![0; virtual_size as usize];
+        let mut payloads = Vec::new();
+        for block in [1, 3] {
+            let start = block * block_size;
+            let end = (start + block_size).min(guest.len());
+            let held = writers::noise(block as u64, 70_000);
+            let len = held.len().min(end - start);
+            guest[start..start + len].copy_from_slice(&held[..len]);
+            let mut content = guest[start..end].to_vec();
+            content.resize(block_size, 0);
+            payloads.push((block as u32, writers::zlib(&content, false)));
+        }
+        let file = writers::Crafted {
+            block_size: block_size as u32,
+            virtual_size,
+            zstd: false,
+            full_index,
+            payloads,
+            padding: 0x5a,
+        };
+        let source = directory.path().join(format!("{number}.zvhd2"));
+        fs::write(&source, file.build()).unwrap();
+        let opened = convert::open(&source, None).unwrap();
+        assert_eq!(opened.format, Format::Zvhd2);
+        let image = opened.image.as_ref();
+
+        let raw = directory.path().join(format!("{number}.raw"));
+        let report = to_raw(image, 2, &raw);
+        assert!(fs::read(&raw).unwrap() == guest, "blocks of {block_size}");
+        let (file, again) = zvhd2(image, &plan(image, Target::Zvhd2, 2));
+        assert_eq!(again.digest, report.digest);
+        let made = directory.path().join(format!("{number}-again.zvhd2"));
+        fs::write(&made, file).unwrap();
+        assert!(read_back(&made, Format::Zvhd2) == guest);
+        let opened = convert::open(&made, None).unwrap();
+        assert_eq!(digest(opened.image.as_ref()), report.digest);
     }
 }
 
