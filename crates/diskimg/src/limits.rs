@@ -10,6 +10,11 @@ pub const MAX_VIRTUAL_SIZE: u64 = 64 * TIB;
 /// so on. Ours: a chain grows by one with each snapshot; each file costs its own tables and caches.
 pub const MAX_CHAIN_FILES: usize = 32;
 
+/// Longest table that is held whole (a qcow2 L1 table, a VHD's BAT) of a file below another one, in bytes.
+/// Ours: it maps 1 TiB at qcow2 clusters of 4 KiB and 2 TiB at VHD blocks of 2 MiB, and all tables of the
+/// longest chain together take 128 MiB.
+pub const MAX_CHAINED_TABLE_BYTES: u64 = 4 * MIB;
+
 /// Largest qcow2 L1 table, in bytes. QEMU's limit (`QCOW_MAX_L1_SIZE`).
 pub const MAX_L1_BYTES: u64 = 32 * MIB;
 

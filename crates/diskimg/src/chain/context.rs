@@ -9,10 +9,11 @@ use super::names::{NamedPath, candidates};
 use super::{Below, Role, Wanted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::printable;
-use crate::limits::MAX_CHAIN_FILES;
+use crate::limits::{MAX_CHAIN_FILES, MAX_CHAINED_TABLE_BYTES};
 use crate::open::{Driver, OpenOptions, open_layer};
 use crate::probe::Format;
 use crate::source::{FileId, ReadAt};
+use crate::units::human;
 
 /// What happens with the files that an image names: backing files, parents, data files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -144,6 +145,25 @@ impl Context {
         } else {
             bytes
         }
+    }
+
+    /// Holds the length of a table that an image keeps whole, in bytes, against what a file at this place
+    /// of the chain may take.
+    ///
+    /// # Errors
+    /// `Limit`.
+    pub(crate) fn check_table(&self, structure: &'static str, at: u64, len: u64) -> Result<()> {
+        if self.chain.len() <= 1 || len <= MAX_CHAINED_TABLE_BYTES {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Limit,
+            format!(
+                "it is {len} bytes long; of a file below another one at most {} are read",
+                human(MAX_CHAINED_TABLE_BYTES)
+            ),
+        )
+        .at(structure, at))
     }
 
     /// Finds a file that the image in question names, by the policy.

@@ -126,6 +126,8 @@ impl Qcow2Image {
             }
         };
         let below = files::open_backing(header.backing.as_ref(), context)?;
+        let table = header.l1_entries.saturating_mul(layout::ENTRY_SIZE);
+        context.check_table("L1 table", header.l1_offset.0, table)?;
         let cache = context.cache(L2_CACHE_BYTES);
         let tables = Tables::load(source.as_ref(), &header, cache)?;
         let unpackers = Pool::new(header.compression, 1 << header.cluster_bits, source.len());

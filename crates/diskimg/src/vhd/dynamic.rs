@@ -10,6 +10,7 @@ use super::layout::{
     self, DYNAMIC_COOKIE, DYNAMIC_HEADER_LEN, ENTRY_SIZE, FOOTER_LEN, MAJOR_VERSION, UNALLOCATED,
     checksum,
 };
+use crate::chain::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MAX_VHD_BAT_BYTES, MAX_VHD_BLOCK_SIZE};
 use crate::source::ReadAt;
@@ -44,7 +45,12 @@ impl BlockTable {
     ///
     /// # Errors
     /// `Limit` for sizes beyond our caps, `Unsupported`, `Corrupt`, `Truncated` and `Io` by cause.
-    pub(super) fn load(source: &dyn ReadAt, footer: &Footer, declared: u64) -> Result<Self> {
+    pub(super) fn load(
+        source: &dyn ReadAt,
+        footer: &Footer,
+        declared: u64,
+        context: &Context,
+    ) -> Result<Self> {
         let at = footer.data_offset;
         let header = read_header(source, at, footer.data_end)?;
         let block_bits = check_block_size(header.block_size.get(), at)?;
@@ -61,6 +67,7 @@ impl BlockTable {
             ));
         }
         let table = check_table(header.table_offset.get(), blocks, footer)?;
+        context.check_table(BAT, table.start, table.end - table.start)?;
         // At most MAX_VHD_BAT_BYTES, and inside the file.
         let mut entries = vec![U32::ZERO; usize::try_from(blocks).unwrap_or_default()];
         source.read_exact_at(FileOffset(table.start), entries.as_mut_bytes())?;

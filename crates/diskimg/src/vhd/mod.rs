@@ -90,7 +90,7 @@ impl VhdImage {
             footer.check_fixed(declared_size)?;
             Map::Fixed
         } else {
-            let table = BlockTable::load(source.as_ref(), &footer, declared_size)?;
+            let table = BlockTable::load(source.as_ref(), &footer, declared_size, context)?;
             Map::blocks(table, footer.kind == Kind::Differencing)
         };
         Ok(Self {

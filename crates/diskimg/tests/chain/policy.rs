@@ -161,6 +161,24 @@ fn loops_are_refused_by_the_file_and_not_by_its_name() {
 }
 
 #[test]
+fn tables_of_files_below_others_have_a_cap_that_bounds_the_chains_memory() {
+    if qemu::missing() {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let base = dir.path().join("base.qcow2");
+    let text = base.to_str().unwrap();
+    // 32 MiB of L1 table, all of it a hole of the file.
+    let options = ["create", "-q", "-f", "qcow2", "-o", "cluster_size=512"];
+    qemu::img(options.into_iter().chain([text, "128G"]));
+    diskimg::open(&base, &OpenOptions::default(), &[]).unwrap();
+    let top = dir.path().join("top.qcow2");
+    overlay(&top, ("base.qcow2", "qcow2"), &[], Some("1M"));
+    let error = refused(open_inside(&top, dir.path()));
+    assert_error(&error, ErrorKind::Limit, &["L1 table", "below another"]);
+}
+
+#[test]
 fn chains_longer_than_the_cap_are_refused() {
     if qemu::missing() {
         return;
