@@ -8,6 +8,7 @@ use diskimg::Format;
 use diskimg::units::{GIB, KIB, MIB, TIB};
 
 mod batch;
+mod bench;
 mod cloud;
 mod config;
 mod images;
@@ -20,6 +21,7 @@ mod transfer;
 pub(crate) use self::batch::{
     BatchArgs, BatchCleanArgs, BatchCommand, BatchCommonArgs, BatchRunArgs, BatchStatusArgs,
 };
+pub(crate) use self::bench::{BenchArgs, Peer};
 pub(crate) use self::cloud::CloudArgs;
 pub(crate) use self::config::{ConfigArgs, ConfigCheckArgs, ConfigCommand};
 pub(crate) use self::images::{
@@ -79,6 +81,7 @@ pub(crate) enum Command {
     Config(Box<ConfigArgs>),
     Status(StatusArgs),
     Sandbox(SandboxArgs),
+    Bench(Box<BenchArgs>),
 }
 
 /// Convert a disk image to ZVHD2 or raw

@@ -84,6 +84,7 @@ fn run(command: Command, console: Console) -> Outcome {
             }
             Command::Config(args) => commands::config::run(&args, console, &interrupt).await,
             Command::Sandbox(args) => commands::sandbox::run(&args, console, &interrupt).await,
+            Command::Bench(args) => commands::bench::run(&args, console, &interrupt).await,
             // The rest is synchronous; it runs beside the signal handler.
             command => tokio::task::spawn_blocking(move || match command {
                 Command::Inspect(args) => commands::inspect::run(&args, console, interrupt.token()),

@@ -73,9 +73,9 @@ pub fn fill_block(content: Content, seed: u64, number: u64, block: &mut [u8]) {
             Content::Binary => binary(&mut random, file),
             Content::Random => random.fill(file),
             _ => match r % 32 {
-                0..=11 => text(&mut random, file),
-                12..=27 => binary(&mut random, file),
-                28 => random.fill(file),
+                0..=8 => text(&mut random, file),
+                9..=26 => binary(&mut random, file),
+                27 => random.fill(file),
                 _ => file.fill(0),
             },
         }
@@ -338,7 +338,7 @@ mod tests {
         });
         assert_eq!(
             sums,
-            [3_389_097_959, 1_929_936_827, 4_089_408_462, 3_006_657_082]
+            [2_739_368_887, 1_929_936_827, 4_089_408_462, 3_006_657_082]
         );
     }
 

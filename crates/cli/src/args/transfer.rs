@@ -112,6 +112,12 @@ fn parse_bucket(text: &str) -> Result<ObsUrl, String> {
     format!("obs://{text}").parse()
 }
 
+/// A bucket, or an object in it; with `obs://`, so that no file name is taken for a bucket.
+pub(super) fn parse_bucket_or_object(text: &str) -> Result<ObsUrl, String> {
+    text.parse()
+        .map_err(|_| "expected obs://BUCKET or obs://BUCKET/KEY".to_owned())
+}
+
 /// How many parts are sent at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Concurrency {

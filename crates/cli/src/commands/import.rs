@@ -47,6 +47,7 @@ use self::resuming::{Ours, Session};
 use self::reuse::Reuse;
 use self::route::Route;
 use self::shared::{Alone, Before, Shared, Step};
+pub(crate) use self::upload::plan as plan_upload;
 use self::upload::{Transfer, Transferred};
 use super::bitmap::{warn_of, with_holes};
 use super::convert::options;

@@ -1,6 +1,7 @@
 //! One module per command.
 
 pub(crate) mod batch;
+pub(crate) mod bench;
 pub(crate) mod bitmap;
 pub(crate) mod config;
 pub(crate) mod convert;
@@ -12,6 +13,7 @@ mod input;
 pub(crate) mod inspect;
 pub(crate) mod job;
 pub(crate) mod lists;
+mod markup;
 pub(crate) mod sandbox;
 pub(crate) mod session;
 pub(crate) mod status;

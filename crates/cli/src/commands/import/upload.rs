@@ -23,7 +23,7 @@ use crate::interrupt::interrupted;
 ///
 /// Parts get what conversion leaves, up to what the most parts in flight, one that is being filled and
 /// one that waits can use.
-pub(super) fn plan(
+pub(crate) fn plan(
     image: &dyn DiskImage,
     concurrency: Concurrency,
     mut options: PlanOptions,

@@ -7,6 +7,7 @@ use diskimg::units::human;
 
 use super::facts::Inspection;
 use super::map::{COLUMNS, Map, Share};
+use crate::commands::markup::escaped;
 
 /// Width of a cell and height of its box, in pixels.
 const CELL: u64 = 14;
@@ -19,8 +20,6 @@ const WIDTH: u64 = LEFT + COLUMNS * CELL + 24;
 const LINE: u64 = 18;
 /// Most partitions that are drawn and listed.
 const MAX_PARTITIONS: usize = 24;
-/// Most characters of a text from outside.
-const MAX_TEXT: usize = 100;
 
 const DATA: &str = "#1f5fa8";
 const ZERO: &str = "#b9d4ee";
@@ -214,25 +213,4 @@ fn text(svg: &mut String, x: u64, y: u64, content: &str) {
         "<text x=\"{x}\" y=\"{y}\" fill=\"#222222\">{}</text>",
         escaped(content)
     );
-}
-
-/// Text for XML, which has no way to write control characters.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for char in text.chars().take(MAX_TEXT) {
-        match char {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&apos;"),
-            '\u{fffe}' | '\u{ffff}' => escaped.push(char::REPLACEMENT_CHARACTER),
-            char if char.is_control() => escaped.push(char::REPLACEMENT_CHARACTER),
-            char => escaped.push(char),
-        }
-    }
-    if text.chars().nth(MAX_TEXT).is_some() {
-        escaped.push('…');
-    }
-    escaped
 }

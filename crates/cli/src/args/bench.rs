@@ -1,0 +1,91 @@
+//! Options of `imgferry bench`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use diskimg::units::{MIB, human};
+
+use super::transfer::parse_bucket_or_object;
+use super::{CloudArgs, ObsUrl, PaceArgs, SourceArgs, parse_size, parse_threads};
+
+/// Measure this machine: what limits a conversion or an import here, and which settings suit it
+///
+/// Reads, detects zeros, compresses, hashes, writes and uploads, each by itself and then all of it
+/// together; tells medians and spread, what the limit is, and the level and the number of threads to use.
+/// Without IMAGE a disk like an operating system's is generated. IMAGE is only read. Everything that is
+/// written goes into a directory that is removed at the end, and an object that is uploaded is deleted.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  imgferry bench
+  imgferry bench disk.qcow2 --against qemu-img --html bench.html
+  imgferry bench --levels 1,3,6,9 --threads 1,2,4,8 --repeat 5 --size 2GiB
+  imgferry bench disk.qcow2 --upload obs://my-images --json > bench.json")]
+pub(crate) struct BenchArgs {
+    /// The disk image to measure with [default: a generated one]
+    pub(crate) image: Option<PathBuf>,
+    /// Convert with this program too, in turns with imgferry, if it is installed
+    #[arg(long, value_enum, value_name = "PROGRAM")]
+    pub(crate) against: Option<Peer>,
+    /// zstd levels to measure, from -7 (fast) to 19 (small)
+    #[arg(long, value_name = "L,L,…", value_delimiter = ',', default_value = "-5,-1,1,3,6", allow_hyphen_values = true,
+          value_parser = clap::value_parser!(i32).range(i64::from(zvhd2::MIN_LEVEL)..=i64::from(zvhd2::MAX_LEVEL)))]
+    pub(crate) levels: Vec<i32>,
+    /// Numbers of worker threads to convert with [default: 1, 2, 4, … up to one more than cores]
+    #[arg(long, value_name = "N,N,…", value_delimiter = ',', value_parser = parse_threads)]
+    pub(crate) threads: Vec<usize>,
+    /// How often everything is measured; the middle one counts
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=40))]
+    pub(crate) repeat: u32,
+    /// Size of the generated disk, and most bytes of IMAGE that are measured with
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = parse_bench_size)]
+    pub(crate) size: u64,
+    /// Where output goes, and so which disk is measured [default: the working directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Upload to this bucket, or to this object of it, which must not exist and is deleted at the end
+    /// [default: a sandbox on this machine, which says nothing about a network]
+    #[arg(long, value_name = "OBJECT", value_parser = parse_bucket_or_object, conflicts_with = "sandbox")]
+    pub(crate) upload: Option<ObsUrl>,
+    /// Write a page with plots that needs nothing else
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Replace the file of --html if it exists
+    #[arg(long, requires = "html")]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) pace: PaceArgs,
+    #[command(flatten)]
+    pub(crate) cloud: CloudArgs,
+}
+
+/// A program that does what imgferry does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Peer {
+    /// QEMU's converter
+    QemuImg,
+}
+
+/// Least size: less says nothing.
+const LEAST_SIZE: u64 = 4 * MIB;
+
+fn parse_bench_size(text: &str) -> Result<u64, String> {
+    let size = parse_size(text)?;
+    if size < LEAST_SIZE {
+        return Err(format!("at least {} are needed", human(LEAST_SIZE)));
+    }
+    Ok(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_say_nothing_are_refused() {
+        assert_eq!(parse_bench_size("4MiB"), Ok(LEAST_SIZE));
+        assert!(parse_bench_size("4194303").is_err());
+        assert!(parse_bench_size("much").is_err());
+    }
+}

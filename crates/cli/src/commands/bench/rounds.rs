@@ -1,0 +1,447 @@
+//! The rounds: every stage once in each.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ::convert::{CancelToken, Target, default_threads, plan};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::advice::{Level, Rates};
+use super::cloud::{self, Local, Place, UPLOAD_MEMORY};
+use super::figures::{Figure, Key, Run, Runs, Stage, find};
+use super::machine::cores;
+use super::source::Input;
+use super::view::{BLOCK, View};
+use super::work::{self, SAMPLE_BYTES, Sample};
+use super::{upload_len, write_len};
+use crate::args::{BenchArgs, Concurrency};
+use crate::commands::import::plan_upload;
+use crate::console::Console;
+use crate::exit::Outcome;
+use crate::interrupt::Interrupt;
+
+/// Runs that lie further apart than this, to their median, deserve a warning.
+const NOISY: f64 = 0.25;
+
+/// What the rounds came to.
+pub(super) struct Measured {
+    pub(super) figures: Vec<Figure>,
+    pub(super) levels: Vec<i32>,
+    pub(super) level: i32,
+    pub(super) threads: Vec<usize>,
+    pub(super) data_share: f64,
+    /// What advice follows from; `None` when all blocks were zero.
+    pub(super) rates: Option<Rates>,
+    /// Rate of converting into the user's bucket.
+    pub(super) transfer: Option<f64>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// What is measured in each round.
+pub(super) struct Rounds<'a> {
+    repeat: u32,
+    view: &'a Arc<View>,
+    dir: &'a Path,
+    interrupt: &'a Interrupt,
+    levels: Vec<i32>,
+    /// The level that threads, uploads and imports are measured at.
+    level: i32,
+    threads: Vec<usize>,
+    cores: usize,
+    concurrency: Concurrency,
+}
+
+impl<'a> Rounds<'a> {
+    pub(super) fn new(
+        args: &BenchArgs,
+        input: &'a Input,
+        dir: &'a Path,
+        interrupt: &'a Interrupt,
+    ) -> Self {
+        let mut levels = args.levels.clone();
+        levels.sort_unstable();
+        levels.dedup();
+        let default = zvhd2::DEFAULT_LEVEL;
+        let level = levels
+            .iter()
+            .copied()
+            .min_by_key(|level| level.abs_diff(default))
+            .unwrap_or(default);
+        let cores = cores();
+        let mut threads = match args.threads.is_empty() {
+            true => usual_threads(cores),
+            false => args.threads.clone(),
+        };
+        threads.sort_unstable();
+        threads.dedup();
+        Self {
+            repeat: args.repeat,
+            view: &input.view,
+            dir,
+            interrupt,
+            levels,
+            level,
+            threads,
+            cores,
+            concurrency: args.pace.concurrency,
+        }
+    }
+
+    /// Most memory in bytes that is held at any time.
+    pub(super) fn memory_bound(&self) -> Outcome<u64> {
+        let mut most = 0;
+        for (level, threads) in self.conversions() {
+            let options = work::plan_options(threads, level);
+            let plan = plan(self.view.as_ref(), Target::Zvhd2, &options)?;
+            most = most.max(plan.memory.total());
+        }
+        let options = cloud::plan_options(default_threads(), self.level);
+        let import = plan_upload(self.view.as_ref(), self.concurrency, options)?;
+        let upload = UPLOAD_MEMORY.saturating_add(import.memory.reserved);
+        let most = most.max(import.memory.total()).max(upload);
+        Ok(most.saturating_add(SAMPLE_BYTES))
+    }
+
+    /// Levels with the default threads, and threads with the default level.
+    fn conversions(&self) -> Vec<(i32, usize)> {
+        let default = default_threads();
+        let mut all: Vec<_> = self.levels.iter().map(|level| (*level, default)).collect();
+        let more = self.threads.iter().filter(|threads| **threads != default);
+        all.extend(more.map(|threads| (self.level, *threads)));
+        all
+    }
+
+    /// One thread, and all cores.
+    fn widths(&self) -> Vec<usize> {
+        match self.cores {
+            0 | 1 => vec![1],
+            cores => vec![1, cores],
+        }
+    }
+
+    /// How often [`Steps::show`] is called.
+    pub(super) fn steps(&self, uploads: bool) -> u64 {
+        let widths = self.widths().len();
+        let once =
+            (4 + self.levels.len()) * widths + self.conversions().len() + 3 + usize::from(uploads);
+        once as u64 * u64::from(self.repeat)
+    }
+
+    pub(super) async fn run(
+        self,
+        local: &mut Local,
+        upload: Option<&Place>,
+        steps: &mut Steps,
+    ) -> Outcome<Measured> {
+        let cancel = self.interrupt.token();
+        let sample = tokio::task::block_in_place(|| Sample::take(self.view, cancel))?;
+        let mut runs = Runs::default();
+        let mut warnings = Vec::new();
+        let imports = local.takes(self.view);
+        if !imports {
+            warnings.push(
+                "quick import does not take a disk of this size; importing is not measured"
+                    .to_owned(),
+            );
+        }
+        let mut stored_blocks = 0;
+        for round in 1..=self.repeat {
+            steps.round(round, self.repeat);
+            tokio::task::block_in_place(|| {
+                self.stages(&sample, &mut runs, steps, cancel)?;
+                stored_blocks = self.convert(&mut runs, steps, &mut warnings, cancel)?;
+                Ok::<_, crate::exit::Failure>(())
+            })?;
+            self.cloud(local, upload, imports, &mut runs, steps).await?;
+        }
+        let figures = runs.figures();
+        let data_share =
+            (stored_blocks * BLOCK) as f64 / (self.view.blocks().len() as u64 * BLOCK) as f64;
+        warnings.extend(noise(&figures));
+        let network = upload.and_then(|_| {
+            let found = find(&figures, Stage::Upload, 1, None)?;
+            Some(found.bytes_per_second.median)
+        });
+        let transfer = find(
+            &figures,
+            Stage::Transfer,
+            default_threads(),
+            Some(self.level),
+        );
+        Ok(Measured {
+            rates: self.rates(&figures, data_share, network),
+            transfer: transfer.map(|figure| figure.bytes_per_second.median),
+            figures,
+            levels: self.levels,
+            level: self.level,
+            threads: self.threads,
+            data_share,
+            warnings,
+        })
+    }
+
+    /// The stages by themselves.
+    fn stages(
+        &self,
+        sample: &Sample,
+        runs: &mut Runs,
+        steps: &mut Steps,
+        cancel: &CancelToken,
+    ) -> Outcome {
+        for threads in self.widths() {
+            let mut add = |stage: Stage, level, run: &dyn Fn() -> Outcome<Run>| -> Outcome {
+                steps.show(stage.title());
+                let key = Key {
+                    stage,
+                    threads,
+                    level,
+                };
+                runs.add(key, run()?);
+                Ok(())
+            };
+            add(Stage::Read, None, &|| {
+                work::read(self.view, threads, cancel)
+            })?;
+            add(Stage::ZeroDetect, None, &|| {
+                work::zero_detect(sample, threads, cancel)
+            })?;
+            add(Stage::Sha256, None, &|| {
+                work::sha256(sample, threads, cancel)
+            })?;
+            add(Stage::Md5, None, &|| work::md5(sample, threads, cancel))?;
+            for level in &self.levels {
+                add(Stage::Compress, Some(*level), &|| {
+                    work::compress(sample, *level, threads, cancel)
+                })?;
+            }
+        }
+        steps.show(Stage::Write.title());
+        let key = Key {
+            stage: Stage::Write,
+            threads: 1,
+            level: None,
+        };
+        runs.add(
+            key,
+            work::write(self.dir, write_len(self.measured_bytes()), cancel)?,
+        );
+        Ok(())
+    }
+
+    fn measured_bytes(&self) -> u64 {
+        self.view.blocks().len() as u64 * BLOCK
+    }
+
+    /// Conversions to a file; how many blocks were not zero.
+    fn convert(
+        &self,
+        runs: &mut Runs,
+        steps: &mut Steps,
+        warnings: &mut Vec<String>,
+        cancel: &CancelToken,
+    ) -> Outcome<u64> {
+        let mut stored = 0;
+        for (level, threads) in self.conversions() {
+            steps.show(Stage::Convert.title());
+            let (run, plan, report) = work::convert(self.view, self.dir, level, threads, cancel)?;
+            stored = report.stored_blocks;
+            // Fewer threads than the figure names.
+            for note in plan.notes {
+                if !warnings.contains(&note) {
+                    warnings.push(note);
+                }
+            }
+            let key = Key {
+                stage: Stage::Convert,
+                threads,
+                level: Some(level),
+            };
+            runs.add(key, run);
+        }
+        Ok(stored)
+    }
+
+    /// What goes over a line, or to the sandbox.
+    async fn cloud(
+        &self,
+        local: &mut Local,
+        upload: Option<&Place>,
+        imports: bool,
+        runs: &mut Runs,
+        steps: &mut Steps,
+    ) -> Outcome {
+        let threads = default_threads();
+        let key = |stage| Key {
+            stage,
+            threads,
+            level: Some(self.level),
+        };
+        steps.show(Stage::Upload.title());
+        let place = upload.unwrap_or(&local.place);
+        let run = place
+            .upload(upload_len(self.measured_bytes()), self.interrupt)
+            .await?;
+        let alone = Key {
+            stage: Stage::Upload,
+            threads: 1,
+            level: None,
+        };
+        runs.add(alone, run);
+        if let Some(place) = upload {
+            steps.show(Stage::Transfer.title());
+            let run = place
+                .transfer(self.view, self.level, threads, self.interrupt)
+                .await?;
+            runs.add(key(Stage::Transfer), run);
+        }
+        steps.show(Stage::Import.title());
+        if imports {
+            let run = local
+                .import(self.view, self.level, threads, self.interrupt)
+                .await?;
+            runs.add(key(Stage::Import), run);
+        }
+        Ok(())
+    }
+
+    /// What advice follows from.
+    fn rates(&self, figures: &[Figure], data_share: f64, network: Option<f64>) -> Option<Rates> {
+        let all = self.cores.max(1);
+        let rate = |stage| Some(find(figures, stage, all, None)?.bytes_per_second.median);
+        let read = find(figures, Stage::Read, all, None)?;
+        // Processor seconds of all cores for a byte; a clock that stands still means none.
+        let read_cpu = read.bytes as f64 * all as f64 / read.cpu_seconds.median.max(1e-6);
+        let convert = |threads, level| {
+            let found = find(figures, Stage::Convert, threads, Some(level))?;
+            Some(found.bytes_per_second.median)
+        };
+        let levels: Vec<Level> = self
+            .levels
+            .iter()
+            .filter_map(|level| {
+                let found = find(figures, Stage::Compress, all, Some(*level))?;
+                Some(Level {
+                    level: *level,
+                    compress: found.bytes_per_second.median,
+                    ratio: super::report::output_share(found)?,
+                    convert: convert(default_threads(), *level)?,
+                })
+            })
+            .collect();
+        let mut threads = self.threads.clone();
+        threads.push(default_threads());
+        threads.sort_unstable();
+        threads.dedup();
+        Some(Rates {
+            read: read.bytes_per_second.median,
+            read_cpu,
+            zero_detect: rate(Stage::ZeroDetect)?,
+            sha256: rate(Stage::Sha256)?,
+            md5: rate(Stage::Md5)?,
+            write: find(figures, Stage::Write, 1, None)?
+                .bytes_per_second
+                .median,
+            network,
+            data_share,
+            levels,
+            threads: threads
+                .into_iter()
+                .filter_map(|threads| Some((threads, convert(threads, self.level)?)))
+                .collect(),
+            default_threads: default_threads(),
+        })
+    }
+}
+
+/// Powers of two up to the cores, all cores, and what is used without being told.
+fn usual_threads(cores: usize) -> Vec<usize> {
+    let mut threads: Vec<usize> = (0..usize::BITS)
+        .map(|bit| 1 << bit)
+        .take_while(|threads| *threads < cores)
+        .collect();
+    threads.extend([cores, default_threads()]);
+    threads
+}
+
+/// A warning when runs lie far apart.
+fn noise(figures: &[Figure]) -> Option<String> {
+    let worst = figures.iter().max_by(|a, b| {
+        a.bytes_per_second
+            .width()
+            .total_cmp(&b.bytes_per_second.width())
+    })?;
+    let width = worst.bytes_per_second.width();
+    (width > NOISY).then(|| {
+        format!(
+            "runs lie up to {:.0} % apart ({}): something else uses the machine, or its host; a larger --size or --repeat helps",
+            width * 100.0,
+            worst.stage.title()
+        )
+    })
+}
+
+/// How far the rounds are: a bar on a terminal, a line for each round elsewhere.
+pub(super) struct Steps {
+    bar: ProgressBar,
+    console: Console,
+}
+
+impl Steps {
+    pub(super) fn new(console: Console, steps: u64) -> Self {
+        let target = match console.bars() {
+            true => ProgressDrawTarget::stderr(),
+            false => ProgressDrawTarget::hidden(),
+        };
+        let bar = ProgressBar::with_draw_target(Some(steps), target);
+        let style = ProgressStyle::with_template(STYLE);
+        bar.set_style(
+            style
+                .unwrap_or_else(|_| ProgressStyle::default_bar())
+                .progress_chars("=> "),
+        );
+        Self { bar, console }
+    }
+
+    fn round(&self, round: u32, of: u32) {
+        if !self.console.bars() {
+            self.console.notice(format_args!("round {round} of {of}"));
+        }
+    }
+
+    /// Begins the next step.
+    pub(super) fn show(&mut self, what: &str) {
+        self.bar.set_message(what.to_owned());
+        self.bar.inc(1);
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+const STYLE: &str = "[{bar:32}] {pos} of {len}  {elapsed}  {msg}";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_is_valid() {
+        assert!(ProgressStyle::with_template(STYLE).is_ok());
+    }
+
+    #[test]
+    fn threads_are_measured_up_to_the_cores_and_the_default() {
+        let of = |cores| {
+            let mut threads = usual_threads(cores);
+            threads.pop();
+            threads
+        };
+        assert_eq!(of(1), [1]);
+        assert_eq!(of(2), [1, 2]);
+        assert_eq!(of(6), [1, 2, 4, 6]);
+        assert_eq!(of(64), [1, 2, 4, 8, 16, 32, 64]);
+    }
+}

@@ -1,0 +1,415 @@
+//! The stages that need no network, each run once at a time.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use ::convert::sample::{Content, fill_block};
+use ::convert::{
+    CancelToken, OutputFile, Overwrite, Plan, PlanOptions, Report, Sink as _, Target, VoidMonitor,
+};
+use diskimg::zero::is_zero;
+use md5::Md5;
+use rustix::time::{ClockId, clock_gettime};
+use sha2::{Digest as _, Sha256};
+
+use super::figures::Run;
+use super::view::{BLOCK, View};
+use crate::commands::identity;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::interrupt::interrupted;
+
+/// Most blocks of the image that are held in memory for compressing and hashing: 64 MiB.
+const SAMPLE_BLOCKS: usize = 32;
+/// Blocks of zeros that are looked at: more than caches hold.
+const ZERO_BLOCKS: usize = 16;
+/// How often each of them is: one pass is too short to time.
+const ZERO_PASSES: usize = 8;
+
+/// Bytes that the blocks in memory take at most.
+pub(super) const SAMPLE_BYTES: u64 = (SAMPLE_BLOCKS + ZERO_BLOCKS) as u64 * BLOCK;
+
+/// Blocks in memory.
+pub(super) struct Sample {
+    /// From all over the image, none of them all zero.
+    pub(super) data: Vec<Vec<u8>>,
+    zeros: Vec<Vec<u8>>,
+}
+
+impl Sample {
+    pub(super) fn take(view: &View, cancel: &CancelToken) -> Outcome<Self> {
+        let blocks = view.blocks();
+        let wanted = SAMPLE_BLOCKS.min(blocks.len());
+        let mut data = Vec::with_capacity(wanted);
+        for index in 0..wanted {
+            stop(cancel)?;
+            let Some(number) = blocks.get(index * blocks.len() / wanted) else {
+                break;
+            };
+            let mut block = vec![0; zvhd2::BLOCK_SIZE];
+            view.read_block(*number, &mut block)?;
+            if !is_zero(&block) {
+                data.push(block);
+            }
+        }
+        // Memory that was never written is one and the same page.
+        let zeros = (0..ZERO_BLOCKS).map(|_| {
+            let mut block = vec![1; zvhd2::BLOCK_SIZE];
+            block.fill(std::hint::black_box(0));
+            block
+        });
+        Ok(Self {
+            data,
+            zeros: zeros.collect(),
+        })
+    }
+}
+
+/// Reads every block of the view with `threads` threads.
+pub(super) fn read(view: &View, threads: usize, cancel: &CancelToken) -> Outcome<Run> {
+    let blocks = view.blocks();
+    let block = || vec![0; zvhd2::BLOCK_SIZE];
+    in_parallel(threads, blocks.len(), cancel, block, |block, index| {
+        let Some(number) = blocks.get(index) else {
+            return Ok(Done::default());
+        };
+        Ok(Done::of(view.read_block(*number, block)?))
+    })
+}
+
+/// Looks at blocks of zeros.
+pub(super) fn zero_detect(sample: &Sample, threads: usize, cancel: &CancelToken) -> Outcome<Run> {
+    let zeros = &sample.zeros;
+    let jobs = zeros.len() * ZERO_PASSES;
+    in_parallel(
+        threads,
+        jobs,
+        cancel,
+        || (),
+        |(), index| {
+            let Some(block) = zeros.get(index % zeros.len()) else {
+                return Ok(Done::default());
+            };
+            if !is_zero(std::hint::black_box(block)) {
+                return Err(Failure::new(
+                    Exit::Io,
+                    "a block of zeros was found not to be zero",
+                ));
+            }
+            Ok(Done::of(block.len() as u64))
+        },
+    )
+}
+
+pub(super) fn sha256(sample: &Sample, threads: usize, cancel: &CancelToken) -> Outcome<Run> {
+    on_data(sample, threads, cancel, |block| {
+        std::hint::black_box(Sha256::digest(block));
+    })
+}
+
+pub(super) fn md5(sample: &Sample, threads: usize, cancel: &CancelToken) -> Outcome<Run> {
+    on_data(sample, threads, cancel, |block| {
+        std::hint::black_box(Md5::digest(block));
+    })
+}
+
+fn on_data(
+    sample: &Sample,
+    threads: usize,
+    cancel: &CancelToken,
+    work: impl Fn(&[u8]) + Sync,
+) -> Outcome<Run> {
+    in_parallel(
+        threads,
+        sample.data.len(),
+        cancel,
+        || (),
+        |(), index| {
+            let block = sample
+                .data
+                .get(index)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            work(block);
+            Ok(Done::of(block.len() as u64))
+        },
+    )
+}
+
+/// Compresses the sample's blocks as conversions do.
+pub(super) fn compress(
+    sample: &Sample,
+    level: i32,
+    threads: usize,
+    cancel: &CancelToken,
+) -> Outcome<Run> {
+    let encoder = || (zvhd2::BlockEncoder::new(level), Vec::new());
+    in_parallel(
+        threads,
+        sample.data.len(),
+        cancel,
+        encoder,
+        |(encoder, out), index| {
+            let Some(block) = sample.data.get(index) else {
+                return Ok(Done::default());
+            };
+            let Ok(encoder) = encoder else {
+                return Err(Failure::new(
+                    Exit::Io,
+                    "a compression context cannot be made",
+                ));
+            };
+            encoder.encode(0, block, out)?;
+            Ok(Done {
+                bytes: block.len() as u64,
+                output: Some(out.len() as u64),
+            })
+        },
+    )
+}
+
+/// Writes `len` bytes that do not compress into a new file in `dir`, until the disk has them.
+pub(super) fn write(dir: &Path, len: u64, cancel: &CancelToken) -> Outcome<Run> {
+    let path = dir.join("write");
+    let mut block = vec![0; zvhd2::BLOCK_SIZE];
+    let ((), run) = timed(len, || {
+        let mut file = OutputFile::create(&path, Overwrite::Replace)?;
+        for_noise(len, &mut block, |part| {
+            stop(cancel)?;
+            file.write(part)
+                .map_err(|error| ::convert::Error::Sink(error).into())
+        })?;
+        Ok(file.commit()?)
+    })?;
+    remove(&path)?;
+    Ok(run)
+}
+
+/// Gives `len` bytes that do not compress to `to`, block by block. Blocks differ in every page, so that a
+/// file system that stores equal ones once gains nothing.
+pub(super) fn for_noise(
+    len: u64,
+    block: &mut [u8],
+    mut to: impl FnMut(&[u8]) -> Outcome,
+) -> Outcome {
+    fill_block(Content::Random, 1, 0, block);
+    let mut left = len;
+    let mut number = 0_u64;
+    while left > 0 {
+        for page in block.chunks_mut(4096) {
+            for (byte, mark) in page.iter_mut().zip(number.to_le_bytes()) {
+                *byte ^= mark;
+            }
+        }
+        let part = usize::try_from(left).unwrap_or(usize::MAX).min(block.len());
+        to(block.get(..part).unwrap_or_default())?;
+        left -= part as u64;
+        number += 1;
+    }
+    Ok(())
+}
+
+/// How to convert.
+pub(super) fn plan_options(threads: usize, level: i32) -> PlanOptions {
+    PlanOptions {
+        threads: Some(threads),
+        level,
+        ..PlanOptions::default()
+    }
+}
+
+/// Converts the view to a file in `dir`, until the disk has it.
+pub(super) fn convert(
+    view: &View,
+    dir: &Path,
+    level: i32,
+    threads: usize,
+    cancel: &CancelToken,
+) -> Outcome<(Run, Plan, Report)> {
+    let path = dir.join("out.zvhd2");
+    let ((plan, report), run) = timed(0, || {
+        let plan = ::convert::plan(view, Target::Zvhd2, &plan_options(threads, level))?;
+        let mut file = OutputFile::create(&path, Overwrite::Replace)?;
+        let report = ::convert::to_zvhd2(view, &plan, identity(), &mut file, &VoidMonitor, cancel)?;
+        file.commit()?;
+        Ok((plan, report))
+    })?;
+    remove(&path)?;
+    let run = Run {
+        bytes: report.read_bytes,
+        output: Some(report.written_bytes),
+        ..run
+    };
+    Ok((run, plan, report))
+}
+
+/// Removes what was measured; the next run must find the same space.
+pub(super) fn remove(path: &Path) -> Outcome {
+    std::fs::remove_file(path).map_err(|e| {
+        Failure::from_error(Exit::Io, &e).context(format!("{} cannot be removed", path.display()))
+    })
+}
+
+pub(super) fn stop(cancel: &CancelToken) -> Outcome {
+    match cancel.is_cancelled() {
+        true => Err(interrupted()),
+        false => Ok(()),
+    }
+}
+
+/// Runs `work` and times it.
+pub(super) fn timed<T>(bytes: u64, work: impl FnOnce() -> Outcome<T>) -> Outcome<(T, Run)> {
+    let (cpu, started) = (cpu_time(), Instant::now());
+    let value = work()?;
+    let run = Run {
+        bytes,
+        output: None,
+        elapsed: started.elapsed(),
+        cpu: cpu_time().saturating_sub(cpu),
+    };
+    Ok((value, run))
+}
+
+/// Processor time that all threads of this process have used.
+pub(super) fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or_default();
+    Duration::new(seconds, nanoseconds)
+}
+
+/// What one job handled.
+#[derive(Clone, Copy, Default)]
+struct Done {
+    bytes: u64,
+    output: Option<u64>,
+}
+
+impl Done {
+    fn of(bytes: u64) -> Self {
+        Self {
+            bytes,
+            output: None,
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        let output = match (self.output, other.output) {
+            (None, None) => None,
+            (a, b) => Some(a.unwrap_or(0).saturating_add(b.unwrap_or(0))),
+        };
+        Self {
+            bytes: self.bytes.saturating_add(other.bytes),
+            output,
+        }
+    }
+}
+
+/// Runs `work` on `0..jobs` with `threads` threads, each with a state of its own, and times it.
+fn in_parallel<S>(
+    threads: usize,
+    jobs: usize,
+    cancel: &CancelToken,
+    new: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, usize) -> Outcome<Done> + Sync,
+) -> Outcome<Run> {
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        let mut state = new();
+        let mut total = Done::default();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= jobs {
+                return Ok(total);
+            }
+            stop(cancel)?;
+            total = total.and(work(&mut state, index)?);
+        }
+    };
+    let (done, run) = timed(0, || {
+        if threads <= 1 {
+            return worker();
+        }
+        std::thread::scope(|scope| {
+            let mut workers = Vec::new();
+            for _ in 0..threads {
+                let worker = std::thread::Builder::new()
+                    .spawn_scoped(scope, worker)
+                    .map_err(|e| {
+                        Failure::from_error(Exit::Refused, &e).context("a thread cannot be started")
+                    })?;
+                workers.push(worker);
+            }
+            workers
+                .into_iter()
+                .try_fold(Done::default(), |total, worker| {
+                    let done = worker.join().unwrap_or_else(|_| {
+                        Err(Failure::new(Exit::Io, "a worker thread crashed"))
+                    })?;
+                    Ok(total.and(done))
+                })
+        })
+    })?;
+    Ok(Run {
+        bytes: done.bytes,
+        output: done.output,
+        ..run
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_in_parallel_is_all_done_once() {
+        let sum = AtomicUsize::new(0);
+        let run = in_parallel(
+            4,
+            100,
+            &CancelToken::new(),
+            || (),
+            |(), index| {
+                sum.fetch_add(index, Ordering::Relaxed);
+                Ok(Done::of(2))
+            },
+        )
+        .unwrap();
+        assert_eq!((run.bytes, run.output), (200, None));
+        assert_eq!(sum.into_inner(), 4950);
+    }
+
+    #[test]
+    fn the_first_error_and_a_request_to_stop_end_the_work() {
+        let fail = |_: &mut (), index| match index {
+            7 => Err(Failure::new(Exit::Io, "seven")),
+            _ => Ok(Done::default()),
+        };
+        let failed = in_parallel(2, 1000, &CancelToken::new(), || (), fail);
+        assert_eq!(failed.unwrap_err().message(), "seven");
+        let cancel = CancelToken::new();
+        cancel.cancel();
+        let stopped = in_parallel(2, 1000, &cancel, || (), |(), _| Ok(Done::default()));
+        assert_eq!(stopped.unwrap_err().exit(), Exit::Interrupted);
+    }
+
+    #[test]
+    fn noise_is_as_long_as_asked_and_no_two_pages_are_the_same() {
+        let mut block = vec![0; zvhd2::BLOCK_SIZE];
+        let mut pages = std::collections::HashSet::new();
+        let mut total = 0;
+        for_noise(5 << 20, &mut block, |part| {
+            total += part.len();
+            for page in part.chunks(4096) {
+                assert!(pages.insert(sum(page)));
+            }
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(total, 5 << 20);
+    }
+
+    fn sum(page: &[u8]) -> [u8; 16] {
+        Md5::digest(page).into()
+    }
+}
