@@ -514,11 +514,20 @@ fn no_output_at_the_most_verbose_has_a_secret_in_it() {
         run(by_clouds_yaml().args(["config", "show", "--json"])),
         run(by_key().args(["image", "list"])),
         run(by_key().args(["upload", "Cargo.toml", "obs://no-such-bucket/a"])),
+        // The object storage shows what it computed of a wrong signature.
+        run(by_session().env("HW_SECRET_KEY", &wrong).args([
+            "upload",
+            "Cargo.toml",
+            "obs://images/a",
+        ])),
+        run(by_session()
+            .env("HW_SECURITY_TOKEN", format!("{session}-not"))
+            .args(["upload", "Cargo.toml", "obs://images/a"])),
     ];
     assert_eq!(
         runs.each_ref().map(|run| run.code),
         [
-            0, 0, 0, 0, 0, 0, 0, 2, 3, 3, 3, 3, 0, 0, 3, 0, 3, 0, 0, 0, 3
+            0, 0, 0, 0, 0, 0, 0, 2, 3, 3, 3, 3, 0, 0, 3, 0, 3, 0, 0, 0, 3, 3, 3
         ]
         .map(Some),
         "{:?}",

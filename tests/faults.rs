@@ -156,6 +156,20 @@ fn a_cloud_without_the_call_for_data_files_takes_zvhd2_by_quick_import_and_refus
 }
 
 #[test]
+fn a_minimum_disk_that_is_not_the_one_asked_for_is_told() {
+    let run = import_with(
+        Faults {
+            other_min_disk: Some(80),
+            ..Faults::default()
+        },
+        &["--bucket", "images"],
+    );
+    run.success();
+    let told = "has min_disk 80 GiB, 2 GiB was asked for";
+    assert!(run.stderr.contains(told), "{}", run.stderr);
+}
+
+#[test]
 fn a_user_without_the_right_is_told_which_one_is_missing() {
     let run = import_with(
         Faults {

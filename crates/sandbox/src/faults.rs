@@ -24,6 +24,8 @@ pub struct Faults {
     pub may_only_look: bool,
     /// The call for data images of files in any format does not exist, as in clouds of the 2023 reference.
     pub without_data_files: bool,
+    /// Images show this minimum disk in GiB, whatever was asked for.
+    pub other_min_disk: Option<u64>,
     /// How long an import job stays in INIT.
     pub job_delay: Duration,
 }
@@ -89,6 +91,11 @@ impl FaultState {
     /// Whether the call for data images of files is missing.
     pub(crate) fn lacks_data_files(&self) -> bool {
         self.faults.without_data_files
+    }
+
+    /// The minimum disk that images show.
+    pub(crate) fn other_min_disk(&self) -> Option<u64> {
+        self.faults.other_min_disk
     }
 
     /// How long a job is to wait.

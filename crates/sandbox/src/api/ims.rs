@@ -270,7 +270,7 @@ pub(super) fn describe(api: &Api, image: &ImageRecord) -> Value {
         "protected": image.more.protected,
         "container_format": "bare",
         "disk_format": if iso { "iso" } else { image.disk_format.as_str() },
-        "min_disk": image.min_disk,
+        "min_disk": api.faults.other_min_disk().unwrap_or(image.min_disk),
         "min_ram": image.more.min_ram,
         "size": 0,
         "virtual_size": null,
