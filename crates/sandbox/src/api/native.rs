@@ -96,7 +96,7 @@ pub(super) async fn reply(
         Some(status @ ("accepted" | "rejected")) => status,
         _ => return Err(bad_format("status is not accepted or rejected")),
     };
-    set_status(&api, &[id.clone()], &project, status)?;
+    set_status(&api, std::slice::from_ref(&id), &project, status)?;
     let image = api.look_up(&id).ok_or_else(no_image)?;
     Ok(Json(describe(&image, &project, status)))
 }

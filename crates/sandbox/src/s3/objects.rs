@@ -201,7 +201,7 @@ impl ObjectStore {
     pub(crate) fn size_of(&self, bucket: &str, key: &str) -> Option<u64> {
         let path = self.0.object_path(bucket, key).ok()?;
         let metadata = fs::metadata(path).ok()?;
-        metadata.is_file().then(|| metadata.len())
+        metadata.is_file().then_some(metadata.len())
     }
 
     /// Where the file of an object is, if its bucket is there.
