@@ -21,7 +21,7 @@ fn metadata(page: &[u8]) -> Range<usize> {
         0..144
     } else if page.starts_with(b"hwstream bg") {
         0..20
-    } else if page[..8] == 4096_u64.to_le_bytes() {
+    } else if page.starts_with(&4096_u64.to_le_bytes()) {
         0..page.len()
     } else {
         0..0
