@@ -50,8 +50,23 @@ fn an_import_that_is_killed_at_any_moment_goes_on_and_sends_little_twice() {
             seed = (seed ^ 0x9e37_79b9_u64)
                 .wrapping_mul(0x2545_f491_4f6c_dd1d)
                 .rotate_left(17);
-            thread::sleep(Duration::from_millis(60 + seed % 600));
-            if child.try_wait().unwrap().is_some() {
+            // After some time, or more often after some bytes: a busy machine must not put all moments before the first.
+            let (time, bytes) = match seed % 4 {
+                0 => (Duration::from_millis((seed >> 8) % 400), u64::MAX),
+                _ => (
+                    Duration::from_secs(20),
+                    (seed >> 8) % (2 * IN_FLIGHT * PART),
+                ),
+            };
+            let (begun, before) = (Instant::now(), import.line.sent());
+            let ended = loop {
+                let ended = child.try_wait().unwrap().is_some();
+                if ended || begun.elapsed() > time || import.line.sent() - before > bytes {
+                    break ended;
+                }
+                thread::sleep(Duration::from_millis(2));
+            };
+            if ended {
                 // Its last word was said before its time came.
                 break Some(Run::from(child.wait_with_output().unwrap()));
             }

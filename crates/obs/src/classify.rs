@@ -13,6 +13,8 @@ use time::OffsetDateTime;
 
 use crate::error::{Error, ErrorKind};
 
+/// A pause that a server asks for is told from here on: shorter ones are waited for.
+const LONG_PAUSE: Duration = Duration::from_secs(60);
 /// Longest text of a server that is passed on, in characters.
 const MAX_TEXT: usize = 300;
 /// How far into an answer its `<Endpoint>` is looked for, in bytes.
@@ -127,6 +129,11 @@ fn from_answer(response: &HttpResponse, code: Option<&str>, message: Option<&str
         (Verdict::Retry, Some(pause)) => Verdict::RetryAfter(pause),
         (verdict, _) => verdict,
     };
+    if let Verdict::RetryAfter(pause) = verdict
+        && pause >= LONG_PAUSE
+    {
+        text.push_str(&format!(", and asks for a pause of {} s", pause.as_secs()));
+    }
     let mut error = Error::new(rule.kind, text)
         .with_verdict(verdict)
         .with_answer(status, code, request_id(response));
@@ -196,7 +203,10 @@ fn rule(code: &str, status: u16) -> Rule {
             .hint("this machine's clock is more than 15 minutes off: set it (for example with chronyc makestep)"),
         "ExpiredToken" | "InvalidToken" | "InvalidSecurityToken" | "TokenRefreshRequired" => Rule::fatal(ErrorKind::Auth)
             .hint("the temporary credentials have ended: get new ones and set HW_ACCESS_KEY, HW_SECRET_KEY and HW_SECURITY_TOKEN"),
-        "XAmzContentSHA256Mismatch" => Rule::fatal(ErrorKind::Auth),
+        // Damaged on the way, as with BadDigest, or a server that wants payloads signed in another way.
+        "XAmzContentSHA256Mismatch" => Rule::retry(ErrorKind::Auth).hint(
+            "if it stays: something on the way changes the bytes, or this server takes no signed payloads; over https they are not signed",
+        ),
         "AccessDenied" | "AllAccessDisabled" => Rule::fatal(ErrorKind::AccessDenied).hint(
             "uploading needs obs:object:PutObject and obs:object:AbortMultipartUpload, the checks need obs:bucket:HeadBucket and obs:object:GetObject",
         ),
@@ -348,6 +358,7 @@ mod tests {
             ("TooManyRequests", 429),
             ("BadDigest", 400),
             ("IncompleteBody", 400),
+            ("XAmzContentSHA256Mismatch", 400),
             ("", 408),
             ("", 429),
             ("", 502),
@@ -401,6 +412,11 @@ mod tests {
         assert_eq!(
             net::retry::Retryable::verdict(&error),
             Verdict::RetryAfter(Duration::from_secs(7))
+        );
+        let error = from_answer(&answer(503, &[("retry-after", "3600")], ""), None, None);
+        assert_eq!(
+            error.to_string(),
+            "the server answered 503, and asks for a pause of 3600 s"
         );
         let error = from_answer(&answer(403, &[("retry-after", "7")], ""), None, None);
         assert_eq!(net::retry::Retryable::verdict(&error), Verdict::Fatal);

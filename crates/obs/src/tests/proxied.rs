@@ -170,6 +170,7 @@ async fn each_fault_of_a_part_that_passes_costs_one_retry() {
         Fault::TruncatedAnswer,
         Fault::WrongEtag,
         Fault::LostAnswer,
+        Fault::DamagedBody,
         Fault::error_in_200(),
     ] {
         gets_over(part_two, fault, 1).await;

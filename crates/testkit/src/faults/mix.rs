@@ -17,6 +17,7 @@ const PASSING: &[fn() -> Fault] = &[
     || Fault::TruncatedAnswer,
     || Fault::LostAnswer,
     || Fault::WrongEtag,
+    || Fault::DamagedBody,
     Fault::error_in_200,
     || Fault::Slow(Duration::from_millis(5)),
 ];
@@ -69,8 +70,8 @@ fn pick(random: &mut fastrand::Rng, faults: &[fn() -> Fault]) -> Option<Fault> {
 
 fn fits(fault: &Fault, seen: &Seen) -> bool {
     match (fault, seen.op) {
-        // Nothing can tell that other answers are wrong.
-        (Fault::WrongEtag, op) => op == Op::UploadPart,
+        // Nothing can tell that other answers, or other bodies over http, are wrong.
+        (Fault::WrongEtag | Fault::DamagedBody, op) => op == Op::UploadPart,
         // A HEAD has no body that could say so.
         (Fault::Answer { status: 200, .. }, op) => {
             matches!(op, Op::CompleteUpload | Op::CopyPart)

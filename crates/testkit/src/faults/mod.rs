@@ -62,6 +62,8 @@ pub enum Fault {
     WrongEtag,
     /// The server does what it is asked for, and the client is answered with 500 InternalError.
     LostAnswer,
+    /// One bit of the body is another one when it reaches the server.
+    DamagedBody,
     /// The answer comes this much later.
     Slow(Duration),
 }

@@ -29,6 +29,8 @@ pub(super) struct Request {
     early: Vec<u8>,
     /// Bytes of the body in all.
     body_len: u64,
+    /// Whether a bit of the body is to change on the way.
+    damage: bool,
 }
 
 impl Request {
@@ -80,6 +82,7 @@ impl Request {
             head: head.into_bytes(),
             early,
             body_len,
+            damage: false,
         })
     }
 
@@ -87,6 +90,10 @@ impl Request {
     pub(super) async fn act(mut self, server: SocketAddr, fault: Option<Fault>) -> io::Result<()> {
         match fault {
             None => self.pass_on(server).await,
+            Some(Fault::DamagedBody) => {
+                self.damage = true;
+                self.pass_on(server).await
+            }
             Some(Fault::Slow(delay)) => {
                 tokio::time::sleep(delay).await;
                 self.pass_on(server).await
@@ -151,6 +158,13 @@ impl Request {
         let (mut answer, mut to_server) = upstream.split();
         let (mut from_client, mut to_client) = self.client.split();
         let mut left = self.body_len.saturating_sub(self.early.len() as u64);
+        let mut spoil = |bytes: &mut [u8]| {
+            if let Some(byte) = bytes.first_mut().filter(|_| self.damage) {
+                *byte ^= 1;
+                self.damage = false;
+            }
+        };
+        spoil(&mut self.early);
         to_server.write_all(&self.early).await?;
         self.taken
             .fetch_add(self.early.len() as u64, Ordering::Relaxed);
@@ -166,6 +180,7 @@ impl Request {
                     }
                     left = left.saturating_sub(read as u64);
                     self.taken.fetch_add(read as u64, Ordering::Relaxed);
+                    spoil(up.get_mut(..read).unwrap_or_default());
                     if to_server.write_all(up.get(..read).unwrap_or_default()).await.is_err() {
                         // The server answered before it read everything.
                         left = 0;
