@@ -74,9 +74,11 @@ fn an_import_that_is_killed_at_any_moment_goes_on_and_sends_little_twice() {
             child.wait().unwrap();
             killed += 1;
             // The last kill may have come after everything was done.
-            let state = import.state_dir();
-            if state.exists() && import.status()["stage"] == "done" {
-                break None;
+            if import.state_dir().exists() {
+                let last = import.status();
+                if last["stage"] == "done" && last["name"] == name {
+                    break None;
+                }
             }
         };
         if let Some(done) = done {
