@@ -20,8 +20,8 @@ use std::thread;
 
 use common::{Run, json_of, run, signal, wait_until};
 use fleet::{Fleet, World, pause, report_of, states};
+use sandbox::faults::Faults;
 use testkit::faults::{Fault, Op, mix};
-use testkit::qemu;
 
 const MIB: u64 = 1 << 20;
 
@@ -496,5 +496,97 @@ fn a_budget_that_holds_one_disk_at_a_time_still_does_all() {
         "{machine}"
     );
     assert_eq!(world.active(), fleet.digests());
-    let _ = qemu::available();
+}
+
+#[test]
+fn disks_beyond_the_quota_are_refused_in_the_manifests_order() {
+    let world = World::with_quota(Faults::default(), 2);
+    let fleet = Fleet::raw(4, 1);
+    let plan = json_of(&run(world.batch("plan", &fleet, "state").arg("--json")));
+    let actions: Vec<&str> = plan["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["action"].as_str().unwrap())
+        .collect();
+    assert_eq!(actions, ["upload", "upload", "refuse", "refuse"]);
+    let ran = run(world.batch("run", &fleet, "state").arg("--json"));
+    assert_eq!(ran.code, Some(3), "{}", ran.stderr);
+    let found = states(&report_of(&ran));
+    assert_eq!((found["active"], found["refused"]), (2, 2), "{found:?}");
+}
+
+#[test]
+fn a_batch_in_a_sandbox_needs_no_account_and_stays_in_its_memory() {
+    let fleet = Fleet::mixed(4, 4);
+    let report = fleet.dir.path().join("report.json");
+    let ran = run(common::command()
+        .args(["batch", "run"])
+        .arg(&fleet.manifest)
+        .args(["--sandbox", "--memory", "512MiB", "--report-json"])
+        .arg(&report));
+    ran.success();
+    assert!(ran.text().contains("disk-03"), "{}", ran.text());
+    assert!(
+        ran.stderr.contains("memory  at most 512 MiB"),
+        "{}",
+        ran.stderr
+    );
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
+    let machine = &report["machine"];
+    assert!(
+        machine["peak_memory"].as_u64().unwrap() <= 512 << 20,
+        "{machine}"
+    );
+    let digests = fleet.digests();
+    for item in report["items"].as_array().unwrap() {
+        assert_eq!(item["state"], "active", "{item}");
+        assert_eq!(
+            item["digest"],
+            digests[item["id"].as_str().unwrap()].as_str()
+        );
+    }
+}
+
+#[test]
+fn a_disk_that_is_done_is_imported_again_when_that_is_asked_for() {
+    let world = World::new();
+    let fleet = Fleet::raw(2, 1);
+    run(world.batch("run", &fleet, "state").arg("--json")).success();
+    let id = world
+        .images()
+        .into_iter()
+        .find(|image| image.name == "disk-01")
+        .unwrap()
+        .id;
+    run(world.command().args(["image", "delete", &id, "--yes"])).success();
+    let skipped = run(world.batch("run", &fleet, "state").arg("--json"));
+    assert_eq!(states(&report_of(skipped.success()))["skipped"], 2);
+    let again = run(world
+        .batch("run", &fleet, "state")
+        .args(["--json", "--redo", "disk-01"]));
+    let found = states(&report_of(again.success()));
+    // Its object is still there, and holds the disk.
+    assert_eq!((found["skipped"], found["adopted"]), (1, 1), "{found:?}");
+    assert_eq!(world.active(), fleet.digests());
+    let wrong = run(world
+        .batch("run", &fleet, "state")
+        .args(["--redo", "disk-99"]));
+    assert_eq!(wrong.code, Some(2), "{}", wrong.stderr);
+}
+
+#[test]
+fn a_file_that_the_service_converts_goes_as_it_is_in_the_same_batch() {
+    let world = World::new();
+    let fleet = Fleet::raw(3, 1);
+    let text = fs::read_to_string(&fleet.manifest).unwrap();
+    let common = "source: disk-01.raw\n    register: common\n    key: disk-01.raw";
+    fs::write(&fleet.manifest, text.replace("source: disk-01.raw", common)).unwrap();
+    let plan = json_of(run(world.batch("plan", &fleet, "state").arg("--json")).success());
+    assert_eq!(plan["items"][1]["action"], "upload-as-is", "{plan}");
+    let ran = run(world.batch("run", &fleet, "state").arg("--json"));
+    assert_eq!(states(&report_of(ran.success()))["active"], 3);
+    assert_eq!(world.active(), fleet.digests());
+    let again = run(world.batch("run", &fleet, "state").arg("--json"));
+    assert_eq!(states(&report_of(again.success()))["skipped"], 3);
 }

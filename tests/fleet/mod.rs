@@ -39,12 +39,16 @@ impl World {
     }
 
     pub fn with(faults: Faults) -> Self {
+        Self::with_quota(faults, 1000)
+    }
+
+    pub fn with_quota(faults: Faults, image_quota: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let runtime = Runtime::new().unwrap();
         let (sandbox, proxy) = runtime.block_on(async {
             let mut options = Options::new(dir.path().join("cloud"));
             options.buckets = vec!["images".into()];
-            options.image_quota = 1000;
+            options.image_quota = image_quota;
             options.faults = faults;
             let sandbox = Sandbox::start(options).await.unwrap();
             let url = sandbox.obs_endpoint();
