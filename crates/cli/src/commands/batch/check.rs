@@ -108,6 +108,30 @@ pub(super) fn before(item: &Item, known: &Known, args: &ImportArgs) -> Before {
 }
 
 impl Setup {
+    /// What is known of every disk without the cloud.
+    pub(super) fn known(&self, common: &BatchCommonArgs) -> Vec<Checked> {
+        let items = self.items.iter();
+        let checked = items.map(|item| {
+            let verdict = match known(item, &self.state, common, self.width.threads) {
+                Err(verdict) => verdict,
+                Ok((args, known)) => {
+                    let before = before(item, &known, &args);
+                    Verdict::Ready(Box::new(Ready {
+                        args,
+                        examined: None,
+                        before,
+                        begun: known.has_begun(item),
+                    }))
+                }
+            };
+            Checked {
+                item: item.clone(),
+                verdict,
+            }
+        });
+        checked.collect()
+    }
+
     /// Looks at one disk.
     pub(super) async fn examine(
         &self,

@@ -18,6 +18,7 @@ mod plan;
 mod report;
 mod request;
 mod run;
+mod runner;
 mod setup;
 mod state;
 mod status;

@@ -1,40 +1,23 @@
-//! `imgferry batch run`: lanes that convert, a budget of memory, and the end of each disk written down.
-//!
-//! ```text
-//!  queue ──▶ lane 1 (the largest that waits) ─┐ claim, look, memory   ┌─ convert ─┬─ complete ─┬─ register ─▶ end
-//!        ──▶ lane 2 (the smallest)           ─┤──────────────────────▶│  (lane)   │ (parts)    │ (job)
-//!        ──▶ …                               ─┘                        └───────────┴────────────┴──────────
-//! ```
-//!
-//! A lane goes on with the next disk as soon as everything of the one before is encoded: its last parts, its job and its
-//! end go on beside. So nobody waits behind a huge disk, and the huge disk waits behind nobody.
+//! `imgferry batch run`: from the arguments to the report.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use ::batch::{BatchReport, Item, ItemOutcome, ItemState, UnixMillis};
-use futures::future::join_all;
-use journal::{Log, RunLock, SourceIdentity};
+use ::batch::{BatchReport, Item, ItemOutcome};
+use journal::RunLock;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use super::board::Board;
-use super::check::{self, Checked, Ready, Verdict};
-use super::claims::{Claimed, Claims, Held};
-use super::outcome;
+use super::check::{Checked, Verdict};
+use super::claims::Claims;
 use super::plan;
 use super::report;
+use super::runner::Runner;
 use super::setup::Setup;
 use super::state::{self, Record, now};
-use super::steps::ItemSteps;
 use crate::args::BatchRunArgs;
+use crate::commands::import::from_journal;
 use crate::commands::import::resuming::command_line;
-use crate::commands::import::shared::{Before, Shared};
-use crate::commands::import::{self, Action, from_journal};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
@@ -93,6 +76,21 @@ async fn with(
     let command: Vec<String> = std::env::args_os()
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
+    let started = now();
+    let checked = match claims.is_some() {
+        // Whoever gets a disk looks at it: meanwhile others change what the cloud would answer.
+        true => setup.known(&args.common),
+        false => {
+            console.notice(format_args!(
+                "{} disks of {} are looked at",
+                setup.items.len(),
+                setup.manifest.path.display()
+            ));
+            setup
+                .check(&args.common, plan::silent(console), interrupt)
+                .await?
+        }
+    };
     if let Some(log) = &mut log {
         let record = Record::Run {
             at: now(),
@@ -110,93 +108,33 @@ async fn with(
         log.append(&record).map_err(|error| from_journal(&error))?;
     }
 
-    let started = now();
-    let checked = match claims.is_some() {
-        // Whoever gets a disk looks at it: meanwhile others change what the cloud would answer.
-        true => setup.known(&args.common),
-        false => {
-            console.notice(format_args!(
-                "{} disks of {} are looked at",
-                setup.items.len(),
-                setup.manifest.path.display()
-            ));
-            setup
-                .check(&args.common, plan::silent(console), interrupt)
-                .await?
-        }
-    };
     let ids = checked.iter().map(|checked| checked.item.id.clone());
     let board = Board::new(console, ids.collect(), 0);
     say_plan(setup, &checked, board);
 
-    let runner = Arc::new(Runner {
-        setup: Arc::clone(setup),
+    let runner = Runner::new(
+        setup,
         board,
-        log: Mutex::new(log),
+        log,
         claims,
-        worker: worker.clone(),
-        interrupt: interrupt.child(),
-        fail_fast: args.fail_fast,
-        uploads: Arc::new(Semaphore::new(setup.width.uploads)),
-        jobs: Arc::new(Semaphore::new(setup.width.jobs)),
-        queue: Mutex::default(),
-        tasks: Mutex::default(),
-        outcomes: Mutex::new(vec![None; checked.len()]),
-        broken: Mutex::default(),
-        failing: AtomicBool::new(false),
-        at_work: AtomicUsize::new(0),
-    });
+        worker.clone(),
+        args.fail_fast,
+        interrupt,
+    );
     let items: Vec<Item> = checked.iter().map(|checked| checked.item.clone()).collect();
     runner.fill(checked).await;
-    let ticking = tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(Duration::from_secs(1));
-        loop {
-            ticks.tick().await;
-            board.tick();
-        }
-    });
-    let lanes = (0..setup.width.converts).map(|lane| {
-        let runner = Arc::clone(&runner);
-        // With one lane, the manifest's order is as good as any.
-        let order = match (setup.width.converts, lane) {
-            (1, _) => Order::First,
-            (_, 0) => Order::Largest,
-            _ => Order::Smallest,
-        };
-        tokio::spawn(async move { runner.lane(order).await })
-    });
-    join_all(lanes.collect::<Vec<_>>()).await;
-    runner.wait_for_tasks().await;
-    ticking.abort();
-    runner.interrupt.stop();
-
+    runner.run().await;
     let samples = board.finish();
-    let mut outcomes: Vec<ItemOutcome> = Vec::new();
-    for (number, item) in items.iter().enumerate() {
-        let ended = runner.outcomes().get_mut(number).and_then(Option::take);
-        outcomes.push(ended.unwrap_or_else(|| ItemOutcome {
-            state: ItemState::Waiting,
-            cause: Some("its turn did not come".to_owned()),
-            exit: Exit::Interrupted as u8,
-            ..outcome::blank(item, worker.as_deref())
-        }));
-    }
-    let broken = runner
-        .broken
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take();
+    let outcomes = runner.outcomes_of(&items);
+    let broken = runner.broken();
     let exit = exit_of(&outcomes, interrupt.is_asked(), broken.as_ref());
     let report = report::build(setup, started, exit, outcomes, samples, worker);
-    if let Some(log) = &mut *runner.log() {
-        let stopped = Record::Stopped {
-            at: now(),
-            pid: std::process::id(),
-            exit,
-        };
-        // What matters of each disk is written.
-        let _ = log.append(&stopped);
-    }
+    // What matters of each disk is written.
+    let _ = runner.record(&Record::Stopped {
+        at: now(),
+        pid: std::process::id(),
+        exit,
+    });
     drop(runner);
     finish(args, &report, console, board, &command, broken)
 }
@@ -323,440 +261,4 @@ fn say_plan(setup: &Setup, checked: &[Checked], board: &Board) {
             "converts": width.converts, "uploads": width.uploads, "jobs": width.jobs, "threads": width.threads,
         }),
     );
-}
-
-/// Which of the disks that wait a lane takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
-    First,
-    Largest,
-    Smallest,
-}
-
-/// A disk that waits.
-struct Work {
-    number: usize,
-    item: Item,
-    ready: Box<Ready>,
-    /// What it weighs: bytes that are read.
-    weight: u64,
-    queued: UnixMillis,
-    /// Not before; another worker has it until then.
-    after: Option<Instant>,
-}
-
-/// Everything that the lanes and the disks share.
-pub(super) struct Runner {
-    setup: Arc<Setup>,
-    pub(super) board: &'static Board,
-    log: Mutex<Option<Log>>,
-    claims: Option<Claims>,
-    worker: Option<String>,
-    interrupt: Interrupt,
-    fail_fast: bool,
-    uploads: Arc<Semaphore>,
-    pub(super) jobs: Arc<Semaphore>,
-    queue: Mutex<Vec<Work>>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
-    outcomes: Mutex<Vec<Option<ItemOutcome>>>,
-    /// Why the whole run cannot go on.
-    broken: Mutex<Option<Failure>>,
-    failing: AtomicBool,
-    /// Disks that were taken and have not ended.
-    at_work: AtomicUsize,
-}
-
-impl Runner {
-    fn log(&self) -> MutexGuard<'_, Option<Log>> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Vec<Work>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn outcomes(&self) -> MutexGuard<'_, Vec<Option<ItemOutcome>>> {
-        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Writes to the batch's journal. A run that cannot write down what it does would do it again: it stops.
-    pub(super) fn record(&self, record: &Record) -> Outcome {
-        let written = match &mut *self.log() {
-            Some(log) => log.append(record).map_err(|error| from_journal(&error)),
-            None => Ok(()),
-        };
-        written.inspect_err(|failure| {
-            let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-            broken.get_or_insert_with(|| Failure::new(failure.exit(), failure.line()));
-            self.interrupt.stop();
-        })
-    }
-
-    /// Ends what needs no work, and queues the rest.
-    async fn fill(&self, checked: Vec<Checked>) {
-        for (number, checked) in checked.into_iter().enumerate() {
-            let Checked { item, verdict } = checked;
-            match verdict {
-                Verdict::Ready(ready) => {
-                    let weight = match &ready.examined {
-                        Some(examined) => examined.data_bytes,
-                        None => std::fs::metadata(&item.source).map_or(0, |found| found.len()),
-                    };
-                    self.queue().push(Work {
-                        number,
-                        item,
-                        ready,
-                        weight,
-                        queued: now(),
-                        after: None,
-                    });
-                }
-                Verdict::Done(mut done) => {
-                    self.board.end(number, &mut done);
-                    self.keep(number, *done);
-                }
-                Verdict::Refused(failure) => {
-                    let refused =
-                        outcome::failed(outcome::blank(&item, self.worker.as_deref()), &failure);
-                    self.end(number, refused, None, None).await;
-                }
-            }
-        }
-    }
-
-    fn keep(&self, number: usize, outcome: ItemOutcome) {
-        if let Some(place) = self.outcomes().get_mut(number) {
-            *place = Some(outcome);
-        }
-    }
-
-    /// Takes a disk off the queue; `Err` says when it is worth looking again.
-    fn pick(&self, order: Order) -> Result<Work, Option<Instant>> {
-        let mut queue = self.queue();
-        let now = Instant::now();
-        let due = |work: &Work| work.after.is_none_or(|after| after <= now);
-        let ready = queue.iter().enumerate().filter(|(_, work)| due(work));
-        let chosen = match order {
-            Order::First => ready.min_by_key(|(_, work)| work.number),
-            Order::Largest => {
-                ready.max_by_key(|(_, work)| (work.weight, std::cmp::Reverse(work.number)))
-            }
-            Order::Smallest => ready.min_by_key(|(_, work)| (work.weight, work.number)),
-        };
-        match chosen.map(|(place, _)| place) {
-            Some(place) => Ok(queue.remove(place)),
-            None => Err(queue.iter().filter_map(|work| work.after).min()),
-        }
-    }
-
-    /// Converts one disk after the other.
-    async fn lane(self: Arc<Self>, order: Order) {
-        loop {
-            if self.interrupt.is_asked() {
-                return;
-            }
-            match self.pick(order) {
-                Ok(work) => self.take(work).await,
-                // A disk at work may come back, when its claim is lost.
-                Err(None) if self.claims.is_some() && self.at_work.load(Ordering::Acquire) > 0 => {
-                    let pause = tokio::time::sleep(Duration::from_millis(200));
-                    if self.interrupt.unless_asked(pause).await.is_err() {
-                        return;
-                    }
-                }
-                Err(None) => return,
-                Err(Some(again)) => {
-                    let until = tokio::time::sleep_until(again);
-                    if self.interrupt.unless_asked(until).await.is_err() {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Gets one disk, and returns when it is converted or has ended.
-    async fn take(self: &Arc<Self>, mut work: Work) {
-        let held = match self.claim(&mut work).await {
-            Ok(Some(held)) => held,
-            // Another worker has it, or has done it.
-            Ok(None) => return,
-            Err(Claiming::Again(after)) => {
-                work.after = Some(after);
-                self.queue().push(work);
-                return;
-            }
-            Err(Claiming::Failed(failure)) => {
-                let blank = outcome::blank(&work.item, self.worker.as_deref());
-                let failed = outcome::failed(blank, &failure);
-                self.end(work.number, failed, None, None).await;
-                return;
-            }
-        };
-        self.board.begin(work.number, work.queued);
-        self.at_work.fetch_add(1, Ordering::AcqRel);
-        let (converted, is_converted) = oneshot::channel();
-        let task = tokio::spawn({
-            let this = Arc::clone(self);
-            async move {
-                this.drive(work, held, converted).await;
-                this.at_work.fetch_sub(1, Ordering::AcqRel);
-            }
-        });
-        self.tasks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(task);
-        // Dropping its other end says the same.
-        let _ = is_converted.await;
-    }
-
-    /// Waits for all disks, also for those that a lane does not wait for.
-    async fn wait_for_tasks(&self) {
-        loop {
-            let task = self
-                .tasks
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop();
-            let Some(task) = task else { return };
-            if task.await.is_err() {
-                let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-                broken.get_or_insert_with(|| Failure::new(Exit::Io, "a disk's task crashed"));
-            }
-        }
-    }
-
-    /// Claims a disk where workers share the batch: the claim, or nothing to claim, or `None` when nothing is left
-    /// to do here.
-    async fn claim(&self, work: &mut Work) -> Result<Option<Option<Held>>, Claiming> {
-        let Some(claims) = &self.claims else {
-            return Ok(Some(None));
-        };
-        let claimed = claims.take(&work.item, &self.interrupt).await;
-        match claimed.map_err(Claiming::Failed)? {
-            Claimed::Theirs(again) => Err(Claiming::Again(Instant::now() + again)),
-            Claimed::Done(done) => {
-                let mut done = match done {
-                    Some(done) => *done,
-                    None => outcome::blank(&work.item, None),
-                };
-                let by = done
-                    .worker
-                    .clone()
-                    .unwrap_or_else(|| "another worker".into());
-                done.state = ItemState::Skipped;
-                done.cause = Some(format!("done by {by}"));
-                done.hint = None;
-                (done.read_bytes, done.sent_bytes, done.kept_bytes) = (0, 0, 0);
-                done.timeline.clear();
-                self.board.end(work.number, &mut done);
-                self.keep(work.number, done);
-                Ok(None)
-            }
-            Claimed::Won(held) => {
-                let begun = held.was_begun(&work.item).await;
-                let begun = begun.map_err(Claiming::Failed)?;
-                if begun {
-                    work.ready.begun = true;
-                    work.ready.before = Before {
-                        uploaded: true,
-                        registered: true,
-                    };
-                }
-                Ok(Some(Some(held)))
-            }
-        }
-    }
-
-    /// Imports one disk.
-    async fn drive(
-        self: &Arc<Self>,
-        work: Work,
-        held: Option<Held>,
-        converted: oneshot::Sender<()>,
-    ) {
-        let mut work = work;
-        let number = work.number;
-        let child = match &held {
-            Some(held) => held.interrupt().child(),
-            None => self.interrupt.child(),
-        };
-        let source = SourceIdentity::of(&work.item.source).ok();
-        let mut blank = outcome::blank(&work.item, self.worker.as_deref());
-        let ended = self
-            .import(&mut work, &mut blank, held.as_ref(), &child, converted)
-            .await;
-        child.stop();
-        let failure = match ended {
-            Ok(ended) => {
-                self.end(number, outcome::of(blank, &ended), source, held)
-                    .await;
-                return;
-            }
-            Err(failure) => failure,
-        };
-        let interrupted = failure.exit() == Exit::Interrupted;
-        if interrupted && held.as_ref().is_some_and(Held::is_lost) && !self.interrupt.is_asked() {
-            // Whoever has it now does it, or dies too: it is looked at again.
-            self.board.back(number);
-            work.ready.begun = true;
-            work.after = Some(Instant::now());
-            self.queue().push(work);
-            return;
-        }
-        let mut outcome = outcome::failed(blank, &failure);
-        if interrupted && self.failing.load(Ordering::Acquire) {
-            outcome.cause = Some("stopped, because another disk failed (--fail-fast)".into());
-        }
-        self.end(number, outcome, source, held).await;
-    }
-
-    async fn import(
-        self: &Arc<Self>,
-        work: &mut Work,
-        blank: &mut ItemOutcome,
-        held: Option<&Held>,
-        interrupt: &Interrupt,
-        converted: oneshot::Sender<()>,
-    ) -> Outcome<import::Ended> {
-        let (number, item, ready) = (work.number, &work.item, &mut work.ready);
-        let console = self.board.console(number);
-        let connected = &self.setup.connected;
-        if ready.begun {
-            self.fence(item, &ready.args).await?;
-        }
-        let examined = match ready.examined.take() {
-            Some(examined) => examined,
-            None => {
-                self.setup
-                    .examine(&ready.args, ready.before, console, interrupt)
-                    .await?
-            }
-        };
-        blank.format.clone_from(&examined.format);
-        blank.virtual_size = examined.virtual_size;
-        let permit = Arc::clone(&self.uploads).acquire_owned();
-        let permit: Option<OwnedSemaphorePermit> = interrupt.unless_asked(permit).await?.ok();
-        let grant = interrupt
-            .unless_asked(self.setup.budget.grant(examined.memory))
-            .await?;
-        // From here on there may be something of it in the cloud.
-        self.record(&Record::Began {
-            at: now(),
-            id: item.id.clone(),
-            bucket: item.bucket.clone(),
-            key: item.object_key(),
-            name: item.name.clone(),
-        })?;
-        if let Some(held) = held {
-            held.begin(item).await?;
-        }
-        let steps = ItemSteps::new(
-            self,
-            number,
-            item,
-            interrupt.clone(),
-            held.map(Held::guard),
-            (grant, examined.tail_memory),
-            permit,
-            // The service converts what is uploaded as it is.
-            (examined.action != Action::UploadAsIs).then_some(converted),
-        );
-        let shared = Shared {
-            cloud: &connected.cloud,
-            images: &connected.images,
-            storage: Some(&connected.storage),
-            steps: &steps,
-            before: ready.before,
-        };
-        ready.args.work.memory = examined.memory;
-        let memory = super::budget::Budget::options(examined.memory, &ready.args.work);
-        import::one(&ready.args, shared, memory, console, interrupt).await
-    }
-
-    /// Throws away uploads of the disk that no journal here knows: a kill came before their id was noted, or a dead worker
-    /// has left them. A worker that is only slow cannot complete one any more either.
-    async fn fence(&self, item: &Item, args: &crate::args::ImportArgs) -> Outcome {
-        let storage = &self.setup.connected.storage;
-        let key = item.object_key();
-        let ours = import::resuming::upload_of(args, &self.setup.connected.cloud, &key);
-        let open = storage
-            .list_uploads(&item.bucket, Some(&key))
-            .await
-            .map_err(|error| import::from_obs(&error))?;
-        for upload in open {
-            if upload.key == key && Some(&upload.upload_id) != ours.as_ref() {
-                storage
-                    .abort_upload(&item.bucket, &key, &upload.upload_id)
-                    .await
-                    .map_err(|error| import::from_obs(&error))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes down how a disk ended, and tells everybody.
-    async fn end(
-        &self,
-        number: usize,
-        mut outcome: ItemOutcome,
-        source: Option<SourceIdentity>,
-        held: Option<Held>,
-    ) {
-        self.board.end(number, &mut outcome);
-        let done = outcome.state.is_done();
-        // A failure stops the run by itself.
-        let _ = self.record(&Record::Ended {
-            at: now(),
-            outcome: Box::new(outcome::short(&outcome)),
-            source: source.filter(|_| done),
-        });
-        if let Some(held) = held {
-            let told = match done {
-                true => held.done(&outcome::short(&outcome)).await,
-                false => held.give_up().await,
-            };
-            if let Err(failure) = told {
-                outcome.warnings.push(failure.line());
-            }
-        }
-        if outcome.state.is_failure() && self.fail_fast {
-            self.failing.store(true, Ordering::Release);
-            self.interrupt.stop();
-        }
-        self.keep(number, outcome);
-    }
-}
-
-/// Why a disk was not claimed.
-enum Claiming {
-    Again(Instant),
-    Failed(Failure),
-}
-
-impl Setup {
-    /// What is known of every disk without the cloud.
-    fn known(&self, common: &crate::args::BatchCommonArgs) -> Vec<Checked> {
-        let items = self.items.iter();
-        let checked = items.map(|item| {
-            let verdict = match check::known(item, &self.state, common, self.width.threads) {
-                Err(verdict) => verdict,
-                Ok((args, known)) => {
-                    let before = check::before(item, &known, &args);
-                    Verdict::Ready(Box::new(Ready {
-                        args,
-                        examined: None,
-                        before,
-                        begun: known.has_begun(item),
-                    }))
-                }
-            };
-            Checked {
-                item: item.clone(),
-                verdict,
-            }
-        });
-        checked.collect()
-    }
 }

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::budget::Grant;
 use super::claims::Guard;
-use super::run::Runner;
+use super::runner::Runner;
 use super::state::{Record, now};
 use crate::commands::import::shared::{Step, Steps};
 use crate::exit::Outcome;
