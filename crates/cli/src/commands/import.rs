@@ -12,6 +12,7 @@ mod errors;
 mod examine;
 pub(crate) mod file;
 mod method;
+mod prepare;
 mod raw;
 mod register;
 mod report;
@@ -26,19 +27,13 @@ mod upload;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::convert::holes::Misreported;
-use ::convert::{ContentDigest, Plan, PlanOptions};
-use diskimg::DiskImage;
-use diskimg::partitions::{boot_mode, boot_mode_by_front};
-use ims::QuickImport;
-
 use self::attach::Attach;
 use self::checks::Checked;
 pub(crate) use self::checks::refused;
 pub(crate) use self::errors::{from_ims, from_journal, from_obs};
 pub(crate) use self::examine::{Action, Examined, examine};
 use self::method::{Chosen, Method};
-use self::raw::RawJob;
+use self::prepare::{Job, blocking, prepare};
 use self::register::Registered;
 pub(crate) use self::register::patience;
 use self::report::{DryRun, Imported, Stages, Told};
@@ -49,9 +44,8 @@ use self::route::Route;
 use self::shared::{Alone, Before, Shared, Step};
 pub(crate) use self::upload::plan as plan_upload;
 use self::upload::{Transfer, Transferred};
-use super::bitmap::{warn_of, with_holes};
+use super::bitmap::warn_of;
 use super::convert::options;
-use super::input::{self, Reading};
 use super::sandbox::InProcess;
 use crate::args::{ImportArgs, RegisterBy};
 use crate::console::Console;
@@ -59,6 +53,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::settings::{self, Cloud, ProcessEnvironment};
+use ::convert::{ContentDigest, PlanOptions};
 
 pub(crate) async fn run(args: &ImportArgs, console: Console, interrupt: &Interrupt) -> Outcome {
     let started = Instant::now();
@@ -153,11 +148,6 @@ pub(crate) fn keeps_journal(args: &ImportArgs) -> bool {
     matches!(method::choose(args), Ok(Method::Converted(_)))
 }
 
-/// Runs work that waits for the disk without keeping other imports from going on.
-fn blocking<T>(work: impl FnOnce() -> T) -> T {
-    tokio::task::block_in_place(work)
-}
-
 fn say_chosen(args: &ImportArgs, chosen: Chosen, console: Console) {
     let then = match args.registering.register {
         RegisterBy::None => "not registered, --register none",
@@ -168,18 +158,6 @@ fn say_chosen(args: &ImportArgs, chosen: Chosen, console: Console) {
         args.disk.display(),
         chosen.why
     ));
-}
-
-/// What is imported, decided and checked.
-struct Job {
-    chosen: Chosen,
-    image: Arc<dyn DiskImage>,
-    plan: Plan,
-    request: QuickImport,
-    warnings: Vec<String>,
-    /// What only a raw object needs.
-    raw: Option<RawJob>,
-    misreported: Option<Misreported>,
 }
 
 async fn import(
@@ -401,102 +379,6 @@ async fn import(
     check_image(&registered, &content.digest, &imported)?;
     session.finish(imported.image_id.as_deref(), console);
     Ok(Ended::Imported(Box::new(imported)))
-}
-
-/// A disk that is open, and the request that it is registered with.
-struct Opened {
-    image: Box<dyn DiskImage>,
-    request: QuickImport,
-    warnings: Vec<String>,
-    raw: Option<RawJob>,
-    misreported: Option<Misreported>,
-}
-
-impl Opened {
-    fn plan(&self, args: &ImportArgs, memory: PlanOptions) -> Outcome<Plan> {
-        let image = self.image.as_ref();
-        match &self.raw {
-            None => upload::plan(image, args.pace.concurrency, memory),
-            Some(raw) => raw::plan(image, raw, args.pace.concurrency, memory),
-        }
-    }
-}
-
-/// Everything that can be decided and refused without the network.
-fn prepare(
-    args: &ImportArgs,
-    chosen: Chosen,
-    provider: Option<ims::Cloud>,
-    missing: &[String],
-    memory: PlanOptions,
-    console: Console,
-    interrupt: &Interrupt,
-) -> Outcome<Job> {
-    let opened = open(args, provider, missing, console, interrupt)?;
-    let plan = opened.plan(args, memory)?;
-    Ok(Job {
-        chosen,
-        plan,
-        warnings: opened.warnings,
-        image: Arc::from(opened.image),
-        request: opened.request,
-        raw: opened.raw,
-        misreported: opened.misreported,
-    })
-}
-
-/// Opens the disk, and holds it and the request against the rules.
-fn open(
-    args: &ImportArgs,
-    provider: Option<ims::Cloud>,
-    missing: &[String],
-    console: Console,
-    interrupt: &Interrupt,
-) -> Outcome<Opened> {
-    let reading = Reading {
-        size: args.pipe.size,
-        threads: args.work.threads.threads,
-        console,
-        cancel: interrupt.token(),
-    };
-    let input::Input { opened, is_pipe } =
-        input::open(&args.disk, &args.source.options(), reading)?;
-    let virtual_size = opened.image.virtual_size();
-    let request = request::build(args, virtual_size);
-    let mut findings = checks::local(&request, virtual_size, provider);
-    let boot_mode = match is_pipe {
-        true => boot_mode_by_front,
-        false => boot_mode,
-    };
-    checks::boot(
-        boot_mode(opened.image.as_ref()),
-        &request,
-        &args.skip_check,
-        &mut findings,
-    );
-    let checks::Findings {
-        mut problems,
-        warnings,
-    } = findings;
-    let raw = raw::prepare(args, &request, opened.format, &mut problems);
-    if is_pipe && raw.is_some() {
-        problems.push(
-            "--to raw sends parts in any order, and a pipe is read front to back; leave --to out, or save the disk to a file first"
-                .to_owned(),
-        );
-    }
-    problems.extend(missing.iter().cloned());
-    if !problems.is_empty() {
-        return Err(checks::refused(problems));
-    }
-    let (image, misreported) = with_holes(opened.image, args.raw.holes.holes);
-    Ok(Opened {
-        image,
-        request,
-        warnings,
-        raw,
-        misreported,
-    })
 }
 
 /// Holds the image that became active against what was read, as far as the service tells it.

@@ -75,7 +75,7 @@ pub(super) async fn examine(
     console: Console,
     interrupt: &Interrupt,
 ) -> Outcome<Examined> {
-    let pieces = super::blocking(|| files::prepare(args, way, shared.cloud, console))?;
+    let pieces = super::prepare::blocking(|| files::prepare(args, way, shared.cloud, console))?;
     let mut warnings = pieces.warnings.clone();
     let ours = Ours {
         before: shared.before,

@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use super::common;
 use super::method::{self, Method};
+use super::prepare::{blocking, open};
 use super::resuming::{Ours, Session};
 use super::shared::Shared;
-use super::{blocking, checks, open, raw};
+use super::{checks, raw};
 use crate::args::ImportArgs;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
