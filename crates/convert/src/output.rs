@@ -4,6 +4,7 @@
 //! rename, which is atomic: fsync of the file, rename, fsync of the directory. A run that fails
 //! removes the temporary file; one that is killed leaves it, and the target as it was.
 
+use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, Permissions};
 use std::io;
@@ -11,6 +12,7 @@ use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use diskimg::units::human;
 use rustix::fs::{Advice, fadvise};
@@ -38,7 +40,34 @@ pub struct OutputFile {
     position: u64,
     /// Up to where what was appended is on its way to the disk.
     sent: u64,
+    /// What was sent to the disk last, oldest first.
+    on_the_way: Mutex<OnTheWay>,
     sync: bool,
+}
+
+/// Stretches of a file that are on their way to the disk, or there.
+#[derive(Debug, Default)]
+struct OnTheWay {
+    /// Offset and length.
+    stretches: VecDeque<(u64, u64)>,
+    bytes: u64,
+}
+
+/// Bytes that the disk gets time for, before their pages are asked for back.
+const ON_THE_WAY_BYTES: u64 = 64 << 20;
+
+impl OnTheWay {
+    /// Adds a stretch. Returns the oldest one when there are more bytes than the disk gets time for.
+    fn push(&mut self, offset: u64, len: u64) -> Option<(u64, u64)> {
+        self.stretches.push_back((offset, len));
+        self.bytes = self.bytes.saturating_add(len);
+        if self.bytes <= ON_THE_WAY_BYTES {
+            return None;
+        }
+        let oldest = self.stretches.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(oldest.1);
+        Some(oldest)
+    }
 }
 
 /// Bytes that are sent on their way to the disk at once, at least.
@@ -79,6 +108,7 @@ impl OutputFile {
             overwrite,
             position: 0,
             sent: 0,
+            on_the_way: Mutex::default(),
             sync: true,
         })
     }
@@ -134,16 +164,25 @@ impl OutputFile {
     }
 
     /// Lets the disk begin with `len` bytes at `offset`, so that the flush at the end finds little
-    /// left to do. The advice that pages are not needed starts their way to the disk; it is advice
-    /// only, so nothing depends on it.
+    /// left to do; and gives back the pages of what the disk has by now, so that the next bytes go into
+    /// the same few pages and evict nobody's. The advice that pages are not needed does both: it starts
+    /// the way of changed pages to the disk, and frees unchanged ones. Nothing depends on it.
     fn send(&self, offset: u64, len: u64) {
-        if self.sync {
-            let _ = fadvise(
-                self.file.as_file(),
-                offset,
-                NonZeroU64::new(len),
-                Advice::DontNeed,
-            );
+        if !self.sync {
+            return;
+        }
+        let not_needed = |offset, len| {
+            let len = NonZeroU64::new(len);
+            let _ = fadvise(self.file.as_file(), offset, len, Advice::DontNeed);
+        };
+        not_needed(offset, len);
+        let oldest = {
+            let on_the_way = self.on_the_way.lock();
+            let mut on_the_way = on_the_way.unwrap_or_else(PoisonError::into_inner);
+            on_the_way.push(offset, len)
+        };
+        if let Some((offset, len)) = oldest {
+            not_needed(offset, len);
         }
     }
 
