@@ -9,11 +9,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use diskimg::DiskImage;
-use diskimg::zero::is_zero;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use crate::blocks::{BlockHash, DataBlocks, buffer, hash, range_of, read_block};
+use crate::blocks::{BlockHash, DataBlocks, PairBuffer, range_of};
 use crate::cancel::CancelToken;
 use crate::error::Result;
 use crate::monitor::{Counter, Monitor};
@@ -93,7 +92,7 @@ impl DigestBuilder {
 
 /// Computes the content digest of `image` with `threads` threads.
 ///
-/// Holds 2 MiB for each thread, besides what the image holds. Zero blocks are not hashed, and
+/// Holds 4 MiB for each thread, besides what the image holds. Zero blocks are not hashed, and
 /// holes are not read.
 ///
 /// # Errors
@@ -111,21 +110,22 @@ pub fn digest(
     ordered::run(
         Width::for_hashes(threads),
         cancel,
-        || blocks.next(),
-        || Ok(buffer()),
-        |block, number| {
-            let read = read_block(image, number, block)?;
-            let hash = (!is_zero(block)).then(|| hash(block));
-            Ok((number, read, hash))
+        || blocks.next_pair(),
+        || Ok(PairBuffer::new()),
+        |buffer, pair| {
+            let found = buffer.read(image, pair)?.map(|(block, _)| block);
+            Ok(found.collect::<Vec<_>>())
         },
-        |(number, read, hash)| {
-            tally.block(range_of(number, virtual_size), read);
-            match hash {
-                Some(hash) => {
-                    monitor.count(Counter::DataBlocks, 1);
-                    sum.block(number, &hash);
+        |pair| {
+            for block in pair {
+                tally.block(range_of(block.number, virtual_size), block.read);
+                match block.hash {
+                    Some(hash) => {
+                        monitor.count(Counter::DataBlocks, 1);
+                        sum.block(block.number, &hash);
+                    }
+                    None => tally.zero(block.read),
                 }
-                None => tally.zero(read),
             }
             Ok(())
         },

@@ -1,6 +1,6 @@
 //! From an image to ZVHD2 through a sink, or to a raw file.
 //!
-//! Workers read a block, look whether it is zero, hash it, and compress it or write it; the calling
+//! Workers read two blocks, look whether they are zero, hash them, and compress or write them; the calling
 //! thread takes the results in order, adds up the digest, and feeds the sink. A sink that blocks
 //! stops the calling thread, and through the window everybody.
 
@@ -12,7 +12,7 @@ use diskimg::zero::is_zero;
 use serde::{Serialize, Serializer};
 
 use crate::bitmap::{Bitmap, Layout};
-use crate::blocks::{BlockHash, DataBlocks, buffer, hash, range_of, read_block};
+use crate::blocks::{DataBlocks, Hashed, Pair, PairBuffer, range_of};
 use crate::cancel::CancelToken;
 use crate::digest::{ContentDigest, DigestBuilder};
 use crate::error::{Error, Result};
@@ -54,11 +54,10 @@ fn as_seconds<S: Serializer>(elapsed: &Duration, serializer: S) -> Result<S::Ok,
 }
 
 /// A block that a worker has dealt with.
-struct Done<T> {
-    number: u64,
-    read: u64,
-    /// Hash and encoded form of a block that is not all zero.
-    stored: Option<(BlockHash, T)>,
+struct Done {
+    block: Hashed,
+    /// CRC and bytes of the encoded form, unless the block is all zero.
+    encoded: Option<(u32, Vec<u8>)>,
 }
 
 /// Writes `image` as ZVHD2 into `sink`, front to back. The sink's own completion (commit, complete
@@ -86,8 +85,8 @@ pub fn to_zvhd2(
 enum Job {
     /// A block that an earlier run has made, and of which bytes are missing.
     Again(Again),
-    /// A block that nobody has made.
-    New(u64),
+    /// Blocks that nobody has made.
+    New(Pair),
 }
 
 /// Goes on with the stream that `from` stands in, as [`to_zvhd2`] does with a new one: the bytes are
@@ -139,72 +138,79 @@ pub fn resume_zvhd2(
     if !has_head {
         out.write(&encoder.head())?;
     }
+    // A window that was made small for want of memory keeps more workers busy with one block each.
+    let by_two = plan.window >= 4 * plan.threads;
     ordered::run(
         Width {
             threads: plan.threads,
-            window: plan.window,
+            window: if by_two { plan.window / 2 } else { plan.window },
         },
         cancel,
-        || match again.next() {
-            Some(again) => Ok(Some(Job::Again(again))),
-            None => Ok(blocks.next()?.map(Job::New)),
+        || {
+            if let Some(again) = again.next() {
+                return Ok(Some(Job::Again(again)));
+            }
+            let pair = match by_two {
+                true => blocks.next_pair()?,
+                false => blocks.next()?.map(|number| (number, None)),
+            };
+            Ok(pair.map(Job::New))
         },
-        || Ok((buffer(), zvhd2::BlockEncoder::new(level)?)),
-        |(block, encoder), job| {
-            let number = match job {
-                Job::Again(again) => u64::from(again.number),
-                Job::New(number) => number,
+        || Ok((PairBuffer::new(), zvhd2::BlockEncoder::new(level)?)),
+        |(buffer, encoder), job| {
+            let pair = match job {
+                Job::Again(again) => (u64::from(again.number), None),
+                Job::New(pair) => pair,
             };
-            let read = read_block(image, number, block)?;
-            let stored = if is_zero(block) {
-                None
-            } else {
-                let mut encoded = pool.take();
-                encoder.encode(wire_number(number)?, block, &mut encoded)?;
-                Some((hash(block), (crc32fast::hash(&encoded), encoded)))
-            };
-            Ok((
-                job,
-                Done {
+            let mut done = Vec::with_capacity(2);
+            for (block, content) in buffer.read(image, pair)? {
+                let encoded = match block.hash {
+                    None => None,
+                    Some(_) => {
+                        let mut encoded = pool.take();
+                        encoder.encode(wire_number(block.number)?, content, &mut encoded)?;
+                        Some((crc32fast::hash(&encoded), encoded))
+                    }
+                };
+                done.push(Done { block, encoded });
+            }
+            Ok((job, done))
+        },
+        |(job, pair)| {
+            for Done { block, encoded } in pair {
+                let range = range_of(block.number, virtual_size);
+                if let Job::Again(again) = job {
+                    tally.again(range, block.read);
+                    let encoded = again.check(encoded)?;
+                    out.advance(again.offset)?;
+                    out.write(&encoded)?;
+                    pool.give(encoded);
+                    continue;
+                }
+                tally.block(range, block.read);
+                let (Some(hash), Some((crc, encoded))) = (block.hash, encoded) else {
+                    tally.zero(block.read);
+                    continue;
+                };
+                sum.block(block.number, &hash);
+                let number = wire_number(block.number)?;
+                let offset = encoder.push(number, encoded.len())?;
+                monitor.count(Counter::DataBlocks, 1);
+                let record = BlockRecord {
                     number,
-                    read,
-                    stored,
-                },
-            ))
-        },
-        |(job, done)| {
-            let range = range_of(done.number, virtual_size);
-            if let Job::Again(again) = job {
-                tally.again(range, done.read);
-                let encoded = again.check(done.stored)?;
-                out.advance(again.offset)?;
+                    offset,
+                    // The encoder has refused what is longer.
+                    len: u32::try_from(encoded.len()).unwrap_or(u32::MAX),
+                    crc,
+                    hash,
+                };
+                recorder
+                    .block(&record)
+                    .map_err(|error| Error::from_sink(error, cancel))?;
+                out.advance(offset)?;
                 out.write(&encoded)?;
                 pool.give(encoded);
-                return Ok(());
             }
-            tally.block(range, done.read);
-            let Some((hash, (crc, encoded))) = done.stored else {
-                tally.zero(done.read);
-                return Ok(());
-            };
-            sum.block(done.number, &hash);
-            let number = wire_number(done.number)?;
-            let offset = encoder.push(number, encoded.len())?;
-            monitor.count(Counter::DataBlocks, 1);
-            let record = BlockRecord {
-                number,
-                offset,
-                // The encoder has refused what is longer.
-                len: u32::try_from(encoded.len()).unwrap_or(u32::MAX),
-                crc,
-                hash,
-            };
-            recorder
-                .block(&record)
-                .map_err(|error| Error::from_sink(error, cancel))?;
-            out.advance(offset)?;
-            out.write(&encoded)?;
-            pool.give(encoded);
             Ok(())
         },
     )?;
@@ -325,7 +331,8 @@ pub fn to_raw_with_bitmap(
 
 /// A block that was written into a raw file.
 struct Written {
-    hash: BlockHash,
+    block: Hashed,
+    /// Bytes that were written of it; 0 when it is all zero.
     bytes: u64,
     /// Granules of the bitmap that hold data.
     granules: Vec<u64>,
@@ -355,41 +362,48 @@ fn write_raw(
             window: plan.window,
         },
         cancel,
-        || blocks.next(),
-        || Ok(buffer()),
-        |block, number| {
-            let read = read_block(image, number, block)?;
-            let stored = if is_zero(block) {
-                None
-            } else {
-                let range = range_of(number, virtual_size);
-                let granules = layout.map(|layout| layout.granules_with_data(range.start, block));
-                Some(Written {
-                    hash: hash(block),
-                    bytes: write_pages(out, range, block)?,
-                    granules: granules.unwrap_or_default(),
-                })
-            };
-            Ok((number, read, stored))
-        },
-        |(number, read, stored)| {
-            tally.block(range_of(number, virtual_size), read);
-            let Some(stored) = stored else {
-                tally.zero(read);
-                return Ok(());
-            };
-            sum.block(number, &stored.hash);
-            if let Some(bitmap) = bitmap.as_deref_mut() {
-                for granule in stored.granules {
-                    bitmap.mark(granule);
+        || blocks.next_pair(),
+        || Ok(PairBuffer::new()),
+        |buffer, pair| {
+            let mut done = Vec::with_capacity(2);
+            for (block, content) in buffer.read(image, pair)? {
+                let mut written = Written {
+                    block,
+                    bytes: 0,
+                    granules: Vec::new(),
+                };
+                if block.hash.is_some() {
+                    let range = range_of(block.number, virtual_size);
+                    if let Some(layout) = layout {
+                        written.granules = layout.granules_with_data(range.start, content);
+                    }
+                    written.bytes = write_pages(out, range, content)?;
                 }
+                done.push(written);
             }
-            stored_blocks += 1;
-            monitor.count(Counter::DataBlocks, 1);
-            monitor.count(Counter::WrittenBytes, stored.bytes);
-            // A written page may lie partly in a hole, so it can be more than was read.
-            tally.zero(read.saturating_sub(stored.bytes));
-            written_bytes += stored.bytes;
+            Ok(done)
+        },
+        |pair| {
+            for written in pair {
+                let block = written.block;
+                tally.block(range_of(block.number, virtual_size), block.read);
+                let Some(hash) = block.hash else {
+                    tally.zero(block.read);
+                    continue;
+                };
+                sum.block(block.number, &hash);
+                if let Some(bitmap) = bitmap.as_deref_mut() {
+                    for granule in written.granules {
+                        bitmap.mark(granule);
+                    }
+                }
+                stored_blocks += 1;
+                monitor.count(Counter::DataBlocks, 1);
+                monitor.count(Counter::WrittenBytes, written.bytes);
+                // A written page may lie partly in a hole, so it can be more than was read.
+                tally.zero(block.read.saturating_sub(written.bytes));
+                written_bytes += written.bytes;
+            }
             Ok(())
         },
     )?;

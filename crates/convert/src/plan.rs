@@ -323,7 +323,8 @@ impl Needs<'_> {
             Target::Zvhd2 => bytes,
             Target::Raw => 0,
         };
-        let worker = BLOCK_BYTES
+        // Workers take blocks by two.
+        let worker = (2 * BLOCK_BYTES)
             .saturating_add(WORKER_BYTES)
             .saturating_add(of_zvhd2(zvhd2::encoder_memory(self.options.level)));
         Memory {

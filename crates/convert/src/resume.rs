@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use crate::blocks::{BlockHash, range_of};
+use crate::blocks::range_of;
 use crate::digest::DigestBuilder;
 use crate::error::{Error, Result};
 use crate::sink::SinkError;
@@ -64,11 +64,11 @@ pub(crate) struct Again {
 }
 
 impl Again {
-    /// The encoded bytes, if they are what they were. `made` is hash, CRC and bytes of the block, or
-    /// `None` when it is all zero now.
-    pub(crate) fn check(&self, made: Option<(BlockHash, (u32, Vec<u8>))>) -> Result<Vec<u8>> {
+    /// The encoded bytes, if they are what they were. `made` is CRC and bytes of the block, or `None`
+    /// when it is all zero now.
+    pub(crate) fn check(&self, made: Option<(u32, Vec<u8>)>) -> Result<Vec<u8>> {
         match made {
-            Some((_, (crc, encoded)))
+            Some((crc, encoded))
                 if crc == self.crc && encoded.len() as u64 == u64::from(self.len) =>
             {
                 Ok(encoded)

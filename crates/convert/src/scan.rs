@@ -1,11 +1,10 @@
 //! The bitmap of an image, and its digest, in one pass over its data.
 
 use diskimg::DiskImage;
-use diskimg::zero::is_zero;
 use serde::Serialize;
 
 use crate::bitmap::{Bitmap, Layout};
-use crate::blocks::{DataBlocks, buffer, hash, range_of, read_block};
+use crate::blocks::{DataBlocks, PairBuffer, range_of};
 use crate::cancel::CancelToken;
 use crate::digest::{ContentDigest, DigestBuilder};
 use crate::error::Result;
@@ -34,7 +33,7 @@ pub struct Scan {
 
 /// Reads the data of `image` with `threads` threads: its bitmap in `layout`, and its digest.
 ///
-/// Holds 2 MiB for each thread and the bitmap, besides what the image holds. Holes are not read.
+/// Holds 4 MiB for each thread and the bitmap, besides what the image holds. Holes are not read.
 ///
 /// # Errors
 /// Those of the image and of [`Bitmap::new`]; `Cancelled`; `WorkerPanicked`.
@@ -53,26 +52,31 @@ pub fn scan(
     ordered::run(
         Width::for_hashes(threads),
         cancel,
-        || blocks.next(),
-        || Ok(buffer()),
-        |block, number| {
-            let read = read_block(image, number, block)?;
-            let found = (!is_zero(block)).then(|| {
-                let start = range_of(number, virtual_size).start;
-                (hash(block), layout.granules_with_data(start, block))
+        || blocks.next_pair(),
+        || Ok(PairBuffer::new()),
+        |buffer, pair| {
+            let found = buffer.read(image, pair)?.map(|(block, content)| {
+                let start = range_of(block.number, virtual_size).start;
+                let granules = match block.hash {
+                    Some(_) => layout.granules_with_data(start, content),
+                    None => Vec::new(),
+                };
+                (block, granules)
             });
-            Ok((number, read, found))
+            Ok(found.collect::<Vec<_>>())
         },
-        |(number, read, found)| {
-            tally.block(range_of(number, virtual_size), read);
-            let Some((hash, granules)) = found else {
-                tally.zero(read);
-                return Ok(());
-            };
-            monitor.count(Counter::DataBlocks, 1);
-            sum.block(number, &hash);
-            for granule in granules {
-                bitmap.mark(granule);
+        |pair| {
+            for (block, granules) in pair {
+                tally.block(range_of(block.number, virtual_size), block.read);
+                let Some(hash) = block.hash else {
+                    tally.zero(block.read);
+                    continue;
+                };
+                monitor.count(Counter::DataBlocks, 1);
+                sum.block(block.number, &hash);
+                for granule in granules {
+                    bitmap.mark(granule);
+                }
             }
             Ok(())
         },

@@ -6,10 +6,10 @@
 //!                                   └─ passed on the way: kept until its reader comes
 //! ```
 //!
-//! Threads that take the blocks in ascending order, one at a time each, ask for them in almost that
-//! order: when one asks for block 5, the blocks before it that have not been read are those of other
-//! threads. So at most as many blocks are kept as there are other readers, and nobody waits for anybody
-//! but the writer of the pipe.
+//! Threads that take the blocks in ascending order, one or two at a time each, ask for them in almost
+//! that order: when one asks for block 5, the blocks before it that have not been read are those of
+//! other threads. So at most two blocks are kept for each other reader, and nobody waits for anybody but
+//! the writer of the pipe.
 //!
 //! The last byte is handed out only when the pipe has ended behind it. A disk that is shorter or
 //! longer than was said is never read whole, and so nothing made of it is complete.
@@ -209,7 +209,7 @@ impl PipeImage {
             return Ok(());
         }
         let passed = number.checked_sub(*next).ok_or_else(|| out_of_order(at))?;
-        if passed.saturating_add(kept.len() as u64) > self.options.readers as u64 {
+        if passed.saturating_add(kept.len() as u64) > Self::most_kept(self.options.readers) {
             return Err(out_of_order(at));
         }
         while *next < number {
@@ -221,6 +221,11 @@ impl PipeImage {
         self.next_block(pipe, buf)?;
         *next += 1;
         Ok(())
+    }
+
+    /// Most blocks that are kept for `readers` threads.
+    fn most_kept(readers: usize) -> u64 {
+        (readers as u64).saturating_mul(2)
     }
 
     fn read_head(&self, at: GuestOffset, buf: &mut [u8]) {
@@ -264,9 +269,9 @@ impl DiskImage for PipeImage {
         details
     }
 
-    /// The first block, and one for each reader.
+    /// The first block, and those that are kept.
     fn memory_bound(&self, readers: usize) -> u64 {
-        BLOCK_BYTES.saturating_mul((readers as u64).saturating_add(1))
+        BLOCK_BYTES.saturating_mul(Self::most_kept(readers).saturating_add(1))
     }
 }
 

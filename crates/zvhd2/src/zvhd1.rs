@@ -25,7 +25,7 @@ use crate::scan::{Next, Scan};
 use crate::tables::StoredBlock;
 
 /// Blocks inflated last that are kept: more than workers usually are ahead of each other.
-const RECENT_BLOCKS: usize = 16;
+const RECENT_BLOCKS: usize = 32;
 
 /// Guest bytes in one block; the version 1 footer has no field for it.
 const BLOCK: u64 = BLOCK_SIZE as u64;
