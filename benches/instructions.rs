@@ -140,7 +140,7 @@ fn zvhd2_file(block: &[u8], encoded: &[u8]) -> Vec<u8> {
     layout.push(0, encoded.len()).unwrap();
     file.extend(encoded);
     for part in layout.tail() {
-        file.extend(part.as_ref());
+        file.extend(part);
     }
     file
 }
