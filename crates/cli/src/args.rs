@@ -19,7 +19,8 @@ mod state;
 mod transfer;
 
 pub(crate) use self::batch::{
-    BatchArgs, BatchCleanArgs, BatchCommand, BatchCommonArgs, BatchRunArgs, BatchStatusArgs,
+    BatchArgs, BatchCleanArgs, BatchCommand, BatchCommonArgs, BatchInitArgs, BatchRunArgs,
+    BatchStatusArgs,
 };
 pub(crate) use self::bench::{BenchArgs, Peer};
 pub(crate) use self::cloud::CloudArgs;

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+mod init;
+
+pub(crate) use self::init::BatchInitArgs;
 use super::transfer::{parse_age, parse_rate};
 use super::{CloudArgs, Concurrency, StateArgs, parse_size, parse_threads};
 
@@ -15,6 +18,7 @@ use super::{CloudArgs, Concurrency, StateArgs, parse_size, parse_threads};
 /// A manifest (YAML or TOML) has defaults and one entry for each disk. See docs/batch.md.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
+  imgferry batch init /vm/images -o fleet.yaml
   imgferry batch plan fleet.yaml
   imgferry batch run fleet.yaml --report fleet.html
   imgferry batch status fleet.yaml --watch
@@ -26,11 +30,14 @@ pub(crate) struct BatchArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BatchCommand {
+    Init(Box<BatchInitArgs>),
     Plan(Box<BatchPlanArgs>),
     Run(Box<BatchRunArgs>),
     Status(Box<BatchStatusArgs>),
     #[command(visible_alias = "cancel")]
     Clean(Box<BatchCleanArgs>),
+    /// Print the JSON schema of manifests, for editors and checks
+    Schema,
 }
 
 /// Open every disk of the manifest, ask the cloud, and say what would happen; nothing is changed

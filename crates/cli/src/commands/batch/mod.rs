@@ -13,6 +13,7 @@ mod check;
 mod claims;
 mod clean;
 mod estimate;
+mod init;
 mod outcome;
 mod plan;
 mod report;
@@ -32,6 +33,11 @@ use crate::interrupt::Interrupt;
 
 pub(crate) async fn run(args: &BatchArgs, console: Console, interrupt: &Interrupt) -> Outcome {
     match &args.command {
+        // Synchronous; the signal handler runs beside it.
+        BatchCommand::Init(args) => {
+            tokio::task::block_in_place(|| init::run(args, console, interrupt.token()))
+        }
+        BatchCommand::Schema => console.raw(batch::schema::text().as_bytes()),
         BatchCommand::Plan(args) => {
             let setup = Setup::open(&args.manifest, &args.common).await?;
             let ended = plan::run(&setup, &args.common, console, interrupt).await;
