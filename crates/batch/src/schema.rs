@@ -11,12 +11,14 @@ const VARIABLE: &str = r"\$\{[A-Za-z_][A-Za-z0-9_]*\}";
 /// The schema as JSON Schema, draft 2020-12.
 #[must_use]
 pub fn schema() -> Value {
+    // One schema for the text and the table, not one of two: so errors name the key that is wrong.
     let disk = |left_out: &[&str]| {
         let mut disk = table(&keys::item_without(left_out));
         if let Some(object) = disk.as_object_mut() {
+            object.insert("type".into(), json!(["object", "string"]));
             object.insert("required".into(), json!(["source"]));
         }
-        json!({"anyOf": [{"type": "string", "description": "The source alone"}, disk]})
+        disk
     };
     let mut server = table(&keys::item_without(keys::NOT_IN_SERVER));
     if let Some(object) = server.as_object_mut() {

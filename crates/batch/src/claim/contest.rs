@@ -42,6 +42,11 @@ enum Step {
     Claiming {
         name: String,
     },
+    /// The claim is stored; looking whether its worker before was done after all.
+    Confirming {
+        name: String,
+        stored: Duration,
+    },
     /// Storing a candidate.
     Standing {
         name: String,
@@ -56,10 +61,12 @@ enum Step {
         name: String,
         stored: Duration,
     },
-    /// Taking the candidate back.
+    /// Taking the candidate or the claim back.
     Withdrawing {
         again: Duration,
     },
+    /// Taking back a claim of an item that is done.
+    Leaving,
 }
 
 impl Contest {
@@ -96,7 +103,15 @@ impl Contest {
                 },
                 Answer::Body(body),
             ) => self.read(generation, &listing, body.as_deref()),
-            (Step::Claiming { name }, Answer::Stored) => self.won(now, name, self.asked),
+            // Between the listing and the claim another worker may have done it all and gone.
+            (Step::Claiming { name }, Answer::Stored) => {
+                let stored = self.asked;
+                self.step = Step::Confirming { name, stored };
+                Action::List
+            }
+            (Step::Confirming { name, stored }, Answer::Listing(listing)) => {
+                self.confirmed(now, name, stored, &listing)
+            }
             (Step::Standing { name }, Answer::Stored) => self.stood(now, name),
             (Step::Settling { name, stored }, Answer::Waited) => {
                 self.step = Step::Counting { name, stored };
@@ -106,10 +121,14 @@ impl Contest {
                 self.counted(now, name, stored, &listing)
             }
             // A failed request may have stored the candidate, or left it where it is.
-            (Step::Standing { name } | Step::Counting { name, .. }, Answer::Failed) => {
-                self.withdraw(name, self.timing.settle)
-            }
+            (
+                Step::Standing { name }
+                | Step::Counting { name, .. }
+                | Step::Confirming { name, .. },
+                Answer::Failed,
+            ) => self.withdraw(name, self.timing.settle),
             (Step::Withdrawing { again }, _) => Action::Theirs { again },
+            (Step::Leaving, _) => Action::Done,
             // Somebody else was faster, or it is not known: a claim that nobody renews ends by itself.
             _ => self.theirs(self.timing.heartbeat()),
         };
@@ -126,7 +145,7 @@ impl Contest {
     fn looked(&mut self, now: Duration, listing: Listing) -> Action {
         self.looked = self.asked;
         self.watch.see(&listing, self.asked, now);
-        if listing.objects.iter().any(|object| object.name == DONE) {
+        if is_done(&listing) {
             return Action::Done;
         }
         let candidates = listing
@@ -192,6 +211,24 @@ impl Contest {
         }
     }
 
+    fn confirmed(
+        &mut self,
+        now: Duration,
+        name: String,
+        stored: Duration,
+        listing: &Listing,
+    ) -> Action {
+        self.watch.see(listing, self.asked, now);
+        if is_done(listing) {
+            return self.leave(name);
+        }
+        match highest(listing) {
+            Some((_, claim)) if claim.name == name => self.won(now, name, stored),
+            // It was taken away, or taken over: this took very long.
+            _ => self.theirs(self.timing.heartbeat()),
+        }
+    }
+
     /// The candidate is stored. A worker that looked before and stored late could be overlooked by one
     /// that has won meanwhile; so it counts only if it was quick.
     fn stood(&mut self, now: Duration, name: String) -> Action {
@@ -214,9 +251,8 @@ impl Contest {
         listing: &Listing,
     ) -> Action {
         self.watch.see(listing, self.asked, now);
-        if listing.objects.iter().any(|object| object.name == DONE) {
-            self.step = Step::Idle;
-            return Action::Done;
+        if is_done(listing) {
+            return self.leave(name);
         }
         let is_there = listing.objects.iter().any(|object| object.name == name);
         let lives = |object: &&Seen| {
@@ -259,6 +295,11 @@ impl Contest {
         Action::Delete { name }
     }
 
+    fn leave(&mut self, name: String) -> Action {
+        self.step = Step::Leaving;
+        Action::Delete { name }
+    }
+
     fn theirs(&self, remaining: Duration) -> Action {
         let again = remaining.min(LOOK_AGAIN).max(Duration::from_millis(100));
         Action::Theirs { again }
@@ -282,6 +323,10 @@ impl Contest {
             beat: 0,
         }
     }
+}
+
+fn is_done(listing: &Listing) -> bool {
+    listing.objects.iter().any(|object| object.name == DONE)
 }
 
 /// The claim that counts.

@@ -27,6 +27,8 @@ struct World {
     failures: u64,
     /// Of a hundred steps, how many are followed by a pause of up to three leases.
     pauses: u64,
+    /// Longest time that the item takes; 0: it never ends.
+    work: Millis,
 }
 
 const TIMING: Timing = Timing {
@@ -111,6 +113,10 @@ enum Event {
     Renewed(usize),
     /// The worker looks at its claim.
     Beat(usize),
+    /// The item is done, if it is the worker's still.
+    Finish(usize),
+    /// What a worker stores at the end reaches the storage.
+    Done(Option<String>),
 }
 
 struct Worker {
@@ -132,6 +138,8 @@ impl Worker {
 #[derive(Debug, Default)]
 struct Outcome {
     won: usize,
+    /// How often the item was done.
+    finished: usize,
     twice: Option<Millis>,
 }
 
@@ -203,6 +211,10 @@ fn run(world: World, seed: u64, until: Millis) -> Outcome {
                         workers[index].lease = Some(lease);
                         workers[index].dead = chance.percent(world.deaths);
                         later(&mut queue, &mut events, at, Event::Beat(index));
+                        if world.work > 0 {
+                            let at = at + chance.below(world.work);
+                            later(&mut queue, &mut events, at, Event::Finish(index));
+                        }
                     }
                     Action::Theirs { again: wait } | Action::Wait(wait) => {
                         let answer = match workers[index].contest.is_settling() {
@@ -236,6 +248,24 @@ fn run(world: World, seed: u64, until: Millis) -> Outcome {
                     }
                     None => worker.lease = worker.lease.take().filter(|_| worker.dead),
                 }
+            }
+            Event::Finish(index) => {
+                let clock = workers[index].clock(now);
+                let worker = &mut workers[index];
+                let lease = worker
+                    .lease
+                    .take_if(|lease| !worker.dead && lease.is_held(clock));
+                if let Some(lease) = lease {
+                    outcome.finished += 1;
+                    later(&mut queue, &mut events, now + delay, Event::Done(None));
+                    let at = now + delay + chance.below(world.delay);
+                    let name = Some(lease.name().to_owned());
+                    later(&mut queue, &mut events, at, Event::Done(name));
+                }
+            }
+            Event::Done(None) => storage.put(super::DONE, b"", now),
+            Event::Done(Some(name)) => {
+                storage.objects.remove(&name);
             }
             Event::Renewal(index, name, body) => {
                 storage.put(&name, &body, now);
@@ -304,6 +334,7 @@ fn worlds() -> impl Strategy<Value = World> {
                 deaths,
                 failures,
                 pauses,
+                work: 0,
             },
         )
 }
@@ -324,6 +355,17 @@ proptest! {
         let outcome = run(world, seed, 90_000);
         prop_assert_eq!(outcome.twice, None);
     }
+
+    // What is on its way when a claim ends is not called back; so requests are quicker than the margin.
+    #[test]
+    fn an_item_is_done_exactly_once(world in worlds(), seed: u64) {
+        let world = World { delay: world.delay.min(400), work: 12_000, ..world };
+        let outcome = run(world, seed, 400_000);
+        prop_assert!(outcome.finished <= 1, "{outcome:?}");
+        if world.deaths == 0 && world.pauses == 0 {
+            prop_assert_eq!(outcome.finished, 1);
+        }
+    }
 }
 
 #[test]
@@ -339,6 +381,7 @@ fn a_dead_workers_item_is_taken_over_after_its_lease() {
                     deaths: 100,
                     failures: 0,
                     pauses: 0,
+                    work: 0,
                 };
                 // All of them win in turn, each after the death of the one before.
                 let outcome = run(world, seed, 400_000);
@@ -361,6 +404,7 @@ fn a_live_worker_keeps_its_item() {
                 deaths: 0,
                 failures: 0,
                 pauses: 0,
+                work: 0,
             };
             let outcome = run(world, seed, 200_000);
             assert_eq!(outcome.won, 1, "{world:?}, seed {seed}");
