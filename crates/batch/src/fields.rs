@@ -48,6 +48,12 @@ impl Fields {
         self.map.get(key)
     }
 
+    /// Whether the key has a value here.
+    pub(crate) fn says(&self, key: &str) -> bool {
+        let field = self.map.get(key);
+        field.is_some_and(|field| !matches!(field.raw, Raw::Unset))
+    }
+
     pub(crate) fn put_text(&mut self, key: &'static str, at: Place, text: String) {
         let raw = Raw::Text(text);
         self.map.insert(key, Field { at, raw });

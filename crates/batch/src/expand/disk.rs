@@ -65,7 +65,7 @@ impl Context<'_> {
                 .map(|(_, node)| node)
         };
         let name = self.own_text(&server, "name", &BuiltIn::new());
-        if server.get("name").is_none() {
+        if !server.says("name") {
             let what = "the server has no name";
             self.problems.push(server.at.problem(path, what));
         }
@@ -122,7 +122,7 @@ impl Context<'_> {
         if let Some(group) = &around.group {
             built_in.insert("server", group.clone());
         }
-        if own.get("source").is_none() {
+        if !own.says("source") {
             let what = "there is no source: which disk image is it?";
             self.problems.push(own.at.problem(&own.path, what));
             return;

@@ -194,8 +194,8 @@ fn expand(
     if let Some(node) = tables.get("servers") {
         context.servers(node);
     }
-    if !tables.contains_key("images") && !tables.contains_key("servers") {
-        let what = "there are no images: and no servers:, so there is nothing to do";
+    if context.items.is_empty() && context.problems.is_empty() {
+        let what = "there are no disks under images: or servers:, so there is nothing to do";
         context.problems.push(start.problem("", what));
     }
     context.check_all();
