@@ -124,10 +124,11 @@ fn parts_behind_a_gap_are_kept() {
     let json = is_right(&done);
     let kept = json["uploaded"]["kept_bytes"].as_u64().unwrap();
     assert_eq!(kept, noted - PART);
-    // The blocks of the gap, and what was never stored.
+    // The blocks of the gap, and what was never stored. At both ends of the gap and at the end of what is stored a block
+    // lies partly in what is kept, and what is kept counts headers and padding of its blocks too.
     let read = json["read_bytes"].as_u64().unwrap();
     assert!(
-        read + kept <= 80 * MIB + 4 * MIB,
+        read + kept <= 80 * MIB + 3 * 2 * MIB + MIB,
         "{read} read, {kept} kept"
     );
 }

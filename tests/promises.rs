@@ -118,12 +118,12 @@ fn a_large_import_over_a_slow_line_stays_inside_its_memory_bound() {
     command.args(["--memory", "96MiB"]);
     let done = run(&mut command);
     let json = is_right(&done);
-    let (peak, bound) = (&json["peak_memory"], &json["memory_bound"]);
-    assert!(
-        peak.as_u64().unwrap() <= bound.as_u64().unwrap(),
-        "{peak} of {bound}"
-    );
-    assert!(bound.as_u64().unwrap() <= 96 * MIB, "{bound}");
+    let [peak, bound] = ["peak_memory", "memory_bound"].map(|name| json[name].as_u64().unwrap());
+    // The plan's share of the program is that of a release build, of which 17 MiB of code are in memory during an
+    // import; of one without optimisation they are 33 MiB.
+    let unoptimised = if cfg!(debug_assertions) { 16 * MIB } else { 0 };
+    assert!(peak <= bound + unoptimised, "{peak} of {bound}");
+    assert!(bound <= 96 * MIB, "{bound}");
 }
 
 /// Promise: parts that were left behind are neither invisible nor thrown away by mistake. The id is printed, the

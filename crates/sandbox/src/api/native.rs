@@ -150,18 +150,7 @@ pub(super) async fn untag(
     Path((id, word)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
     check_project(&caller)?;
-    api.images.edit(&id, no_image(), |image, _| {
-        let before = image.tags.len();
-        image.tags.retain(|tag| tag.key != word);
-        if image.tags.len() == before {
-            return Err(ApiError::Ims {
-                status: StatusCode::NOT_FOUND,
-                code: "IMG.0121",
-                message: "The object cannot be found.".to_owned(),
-            });
-        }
-        Ok(())
-    })?;
+    super::tags::take(&api, &id, &word)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

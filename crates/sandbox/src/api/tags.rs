@@ -152,7 +152,13 @@ pub(super) async fn remove(
     Path((project_id, id, key)): Path<(String, String, String)>,
 ) -> Result<StatusCode, ApiError> {
     check(&api, &caller, &project_id)?;
-    api.images.edit(&id, no_image(), |image, _| {
+    take(&api, &id, &key)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Takes the tag of `key` off an image that has it.
+pub(super) fn take(api: &Api, id: &str, key: &str) -> Result<(), ApiError> {
+    api.images.edit(id, no_image(), |image, _| {
         let before = image.tags.len();
         image.tags.retain(|tag| tag.key != key);
         if image.tags.len() == before {
@@ -164,7 +170,7 @@ pub(super) async fn remove(
         }
         Ok(())
     })?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(())
 }
 
 /// GET /v2/{project_id}/images/{image_id}/tags.
