@@ -134,7 +134,7 @@ if has d; then
 fi
 
 if has e; then
-    [ -e "$dir/disk.zvhd2" ] || "$bin" -q convert "$disk" "$dir/disk.zvhd2"
+    [ -e "$dir/disk.zvhd2" ] || "$bin" -q convert "$disk" "$dir/disk.zvhd2" >/dev/null
     warm "$dir/disk.zvhd2"
     for ((i = 0; i < rounds; i++)); do
         fresh; clock decode "$base" decode "$dir/disk.zvhd2" "$dir/out.raw"
@@ -181,7 +181,7 @@ print((find(json.load(sys.stdin)) or 0) >> 20)')
 fi
 
 if has h; then
-    [ -e "$dir/disk.zvhd2" ] || "$bin" -q convert "$disk" "$dir/disk.zvhd2"
+    [ -e "$dir/disk.zvhd2" ] || "$bin" -q convert "$disk" "$dir/disk.zvhd2" >/dev/null
     rm -rf "$dir/cloud"
     "$bin" sandbox --dir "$dir/cloud" --bucket bench --json >"$dir/times/env" 2>/dev/null &
     server=$!
