@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use diskimg::{Driver, Format, ReadAt};
 
-use crate::hostile::{Sparse, hold, sealed};
+use crate::hostile::{Effort, Sparse, hold, sealed};
 
 /// Bytes of a word: fields are 4 or 8 bytes and lie at multiples of 4.
 const WORD: usize = 4;
@@ -67,7 +67,7 @@ pub fn words(
                 let mut damaged = file.clone();
                 damaged.write(start + at as u64, &value);
                 // Asserts time, and everything else that must hold.
-                hold(format, sealed(format, damaged), more);
+                hold(format, sealed(format, damaged), more, Effort::THOROUGH);
                 cases += 1;
             }
         }

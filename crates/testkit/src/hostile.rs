@@ -29,12 +29,32 @@ use diskimg::{
 
 use crate::measure::cpu_time;
 
-/// Most extents that are looked at, front to back.
-const EXTENTS: usize = 4096;
-/// Most places at which the disk is read.
-const PLACES: usize = 24;
-/// Bytes of a read.
-const READ: u64 = 48 << 10;
+/// How closely a disk is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Most extents that are looked at, front to back.
+    extents: usize,
+    /// Most places at which the disk is read.
+    places: usize,
+    /// Bytes of a read.
+    read: u64,
+}
+
+impl Effort {
+    /// For a file that is looked at once.
+    pub const THOROUGH: Self = Self {
+        extents: 4096,
+        places: 24,
+        read: 48 << 10,
+    };
+    /// For one of millions: formats with blocks of megabytes unpack or map a whole block for each read.
+    pub const QUICK: Self = Self {
+        extents: 256,
+        places: 6,
+        read: 6 << 10,
+    };
+}
+
 /// Most memory that an opened image may say it takes, in bytes, with two readers.
 const MEMORY: u64 = 256 << 20;
 /// Most processor time that a small file may take.
@@ -45,7 +65,7 @@ pub const PATIENCE: Duration = Duration::from_secs(2);
 ///
 /// # Panics
 /// When something does not hold.
-pub fn survey(opened: Result<Box<dyn DiskImage>>) {
+pub fn survey(opened: Result<Box<dyn DiskImage>>, effort: Effort) {
     let started = cpu_time();
     let image = match opened {
         Ok(image) => image,
@@ -69,7 +89,7 @@ pub fn survey(opened: Result<Box<dyn DiskImage>>) {
     }
     let mut places = vec![0, size - 512, size / 2 / 512 * 512];
     let mut at = 0;
-    for round in 0..EXTENTS {
+    for round in 0..effort.extents {
         if at == size {
             break;
         }
@@ -87,12 +107,12 @@ pub fn survey(opened: Result<Box<dyn DiskImage>>) {
             "an extent begins where it was asked for"
         );
         assert!(extent.len > 0 && extent.len <= size - at, "{extent:?}");
-        if round < PLACES {
+        if round < effort.places {
             places.push(at);
             places.push(extent.end().0 - 1);
             match extent.kind {
                 ExtentKind::Zero | ExtentKind::Hole if details.encryption.is_none() => {
-                    reads_as_zeros(image.as_ref(), at, extent.len);
+                    reads_as_zeros(image.as_ref(), at, extent.len, effort);
                 }
                 ExtentKind::Elsewhere => {
                     let read = image.read_at(GuestOffset(at), &mut [0; 1]);
@@ -105,8 +125,8 @@ pub fn survey(opened: Result<Box<dyn DiskImage>>) {
     }
     places.sort_unstable();
     places.dedup();
-    for place in places.into_iter().take(PLACES) {
-        reads_alike(image.as_ref(), place, size);
+    for place in places.into_iter().take(effort.places) {
+        reads_alike(image.as_ref(), place, size, effort);
     }
     let error = image.read_at(GuestOffset(size - 1), &mut [0; 2]).err();
     assert_eq!(error.map(|e| e.kind()), Some(ErrorKind::OutOfRange));
@@ -115,8 +135,8 @@ pub fn survey(opened: Result<Box<dyn DiskImage>>) {
 }
 
 /// What the metadata call zero or a hole can be read, and is zeros, at both ends.
-fn reads_as_zeros(image: &dyn DiskImage, at: u64, len: u64) {
-    let part = len.min(READ);
+fn reads_as_zeros(image: &dyn DiskImage, at: u64, len: u64, effort: Effort) {
+    let part = len.min(effort.read);
     for at in [at, at + len - part] {
         let mut found = vec![0xa5; part as usize];
         let read = image.read_at(GuestOffset(at), &mut found);
@@ -129,8 +149,8 @@ fn reads_as_zeros(image: &dyn DiskImage, at: u64, len: u64) {
 }
 
 /// A read has one result: again, in two halves, and byte by byte at its start.
-fn reads_alike(image: &dyn DiskImage, at: u64, size: u64) {
-    let len = READ.min(size - at) as usize;
+fn reads_alike(image: &dyn DiskImage, at: u64, size: u64, effort: Effort) {
+    let len = effort.read.min(size - at) as usize;
     let read = |from: usize, len: usize| {
         let mut found = vec![0xa5; len];
         image
@@ -246,12 +266,16 @@ impl Sparse {
 
     /// Overwrites what is at `at`, as far as it is in the file.
     pub fn write(&mut self, at: u64, bytes: &[u8]) {
-        for (at, byte) in (at..self.len).zip(bytes) {
-            let page = self
-                .pages
-                .entry(at / PAGE)
-                .or_insert_with(|| vec![0; PAGE as usize]);
-            page[(at % PAGE) as usize] = *byte;
+        let mut at = at;
+        let mut rest = &bytes[..(bytes.len() as u64).min(self.len.saturating_sub(at)) as usize];
+        while !rest.is_empty() {
+            let within = (at % PAGE) as usize;
+            let (piece, after) = rest.split_at(rest.len().min(PAGE as usize - within));
+            let page = self.pages.entry(at / PAGE);
+            let page = page.or_insert_with(|| vec![0; PAGE as usize]);
+            page[within..within + piece.len()].copy_from_slice(piece);
+            at += piece.len() as u64;
+            rest = after;
         }
     }
 
@@ -344,7 +368,7 @@ pub fn seed(file: &[u8]) -> Vec<u8> {
 /// # Panics
 /// When something does not hold.
 pub fn fuzz(format: Format, input: &[u8], more: &[Driver]) {
-    hold(format, file(format, input), more);
+    hold(format, file(format, input), more, Effort::QUICK);
 }
 
 /// Opens `file` as `format`, or, if that is raw, as what its content says, with the formats of `more`;
@@ -352,7 +376,7 @@ pub fn fuzz(format: Format, input: &[u8], more: &[Driver]) {
 ///
 /// # Panics
 /// When something does not hold.
-pub fn hold(format: Format, file: Sparse, more: &[Driver]) {
+pub fn hold(format: Format, file: Sparse, more: &[Driver], effort: Effort) {
     let source: Arc<dyn ReadAt> = Arc::new(file);
     let mut options = OpenOptions::of((format != Format::Raw).then_some(format));
     let open = |options: &OpenOptions| {
@@ -366,7 +390,7 @@ pub fn hold(format: Format, file: Sparse, more: &[Driver]) {
         options.metadata_only = true;
         opened = open(&options);
     }
-    survey(opened);
+    survey(opened, effort);
     let started = cpu_time();
     let questions = Cell::new(0);
     // A checker that is told to stop has to stop; until then it may ask so often.
@@ -383,13 +407,13 @@ pub fn hold(format: Format, file: Sparse, more: &[Driver]) {
     }
     if format == Format::Qcow2 {
         options.snapshot = Some("1".to_owned());
-        survey(open(&options));
+        survey(open(&options), effort);
     }
     let took = cpu_time().saturating_sub(started);
     assert!(took < PATIENCE, "{took:?}");
 }
 
-/// Runs [`fuzz`] on every file in `directories` (seeds, and what was found before), and returns how
+/// Does with [`Effort::THOROUGH`] what [`fuzz`] does, on every file in `directories` (seeds, and what was found before), and returns how
 /// many there are.
 ///
 /// # Panics
@@ -407,7 +431,8 @@ pub fn replay(format: Format, directories: &[&Path], more: &[Driver]) -> usize {
                 continue;
             }
             let input = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-            let outcome = catch_unwind(|| fuzz(format, &input, more));
+            let outcome =
+                catch_unwind(|| hold(format, self::file(format, &input), more, Effort::THOROUGH));
             assert!(outcome.is_ok(), "{} as {format}", path.display());
             count += 1;
         }
