@@ -203,11 +203,17 @@ fn detect(source: &dyn ReadAt, drivers: &[Driver]) -> Result<Driver> {
 pub(crate) fn recognise(probe: &Probe, drivers: &[Driver]) -> Result<Driver> {
     let ours: Vec<_> = drivers.iter().filter(|d| (d.claims)(probe)).collect();
     let foreign: Vec<_> = probe.foreign().collect();
-    let claims: Vec<_> = ours
+    let mut claims: Vec<_> = ours
         .iter()
         .map(|driver| driver.format.name())
         .chain(foreign.iter().map(|format| format.name))
         .collect();
+    // No program puts a partition table into a header: who takes the file for a raw disk sees another one.
+    // A fixed VHD is told by its end, and its first sector is the disk's.
+    let front = probe.without_tail();
+    if probe.has_boot_sector() && ours.iter().any(|driver| (driver.claims)(&front)) {
+        claims.push("a disk with a boot sector");
+    }
     refuse_polyglot(&claims)?;
     if let Some(driver) = ours.first() {
         return Ok(**driver);

@@ -157,12 +157,48 @@ impl Probe {
         }
     }
 
+    /// What the beginning alone says.
+    #[must_use]
+    pub(crate) fn without_tail(&self) -> Self {
+        Self {
+            head: self.head.clone(),
+            tail: Vec::new(),
+        }
+    }
+
+    /// Whether the first sector ends as one that a BIOS starts, or that holds a partition table.
+    #[must_use]
+    pub(crate) fn has_boot_sector(&self) -> bool {
+        self.starts_with(510, &[0x55, 0xaa])
+    }
+
+    /// Whether the file begins as a VMDK descriptor, whatever follows the text: QEMU takes a file for one by
+    /// its first line that is no comment, others by the type of disk that it gives.
+    fn is_vmdk_descriptor(&self) -> bool {
+        const TYPE: &[u8] = b"createType=\"";
+        const VERSION: &[u8] = b"version=";
+        let is_text = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r');
+        let len = self.head.iter().take_while(|byte| is_text(byte)).count();
+        let text = self.head.get(..len).unwrap_or_default();
+        let first = text
+            .split(|byte| *byte == b'\n')
+            .map(<[u8]>::trim_ascii)
+            .find(|line| !line.is_empty() && !line.starts_with(b"#"));
+        first
+            .and_then(|line| line.get(..VERSION.len()))
+            .is_some_and(|start| start.eq_ignore_ascii_case(VERSION))
+            || text
+                .windows(TYPE.len())
+                .any(|part| part.eq_ignore_ascii_case(TYPE))
+    }
+
     /// Names of the formats that claim the file and that imgferry does not read.
     pub fn foreign(&self) -> impl Iterator<Item = &'static Foreign> {
         FOREIGN.iter().filter(|format| {
             format.marks.iter().any(|mark| match *mark {
                 Mark::Head(offset, magic) => self.starts_with(offset, magic),
                 Mark::Tail(from_end, magic) => self.ends_with(from_end, magic),
+                Mark::VmdkDescriptor => self.is_vmdk_descriptor(),
             })
         })
     }
@@ -173,6 +209,8 @@ impl Probe {
 enum Mark {
     Head(usize, &'static [u8]),
     Tail(usize, &'static [u8]),
+    /// A text at the beginning.
+    VmdkDescriptor,
 }
 
 /// A format that is recognised so that it is never taken for a raw disk.
@@ -197,6 +235,7 @@ static FOREIGN: &[Foreign] = &[
             Mark::Head(0, b"KDMV"),
             Mark::Head(0, b"COWD"),
             Mark::Head(0, b"# Disk DescriptorFile"),
+            Mark::VmdkDescriptor,
         ],
     },
     Foreign {
@@ -343,6 +382,7 @@ mod tests {
                 let (at, magic) = match *mark {
                     Mark::Head(at, magic) => (at, magic),
                     Mark::Tail(from_end, magic) => (end - from_end, magic),
+                    Mark::VmdkDescriptor => (0, &b"version=1\n"[..]),
                 };
                 bytes[at..at + magic.len()].copy_from_slice(magic);
                 let found: Vec<_> = probe(&bytes).foreign().map(|f| f.name).collect();

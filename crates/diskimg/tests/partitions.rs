@@ -240,6 +240,47 @@ fn numbers_of_a_gpt_are_held_against_the_disk_before_anything_is_read() {
     }
 }
 
+/// A GPT whose first `broken` entries end before they begin.
+fn with_broken_entries(broken: usize) -> Vec<u8> {
+    let mut disk = cloud_image();
+    let entries = 1024..1024 + 128 * 128;
+    disk[entries.clone()].fill(0);
+    for entry in 0..broken {
+        let at = 1024 + entry * 128;
+        disk[at] = 1;
+        disk[at + 32..at + 40].copy_from_slice(&9_u64.to_le_bytes());
+    }
+    let crc = libdeflater::crc32(&disk[entries]);
+    disk[512 + 88..512 + 92].copy_from_slice(&crc.to_le_bytes());
+    disk[528..532].fill(0);
+    let crc = libdeflater::crc32(&disk[512..512 + 92]);
+    disk[528..532].copy_from_slice(&crc.to_le_bytes());
+    disk
+}
+
+#[test]
+fn at_most_32_warnings_are_given_and_the_last_one_says_that_there_are_more() {
+    for (broken, given) in [(1, 1), (31, 31), (32, 32), (33, 32), (128, 32)] {
+        let found = table(&with_broken_entries(broken));
+        assert_eq!(found.scheme, Scheme::Gpt);
+        assert_eq!(found.warnings.len(), given, "{broken} broken entries");
+        let last = found.warnings.last().unwrap();
+        assert_eq!(last.contains("more is wrong"), broken > 31, "{last}");
+        assert!(found.warnings[0].contains("partition 1 begins at sector 9"));
+    }
+    // An MBR, most of whose logical partitions lie on each other.
+    let mut disk = vec![0; 8 * MIB];
+    put(&mut disk, 0, 0, (0, 0x05, 2048, 8192));
+    for record in 0..100_u32 {
+        let at = (2048 + record as usize) * 512;
+        put(&mut disk, at, 0, (0, 0x83, 1, 50));
+        put(&mut disk, at, 1, (0, 0x05, record + 1, 1));
+    }
+    let found = table(&disk);
+    assert_eq!((found.entries.len(), found.warnings.len()), (101, 32));
+    assert!(found.warnings[31].contains("the first 31 warnings are shown"));
+}
+
 #[test]
 fn an_mbr_lists_primary_and_logical_partitions() {
     let mut disk = vec![0; 64 * MIB];

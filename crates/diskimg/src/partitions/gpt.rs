@@ -94,17 +94,19 @@ impl Broken {
 
 /// The table, when the disk has one or is said to have one.
 pub(super) fn read(disk: &Disk<'_>, first: &[u8; 512]) -> Result<Option<PartitionTable>> {
-    let (protected, hybrid) = mbr::protects(first);
+    let guard = mbr::guard(first);
     for sector_size in SECTOR_SIZES {
         match read_at(disk, sector_size, 1)? {
             Err(Broken::Missing) => {}
             Err(broken) => return from_backup(disk, &[sector_size], &broken).map(Some),
             Ok(primary) => {
                 let mut table = take(primary, sector_size);
-                if !protected {
-                    table.0.warn("the first sector does not say that there is a GPT (no protective MBR); programs that look there only see no partitions");
+                match guard.start {
+                    None => table.0.warn("the first sector does not say that there is a GPT (no protective MBR); programs that look there only see no partitions"),
+                    Some(1) => {}
+                    Some(start) => table.0.warn(format!("the entry of the first sector that guards the GPT begins at sector {start}, expected 1; programs that look there only may take the table for free space")),
                 }
-                if hybrid && protected {
+                if guard.others && guard.start.is_some() {
                     table.0.warn("the first sector lists partitions beside the GPT (hybrid MBR); systems differ in which of them they see");
                 }
                 if !disk.front_only {
@@ -114,7 +116,7 @@ pub(super) fn read(disk: &Disk<'_>, first: &[u8; 512]) -> Result<Option<Partitio
             }
         }
     }
-    if protected {
+    if guard.start.is_some() {
         return from_backup(disk, &SECTOR_SIZES, &Broken::Missing).map(Some);
     }
     Ok(None)

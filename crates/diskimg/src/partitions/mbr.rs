@@ -193,16 +193,27 @@ fn logical(
     }
 }
 
-/// Whether an MBR guards a GPT, and whether there are other entries beside that one.
-pub(super) fn protects(first: &[u8; 512]) -> (bool, bool) {
+/// What an MBR says of a GPT.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Guard {
+    /// First sector of the entry that keeps programs away which know no GPT.
+    pub(super) start: Option<u32>,
+    /// Whether there are other entries beside that one.
+    pub(super) others: bool,
+}
+
+/// What the MBR in the first sector, if there is one, says of a GPT.
+pub(super) fn guard(first: &[u8; 512]) -> Guard {
     let Some(record) = record(first) else {
-        return (false, false);
+        return Guard::default();
     };
     let used = || record.entries.iter().filter(|entry| entry.is_used());
-    (
-        used().any(|entry| entry.kind == PROTECTIVE),
-        used().any(|entry| entry.kind != PROTECTIVE),
-    )
+    Guard {
+        start: used()
+            .find(|entry| entry.kind == PROTECTIVE)
+            .map(|entry| entry.start.get()),
+        others: used().any(|entry| entry.kind != PROTECTIVE),
+    }
 }
 
 /// Whether the first sector holds code that a BIOS would start.

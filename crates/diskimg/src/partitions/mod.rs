@@ -19,7 +19,7 @@ use crate::units::{GuestOffset, SECTOR};
 /// Most partitions whose content is looked at.
 const MAX_EXAMINED: usize = 128;
 
-/// Most warnings about a table.
+/// Most warnings about a table; when there are more, the last one says so.
 const MAX_WARNINGS: usize = 32;
 
 /// How the disk is divided.
@@ -159,8 +159,13 @@ impl PartitionTable {
     }
 
     fn warn(&mut self, text: impl Into<String>) {
-        if self.warnings.len() < MAX_WARNINGS {
-            self.warnings.push(text.into());
+        const SHOWN: usize = MAX_WARNINGS - 1;
+        match self.warnings.len() {
+            0..SHOWN => self.warnings.push(text.into()),
+            SHOWN => self.warnings.push(format!(
+                "more is wrong with the partition table; the first {SHOWN} warnings are shown"
+            )),
+            _ => {}
         }
     }
 }
