@@ -178,6 +178,19 @@ print((find(json.load(sys.stdin)) or 0) >> 20)')
     fresh
     held "convert to ZVHD2" convert --force "$disk" "$dir/out.zvhd2"
     held "convert to raw" convert --force "$disk" "$dir/out.raw"
+    # sent WHAT ARGUMENTS…: the same for an import, which tells both itself; the sandbox is in its process.
+    sent() {
+        local what=$1 planned found
+        shift
+        rm -rf "$dir/cloud"
+        read -r found planned < <("$bin" import "$disk" --name bench --bucket bench --type DataImage --sandbox "$@" --json -q 2>/dev/null | python3 -c '
+import json, sys
+told = json.load(sys.stdin)
+print(told["peak_memory"] >> 20, told["memory_bound"] >> 20)')
+        fact g "memory of $what" "$found MiB of $planned planned" "≤ plan, ≤ 256 MiB" "$((found <= planned && planned <= 256))"
+    }
+    sent "import as ZVHD2, sandbox in the process"
+    sent "import as raw, sandbox in the process" --to raw
 fi
 
 if has h; then

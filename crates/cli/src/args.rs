@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ::convert::{DEFAULT_MEMORY, LARGE_MEMORY, PROGRAM_MEMORY};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use diskimg::Format;
 use diskimg::units::{GIB, KIB, MIB, TIB};
@@ -320,9 +321,21 @@ pub(crate) struct WorkArgs {
     #[arg(long, default_value_t = zvhd2::DEFAULT_LEVEL, allow_hyphen_values = true,
           value_parser = clap::value_parser!(i32).range(i64::from(zvhd2::MIN_LEVEL)..=i64::from(zvhd2::MAX_LEVEL)))]
     pub(crate) level: i32,
-    /// Most memory that buffers and caches may take
-    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = parse_size)]
-    pub(crate) memory: u64,
+    /// Most memory that buffers and caches may take [default: 256MiB, and 512MiB for disks so large that they need more]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) memory: Option<u64>,
+}
+
+impl WorkArgs {
+    /// Memory for the parts of a file of `len` bytes that is uploaded as it is.
+    pub(crate) fn memory_of_parts(&self, len: u64) -> u64 {
+        let least = obs::UploadOptions::least_memory(len);
+        self.memory.unwrap_or_else(|| {
+            let fits = |budget: &u64| *budget >= least;
+            let budgets = [DEFAULT_MEMORY, LARGE_MEMORY].map(|all| all - PROGRAM_MEMORY);
+            budgets.into_iter().find(fits).unwrap_or(least)
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

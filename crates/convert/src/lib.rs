@@ -49,7 +49,10 @@ pub use monitor::{Counter, Monitor, VoidMonitor};
 pub use output::{OutputFile, Overwrite};
 pub use parts::{PartSink, count_parts, to_parts};
 pub use pipeline::{Report, resume_zvhd2, to_raw, to_raw_with_bitmap, to_zvhd2};
-pub use plan::{Memory, PROGRAM_MEMORY, Plan, PlanOptions, Target, default_threads, plan};
+pub use plan::{
+    DEFAULT_MEMORY, LARGE_MEMORY, Memory, PROGRAM_MEMORY, Plan, PlanOptions, SinkMemory, Target,
+    default_threads, plan,
+};
 pub use resume::{BlockRecord, Checkpoint, Recorder, VoidRecorder};
 pub use scan::{Scan, scan};
 pub use sink::{Sink, SinkError};

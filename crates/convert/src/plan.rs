@@ -1,7 +1,8 @@
 //! What a run will do and what it will hold in memory, before it does anything.
 //!
 //! The memory bound is a sum of named parts ([`Memory`]); each is what the run really allocates at
-//! most. When it does not fit the budget, first the window shrinks, then threads go.
+//! most. When it does not fit the budget, first the sink gets no more than it needs to be busy, then
+//! the window shrinks, then threads go.
 
 use std::fmt;
 use std::num::NonZero;
@@ -65,10 +66,11 @@ pub struct PlanOptions {
     pub threads: Option<usize>,
     /// zstd level, [`zvhd2::MIN_LEVEL`] to [`zvhd2::MAX_LEVEL`]. Ignored for raw.
     pub level: i32,
-    /// Budget in bytes for everything that is held in memory.
-    pub memory: u64,
-    /// Bytes of the budget that the sink may hold; 0 for a file.
-    pub upload_memory: u64,
+    /// Budget in bytes for everything that is held in memory. `None`: [`DEFAULT_MEMORY`], and
+    /// [`LARGE_MEMORY`] for a run that does not fit into that.
+    pub memory: Option<u64>,
+    /// What of the budget the sink may hold; nothing for a file.
+    pub upload_memory: SinkMemory,
     /// Bytes of the budget that the caller holds for something else in this process, such as an
     /// embedded server.
     pub reserved_memory: u64,
@@ -77,8 +79,35 @@ pub struct PlanOptions {
     pub program_memory: u64,
 }
 
-/// Default of [`PlanOptions::memory`], in bytes.
-pub const DEFAULT_MEMORY: u64 = 512 * MIB;
+/// The budget in bytes when [`PlanOptions::memory`] says nothing. Every disk of less than 64 GiB fits into it, however
+/// many cores there are.
+pub const DEFAULT_MEMORY: u64 = 256 * MIB;
+
+/// The budget in bytes for what does not fit into [`DEFAULT_MEMORY`]: disks so large that two of their parts do not.
+pub const LARGE_MEMORY: u64 = 512 * MIB;
+
+/// Bytes that a sink may hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SinkMemory {
+    /// Without these it cannot work.
+    pub least: u64,
+    /// What keeps it busy: worth more than threads and window.
+    pub enough: u64,
+    /// More than this is of no use to it.
+    pub most: u64,
+}
+
+impl SinkMemory {
+    /// Exactly `bytes`.
+    #[must_use]
+    pub const fn fixed(bytes: u64) -> Self {
+        Self {
+            least: bytes,
+            enough: bytes,
+            most: bytes,
+        }
+    }
+}
 
 /// Most worker threads. Ours: far beyond the cores of machines that images are moved on.
 pub const MAX_THREADS: usize = 1024;
@@ -88,8 +117,8 @@ impl Default for PlanOptions {
         Self {
             threads: None,
             level: zvhd2::DEFAULT_LEVEL,
-            memory: DEFAULT_MEMORY,
-            upload_memory: 0,
+            memory: None,
+            upload_memory: SinkMemory::default(),
             reserved_memory: 0,
             program_memory: PROGRAM_MEMORY,
         }
@@ -210,32 +239,52 @@ pub fn plan(image: &dyn DiskImage, target: Target, options: &PlanOptions) -> Res
     }
     let virtual_size = image.virtual_size();
     let (data_bytes, data_blocks) = count_data(image)?;
-    let needs = Needs {
+    let useful = usize::try_from(data_blocks.max(1)).unwrap_or(usize::MAX);
+    let useful_threads = wanted.min(useful);
+    let mut notes = Vec::new();
+    let mut needs = Needs {
         image,
         target,
         data_blocks,
+        budget: options.memory.unwrap_or(DEFAULT_MEMORY),
         options,
     };
-    let useful = usize::try_from(data_blocks.max(1)).unwrap_or(usize::MAX);
-    let (threads, window, memory) = needs.fit(wanted.min(useful))?;
+    let fitted = match needs.fit(useful_threads) {
+        Err(_) if options.memory.is_none() => {
+            needs.budget = LARGE_MEMORY;
+            notes.push(format!(
+                "the memory budget is {} instead of {}: a disk this large needs more than that",
+                human(LARGE_MEMORY),
+                human(DEFAULT_MEMORY)
+            ));
+            needs.fit(useful_threads)
+        }
+        fitted => fitted,
+    };
+    let Fitted {
+        threads,
+        window,
+        memory,
+    } = fitted?;
 
-    let mut notes = Vec::new();
-    if threads < wanted.min(useful) {
+    let SinkMemory { enough, .. } = options.upload_memory;
+    let full_window = needs.full_window(threads);
+    if threads < useful_threads {
         notes.push(format!(
-            "{threads} of {wanted} threads fit into {}; --memory {} fits all",
-            human(options.memory),
-            whole_mib(needs.least(wanted.min(useful)).total())
+            "{threads} of {useful_threads} threads fit into {}; --memory {} fits all",
+            human(needs.budget),
+            whole_mib(needs.least(useful_threads, enough).total())
         ));
-    } else if threads < wanted && options.threads.is_some() {
+    } else if window < full_window {
         notes.push(format!(
-            "{threads} threads suffice for {data_blocks} blocks"
+            "the window is {window} blocks instead of {full_window} to fit into {}; --memory {} fits all of it",
+            human(needs.budget),
+            whole_mib(needs.memory(threads, full_window, enough).total())
         ));
     }
-    if window < needs.full_window(threads) {
+    if useful_threads < wanted && options.threads.is_some() {
         notes.push(format!(
-            "the window is {window} blocks instead of {} to fit into {}",
-            needs.full_window(threads),
-            human(options.memory)
+            "{useful_threads} threads suffice for {data_blocks} blocks"
         ));
     }
     Ok(Plan {
@@ -313,12 +362,20 @@ struct Needs<'a> {
     image: &'a dyn DiskImage,
     target: Target,
     data_blocks: u64,
+    budget: u64,
     options: &'a PlanOptions,
 }
 
+/// What fits the budget.
+struct Fitted {
+    threads: usize,
+    window: usize,
+    memory: Memory,
+}
+
 impl Needs<'_> {
-    /// What `threads` workers and a window of `window` blocks hold.
-    fn memory(&self, threads: usize, window: usize) -> Memory {
+    /// What `threads` workers, a window of `window` blocks and a sink of `sink` bytes hold.
+    fn memory(&self, threads: usize, window: usize, sink: u64) -> Memory {
         let of_zvhd2 = |bytes: u64| match self.target {
             Target::Zvhd2 => bytes,
             Target::Raw => 0,
@@ -328,7 +385,7 @@ impl Needs<'_> {
             .saturating_add(WORKER_BYTES)
             .saturating_add(of_zvhd2(zvhd2::encoder_memory(self.options.level)));
         Memory {
-            budget: self.options.memory,
+            budget: self.budget,
             image: self.image.memory_bound(threads),
             workers: worker.saturating_mul(threads as u64),
             window: of_zvhd2(zvhd2::MAX_ENCODED_BLOCK as u64).saturating_mul(window as u64),
@@ -337,7 +394,7 @@ impl Needs<'_> {
                     .saturating_mul(INDEX_BYTES_PER_BLOCK)
                     .saturating_add(INDEX_CHUNK),
             ),
-            sink: self.options.upload_memory,
+            sink,
             reserved: self.options.reserved_memory,
             program: self.options.program_memory,
         }
@@ -345,8 +402,8 @@ impl Needs<'_> {
 
     /// What `threads` workers need at least. One block more than workers: while it is written, all
     /// of them can work.
-    fn least(&self, threads: usize) -> Memory {
-        self.memory(threads, threads + 1)
+    fn least(&self, threads: usize, sink: u64) -> Memory {
+        self.memory(threads, threads + 1, sink)
     }
 
     /// The window that is worth having: enough for blocks that compress at different speeds.
@@ -358,20 +415,37 @@ impl Needs<'_> {
         }
     }
 
-    /// The most threads up to `wanted`, then the largest window, that fit the budget.
-    fn fit(&self, wanted: usize) -> Result<(usize, usize, Memory)> {
-        let fits = |memory: &Memory| memory.total() <= memory.budget;
+    /// The most threads up to `wanted`, then the largest window, that fit the budget beside a busy sink; what
+    /// is left then goes to the sink.
+    fn fit(&self, wanted: usize) -> Result<Fitted> {
+        let fits = |memory: &Memory| memory.total() <= self.budget;
+        let SinkMemory {
+            least,
+            enough,
+            most,
+        } = self.options.upload_memory;
+        let sink = match fits(&self.least(1, enough)) {
+            true => enough,
+            false => least,
+        };
         for threads in (1..=wanted).rev() {
-            if !fits(&self.least(threads)) {
+            if !fits(&self.least(threads, sink)) {
                 continue;
             }
-            let windows = (threads + 1..=self.full_window(threads)).rev();
-            let fitting = windows
-                .map(|window| (threads, window, self.memory(threads, window)))
-                .find(|(_, _, memory)| fits(memory));
-            return Ok(fitting.unwrap_or((threads, threads + 1, self.least(threads))));
+            let window = (threads + 1..=self.full_window(threads))
+                .rev()
+                .find(|window| fits(&self.memory(threads, *window, sink)))
+                .unwrap_or(threads + 1);
+            let mut memory = self.memory(threads, window, sink);
+            let left = self.budget.saturating_sub(memory.total());
+            memory.sink = sink.saturating_add(left).min(most.max(sink));
+            return Ok(Fitted {
+                threads,
+                window,
+                memory,
+            });
         }
-        let least = self.least(1);
+        let least = self.least(1, least);
         Err(Error::refused(format!(
             "one thread needs {}, the memory budget is {}",
             human(least.total()),

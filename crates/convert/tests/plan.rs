@@ -12,14 +12,14 @@
 mod common;
 
 use common::{BLOCK, Fill, MIB, TestDisk, any_disk};
-use convert::{Error, Plan, PlanOptions, Target};
+use convert::{Error, Plan, PlanOptions, SinkMemory, Target};
 use diskimg::units::GIB;
 use proptest::prelude::*;
 
 fn options(threads: usize, memory: u64) -> PlanOptions {
     PlanOptions {
         threads: Some(threads),
-        memory,
+        memory: Some(memory),
         ..PlanOptions::default()
     }
 }
@@ -62,7 +62,9 @@ proptest! {
         threads in 1..64_usize,
         budget in 0..1000_u64,
         image in 0..100_u64,
-        upload in 0..100_u64,
+        least in 0..100_u64,
+        enough in 0..100_u64,
+        more in 0..100_u64,
         reserved in 0..100_u64,
         program in 0..100_u64,
         level in -7..=19_i32,
@@ -71,8 +73,12 @@ proptest! {
         disk.memory = image * MIB;
         let options = PlanOptions {
             threads: Some(threads),
-            memory: budget * MIB,
-            upload_memory: upload * MIB,
+            memory: Some(budget * MIB),
+            upload_memory: SinkMemory {
+                least: least.min(enough) * MIB,
+                enough: enough * MIB,
+                most: (enough + more) * MIB,
+            },
             reserved_memory: reserved * MIB,
             program_memory: program * MIB,
             level,
@@ -84,6 +90,23 @@ proptest! {
                 prop_assert!(plan.window > plan.threads);
                 let lowered = plan.threads < threads || plan.window < 4 * plan.threads;
                 prop_assert_eq!(lowered, !plan.notes.is_empty(), "{:?}", plan.notes);
+                // Nothing that the sink could use is left over.
+                let SinkMemory { least, most, .. } = options.upload_memory;
+                prop_assert!((least..=most).contains(&plan.memory.sink));
+                prop_assert!(plan.memory.sink == most || plan.memory.total() == budget * MIB);
+                // What a note names lifts what it tells of.
+                for note in &plan.notes {
+                    let (_, named) = note.split_once("--memory ").unwrap();
+                    let named: u64 = named.split_once("MiB").unwrap().0.parse().unwrap();
+                    prop_assert!(named > budget);
+                    let lifted = PlanOptions { memory: Some(named * MIB), ..options.clone() };
+                    let lifted = self::plan(&disk, &lifted).unwrap();
+                    if note.contains("threads fit") {
+                        prop_assert_eq!(lifted.threads, threads);
+                    } else {
+                        prop_assert!(lifted.window >= 4 * plan.threads, "{}", note);
+                    }
+                }
             }
             Err(error) => {
                 // The hint names the smallest budget that works.
@@ -91,7 +114,7 @@ proptest! {
                 let named = hint.strip_prefix("pass --memory ").unwrap();
                 let named: u64 = named.strip_suffix("MiB").unwrap().parse().unwrap();
                 prop_assert!(named > budget);
-                let enough = |memory| PlanOptions { memory, ..options.clone() };
+                let enough = |memory| PlanOptions { memory: Some(memory), ..options.clone() };
                 let plan = plan(&disk, &enough(named * MIB)).unwrap();
                 prop_assert_eq!(plan.threads, 1);
                 prop_assert!(self::plan(&disk, &enough((named - 1) * MIB)).is_err());
@@ -164,7 +187,7 @@ fn a_disk_of_many_tebibytes_is_planned_by_its_extents() {
 fn a_plan_reads_well_and_serializes() {
     let disk = TestDisk::new(&[(5 * MIB, Fill::Text), (GIB - 5 * MIB, Fill::Hole)]);
     let mut options = options(2, GIB);
-    options.upload_memory = 64 * MIB;
+    options.upload_memory = SinkMemory::fixed(64 * MIB);
     let plan = plan(&disk, &options).unwrap();
     let text = plan.to_string();
     let lines: Vec<_> = text.lines().collect();

@@ -21,19 +21,24 @@ pub struct Tier {
     pub size: u64,
 }
 
-/// The schedule of every upload.
+/// The schedule of every upload. Two of the parts of a disk of less than 64 GiB take at most a quarter of the memory
+/// that an import has by default; beyond that, parts are as small as 10,000 of them allow.
 pub const STANDARD: Schedule = Schedule::new(&[
     Tier {
         parts: 1024,
         size: 8 * MIB,
     },
     Tier {
-        parts: 1024,
+        parts: 1536,
+        size: 16 * MIB,
+    },
+    Tier {
+        parts: 1088,
         size: 32 * MIB,
     },
     Tier {
-        parts: MAX_PARTS - 2048,
-        size: 128 * MIB,
+        parts: MAX_PARTS - 3648,
+        size: 160 * MIB,
     },
 ]);
 
@@ -145,16 +150,20 @@ mod tests {
 
     use super::*;
 
+    const GIB: u64 = 1 << 30;
+
     #[test]
     fn sizes_change_where_the_documentation_says() {
         let size = |number| STANDARD.size(number).map(|size| size / MIB);
         assert_eq!(size(0), None);
         assert_eq!(size(1), Some(8));
         assert_eq!(size(1024), Some(8));
-        assert_eq!(size(1025), Some(32));
-        assert_eq!(size(2048), Some(32));
-        assert_eq!(size(2049), Some(128));
-        assert_eq!(size(10_000), Some(128));
+        assert_eq!(size(1025), Some(16));
+        assert_eq!(size(2560), Some(16));
+        assert_eq!(size(2561), Some(32));
+        assert_eq!(size(3648), Some(32));
+        assert_eq!(size(3649), Some(160));
+        assert_eq!(size(10_000), Some(160));
         assert_eq!(size(10_001), None);
     }
 
@@ -178,7 +187,10 @@ mod tests {
         assert_eq!(STANDARD.memory(MIB), MIB);
         assert_eq!(STANDARD.memory(8 * MIB + 1), 8 * MIB + 1);
         assert_eq!(STANDARD.memory(1024 * MIB), 16 * MIB);
-        assert_eq!(STANDARD.memory(LARGEST_IMAGE), 256 * MIB);
+        assert_eq!(STANDARD.memory(8 * GIB + 8 * MIB), 16 * MIB);
+        assert_eq!(STANDARD.memory(32 * GIB), 32 * MIB);
+        assert_eq!(STANDARD.memory(66 * GIB), 64 * MIB);
+        assert_eq!(STANDARD.memory(LARGEST_IMAGE), 320 * MIB);
     }
 
     proptest! {

@@ -46,10 +46,10 @@ pub struct UploadOptions {
 }
 
 impl Default for UploadOptions {
-    /// 384 MiB, which holds three of the largest parts; a length that fits the largest image.
+    /// 480 MiB, which holds three of the largest parts; a length that fits the largest image.
     fn default() -> Self {
         Self {
-            memory: 384 << 20,
+            memory: 480 << 20,
             expected_max: parts::LARGEST_IMAGE,
             max_in_flight: 4,
             adaptive: false,

@@ -26,4 +26,4 @@ mod sparse;
 
 pub use error::Error;
 pub use images::{ImageRecord, ImageStatus, ImageType, More, Tag};
-pub use sandbox::{Options, Sandbox, memory_bound};
+pub use sandbox::{Options, Sandbox, memory_bound, most_memory};

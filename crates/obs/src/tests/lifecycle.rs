@@ -260,7 +260,7 @@ async fn too_little_memory_is_refused_before_anything_is_sent() {
     assert_eq!(error.kind(), ErrorKind::Refused);
     let text = error.to_string();
     assert!(
-        text.starts_with("100.0 MiB for parts, expected at least 256.0 MiB"),
+        text.starts_with("100.0 MiB for parts, expected at least 320.0 MiB"),
         "{text}"
     );
     assert!(error.hint().unwrap().contains("--memory"));

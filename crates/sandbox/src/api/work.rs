@@ -127,7 +127,7 @@ fn examine(
             ),
         ));
     }
-    let threads = convert::default_threads();
+    let threads = crate::sandbox::job_threads();
     let digest = convert::digest(opened.image.as_ref(), threads, &VoidMonitor, cancel)
         .map_err(|e| failure("IMG.1075", plain(e.to_string())))?;
     Ok(Examined {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::convert::{PROGRAM_MEMORY, PlanOptions};
+use ::convert::{PROGRAM_MEMORY, PlanOptions, SinkMemory};
 use diskimg::units::{MIB, human};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -79,8 +79,8 @@ impl Budget {
         PlanOptions {
             threads: work.threads.threads,
             level: work.level,
-            memory: bytes,
-            upload_memory: 0,
+            memory: Some(bytes),
+            upload_memory: SinkMemory::default(),
             reserved_memory: 0,
             program_memory: 0,
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::convert::monitor::CountingMonitor;
-use ::convert::{CancelToken, Counter, Error, PlanOptions, Sink, SinkError, Target};
+use ::convert::{CancelToken, Counter, Error, PlanOptions, Sink, SinkError, SinkMemory, Target};
 use diskimg::units::human;
 use serde::Serialize;
 
@@ -82,8 +82,8 @@ pub(super) async fn estimate(
     let memory = PlanOptions {
         threads: Some(setup.width.all_threads),
         level: ready.args.work.level,
-        memory: setup.budget.for_disks(),
-        upload_memory: 0,
+        memory: Some(setup.budget.for_disks()),
+        upload_memory: SinkMemory::default(),
         reserved_memory: 0,
         program_memory: 0,
     };

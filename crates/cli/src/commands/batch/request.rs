@@ -122,7 +122,7 @@ pub(super) fn arguments(
                 threads: Some(threads),
             },
             level: item.level.unwrap_or(zvhd2::DEFAULT_LEVEL),
-            memory: 0,
+            memory: None,
         },
         pace: PaceArgs {
             concurrency: common.concurrency,

@@ -456,7 +456,7 @@ impl Runner {
             steps: &steps,
             before: ready.before,
         };
-        ready.args.work.memory = examined.memory;
+        ready.args.work.memory = Some(examined.memory);
         let memory = Budget::options(examined.memory, &ready.args.work);
         import::one(&ready.args, shared, memory, console, interrupt).await
     }

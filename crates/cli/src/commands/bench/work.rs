@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use ::convert::sample::{Content, fill_block};
 use ::convert::{
-    CancelToken, OutputFile, Overwrite, Plan, PlanOptions, Report, Sink as _, Target, VoidMonitor,
+    CancelToken, LARGE_MEMORY, OutputFile, Overwrite, Plan, PlanOptions, Report, Sink as _, Target,
+    VoidMonitor,
 };
 use diskimg::zero::is_zero;
 use md5::Md5;
@@ -214,6 +215,8 @@ pub(super) fn plan_options(threads: usize, level: i32) -> PlanOptions {
     PlanOptions {
         threads: Some(threads),
         level,
+        // What is measured with many threads is not to be cut by the default.
+        memory: Some(LARGE_MEMORY),
         ..PlanOptions::default()
     }
 }

@@ -12,7 +12,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use ::convert::bitmap::{MAX_FILE_BYTES, ZVHD2_SECTION};
-use ::convert::{Plan, PlanOptions, Target, count_parts};
+use ::convert::{Plan, PlanOptions, SinkMemory, Target, count_parts};
 use bytes::Bytes;
 use diskimg::units::human;
 use diskimg::{DiskImage, Format};
@@ -22,6 +22,7 @@ use obs::{Client as Storage, ErrorKind};
 pub(super) use self::transfer::{RawTransferred, transfer};
 use super::errors::from_obs;
 use super::resuming::Ours;
+use super::upload::BUSY;
 use crate::args::{Concurrency, ImportArgs, TargetFormat};
 use crate::commands::bitmap::{CAUTION, names};
 use crate::exit::{Exit, Failure, Outcome};
@@ -34,6 +35,17 @@ pub(super) struct RawJob {
     bitmap: BitmapSource,
     /// Key of the bitmap object.
     pub(super) bitmap_key: String,
+}
+
+#[cfg(test)]
+impl RawJob {
+    pub(super) fn with_own_bitmap() -> Self {
+        Self {
+            source: PathBuf::new(),
+            bitmap: BitmapSource::Own,
+            bitmap_key: String::new(),
+        }
+    }
 }
 
 /// Where the bitmap file comes from.
@@ -174,7 +186,7 @@ pub(super) fn plan(
     mut options: PlanOptions,
 ) -> Outcome<Plan> {
     let len = image.virtual_size();
-    options.upload_memory = 0;
+    options.upload_memory = SinkMemory::default();
     let bitmap = match &job.bitmap {
         BitmapSource::Ready(bytes) => bytes.len() as u64,
         // The bits, and the bytes of the file.
@@ -188,8 +200,11 @@ pub(super) fn plan(
     // Each thread builds one while the line is busy with others.
     let parts = alone.threads.saturating_add(concurrency.most());
     let useful = obs::raw_memory(len, u64::try_from(parts).unwrap_or(u64::MAX));
-    let left = options.memory.saturating_sub(alone.memory.total());
-    options.upload_memory = left.clamp(least, useful);
+    options.upload_memory = SinkMemory {
+        least,
+        enough: BUSY.clamp(least, useful),
+        most: useful,
+    };
     let mut plan = ::convert::plan(image, Target::Raw, &options)?;
     let part_size = obs::raw_part_size(len);
     let count = count_parts(image, part_size)?;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::convert::{
-    BlockRecord, Checkpoint, ContentDigest, Monitor, Plan, PlanOptions, Recorder, Report, Target,
-    VoidRecorder,
+    BlockRecord, Checkpoint, ContentDigest, Monitor, Plan, PlanOptions, Recorder, Report,
+    SinkMemory, Target, VoidRecorder,
 };
 use diskimg::DiskImage;
+use diskimg::units::MIB;
 use obs::{MultipartSink, Upload, UploadOptions, Uploaded};
 
 use super::errors::{from_journal, from_obs};
@@ -19,23 +20,31 @@ use crate::args::Concurrency;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::interrupted;
 
+/// Bytes of parts that keep a line busy: eight of the smallest. They are worth more than threads that have to wait for
+/// the line.
+pub(super) const BUSY: u64 = 64 * MIB;
+
 /// Plans the run so that the image, the workers and the parts fit the budget together.
 ///
-/// Parts get what conversion leaves, up to what the most parts in flight, one that is being filled and
-/// one that waits can use.
+/// Parts get what keeps the line busy, and what conversion leaves, up to what the most parts in flight, one that is
+/// being filled and one that waits can use.
 pub(crate) fn plan(
     image: &dyn DiskImage,
     concurrency: Concurrency,
     mut options: PlanOptions,
 ) -> Outcome<Plan> {
-    options.upload_memory = 0;
+    options.upload_memory = SinkMemory::default();
     let alone = ::convert::plan(image, Target::Zvhd2, &options)?;
     // Two of the largest parts that the stream can reach.
     let least = UploadOptions::least_memory(alone.worst_case_bytes);
     let parts = u64::try_from(concurrency.most()).unwrap_or(u64::MAX);
     let useful = (least / 2).saturating_mul(parts.saturating_add(2));
-    let left = options.memory.saturating_sub(alone.memory.total());
-    options.upload_memory = left.clamp(least, useful.max(least));
+    let most = useful.max(least);
+    options.upload_memory = SinkMemory {
+        least,
+        enough: BUSY.clamp(least, most),
+        most,
+    };
     Ok(::convert::plan(image, Target::Zvhd2, &options)?)
 }
 
@@ -285,3 +294,6 @@ fn checkpoint(
     }
     Ok(from)
 }
+
+#[cfg(test)]
+mod tests;

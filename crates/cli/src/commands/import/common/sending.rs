@@ -37,7 +37,12 @@ pub(super) async fn upload(
     interrupt: &Interrupt,
 ) -> Outcome<Sent> {
     let (doing, guest, most, memory) = match &piece.content {
-        Content::AsItIs => ("reading", piece.size, piece.size, args.work.memory),
+        Content::AsItIs => (
+            "reading",
+            piece.size,
+            piece.size,
+            args.work.memory_of_parts(piece.size),
+        ),
         Content::Converted(converted) => (
             "converting",
             converted.image.virtual_size(),
@@ -51,7 +56,7 @@ pub(super) async fn upload(
             Exit::Refused,
             format!(
                 "--memory is {}, and parts of a file of {} need {}",
-                human(args.work.memory),
+                human(memory),
                 human(most),
                 human(least)
             ),
