@@ -12,6 +12,7 @@ use net::retry::{Retryable as _, Verdict};
 use time::OffsetDateTime;
 
 use crate::error::{Error, ErrorKind};
+use crate::foreign::{foreign, is_foreign};
 
 /// A pause that a server asks for is told from here on: shorter ones are waited for.
 const LONG_PAUSE: Duration = Duration::from_secs(60);
@@ -27,6 +28,8 @@ where
     E: ProvideErrorMetadata + StdError + 'static,
 {
     match &error {
+        SdkError::ServiceError(service) if is_foreign(service.raw()) => foreign(service.raw()),
+        SdkError::ResponseError(response) if is_foreign(response.raw()) => foreign(response.raw()),
         SdkError::ServiceError(service) => {
             let meta = service.err().meta();
             from_answer(service.raw(), meta.code(), meta.message())
@@ -256,7 +259,7 @@ fn told_pause(response: &HttpResponse) -> Option<Duration> {
 }
 
 /// The endpoint that a redirect names, in its body or its `Location`.
-fn told_endpoint(response: &HttpResponse) -> Option<String> {
+pub(crate) fn told_endpoint(response: &HttpResponse) -> Option<String> {
     let body = response.body().bytes().unwrap_or_default();
     let body = String::from_utf8_lossy(body.get(..MAX_SCAN).unwrap_or(body));
     let in_body = body

@@ -23,6 +23,7 @@ use url::Url;
 
 use crate::classify::from_sdk;
 use crate::error::{Error, ErrorKind};
+use crate::foreign::{OnlyStorage, nobody_s};
 use crate::headers::{Headers, LimitBody};
 use crate::names;
 use crate::rate::Rate;
@@ -225,6 +226,7 @@ impl Client {
                     .operation_attempt_timeout(config.limits.request)
                     .build(),
             )
+            .interceptor(OnlyStorage)
             .interceptor(LimitBody)
             .disable_s3_express_session_auth(true)
             .disable_multi_region_access_points(true);
@@ -359,6 +361,10 @@ impl Client {
             .call(self.policy(), &what, |_| async move {
                 let answer = self.s3().head_object().bucket(bucket).key(key).send();
                 let answer = answer.await.map_err(from_sdk)?;
+                // Every storage tells at least one of them.
+                if answer.e_tag().is_none() && answer.last_modified().is_none() {
+                    return Err(nobody_s(200, ""));
+                }
                 let size = answer.content_length().unwrap_or(-1);
                 Ok(ObjectInfo {
                     size: u64::try_from(size).map_err(|_| {

@@ -20,7 +20,7 @@ pub enum ErrorKind {
     WrongRegion,
     /// What the server holds differs from what was sent.
     Integrity,
-    /// No answer: connection, name lookup, TLS, time limit.
+    /// No answer of the storage: connection, name lookup, TLS, time limit, or somebody else's answer.
     Network,
     /// The server failed, or answered something that cannot be understood.
     Server,

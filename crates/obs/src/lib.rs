@@ -24,6 +24,7 @@ mod client;
 mod copy;
 mod download;
 mod error;
+mod foreign;
 mod headers;
 mod listing;
 mod manifest;

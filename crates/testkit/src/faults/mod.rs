@@ -42,6 +42,9 @@ pub enum Fault {
         /// Further headers.
         headers: Vec<(&'static str, String)>,
     },
+    /// The request is read, does not reach the server, and is answered as a network does whose users must sign in: by a web
+    /// page under status 200, or by a redirect to one under another.
+    SignInPage(u16),
     /// The connection is reset as soon as the request's head was read.
     ResetBefore,
     /// Half of the body reaches the server, then both connections are reset.

@@ -107,6 +107,11 @@ impl Request {
                 let answer = self.own_answer(status, code, &headers);
                 self.finish(&answer).await
             }
+            Some(Fault::SignInPage(status)) => {
+                self.swallow().await?;
+                let answer = self.sign_in_page(status);
+                self.finish(&answer).await
+            }
             Some(Fault::ResetBefore) => self.reset(),
             Some(Fault::ResetInBody) => {
                 let mut upstream = self.begin(server).await?;
@@ -278,6 +283,24 @@ impl Request {
             body.len()
         ));
         head.into_bytes()
+    }
+
+    /// What a network answers in the place of any server until its user has signed in.
+    fn sign_in_page(&self, status: u16) -> Vec<u8> {
+        let page = "<html><body>Please sign in.</body></html>";
+        let location = match status {
+            300..=399 => "Location: http://sign-in.example.com/\r\n",
+            _ => "",
+        };
+        let head = format!(
+            "HTTP/1.1 {status} Page\r\nContent-Type: text/html; charset=utf-8\r\n{location}Content-Length: {}\r\n\
+             Connection: close\r\n\r\n",
+            page.len()
+        );
+        match self.seen.method.as_str() {
+            "HEAD" => head.into_bytes(),
+            _ => (head + page).into_bytes(),
+        }
     }
 
     async fn finish(mut self, answer: &[u8]) -> io::Result<()> {
