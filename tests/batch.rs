@@ -12,6 +12,8 @@
 
 mod common;
 mod fleet;
+#[path = "batch/pace.rs"]
+mod pace;
 
 use std::collections::HashSet;
 use std::fs;
