@@ -13,14 +13,16 @@
 mod common;
 mod fleet;
 
+use std::net::SocketAddr;
 use std::process::Child;
 use std::thread;
 use std::time::Duration;
 
 use common::{Run, run, wait_until};
 use fleet::{Fleet, World, pause, report_of, states};
+use sandbox::ImageStatus;
 use sandbox::faults::Faults;
-use testkit::faults::{Fault, Op};
+use testkit::faults::{Fault, Op, Proxy, Seen};
 
 /// Four workers, each with a state directory of its own as on machines of their own; two are killed.
 fn four_workers_of_which_two_die(faults: Faults, seed: u64, way: &str) {
@@ -140,4 +142,79 @@ fn a_worker_that_was_frozen_finds_its_claim_lost_and_registers_nothing() {
     assert_eq!(world.active(), fleet.digests());
     assert_eq!(world.images().len(), 3);
     assert_eq!(world.open_uploads(), 0);
+}
+
+/// A call that begins a registration.
+fn begins(seen: &Seen) -> bool {
+    let path = seen.path();
+    match seen.method.as_str() {
+        "POST" => path.ends_with("/cloudimages/action") || path.ends_with("/v2/images"),
+        "PUT" => path.ends_with("/upload"),
+        _ => false,
+    }
+}
+
+/// A worker dies when the service has done what its `nth` call asked for, and before it hears so. Whoever takes the disk over
+/// is on another machine and has no journal of it: the image itself must tell whose it is.
+fn a_worker_dies_before_the_answer_to(way: &str, nth: u32) {
+    let world = World::new();
+    let fleet = Fleet::raw(1, 1);
+    let text = std::fs::read_to_string(&fleet.manifest).unwrap();
+    // System images: the two-step form makes no other ones.
+    let text = text.replace("  type: DataImage\n", &format!("  register: {way}\n"));
+    std::fs::write(&fleet.manifest, text).unwrap();
+    let ims = world.sandbox.as_ref().unwrap().ims_endpoint();
+    let server = SocketAddr::new(
+        ims.host_str().unwrap().parse().unwrap(),
+        ims.port().unwrap(),
+    );
+    let proxy = world.runtime.block_on(Proxy::start(server)).unwrap();
+    let mut seen_so_far = 0;
+    proxy.script(move |seen| {
+        seen_so_far += u32::from(begins(seen));
+        (begins(seen) && seen_so_far == nth).then_some(Fault::StallAfter)
+    });
+    let start = |state: &str| -> Child {
+        world
+            .batch("run", &fleet, state)
+            .args(["--json", "--claim", "--lease", "2s"])
+            .env("IMGFERRY_IMS_ENDPOINT", proxy.url())
+            .spawn()
+            .unwrap()
+    };
+    let mut first = start("first");
+    let state = match (way, nth) {
+        ("glance", 1) => ImageStatus::Queued,
+        _ => ImageStatus::Active,
+    };
+    wait_until(|| matches!(&world.images()[..], [image] if image.status == state));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let what = format!("{way}, call {nth}");
+    let other: Run = start("other").wait_with_output().unwrap().into();
+    let report = report_of(other.success());
+    let found = states(&report);
+    let done = found.get("active").or(found.get("adopted"));
+    assert_eq!(done, Some(&1), "{what}: {report}");
+    assert_eq!(world.active(), fleet.digests(), "{what}");
+    assert_eq!(world.images().len(), 1, "{what}");
+    let passed = proxy.passed();
+    let asked = passed.iter().filter(|passed| begins(&passed.seen)).count();
+    assert_eq!(asked, if way == "glance" { 2 } else { 1 }, "{what}");
+    assert_eq!(world.open_uploads(), 0, "{what}");
+    if state == ImageStatus::Active {
+        // What the image is made of is not sent again.
+        assert_eq!(world.completed(), 1, "{what}");
+    }
+}
+
+#[test]
+fn a_common_import_whose_worker_died_before_the_answer_is_made_once() {
+    a_worker_dies_before_the_answer_to("common", 1);
+}
+
+#[test]
+fn an_import_in_two_steps_whose_worker_died_before_either_answer_is_made_once() {
+    a_worker_dies_before_the_answer_to("glance", 1);
+    a_worker_dies_before_the_answer_to("glance", 2);
 }

@@ -13,6 +13,8 @@
 mod cloud;
 mod common;
 mod importing;
+#[path = "resume/whole.rs"]
+mod whole;
 
 use std::fs;
 use std::process::Command;

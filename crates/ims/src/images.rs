@@ -90,6 +90,12 @@ impl ImageDetail {
         value::text(&self.raw, name)
     }
 
+    /// Whether nothing will become of it any more: its job failed, or it was deleted.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        matches!(self.status, ImageStatus::Killed | ImageStatus::Deleted)
+    }
+
     /// The images of an answer that lists some.
     pub(crate) fn list(doing: &str, answer: &Value) -> Result<Vec<Self>> {
         if !answer.get("images").is_some_and(Value::is_array) {
@@ -185,8 +191,8 @@ impl Client {
         Ok(listed.into_iter().find(|image| image.id == *id))
     }
 
-    /// A private image with this name, or `None` (GET /v2/cloudimages?name=). Also a cheap proof that the
-    /// service takes the credentials and the project.
+    /// A private image with this name, or `None` (GET /v2/cloudimages?name=). One that has failed gives its name up, so
+    /// another of the same name comes before it. Also a cheap proof that the service takes the credentials and the project.
     ///
     /// # Errors
     /// What the service said, or `BadAnswer`.
@@ -195,12 +201,13 @@ impl Client {
             .images("looking for an image of this name", ("name", name))
             .await?;
         // The service compares names as a whole; public images may have any.
-        Ok(listed.into_iter().find(|image| {
+        let named = listed.into_iter().filter(|image| {
             image.name.as_deref() == Some(name)
                 && image
                     .field("__imagetype")
                     .is_none_or(|kind| kind == "private")
-        }))
+        });
+        Ok(named.min_by_key(ImageDetail::has_failed))
     }
 
     async fn images(&self, doing: &'static str, filter: (&str, &str)) -> Result<Vec<ImageDetail>> {

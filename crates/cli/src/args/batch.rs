@@ -94,7 +94,7 @@ pub(crate) struct BatchRunArgs {
     pub(crate) common: BatchCommonArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct BatchCommonArgs {
     /// Disks converted at the same time [default: the manifest's, else a quarter of the cores, at least 2]
     #[arg(long, value_name = "N")]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct StateArgs {
     /// Where journals of imports are kept [default: $XDG_STATE_HOME/imgferry or ~/.local/state/imgferry]
     #[arg(long, value_name = "DIR")]

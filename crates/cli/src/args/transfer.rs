@@ -119,9 +119,10 @@ pub(super) fn parse_bucket_or_object(text: &str) -> Result<ObsUrl, String> {
 }
 
 /// How many parts are sent at the same time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Concurrency {
     /// As many as it pays for.
+    #[default]
     Auto,
     Fixed(usize),
 }

@@ -6,6 +6,7 @@
 //! ```
 
 mod attach;
+mod call;
 mod checks;
 mod common;
 mod errors;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::attach::Attach;
+use self::call::Call;
 use self::checks::Checked;
 pub(crate) use self::checks::refused;
 pub(crate) use self::errors::{from_ims, from_journal, from_obs};
@@ -38,7 +40,7 @@ use self::register::Registered;
 pub(crate) use self::register::patience;
 use self::report::{DryRun, Imported, Stages, Told};
 pub(crate) use self::report::{Ended, peak_memory};
-use self::resuming::{Ours, Session};
+use self::resuming::{Input, Ours, Session};
 use self::reuse::Reuse;
 use self::route::Route;
 use self::shared::{Alone, Before, Shared, Step};
@@ -54,6 +56,7 @@ use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::settings::{self, Cloud, ProcessEnvironment};
 use ::convert::{ContentDigest, PlanOptions};
+use serde::Serialize;
 
 pub(crate) async fn run(args: &ImportArgs, console: Console, interrupt: &Interrupt) -> Outcome {
     let started = Instant::now();
@@ -143,9 +146,20 @@ pub(crate) async fn one(
     Box::pin(import(args, job, shared, started, console, interrupt)).await
 }
 
-/// Whether an import with these arguments keeps a journal of its own, and goes on by it.
-pub(crate) fn keeps_journal(args: &ImportArgs) -> bool {
+/// Whether an import with these arguments stores a manifest beside its object, by which it finds that again.
+pub(crate) fn stores_manifest(args: &ImportArgs) -> bool {
     matches!(method::choose(args), Ok(Method::Converted(_)))
+}
+
+/// Key of the object that an import with these arguments makes.
+pub(crate) fn object_key(args: &ImportArgs) -> String {
+    let key = request::key_of(args);
+    match method::choose(args) {
+        Ok(Method::AsItIs(way)) if !way.quick && args.key.is_none() => {
+            common::key(&key, "", &args.disk)
+        }
+        _ => key,
+    }
 }
 
 fn say_chosen(args: &ImportArgs, chosen: Chosen, console: Console) {
@@ -179,10 +193,8 @@ async fn import(
         None
     } else {
         let object = (target.bucket.as_str(), target.key.as_str());
-        let layered = !job.image.details().refers_to.is_empty();
-        Some(Session::open(
-            args, cloud, object, &job.plan, layered, console,
-        )?)
+        let input = Input::disk(args, &job.plan, job.image.as_ref());
+        Some(Session::open(args, cloud, object, input, console)?)
     };
     let ours = session.as_ref().map(Session::ours).unwrap_or_default();
     let ours = Ours {
@@ -341,7 +353,8 @@ async fn import(
         service: cloud.ims.as_str(),
         before: shared.before,
     };
-    let registered = register::register(images, &job.request, &attach, waiting, console, interrupt)
+    let asked = (&job.request, &Call::Quick);
+    let registered = register::register(images, asked, &attach, waiting, console, interrupt)
         .await
         .map_err(|failure| {
             session.goes_on(failure.note(format!(
@@ -376,20 +389,25 @@ async fn import(
         peak_memory: report::peak_memory(),
         warnings,
     };
-    check_image(&registered, &content.digest, &imported)?;
+    check_image(&registered, Some(&content.digest), &imported)?;
     session.finish(imported.image_id.as_deref(), console);
     Ok(Ended::Imported(Box::new(imported)))
 }
 
-/// Holds the image that became active against what was read, as far as the service tells it.
-fn check_image(registered: &Registered, digest: &ContentDigest, imported: &Imported) -> Outcome {
+/// Holds the image that became active against what was read, as far as that and the service tell it.
+fn check_image(
+    registered: &Registered,
+    digest: Option<&ContentDigest>,
+    imported: &impl Serialize,
+) -> Outcome {
+    let found = registered.content_digest.as_deref();
     let failure = match (&registered.image_id, registered.status.as_deref()) {
         (Some(id), Some(status)) if status != "active" => Failure::new(
             Exit::Cloud,
             format!("the job succeeded, but image {id} is {status}, expected active"),
         ),
-        _ => match &registered.content_digest {
-            Some(found) if *found != digest.to_string() => Failure::new(
+        _ => match (found, digest) {
+            (Some(found), Some(digest)) if found != digest.to_string() => Failure::new(
                 Exit::Mismatch,
                 format!("the active image has content digest {found}, the source has {digest}"),
             ),

@@ -100,8 +100,9 @@ fn done_before(item: &Item, done: &ItemOutcome, source: Option<&SourceIdentity>)
 pub(super) fn before(item: &Item, known: &Known, args: &ImportArgs) -> Before {
     let begun = known.has_begun(item);
     Before {
-        // An import that is converted finds its object in its own journal, or by the manifest beside it.
-        uploaded: begun && !crate::commands::import::keeps_journal(args),
+        // An import finds its object in its own journal, or by the manifest beside it. The one may have ended, and not
+        // all have the other.
+        uploaded: begun && !crate::commands::import::stores_manifest(args),
         // Its journal may have ended, and this one not: a kill in between.
         registered: begun && known.registering,
     }

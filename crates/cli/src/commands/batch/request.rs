@@ -9,6 +9,15 @@ use crate::args::{
     StateArgs, TargetFormat, ThreadArgs, WorkArgs,
 };
 
+/// Key of the object that is made of `item`: where the manifest gives none, it depends on what is uploaded.
+pub(super) fn object_key(item: &::batch::Item) -> String {
+    match arguments(item, &BatchCommonArgs::default(), 1) {
+        Ok(args) => crate::commands::import::object_key(&args),
+        // It is refused later.
+        Err(_) => item.object_key(),
+    }
+}
+
 /// The arguments for `item`. Memory is granted later.
 ///
 /// # Errors

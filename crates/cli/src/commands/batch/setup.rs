@@ -8,6 +8,7 @@ use ::convert::default_threads;
 use diskimg::units::GIB;
 
 use super::budget::Budget;
+use super::request;
 use super::state::{self, Place, State};
 use crate::args::{BatchCommonArgs, CloudArgs};
 use crate::commands::import::refused;
@@ -42,7 +43,8 @@ pub(super) struct Width {
 
 /// Reads the manifest; everything that is wrong with it is told together.
 pub(super) fn read_manifest(path: &Path, check_sources: bool) -> Outcome<Manifest> {
-    Manifest::read_with(path, ReadOptions { check_sources }).map_err(|problems| {
+    let read = Manifest::read_with(path, ReadOptions { check_sources });
+    let mut manifest = read.map_err(|problems| {
         let told = problems.iter().map(Problem::to_string);
         let failure = match problems.len() {
             1 => Failure::new(
@@ -61,7 +63,11 @@ pub(super) fn read_manifest(path: &Path, check_sources: bool) -> Outcome<Manifes
             ),
         };
         failure.data("problems", &problems)
-    })
+    })?;
+    for item in &mut manifest.items {
+        item.key = Some(request::object_key(item));
+    }
+    Ok(manifest)
 }
 
 /// A cloud and its clients, for the length of a command.

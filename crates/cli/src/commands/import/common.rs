@@ -1,26 +1,32 @@
-//! Imports that keep no journal: the file as it is into the bucket, and the service converts it (the common import, and the
-//! two-step form), or the disk converted here together with its data disks, registered in one call.
+//! Imports of whole files: as they are into the bucket, and the service converts them (the common import, and the two-step
+//! form), or a system converted here together with its data disks. However many there are, one call registers them.
 
 mod files;
+mod kept;
 mod sending;
 mod starting;
 
+use std::time::Instant;
+
 use diskimg::units::human;
-use ims::{ImageDetail, ImageStatus};
+use ims::ImageUrl;
 use obs::Client as Storage;
 use serde_json::json;
 
+pub(super) use self::files::key;
 use self::files::{Content, Piece, Pieces};
+use self::kept::Kept;
 use self::sending::{Sent, upload};
-use super::checks;
+use super::attach::Attach;
 use super::examine::{Action, Examined};
+use super::register::{DIGEST_FIELD, Registered, register};
 use super::report::{Ended, Told};
-use super::resuming::Ours;
-use super::shared::{Alone, Before, Shared, Step};
+use super::shared::{Alone, Before, Shared, Step, Steps};
+use super::{check_image, checks};
 use crate::args::ImportArgs;
 use crate::commands::session::Session;
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Failure, Outcome};
 use crate::interrupt::Interrupt;
 
 /// How it goes.
@@ -77,10 +83,8 @@ pub(super) async fn examine(
 ) -> Outcome<Examined> {
     let pieces = super::prepare::blocking(|| files::prepare(args, way, shared.cloud, console))?;
     let mut warnings = pieces.warnings.clone();
-    let ours = Ours {
-        before: shared.before,
-        ..Ours::default()
-    };
+    let kept = Kept::open(args, shared.cloud, &pieces, true, console)?;
+    let ours = kept.ours(shared.before);
     interrupt
         .unless_asked(checks::remote(
             args,
@@ -92,19 +96,21 @@ pub(super) async fn examine(
         .await??;
     let size = pieces.system.size;
     let (action, most, memory) = match &pieces.system.content {
+        _ if ours.registering => (Action::Attach, size, 0),
         Content::AsItIs => (Action::UploadAsIs, size, 0),
         Content::Converted(converted) => {
             let plan = &converted.plan;
             (Action::Upload, plan.worst_case_bytes, plan.memory.total())
         }
     };
+    let state = kept.system.state();
     Ok(Examined {
         action,
         format: None,
         virtual_size: None,
         data_bytes: size,
         worst_case_bytes: most,
-        stored_bytes: 0,
+        stored_bytes: state.map_or(0, journal::State::confirmed_bytes),
         memory,
         tail_memory: 0,
         min_disk: pieces.system.request.min_disk,
@@ -146,18 +152,17 @@ async fn import(
         way.why
     ));
     let mut pieces = files::prepare(args, way, &session.cloud, console)?;
+    let mut kept = Kept::open(args, &session.cloud, &pieces, args.dry_run, console)?;
     let mut warnings = pieces.warnings.clone();
-    let beside: Vec<_> = pieces.data.iter().map(|piece| &piece.request).collect();
+    let ours = kept.ours(shared.before);
+    let requests = pieces.data.iter().map(|piece| &piece.request);
+    let beside: Vec<_> = requests.zip(kept.ours_beside()).collect();
     let checks::Checked { storage, .. } = interrupt
         .unless_asked(checks::remote(
             args,
             shared,
             (&pieces.system.request, &beside),
-            // This way keeps no journal.
-            &Ours {
-                before: shared.before,
-                ..Ours::default()
-            },
+            &ours,
             &mut warnings,
         ))
         .await??;
@@ -193,13 +198,16 @@ async fn import(
         );
         return Ok(Told { text, told });
     }
-    if shared.before.registered && pieces.data.is_empty() {
+    // A journal that has come as far as the registration knows more.
+    if shared.before.registered && !ours.registering && pieces.data.is_empty() {
         let before = starting::made_before(session, args, &system.request, console, interrupt);
         if let Some(image) = before.await? {
+            kept.finish_unused(&storage, image.id.as_str(), console)
+                .await?;
             let status = image.status.as_str().to_owned();
             set(&mut told, "image_id", image.id.as_str().into());
             set(&mut told, "status", status.as_str().into());
-            let digest = image.field("__imgferry_content_digest");
+            let digest = image.field(DIGEST_FIELD);
             set(&mut told, "image_digest", digest.into());
             set(&mut told, "reused", true.into());
             let text = format!(
@@ -210,86 +218,32 @@ async fn import(
         }
     }
     shared.steps.at(Step::Convert);
-    let sent = upload_all(&storage, args, &mut pieces, console, interrupt).await?;
-    let stays = |failure| sent.iter().fold(failure, stays);
-    let of_system = sent.last();
+    let sent = upload_all(
+        &storage,
+        args,
+        (&mut pieces, &mut kept),
+        shared.steps,
+        (console, interrupt),
+    )
+    .await?;
     shared.steps.at(Step::Register);
-    shared.steps.may_register().await.map_err(stays)?;
-    let job = starting::start(session, args, &pieces, way)
+    shared
+        .steps
+        .may_register()
         .await
-        .map_err(stays)?;
-    console.notice(format_args!("job {job} has started"));
-    set(&mut told, "job_id", job.as_str().into());
-    set(
-        &mut told,
-        "uploaded",
-        serde_json::to_value(of_system.map(|sent| &sent.uploaded)).unwrap_or_default(),
-    );
-    if let Some(digest) = of_system.and_then(|sent| sent.digest) {
-        set(&mut told, "digest", digest.to_string().into());
-    }
-    if args.no_wait {
-        let text = format!(
-            "job {job} of {} has started; imgferry job wait {job} follows it",
-            args.name
-        );
-        return Ok(Told { text, told });
-    }
-    let ended = session
-        .follow(&job, args.timeout, console, interrupt)
-        .await
-        .map_err(stays)?;
-    let id = ended.image_id().ok_or_else(|| {
-        Failure::new(
-            Exit::Cloud,
-            format!("job {job} succeeded and names no image"),
-        )
-        .hint("imgferry image list shows the images")
-    })?;
-    set(&mut told, "image_id", id.as_str().into());
-    let image = starting::settled(session, &id, &pieces.system.request, console, interrupt)
-        .await
-        .map_err(|failure| failure.data("import", &told))?;
-    let status = image.status.as_str().to_owned();
-    set(&mut told, "status", status.as_str().into());
-    set(&mut told, "image_digest", image.field(DIGEST_FIELD).into());
-    set(&mut told, "firmware", image.firmware.clone().into());
-    if image.status != ImageStatus::Active {
-        return Err(Failure::new(
-            Exit::Cloud,
-            format!("the job succeeded, but image {id} is {status}, expected active"),
-        )
-        .data("import", &told));
-    }
-    check_digest(&image, of_system).map_err(|failure| failure.data("import", &told))?;
-    let size_of = |sent: Option<&Sent>| human(sent.map_or(0, |sent| sent.uploaded.size));
-    let mut text = format!(
-        "image {id} ({}) is {status}\nobject   {target}, {}",
-        args.name,
-        size_of(of_system)
-    );
-    let mut data = Vec::new();
-    for (piece, sent) in pieces.data.iter().zip(&sent) {
-        let image = starting::made_beside(session, &piece.request, console, interrupt)
-            .await
-            .and_then(|image| check_digest(&image, Some(sent)).map(|()| image))
-            .map_err(|failure| failure.data("import", &told))?;
-        text.push_str(&format!(
-            "\nimage {} ({}) is {}\nobject   {}, {}",
-            image.id,
-            piece.request.name,
-            image.status.as_str(),
-            piece.request.image_url,
-            size_of(Some(sent))
-        ));
-        let mut json = piece.json();
-        set(&mut json, "image_id", image.id.as_str().into());
-        set(&mut json, "status", image.status.as_str().into());
-        data.push(json);
-    }
-    if !data.is_empty() {
-        set(&mut told, "data_images", data.into());
-    }
+        .map_err(|failure| kept.system.goes_on(sent.iter().fold(failure, stays)))?;
+    let registering = Registering {
+        session,
+        args,
+        way,
+        pieces: &pieces,
+        sent: &sent,
+        before: shared.before,
+        console,
+        interrupt,
+    };
+    let (image, text) = registering.run(&kept, &mut told).await?;
+    kept.finish(image.as_deref(), console);
     Ok(Told { text, told })
 }
 
@@ -299,28 +253,10 @@ fn set(told: &mut serde_json::Value, name: &str, value: serde_json::Value) {
     }
 }
 
-/// The sandbox's own field of an image.
-const DIGEST_FIELD: &str = "__imgferry_content_digest";
-
-/// Holds the image against what was read, where both are known.
-fn check_digest(image: &ImageDetail, sent: Option<&Sent>) -> Outcome {
-    let read = sent.and_then(|sent| sent.digest);
-    match (image.field(DIGEST_FIELD), read) {
-        (Some(found), Some(read)) if found != read.to_string() => Err(Failure::new(
-            Exit::Mismatch,
-            format!(
-                "the active image {} has content digest {found}, the source has {read}",
-                image.id
-            ),
-        )),
-        _ => Ok(()),
-    }
-}
-
 /// Adds that the object is not taken away again.
 fn stays(failure: Failure, sent: &Sent) -> Failure {
     failure.note(format!(
-        "the object {} is complete and stays in the bucket; another run needs --force to replace it",
+        "the object {} is complete and stays in the bucket",
         sent.object
     ))
 }
@@ -329,13 +265,13 @@ fn stays(failure: Failure, sent: &Sent) -> Failure {
 async fn upload_all(
     storage: &Storage,
     args: &ImportArgs,
-    pieces: &mut Pieces,
-    console: Console,
-    interrupt: &Interrupt,
+    (pieces, kept): (&mut Pieces, &mut Kept),
+    steps: &dyn Steps,
+    (console, interrupt): (Console, &Interrupt),
 ) -> Outcome<Vec<Sent>> {
     let mut complete = Vec::new();
-    for piece in pieces.all_mut() {
-        let sent = upload(storage, args, piece, console, interrupt)
+    for (piece, session) in pieces.all_mut().zip(kept.all_mut()) {
+        let sent = upload(storage, args, piece, session, steps, (console, interrupt))
             .await
             .map_err(|failure| complete.iter().fold(failure, stays))?;
         complete.push(sent);
@@ -343,4 +279,120 @@ async fn upload_all(
         piece.content = Content::AsItIs;
     }
     Ok(complete)
+}
+
+/// What is in the bucket, on its way to images.
+struct Registering<'a> {
+    session: &'a Session,
+    args: &'a ImportArgs,
+    way: Way,
+    pieces: &'a Pieces,
+    /// In the order of the pieces, the system's last.
+    sent: &'a [Sent],
+    before: Before,
+    console: Console,
+    interrupt: &'a Interrupt,
+}
+
+impl Registering<'_> {
+    /// Registers everything by one call, and follows its job: the system's image, and what there is to say.
+    async fn run(
+        &self,
+        kept: &Kept,
+        told: &mut serde_json::Value,
+    ) -> Outcome<(Option<String>, String)> {
+        let Self {
+            session,
+            args,
+            pieces,
+            sent,
+            console,
+            interrupt,
+            ..
+        } = *self;
+        let of_system = sent.last();
+        let request = &pieces.system.request;
+        let call = starting::call(args, pieces, self.way);
+        let attach = Attach {
+            session: &kept.system,
+            service: session.cloud.ims.as_str(),
+            before: self.before,
+        };
+        let patience = session.patience(args.timeout);
+        let waiting = (!args.no_wait).then_some(&patience);
+        let asked = (request, &call);
+        let registered = register(&session.images, asked, &attach, waiting, console, interrupt)
+            .await
+            .map_err(|failure| kept.system.goes_on(sent.iter().fold(failure, stays)))?;
+        let job = registered.job_id.as_ref().map(ToString::to_string);
+        set(told, "job_id", job.clone().into());
+        let uploaded = of_system.map(|sent| &sent.uploaded);
+        set(
+            told,
+            "uploaded",
+            serde_json::to_value(uploaded).unwrap_or_default(),
+        );
+        let digest = of_system.and_then(|sent| sent.digest);
+        if let Some(digest) = digest {
+            set(told, "digest", digest.to_string().into());
+        }
+        let Some(id) = &registered.image_id else {
+            let name = &args.name;
+            let text = match job {
+                Some(job) => {
+                    format!("job {job} of {name} has started; imgferry job wait {job} follows it")
+                }
+                None => format!("an earlier run has registered {name}"),
+            };
+            return Ok((None, text));
+        };
+        set(told, "image_id", id.as_str().into());
+        set(told, "status", registered.status.clone().into());
+        set(
+            told,
+            "image_digest",
+            registered.content_digest.clone().into(),
+        );
+        set(told, "firmware", registered.firmware.clone().into());
+        check_image(&registered, digest.as_ref(), told)?;
+        let mut text = line(&registered, &args.name, &request.image_url, of_system);
+        // Nobody knows the job that makes them, so they are waited for like their system.
+        let making = job.is_none().then(|| Instant::now() + patience.timeout);
+        let mut data = Vec::new();
+        for (piece, sent) in pieces.data.iter().zip(sent) {
+            let made = starting::made_beside(
+                session,
+                &piece.request,
+                (making, &patience),
+                console,
+                interrupt,
+            );
+            let made = made
+                .await
+                .map_err(|failure| kept.system.goes_on(failure.data("import", told)))?;
+            check_image(&made, sent.digest.as_ref(), told)?;
+            text.push('\n');
+            let (name, url) = (&piece.request.name, &piece.request.image_url);
+            text.push_str(&line(&made, name, url, Some(sent)));
+            let mut json = piece.json();
+            let id = made.image_id.as_ref().map(ToString::to_string);
+            set(&mut json, "image_id", id.into());
+            set(&mut json, "status", made.status.into());
+            data.push(json);
+        }
+        if !data.is_empty() {
+            set(told, "data_images", data.into());
+        }
+        Ok((Some(id.to_string()), text))
+    }
+}
+
+/// An image and its object, for people.
+fn line(made: &Registered, name: &str, url: &ImageUrl, sent: Option<&Sent>) -> String {
+    let id = made.image_id.as_ref().map_or("-", ims::ImageId::as_str);
+    format!(
+        "image {id} ({name}) is {}\nobject   {url}, {}",
+        made.status.as_deref().unwrap_or("registered"),
+        human(sent.map_or(0, |sent| sent.uploaded.size))
+    )
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::common;
 use super::method::{self, Method};
 use super::prepare::{blocking, open};
-use super::resuming::{Ours, Session};
+use super::resuming::{Input, Ours, Session};
 use super::shared::Shared;
 use super::{checks, raw};
 use crate::args::ImportArgs;
@@ -127,8 +127,8 @@ async fn converted(
     })?;
     let target = &opened.request.image_url;
     let object = (target.bucket.as_str(), target.key.as_str());
-    let layered = !opened.image.details().refers_to.is_empty();
-    let session = Session::peek(args, shared.cloud, object, &plan, layered, console)?;
+    let input = Input::disk(args, &plan, opened.image.as_ref());
+    let session = Session::peek(args, shared.cloud, object, input, console)?;
     let ours = Ours {
         disk: opened.raw.is_none().then_some(plan.virtual_size),
         before: shared.before,

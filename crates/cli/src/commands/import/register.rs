@@ -6,6 +6,7 @@ use ims::{Client, ErrorKind, ImageDetail, ImageId, ImageStatus, JobId, QuickImpo
 use url::Url;
 
 use super::attach::{Attach, Begun};
+use super::call::Call;
 use super::errors::from_ims;
 use super::settle::settle;
 use crate::console::Console;
@@ -23,21 +24,23 @@ pub(super) struct Registered {
     pub(super) status: Option<String>,
     /// The digest of what the service decoded: the sandbox tells it.
     pub(super) content_digest: Option<String>,
+    /// `bios` or `uefi`, where the service tells it.
+    pub(super) firmware: Option<String>,
 }
 
 /// The sandbox's own field of an image.
-const DIGEST_FIELD: &str = "__imgferry_content_digest";
+pub(super) const DIGEST_FIELD: &str = "__imgferry_content_digest";
 
-/// Registers `request`, and follows the job as `waiting` says; without it, the job's start is enough.
+/// Registers `request` by `call`, and follows the job as `waiting` says; without it, the job's start is enough.
 pub(super) async fn register(
     client: &Client,
-    request: &QuickImport,
+    (request, call): (&QuickImport, &Call),
     attach: &Attach<'_>,
     waiting: Option<&WaitOptions>,
     console: Console,
     interrupt: &Interrupt,
 ) -> Outcome<Registered> {
-    let begun = attach.begin(client, request, console).await?;
+    let begun = attach.begin(client, request, call, console).await?;
     let mut registered = Registered {
         job_id: match &begun {
             Begun::Job(id) => Some(id.clone()),
@@ -46,12 +49,13 @@ pub(super) async fn register(
         image_id: None,
         status: None,
         content_digest: None,
+        firmware: None,
     };
     let Some(waiting) = waiting else {
         return Ok(registered);
     };
     let image_id = match &begun {
-        Begun::Image(id) => id.clone(),
+        Begun::Image(image) => image.id.clone(),
         Begun::Job(job_id) => wait(client, job_id, attach, waiting, console, interrupt).await?,
     };
     let known = |failure: Failure| {
@@ -80,7 +84,10 @@ pub(super) async fn register(
         Some(detail) => detail.status.as_str().to_owned(),
         None => "not listed".to_owned(),
     });
-    registered.content_digest = detail.and_then(|detail| detail.field(DIGEST_FIELD));
+    registered.content_digest = detail
+        .as_ref()
+        .and_then(|detail| detail.field(DIGEST_FIELD));
+    registered.firmware = detail.and_then(|detail| detail.firmware);
     registered.image_id = Some(image_id);
     Ok(registered)
 }
@@ -127,8 +134,8 @@ async fn wait(
 /// How often an image that is not active yet is asked for again: lists lag behind jobs.
 const LOOKS: u32 = 10;
 
-/// The image, once it is listed as active, or as it is after some time.
-async fn detail_of(
+/// The image, once it is listed as active, or as it is after some time; after `making`, while it is being made.
+pub(super) async fn detail_of(
     client: &Client,
     image_id: &ImageId,
     making: Option<Instant>,

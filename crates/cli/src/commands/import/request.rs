@@ -8,10 +8,7 @@ use crate::args::{Arch, Boot, ImageType, ImportArgs, OsFamily, TargetFormat};
 pub(super) fn build(args: &ImportArgs, virtual_size: u64) -> QuickImport {
     let url = ImageUrl {
         bucket: args.bucket.clone(),
-        key: args
-            .key
-            .clone()
-            .unwrap_or_else(|| default_key(&args.name, args.raw.to)),
+        key: key_of(args),
     };
     let min_disk = args
         .min_disk
@@ -39,6 +36,13 @@ pub(super) fn build(args: &ImportArgs, virtual_size: u64) -> QuickImport {
     });
     request.enterprise_project_id = args.enterprise_project_id.clone();
     request
+}
+
+/// The key that was given, or one made of the name.
+pub(super) fn key_of(args: &ImportArgs) -> String {
+    args.key
+        .clone()
+        .unwrap_or_else(|| default_key(&args.name, args.raw.to))
 }
 
 /// The name as a key: the service takes no spaces in keys, and names have no slashes.

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use ::convert::{BlockRecord, Plan, Recorder, SinkError};
+use diskimg::DiskImage;
 use journal::{
     Begun, Block, Completed, Ending, Found, Journal, Part, Record, SourceIdentity, Stage, State,
     StateDir, Target,
@@ -104,17 +105,56 @@ pub(crate) struct Session {
     begun: Begun,
 }
 
+/// What becomes one object.
+#[derive(Clone, Copy)]
+pub(super) struct Input<'a> {
+    /// The file.
+    pub(super) file: &'a Path,
+    /// Name of the image.
+    pub(super) name: &'a str,
+    pub(super) how: How<'a>,
+}
+
+/// What is sent of a file.
+#[derive(Clone, Copy)]
+pub(super) enum How<'a> {
+    /// Its bytes.
+    AsItIs,
+    /// The disk inside.
+    Converted {
+        plan: &'a Plan,
+        /// What is read, if not its active disk.
+        snapshot: Option<&'a str>,
+        /// Whether the disk builds on files that its image names.
+        layered: bool,
+    },
+}
+
+impl<'a> Input<'a> {
+    /// The disk of an import that is converted.
+    pub(super) fn disk(args: &'a ImportArgs, plan: &'a Plan, image: &dyn DiskImage) -> Self {
+        Self {
+            file: &args.disk,
+            name: &args.name,
+            how: How::Converted {
+                plan,
+                snapshot: args.source.snapshot.as_deref(),
+                layered: !image.details().refers_to.is_empty(),
+            },
+        }
+    }
+}
+
 impl Session {
-    /// Opens the journal of this import, and decides whether it goes on.
+    /// Opens the journal of one object of this import, and decides whether it goes on.
     pub(super) fn open(
         args: &ImportArgs,
         cloud: &Cloud,
         object: (&str, &str),
-        plan: &Plan,
-        layered: bool,
+        input: Input<'_>,
         console: Console,
     ) -> Outcome<Self> {
-        let session = Self::of_disk(args, cloud, object, plan, layered)?;
+        let session = Self::of(args, cloud, object, input)?;
         match state_dir(args)? {
             Some(dir) => session.keep(dir, args.restart, console),
             None => Ok(session),
@@ -126,11 +166,10 @@ impl Session {
         args: &ImportArgs,
         cloud: &Cloud,
         object: (&str, &str),
-        plan: &Plan,
-        layered: bool,
+        input: Input<'_>,
         console: Console,
     ) -> Outcome<Self> {
-        let mut session = Self::of_disk(args, cloud, object, plan, layered)?;
+        let mut session = Self::of(args, cloud, object, input)?;
         if let Some(dir) = state_dir(args)? {
             let path = dir.path_of(&session.target());
             if path.exists() {
@@ -141,18 +180,36 @@ impl Session {
         Ok(session)
     }
 
-    fn of_disk(
+    fn of(
         args: &ImportArgs,
         cloud: &Cloud,
         object: (&str, &str),
-        plan: &Plan,
-        layered: bool,
+        input: Input<'_>,
     ) -> Outcome<Self> {
-        let source = source(args)?;
         let endpoint = endpoint_of(&args.cloud, cloud);
-        let begun = begun(args, endpoint, object, plan, source.as_ref());
+        let How::Converted {
+            plan,
+            snapshot,
+            layered,
+        } = input.how
+        else {
+            let source = identify(input.file)?;
+            let begun = Begun {
+                name: input.name.to_owned(),
+                ..begun_of_file(endpoint, object, &source)
+            };
+            return Ok(Self::new(begun, Some(source)));
+        };
+        let source = source(input.file)?;
+        let begun = begun(
+            (input.name, snapshot),
+            endpoint,
+            object,
+            plan,
+            source.as_ref(),
+        );
         Ok(Self {
-            streamed: is_standard_input(&args.disk),
+            streamed: is_standard_input(input.file),
             layered,
             ..Self::new(begun, source)
         })

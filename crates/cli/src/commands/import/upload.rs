@@ -180,7 +180,7 @@ impl Transfer<'_> {
             return Ok(None);
         };
         self.route.console.notice(format_args!(
-            "{}/{} was uploaded before; going on with the registration",
+            "{}/{} was uploaded before",
             self.route.bucket, self.route.key
         ));
         self.as_noted(session, uploaded).map(Some)

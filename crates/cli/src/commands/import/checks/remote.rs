@@ -4,13 +4,13 @@ use batch::nearest::nearest;
 use ims::{Architecture, Client as Images, Firmware, ImageKind, QuickImport};
 use obs::{Client as Storage, ErrorKind};
 
-use super::super::attach::comes_from;
+use super::super::attach::{comes_from, waits_for_file};
 use super::super::errors::{from_ims, from_obs};
 use super::super::resuming::Ours;
 use super::super::reuse::Existing;
 use super::super::shared::Shared;
 use super::{Findings, refused};
-use crate::args::ImportArgs;
+use crate::args::{ImportArgs, RegisterBy};
 use crate::connect;
 use crate::exit::Outcome;
 
@@ -26,11 +26,11 @@ pub(in super::super) struct Checked {
 }
 
 /// Asks the cloud. All broken rules are told together; what the cloud cannot answer at all ends it at once. `beside` are
-/// images that are made together with that of `request`, in the same bucket.
+/// images that are made together with that of `request`, in the same bucket, and what of them is this import's own doing.
 pub(in super::super) async fn remote(
     args: &ImportArgs,
     shared: Shared<'_>,
-    (request, beside): (&QuickImport, &[&QuickImport]),
+    (request, beside): (&QuickImport, &[(&QuickImport, Ours)]),
     ours: &Ours,
     warnings: &mut Vec<String>,
 ) -> Outcome<Checked> {
@@ -38,9 +38,9 @@ pub(in super::super) async fn remote(
     let mut findings = Findings::default();
     images.project_id().await.map_err(|e| from_ims(&e))?;
     // An image that is this import's own doing is no reason to refuse it.
-    if !ours.registering && !made_before(images, request, ours).await? {
+    if !ours.registering && !made_before(args, images, request, ours).await? {
         name(args, images, &request.name, &mut findings).await?;
-        for data in beside {
+        for (data, _) in beside {
             name(args, images, &data.name, &mut findings).await?;
         }
         let wanted = u64::try_from(beside.len()).map_or(u64::MAX, |more| more.saturating_add(1));
@@ -65,8 +65,8 @@ pub(in super::super) async fn remote(
     )
     .await?;
     let existing = key(args, &storage, request, ours, &mut findings).await?;
-    for data in beside {
-        key(args, &storage, data, &Ours::default(), &mut findings).await?;
+    for (data, ours) in beside {
+        key(args, &storage, data, ours, &mut findings).await?;
     }
     warnings.append(&mut findings.warnings);
     if findings.problems.is_empty() {
@@ -76,13 +76,22 @@ pub(in super::super) async fn remote(
 }
 
 /// Whether the image is there already because an earlier run of this import registered it.
-async fn made_before(images: &Images, request: &QuickImport, ours: &Ours) -> Outcome<bool> {
+async fn made_before(
+    args: &ImportArgs,
+    images: &Images,
+    request: &QuickImport,
+    ours: &Ours,
+) -> Outcome<bool> {
     if !ours.before.registered {
         return Ok(false);
     }
     let found = images.image_named(&request.name).await;
     let found = found.map_err(|e| from_ims(&e))?;
-    Ok(found.is_some_and(|image| comes_from(&image, request) == Some(true)))
+    let in_two_steps = args.registering.register == RegisterBy::Glance;
+    Ok(found.is_some_and(|image| {
+        comes_from(&image, request) == Some(true)
+            || (in_two_steps && waits_for_file(&image, request))
+    }))
 }
 
 /// Names are unique. Asking also proves endpoint, credentials and project to the service that
@@ -90,6 +99,8 @@ async fn made_before(images: &Images, request: &QuickImport, ours: &Ours) -> Out
 async fn name(args: &ImportArgs, images: &Images, name: &str, findings: &mut Findings) -> Outcome {
     match images.image_named(name).await {
         Ok(None) => {}
+        // Its name is free again.
+        Ok(Some(found)) if found.has_failed() => {}
         Ok(Some(found)) => findings.broken(
             "name-free",
             &args.skip_check,

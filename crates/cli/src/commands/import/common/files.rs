@@ -319,7 +319,7 @@ fn size_of(path: &Path) -> Outcome<u64> {
 }
 
 /// `base` with `suffix`, and with the extension of the file that is uploaded.
-fn key(base: &str, suffix: &str, file: &Path) -> String {
+pub(in super::super) fn key(base: &str, suffix: &str, file: &Path) -> String {
     let stem = match base.rsplit_once('.') {
         Some((stem, extension)) if !extension.contains('/') && !suffix.is_empty() => stem,
         _ => base.strip_suffix(".zvhd2").unwrap_or(base),

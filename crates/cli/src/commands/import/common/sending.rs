@@ -1,22 +1,22 @@
 //! One file into the bucket, as it is or converted.
 
-use std::io::Read as _;
-use std::path::Path;
 use std::sync::Arc;
 
-use ::convert::{CancelToken, ContentDigest, Counter, Monitor, Sink as _};
+use ::convert::ContentDigest;
 use diskimg::units::human;
 use ims::ImageUrl;
-use obs::{Client as Storage, MultipartSink, UploadOptions, Uploaded};
+use obs::{Client as Storage, UploadOptions, Uploaded};
 
-use super::super::errors::from_obs;
-use super::files::{Content, Converted, Piece};
-use crate::args::{Concurrency, ImportArgs};
-use crate::commands::identity;
-use crate::commands::storage::start_upload;
+use super::super::file::FileUpload;
+use super::super::resuming::Session;
+use super::super::route::Route;
+use super::super::shared::Steps;
+use super::super::upload::Transfer;
+use super::files::{Content, Piece};
+use crate::args::ImportArgs;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::interrupt::{Interrupt, interrupted};
+use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 
 /// A file that is in the bucket.
@@ -28,13 +28,14 @@ pub(super) struct Sent {
     pub(super) digest: Option<ContentDigest>,
 }
 
-/// Uploads `piece`; what was sent of it is aborted when that fails.
+/// Uploads of `piece` what an earlier run has not.
 pub(super) async fn upload(
     storage: &Storage,
     args: &ImportArgs,
     piece: &Piece,
-    console: Console,
-    interrupt: &Interrupt,
+    session: &mut Session,
+    steps: &dyn Steps,
+    (console, interrupt): (Console, &Interrupt),
 ) -> Outcome<Sent> {
     let (doing, guest, most, memory) = match &piece.content {
         Content::AsItIs => (
@@ -63,103 +64,45 @@ pub(super) async fn upload(
         ));
     }
     let progress = Progress::new(console, doing, guest, true);
-    let monitor: Arc<dyn Monitor> = progress.clone();
-    let options = UploadOptions {
-        memory,
-        expected_max: most,
-        max_in_flight: args.pace.concurrency.most(),
-        adaptive: args.pace.concurrency == Concurrency::Auto,
-        monitor: Arc::clone(&monitor),
-        ..UploadOptions::default()
-    };
     let target = &piece.request.image_url;
-    let place = (target.bucket.as_str(), target.key.as_str());
-    let (sink, mut upload) = start_upload(storage, place, &options, interrupt).await?;
-    let cancel = interrupt.token().clone();
-    let reading = tokio::task::spawn_blocking({
-        let (path, size) = (piece.path.clone(), piece.size);
-        let content = piece.content.clone();
-        move || match content {
-            Content::AsItIs => read(&path, size, sink, monitor.as_ref(), &cancel).map(|()| None),
-            Content::Converted(converted) => {
-                convert(&converted, sink, monitor.as_ref(), &cancel).map(Some)
-            }
-        }
-    });
-    tokio::pin!(reading);
-    let read = tokio::select! {
-        biased;
-        () = interrupt.asked() => Err(interrupted()),
-        read = &mut reading => read.unwrap_or_else(|e| Err(Failure::from_error(Exit::Io, &e))),
+    let route = Route {
+        client: storage,
+        bucket: &target.bucket,
+        key: &target.key,
+        console,
+        interrupt,
     };
-    let done = match read {
-        Ok(digest) => match interrupt.unless_asked(upload.complete()).await {
-            Ok(completed) => completed
-                .map_err(|e| from_obs(&e))
-                .map(|uploaded| (uploaded, digest)),
-            Err(asked) => Err(asked),
-        },
-        Err(failure) => Err(match upload.failure() {
-            Some(first) if failure.exit() != Exit::Interrupted => from_obs(first),
-            _ => failure,
-        }),
+    let done = match &piece.content {
+        Content::AsItIs => {
+            let upload = FileUpload {
+                route,
+                path: &piece.path,
+                len: piece.size,
+                memory,
+                concurrency: args.pace.concurrency,
+                monitor: progress.clone(),
+            };
+            upload.run(session).await.map(|uploaded| (uploaded, None))
+        }
+        Content::Converted(converted) => {
+            let transfer = Transfer {
+                route,
+                image: Arc::clone(&converted.image),
+                plan: &converted.plan,
+                concurrency: args.pace.concurrency,
+                monitor: progress.clone(),
+                steps,
+            };
+            transfer
+                .run(session)
+                .await
+                .map(|done| (done.uploaded, Some(done.content.digest)))
+        }
     };
     progress.finish();
-    match done {
-        Ok((uploaded, digest)) => Ok(Sent {
-            object: target.clone(),
-            uploaded,
-            digest,
-        }),
-        Err(failure) => Err(match upload.abort().await {
-            Ok(()) => failure.note(format!("the upload of {target} was aborted")),
-            Err(error) => failure.note(format!(
-                "the upload of {target} could not be aborted: {error}; its parts may still be stored, and cost money"
-            )),
-        }),
-    }
-}
-
-/// The bytes of the file.
-fn read(
-    path: &Path,
-    size: u64,
-    mut sink: MultipartSink,
-    monitor: &dyn Monitor,
-    cancel: &CancelToken,
-) -> Outcome {
-    let mut file = std::fs::File::open(path).map_err(|e| Failure::from_error(Exit::Io, &e))?;
-    let mut buffer = vec![0; 1 << 20];
-    let mut left = size;
-    while left > 0 {
-        if cancel.is_cancelled() {
-            return Err(interrupted());
-        }
-        let most = usize::try_from(left)
-            .unwrap_or(usize::MAX)
-            .min(buffer.len());
-        let piece = buffer.get_mut(..most).unwrap_or_default();
-        file.read_exact(piece).map_err(|e| {
-            Failure::from_error(Exit::Io, &e).context(format!("{} became shorter", path.display()))
-        })?;
-        sink.write(piece)
-            .map_err(|e| Failure::from_error(Exit::Io, e.as_ref()))?;
-        let read = u64::try_from(most).unwrap_or_default();
-        monitor.count(Counter::GuestBytes, read);
-        left = left.saturating_sub(read);
-    }
-    sink.close().map_err(|e| from_obs(&e))
-}
-
-/// The disk as ZVHD2.
-fn convert(
-    converted: &Converted,
-    mut sink: MultipartSink,
-    monitor: &dyn Monitor,
-    cancel: &CancelToken,
-) -> Outcome<ContentDigest> {
-    let (image, plan) = (converted.image.as_ref(), &converted.plan);
-    let report = ::convert::to_zvhd2(image, plan, identity(), &mut sink, monitor, cancel)?;
-    sink.close().map_err(|e| from_obs(&e))?;
-    Ok(report.digest)
+    done.map(|(uploaded, digest)| Sent {
+        object: target.clone(),
+        uploaded,
+        digest,
+    })
 }

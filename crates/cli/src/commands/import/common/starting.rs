@@ -4,10 +4,12 @@ use std::time::Instant;
 
 use ims::create::{DataFile, DataFileImport, FileImport, OsFamily as Family, SystemKind};
 use ims::metadata::ImageMetadata;
-use ims::{Error, ImageDetail, ImageKind, ImageStatus, JobId, QuickImport, Tags};
+use ims::{ImageDetail, ImageKind, ImageStatus, QuickImport, Tags, WaitOptions};
 
 use super::super::attach::comes_from;
+use super::super::call::Call;
 use super::super::errors::from_ims;
+use super::super::register::{DIGEST_FIELD, Registered, detail_of};
 use super::super::settle::settle;
 use super::Way;
 use super::files::Pieces;
@@ -46,23 +48,18 @@ pub(super) async fn way_of_data(
     .hint("pass --register quick, which converts the disk, without --cmk-id"))
 }
 
-/// Starts the job.
-pub(super) async fn start(
-    session: &Session,
-    args: &ImportArgs,
-    pieces: &Pieces,
-    way: Way,
-) -> Outcome<JobId> {
+/// What starts the job.
+pub(super) fn call(args: &ImportArgs, pieces: &Pieces, way: Way) -> Call {
     let request = &pieces.system.request;
     if way.glance {
-        return two_steps(session, args, request, way).await;
+        return Call::TwoSteps(Box::new(metadata(args, request, way)));
     }
-    let images = &session.images;
     let options = &args.registering;
-    let started = if request.kind == ImageKind::DataImage && way.quick {
-        images.quick_import(request).await
-    } else if request.kind == ImageKind::DataImage {
-        let import = DataFileImport {
+    if request.kind == ImageKind::DataImage && way.quick {
+        return Call::Quick;
+    }
+    if request.kind == ImageKind::DataImage {
+        return Call::Data(Box::new(DataFileImport {
             name: request.name.clone(),
             image_url: request.image_url.clone(),
             min_disk: request.min_disk,
@@ -71,39 +68,36 @@ pub(super) async fn start(
             cmk_id: options.cmk_id.clone(),
             enterprise_project_id: request.enterprise_project_id.clone(),
             tags: Tags::pairs(&request.tags),
-        };
-        images.import_data_file(&import).await
-    } else {
-        let mut import = FileImport::new(
-            request.name.clone(),
-            request.image_url.clone(),
-            request.min_disk,
-        );
-        import.os_version.clone_from(&request.os_version);
-        import.os_type = request.os_type.map(family);
-        import.kind = match request.kind {
-            _ if way.iso => Some(SystemKind::IsoImage),
-            ImageKind::Bms => Some(SystemKind::Bms),
-            _ => None,
-        };
-        import.description.clone_from(&request.description);
-        import.is_config = options.prepare.then_some(true);
-        import.is_quick_import = way.quick.then_some(true);
-        import.cmk_id.clone_from(&options.cmk_id);
-        import.architecture = request.architecture;
-        import.firmware = request.firmware;
-        import
-            .enterprise_project_id
-            .clone_from(&request.enterprise_project_id);
-        import.tags = Tags::pairs(&request.tags);
-        import.data_images = pieces
-            .data
-            .iter()
-            .map(|piece| data(&piece.request, way))
-            .collect();
-        images.import_file(&import).await
+        }));
+    }
+    let mut import = FileImport::new(
+        request.name.clone(),
+        request.image_url.clone(),
+        request.min_disk,
+    );
+    import.os_version.clone_from(&request.os_version);
+    import.os_type = request.os_type.map(family);
+    import.kind = match request.kind {
+        _ if way.iso => Some(SystemKind::IsoImage),
+        ImageKind::Bms => Some(SystemKind::Bms),
+        _ => None,
     };
-    started.map_err(|error| from_ims(&error))
+    import.description.clone_from(&request.description);
+    import.is_config = options.prepare.then_some(true);
+    import.is_quick_import = way.quick.then_some(true);
+    import.cmk_id.clone_from(&options.cmk_id);
+    import.architecture = request.architecture;
+    import.firmware = request.firmware;
+    import
+        .enterprise_project_id
+        .clone_from(&request.enterprise_project_id);
+    import.tags = Tags::pairs(&request.tags);
+    import.data_images = pieces
+        .data
+        .iter()
+        .map(|piece| data(&piece.request, way))
+        .collect();
+    Call::File(Box::new(import))
 }
 
 fn data(request: &QuickImport, way: Way) -> DataFile {
@@ -124,13 +118,8 @@ fn family(family: ims::OsType) -> Family {
     }
 }
 
-async fn two_steps(
-    session: &Session,
-    args: &ImportArgs,
-    request: &QuickImport,
-    way: Way,
-) -> Outcome<JobId> {
-    let metadata = ImageMetadata {
+fn metadata(args: &ImportArgs, request: &QuickImport, way: Way) -> ImageMetadata {
+    ImageMetadata {
         name: request.name.clone(),
         os_version: request.os_version.clone(),
         disk_format: way.iso.then(|| "iso".to_owned()),
@@ -141,20 +130,7 @@ async fn two_steps(
             .map(|(key, value)| format!("{key}={value}"))
             .collect(),
         ..ImageMetadata::default()
-    };
-    let images = &session.images;
-    let image = images
-        .create_metadata(&metadata)
-        .await
-        .map_err(|e| from_ims(&e))?;
-    images
-        .register_file(&image.id, &request.image_url)
-        .await
-        .map_err(|error: Error| {
-            from_ims(&error)
-                .note(format!("image {} stays queued, without a file", image.id))
-                .hint(format!("imgferry image delete {} --yes", image.id))
-        })
+    }
 }
 
 /// The image that an earlier run has registered from the object of `request`, once nothing works on it any more.
@@ -189,54 +165,17 @@ pub(super) async fn made_before(
     }
 }
 
-/// How often an image that is not active yet is asked for again: lists lag behind jobs.
-const LOOKS: u32 = 10;
-
-/// The image as the service lists it when it is active, with the firmware that was asked for.
-pub(super) async fn settled(
-    session: &Session,
-    id: &ims::ImageId,
-    request: &QuickImport,
-    console: Console,
-    interrupt: &Interrupt,
-) -> Outcome<ImageDetail> {
-    let pause = session.patience(0).first;
-    let mut found = None;
-    for _ in 0..LOOKS {
-        found = interrupt
-            .unless_asked(session.images.image(id))
-            .await?
-            .map_err(|e| from_ims(&e))?;
-        if found
-            .as_ref()
-            .is_some_and(|image| image.status == ImageStatus::Active)
-        {
-            break;
-        }
-        interrupt.unless_asked(tokio::time::sleep(pause)).await?;
-    }
-    let image = found.ok_or_else(|| {
-        Failure::new(
-            Exit::Cloud,
-            format!("image {id} was made and is not listed"),
-        )
-    })?;
-    settle(&session.images, image, request, console).await
-}
-
-/// The data image that was made together with the system's, when it is active. The job names it in places that
-/// differ between releases, its name is its own everywhere.
+/// The data image that was made together with the system's, when it is active; one that is still being made is waited for
+/// until `making`. The job names it in places that differ between releases, its name is its own everywhere.
 pub(super) async fn made_beside(
     session: &Session,
     request: &QuickImport,
+    (making, waiting): (Option<Instant>, &WaitOptions),
     console: Console,
     interrupt: &Interrupt,
-) -> Outcome<ImageDetail> {
-    let found = interrupt
-        .unless_asked(session.images.image_named(&request.name))
-        .await?
-        .map_err(|e| from_ims(&e))?;
-    let found = found.ok_or_else(|| {
+) -> Outcome<Registered> {
+    let images = &session.images;
+    let missing = || {
         Failure::new(
             Exit::Cloud,
             format!(
@@ -245,17 +184,21 @@ pub(super) async fn made_beside(
             ),
         )
         .hint("imgferry image list shows the images")
-    })?;
-    let image = settled(session, &found.id, request, console, interrupt).await?;
-    match image.status {
-        ImageStatus::Active => Ok(image),
-        _ => Err(Failure::new(
-            Exit::Cloud,
-            format!(
-                "the job succeeded, but the data image {} is {}, expected active",
-                image.id,
-                image.status.as_str()
-            ),
-        )),
-    }
+    };
+    let found = interrupt
+        .unless_asked(images.image_named(&request.name))
+        .await?
+        .map_err(|e| from_ims(&e))?
+        .ok_or_else(missing)?;
+    let image = detail_of(images, &found.id, making, waiting, interrupt)
+        .await?
+        .ok_or_else(missing)?;
+    let image = settle(images, image, request, console).await?;
+    Ok(Registered {
+        job_id: None,
+        image_id: Some(image.id.clone()),
+        status: Some(image.status.as_str().to_owned()),
+        content_digest: image.field(DIGEST_FIELD),
+        firmware: image.firmware,
+    })
 }

@@ -7,7 +7,7 @@ use ::convert::Plan;
 use journal::{Begun, PlanRecord, SourceIdentity};
 use url::Url;
 
-use crate::args::{CloudArgs, ImportArgs};
+use crate::args::CloudArgs;
 use crate::commands::identity;
 use crate::commands::input::{is_standard_input, redirected_file};
 use crate::exit::{Exit, Failure, Outcome};
@@ -33,12 +33,12 @@ pub(crate) fn endpoint_of(args: &CloudArgs, cloud: &Cloud) -> String {
 }
 
 /// The file that is imported, if it is one.
-pub(super) fn source(args: &ImportArgs) -> Outcome<Option<SourceIdentity>> {
-    if is_standard_input(&args.disk) {
+pub(super) fn source(disk: &Path) -> Outcome<Option<SourceIdentity>> {
+    if is_standard_input(disk) {
         // A file without a name cannot be looked at again, and is imported all the same.
         return Ok(redirected_file().and_then(|path| SourceIdentity::of(path).ok()));
     }
-    identify(&args.disk).map(Some)
+    identify(disk).map(Some)
 }
 
 pub(super) fn identify(file: &Path) -> Outcome<SourceIdentity> {
@@ -48,8 +48,9 @@ pub(super) fn identify(file: &Path) -> Outcome<SourceIdentity> {
     })
 }
 
+/// The disk that becomes the image `name`, or a snapshot of it.
 pub(super) fn begun(
-    args: &ImportArgs,
+    (name, snapshot): (&str, Option<&str>),
     endpoint: String,
     (bucket, key): (&str, &str),
     plan: &Plan,
@@ -62,7 +63,7 @@ pub(super) fn begun(
         endpoint,
         bucket: bucket.to_owned(),
         key: key.to_owned(),
-        name: args.name.clone(),
+        name: name.to_owned(),
         source: source.cloned().unwrap_or_else(|| SourceIdentity {
             path: "-".to_owned(),
             size: plan.virtual_size,
@@ -73,7 +74,7 @@ pub(super) fn begun(
         }),
         plan: PlanRecord {
             source_format: plan.source_format.to_string(),
-            snapshot: args.source.snapshot.clone(),
+            snapshot: snapshot.map(str::to_owned),
             target: plan.target.to_string(),
             virtual_size: plan.virtual_size,
             worst_case_bytes: plan.worst_case_bytes,
