@@ -2,8 +2,9 @@
 //! their hashes. Workers take blocks by two, because two hashes at once cost less than one after
 //! the other.
 
+use diskimg::image::check_answer;
 use diskimg::zero::is_zero;
-use diskimg::{DiskImage, DiskImageExt, Error, ErrorKind, Extent, ExtentKind, GuestOffset};
+use diskimg::{DiskImage, DiskImageExt, Extent, ExtentKind, GuestOffset};
 use sha2::block_api::compress256;
 use sha2::{Digest, Sha256};
 
@@ -104,16 +105,8 @@ pub(crate) fn extent_at(
 ) -> diskimg::Result<Extent> {
     let limit = virtual_size.saturating_sub(at);
     let extent = image.extent_at(GuestOffset(at), limit)?;
-    if extent.start.0 == at && (1..=limit).contains(&extent.len) {
-        return Ok(extent);
-    }
-    Err(Error::new(
-        ErrorKind::Corrupt,
-        format!(
-            "an extent at guest offset {at:#x} with at most {limit} bytes was asked for, the answer is {} bytes at {}",
-            extent.len, extent.start
-        ),
-    ))
+    check_answer(&extent, GuestOffset(at), limit)?;
+    Ok(extent)
 }
 
 /// Fills `block`, of [`BLOCK_LEN`] bytes, with block `number`: data is read, holes and what lies

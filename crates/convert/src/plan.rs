@@ -9,10 +9,10 @@ use std::num::NonZero;
 use std::str::FromStr;
 
 use diskimg::units::{KIB, MIB, human, round_up};
-use diskimg::{DiskImage, ExtentKind, Format};
+use diskimg::{DiskImage, DiskImageExt as _, ExtentKind, Format};
 use serde::Serialize;
 
-use crate::blocks::{BLOCK_BYTES, extent_at};
+use crate::blocks::BLOCK_BYTES;
 use crate::error::{Error, Result};
 
 /// A format that imgferry writes.
@@ -327,17 +327,15 @@ pub fn default_threads() -> usize {
 
 /// Bytes of `Data`, and blocks that hold at least one of them.
 fn count_data(image: &dyn DiskImage) -> Result<(u64, u64)> {
-    let virtual_size = image.virtual_size();
-    let (mut at, mut bytes, mut blocks) = (0, 0_u64, 0_u64);
+    let (mut bytes, mut blocks) = (0, 0_u64);
     // First block that has not been counted.
     let mut next_block = 0;
-    while at < virtual_size {
-        let extent = extent_at(image, at, virtual_size)?;
-        at = extent.end().0;
+    for extent in image.all_extents() {
+        let extent = extent?;
         if matches!(extent.kind, ExtentKind::Data | ExtentKind::Elsewhere) {
             bytes += extent.len;
             let first = next_block.max(extent.start.0 / BLOCK_BYTES);
-            next_block = at.div_ceil(BLOCK_BYTES);
+            next_block = extent.end().0.div_ceil(BLOCK_BYTES);
             blocks += next_block.saturating_sub(first);
         }
     }

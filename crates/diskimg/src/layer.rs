@@ -93,6 +93,109 @@ pub(crate) fn extent_at<M: Mapped>(disk: &M, at: GuestOffset, limit: u64) -> Res
     })
 }
 
+/// Most runs that are looked at for one [`extents_from`]: bounds the time between two looks of a caller
+/// whether to go on.
+const MAX_RUNS: usize = 4096;
+
+/// [`crate::DiskImage::extents_from`] of a mapped disk: one walk for all of them.
+pub(crate) fn extents_from<M: Mapped>(
+    disk: &M,
+    at: GuestOffset,
+    end: GuestOffset,
+    most: usize,
+    found: &mut Vec<Extent>,
+) -> Result<()> {
+    let limit = end.0.saturating_sub(at.0);
+    if disk.below().is_image() || most < 2 {
+        // Above an image the work for one question has a bound of its own.
+        found.push(extent_at(disk, at, limit)?);
+        return Ok(());
+    }
+    let end = at.0 + clip_extent(at, limit, disk.virtual_size())?;
+    let declared = end.min(disk.declared_size());
+    let mut walk = Pieces {
+        disk,
+        known: disk.stored().known(),
+        first: found.len(),
+        found,
+        at: at.0,
+        most,
+    };
+    for run in disk.runs(at.0, declared).take(MAX_RUNS) {
+        match run.and_then(|run| walk.add(&run)) {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            // It is reported when a walk begins there.
+            Err(_) if walk.found.len() > walk.first => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    // Past the declared size there is only the rest of the last sector.
+    if walk.at == declared && declared < end {
+        walk.push(ExtentKind::Hole, end - declared);
+    }
+    Ok(())
+}
+
+/// Extents that are being put together.
+struct Pieces<'a, M> {
+    disk: &'a M,
+    /// Where in the file there is data: as [`StoredStretch`], without its lock.
+    known: Range<u64>,
+    found: &'a mut Vec<Extent>,
+    /// Length of `found` before the first one.
+    first: usize,
+    /// Guest offset up to which they reach.
+    at: u64,
+    most: usize,
+}
+
+impl<M: Mapped> Pieces<'_, M> {
+    /// Adds what `run` is; `false` when there are enough.
+    fn add(&mut self, run: &Run<M::Packed>) -> Result<bool> {
+        let end = run.start + run.len;
+        while self.at < end {
+            let passed = self.at - run.start;
+            let rest = run.len - passed;
+            let (kind, len) = match run.place {
+                Place::Stored(host) => self.stored(FileOffset(host.0 + passed), rest)?,
+                Place::Below => self.disk.below().kind(self.at, rest)?,
+                Place::Zeros => (ExtentKind::Zero, rest),
+                Place::Packed(_) => (ExtentKind::Data, rest),
+            };
+            if !self.push(kind, len) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn stored(&mut self, host: FileOffset, len: u64) -> Result<(ExtentKind, u64)> {
+        if self.known.contains(&host.0) {
+            return Ok((ExtentKind::Data, len.min(self.known.end - host.0)));
+        }
+        let stored = self.disk.stored();
+        let answer = stored.kind(self.disk.data(), host, len)?;
+        if answer.0 == ExtentKind::Data {
+            self.known = stored.known();
+        }
+        Ok(answer)
+    }
+
+    /// Adds `len` bytes of `kind`; `false` when that would be one extent too many.
+    fn push(&mut self, kind: ExtentKind, len: u64) -> bool {
+        let start = GuestOffset(self.at);
+        let enough = self.found.len() - self.first >= self.most;
+        match self.found.get_mut(self.first..).and_then(<[_]>::last_mut) {
+            Some(last) if last.kind == kind => last.len += len,
+            _ if enough => return false,
+            _ => self.found.push(Extent { start, len, kind }),
+        }
+        self.at += len;
+        true
+    }
+}
+
 /// What `run` is, and for how many bytes from its start.
 fn kind<M: Mapped>(disk: &M, run: &Run<M::Packed>) -> Result<(ExtentKind, u64)> {
     match run.place {
@@ -103,13 +206,41 @@ fn kind<M: Mapped>(disk: &M, run: &Run<M::Packed>) -> Result<(ExtentKind, u64)> 
     }
 }
 
-/// [`crate::DiskImage::read_at`] of a mapped disk. `unpack` gets the whole buffer, a place, and which
-/// part of the buffer is its.
+/// What fills in runs that are stored in a form of the format's own.
+pub(crate) trait Unpack<P> {
+    /// Fills `target`, a part of the whole buffer, from `packed`, now or later.
+    ///
+    /// # Errors
+    /// Those of the format.
+    fn unpack(&mut self, buf: &mut [u8], packed: P, target: Range<usize>) -> Result<()>;
+
+    /// Fills in what is left to do, and gives back what the files of a chain share: the next bytes come from the
+    /// image below, or there are no more.
+    ///
+    /// # Errors
+    /// Those of the format.
+    fn finish(&mut self, buf: &mut [u8]) -> Result<()>;
+}
+
+/// For formats that have no form of their own.
+struct Plain;
+
+impl Unpack<Infallible> for Plain {
+    fn unpack(&mut self, _: &mut [u8], never: Infallible, _: Range<usize>) -> Result<()> {
+        match never {}
+    }
+
+    fn finish(&mut self, _: &mut [u8]) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// [`crate::DiskImage::read_at`] of a mapped disk.
 pub(crate) fn read_at<M: Mapped>(
     disk: &M,
     at: GuestOffset,
     buf: &mut [u8],
-    mut unpack: impl FnMut(&mut [u8], M::Packed, Range<usize>) -> Result<()>,
+    unpack: &mut impl Unpack<M::Packed>,
 ) -> Result<()> {
     check_range(at, buf.len() as u64, disk.virtual_size())?;
     let declared = disk.declared_size().saturating_sub(at.0);
@@ -122,6 +253,9 @@ pub(crate) fn read_at<M: Mapped>(
         let target = index(run.start - at.0)..index(run.start - at.0 + run.len);
         match run.place {
             Place::Below => {
+                if disk.below().is_image() {
+                    unpack.finish(buf)?;
+                }
                 if let Some(target) = buf.get_mut(target) {
                     disk.below().read(run.start, target)?;
                 }
@@ -137,9 +271,10 @@ pub(crate) fn read_at<M: Mapped>(
                     plain = PlainRead { host, target };
                 }
             }
-            Place::Packed(packed) => unpack(buf, packed, target)?,
+            Place::Packed(packed) => unpack.unpack(buf, packed, target)?,
         }
     }
+    unpack.finish(buf)?;
     plain.finish(disk.data(), buf)
 }
 
@@ -149,7 +284,7 @@ pub(crate) fn read_plain<M: Mapped<Packed = Infallible>>(
     at: GuestOffset,
     buf: &mut [u8],
 ) -> Result<()> {
-    read_at(disk, at, buf, |_, never, _| match never {})
+    read_at(disk, at, buf, &mut Plain)
 }
 
 /// A positioned read that is still growing.

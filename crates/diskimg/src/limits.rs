@@ -1,19 +1,27 @@
 //! Named caps on what a file may make us allocate or walk. Each says whose limit it is.
 
-use crate::units::{GIB, MIB, TIB};
+use crate::units::{GIB, KIB, MIB, TIB};
 
 /// Largest virtual disk that is opened, in bytes. Ours: the VHDX format's own limit, and 64 times
 /// what the service imports; beyond it a size field is damaged or hostile.
 pub const MAX_VIRTUAL_SIZE: u64 = 64 * TIB;
 
 /// Most files that may build on each other: an image, its backing file, the backing file of that, and
-/// so on. Ours: a chain grows by one with each snapshot; each file costs its own tables and caches.
+/// so on. Ours: a chain grows by one with each snapshot; each file costs its own tables and a share of the caches.
 pub const MAX_CHAIN_FILES: usize = 32;
 
-/// Longest table that is held whole (a qcow2 L1 table, a VHD's BAT) of a file below another one, in bytes.
-/// Ours: it maps 1 TiB at qcow2 clusters of 4 KiB and 2 TiB at VHD blocks of 2 MiB, and all tables of the
-/// longest chain together take 128 MiB.
-pub const MAX_CHAINED_TABLE_BYTES: u64 = 4 * MIB;
+/// Most of what files below another one hold whole (a qcow2 L1 table, a VHD's BAT, a VHDX's replayed log), all
+/// files of a chain together, in bytes. Ours: the L1 tables of 64 disks of 64 TiB at clusters of 64 KiB, or the BATs of
+/// 16 VHDs of 2 TiB.
+pub const MAX_CHAINED_BYTES: u64 = 64 * MIB;
+
+/// Share of a cache that each file below another one has: the caches of all of them together take less than that of
+/// the first one. Conversion goes front to back, and needs a few entries of each.
+pub(crate) const CHAINED_CACHE_SHARE: u64 = 32;
+
+/// Longest piece of a table that is read and cached of a file below another one, in bytes: each thread holds
+/// one of each file.
+pub(crate) const MAX_CHAINED_SLICE_BYTES: u64 = 4 * KIB;
 
 /// Largest qcow2 L1 table, in bytes. QEMU's limit (`QCOW_MAX_L1_SIZE`).
 pub const MAX_L1_BYTES: u64 = 32 * MIB;

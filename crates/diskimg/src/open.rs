@@ -260,6 +260,16 @@ impl DiskImage for Named {
         self.name(self.image.extent_at(at, limit))
     }
 
+    fn extents_from(
+        &self,
+        at: GuestOffset,
+        end: GuestOffset,
+        most: usize,
+        found: &mut Vec<Extent>,
+    ) -> Result<()> {
+        self.name(self.image.extents_from(at, end, most, found))
+    }
+
     fn read_at(&self, at: GuestOffset, buf: &mut [u8]) -> Result<()> {
         self.name(self.image.read_at(at, buf))
     }

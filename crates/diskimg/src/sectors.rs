@@ -20,6 +20,10 @@ const PIECE_OVERHEAD: u64 = 256;
 
 type Piece = Arc<[u8; PIECE_LEN]>;
 
+/// The piece that a walk used last, and its place in the file: spares the cache most questions.
+#[derive(Default)]
+pub(crate) struct Held(Option<(FileOffset, Piece)>);
+
 /// Which bit of a byte is the first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BitOrder {
@@ -53,7 +57,8 @@ impl SectorBitmaps {
     }
 
     /// Whether the bit of `sector` is set in the bitmap at `at` of `source`, which is as long as whole
-    /// pieces, and how many sectors from there on are like it, as far as one piece tells: at least 1.
+    /// pieces, and how many sectors from there on are like it, as far as one piece tells: at least 1. `held` is
+    /// of the walk that asks, and of this file only.
     ///
     /// # Errors
     /// Those of reading.
@@ -62,10 +67,17 @@ impl SectorBitmaps {
         source: &dyn ReadAt,
         at: FileOffset,
         sector: u64,
+        held: &mut Held,
     ) -> Result<(bool, u64)> {
         let within = sector / PIECE_SECTORS * PIECE_LEN as u64;
-        let piece = self.piece(source, FileOffset(at.0.saturating_add(within)))?;
-        Ok(equal_bits(&piece, sector % PIECE_SECTORS, self.order))
+        let at = FileOffset(at.0.saturating_add(within));
+        let piece = match held.0.take() {
+            Some((place, piece)) if place == at => piece,
+            _ => self.piece(source, at)?,
+        };
+        let equal = equal_bits(&piece, sector % PIECE_SECTORS, self.order);
+        held.0 = Some((at, piece));
+        Ok(equal)
     }
 
     /// Most bytes that they ever take with `readers` threads: a reader holds one piece that may have

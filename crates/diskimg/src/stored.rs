@@ -14,6 +14,11 @@ use crate::units::FileOffset;
 pub(crate) struct StoredStretch(Mutex<Range<u64>>);
 
 impl StoredStretch {
+    /// Where in the file the stretch lies that is known to hold data.
+    pub(crate) fn known(&self) -> Range<u64> {
+        self.lock().clone()
+    }
+
     /// What `source` has at `host`, for up to `len` bytes: `Data`, or a `Hole` where a mapped part
     /// was preallocated and never written.
     ///
@@ -25,7 +30,7 @@ impl StoredStretch {
         host: FileOffset,
         len: u64,
     ) -> Result<(ExtentKind, u64)> {
-        let known = self.lock().clone();
+        let known = self.known();
         if known.contains(&host.0) {
             return Ok((ExtentKind::Data, len.min(known.end - host.0)));
         }

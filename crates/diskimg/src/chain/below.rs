@@ -75,6 +75,11 @@ impl Below {
         image.read_at(GuestOffset(start), held)
     }
 
+    /// Whether there is an image below, with extents of its own.
+    pub(crate) fn is_image(&self) -> bool {
+        matches!(self, Self::Image(..))
+    }
+
     /// Most guest bytes that one question for an extent answers for.
     pub(crate) fn step(&self) -> u64 {
         match self {

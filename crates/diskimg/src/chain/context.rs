@@ -3,15 +3,19 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::inside::Inside;
 use super::names::{NamedPath, candidates};
 use super::{Below, Role, Wanted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::printable;
-use crate::limits::{MAX_CHAIN_FILES, MAX_CHAINED_TABLE_BYTES};
+use crate::limits::{
+    CHAINED_CACHE_SHARE, MAX_CHAIN_FILES, MAX_CHAINED_BYTES, MAX_CHAINED_SLICE_BYTES,
+};
 use crate::open::{Driver, OpenOptions, open_layer};
 use crate::probe::Format;
+use crate::qcow2::Pool;
 use crate::source::{FileId, ReadAt};
 use crate::units::human;
 
@@ -37,6 +41,33 @@ pub struct Context {
     more: Vec<Driver>,
     /// The files from the one that the user named to the one that is being opened.
     chain: Vec<Link>,
+    shared: Arc<Shared>,
+}
+
+/// What the files of a chain hold together.
+#[derive(Default)]
+pub(crate) struct Shared {
+    /// Bytes that files below the first one hold whole.
+    whole: AtomicU64,
+    /// Most bytes that opening one of the files takes for a moment, before anything is read from it.
+    opening: AtomicU64,
+    /// What unpacks qcow2's clusters: a thread reads from one file at a time.
+    pub(crate) unpackers: Pool,
+}
+
+/// What opening the files of a chain took for a moment; the first one answers for all of them.
+pub(crate) struct Opening(Option<Arc<Shared>>);
+
+impl Opening {
+    pub(crate) fn of(context: &Context) -> Self {
+        Self(context.is_first().then(|| Arc::clone(&context.shared)))
+    }
+
+    /// Most bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        let shared = self.0.as_ref();
+        shared.map_or(0, |shared| shared.opening.load(Ordering::Relaxed))
+    }
 }
 
 /// A file that is being opened.
@@ -137,33 +168,62 @@ impl Context {
         self.options.metadata_only
     }
 
-    /// How much of a cache of `bytes` an image gets: files below the first one have less, because all
-    /// of a chain's are in memory at once.
+    /// Whether the image is the one that the user named, which answers for what all files of its chain share.
+    pub(crate) fn is_first(&self) -> bool {
+        self.chain.len() <= 1
+    }
+
+    /// What the files of the chain share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// How much of a cache of `bytes` an image gets: all those of a chain are in memory at once.
     pub(crate) fn cache(&self, bytes: u64) -> u64 {
-        if self.chain.len() > 1 {
-            bytes / 4
-        } else {
+        if self.is_first() {
             bytes
+        } else {
+            bytes / CHAINED_CACHE_SHARE
         }
     }
 
-    /// Holds the length of a table that an image keeps whole, in bytes, against what a file at this place
-    /// of the chain may take.
+    /// How much of a table is read at once where a file that stands alone would read `bytes`.
+    pub(crate) fn slice(&self, bytes: u64) -> u64 {
+        if self.is_first() {
+            bytes
+        } else {
+            bytes.min(MAX_CHAINED_SLICE_BYTES)
+        }
+    }
+
+    /// Takes note that opening the image takes `bytes` for a moment, which are given back before anything is
+    /// read from it.
+    pub(crate) fn takes_for_a_moment(&self, bytes: u64) {
+        self.shared.opening.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes note that the image keeps `len` bytes of `structure` at `at` in memory, before it reads them. What the
+    /// first file keeps has the caps of its format alone.
     ///
     /// # Errors
-    /// `Limit`.
-    pub(crate) fn check_table(&self, structure: &'static str, at: u64, len: u64) -> Result<()> {
-        if self.chain.len() <= 1 || len <= MAX_CHAINED_TABLE_BYTES {
+    /// `Limit` when it is more than the files below the first one may keep together.
+    pub(crate) fn keep(&self, structure: &'static str, at: u64, len: u64) -> Result<()> {
+        if self.is_first() {
+            return Ok(());
+        }
+        let before = self.shared.whole.fetch_add(len, Ordering::Relaxed);
+        if before.saturating_add(len) <= MAX_CHAINED_BYTES {
             return Ok(());
         }
         Err(Error::new(
             ErrorKind::Limit,
             format!(
-                "it is {len} bytes long; of a file below another one at most {} are read",
-                human(MAX_CHAINED_TABLE_BYTES)
+                "it is {len} bytes long; files below another one may keep {} in memory together, and those below this one keep {before} bytes",
+                human(MAX_CHAINED_BYTES)
             ),
         )
-        .at(structure, at))
+        .at(structure, at)
+        .with_hint("make one image of a part of the chain first: qemu-img convert -O qcow2 IMAGE flat.qcow2"))
     }
 
     /// Finds a file that the image in question names, by the policy.

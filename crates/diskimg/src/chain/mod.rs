@@ -15,7 +15,7 @@ mod names;
 
 pub(crate) use below::{Below, Unopened};
 pub use context::{BackingPolicy, Context};
-pub(crate) use context::{Found, Referred};
+pub(crate) use context::{Found, Opening, Referred, Shared};
 pub(crate) use names::NamedPath;
 
 use crate::image::{Reference, printable};

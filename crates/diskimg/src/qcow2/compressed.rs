@@ -1,6 +1,7 @@
 //! Compressed clusters: reading neighbours in one go, and unpacking each to exactly one cluster.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use libdeflater::{DecompressionError, Decompressor as Inflate};
@@ -25,11 +26,21 @@ const MAX_PENDING: usize = 512;
 /// window is the output buffer itself, so the window size in a frame costs nothing.
 const CONTEXT_BYTES: u64 = 256 << 10;
 
-/// One of many decompression contexts with its buffers, used by one thread at a time.
-pub(super) struct Unpacker {
-    context: Context,
+/// How the compressed clusters of an image are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Packing {
+    compression: Compression,
     cluster_size: usize,
     file_len: u64,
+    /// Which of the images that share a pool it is.
+    image: u64,
+}
+
+/// Decompression contexts with their buffers, used by one thread for one image at a time.
+pub(crate) struct Unpacker {
+    packing: Packing,
+    zlib: Option<Inflate>,
+    zstd: Option<DCtx<'static>>,
     /// Clusters to read together, in the order of their place in the file.
     pending: Vec<Pending>,
     /// Stretch of the file that covers what is pending.
@@ -50,32 +61,26 @@ struct Pending {
     target: Range<usize>,
 }
 
-enum Context {
-    Zlib(Inflate),
-    Zstd(DCtx<'static>),
-}
-
 impl Unpacker {
-    fn new(compression: Compression, cluster_size: usize, file_len: u64) -> Result<Self> {
-        let context = match compression {
-            Compression::Zlib => Context::Zlib(Inflate::new()),
-            Compression::Zstd => Context::Zstd(DCtx::try_create().ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Limit,
-                    "no memory for a zstd decompression context",
-                )
-            })?),
-        };
-        Ok(Self {
-            context,
-            cluster_size,
-            file_len,
+    fn new(packing: Packing) -> Self {
+        Self {
+            packing,
+            zlib: None,
+            zstd: None,
             pending: Vec::new(),
             span: 0..0,
             stored: Vec::new(),
             content: Vec::new(),
             content_of: None,
-        })
+        }
+    }
+
+    /// Turns to the clusters of another image.
+    fn turn_to(&mut self, packing: Packing) {
+        if self.packing != packing {
+            self.packing = packing;
+            self.content_of = None;
+        }
     }
 
     /// Takes note that `buf[target]` is to be filled from `skip` bytes into the content of
@@ -92,20 +97,20 @@ impl Unpacker {
         target: Range<usize>,
     ) -> Result<()> {
         let start = cluster.at.0;
-        if start >= self.file_len {
+        if start >= self.packing.file_len {
             return Err(Error::truncated(
                 STRUCTURE,
                 start,
                 format!(
                     "up to {} bytes were expected here, the file ends at {:#x}",
-                    cluster.len, self.file_len
+                    cluster.len, self.packing.file_len
                 ),
             ));
         }
-        let end = start.saturating_add(cluster.len).min(self.file_len);
+        let end = start.saturating_add(cluster.len).min(self.packing.file_len);
         let span = self.span.start..self.span.end.max(end);
         let joins = self.span.contains(&start) || self.span.end == start;
-        let room = span.end - span.start <= stored_limit(self.cluster_size as u64)
+        let room = span.end - span.start <= stored_limit(self.packing.cluster_size as u64)
             && self.pending.len() < MAX_PENDING;
         if self.pending.is_empty() || !joins || !room {
             self.flush(source, buf)?;
@@ -159,7 +164,9 @@ impl Unpacker {
     /// Unpacks one cluster of the span that was read.
     fn unpack(&mut self, one: &Pending, buf: &mut [u8]) -> Result<()> {
         let at = one.cluster.at.0;
-        let end = at.saturating_add(one.cluster.len).min(self.file_len);
+        let end = at
+            .saturating_add(one.cluster.len)
+            .min(self.packing.file_len);
         let range = at
             .checked_sub(self.span.start)
             .and_then(|start| usize::try_from(start).ok())
@@ -167,16 +174,33 @@ impl Unpacker {
         let stored = range
             .and_then(|(start, end)| self.stored.get(start..end))
             .ok_or_else(|| outside(at))?;
-        let whole = one.skip == 0 && one.target.len() == self.cluster_size;
-        let unpacked = if whole {
-            let target = buf.get_mut(one.target.clone()).ok_or_else(|| outside(at))?;
-            self.context.unpack(stored, target)
+        let whole = one.skip == 0 && one.target.len() == self.packing.cluster_size;
+        let content = if whole {
+            buf.get_mut(one.target.clone()).ok_or_else(|| outside(at))?
         } else {
             self.content_of = None;
-            self.content.resize(self.cluster_size, 0);
-            self.context.unpack(stored, &mut self.content)
+            self.content.resize(self.packing.cluster_size, 0);
+            self.content.as_mut_slice()
         };
-        unpacked.map_err(|problem| self.broken(one.cluster, &problem))?;
+        let unpacked = match self.packing.compression {
+            Compression::Zlib => {
+                unpack_zlib(self.zlib.get_or_insert_with(Inflate::new), stored, content)
+            }
+            Compression::Zstd => {
+                let context = match &mut self.zstd {
+                    Some(context) => context,
+                    none => none.insert(new_zstd()?),
+                };
+                unpack_zstd(context, stored, content)
+            }
+        };
+        let wanted = content.len();
+        unpacked
+            .and_then(|unpacked| match unpacked == wanted {
+                true => Ok(()),
+                false => Err(format!("it unpacks to {unpacked} bytes")),
+            })
+            .map_err(|problem| self.broken(one.cluster, &problem))?;
         if whole {
             return Ok(());
         }
@@ -200,14 +224,14 @@ impl Unpacker {
 
     fn broken(&self, cluster: Compressed, problem: &str) -> Error {
         let at = cluster.at.0;
-        let wanted = self.cluster_size;
-        if at.saturating_add(cluster.len) > self.file_len {
+        let wanted = self.packing.cluster_size;
+        if at.saturating_add(cluster.len) > self.packing.file_len {
             return Error::truncated(
                 STRUCTURE,
                 at,
                 format!(
                     "{problem}; up to {} bytes were expected here that unpack to {wanted}, the file ends at {:#x}",
-                    cluster.len, self.file_len
+                    cluster.len, self.packing.file_len
                 ),
             );
         }
@@ -223,30 +247,25 @@ impl Unpacker {
     }
 }
 
-impl Context {
-    /// Fills `content` with what `stored` unpacks to; what follows in `stored` is padding.
-    ///
-    /// # Errors
-    /// What is wrong, in words, when the content is not exactly that long.
-    fn unpack(&mut self, stored: &[u8], content: &mut [u8]) -> Result<(), String> {
-        let wanted = content.len();
-        let unpacked = match self {
-            Self::Zlib(inflate) => match inflate.deflate_decompress(stored, content) {
-                Ok(unpacked) => unpacked,
-                Err(DecompressionError::BadData) => {
-                    return Err("the deflate stream is damaged".to_owned());
-                }
-                Err(DecompressionError::InsufficientSpace) => {
-                    return Err("the deflate stream unpacks to more than a cluster".to_owned());
-                }
-            },
-            Self::Zstd(context) => unpack_zstd(context, stored, content)?,
-        };
-        if unpacked == wanted {
-            return Ok(());
-        }
-        Err(format!("it unpacks to {unpacked} bytes"))
-    }
+fn new_zstd() -> Result<DCtx<'static>> {
+    DCtx::try_create().ok_or_else(|| {
+        Error::new(
+            ErrorKind::Limit,
+            "no memory for a zstd decompression context",
+        )
+    })
+}
+
+/// Unpacks `stored`, of which the end may be padding, and returns the number of bytes of content.
+fn unpack_zlib(context: &mut Inflate, stored: &[u8], content: &mut [u8]) -> Result<usize, String> {
+    context
+        .deflate_decompress(stored, content)
+        .map_err(|error| match error {
+            DecompressionError::BadData => "the deflate stream is damaged".to_owned(),
+            DecompressionError::InsufficientSpace => {
+                "the deflate stream unpacks to more than a cluster".to_owned()
+            }
+        })
 }
 
 /// Unpacks frame by frame until `content` is full: a cluster may hold more than one frame, and
@@ -282,33 +301,49 @@ fn stored_limit(cluster_size: u64) -> u64 {
     (2 * cluster_size).max(MIN_STORED_BYTES)
 }
 
-/// Unpackers that are not in use. There are never more than threads that read at one time.
-pub(super) struct Pool {
-    compression: Compression,
-    cluster_size: usize,
-    file_len: u64,
+/// Unpackers that are not in use, for all images of a chain. There are never more than threads that read at one
+/// time, if each gives its own back before it reads from another image.
+#[derive(Default)]
+pub(crate) struct Pool {
+    images: AtomicU64,
+    largest_cluster: AtomicU64,
+    zlib: AtomicBool,
+    zstd: AtomicBool,
     idle: Mutex<Vec<Unpacker>>,
 }
 
 impl Pool {
-    pub(super) fn new(compression: Compression, cluster_size: usize, file_len: u64) -> Self {
-        Self {
+    /// Takes note of an image: what is to be told of its clusters.
+    pub(super) fn join(
+        &self,
+        compression: Compression,
+        cluster_size: usize,
+        file_len: u64,
+    ) -> Packing {
+        let used = match compression {
+            Compression::Zlib => &self.zlib,
+            Compression::Zstd => &self.zstd,
+        };
+        used.store(true, Ordering::Relaxed);
+        self.largest_cluster
+            .fetch_max(cluster_size as u64, Ordering::Relaxed);
+        Packing {
             compression,
             cluster_size,
             file_len,
-            idle: Mutex::new(Vec::new()),
+            image: self.images.fetch_add(1, Ordering::Relaxed),
         }
     }
 
     /// An unpacker with nothing pending; give it back with [`Self::put`] unless it failed.
-    ///
-    /// # Errors
-    /// `Limit` when there is no memory for a new one.
-    pub(super) fn take(&self) -> Result<Unpacker> {
+    pub(super) fn take(&self, packing: Packing) -> Unpacker {
         let idle = self.lock().pop();
         match idle {
-            Some(unpacker) => Ok(unpacker),
-            None => Unpacker::new(self.compression, self.cluster_size, self.file_len),
+            Some(mut unpacker) => {
+                unpacker.turn_to(packing);
+                unpacker
+            }
+            None => Unpacker::new(packing),
         }
     }
 
@@ -322,10 +357,11 @@ impl Pool {
 
     /// Most bytes that `readers` threads make the pool hold.
     pub(super) fn memory_bound(&self, readers: u64) -> u64 {
-        let cluster_size = self.cluster_size as u64;
+        let cluster_size = self.largest_cluster.load(Ordering::Relaxed);
+        let used = [&self.zlib, &self.zstd].map(|used| u64::from(used.load(Ordering::Relaxed)));
+        let contexts = used.iter().sum::<u64>() * CONTEXT_BYTES;
         let pending = (MAX_PENDING * size_of::<Pending>()) as u64;
-        readers
-            .saturating_mul(stored_limit(cluster_size) + cluster_size + CONTEXT_BYTES + 2 * pending)
+        readers.saturating_mul(stored_limit(cluster_size) + cluster_size + contexts + 2 * pending)
     }
 }
 

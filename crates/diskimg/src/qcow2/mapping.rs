@@ -30,8 +30,11 @@ pub(super) struct Walk<'a> {
     cluster_bits: u32,
     at: u64,
     end: u64,
-    /// A slice, and where the entry for `at` is in it, or would be if it were longer.
-    slice: Option<(Slice, usize)>,
+    slice: Option<Slice>,
+    /// Where the entry for `at` is in it, or would be if it were longer.
+    index: usize,
+    /// What the entry for `at` says, when it was looked at.
+    ahead: Option<Entry>,
 }
 
 impl<'a> Walk<'a> {
@@ -52,43 +55,56 @@ impl<'a> Walk<'a> {
             at,
             end,
             slice: None,
+            index: 0,
+            ahead: None,
         }
     }
 
     /// The run at `self.at`, which is before `self.end`.
     fn step(&mut self) -> Result<Run> {
         let (start, wanted) = (self.at, self.end - self.at);
-        let mapped = match self.slice.take() {
-            Some((slice, index)) if slice.has(index) => Some((slice, index)),
-            _ => self.tables.slice(self.source, start)?,
-        };
-        let Some((slice, index)) = mapped else {
+        if !self
+            .slice
+            .as_ref()
+            .is_some_and(|slice| slice.has(self.index))
+        {
+            let found = self.tables.slice(self.source, start)?;
+            (self.slice, self.index) =
+                found.map_or((None, 0), |(slice, index)| (Some(slice), index));
+        }
+        let Some(slice) = &self.slice else {
             return Ok(Run {
                 start,
                 len: self.tables.unmapped(start, wanted),
                 place: Place::Below,
             });
         };
+        let index = self.index;
         let cluster_size = 1_u64 << self.cluster_bits;
-        let skip = start % cluster_size;
-        let (first, mut len) = match self.tables.entry(&slice, index)? {
+        let skip = start & (cluster_size - 1);
+        let entry = match self.ahead.take() {
+            Some(entry) => entry,
+            None => self.tables.entry(slice, index)?,
+        };
+        let (first, mut len) = match entry {
             Entry::Mixed(subclusters) => subclusters.part(skip),
             Entry::Whole(cluster) => (cluster, cluster_size - skip),
         };
         let mut next = index + 1;
         // An entry that is broken ends the run; it is reported when the walk gets there. So does one
         // whose subclusters differ.
-        while len < wanted
-            && (skip + len).is_multiple_of(cluster_size)
-            && slice.has(next)
-            && self
-                .tables
-                .entry(&slice, next)
-                .is_ok_and(|next| follows(first, next, skip + len))
-        {
+        while len < wanted && (skip + len) & (cluster_size - 1) == 0 && slice.has(next) {
+            let Ok(entry) = self.tables.entry(slice, next) else {
+                break;
+            };
+            if !follows(first, entry, skip + len) {
+                self.ahead = Some(entry);
+                break;
+            }
             len += cluster_size;
             next += 1;
         }
+        let alike = len;
         let place = match first {
             Cluster::Unallocated => Place::Below,
             Cluster::Zero => Place::Zeros,
@@ -106,11 +122,15 @@ impl<'a> Walk<'a> {
             _ => len,
         }
         .min(wanted);
+        if len < alike {
+            self.ahead = None;
+        }
         // Guest clusters and entries go on in step, so this stays true past the slice's end.
         let passed = ((start + len) >> self.cluster_bits) - (start >> self.cluster_bits);
-        self.slice = usize::try_from(passed)
+        self.index = usize::try_from(passed)
             .ok()
-            .and_then(|passed| Some((slice, index.checked_add(passed)?)));
+            .and_then(|passed| index.checked_add(passed))
+            .unwrap_or(usize::MAX);
         Ok(Run { start, len, place })
     }
 

@@ -22,17 +22,19 @@ mod mapping;
 mod snapshots;
 mod tables;
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use self::compressed::{Pool, Unpacker};
+pub(crate) use self::compressed::Pool;
+use self::compressed::{Packing, Unpacker};
 use self::header::Header;
 use self::mapping::{Packed, Walk};
 use self::tables::Tables;
-use crate::chain::{Below, Context};
+use crate::chain::{Below, Context, Opening, Shared};
 use crate::error::Result;
 use crate::image::{BitmapInfo, Details, DiskImage, Extent, Reference, SnapshotInfo, check_range};
-use crate::layer::{self, Mapped, Run};
-use crate::limits::{L2_CACHE_BYTES, MAX_HEADER_BYTES};
+use crate::layer::{self, Mapped, Run, Unpack};
+use crate::limits::MAX_HEADER_BYTES;
 use crate::open::Driver;
 use crate::probe::Format;
 use crate::source::ReadAt;
@@ -59,7 +61,12 @@ pub struct Qcow2Image {
     below: Below,
     header: Header,
     tables: Tables,
-    unpackers: Pool,
+    packing: Packing,
+    /// What it shares with the other files of its chain.
+    shared: Arc<Shared>,
+    /// Whether it answers for what they share.
+    first: bool,
+    opening: Opening,
     stored: StoredStretch,
     snapshots: Vec<SnapshotInfo>,
     bitmaps: Vec<BitmapInfo>,
@@ -88,10 +95,15 @@ impl Qcow2Image {
             header.refuse_encryption()?;
         }
         let mut notes = Vec::new();
-        let snapshots = snapshots::list(source.as_ref(), &header, &mut notes);
+        // Of a file below another one nobody asks for them.
+        let snapshots = if context.is_first() {
+            snapshots::list(source.as_ref(), &header, &mut notes)
+        } else {
+            Vec::new()
+        };
         let bitmaps = match &header.bitmaps {
-            Some(place) => bitmaps::list(source.as_ref(), place, &mut notes),
-            None => Vec::new(),
+            Some(place) if context.is_first() => bitmaps::list(source.as_ref(), place, &mut notes),
+            _ => Vec::new(),
         };
         let snapshot = match context.snapshot() {
             None => {
@@ -126,11 +138,12 @@ impl Qcow2Image {
             }
         };
         let below = files::open_backing(header.backing.as_ref(), context)?;
-        let table = header.l1_entries.saturating_mul(layout::ENTRY_SIZE);
-        context.check_table("L1 table", header.l1_offset.0, table)?;
-        let cache = context.cache(L2_CACHE_BYTES);
-        let tables = Tables::load(source.as_ref(), &header, cache)?;
-        let unpackers = Pool::new(header.compression, 1 << header.cluster_bits, source.len());
+        let tables = Tables::load(source.as_ref(), &header, context)?;
+        let shared = Arc::clone(context.shared());
+        let packing =
+            shared
+                .unpackers
+                .join(header.compression, 1 << header.cluster_bits, source.len());
         Ok(Self {
             source,
             data,
@@ -138,7 +151,10 @@ impl Qcow2Image {
             below,
             header,
             tables,
-            unpackers,
+            packing,
+            shared,
+            first: context.is_first(),
+            opening: Opening::of(context),
             stored: StoredStretch::default(),
             snapshots,
             bitmaps,
@@ -219,25 +235,26 @@ impl DiskImage for Qcow2Image {
         layer::extent_at(self, at, limit)
     }
 
+    fn extents_from(
+        &self,
+        at: GuestOffset,
+        end: GuestOffset,
+        most: usize,
+        found: &mut Vec<Extent>,
+    ) -> Result<()> {
+        layer::extents_from(self, at, end, most, found)
+    }
+
     fn read_at(&self, at: GuestOffset, buf: &mut [u8]) -> Result<()> {
         if self.header.encryption.is_some() {
             check_range(at, buf.len() as u64, self.header.virtual_size)?;
             return self.header.refuse_encryption();
         }
-        let mut unpacker: Option<Unpacker> = None;
-        layer::read_at(self, at, buf, |buf, packed, target| {
-            let unpacker = match &mut unpacker {
-                Some(unpacker) => unpacker,
-                none => none.insert(self.unpackers.take()?),
-            };
-            let Packed { stored, skip } = packed;
-            unpacker.push(self.source.as_ref(), buf, stored, skip, target)
-        })?;
-        if let Some(mut unpacker) = unpacker {
-            unpacker.flush(self.source.as_ref(), buf)?;
-            self.unpackers.put(unpacker);
-        }
-        Ok(())
+        let mut unpacking = Unpacking {
+            image: self,
+            unpacker: None,
+        };
+        layer::read_at(self, at, buf, &mut unpacking)
     }
 
     fn details(&self) -> Details {
@@ -259,11 +276,43 @@ impl DiskImage for Qcow2Image {
 
     fn memory_bound(&self, readers: usize) -> u64 {
         let threads = readers as u64;
-        // The header's cluster is read once, before anything else is allocated.
-        let tables = self.tables.memory_bound(threads);
-        MAX_HEADER_BYTES
-            .max(tables.saturating_add(self.unpackers.memory_bound(threads)))
+        let (kept, working) = self.tables.memory_bound(threads);
+        // The first file answers for what all of them share.
+        let working = match self.first {
+            true => working
+                .saturating_add(self.shared.unpackers.memory_bound(threads))
+                // The header's cluster is read before anything else is allocated.
+                .max(self.opening.bytes())
+                .max(MAX_HEADER_BYTES),
+            false => working,
+        };
+        kept.saturating_add(working)
             .saturating_add(self.listed_bytes())
             .saturating_add(self.below.memory_bound(readers))
+    }
+}
+
+/// Unpacks for one read.
+struct Unpacking<'a> {
+    image: &'a Qcow2Image,
+    unpacker: Option<Unpacker>,
+}
+
+impl Unpack<Packed> for Unpacking<'_> {
+    fn unpack(&mut self, buf: &mut [u8], packed: Packed, target: Range<usize>) -> Result<()> {
+        let image = self.image;
+        let unpacker = self
+            .unpacker
+            .get_or_insert_with(|| image.shared.unpackers.take(image.packing));
+        let Packed { stored, skip } = packed;
+        unpacker.push(image.source.as_ref(), buf, stored, skip, target)
+    }
+
+    fn finish(&mut self, buf: &mut [u8]) -> Result<()> {
+        if let Some(mut unpacker) = self.unpacker.take() {
+            unpacker.flush(self.image.source.as_ref(), buf)?;
+            self.image.shared.unpackers.put(unpacker);
+        }
+        Ok(())
     }
 }

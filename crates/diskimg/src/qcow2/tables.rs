@@ -12,7 +12,9 @@ use zerocopy::big_endian::U64;
 
 use super::header::{CHECK_HINT, Header};
 use super::layout::{ENTRY_SIZE, EXTENDED_ENTRY_SIZE, SUBCLUSTERS_BITS, l1, l2};
+use crate::chain::Context;
 use crate::error::{Error, Result};
+use crate::limits::L2_CACHE_BYTES;
 use crate::source::ReadAt;
 use crate::units::{FileOffset, SECTOR, fits};
 
@@ -33,13 +35,14 @@ pub(super) struct Slice {
     words: Arc<[U64]>,
     /// Words that make an entry: 1, or 2 if entries are extended.
     entry_words: usize,
+    entries: usize,
     offset: FileOffset,
 }
 
 impl Slice {
     /// Whether the slice has an entry `index`.
     pub(super) fn has(&self, index: usize) -> bool {
-        index < self.words.len() / self.entry_words
+        index < self.entries
     }
 
     /// The words of entry `index`.
@@ -128,12 +131,16 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Loads and checks the L1 table that `header` describes. At most `cache_bytes` of L2 tables are
-    /// kept in memory.
+    /// Loads and checks the L1 table that `header` describes.
     ///
     /// # Errors
-    /// `Corrupt`, `Truncated` and `Io` by cause.
-    pub(super) fn load(source: &dyn ReadAt, header: &Header, cache_bytes: u64) -> Result<Self> {
+    /// `Limit` when the files of the chain that `context` is of keep too much, `Corrupt`, `Truncated` and `Io` by
+    /// cause.
+    pub(super) fn load(source: &dyn ReadAt, header: &Header, context: &Context) -> Result<Self> {
+        let bytes = header.l1_entries.saturating_mul(ENTRY_SIZE);
+        context.keep("L1 table", header.l1_offset.0, bytes)?;
+        // The offsets are sorted in a copy.
+        context.takes_for_a_moment(bytes);
         let cluster_size = 1_u64 << header.cluster_bits;
         let len = usize::try_from(header.l1_entries).map_err(|_| {
             Error::corrupt(
@@ -148,7 +155,8 @@ impl Tables {
             check_l1_entry(entry.get(), at, cluster_size, source.len())?;
         }
         check_shared(&l1, header.l1_offset.0)?;
-        let slice_bytes = cluster_size.min(SLICE_BYTES);
+        let slice_bytes = cluster_size.min(context.slice(SLICE_BYTES));
+        let cache_bytes = context.cache(L2_CACHE_BYTES);
         let slices = usize::try_from(cache_bytes / (slice_bytes + SLICE_OVERHEAD))
             .ok()
             .and_then(NonZeroUsize::new)
@@ -237,9 +245,11 @@ impl Tables {
         let len = usize::try_from(self.slice_bytes / ENTRY_SIZE).unwrap_or_default();
         let mut words = vec![U64::ZERO; len];
         source.read_exact_at(offset, words.as_mut_bytes())?;
+        let entry_words = if self.extended { 2 } else { 1 };
         Ok(Slice {
             words: words.into(),
-            entry_words: if self.extended { 2 } else { 1 },
+            entry_words,
+            entries: len / entry_words,
             offset,
         })
     }
@@ -253,7 +263,33 @@ impl Tables {
     ///
     /// # Errors
     /// `Corrupt` when it breaks the format's rules, or the slice has no such entry.
+    #[inline]
     pub(super) fn entry(&self, slice: &Slice, index: usize) -> Result<Entry> {
+        // A fragmented disk has millions of these, and nothing is wrong with them.
+        if !self.extended
+            && let Some(word) = slice.words.get(index)
+            && let Some(cluster) = self.usual(word.get())
+        {
+            return Ok(Entry::Whole(cluster));
+        }
+        self.any_entry(slice, index)
+    }
+
+    /// What most entries say: nothing is stored, or a cluster as it is.
+    #[inline]
+    fn usual(&self, entry: u64) -> Option<Cluster> {
+        let offset = entry & l2::OFFSET;
+        let aligned = offset & ((1 << self.cluster_bits) - 1) == 0;
+        match entry {
+            0 => Some(Cluster::Unallocated),
+            _ if offset != 0 && aligned && entry & !(l2::OFFSET | l2::COPIED) == 0 => {
+                Some(Cluster::Plain(FileOffset(offset)))
+            }
+            _ => None,
+        }
+    }
+
+    fn any_entry(&self, slice: &Slice, index: usize) -> Result<Entry> {
         let at = slice.offset.0 + index as u64 * self.entry_size();
         let (entry, bitmap) = match slice.entry(index) {
             Some([entry]) => (entry.get(), None),
@@ -357,15 +393,15 @@ impl Tables {
         }
     }
 
-    /// Most bytes that the tables ever hold with `readers` threads.
-    pub(super) fn memory_bound(&self, readers: u64) -> u64 {
+    /// Bytes of the L1 table, and most bytes of L2 tables that are held with `readers` threads.
+    pub(super) fn memory_bound(&self, readers: u64) -> (u64, u64) {
         // A reader holds one slice that may have left the cache, and reads the next one, which is
         // copied once when it becomes shared.
         let held = readers.saturating_mul(3 * (self.slice_bytes + SLICE_OVERHEAD));
-        // At open, the offsets are sorted in a copy.
-        (self.l1.len() as u64 * ENTRY_SIZE * 2)
-            .saturating_add(self.cache_bytes)
-            .saturating_add(held)
+        (
+            self.l1.len() as u64 * ENTRY_SIZE,
+            self.cache_bytes.saturating_add(held),
+        )
     }
 }
 

@@ -67,7 +67,9 @@ impl BlockTable {
             ));
         }
         let table = check_table(header.table_offset.get(), blocks, footer)?;
-        context.check_table(BAT, table.start, table.end - table.start)?;
+        context.keep(BAT, table.start, table.end - table.start)?;
+        // The offsets are sorted in a copy.
+        context.takes_for_a_moment(table.end - table.start);
         // At most MAX_VHD_BAT_BYTES, and inside the file.
         let mut entries = vec![U32::ZERO; usize::try_from(blocks).unwrap_or_default()];
         source.read_exact_at(FileOffset(table.start), entries.as_mut_bytes())?;
@@ -111,9 +113,9 @@ impl BlockTable {
             .count() as u64
     }
 
-    /// Most bytes that the table ever held: at open, the offsets are sorted in a copy.
-    pub(super) fn memory_bound(&self) -> u64 {
-        self.entries.len() as u64 * ENTRY_SIZE * 2
+    /// Bytes of the table.
+    pub(super) fn memory(&self) -> u64 {
+        self.entries.len() as u64 * ENTRY_SIZE
     }
 
     /// Checks that every block lies in the file and overlaps nothing.

@@ -8,10 +8,11 @@
 //! does not belong into a cloud.
 
 use super::dynamic::BlockTable;
+use crate::chain::Context;
 use crate::error::Result;
 use crate::layer::{Place, Run};
 use crate::limits::VHD_BITMAP_CACHE_BYTES;
-use crate::sectors::{BitOrder, SectorBitmaps};
+use crate::sectors::{BitOrder, Held, SectorBitmaps};
 use crate::source::ReadAt;
 use crate::units::{FileOffset, SECTOR};
 
@@ -30,10 +31,11 @@ pub(super) enum Map {
 
 impl Map {
     /// For a dynamic or a differencing disk.
-    pub(super) fn blocks(table: BlockTable, differencing: bool) -> Self {
+    pub(super) fn blocks(table: BlockTable, differencing: bool, context: &Context) -> Self {
+        let cache = context.cache(VHD_BITMAP_CACHE_BYTES);
         Self::Blocks {
             table,
-            bitmaps: SectorBitmaps::new(BitOrder::HighFirst, VHD_BITMAP_CACHE_BYTES),
+            bitmaps: SectorBitmaps::new(BitOrder::HighFirst, cache),
             unwritten: if differencing {
                 Place::Below
             } else {
@@ -60,11 +62,12 @@ impl Map {
         end: u64,
     ) -> impl Iterator<Item = Result<Run>> + 'a {
         let mut at = at;
+        let mut held = Held::default();
         std::iter::from_fn(move || {
             if at >= end {
                 return None;
             }
-            let run = self.run(source, at, end - at);
+            let run = self.run(source, at, end - at, &mut held);
             at = match &run {
                 Ok(run) => run.start + run.len,
                 Err(_) => end,
@@ -73,18 +76,16 @@ impl Map {
         })
     }
 
-    /// Most bytes that the map ever holds with `readers` threads.
-    pub(super) fn memory_bound(&self, readers: u64) -> u64 {
+    /// Bytes of the BAT, and most bytes of sector bitmaps that are held with `readers` threads.
+    pub(super) fn memory_bound(&self, readers: u64) -> (u64, u64) {
         match self {
-            Self::Fixed => 0,
-            Self::Blocks { table, bitmaps, .. } => table
-                .memory_bound()
-                .saturating_add(bitmaps.memory_bound(readers)),
+            Self::Fixed => (0, 0),
+            Self::Blocks { table, bitmaps, .. } => (table.memory(), bitmaps.memory_bound(readers)),
         }
     }
 
     /// The run at `start`, of at most `wanted` bytes, which is more than 0.
-    fn run(&self, source: &dyn ReadAt, start: u64, wanted: u64) -> Result<Run> {
+    fn run(&self, source: &dyn ReadAt, start: u64, wanted: u64, held: &mut Held) -> Result<Run> {
         let Self::Blocks {
             table,
             bitmaps,
@@ -99,7 +100,7 @@ impl Map {
             });
         };
         let block_size = 1_u64 << table.block_bits();
-        let (block, within) = (start / block_size, start % block_size);
+        let (block, within) = (start >> table.block_bits(), start & (block_size - 1));
         let Some(stored) = table.place(block) else {
             let blocks = (within + wanted).div_ceil(block_size);
             // The first block is one of them, so this ends behind `start`.
@@ -111,7 +112,7 @@ impl Map {
             });
         };
         let sector = within / SECTOR;
-        let (written, sectors) = bitmaps.equal(source, stored, sector)?;
+        let (written, sectors) = bitmaps.equal(source, stored, sector, held)?;
         // Bits behind the block's last sector are padding.
         let end = ((sector + sectors) * SECTOR).min(block_size);
         Ok(Run {

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use self::dynamic::BlockTable;
 use self::footer::{Footer, Kind};
 use self::mapping::Map;
-use crate::chain::{Below, Context};
+use crate::chain::{Below, Context, Opening};
 use crate::error::Result;
 use crate::image::{Details, DiskImage, Extent};
 use crate::layer::{self, Mapped, Run};
@@ -63,6 +63,7 @@ pub struct VhdImage {
     unique_id: [u8; 16],
     /// The parent of a differencing disk.
     below: Below,
+    opening: Opening,
 }
 
 impl VhdImage {
@@ -91,7 +92,7 @@ impl VhdImage {
             Map::Fixed
         } else {
             let table = BlockTable::load(source.as_ref(), &footer, declared_size, context)?;
-            Map::blocks(table, footer.kind == Kind::Differencing)
+            Map::blocks(table, footer.kind == Kind::Differencing, context)
         };
         Ok(Self {
             source,
@@ -103,6 +104,7 @@ impl VhdImage {
             stored: StoredStretch::default(),
             unique_id: footer.unique_id,
             below,
+            opening: Opening::of(context),
         })
     }
 }
@@ -144,6 +146,16 @@ impl DiskImage for VhdImage {
         layer::extent_at(self, at, limit)
     }
 
+    fn extents_from(
+        &self,
+        at: GuestOffset,
+        end: GuestOffset,
+        most: usize,
+        found: &mut Vec<Extent>,
+    ) -> Result<()> {
+        layer::extents_from(self, at, end, most, found)
+    }
+
     fn read_at(&self, at: GuestOffset, buf: &mut [u8]) -> Result<()> {
         layer::read_plain(self, at, buf)
     }
@@ -167,8 +179,8 @@ impl DiskImage for VhdImage {
     }
 
     fn memory_bound(&self, readers: usize) -> u64 {
-        self.map
-            .memory_bound(readers as u64)
+        let (kept, working) = self.map.memory_bound(readers as u64);
+        kept.saturating_add(working.max(self.opening.bytes()))
             .saturating_add(self.below.memory_bound(readers))
     }
 }

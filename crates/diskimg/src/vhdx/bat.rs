@@ -23,17 +23,18 @@ use super::layout::{
 };
 use super::metadata::Metadata;
 use super::region::Regions;
+use crate::chain::Context;
 use crate::error::{Error, Result};
 use crate::layer::{Place, Run};
 use crate::limits::{VHDX_BAT_CACHE_BYTES, VHDX_BITMAP_CACHE_BYTES};
-use crate::sectors::{BitOrder, SectorBitmaps};
+use crate::sectors::{BitOrder, Held, SectorBitmaps};
 use crate::source::{ReadAt, SourceExtent};
 use crate::units::{FileOffset, fits};
 
 const BAT: &str = "VHDX BAT";
 const ENTRY: &str = "VHDX BAT entry";
 
-/// Bytes of the BAT that are read and held at once: 8 GiB of the disk at 1 MiB a block.
+/// Bytes of the BAT that are read and held at once, of a file that stands alone: 8 GiB of the disk at 1 MiB a block.
 const SLICE_BYTES: u64 = 64 << 10;
 /// What a cached slice costs beside its entries, in bytes. Counted generously.
 const SLICE_OVERHEAD: u64 = 256;
@@ -47,6 +48,13 @@ struct Slice {
 }
 
 impl Slice {
+    /// Whether entry `index` of the table is in it.
+    fn has(&self, index: u64) -> bool {
+        index
+            .checked_sub(self.first)
+            .is_some_and(|within| within < self.entries.len() as u64)
+    }
+
     /// Entry `index` of the table, which begins at file offset `table`.
     fn entry(&self, index: u64, table: u64) -> Result<u64> {
         index
@@ -103,14 +111,21 @@ pub(super) struct BlockTable {
     /// Number of entries that the disk needs.
     entries: u64,
     block_size: u64,
+    /// log2 of it.
+    block_bits: u32,
     sector_size: u64,
     /// Whether the disk has a parent.
     differencing: bool,
     bitmaps: SectorBitmaps,
     /// Payload entries between two entries for sector bitmaps.
     chunk_ratio: u64,
+    /// log2 of it.
+    chunk_bits: u32,
     /// What no block may lie in, in order and apart from each other.
     occupied: Vec<Range<u64>>,
+    /// Bytes of the table that are read and held at once.
+    slice_bytes: u64,
+    cache_bytes: u64,
     /// Keyed by number. Locked to look up and to insert, never while reading.
     cache: Mutex<LruCache<u64, Slice>>,
 }
@@ -120,7 +135,7 @@ impl BlockTable {
     ///
     /// # Errors
     /// `Corrupt` when the BAT is too short for the disk.
-    pub(super) fn new(regions: Regions, metadata: &Metadata) -> Result<Self> {
+    pub(super) fn new(regions: Regions, metadata: &Metadata, context: &Context) -> Result<Self> {
         let block_size = metadata.block_size;
         let blocks = metadata.disk_size.div_ceil(block_size);
         // At least 16, at most 32768: all three are powers of two.
@@ -151,43 +166,44 @@ impl BlockTable {
             )
             .with_hint(CHECK_HINT));
         }
-        let slices = usize::try_from(VHDX_BAT_CACHE_BYTES / (SLICE_BYTES + SLICE_OVERHEAD))
+        let slice_bytes = context.slice(SLICE_BYTES);
+        let cache_bytes = context.cache(VHDX_BAT_CACHE_BYTES);
+        let slices = usize::try_from(cache_bytes / (slice_bytes + SLICE_OVERHEAD))
             .ok()
             .and_then(NonZeroUsize::new)
             .unwrap_or(NonZeroUsize::MIN);
+        let bitmaps = context.cache(VHDX_BITMAP_CACHE_BYTES);
         Ok(Self {
             offset: regions.bat.start,
             entries,
             block_size,
+            block_bits: block_size.trailing_zeros(),
             sector_size: metadata.logical_sector_size,
             differencing: metadata.differencing,
-            bitmaps: SectorBitmaps::new(BitOrder::LowFirst, VHDX_BITMAP_CACHE_BYTES),
+            bitmaps: SectorBitmaps::new(BitOrder::LowFirst, bitmaps),
             chunk_ratio,
+            chunk_bits: chunk_ratio.trailing_zeros(),
             occupied: regions.occupied,
+            slice_bytes,
+            cache_bytes,
             cache: Mutex::new(LruCache::new(slices)),
         })
     }
 
     /// Iterator over the runs from `at` to `end`, both on the disk, in order and without gaps. Every
     /// step goes at least one byte on or fails, and a failed walk is over.
-    pub(super) fn walk<'a>(
-        &'a self,
-        source: &'a dyn ReadAt,
-        at: u64,
-        end: u64,
-    ) -> impl Iterator<Item = Result<Run>> + 'a {
-        let mut at = at;
-        std::iter::from_fn(move || {
-            if at >= end {
-                return None;
-            }
-            let run = self.run(source, at, end - at);
-            at = match &run {
-                Ok(run) => run.start + run.len,
-                Err(_) => end,
-            };
-            Some(run)
-        })
+    pub(super) fn walk<'a>(&'a self, source: &'a dyn ReadAt, at: u64, end: u64) -> Walk<'a> {
+        Walk {
+            table: self,
+            source,
+            file_len: source.len(),
+            at,
+            end,
+            slice: None,
+            ahead: None,
+            bitmap: None,
+            piece: Held::default(),
+        }
     }
 
     /// Most bytes that the table ever holds with `readers` threads.
@@ -195,8 +211,8 @@ impl BlockTable {
         // A reader holds one slice that may have left the cache, and reads the next one, which is
         // copied once when it becomes shared.
         readers
-            .saturating_mul(3 * (SLICE_BYTES + SLICE_OVERHEAD))
-            .saturating_add(VHDX_BAT_CACHE_BYTES)
+            .saturating_mul(3 * (self.slice_bytes + SLICE_OVERHEAD))
+            .saturating_add(self.cache_bytes)
             .saturating_add(if self.differencing {
                 self.bitmaps.memory_bound(readers)
             } else {
@@ -207,7 +223,7 @@ impl BlockTable {
 
     /// Index of the entry of payload block `block`.
     fn entry_of(&self, block: u64) -> u64 {
-        block + block / self.chunk_ratio
+        block + (block >> self.chunk_bits)
     }
 
     /// Number of payload blocks whose entries stand before entry `index`.
@@ -217,79 +233,6 @@ impl BlockTable {
             index % (self.chunk_ratio + 1),
         );
         chunks * self.chunk_ratio + within
-    }
-
-    /// The run at `start`, of `wanted` bytes at most; not beyond its slice, except where the BAT itself
-    /// is a hole of the file: that is one run, however long.
-    fn run(&self, source: &dyn ReadAt, start: u64, wanted: u64) -> Result<Run> {
-        let mut block = start / self.block_size;
-        let index = self.entry_of(block);
-        let Some(slice) = self.slice(source, index)? else {
-            let absent = self.hole(source, index)?;
-            let end = self.blocks_before(index + absent) * self.block_size;
-            return Ok(Run {
-                start,
-                len: (end - start).min(wanted),
-                place: Place::Below,
-            });
-        };
-        let file_len = source.len();
-        let first = self.decode(index, slice.entry(index, self.offset)?, file_len)?;
-        let skip = start % self.block_size;
-        if let Block::Partial(at) = first {
-            return self.partial(source, start, wanted, at);
-        }
-        let mut len = self.block_size - skip;
-        // An entry that is broken ends the run; it is reported when the walk gets there.
-        while len < wanted {
-            block += 1;
-            let index = self.entry_of(block);
-            let follows = slice
-                .entry(index, self.offset)
-                .and_then(|next| self.decode(index, next, file_len))
-                .is_ok_and(|next| match (first, next) {
-                    (Block::Whole(first), Block::Whole(next)) => {
-                        first.checked_add(len + skip) == Some(next)
-                    }
-                    _ => first == next,
-                });
-            if !follows {
-                break;
-            }
-            len += self.block_size;
-        }
-        let len = len.min(wanted);
-        let (place, len) = match first {
-            Block::Absent => (Place::Below, len),
-            Block::Zeros => (Place::Zeros, len),
-            Block::Whole(at) | Block::Partial(at) => stored(at, skip, len, start, file_len)?,
-        };
-        Ok(Run { start, len, place })
-    }
-
-    /// The run at `start`, of `wanted` bytes at most, in a block whose place is at `block` and of which
-    /// some sectors are in the file.
-    fn partial(
-        &self,
-        source: &dyn ReadAt,
-        start: u64,
-        wanted: u64,
-        block: FileOffset,
-    ) -> Result<Run> {
-        let chunk = start / self.block_size / self.chunk_ratio;
-        let bitmap = self.bitmap_at(source, chunk)?;
-        let sector = start / self.sector_size % SECTORS_PER_CHUNK;
-        let (here, sectors) = self.bitmaps.equal(source, bitmap, sector)?;
-        let (skip, within) = (start % self.block_size, start % self.sector_size);
-        let len = (sectors * self.sector_size - within)
-            .min(self.block_size - skip)
-            .min(wanted);
-        let (place, len) = if here {
-            stored(block, skip, len, start, source.len())?
-        } else {
-            (Place::Below, len)
-        };
-        Ok(Run { start, len, place })
     }
 
     /// File offset of the sector bitmap of chunk `chunk`.
@@ -326,9 +269,45 @@ impl BlockTable {
         Err(self.broken(index, entry, &broken))
     }
 
+    /// Refuses sector bitmaps that more than one chunk has: no program writes such, and a file of a few
+    /// megabytes could make a disk of 64 TiB, each sector of which is an extent.
+    ///
+    /// # Errors
+    /// `Corrupt`; those of reading.
+    pub(super) fn check_bitmaps(&self, source: &dyn ReadAt) -> Result<()> {
+        if !self.differencing {
+            return Ok(());
+        }
+        let mut places = Vec::new();
+        // At most 16384 chunks: 64 TiB of 4 GiB each.
+        for chunk in 0..self.entries / (self.chunk_ratio + 1) {
+            let index = chunk * (self.chunk_ratio + 1) + self.chunk_ratio;
+            let mut entry = U64::ZERO;
+            let at = FileOffset(self.offset + index * BAT_ENTRY_SIZE);
+            source.read_exact_at(at, entry.as_mut_bytes())?;
+            if entry.get() & bat::STATE == state::FULLY_PRESENT {
+                places.push(entry.get() & bat::OFFSET);
+            }
+        }
+        places.sort_unstable();
+        for pair in places.windows(2) {
+            if let [first, second] = pair
+                && first == second
+            {
+                return Err(Error::corrupt(
+                    BAT,
+                    self.offset,
+                    format!("more than one chunk has the sector bitmap at {first:#x}"),
+                )
+                .with_hint(CHECK_HINT));
+            }
+        }
+        Ok(())
+    }
+
     /// The slice with entry `index`; `None` where the table is a hole of the file.
     fn slice(&self, source: &dyn ReadAt, index: u64) -> Result<Option<Slice>> {
-        let number = index * BAT_ENTRY_SIZE / SLICE_BYTES;
+        let number = index * BAT_ENTRY_SIZE / self.slice_bytes;
         if let Some(slice) = self.lock().get(&number) {
             return Ok(Some(slice.clone()));
         }
@@ -356,15 +335,15 @@ impl BlockTable {
     }
 
     fn read_slice(&self, source: &dyn ReadAt, number: u64) -> Result<Slice> {
-        let start = number * SLICE_BYTES;
+        let start = number * self.slice_bytes;
         let len = (self.entries * BAT_ENTRY_SIZE)
             .saturating_sub(start)
-            .min(SLICE_BYTES);
+            .min(self.slice_bytes);
         let count = usize::try_from(len / BAT_ENTRY_SIZE).unwrap_or_default();
         let mut entries = vec![U64::ZERO; count];
         source.read_exact_at(FileOffset(self.offset + start), entries.as_mut_bytes())?;
         Ok(Slice {
-            first: number * (SLICE_BYTES / BAT_ENTRY_SIZE),
+            first: number * (self.slice_bytes / BAT_ENTRY_SIZE),
             entries: entries.into(),
         })
     }
@@ -428,6 +407,10 @@ impl BlockTable {
         if offset < HEADER_SECTION_LEN {
             return Some("the block lies in the header section".to_owned());
         }
+        // Most blocks stand behind everything else.
+        if self.occupied.last().is_none_or(|last| last.end <= offset) {
+            return None;
+        }
         let end = offset.saturating_add(len);
         let after = self.occupied.partition_point(|range| range.end <= offset);
         let range = self.occupied.get(after)?;
@@ -437,5 +420,132 @@ impl BlockTable {
                 range.start, range.end
             )
         })
+    }
+}
+
+/// Iterator over the runs of a disk: see [`BlockTable::walk`].
+pub(super) struct Walk<'a> {
+    table: &'a BlockTable,
+    source: &'a dyn ReadAt,
+    file_len: u64,
+    at: u64,
+    end: u64,
+    /// The slice that was used last.
+    slice: Option<Slice>,
+    /// The block behind the last run, when it was looked at.
+    ahead: Option<(u64, Block)>,
+    /// A chunk, and where its sector bitmap is.
+    bitmap: Option<(u64, FileOffset)>,
+    piece: Held,
+}
+
+impl Walk<'_> {
+    /// The run at `start`, of `wanted` bytes at most; not beyond its slice, except where the BAT itself
+    /// is a hole of the file: that is one run, however long.
+    fn run(&mut self, start: u64, wanted: u64) -> Result<Run> {
+        let table = self.table;
+        let (mut block, skip) = (start >> table.block_bits, start & (table.block_size - 1));
+        let first = match self.ahead.take() {
+            Some((ahead, first)) if ahead == block => first,
+            _ => {
+                let index = table.entry_of(block);
+                let Some(slice) = self.slice(index)? else {
+                    let absent = table.hole(self.source, index)?;
+                    let end = table.blocks_before(index + absent) * table.block_size;
+                    return Ok(Run {
+                        start,
+                        len: (end - start).min(wanted),
+                        place: Place::Below,
+                    });
+                };
+                let entry = slice.entry(index, table.offset)?;
+                table.decode(index, entry, self.file_len)?
+            }
+        };
+        if let Block::Partial(at) = first {
+            return self.partial(start, wanted, at);
+        }
+        let mut len = table.block_size - skip;
+        // An entry that is broken ends the run; it is reported when the walk gets there.
+        while len < wanted {
+            block += 1;
+            let Some(next) = self.peek(block) else { break };
+            let follows = match (first, next) {
+                (Block::Whole(first), Block::Whole(next)) => {
+                    first.checked_add(len + skip) == Some(next)
+                }
+                _ => first == next,
+            };
+            if !follows {
+                self.ahead = Some((block, next));
+                break;
+            }
+            len += table.block_size;
+        }
+        let len = len.min(wanted);
+        let (place, len) = match first {
+            Block::Absent => (Place::Below, len),
+            Block::Zeros => (Place::Zeros, len),
+            Block::Whole(at) | Block::Partial(at) => stored(at, skip, len, start, self.file_len)?,
+        };
+        Ok(Run { start, len, place })
+    }
+
+    /// The slice with entry `index`; `None` where the table is a hole of the file.
+    fn slice(&mut self, index: u64) -> Result<Option<&Slice>> {
+        if !self.slice.as_ref().is_some_and(|slice| slice.has(index)) {
+            self.slice = self.table.slice(self.source, index)?;
+        }
+        Ok(self.slice.as_ref())
+    }
+
+    /// What block `block` is, when its entry is in the slice that is held and sound.
+    fn peek(&self, block: u64) -> Option<Block> {
+        let index = self.table.entry_of(block);
+        let slice = self.slice.as_ref().filter(|slice| slice.has(index))?;
+        let entry = slice.entry(index, self.table.offset).ok()?;
+        self.table.decode(index, entry, self.file_len).ok()
+    }
+
+    /// The run at `start`, of `wanted` bytes at most, in a block whose place is at `block` and of which
+    /// some sectors are in the file.
+    fn partial(&mut self, start: u64, wanted: u64, block: FileOffset) -> Result<Run> {
+        let table = self.table;
+        let chunk = start >> table.block_bits >> table.chunk_bits;
+        let bitmap = match self.bitmap {
+            Some((held, bitmap)) if held == chunk => bitmap,
+            _ => table.bitmap_at(self.source, chunk)?,
+        };
+        self.bitmap = Some((chunk, bitmap));
+        let sector = start / table.sector_size % SECTORS_PER_CHUNK;
+        let (here, sectors) = table
+            .bitmaps
+            .equal(self.source, bitmap, sector, &mut self.piece)?;
+        let (skip, within) = (start & (table.block_size - 1), start % table.sector_size);
+        let len = (sectors * table.sector_size - within)
+            .min(table.block_size - skip)
+            .min(wanted);
+        let (place, len) = if here {
+            stored(block, skip, len, start, self.file_len)?
+        } else {
+            (Place::Below, len)
+        };
+        Ok(Run { start, len, place })
+    }
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Result<Run>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.end {
+            return None;
+        }
+        let run = self.run(self.at, self.end - self.at);
+        self.at = match &run {
+            Ok(run) => run.start + run.len,
+            Err(_) => self.end,
+        };
+        Some(run)
     }
 }

@@ -10,6 +10,7 @@ use super::layout::{BAT_ENTRY_SIZE, SECTOR_BITMAP_LEN, SECTORS_PER_CHUNK, bat, s
 use super::log;
 use super::metadata::Metadata;
 use super::region::Regions;
+use crate::chain::Context;
 use crate::check::CheckReport;
 use crate::error::Result;
 use crate::limits::MAX_CHECKED_CLUSTERS;
@@ -39,7 +40,7 @@ pub(super) fn check(
     for warning in &header.warnings {
         report.warning("header-copy", "VHDX header", 0, warning);
     }
-    let replayed: Arc<dyn ReadAt> = match log::replay(source, &header) {
+    let replayed: Arc<dyn ReadAt> = match log::replay(source, &header, &Context::default()) {
         Ok(None) => Arc::clone(source),
         Ok(Some((overlay, entries))) => {
             report.warning(

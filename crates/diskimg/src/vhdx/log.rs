@@ -16,6 +16,7 @@ use super::layout::{
     LogDataSector, LogDescriptor, LogEntryHeader, REGION_TABLE_OFFSETS, ZERO_DESCRIPTOR,
 };
 use super::overlay::Overlay;
+use crate::chain::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::MAX_VHDX_LOG_BYTES;
 use crate::source::ReadAt;
@@ -39,11 +40,12 @@ type Sector = [u8; LOG_SECTOR];
 pub(super) fn replay(
     source: &Arc<dyn ReadAt>,
     header: &Header,
+    context: &Context,
 ) -> Result<Option<(Overlay, usize)>> {
     let Some(guid) = header.log_guid else {
         return Ok(None);
     };
-    let log = Log::read(source.as_ref(), header.log.clone(), guid)?;
+    let log = Log::read(source.as_ref(), header.log.clone(), guid, context)?;
     let sequence = log.active_sequence()?;
     let file_len = source.len();
     let mut len = file_len;
@@ -60,10 +62,14 @@ pub(super) fn replay(
         }
         len = len.max(entry.last_len);
     }
-    let mut overlay = Overlay::new(Arc::clone(source), len);
+    let sectors = sequence.iter().map(|entry| entry.sectors).sum();
+    let mut overlay = Overlay::new(Arc::clone(source), len, sectors);
     for entry in &sequence {
         log.apply(entry, &mut overlay)?;
     }
+    // Many small stretches of zeros take more than their descriptors.
+    let more = overlay.memory().saturating_sub(log.bytes.len() as u64);
+    context.keep(LOG, log.range.start, more)?;
     Ok(Some((overlay, sequence.len())))
 }
 
@@ -87,7 +93,7 @@ struct Log {
 }
 
 impl Log {
-    fn read(source: &dyn ReadAt, range: Range<u64>, guid: Guid) -> Result<Self> {
+    fn read(source: &dyn ReadAt, range: Range<u64>, guid: Guid, context: &Context) -> Result<Self> {
         let len = range.end - range.start;
         if len > MAX_VHDX_LOG_BYTES {
             return Err(Error::new(
@@ -97,6 +103,9 @@ impl Log {
             .at(LOG, range.start)
             .with_hint(CHECK_HINT));
         }
+        // What is kept are the sectors of its entries, of which it consists at most.
+        context.keep(LOG, range.start, len)?;
+        context.takes_for_a_moment(len);
         let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
         source.read_exact_at(FileOffset(range.start), &mut bytes)?;
         Ok(Self { bytes, range, guid })

@@ -31,7 +31,7 @@ use self::header::Header;
 use self::layout::Guid;
 use self::metadata::Metadata;
 use self::region::Regions;
-use crate::chain::{Below, Context};
+use crate::chain::{Below, Context, Opening};
 use crate::error::Result;
 use crate::image::{Details, DiskImage, Extent};
 use crate::layer::{self, Mapped, Run};
@@ -63,6 +63,7 @@ pub struct VhdxImage {
     data_write_guid: Guid,
     /// The parent of a differencing disk.
     below: Below,
+    opening: Opening,
 }
 
 impl VhdxImage {
@@ -82,7 +83,9 @@ impl VhdxImage {
     pub fn open_with(source: Arc<dyn ReadAt>, context: &Context) -> Result<Self> {
         let header = Header::read(source.as_ref())?;
         let mut warnings = header.warnings.clone();
-        let (source, overlay_bytes): (Arc<dyn ReadAt>, u64) = match log::replay(&source, &header)? {
+        let (source, overlay_bytes): (Arc<dyn ReadAt>, u64) = match log::replay(
+            &source, &header, context,
+        )? {
             None => (source, 0),
             Some((overlay, entries)) => {
                 warnings.push(format!(
@@ -99,9 +102,11 @@ impl VhdxImage {
         } else {
             Below::Nothing
         };
+        let table = BlockTable::new(regions, &metadata, context)?;
+        table.check_bitmaps(source.as_ref())?;
         Ok(Self {
             source,
-            table: BlockTable::new(regions, &metadata)?,
+            table,
             metadata,
             creator: header.creator,
             warnings,
@@ -109,6 +114,7 @@ impl VhdxImage {
             stored: StoredStretch::default(),
             data_write_guid: header.data_write_guid,
             below,
+            opening: Opening::of(context),
         })
     }
 }
@@ -150,6 +156,16 @@ impl DiskImage for VhdxImage {
         layer::extent_at(self, at, limit)
     }
 
+    fn extents_from(
+        &self,
+        at: GuestOffset,
+        end: GuestOffset,
+        most: usize,
+        found: &mut Vec<Extent>,
+    ) -> Result<()> {
+        layer::extents_from(self, at, end, most, found)
+    }
+
     fn read_at(&self, at: GuestOffset, buf: &mut [u8]) -> Result<()> {
         layer::read_plain(self, at, buf)
     }
@@ -175,6 +191,7 @@ impl DiskImage for VhdxImage {
     fn memory_bound(&self, readers: usize) -> u64 {
         self.table
             .memory_bound(readers as u64)
+            .max(self.opening.bytes())
             .saturating_add(self.overlay_bytes)
             .saturating_add(self.below.memory_bound(readers))
     }

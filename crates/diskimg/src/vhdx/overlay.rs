@@ -38,14 +38,15 @@ pub(super) struct Overlay {
 }
 
 impl Overlay {
-    /// `source` as it is, `len` bytes long; what is past its end reads as zeros.
-    pub(super) fn new(source: Arc<dyn ReadAt>, len: u64) -> Self {
+    /// `source` as it is, `len` bytes long; what is past its end reads as zeros. There is room for `sectors`
+    /// sectors, which is what they take: a vector that grows holds more, and for a moment all twice.
+    pub(super) fn new(source: Arc<dyn ReadAt>, len: u64, sectors: usize) -> Self {
         let len = len.max(source.len());
         Self {
             source,
             len,
             patches: BTreeMap::new(),
-            sectors: Vec::new(),
+            sectors: Vec::with_capacity(sectors),
         }
     }
 
@@ -184,7 +185,7 @@ mod tests {
             let mut expected = vec![7_u8; 20 * LOG_SECTOR];
             let source = Arc::new(MemorySource(expected.clone()));
             expected.resize(len, 0);
-            let mut overlay = Overlay::new(source, len as u64);
+            let mut overlay = Overlay::new(source, len as u64, 0);
             for _ in 0..rng.u32(..12) {
                 let start = rng.usize(..UNITS);
                 let end = rng.usize(start..=UNITS);

@@ -8,6 +8,7 @@ use diskimg::{
 use tempfile::TempDir;
 use testkit::qemu;
 
+use crate::craft::{self, Cluster, Craft};
 use crate::{assert_error, inside, open_inside, overlay, plain, refused};
 
 /// Opens `top` and holds it against what QEMU reads.
@@ -253,4 +254,39 @@ fn memory_of_all_layers_is_in_the_bound() {
     };
     assert!(bound("top.qcow2") > bound("middle.qcow2"));
     drop(top);
+}
+
+#[test]
+fn compressed_clusters_of_layers_that_take_turns_are_read() {
+    let dir = TempDir::new().unwrap();
+    let (bits, clusters) = (12, 96);
+    let mut guest = vec![0; clusters << bits];
+    // From the base up: each layer holds some clusters, packed, plain or as zeros, in its own way.
+    for layer in 0..4_usize {
+        let kinds = (0..clusters).map(|at| match (at * 7 + layer * 3) % 11 {
+            0..=2 => Cluster::Packed(craft::text(bits, layer * 100 + at)),
+            3 => Cluster::Plain(craft::noise(bits, layer * 100 + at)),
+            4 => Cluster::Zero,
+            _ => Cluster::Hole,
+        });
+        let made = Craft {
+            zstd: layer % 2 == 1,
+            ..Craft::new(3, bits, kinds.clone().collect())
+        }
+        .build();
+        for (at, kind) in kinds.enumerate() {
+            let range = at << bits..(at + 1) << bits;
+            if !matches!(kind, Cluster::Hole) {
+                guest[range.clone()].copy_from_slice(&made.guest[range]);
+            }
+        }
+        let below = layer.checked_sub(1).map(|below| format!("{below}.qcow2"));
+        let bytes = match below {
+            Some(below) => craft::over(made.bytes, &below),
+            None => made.bytes,
+        };
+        std::fs::write(dir.path().join(format!("{layer}.qcow2")), bytes).unwrap();
+    }
+    let opened = open_inside(&dir.path().join("3.qcow2"), dir.path()).unwrap();
+    testkit::conformance(opened.image.as_ref(), &guest);
 }

@@ -11,6 +11,9 @@
     reason = "tests"
 )]
 
+#[allow(dead_code, reason = "shared with the suite")]
+#[path = "../suite/craft.rs"]
+mod craft;
 mod layers;
 mod policy;
 

@@ -161,21 +161,33 @@ fn loops_are_refused_by_the_file_and_not_by_its_name() {
 }
 
 #[test]
-fn tables_of_files_below_others_have_a_cap_that_bounds_the_chains_memory() {
+fn what_files_below_others_keep_has_a_cap_for_all_of_them_together() {
     if qemu::missing() {
         return;
     }
     let dir = TempDir::new().unwrap();
-    let base = dir.path().join("base.qcow2");
-    let text = base.to_str().unwrap();
-    // 32 MiB of L1 table, all of it a hole of the file.
+    let path = |name: &str| dir.path().join(name);
+    // 32 MiB of L1 table each, all of it a hole of the file: the cap is 64 MiB.
+    let small = ["cluster_size=512"];
+    let base = path("base.qcow2");
     let options = ["create", "-q", "-f", "qcow2", "-o", "cluster_size=512"];
-    qemu::img(options.into_iter().chain([text, "128G"]));
-    diskimg::open(&base, &OpenOptions::default(), &[]).unwrap();
-    let top = dir.path().join("top.qcow2");
-    overlay(&top, ("base.qcow2", "qcow2"), &[], Some("1M"));
-    let error = refused(open_inside(&top, dir.path()));
-    assert_error(&error, ErrorKind::Limit, &["L1 table", "below another"]);
+    qemu::img(options.into_iter().chain([base.to_str().unwrap(), "128G"]));
+    let over = |top: &str, below: &str, size| {
+        overlay(&path(top), (below, "qcow2"), &small, Some(size));
+    };
+    over("middle.qcow2", "base.qcow2", "128G");
+    over("top.qcow2", "middle.qcow2", "1M");
+    open_inside(&path("top.qcow2"), dir.path()).unwrap();
+    // What one more file keeps, 256 bytes, is too much.
+    over("upper.qcow2", "middle.qcow2", "1M");
+    over("top.qcow2", "upper.qcow2", "1M");
+    let error = refused(open_inside(&path("top.qcow2"), dir.path()));
+    assert_error(
+        &error,
+        ErrorKind::Limit,
+        &["upper.qcow2", "L1 table", "64 MiB in memory together"],
+    );
+    assert!(error.hint().unwrap().contains("qemu-img convert"));
 }
 
 #[test]

@@ -163,6 +163,20 @@ impl Crafted {
     }
 }
 
+/// `image`, of version 3, over the qcow2 image that it calls `name`.
+#[allow(dead_code, reason = "of the tests of chains")]
+pub(crate) fn over(mut image: Vec<u8>, name: &str) -> Vec<u8> {
+    const NAME_AT: usize = 256;
+    put(&mut image, 8, &(NAME_AT as u64).to_be_bytes());
+    put(&mut image, 16, &(name.len() as u32).to_be_bytes());
+    put(&mut image, NAME_AT, name.as_bytes());
+    // Behind the header, the extension with the format.
+    put(&mut image, 112, &0xe279_2aca_u32.to_be_bytes());
+    put(&mut image, 116, &5_u32.to_be_bytes());
+    put(&mut image, 120, b"qcow2");
+    image
+}
+
 pub(crate) fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     bytes[at..at + value.len()].copy_from_slice(value);
 }

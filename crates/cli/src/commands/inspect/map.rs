@@ -44,6 +44,8 @@ pub(super) struct Map {
     virtual_size: u64,
     /// Bytes in a cell: a power of two.
     cell: u64,
+    /// log2 of it.
+    cell_bits: u32,
     cells: Vec<Share>,
 }
 
@@ -60,6 +62,7 @@ impl Map {
         Self {
             virtual_size,
             cell,
+            cell_bits: cell.trailing_zeros(),
             cells: vec![Share::default(); cells],
         }
     }
@@ -67,12 +70,14 @@ impl Map {
     /// Adds an extent of the disk.
     pub(super) fn add(&mut self, extent: Extent) {
         let (mut at, end) = (extent.start.0, extent.end().0);
-        let first = usize::try_from(at / self.cell).unwrap_or(usize::MAX);
+        let first = usize::try_from(at >> self.cell_bits).unwrap_or(usize::MAX);
         for cell in self.cells.iter_mut().skip(first) {
             if at >= end {
                 break;
             }
-            let next = (at / self.cell + 1).saturating_mul(self.cell).min(end);
+            let next = ((at >> self.cell_bits) + 1)
+                .saturating_mul(self.cell)
+                .min(end);
             cell.add(extent.kind, next - at);
             at = next;
         }
