@@ -152,6 +152,25 @@ fn a_whole_file_whose_registration_was_refused_is_registered_without_another_upl
     }
 }
 
+/// The file is in the bucket, and its image is still to come: an upload must not end what is noted of that.
+#[test]
+fn an_upload_of_the_same_file_does_not_end_an_import_that_waits_for_its_registration() {
+    let import = Import::of_noise(2);
+    let (proxy, _runtime) = before_images(&import);
+    proxy.always(begins, Fault::answer(400, "IMG.0144"));
+    let refused = run(by(&import, "common").env(IMAGES, proxy.url()));
+    assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+    let mut upload = import.cloud.command();
+    upload.arg("upload").arg(&import.source);
+    upload.args(["obs://images/a.raw", "--state-dir"]);
+    upload.arg(import.state_dir());
+    let other = run(upload.env("IMGFERRY_OBS_ENDPOINT", import.line.url()));
+    assert_eq!(other.code, Some(2), "{}", other.stderr);
+    let told = "another command has begun it: ";
+    assert!(other.stderr.contains(told), "{}", other.stderr);
+    is_done(&import, &run(&mut by(&import, "common")));
+}
+
 /// The process dies when the service has done what a call asked for, and its answer is on the way.
 #[test]
 fn a_whole_file_whose_run_died_before_the_answer_is_registered_once() {

@@ -322,6 +322,11 @@ impl Session {
         {
             return Some(format!("the source has changed: {difference}"));
         }
+        // An upload has no image to be registered, and ends without one.
+        if before.name.is_empty() != self.begun.name.is_empty() {
+            let command = command_line(&before.command);
+            return Some(format!("another command has begun it: {command}"));
+        }
         // An object that is complete does not depend on how another one would be made.
         if state.completed.is_some() {
             return None;
