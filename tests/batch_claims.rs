@@ -177,7 +177,7 @@ fn a_worker_dies_before_the_answer_to(way: &str, nth: u32) {
     let start = |state: &str| -> Child {
         world
             .batch("run", &fleet, state)
-            .args(["--json", "--claim", "--lease", "2s"])
+            .args(["--json", "--claim", "--lease", "4s"])
             .env("IMGFERRY_IMS_ENDPOINT", proxy.url())
             .spawn()
             .unwrap()
