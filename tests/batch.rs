@@ -582,13 +582,17 @@ fn a_file_that_the_service_converts_goes_as_it_is_in_the_same_batch() {
     let world = World::new();
     let fleet = Fleet::raw(3, 1);
     let text = fs::read_to_string(&fleet.manifest).unwrap();
-    let common = "source: disk-01.raw\n    register: common\n    key: disk-01.raw";
+    let common = "source: disk-01.raw\n    register: common";
     fs::write(&fleet.manifest, text.replace("source: disk-01.raw", common)).unwrap();
     let plan = json_of(run(world.batch("plan", &fleet, "state").arg("--json")).success());
     assert_eq!(plan["items"][1]["action"], "upload-as-is", "{plan}");
+    // As an import of its own calls it.
+    assert_eq!(plan["items"][1]["key"], "disk-01.raw", "{plan}");
+    assert_eq!(plan["items"][2]["key"], "disk-02.zvhd2", "{plan}");
     let ran = run(world.batch("run", &fleet, "state").arg("--json"));
     assert_eq!(states(&report_of(ran.success()))["active"], 3);
     assert_eq!(world.active(), fleet.digests());
+    assert_eq!(world.objects("disk-01"), ["disk-01.raw"]);
     let again = run(world.batch("run", &fleet, "state").arg("--json"));
     assert_eq!(states(&report_of(again.success()))["skipped"], 3);
 }

@@ -196,6 +196,13 @@ fn a_worker_dies_before_the_answer_to(way: &str, nth: u32) {
     let found = states(&report);
     let done = found.get("active").or(found.get("adopted"));
     assert_eq!(done, Some(&1), "{what}: {report}");
+    // Its journal says so too.
+    let status = run(world
+        .command()
+        .args(["status", "--json", "--state-dir"])
+        .arg(world.dir.path().join("other")));
+    let status = common::json_of(status.success());
+    assert_eq!(status["imports"][0]["stage"], "done", "{status}");
     assert_eq!(world.active(), fleet.digests(), "{what}");
     assert_eq!(world.images().len(), 1, "{what}");
     let passed = proxy.passed();

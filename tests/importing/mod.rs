@@ -62,6 +62,18 @@ impl Line {
     pub fn sent(&self) -> u64 {
         self.up.load(Ordering::SeqCst)
     }
+
+    /// The same, once nothing moves any more: what a client has left in its sockets arrives after its end.
+    pub fn sent_in_the_end(&self) -> u64 {
+        let mut before = self.sent();
+        loop {
+            thread::sleep(Duration::from_millis(200));
+            match self.sent() {
+                now if now == before => return now,
+                now => before = now,
+            }
+        }
+    }
 }
 
 fn pass(mut from: TcpStream, mut to: TcpStream, counter: &AtomicU64, bytes_per_second: u64) {

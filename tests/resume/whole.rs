@@ -5,6 +5,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 use testkit::faults::{Fault, Proxy, Seen};
@@ -101,6 +103,44 @@ fn a_whole_file_goes_on_where_it_was_interrupted() {
         // Done is done: the next run would make another image.
         let again = run(&mut by(&import, way));
         assert_eq!(again.code, Some(2), "{}", again.stderr);
+    }
+}
+
+/// Also while it is registered: there is one image in the end, and it is that of the file.
+#[test]
+fn a_whole_file_that_is_killed_at_any_moment_becomes_one_image() {
+    const KILLS: u32 = 4;
+    let mut seed = 0x9e37_79b9_u64;
+    for way in ["common", "glance"] {
+        let import = Import::of_noise(12);
+        let mut killed = 0;
+        while killed < KILLS {
+            let mut child = by(&import, way).spawn().unwrap();
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            thread::sleep(Duration::from_millis(seed % 1000));
+            if child.try_wait().unwrap().is_some() {
+                let ended: Run = child.wait_with_output().unwrap().into();
+                ended.success();
+                break;
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            killed += 1;
+            // Its last word was said before.
+            if import.state_dir().exists() && import.status()["stage"] == "done" {
+                break;
+            }
+        }
+        if import.status()["stage"] != "done" {
+            run(&mut by(&import, way)).success();
+        }
+        let one = [("a".to_owned(), "active".to_owned())];
+        assert_eq!(images(&import), one, "{way}, {killed} kills");
+        let stored = import.cloud.object("images", "a.raw");
+        assert!(stored == fs::read(&import.source).unwrap());
+        assert_eq!(import.cloud.uploads(), 0);
     }
 }
 

@@ -23,7 +23,7 @@ use url::Url;
 
 use crate::classify::from_sdk;
 use crate::error::{Error, ErrorKind};
-use crate::foreign::{OnlyStorage, nobody_s};
+use crate::foreign::{self, OnlyStorage};
 use crate::headers::{Headers, LimitBody};
 use crate::names;
 use crate::rate::Rate;
@@ -363,7 +363,7 @@ impl Client {
                 let answer = answer.await.map_err(from_sdk)?;
                 // Every storage tells at least one of them.
                 if answer.e_tag().is_none() && answer.last_modified().is_none() {
-                    return Err(nobody_s(200, ""));
+                    return Err(foreign::with_status(200, ""));
                 }
                 let size = answer.content_length().unwrap_or(-1);
                 Ok(ObjectInfo {

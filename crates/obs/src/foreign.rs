@@ -65,11 +65,11 @@ pub(crate) fn foreign(response: &HttpResponse) -> Error {
         Some(host) => format!(", which leads to {host}"),
         None => String::new(),
     };
-    nobody_s(status, &leads)
+    with_status(status, &leads)
 }
 
 /// An answer with `status` that has nothing of what a storage says.
-pub(crate) fn nobody_s(status: u16, more: &str) -> Error {
+pub(crate) fn with_status(status: u16, more: &str) -> Error {
     Error::new(
         ErrorKind::Network,
         format!(
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_and_redirects_without_an_id_are_nobody_s_answer() {
+    fn pages_and_redirects_without_an_id_are_nobodys_answer() {
         let page = ("content-type", "text/HTML; charset=utf-8");
         for status in [200, 302, 403, 404, 407] {
             assert!(is_foreign(&answer(status, &[page])), "{status}");

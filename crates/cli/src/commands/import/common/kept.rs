@@ -79,7 +79,8 @@ impl Kept {
         console: Console,
     ) -> Outcome {
         let unused = |state: &journal::State| state.completed.is_none();
-        if self.system.state().is_some_and(unused) {
+        // One of which nothing is known yet begins, so that it can end.
+        if self.system.state().is_none_or(unused) {
             self.system.forget();
             self.system.begin(storage, console).await?;
         }
