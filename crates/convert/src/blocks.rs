@@ -1,24 +1,20 @@
 //! The disk in blocks: which of them hold data, reading them without touching their holes, and
-//! their hashes. Workers take blocks by two, because two hashes at once cost less than one after
+//! their hashes. Workers take some blocks at a time, because hashes cost less together than one after
 //! the other.
 
 use diskimg::image::check_answer;
 use diskimg::zero::is_zero;
 use diskimg::{DiskImage, DiskImageExt, Extent, ExtentKind, GuestOffset};
-use sha2::block_api::compress256;
-use sha2::{Digest, Sha256};
 
 use crate::cancel::CancelToken;
 use crate::error;
+use crate::hashes::{AT_ONCE, BlockHash, hash_all};
 
 /// Size of a block in bytes: the unit of work, of the content digest, and of ZVHD2.
 pub(crate) const BLOCK_BYTES: u64 = 2 << 20;
 /// [`BLOCK_BYTES`] as the length of a buffer.
 pub(crate) const BLOCK_LEN: usize = zvhd2::BLOCK_SIZE;
 const _: () = assert!(BLOCK_LEN as u64 == BLOCK_BYTES);
-
-/// SHA-256 of one block.
-pub(crate) type BlockHash = [u8; 32];
 
 /// Which guest bytes block `number` covers on a disk of `virtual_size` bytes.
 pub(crate) fn range_of(number: u64, virtual_size: u64) -> std::ops::Range<u64> {
@@ -81,19 +77,51 @@ impl<'a> DataBlocks<'a> {
     }
 }
 
-/// One or two blocks, ascending: what a worker takes at a time.
-pub(crate) type Pair = (u64, Option<u64>);
+/// Most blocks that a worker takes at a time: as many as are hashed at the same time.
+pub(crate) const MOST_GROUPED: usize = AT_ONCE;
+
+/// Blocks that each of `threads` workers takes at a time where nothing else plans memory: with few of them as many as
+/// pay, so that all together hold 64 MiB, or 2 MiB each.
+pub(crate) fn group_of(threads: usize) -> usize {
+    (32 / threads.max(1)).clamp(1, MOST_GROUPED)
+}
+
+/// Blocks that hold data, ascending: what a worker takes at a time. At least one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Group {
+    numbers: [u64; MOST_GROUPED],
+    len: usize,
+}
+
+impl Group {
+    /// One block.
+    pub(crate) fn of(number: u64) -> Self {
+        let mut numbers = [0; MOST_GROUPED];
+        numbers[0] = number;
+        Self { numbers, len: 1 }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = u64> {
+        self.numbers.into_iter().take(self.len)
+    }
+}
 
 impl DataBlocks<'_> {
-    /// The next two blocks that hold data, or the last one.
+    /// The next `most` blocks that hold data, or what is left of them.
     ///
     /// # Errors
     /// Those of [`DataBlocks::next`].
-    pub(crate) fn next_pair(&mut self) -> error::Result<Option<Pair>> {
-        match self.next()? {
-            Some(first) => Ok(Some((first, self.next()?))),
-            None => Ok(None),
+    pub(crate) fn next_group(&mut self, most: usize) -> error::Result<Option<Group>> {
+        let Some(first) = self.next()? else {
+            return Ok(None);
+        };
+        let mut group = Group::of(first);
+        for place in group.numbers.iter_mut().take(most).skip(1) {
+            let Some(number) = self.next()? else { break };
+            *place = number;
+            group.len += 1;
         }
+        Ok(Some(group))
     }
 }
 
@@ -151,117 +179,44 @@ pub(crate) struct Hashed {
     pub(crate) hash: Option<BlockHash>,
 }
 
-/// Buffers for a [`Pair`].
-pub(crate) struct PairBuffer {
-    first: Vec<u8>,
-    second: Vec<u8>,
+/// Buffers for a [`Group`].
+pub(crate) struct GroupBuffer {
+    blocks: Vec<Vec<u8>>,
 }
 
-impl PairBuffer {
-    pub(crate) fn new() -> Self {
+impl GroupBuffer {
+    /// Room for groups of up to `most` blocks.
+    pub(crate) fn new(most: usize) -> Self {
         Self {
-            first: buffer(),
-            second: buffer(),
+            blocks: (0..most.clamp(1, MOST_GROUPED)).map(|_| buffer()).collect(),
         }
     }
 
-    /// Reads and hashes the blocks of `pair`. The parts of the answer are a block and its content.
+    /// Reads and hashes the blocks of `group`. The parts of the answer are a block and its content.
     ///
     /// # Errors
     /// Those of the image.
     pub(crate) fn read(
         &mut self,
         image: &dyn DiskImage,
-        pair: Pair,
+        group: Group,
     ) -> diskimg::Result<impl Iterator<Item = (Hashed, &[u8])>> {
-        let (first, second) = pair;
-        let mut read = [read_block(image, first, &mut self.first)?, 0];
-        if let Some(second) = second {
-            read[1] = read_block(image, second, &mut self.second)?;
+        let mut found = Vec::with_capacity(group.len);
+        for (number, block) in group.iter().zip(&mut self.blocks) {
+            let read = read_block(image, number, block)?;
+            let hash = None;
+            found.push((Hashed { number, read, hash }, block.as_slice()));
         }
-        let (a, b) = (self.first.as_slice(), self.second.as_slice());
-        let holds = [!is_zero(a), second.is_some() && !is_zero(b)];
-        let hashes = match holds {
-            [true, true] => {
-                let (a, b) = hash_both(a, b);
-                [Some(a), Some(b)]
-            }
-            [first, second] => [first.then(|| hash(a)), second.then(|| hash(b))],
-        };
-        let blocks = [(Some(first), a), (second, b)];
-        let found = blocks.into_iter().zip(read).zip(hashes);
-        Ok(found.filter_map(|(((number, content), read), hash)| {
-            let number = number?;
-            Some((Hashed { number, read, hash }, content))
-        }))
+        let holds = found.iter().map(|(_, content)| *content);
+        let hashes = hash_all(holds.map(|content| (!is_zero(content)).then_some(content)));
+        for ((block, _), hash) in found.iter_mut().zip(hashes) {
+            block.hash = hash;
+        }
+        Ok(found.into_iter())
     }
-}
-
-/// SHA-256 of `block`.
-pub(crate) fn hash(block: &[u8]) -> BlockHash {
-    Sha256::digest(block).into()
-}
-
-/// State of SHA-256 before the first byte (FIPS 180-4, section 5.3.3).
-const SHA256_START: [u32; 8] = [
-    0x6a09_e667,
-    0xbb67_ae85,
-    0x3c6e_f372,
-    0xa54f_f53a,
-    0x510e_527f,
-    0x9b05_688c,
-    0x1f83_d9ab,
-    0x5be0_cd19,
-];
-
-/// SHA-256 of `a` and of `b`, which are as long as each other and a multiple of 64 bytes long.
-///
-/// Each round of SHA-256 waits for the one before, so a processor's SHA unit idles half of the time.
-/// With two hashes taking turns every 64 bytes, the rounds of one run in the waits of the other.
-fn hash_both(a: &[u8], b: &[u8]) -> (BlockHash, BlockHash) {
-    let ((chunks_a, rest_a), (chunks_b, rest_b)) = (a.as_chunks::<64>(), b.as_chunks::<64>());
-    if a.len() != b.len() || !rest_a.is_empty() || !rest_b.is_empty() {
-        return (hash(a), hash(b));
-    }
-    let (mut sum_a, mut sum_b) = (SHA256_START, SHA256_START);
-    for (a, b) in chunks_a.iter().zip(chunks_b) {
-        compress256(&mut sum_a, std::slice::from_ref(a));
-        compress256(&mut sum_b, std::slice::from_ref(b));
-    }
-    // Padding of whole chunks: a bit, zeros, and the length in bits.
-    let mut last = [0; 64];
-    last[0] = 0x80;
-    last[56..].copy_from_slice(&(a.len() as u64 * 8).to_be_bytes());
-    compress256(&mut sum_a, &[last]);
-    compress256(&mut sum_b, &[last]);
-    (to_bytes(sum_a), to_bytes(sum_b))
-}
-
-fn to_bytes(sum: [u32; 8]) -> BlockHash {
-    let mut hash = [0; 32];
-    for (to, word) in hash.as_chunks_mut::<4>().0.iter_mut().zip(sum) {
-        *to = word.to_be_bytes();
-    }
-    hash
 }
 
 /// A buffer for one block.
 pub(crate) fn buffer() -> Vec<u8> {
     vec![0; BLOCK_LEN]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn two_hashes_at_once_are_those_of_sha256() {
-        for len in [0, 64, 128, 4096, BLOCK_LEN] {
-            let a: Vec<u8> = (0..=250).cycle().take(len).collect();
-            let b: Vec<u8> = (0..=240).rev().cycle().take(len).collect();
-            assert_eq!(hash_both(&a, &b), (hash(&a), hash(&b)), "{len}");
-        }
-        let (a, b) = ([1; 100], [2; 64]);
-        assert_eq!(hash_both(&a, &b), (hash(&a), hash(&b)));
-    }
 }

@@ -4,10 +4,11 @@ use diskimg::DiskImage;
 use diskimg::zero::is_zero;
 use serde::Serialize;
 
-use crate::blocks::{BLOCK_BYTES, BlockHash, DataBlocks, buffer, hash, range_of, read_block};
+use crate::blocks::{BLOCK_BYTES, DataBlocks, buffer, range_of, read_block};
 use crate::cancel::CancelToken;
 use crate::digest::{ContentDigest, DigestBuilder};
 use crate::error::Result;
+use crate::hashes::{BlockHash, hash};
 use crate::monitor::{Counter, Monitor};
 use crate::ordered::{self, Width};
 use crate::tally::Tally;

@@ -12,9 +12,10 @@ use diskimg::DiskImage;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use crate::blocks::{BlockHash, DataBlocks, PairBuffer, range_of};
+use crate::blocks::{DataBlocks, GroupBuffer, group_of, range_of};
 use crate::cancel::CancelToken;
 use crate::error::Result;
+use crate::hashes::BlockHash;
 use crate::monitor::{Counter, Monitor};
 use crate::ordered::{self, Width};
 use crate::tally::Tally;
@@ -92,7 +93,7 @@ impl DigestBuilder {
 
 /// Computes the content digest of `image` with `threads` threads.
 ///
-/// Holds 4 MiB for each thread, besides what the image holds. Zero blocks are not hashed, and
+/// Holds 8 MiB for each of up to 8 threads, 2 MiB for each of very many, besides what the image holds. Zero blocks are not hashed, and
 /// holes are not read.
 ///
 /// # Errors
@@ -107,17 +108,18 @@ pub fn digest(
     let mut blocks = DataBlocks::new(image, cancel);
     let mut sum = DigestBuilder::new(virtual_size);
     let mut tally = Tally::new(virtual_size, monitor);
+    let group = group_of(threads);
     ordered::run(
         Width::for_hashes(threads),
         cancel,
-        || blocks.next_pair(),
-        || Ok(PairBuffer::new()),
-        |buffer, pair| {
-            let found = buffer.read(image, pair)?.map(|(block, _)| block);
+        || blocks.next_group(group),
+        || Ok(GroupBuffer::new(group)),
+        |buffer, group| {
+            let found = buffer.read(image, group)?.map(|(block, _)| block);
             Ok(found.collect::<Vec<_>>())
         },
-        |pair| {
-            for block in pair {
+        |group| {
+            for block in group {
                 tally.block(range_of(block.number, virtual_size), block.read);
                 match block.hash {
                     Some(hash) => {

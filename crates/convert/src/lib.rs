@@ -20,12 +20,14 @@ use std::sync::Arc;
 
 use diskimg::{Format, OpenOptions, Opened, PipeImage, PipeOptions, ReadAt};
 
+mod append;
 pub mod bitmap;
 mod blocks;
 pub mod cancel;
 pub mod compare;
 pub mod digest;
 pub mod error;
+mod hashes;
 pub mod holes;
 pub mod monitor;
 mod ordered;

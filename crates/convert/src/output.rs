@@ -18,6 +18,7 @@ use diskimg::units::human;
 use rustix::fs::{Advice, fadvise};
 use tempfile::NamedTempFile;
 
+use crate::append::Appender;
 use crate::error::{Error, Result};
 use crate::sink::{Sink, SinkError};
 
@@ -38,6 +39,8 @@ pub struct OutputFile {
     overwrite: Overwrite,
     /// Where [`Sink::write`] goes on.
     position: u64,
+    /// How it goes there, once it has begun: past the page cache if that can be.
+    appender: Option<Option<Appender>>,
     /// Up to where what was appended is on its way to the disk.
     sent: u64,
     /// What was sent to the disk last, oldest first.
@@ -107,6 +110,7 @@ impl OutputFile {
             target: resolved,
             overwrite,
             position: 0,
+            appender: None,
             sent: 0,
             on_the_way: Mutex::default(),
             sync: true,
@@ -230,6 +234,7 @@ impl OutputFile {
             target,
             overwrite,
             sync,
+            appender,
             ..
         } = self;
         let failed = |doing, source| Error::Output {
@@ -237,6 +242,11 @@ impl OutputFile {
             doing,
             source,
         };
+        if let Some(mut appender) = appender.flatten() {
+            appender
+                .flush(file.as_file())
+                .map_err(|e| failed("writing", e))?;
+        }
         if sync {
             file.as_file()
                 .sync_all()
@@ -275,6 +285,17 @@ impl OutputFile {
 /// Appends, for formats that are written front to back.
 impl Sink for OutputFile {
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+        let file = self.file.as_file();
+        // Who does not wait for the disk wants the page cache.
+        let appender = self
+            .appender
+            .get_or_insert_with(|| self.sync.then(|| Appender::new(file)).flatten());
+        if let Some(appender) = appender {
+            let appended = appender.append(file, bytes);
+            appended.map_err(|e| self.failed("writing", e))?;
+            self.position += bytes.len() as u64;
+            return Ok(());
+        }
         self.put(self.position, bytes)?;
         self.position += bytes.len() as u64;
         let unsent = self.position - self.sent;

@@ -10,10 +10,11 @@ use diskimg::{DiskImage, DiskImageExt, ExtentKind, GuestOffset};
 use sha2::{Digest as _, Sha256};
 
 use crate::bitmap::{Bitmap, Layout};
-use crate::blocks::{BLOCK_BYTES, BLOCK_LEN, BlockHash};
+use crate::blocks::{BLOCK_BYTES, BLOCK_LEN};
 use crate::cancel::CancelToken;
 use crate::digest::DigestBuilder;
 use crate::error::{Error, Result};
+use crate::hashes::{BlockHash, hash_all};
 use crate::monitor::{Counter, Monitor};
 use crate::ordered::{self, Width};
 use crate::pipeline::Report;
@@ -218,14 +219,19 @@ fn build(
             read(image, extent.start.0, extent.len, range.start, buffer)?;
             done.read = done.read.saturating_add(extent.len);
         }
-        for (index, block) in buffer.chunks(BLOCK_LEN).enumerate() {
-            if is_zero(block) {
-                continue;
-            }
+        let blocks = buffer.chunks(BLOCK_LEN);
+        let is_whole = |block: &&[u8]| block.len() == BLOCK_LEN && !is_zero(block);
+        let hashes = hash_all(blocks.clone().map(|block| Some(block).filter(is_whole)));
+        for ((index, block), hash) in blocks.enumerate().zip(hashes) {
+            let hash = match hash {
+                Some(hash) => hash,
+                None if is_zero(block) => continue,
+                None => hash_filled_up(block),
+            };
             let start = range.start.saturating_add(index as u64 * BLOCK_BYTES);
             done.blocks.push(Block {
                 number: start / BLOCK_BYTES,
-                hash: hash_filled_up(block),
+                hash,
                 granules: layout.granules_with_data(start, block),
             });
         }

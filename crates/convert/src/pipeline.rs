@@ -12,7 +12,7 @@ use diskimg::zero::is_zero;
 use serde::{Serialize, Serializer};
 
 use crate::bitmap::{Bitmap, Layout};
-use crate::blocks::{DataBlocks, Hashed, Pair, PairBuffer, range_of};
+use crate::blocks::{DataBlocks, Group, GroupBuffer, Hashed, range_of};
 use crate::cancel::CancelToken;
 use crate::digest::{ContentDigest, DigestBuilder};
 use crate::error::{Error, Result};
@@ -86,7 +86,7 @@ enum Job {
     /// A block that an earlier run has made, and of which bytes are missing.
     Again(Again),
     /// Blocks that nobody has made.
-    New(Pair),
+    New(Group),
 }
 
 /// Goes on with the stream that `from` stands in, as [`to_zvhd2`] does with a new one: the bytes are
@@ -138,32 +138,32 @@ pub fn resume_zvhd2(
     if !has_head {
         out.write(&encoder.head())?;
     }
-    // A window that was made small for want of memory keeps more workers busy with one block each.
-    let by_two = plan.window >= 4 * plan.threads;
     ordered::run(
         Width {
             threads: plan.threads,
-            window: if by_two { plan.window / 2 } else { plan.window },
+            window: (plan.window / plan.group).max(1),
         },
         cancel,
         || {
             if let Some(again) = again.next() {
                 return Ok(Some(Job::Again(again)));
             }
-            let pair = match by_two {
-                true => blocks.next_pair()?,
-                false => blocks.next()?.map(|number| (number, None)),
-            };
-            Ok(pair.map(Job::New))
+            let group = blocks.next_group(plan.group)?;
+            Ok(group.map(Job::New))
         },
-        || Ok((PairBuffer::new(), zvhd2::BlockEncoder::new(level)?)),
+        || {
+            Ok((
+                GroupBuffer::new(plan.group),
+                zvhd2::BlockEncoder::new(level)?,
+            ))
+        },
         |(buffer, encoder), job| {
-            let pair = match job {
-                Job::Again(again) => (u64::from(again.number), None),
-                Job::New(pair) => pair,
+            let group = match job {
+                Job::Again(again) => Group::of(u64::from(again.number)),
+                Job::New(group) => group,
             };
             let mut done = Vec::with_capacity(2);
-            for (block, content) in buffer.read(image, pair)? {
+            for (block, content) in buffer.read(image, group)? {
                 let encoded = match block.hash {
                     None => None,
                     Some(_) => {
@@ -176,8 +176,8 @@ pub fn resume_zvhd2(
             }
             Ok((job, done))
         },
-        |(job, pair)| {
-            for Done { block, encoded } in pair {
+        |(job, group)| {
+            for Done { block, encoded } in group {
                 let range = range_of(block.number, virtual_size);
                 if let Job::Again(again) = job {
                     tally.again(range, block.read);
@@ -362,11 +362,11 @@ fn write_raw(
             window: plan.window,
         },
         cancel,
-        || blocks.next_pair(),
-        || Ok(PairBuffer::new()),
-        |buffer, pair| {
+        || blocks.next_group(plan.group),
+        || Ok(GroupBuffer::new(plan.group)),
+        |buffer, group| {
             let mut done = Vec::with_capacity(2);
-            for (block, content) in buffer.read(image, pair)? {
+            for (block, content) in buffer.read(image, group)? {
                 let mut written = Written {
                     block,
                     bytes: 0,
@@ -383,8 +383,8 @@ fn write_raw(
             }
             Ok(done)
         },
-        |pair| {
-            for written in pair {
+        |group| {
+            for written in group {
                 let block = written.block;
                 tally.block(range_of(block.number, virtual_size), block.read);
                 let Some(hash) = block.hash else {

@@ -6,13 +6,14 @@
 
 use std::fmt;
 use std::num::NonZero;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use diskimg::units::{KIB, MIB, human, round_up};
 use diskimg::{DiskImage, DiskImageExt as _, ExtentKind, Format};
 use serde::Serialize;
 
-use crate::blocks::BLOCK_BYTES;
+use crate::blocks::{BLOCK_BYTES, MOST_GROUPED};
 use crate::error::{Error, Result};
 
 /// A format that imgferry writes.
@@ -62,7 +63,7 @@ impl FromStr for Target {
 /// What the user may choose.
 #[derive(Clone, Debug)]
 pub struct PlanOptions {
-    /// Worker threads, 1 to [`MAX_THREADS`]; `None`: [`default_threads`].
+    /// Worker threads, 1 to [`MAX_THREADS`]; `None`: [`default_threads`], from level 3 on as many as cores.
     pub threads: Option<usize>,
     /// zstd level, [`zvhd2::MIN_LEVEL`] to [`zvhd2::MAX_LEVEL`]. Ignored for raw.
     pub level: i32,
@@ -187,6 +188,8 @@ pub struct Plan {
     pub level: Option<i32>,
     /// Most blocks that are begun and not written.
     pub window: usize,
+    /// Blocks that a worker takes at a time, 1 to 4: their hashes cost less together.
+    pub group: usize,
     /// Size of the output in bytes if nothing can be compressed and no stored byte is zero. Of a raw
     /// file these are the bytes on disk, its length is [`Plan::virtual_size`].
     pub worst_case_bytes: u64,
@@ -228,7 +231,7 @@ impl Plan {
 /// `Refused` when an option is out of range or not even one thread fits the memory budget; what the
 /// image's metadata deserves.
 pub fn plan(image: &dyn DiskImage, target: Target, options: &PlanOptions) -> Result<Plan> {
-    let wanted = wanted_threads(options)?;
+    let wanted = wanted_threads(target, options)?;
     if target == Target::Zvhd2 && !(zvhd2::MIN_LEVEL..=zvhd2::MAX_LEVEL).contains(&options.level) {
         return Err(Error::refused(format!(
             "level is {}, expected {} to {}",
@@ -263,12 +266,14 @@ pub fn plan(image: &dyn DiskImage, target: Target, options: &PlanOptions) -> Res
     };
     let Fitted {
         threads,
+        group,
         window,
         memory,
     } = fitted?;
 
     let SinkMemory { enough, .. } = options.upload_memory;
-    let full_window = needs.full_window(threads);
+    let full_group = needs.full_group(threads);
+    let full_window = needs.full_window(threads, full_group);
     if threads < useful_threads {
         notes.push(format!(
             "{threads} of {useful_threads} threads fit into {}; --memory {} fits all",
@@ -279,7 +284,7 @@ pub fn plan(image: &dyn DiskImage, target: Target, options: &PlanOptions) -> Res
         notes.push(format!(
             "the window is {window} blocks instead of {full_window} to fit into {}; --memory {} fits all of it",
             human(needs.budget),
-            whole_mib(needs.memory(threads, full_window, enough).total())
+            whole_mib(needs.memory(threads, full_group, full_window, enough).total())
         ));
     }
     if useful_threads < wanted && options.threads.is_some() {
@@ -297,6 +302,7 @@ pub fn plan(image: &dyn DiskImage, target: Target, options: &PlanOptions) -> Res
         threads,
         level: (target == Target::Zvhd2).then_some(options.level),
         window,
+        group,
         worst_case_bytes: match target {
             Target::Zvhd2 => zvhd2::worst_case_len(virtual_size, data_blocks),
             Target::Raw => data_bytes,
@@ -306,23 +312,40 @@ pub fn plan(image: &dyn DiskImage, target: Target, options: &PlanOptions) -> Res
     })
 }
 
-fn wanted_threads(options: &PlanOptions) -> Result<usize> {
+fn wanted_threads(target: Target, options: &PlanOptions) -> Result<usize> {
     match options.threads {
         Some(threads) if !(1..=MAX_THREADS).contains(&threads) => Err(Error::refused(format!(
             "{threads} threads were asked for, expected 1 to {MAX_THREADS}"
         ))),
         Some(threads) => Ok(threads),
+        None if target == Target::Zvhd2
+            && LARGE_TABLES
+                .iter()
+                .any(|levels| levels.contains(&options.level)) =>
+        {
+            Ok(cores())
+        }
         None => Ok(default_threads()),
     }
 }
 
-/// Worker threads unless told: one more than the cores that this process may use. Reads drop their
+/// Worker threads unless told, where nothing or little is compressed: one more than the cores that this process may
+/// use. Reads drop their
 /// pages behind them, so every worker waits for the disk now and then; the one more keeps the cores
 /// busy meanwhile (measured in `docs/performance.md`).
 #[must_use]
 pub fn default_threads() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    cores.saturating_add(1).min(MAX_THREADS)
+    cores().saturating_add(1).min(MAX_THREADS)
+}
+
+/// Levels whose tables do not fit beside a block into the cache of a core: workers that take turns on a core throw
+/// each other's out, which costs more than waiting for the disk (measured in `docs/performance.md`). 0 stands for 3.
+const LARGE_TABLES: [RangeInclusive<i32>; 2] = [0..=0, 3..=zvhd2::MAX_LEVEL];
+
+fn cores() -> usize {
+    std::thread::available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(MAX_THREADS)
 }
 
 /// Bytes of `Data`, and blocks that hold at least one of them.
@@ -359,6 +382,9 @@ const INDEX_CHUNK: u64 = MIB;
 /// A worker's stack in use and its odds and ends, besides block buffer and compression context.
 const WORKER_BYTES: u64 = 256 * KIB;
 
+/// Blocks that a worker may take at a time, the most first.
+const GROUPS: [usize; 3] = [MOST_GROUPED, 2, 1];
+
 /// What decides how much memory a run needs.
 struct Needs<'a> {
     image: &'a dyn DiskImage,
@@ -371,19 +397,21 @@ struct Needs<'a> {
 /// What fits the budget.
 struct Fitted {
     threads: usize,
+    group: usize,
     window: usize,
     memory: Memory,
 }
 
 impl Needs<'_> {
-    /// What `threads` workers, a window of `window` blocks and a sink of `sink` bytes hold.
-    fn memory(&self, threads: usize, window: usize, sink: u64) -> Memory {
+    /// What `threads` workers that take `group` blocks at a time, a window of `window` blocks and a sink of `sink` bytes
+    /// hold.
+    fn memory(&self, threads: usize, group: usize, window: usize, sink: u64) -> Memory {
         let of_zvhd2 = |bytes: u64| match self.target {
             Target::Zvhd2 => bytes,
             Target::Raw => 0,
         };
-        // Workers take blocks by two.
-        let worker = (2 * BLOCK_BYTES)
+        let worker = (group as u64)
+            .saturating_mul(BLOCK_BYTES)
             .saturating_add(WORKER_BYTES)
             .saturating_add(of_zvhd2(zvhd2::encoder_memory(self.options.level)));
         Memory {
@@ -405,19 +433,30 @@ impl Needs<'_> {
     /// What `threads` workers need at least. One block more than workers: while it is written, all
     /// of them can work.
     fn least(&self, threads: usize, sink: u64) -> Memory {
-        self.memory(threads, threads + 1, sink)
+        self.memory(threads, 1, threads + 1, sink)
     }
 
-    /// The window that is worth having: enough for blocks that compress at different speeds.
-    fn full_window(&self, threads: usize) -> usize {
+    /// The group that is worth having: the largest of which every worker gets some.
+    fn full_group(&self, threads: usize) -> usize {
+        let groups_each = 4;
+        let fills = |group: &usize| {
+            let blocks = group.saturating_mul(threads).saturating_mul(groups_each);
+            blocks as u64 <= self.data_blocks
+        };
+        GROUPS.into_iter().find(fills).unwrap_or(1)
+    }
+
+    /// The window that is worth having with groups of `group` blocks: enough for blocks that compress at different
+    /// speeds.
+    fn full_window(&self, threads: usize, group: usize) -> usize {
         match self.target {
-            Target::Zvhd2 => threads * 4,
+            Target::Zvhd2 => (threads * 4).max((threads + 2) * group),
             // The results are hashes only.
             Target::Raw => threads * crate::ordered::HASHES_AHEAD,
         }
     }
 
-    /// The most threads up to `wanted`, then the largest window, that fit the budget beside a busy sink; what
+    /// The most threads up to `wanted`, then the largest groups, then the largest window, that fit the budget beside a busy sink; what
     /// is left then goes to the sink.
     fn fit(&self, wanted: usize) -> Result<Fitted> {
         let fits = |memory: &Memory| memory.total() <= self.budget;
@@ -434,15 +473,24 @@ impl Needs<'_> {
             if !fits(&self.least(threads, sink)) {
                 continue;
             }
-            let window = (threads + 1..=self.full_window(threads))
+            // A group more than workers: while one is written, all of them can work.
+            let least_window = |group| (threads + 1) * group;
+            let full_group = self.full_group(threads);
+            let group = GROUPS
+                .into_iter()
+                .filter(|group| *group <= full_group)
+                .find(|group| fits(&self.memory(threads, *group, least_window(*group), sink)))
+                .unwrap_or(1);
+            let window = (least_window(group)..=self.full_window(threads, group))
                 .rev()
-                .find(|window| fits(&self.memory(threads, *window, sink)))
-                .unwrap_or(threads + 1);
-            let mut memory = self.memory(threads, window, sink);
+                .find(|window| fits(&self.memory(threads, group, *window, sink)))
+                .unwrap_or(least_window(group));
+            let mut memory = self.memory(threads, group, window, sink);
             let left = self.budget.saturating_sub(memory.total());
             memory.sink = sink.saturating_add(left).min(most.max(sink));
             return Ok(Fitted {
                 threads,
+                group,
                 window,
                 memory,
             });

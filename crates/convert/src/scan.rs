@@ -4,7 +4,7 @@ use diskimg::DiskImage;
 use serde::Serialize;
 
 use crate::bitmap::{Bitmap, Layout};
-use crate::blocks::{DataBlocks, PairBuffer, range_of};
+use crate::blocks::{DataBlocks, GroupBuffer, group_of, range_of};
 use crate::cancel::CancelToken;
 use crate::digest::{ContentDigest, DigestBuilder};
 use crate::error::Result;
@@ -33,7 +33,7 @@ pub struct Scan {
 
 /// Reads the data of `image` with `threads` threads: its bitmap in `layout`, and its digest.
 ///
-/// Holds 4 MiB for each thread and the bitmap, besides what the image holds. Holes are not read.
+/// Holds 8 MiB for each of up to 8 threads, 2 MiB for each of very many and the bitmap, besides what the image holds. Holes are not read.
 ///
 /// # Errors
 /// Those of the image and of [`Bitmap::new`]; `Cancelled`; `WorkerPanicked`.
@@ -49,13 +49,14 @@ pub fn scan(
     let mut blocks = DataBlocks::new(image, cancel);
     let mut sum = DigestBuilder::new(virtual_size);
     let mut tally = Tally::new(virtual_size, monitor);
+    let group = group_of(threads);
     ordered::run(
         Width::for_hashes(threads),
         cancel,
-        || blocks.next_pair(),
-        || Ok(PairBuffer::new()),
-        |buffer, pair| {
-            let found = buffer.read(image, pair)?.map(|(block, content)| {
+        || blocks.next_group(group),
+        || Ok(GroupBuffer::new(group)),
+        |buffer, group| {
+            let found = buffer.read(image, group)?.map(|(block, content)| {
                 let start = range_of(block.number, virtual_size).start;
                 let granules = match block.hash {
                     Some(_) => layout.granules_with_data(start, content),
@@ -65,8 +66,8 @@ pub fn scan(
             });
             Ok(found.collect::<Vec<_>>())
         },
-        |pair| {
-            for (block, granules) in pair {
+        |group| {
+            for (block, granules) in group {
                 tally.block(range_of(block.number, virtual_size), block.read);
                 let Some(hash) = block.hash else {
                     tally.zero(block.read);

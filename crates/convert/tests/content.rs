@@ -304,10 +304,13 @@ fn every_number_of_threads_and_window_gives_the_same_bytes() {
     let mut plan = plan(&disk, Target::Zvhd2, 1);
     let (expected, _) = zvhd2(&disk, &plan);
     for threads in 1..=8 {
-        for window in [1, 2, threads + 1, 32] {
-            (plan.threads, plan.window) = (threads, window);
+        for (window, group) in [(1, 1), (2, 4), (threads + 1, 1), (32, 2), (32, 4)] {
+            (plan.threads, plan.window, plan.group) = (threads, window, group);
             let (file, _) = zvhd2(&disk, &plan);
-            assert!(file == expected, "{threads} threads, window {window}");
+            assert!(
+                file == expected,
+                "{threads} threads, window {window}, groups of {group}"
+            );
         }
     }
 }

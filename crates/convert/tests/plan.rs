@@ -88,7 +88,7 @@ proptest! {
                 prop_assert!(plan.memory.total() <= budget * MIB);
                 prop_assert!((1..=threads).contains(&plan.threads));
                 prop_assert!(plan.window > plan.threads);
-                let lowered = plan.threads < threads || plan.window < 4 * plan.threads;
+                let lowered = plan.threads < threads || plan.window < full_window(plan.threads);
                 prop_assert_eq!(lowered, !plan.notes.is_empty(), "{:?}", plan.notes);
                 // Nothing that the sink could use is left over.
                 let SinkMemory { least, most, .. } = options.upload_memory;
@@ -104,7 +104,7 @@ proptest! {
                     if note.contains("threads fit") {
                         prop_assert_eq!(lifted.threads, threads);
                     } else {
-                        prop_assert!(lifted.window >= 4 * plan.threads, "{}", note);
+                        prop_assert!(lifted.window >= full_window(plan.threads), "{}", note);
                     }
                 }
             }
@@ -123,16 +123,33 @@ proptest! {
     }
 }
 
+/// The window of a disk of 100 blocks when memory does not matter: four blocks for each thread; two groups more than
+/// threads; groups so small that each thread gets four.
+fn full_window(threads: usize) -> usize {
+    let group = [4, 2, 1]
+        .into_iter()
+        .find(|group| 4 * threads * group <= 100);
+    (4 * threads).max((threads + 2) * group.unwrap_or(1))
+}
+
 #[test]
-fn threads_go_only_after_the_window_has_shrunk() {
+fn threads_go_only_after_window_and_groups_have_shrunk() {
     let disk = TestDisk::random(100);
+    let found = |memory| {
+        let plan = plan(&disk, &options(4, memory)).unwrap();
+        (plan.threads, plan.group, plan.window)
+    };
     let full = plan(&disk, &options(4, GIB)).unwrap();
-    assert_eq!((full.threads, full.window), (4, 16));
-    let squeezed = plan(&disk, &options(4, full.memory.total() - 1)).unwrap();
-    assert_eq!((squeezed.threads, squeezed.window), (4, 15));
-    let least = full.memory.total() - 11 * (full.memory.window / 16);
+    assert_eq!((full.threads, full.group, full.window), (4, 4, 24));
+    assert_eq!(found(full.memory.total() - 1), (4, 4, 23));
+    let encoded = full.memory.window / 24;
+    let narrow = full.memory.total() - 4 * encoded;
+    assert_eq!(found(narrow), (4, 4, 20));
+    assert_eq!(found(narrow - 1), (4, 2, 16));
+    // Of each worker one block, and a window of five.
+    let least = full.memory.total() - 4 * 3 * BLOCK - 19 * encoded;
     let tight = plan(&disk, &options(4, least)).unwrap();
-    assert_eq!((tight.threads, tight.window), (4, 5));
+    assert_eq!((tight.threads, tight.group, tight.window), (4, 1, 5));
     let fewer = plan(&disk, &options(4, least - 1)).unwrap();
     assert_eq!(fewer.threads, 3);
     assert!(

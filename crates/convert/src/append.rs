@@ -1,0 +1,140 @@
+//! Appending to a file past the page cache: what is written once and not read again has no business
+//! there. Pages need not be found, filled, sent to the disk and given back, the user's cache keeps what it
+//! has, and the flush at the end finds nothing left to do.
+//!
+//! Such writes (`O_DIRECT`) must begin at a multiple of the disk's block in the file and in memory,
+//! and be as long. So bytes are gathered, and written [`GATHERED`] at a time.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+/// Bytes of a write: many blocks of the disk are under way at once.
+const GATHERED: usize = 4 << 20;
+/// What writes past the page cache begin and end at, in bytes. Blocks of disks are 512 or 4096 bytes; a file
+/// system that wants more refuses, and gets its writes through the page cache.
+const ALIGN: usize = 4096;
+
+/// The end of a file that grows.
+#[derive(Debug)]
+pub(crate) struct Appender {
+    /// Holds an aligned stretch of [`GATHERED`] bytes, which begins at `start`.
+    buffer: Vec<u8>,
+    start: usize,
+    filled: usize,
+    /// Where the gathered bytes belong.
+    position: u64,
+}
+
+impl Appender {
+    /// Appends to `file`, which is empty, if its file system takes writes past the page cache.
+    pub(crate) fn new(file: &File) -> Option<Self> {
+        set_direct(file, true).ok()?;
+        let buffer = vec![0; GATHERED + ALIGN];
+        let start = buffer.as_ptr().align_offset(ALIGN);
+        Some(Self {
+            buffer,
+            // The address cannot be known to the type system only: then nothing is aligned, and refused.
+            start: if start < ALIGN { start } else { 0 },
+            filled: 0,
+            position: 0,
+        })
+    }
+
+    /// Appends `bytes` to `file`.
+    ///
+    /// # Errors
+    /// Those of the writes.
+    pub(crate) fn append(&mut self, file: &File, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let from = self.start + self.filled;
+            let (now, later) = bytes.split_at(bytes.len().min(GATHERED - self.filled));
+            if let Some(to) = self.buffer.get_mut(from..from + now.len()) {
+                to.copy_from_slice(now);
+            }
+            self.filled += now.len();
+            bytes = later;
+            if self.filled == GATHERED {
+                self.flush(file)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is gathered; after that, only whole multiples of [`ALIGN`] may be appended.
+    ///
+    /// # Errors
+    /// Those of the write.
+    pub(crate) fn flush(&mut self, file: &File) -> io::Result<()> {
+        let gathered = self.buffer.get(self.start..self.start + self.filled);
+        let gathered = gathered.unwrap_or_default();
+        let written = match gathered.len().is_multiple_of(ALIGN) {
+            true => file.write_all_at(gathered, self.position),
+            false => Err(io::ErrorKind::InvalidInput.into()),
+        };
+        match written {
+            // The end of a file need not be aligned, and not every file system that takes the flag
+            // takes the writes.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                set_direct(file, false)?;
+                file.write_all_at(gathered, self.position)?;
+            }
+            other => other?,
+        }
+        self.position += self.filled as u64;
+        self.filled = 0;
+        Ok(())
+    }
+}
+
+fn set_direct(file: &File, direct: bool) -> io::Result<()> {
+    let mut flags = fcntl_getfl(file)?;
+    flags.set(OFlags::DIRECT, direct);
+    Ok(fcntl_setfl(file, flags)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Seek};
+
+    use super::*;
+
+    #[test]
+    fn what_is_appended_is_in_the_file_whatever_the_pieces() {
+        for piece in [1000, ALIGN, 3 * ALIGN, GATHERED - 1, GATHERED, GATHERED + 1] {
+            let mut file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+            let Some(mut end) = Appender::new(&file) else {
+                eprintln!("this file system takes no writes past the page cache");
+                return;
+            };
+            let content: Vec<u8> = (0..=250).cycle().take(2 * GATHERED + 12_345).collect();
+            for piece in content.chunks(piece) {
+                end.append(&file, piece).unwrap();
+            }
+            end.flush(&file).unwrap();
+            let mut found = Vec::new();
+            file.rewind().unwrap();
+            file.read_to_end(&mut found).unwrap();
+            assert!(found == content, "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn a_write_that_the_file_system_wants_otherwise_goes_through_the_page_cache() {
+        let file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let Some(mut end) = Appender::new(&file) else {
+            return;
+        };
+        // Nothing here is aligned any more: the write is refused, and made again.
+        end.start += 1;
+        end.append(&file, &vec![7; GATHERED]).unwrap();
+        end.append(&file, &vec![8; GATHERED]).unwrap();
+        assert!(!fcntl_getfl(&file).unwrap().contains(OFlags::DIRECT));
+        let mut found = vec![0; 2 * GATHERED];
+        file.read_exact_at(&mut found, 0).unwrap();
+        assert!(found[..GATHERED].iter().all(|byte| *byte == 7));
+        assert!(found[GATHERED..].iter().all(|byte| *byte == 8));
+    }
+}
