@@ -11,7 +11,7 @@
 mod disk;
 
 use convert::{CancelToken, PlanOptions, Sink, SinkError, Target, VoidMonitor};
-use disk::BLOCK;
+use disk::{BLOCK, Kind};
 use diskimg::zero::is_zero;
 use diskimg::{DiskImage, GuestOffset};
 use divan::Bencher;
@@ -19,7 +19,7 @@ use divan::counter::BytesCount;
 use sha2::{Digest, Sha256};
 
 /// Blocks of the disk: 256 MiB.
-const BLOCKS: usize = 128;
+const BLOCKS: u64 = 128;
 const IDENTITY: zvhd2::Identity = zvhd2::Identity {
     uuid: [7; 16],
     timestamp: 0,
@@ -45,7 +45,7 @@ fn bytes_of(disk: &dyn DiskImage) -> BytesCount {
 /// The work of the pipeline without it: each block after the other, holes and all.
 #[divan::bench(sample_count = 5, sample_size = 1)]
 fn raw_to_zvhd2_in_a_plain_loop(bencher: Bencher) {
-    let disk = disk::raw_disk(BLOCKS);
+    let disk = disk::raw_disk(Kind::OsLike, BLOCKS);
     bencher.counter(bytes_of(disk.as_ref())).bench_local(|| {
         let mut file = zvhd2::Encoder::new(disk.virtual_size(), IDENTITY).unwrap();
         let mut encoder = zvhd2::BlockEncoder::new(zvhd2::DEFAULT_LEVEL).unwrap();
@@ -71,9 +71,19 @@ fn raw_to_zvhd2_in_a_plain_loop(bencher: Bencher) {
 
 #[divan::bench(args = [1, 2, 4], sample_count = 5, sample_size = 1)]
 fn raw_to_zvhd2(bencher: Bencher, threads: usize) {
-    let disk = disk::raw_disk(BLOCKS);
+    to_zvhd2(bencher, Kind::OsLike, Some(threads));
+}
+
+/// With as many threads as by default.
+#[divan::bench(args = [Kind::OsLike, Kind::Mixed, Kind::Random, Kind::Zero], sample_count = 5, sample_size = 1)]
+fn raw_to_zvhd2_of(bencher: Bencher, kind: Kind) {
+    to_zvhd2(bencher, kind, None);
+}
+
+fn to_zvhd2(bencher: Bencher, kind: Kind, threads: Option<usize>) {
+    let disk = disk::raw_disk(kind, BLOCKS);
     let options = PlanOptions {
-        threads: Some(threads),
+        threads,
         ..PlanOptions::default()
     };
     let plan = convert::plan(disk.as_ref(), Target::Zvhd2, &options).unwrap();
@@ -86,7 +96,7 @@ fn raw_to_zvhd2(bencher: Bencher, threads: usize) {
 
 #[divan::bench(args = [1, 2, 4], sample_count = 5, sample_size = 1)]
 fn digest(bencher: Bencher, threads: usize) {
-    let disk = disk::raw_disk(BLOCKS);
+    let disk = disk::raw_disk(Kind::OsLike, BLOCKS);
     let cancel = CancelToken::new();
     bencher
         .counter(bytes_of(disk.as_ref()))
