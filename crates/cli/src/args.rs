@@ -329,13 +329,17 @@ pub(crate) struct WorkArgs {
 impl WorkArgs {
     /// Memory for the parts of a file of `len` bytes that is uploaded as it is.
     pub(crate) fn memory_of_parts(&self, len: u64) -> u64 {
-        let least = obs::UploadOptions::least_memory(len);
-        self.memory.unwrap_or_else(|| {
-            let fits = |budget: &u64| *budget >= least;
-            let budgets = [DEFAULT_MEMORY, LARGE_MEMORY].map(|all| all - PROGRAM_MEMORY);
-            budgets.into_iter().find(fits).unwrap_or(least)
-        })
+        self.memory.unwrap_or_else(|| memory_of_parts(len))
     }
+}
+
+/// Memory for the parts of `len` bytes, unless told: so much that together with the program they keep to the
+/// same budgets as everything else.
+pub(crate) fn memory_of_parts(len: u64) -> u64 {
+    let least = obs::UploadOptions::least_memory(len);
+    let fits = |budget: &u64| *budget >= least;
+    let budgets = [DEFAULT_MEMORY, LARGE_MEMORY].map(|all| all - PROGRAM_MEMORY);
+    budgets.into_iter().find(fits).unwrap_or(least)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -413,6 +417,15 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn parts_keep_to_256_mib_with_the_program_unless_the_object_needs_more() {
+        let gib = 1 << 30;
+        assert_eq!(memory_of_parts(gib) + PROGRAM_MEMORY, DEFAULT_MEMORY);
+        assert_eq!(memory_of_parts(63 * gib) + PROGRAM_MEMORY, DEFAULT_MEMORY);
+        assert_eq!(memory_of_parts(u64::MAX) + PROGRAM_MEMORY, LARGE_MEMORY);
+        assert!(memory_of_parts(u64::MAX) >= obs::UploadOptions::least_memory(u64::MAX));
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -213,9 +213,9 @@ pub(crate) struct UploadArgs {
     /// Replace the object if it exists already
     #[arg(long)]
     pub(crate) force: bool,
-    /// Most memory that parts may take
-    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = parse_size)]
-    pub(crate) memory: u64,
+    /// Most memory that parts may take [default: 224MiB, and more for files that need more and for standard input]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) memory: Option<u64>,
     /// Begin anew, even if an interrupted upload of the file could go on; that one is thrown away
     #[arg(long)]
     pub(crate) restart: bool,

@@ -17,7 +17,7 @@ use super::import::from_obs;
 use super::import::resuming::{Session, endpoint};
 use super::import::route::{Route, abort};
 use super::storage;
-use crate::args::{Concurrency, UploadArgs};
+use crate::args::{Concurrency, UploadArgs, memory_of_parts};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::{Interrupt, interrupted};
@@ -93,7 +93,7 @@ async fn file(
         },
         path: &args.file,
         len,
-        memory: args.memory,
+        memory: args.memory.unwrap_or_else(|| memory_of_parts(len)),
         concurrency: args.pace.concurrency,
         monitor: progress.clone(),
     };
@@ -111,9 +111,10 @@ async fn stream(
     interrupt: &Interrupt,
 ) -> Outcome<Uploaded> {
     let target = &args.target;
+    let memory = args.memory.unwrap_or_else(|| memory_of_parts(u64::MAX));
     let options = UploadOptions {
-        memory: args.memory,
-        expected_max: longest(args.memory),
+        memory,
+        expected_max: longest(memory),
         max_in_flight: args.pace.concurrency.most(),
         adaptive: args.pace.concurrency == Concurrency::Auto,
         monitor: progress.clone(),
