@@ -125,6 +125,7 @@ fn case_journal(writer: &mut journal::frame::Writer, out: &mut Vec<u8>) {
             len: 1 << 19,
             crc: number,
             hash: [5; 32],
+            level: None,
         };
         for record in [part, journal::Record::Blocks(vec![block; 64])] {
             let (kind, payload) = black_box(record).encode().unwrap();

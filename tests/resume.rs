@@ -409,3 +409,103 @@ fn an_import_job_that_was_started_is_gone_on_with_and_not_started_twice() {
     assert_eq!(json["job_id"], status["job_id"]);
     assert!(done.stderr.contains("going on with it"), "{}", done.stderr);
 }
+
+/// Text of words that come again, of which every level makes something else.
+fn text(len: usize) -> Vec<u8> {
+    let noise = common::noise(8 * 4096 + len / 2);
+    let (words, mut choices) = noise.split_at(8 * 4096);
+    let mut text = Vec::with_capacity(len + 16);
+    while text.len() < len {
+        let (choice, rest) = choices.split_at(2);
+        choices = rest;
+        let word = usize::from(u16::from_le_bytes([choice[0], choice[1]]));
+        // Few words come often.
+        let word = word * word / 65_536 / 16 * 8;
+        text.extend(&words[word..word + 3 + word / 8 % 6]);
+        text.push(b' ');
+    }
+    text.truncate(len);
+    text
+}
+
+/// The levels of the blocks that a journal has noted.
+fn levels(journal: &std::path::Path) -> Vec<i8> {
+    let (mut journal, _) = journal::Journal::open(journal).unwrap();
+    let mut levels = Vec::new();
+    let note = |block: &journal::Block| {
+        levels.push(block.level.unwrap());
+        true
+    };
+    journal.blocks(note).unwrap();
+    levels
+}
+
+/// Promise: with `--level auto` each block goes on at the level that it was begun at, whatever level the next ones get.
+#[test]
+fn an_import_whose_levels_rise_with_a_slow_line_goes_on_after_a_kill_and_sends_no_part_again() {
+    const SIZE: u64 = 224 * MIB;
+    let repeats = usize::try_from(SIZE / (4 * MIB)).unwrap();
+    let mut import = Import::of(&text(4 << 20).repeat(repeats), 5 * MIB);
+    import.level = "auto";
+    let command = || {
+        let mut command = import.command();
+        command.args(["--threads", "2", "--memory", "88MiB", "--concurrency", "2"]);
+        command
+    };
+    let mut child = command().spawn().unwrap();
+    common::wait_until(|| import.parts() >= 5);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let noted = levels(&import.journal());
+    assert_eq!(noted.first(), Some(&1), "{noted:?}");
+    assert_eq!(noted.last(), Some(&6), "{noted:?}");
+    let status = import.status();
+    assert_eq!(
+        (&status["stage"], &status["level"]),
+        (&"uploading".into(), &"auto".into())
+    );
+    let confirmed = status["confirmed_bytes"].as_u64().unwrap();
+    assert!(confirmed >= 3 * PART, "{status}");
+    let before = import.line.sent();
+
+    // The line is fast now, so that new blocks get the lowest level.
+    import.line.set_rate(u64::MAX);
+    let done = run(&mut command());
+    let json = is_right(&done);
+    assert!(
+        done.stderr.contains("going on with upload"),
+        "{}",
+        done.stderr
+    );
+    let get = |value: &serde_json::Value| value.as_u64().unwrap();
+    let uploaded = &json["uploaded"];
+    let (sent, size) = (get(&uploaded["sent_bytes"]), get(&uploaded["size"]));
+    assert!(get(&uploaded["kept_bytes"]) >= confirmed);
+    assert_eq!(sent + get(&uploaded["kept_bytes"]), size);
+    // Each part travelled once, but for those that the kill stopped on their way.
+    let all = import.line.sent();
+    assert!(
+        all <= size + IN_FLIGHT * PART + 2 * MIB,
+        "{all} of {size}, {before} before"
+    );
+    run(import
+        .cloud
+        .command()
+        .arg("verify")
+        .arg(&import.source)
+        .arg(import.cloud.object_path("images", "a.zvhd2")))
+    .success();
+
+    // It is told what was used, and that it was auto.
+    assert_eq!(json["level"], "auto");
+    let told = json["levels"].as_array().unwrap();
+    let blocks: u64 = told.iter().map(|entry| get(&entry["blocks"])).sum();
+    assert_eq!(blocks, SIZE / (2 * MIB));
+    let of = |level| told.iter().find(|entry| entry["level"] == level);
+    let noted_at_6 = noted.iter().filter(|level| **level == 6).count() as u64;
+    assert!(get(&of(6).unwrap()["blocks"]) >= noted_at_6, "{told:?}");
+    assert!(of(1).is_some(), "{told:?}");
+    let manifest = import.cloud.object("images", "a.zvhd2.imgferry.json");
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    assert_eq!(manifest["level"], "auto");
+}

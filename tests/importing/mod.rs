@@ -26,6 +26,7 @@ pub const IN_FLIGHT: u64 = 4;
 pub struct Line {
     port: u16,
     up: Arc<AtomicU64>,
+    rate: Arc<AtomicU64>,
 }
 
 impl Line {
@@ -37,22 +38,29 @@ impl Line {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let up = Arc::<AtomicU64>::default();
-        let counter = Arc::clone(&up);
+        let rate = Arc::new(AtomicU64::new(bytes_per_second));
+        let (counter, limit) = (Arc::clone(&up), Arc::clone(&rate));
         thread::spawn(move || {
             for client in listener.incoming() {
-                let (client, server, counter) =
-                    (client.unwrap(), server.clone(), Arc::clone(&counter));
+                let (client, server) = (client.unwrap(), server.clone());
+                let (counter, limit) = (Arc::clone(&counter), Arc::clone(&limit));
                 thread::spawn(move || {
                     let Ok(server) = TcpStream::connect(server) else {
                         return;
                     };
                     let (from, to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
-                    thread::spawn(move || pass(from, to, &AtomicU64::new(0), u64::MAX));
-                    pass(client, server, &counter, bytes_per_second);
+                    let no_limit = AtomicU64::new(u64::MAX);
+                    thread::spawn(move || pass(from, to, &AtomicU64::new(0), &no_limit));
+                    pass(client, server, &counter, &limit);
                 });
             }
         });
-        Self { port, up }
+        Self { port, up, rate }
+    }
+
+    /// Lets so many bytes a second pass from here on.
+    pub fn set_rate(&self, bytes_per_second: u64) {
+        self.rate.store(bytes_per_second, Ordering::SeqCst);
     }
 
     pub fn url(&self) -> String {
@@ -76,13 +84,14 @@ impl Line {
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, counter: &AtomicU64, bytes_per_second: u64) {
+fn pass(mut from: TcpStream, mut to: TcpStream, counter: &AtomicU64, limit: &AtomicU64) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(len) = from.read(&mut buffer) {
         counter.fetch_add(len as u64, Ordering::SeqCst);
         if len == 0 || to.write_all(&buffer[..len]).is_err() {
             break;
         }
+        let bytes_per_second = limit.load(Ordering::SeqCst);
         if bytes_per_second < u64::MAX {
             thread::sleep(Duration::from_secs_f64(
                 len as f64 / bytes_per_second as f64,
@@ -99,6 +108,7 @@ pub struct Import {
     pub dir: TempDir,
     pub line: Line,
     pub source: PathBuf,
+    pub level: &'static str,
 }
 
 impl Import {
@@ -108,16 +118,21 @@ impl Import {
     }
 
     pub fn with_rate(mib: u64, rate: u64) -> Self {
+        Self::of(&common::noise(usize::try_from(mib * MIB).unwrap()), rate)
+    }
+
+    pub fn of(content: &[u8], rate: u64) -> Self {
         let cloud = Cloud::start(&["images"]);
         let dir = tempfile::tempdir().unwrap();
         let source = dir.path().join("noise.raw");
-        fs::write(&source, common::noise(usize::try_from(mib * MIB).unwrap())).unwrap();
+        fs::write(&source, content).unwrap();
         let line = Line::to(&cloud.variable("IMGFERRY_OBS_ENDPOINT"), rate);
         Self {
             cloud,
             dir,
             line,
             source,
+            level: "1",
         }
     }
 
@@ -137,7 +152,7 @@ impl Import {
             .arg(&self.source)
             .args(["--name", name, "--bucket", "images"])
             .args(["--os-version", DEBIAN])
-            .args(["--level", "1", "--json", "--state-dir"])
+            .args(["--level", self.level, "--json", "--state-dir"])
             .arg(self.state_dir())
             .env("IMGFERRY_OBS_ENDPOINT", self.line.url())
             .stdout(Stdio::piped())

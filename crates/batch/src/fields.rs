@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::document::{Key, Node, Place, Value};
+use crate::item::Level;
 use crate::keys::{Form, Spec, is_secret};
 use crate::nearest::did_you_mean;
 use crate::problem::Problem;
@@ -122,15 +123,20 @@ fn raw(form: Form, node: &Node, path: &str, problems: &mut Vec<Problem>) -> Opti
                 _ => Some(Raw::Text(text.clone())),
             }
         }
-        (Form::Integer { .. } | Form::Switch, Value::Text(text)) if has_variable => {
+        (Form::Integer { .. } | Form::Switch | Form::Level, Value::Text(text)) if has_variable => {
             Some(Raw::Text(text.clone()))
         }
-        (Form::Integer { least, most }, Value::Integer(number)) => {
-            match in_range(*number, least, most) {
-                Ok(number) => Some(Raw::Integer(number)),
-                Err(what) => wrong(node.at, what),
-            }
+        (Form::Level, Value::Text(text)) if text.eq_ignore_ascii_case(Level::AUTO) => {
+            Some(Raw::Text(text.clone()))
         }
+        (Form::Level, Value::Integer(number)) => match in_range(*number, LEVELS) {
+            Ok(number) => Some(Raw::Integer(number)),
+            Err(what) => wrong(node.at, what),
+        },
+        (Form::Integer { .. }, Value::Integer(number)) => match in_range(*number, form) {
+            Ok(number) => Some(Raw::Integer(number)),
+            Err(what) => wrong(node.at, what),
+        },
         (Form::Size | Form::Rate, Value::Integer(number)) if *number > 0 => {
             Some(Raw::Integer(*number))
         }
@@ -187,7 +193,25 @@ fn expected(form: Form) -> String {
         Form::Texts => "a list of texts".to_owned(),
         Form::Size => "a size, such as 512MiB or 2G".to_owned(),
         Form::Rate => "a rate, such as 50M (bytes per second)".to_owned(),
+        Form::Level => format!("{}, or {}", Level::AUTO, expected(LEVELS)),
     }
+}
+
+/// The numbers that are levels.
+const LEVELS: Form = Form::Integer {
+    least: zvhd2::MIN_LEVEL as i64,
+    most: zvhd2::MAX_LEVEL as i64,
+};
+
+/// The level in a text.
+pub(crate) fn level(text: &str) -> Result<Level, String> {
+    let text = text.trim();
+    if text.eq_ignore_ascii_case(Level::AUTO) {
+        return Ok(Level::Auto);
+    }
+    let wrong = || format!("found {text:?}, expected {}", expected(Form::Level));
+    let number = text.parse().map_err(|_| wrong())?;
+    in_range(number, LEVELS).and_then(|number| Level::of(number).ok_or_else(wrong))
 }
 
 /// The word as it is told, of whatever case.
@@ -204,14 +228,14 @@ pub(crate) fn word(words: &'static [&'static str], text: &str) -> Result<&'stati
 
 /// The number in a text that had variables.
 pub(crate) fn integer(form: Form, text: &str) -> Result<i64, String> {
-    let Form::Integer { least, most } = form else {
+    let Form::Integer { .. } = form else {
         return size(form, text);
     };
     let number = text
         .trim()
         .parse()
         .map_err(|_| format!("found {text:?}, expected {}", expected(form)))?;
-    in_range(number, least, most)
+    in_range(number, form)
 }
 
 /// true or false in a text that had variables.
@@ -221,14 +245,12 @@ pub(crate) fn switch(text: &str) -> Result<bool, String> {
         .map_err(|_| format!("found {text:?}, expected true or false"))
 }
 
-fn in_range(number: i64, least: i64, most: i64) -> Result<i64, String> {
-    if (least..=most).contains(&number) {
+/// `number`, if `form` takes it.
+fn in_range(number: i64, form: Form) -> Result<i64, String> {
+    if matches!(form, Form::Integer { least, most } if (least..=most).contains(&number)) {
         return Ok(number);
     }
-    Err(format!(
-        "found {number}, expected {}",
-        expected(Form::Integer { least, most })
-    ))
+    Err(format!("found {number}, expected {}", expected(form)))
 }
 
 fn size(form: Form, text: &str) -> Result<i64, String> {

@@ -5,6 +5,35 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+/// How hard blocks are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// At this zstd level.
+    Fixed(i32),
+    /// As the line leaves time for.
+    Auto,
+}
+
+impl Level {
+    /// The word for [`Level::Auto`].
+    pub const AUTO: &'static str = "auto";
+
+    /// The level `number`, if there is one.
+    pub(crate) fn of(number: i64) -> Option<Self> {
+        i32::try_from(number).ok().map(Self::Fixed)
+    }
+}
+
+/// A number, or `"auto"`.
+impl Serialize for Level {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Fixed(level) => serializer.serialize_i32(*level),
+            Self::Auto => serializer.serialize_str(Self::AUTO),
+        }
+    }
+}
+
 /// Generates the text form of an enum: what manifests and JSON say.
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
@@ -185,7 +214,7 @@ pub struct Item {
     /// Format of the object.
     pub to: Target,
     /// zstd level; the program's own default without it.
-    pub level: Option<i32>,
+    pub level: Option<Level>,
     /// Whether holes are believed.
     pub holes: Holes,
     /// Way to register.

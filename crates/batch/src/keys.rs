@@ -21,6 +21,8 @@ pub(crate) enum Form {
     Size,
     /// Bytes per second, as a size.
     Rate,
+    /// A zstd level, or `auto`.
+    Level,
 }
 
 /// A key, and what it is for.
@@ -146,11 +148,8 @@ pub(crate) const ITEM: &[Spec] = &[
     ),
     spec(
         "level",
-        Form::Integer {
-            least: zvhd2::MIN_LEVEL as i64,
-            most: zvhd2::MAX_LEVEL as i64,
-        },
-        "zstd level",
+        Form::Level,
+        "zstd level, or auto: higher while the line is the limit, lower while compression is",
     ),
     spec(
         "holes",

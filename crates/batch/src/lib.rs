@@ -30,7 +30,7 @@ mod testing;
 mod vars;
 
 pub use item::{
-    Architecture, Firmware, Holes, Item, Kind, Limits, OsFamily, Register, Role, Target,
+    Architecture, Firmware, Holes, Item, Kind, Level, Limits, OsFamily, Register, Role, Target,
 };
 pub use manifest::{Manifest, ReadOptions};
 pub use outcome::{

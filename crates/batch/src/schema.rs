@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::expand::MAX_ITEMS;
+use crate::item::Level;
 use crate::keys::{self, Form, Spec};
 
 /// A text with a variable may become any scalar.
@@ -106,6 +107,11 @@ fn property(spec: &Spec) -> Value {
         Form::Integer { least, most } => json!({
             "type": ["integer", "string", "null"], "minimum": least, "maximum": most, "pattern": VARIABLE
         }),
+        Form::Level => json!({"anyOf": [
+            {"type": ["integer", "null"], "minimum": zvhd2::MIN_LEVEL, "maximum": zvhd2::MAX_LEVEL},
+            {"enum": [Level::AUTO]},
+            {"type": "string", "pattern": VARIABLE}
+        ]}),
         Form::Switch => json!({"type": ["boolean", "string", "null"], "pattern": VARIABLE}),
         Form::Table => {
             json!({"type": ["object", "null"], "additionalProperties": {"type": "string"}})

@@ -125,7 +125,10 @@ fn a_manifest_has_defaults_variables_patterns_and_servers() {
     );
     let extra = &manifest.items[2];
     assert_eq!((extra.role, extra.kind), (Role::Data, Kind::DataImage));
-    assert_eq!((extra.level, extra.force), (Some(3), true));
+    assert_eq!(
+        (extra.level, extra.force),
+        (Some(batch::Level::Fixed(3)), true)
+    );
     assert_eq!(extra.skip_check, ["boot_mode"]);
     // What is about system disks is not passed on to data disks.
     assert_eq!((&extra.os_version, extra.min_disk), (&None, None));
@@ -429,4 +432,32 @@ fn control_characters_are_refused() {
         "images: [{source: a.raw, bucket: b, name: \"a\\u001b[31m\"}]",
     );
     assert!(told.contains("control character"), "{told}");
+}
+
+#[test]
+fn a_level_is_a_number_or_auto_and_may_come_from_a_variable() {
+    let level = |value: &str| {
+        let text = format!(
+            "version: 1\nvars: {{how: auto, number: \"3\"}}\ndefaults: {{bucket: my-images, type: DataImage}}\n\
+             images:\n  - source: a.raw\n    level: {value}\n"
+        );
+        let (_dir, path) = dir(&["a.raw"], "batch.yaml", &text);
+        match Manifest::read(&path) {
+            Ok(manifest) => Ok(serde_json::to_value(&manifest.items[0]).unwrap()["level"].clone()),
+            Err(problems) => Err(format!("{problems:?}")),
+        }
+    };
+    for (value, expected) in [
+        ("auto", serde_json::json!("auto")),
+        ("AUTO", serde_json::json!("auto")),
+        ("\"${how}\"", serde_json::json!("auto")),
+        ("-7", serde_json::json!(-7)),
+        ("\"${number}\"", serde_json::json!(3)),
+    ] {
+        assert_eq!(level(value), Ok(expected), "{value}");
+    }
+    for value in ["20", "-8", "high", "\"${number}0\"", "true"] {
+        let told = level(value).unwrap_err();
+        assert!(told.contains("-7 to 19"), "{value}: {told}");
+    }
 }

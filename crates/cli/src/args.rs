@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use ::convert::{DEFAULT_MEMORY, LARGE_MEMORY, PROGRAM_MEMORY};
+use ::convert::{DEFAULT_MEMORY, LARGE_MEMORY, Level, PROGRAM_MEMORY};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use diskimg::Format;
 use diskimg::units::{GIB, KIB, MIB, TIB};
@@ -317,10 +317,10 @@ pub(crate) struct ThreadArgs {
 pub(crate) struct WorkArgs {
     #[command(flatten)]
     pub(crate) threads: ThreadArgs,
-    /// zstd level, from -7 (fast) to 19 (small)
-    #[arg(long, default_value_t = zvhd2::DEFAULT_LEVEL, allow_hyphen_values = true,
-          value_parser = clap::value_parser!(i32).range(i64::from(zvhd2::MIN_LEVEL)..=i64::from(zvhd2::MAX_LEVEL)))]
-    pub(crate) level: i32,
+    /// zstd level, from -7 (fast) to 19 (small), or auto: while an upload waits for the line, blocks get higher
+    /// levels, up to 6, and lower ones again when compression is the limit
+    #[arg(long, value_name = "LEVEL|auto", default_value_t = Level::default(), allow_hyphen_values = true)]
+    pub(crate) level: Level,
     /// Most memory that buffers and caches may take [default: 256MiB, and 512MiB for disks so large that they need more]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
@@ -448,7 +448,7 @@ mod tests {
         let Command::Convert(args) = cli.command else {
             panic!("not convert");
         };
-        assert_eq!(args.work.level, -5);
+        assert_eq!(args.work.level, Level::Fixed(-5));
         assert!(Cli::try_parse_from(["imgferry", "convert", "--level", "20", "a", "b"]).is_err());
     }
 

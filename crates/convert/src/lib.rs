@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use diskimg::{Format, OpenOptions, Opened, PipeImage, PipeOptions, ReadAt};
 
+mod adapt;
 mod append;
 pub mod bitmap;
 mod blocks;
@@ -29,6 +30,7 @@ pub mod digest;
 pub mod error;
 mod hashes;
 pub mod holes;
+pub mod level;
 pub mod monitor;
 mod ordered;
 pub mod output;
@@ -47,6 +49,7 @@ pub use compare::{Comparison, Difference, compare};
 pub use digest::{ContentDigest, digest};
 pub use error::{Error, Result};
 pub use holes::{Holes, ReadHoles};
+pub use level::{AUTO_LEVELS, Level, Levels};
 pub use monitor::{Counter, Monitor, VoidMonitor};
 pub use output::{OutputFile, Overwrite};
 pub use parts::{PartSink, count_parts, to_parts};
@@ -57,7 +60,7 @@ pub use plan::{
 };
 pub use resume::{BlockRecord, Checkpoint, Recorder, VoidRecorder};
 pub use scan::{Scan, scan};
-pub use sink::{Sink, SinkError};
+pub use sink::{Backlog, Sink, SinkError};
 
 /// Opens the image at `path`, of `format` or of what its content says, with every format that
 /// imgferry reads.

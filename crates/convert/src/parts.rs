@@ -15,6 +15,7 @@ use crate::cancel::CancelToken;
 use crate::digest::DigestBuilder;
 use crate::error::{Error, Result};
 use crate::hashes::{BlockHash, hash_all};
+use crate::level::Levels;
 use crate::monitor::{Counter, Monitor};
 use crate::ordered::{self, Width};
 use crate::pipeline::Report;
@@ -176,6 +177,7 @@ pub fn to_parts(
         kept_bytes: tally.kept_bytes(),
         zero_bytes: tally.zero_bytes(),
         stored_blocks,
+        levels: Levels::default(),
         written_bytes,
         elapsed: started.elapsed(),
     };

@@ -4,6 +4,7 @@
 //! thread takes the results in order, adds up the digest, and feeds the sink. A sink that blocks
 //! stops the calling thread, and through the window everybody.
 
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,11 +12,13 @@ use diskimg::DiskImage;
 use diskimg::zero::is_zero;
 use serde::{Serialize, Serializer};
 
+use crate::adapt::Adapting;
 use crate::bitmap::{Bitmap, Layout};
 use crate::blocks::{DataBlocks, Group, GroupBuffer, Hashed, range_of};
 use crate::cancel::CancelToken;
 use crate::digest::{ContentDigest, DigestBuilder};
 use crate::error::{Error, Result};
+use crate::level::{Level, Levels};
 use crate::monitor::{Counter, Monitor};
 use crate::ordered::{self, Width};
 use crate::output::OutputFile;
@@ -42,6 +45,9 @@ pub struct Report {
     pub zero_bytes: u64,
     /// Blocks of 2 MiB that are not all zero.
     pub stored_blocks: u64,
+    /// How many of them are compressed at which level, those of an earlier run too.
+    #[serde(skip_serializing_if = "Levels::is_empty")]
+    pub levels: Levels,
     /// Bytes handed to the sink, or written into the raw file.
     pub written_bytes: u64,
     /// Wall-clock time, in seconds when serialized.
@@ -60,10 +66,21 @@ struct Done {
     encoded: Option<(u32, Vec<u8>)>,
 }
 
+/// What a worker has made.
+struct Made {
+    job: Job,
+    /// The level that it was made at.
+    level: i32,
+    /// How long that took.
+    took: Duration,
+    blocks: Vec<Done>,
+}
+
 /// Writes `image` as ZVHD2 into `sink`, front to back. The sink's own completion (commit, complete
 /// the upload) is left to the caller.
 ///
-/// The same content, level and identity give the same bytes, whatever the number of threads.
+/// The same content, level and identity give the same bytes, whatever the number of threads, unless the level is
+/// [`Level::Auto`].
 ///
 /// # Errors
 /// `Source`, `Sink` (or the sink's own, when it is one of this crate), `Cancelled`,
@@ -114,7 +131,11 @@ pub fn resume_zvhd2(
             from.virtual_size
         )));
     }
-    let level = plan.level.unwrap_or(zvhd2::DEFAULT_LEVEL);
+    let level = plan.level.unwrap_or_default();
+    let mut levels = from.levels(level)?;
+    let mut adapting = (level == Level::Auto).then(|| Adapting::new(plan.threads, plan.window));
+    // The level of blocks that are begun now.
+    let present = AtomicI32::new(level.first());
     let mut out = Stream {
         sink,
         monitor,
@@ -154,15 +175,21 @@ pub fn resume_zvhd2(
         || {
             Ok((
                 GroupBuffer::new(plan.group),
-                zvhd2::BlockEncoder::new(level)?,
+                zvhd2::BlockEncoder::new(level.first())?,
             ))
         },
         |(buffer, encoder), job| {
-            let group = match job {
-                Job::Again(again) => Group::of(u64::from(again.number)),
-                Job::New(group) => group,
+            let began = Instant::now();
+            let present = present.load(Ordering::Relaxed);
+            let (group, level) = match job {
+                Job::Again(again) => (
+                    Group::of(u64::from(again.number)),
+                    again.level.unwrap_or(present),
+                ),
+                Job::New(group) => (group, present),
             };
-            let mut done = Vec::with_capacity(2);
+            encoder.set_level(level)?;
+            let mut blocks = Vec::with_capacity(2);
             for (block, content) in buffer.read(image, group)? {
                 let encoded = match block.hash {
                     None => None,
@@ -172,12 +199,25 @@ pub fn resume_zvhd2(
                         Some((crc32fast::hash(&encoded), encoded))
                     }
                 };
-                done.push(Done { block, encoded });
+                blocks.push(Done { block, encoded });
             }
-            Ok((job, done))
+            let took = began.elapsed();
+            Ok(Made {
+                job,
+                level,
+                took,
+                blocks,
+            })
         },
-        |(job, group)| {
-            for Done { block, encoded } in group {
+        |made| {
+            let Made {
+                job,
+                level,
+                took,
+                blocks,
+            } = made;
+            let (count, before) = (blocks.len() as u64, out.written);
+            for Done { block, encoded } in blocks {
                 let range = range_of(block.number, virtual_size);
                 if let Job::Again(again) = job {
                     tally.again(range, block.read);
@@ -203,13 +243,22 @@ pub fn resume_zvhd2(
                     len: u32::try_from(encoded.len()).unwrap_or(u32::MAX),
                     crc,
                     hash,
+                    level: adapting.as_ref().map(|_| level),
                 };
+                levels.add(level, 1);
                 recorder
                     .block(&record)
                     .map_err(|error| Error::from_sink(error, cancel))?;
                 out.advance(offset)?;
                 out.write(&encoded)?;
                 pool.give(encoded);
+            }
+            if let Some(adapting) = &mut adapting
+                && let Some(backlog) = out.sink.backlog()
+            {
+                let bytes = out.written.saturating_sub(before);
+                let next = adapting.look(backlog, (count, bytes), took);
+                present.store(next, Ordering::Relaxed);
             }
             Ok(())
         },
@@ -227,6 +276,7 @@ pub fn resume_zvhd2(
         kept_bytes: tally.kept_bytes(),
         zero_bytes: tally.zero_bytes(),
         stored_blocks: encoder.stored_blocks(),
+        levels,
         written_bytes: out.written,
         elapsed: started.elapsed(),
     })
@@ -416,6 +466,7 @@ fn write_raw(
         kept_bytes: tally.kept_bytes(),
         zero_bytes: tally.zero_bytes(),
         stored_blocks,
+        levels: Levels::default(),
         written_bytes,
         elapsed: started.elapsed(),
     })

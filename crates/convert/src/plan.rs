@@ -15,6 +15,8 @@ use serde::Serialize;
 
 use crate::blocks::{BLOCK_BYTES, MOST_GROUPED};
 use crate::error::{Error, Result};
+use crate::level::{AUTO_LEVELS, Level};
+use crate::resume::AGAIN_BYTES;
 
 /// A format that imgferry writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -65,8 +67,8 @@ impl FromStr for Target {
 pub struct PlanOptions {
     /// Worker threads, 1 to [`MAX_THREADS`]; `None`: [`default_threads`], from level 3 on as many as cores.
     pub threads: Option<usize>,
-    /// zstd level, [`zvhd2::MIN_LEVEL`] to [`zvhd2::MAX_LEVEL`]. Ignored for raw.
-    pub level: i32,
+    /// zstd level. Ignored for raw.
+    pub level: Level,
     /// Budget in bytes for everything that is held in memory. `None`: [`DEFAULT_MEMORY`], and
     /// [`LARGE_MEMORY`] for a run that does not fit into that.
     pub memory: Option<u64>,
@@ -117,7 +119,7 @@ impl Default for PlanOptions {
     fn default() -> Self {
         Self {
             threads: None,
-            level: zvhd2::DEFAULT_LEVEL,
+            level: Level::default(),
             memory: None,
             upload_memory: SinkMemory::default(),
             reserved_memory: 0,
@@ -185,7 +187,7 @@ pub struct Plan {
     /// Worker threads.
     pub threads: usize,
     /// zstd level; `None` when nothing is compressed.
-    pub level: Option<i32>,
+    pub level: Option<Level>,
     /// Most blocks that are begun and not written.
     pub window: usize,
     /// Blocks that a worker takes at a time, 1 to 4: their hashes cost less together.
@@ -232,10 +234,12 @@ impl Plan {
 /// image's metadata deserves.
 pub fn plan(image: &dyn DiskImage, target: Target, options: &PlanOptions) -> Result<Plan> {
     let wanted = wanted_threads(target, options)?;
-    if target == Target::Zvhd2 && !(zvhd2::MIN_LEVEL..=zvhd2::MAX_LEVEL).contains(&options.level) {
+    if target == Target::Zvhd2
+        && let Some(level) = options.level.fixed()
+        && !(zvhd2::MIN_LEVEL..=zvhd2::MAX_LEVEL).contains(&level)
+    {
         return Err(Error::refused(format!(
-            "level is {}, expected {} to {}",
-            options.level,
+            "level is {level}, expected {} to {}",
             zvhd2::MIN_LEVEL,
             zvhd2::MAX_LEVEL
         )));
@@ -321,7 +325,7 @@ fn wanted_threads(target: Target, options: &PlanOptions) -> Result<usize> {
         None if target == Target::Zvhd2
             && LARGE_TABLES
                 .iter()
-                .any(|levels| levels.contains(&options.level)) =>
+                .any(|levels| levels.contains(&options.level.first())) =>
         {
             Ok(cores())
         }
@@ -413,7 +417,7 @@ impl Needs<'_> {
         let worker = (group as u64)
             .saturating_mul(BLOCK_BYTES)
             .saturating_add(WORKER_BYTES)
-            .saturating_add(of_zvhd2(zvhd2::encoder_memory(self.options.level)));
+            .saturating_add(of_zvhd2(self.context_bytes()));
         Memory {
             budget: self.budget,
             image: self.image.memory_bound(threads),
@@ -421,12 +425,27 @@ impl Needs<'_> {
             window: of_zvhd2(zvhd2::MAX_ENCODED_BLOCK as u64).saturating_mul(window as u64),
             index: of_zvhd2(
                 self.data_blocks
-                    .saturating_mul(INDEX_BYTES_PER_BLOCK)
+                    .saturating_mul(self.index_bytes_per_block())
                     .saturating_add(INDEX_CHUNK),
             ),
             sink,
             reserved: self.options.reserved_memory,
             program: self.options.program_memory,
+        }
+    }
+
+    /// A compression context holds the most that any level needs that it may be set to.
+    fn context_bytes(&self) -> u64 {
+        let levels = self.options.level.choices().iter();
+        let bytes = levels.map(|level| zvhd2::encoder_memory(*level));
+        bytes.max().unwrap_or_default()
+    }
+
+    fn index_bytes_per_block(&self) -> u64 {
+        match self.options.level {
+            Level::Fixed(_) => INDEX_BYTES_PER_BLOCK,
+            // Of a stream of many levels every block that is made again has to be known, however many there are.
+            Level::Auto => INDEX_BYTES_PER_BLOCK + 3 * AGAIN_BYTES,
         }
     }
 
@@ -535,7 +554,12 @@ impl fmt::Display for Plan {
         let s = if self.threads == 1 { "" } else { "s" };
         write!(f, "work    {} thread{s}", self.threads)?;
         if let Some(level) = self.level {
-            write!(f, ", zstd level {level}, window of {} blocks", self.window)?;
+            write!(f, ", zstd level {level}")?;
+            if level == Level::Auto {
+                let [least, .., most] = AUTO_LEVELS;
+                write!(f, " ({least} to {most})")?;
+            }
+            write!(f, ", window of {} blocks", self.window)?;
         }
         let memory = &self.memory;
         write!(

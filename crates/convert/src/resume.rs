@@ -6,18 +6,21 @@
 //!  again                      └ block 1 ┘ └ block 7 ┘ read and encoded again, and held against its CRC
 //! ```
 //!
-//! The stream depends on the image's content, the level and the identity only, so what is made again
+//! The stream depends on the image's content, the level of each block and the identity only, so what is made again
 //! is what it was before. A block whose bytes are all stored is neither read nor encoded.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::blocks::range_of;
 use crate::digest::DigestBuilder;
 use crate::error::{Error, Result};
+use crate::level::{Level, Levels};
 use crate::sink::SinkError;
 
 /// Blocks that are made again because a part of them is missing, at most. Ours: parts in flight
-/// are a few hundred blocks. If more of them are missing, the rest of what is known counts as not made.
+/// are a few hundred blocks. If more of them are missing, the rest of what is known counts as not made, unless
+/// its levels are its own: who forgets them cannot make the same bytes.
 const MAX_AGAIN: usize = 16_384;
 
 /// A block of a ZVHD2 stream, as its maker needs to know it to go on later.
@@ -33,6 +36,8 @@ pub struct BlockRecord {
     pub crc: u32,
     /// SHA-256 of its guest bytes, of which the content digest is made.
     pub hash: [u8; 32],
+    /// The level that it was encoded at, where the plan leaves that open ([`Level::Auto`]).
+    pub level: Option<i32>,
 }
 
 /// Is told of every new block of a stream, before the block goes into the sink.
@@ -61,7 +66,11 @@ pub(crate) struct Again {
     pub(crate) len: u32,
     pub(crate) crc: u32,
     pub(crate) offset: u64,
+    pub(crate) level: Option<i32>,
 }
+
+/// Bytes of an [`Again`].
+pub(crate) const AGAIN_BYTES: u64 = size_of::<Again>() as u64;
 
 impl Again {
     /// The encoded bytes, if they are what they were. `made` is CRC and bytes of the block, or `None`
@@ -98,6 +107,8 @@ pub struct Checkpoint {
     /// Whether the first footer is stored.
     pub(crate) has_head: bool,
     full: bool,
+    /// Blocks by the level that was noted.
+    levels: BTreeMap<Option<i32>, u64>,
 }
 
 impl std::fmt::Debug for Checkpoint {
@@ -146,6 +157,7 @@ impl Checkpoint {
             known: 0,
             has_head: false,
             full: false,
+            levels: BTreeMap::new(),
         };
         this.has_head = !this.touches(head);
         Ok(this)
@@ -166,7 +178,7 @@ impl Checkpoint {
         let len = usize::try_from(block.len).unwrap_or(usize::MAX);
         let end = block.offset.saturating_add(u64::from(block.len));
         let again = self.touches(block.offset..end);
-        if again && self.again.len() >= MAX_AGAIN {
+        if again && self.again.len() >= MAX_AGAIN && block.level.is_none() {
             self.full = true;
         }
         if self.full {
@@ -180,8 +192,11 @@ impl Checkpoint {
                 len: block.len,
                 crc: block.crc,
                 offset: block.offset,
+                level: block.level,
             });
         }
+        let blocks = self.levels.entry(block.level).or_default();
+        *blocks = blocks.saturating_add(1);
         self.known = range_of(u64::from(block.number), self.virtual_size).end;
         Ok(true)
     }
@@ -191,6 +206,27 @@ impl Checkpoint {
         if !self.full {
             self.known = self.virtual_size;
         }
+    }
+
+    /// The levels of the known blocks, which belong to a stream of `level`.
+    pub(crate) fn levels(&self, level: Level) -> Result<Levels> {
+        let mut levels = Levels::default();
+        for (noted, blocks) in &self.levels {
+            let found = match (*noted, level) {
+                (None, Level::Fixed(level)) => Some(level),
+                // No other fits into the memory that was planned.
+                (Some(noted), Level::Auto) => level.choices().contains(&noted).then_some(noted),
+                _ => None,
+            };
+            let Some(found) = found else {
+                let noted = noted.map_or_else(|| "none".to_owned(), |noted| noted.to_string());
+                return Err(Error::refused(format!(
+                    "the level of {blocks} blocks was noted as {noted}, and the stream's is {level}"
+                )));
+            };
+            levels.add(found, *blocks);
+        }
+        Ok(levels)
     }
 
     /// Whether a byte of `range` is missing. Asked for ascending ranges.

@@ -1,9 +1,21 @@
 //! Where a stream of image bytes goes: a file, a multipart upload, memory.
 
 use std::error::Error as StdError;
+use std::time::Duration;
 
 /// Why a sink stopped taking bytes. The sink's own crate knows the details; its chain is printed.
 pub type SinkError = Box<dyn StdError + Send + Sync + 'static>;
+
+/// How far a sink is behind with what it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// Bytes that it may hold.
+    pub capacity: u64,
+    /// Bytes that it holds now.
+    pub held: u64,
+    /// Time that writes have waited for room, in all.
+    pub waited: Duration,
+}
 
 /// Takes the bytes of an image strictly front to back.
 ///
@@ -23,6 +35,11 @@ pub trait Sink: Send {
     /// When they are not.
     fn skip(&mut self, len: u64) -> Result<(), SinkError> {
         Err(format!("{len} bytes were to be passed over that are not stored").into())
+    }
+
+    /// How far behind it is; `None` where it takes bytes as fast as they come, as a file does.
+    fn backlog(&self) -> Option<Backlog> {
+        None
     }
 }
 

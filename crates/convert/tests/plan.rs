@@ -12,7 +12,7 @@
 mod common;
 
 use common::{BLOCK, Fill, MIB, TestDisk, any_disk};
-use convert::{Error, Plan, PlanOptions, SinkMemory, Target};
+use convert::{Error, Level, Plan, PlanOptions, SinkMemory, Target};
 use diskimg::units::GIB;
 use proptest::prelude::*;
 
@@ -67,7 +67,7 @@ proptest! {
         more in 0..100_u64,
         reserved in 0..100_u64,
         program in 0..100_u64,
-        level in -7..=19_i32,
+        (level, auto) in (-7..=19_i32, any::<bool>()),
     ) {
         let mut disk = TestDisk::random(100);
         disk.memory = image * MIB;
@@ -81,7 +81,7 @@ proptest! {
             },
             reserved_memory: reserved * MIB,
             program_memory: program * MIB,
-            level,
+            level: if auto { Level::Auto } else { Level::Fixed(level) },
         };
         match plan(&disk, &options) {
             Ok(plan) => {
@@ -176,7 +176,7 @@ fn options_out_of_range_are_refused_with_the_range() {
     }
     for level in [-8, 20] {
         let options = PlanOptions {
-            level,
+            level: Level::Fixed(level),
             ..PlanOptions::default()
         };
         let error = plan(&disk, &options).unwrap_err();
@@ -233,4 +233,30 @@ fn a_plan_reads_well_and_serializes() {
             .contains("target  raw, 1 GiB long, at most 5 MiB on disk")
     );
     assert_eq!(raw.least_output_bytes(), 5 * MIB);
+}
+
+#[test]
+fn a_plan_of_auto_counts_the_contexts_of_its_highest_level_for_every_worker() {
+    let disk = TestDisk::random(100);
+    let at = |level| {
+        let options = PlanOptions {
+            level,
+            ..options(3, GIB)
+        };
+        plan(&disk, &options).unwrap()
+    };
+    let (auto, one) = (at(Level::Auto), at(Level::Fixed(1)));
+    let highest = convert::AUTO_LEVELS.map(Level::Fixed).map(at);
+    let most = highest.iter().map(|plan| plan.memory.workers).max();
+    assert_eq!(Some(auto.memory.workers), most);
+    assert!(auto.memory.workers > one.memory.workers);
+    // And the blocks that are made again, each at its own level.
+    assert!(auto.memory.index > one.memory.index);
+    assert!(
+        auto.to_string()
+            .contains("zstd level auto (1 to 6), window of")
+    );
+    let json = serde_json::to_value(&auto).unwrap();
+    assert_eq!(json["level"], "auto");
+    assert_eq!(serde_json::to_value(&one).unwrap()["level"], 1);
 }

@@ -13,13 +13,15 @@
 
 mod common;
 
+use std::io::Write;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use common::{BLOCK, Fill, IDENTITY, TestDisk, any_disk, plan, zvhd2};
 use convert::{
-    BlockRecord, CancelToken, Checkpoint, Error, Recorder, Report, Sink, SinkError, Target,
-    VoidMonitor,
+    Backlog, BlockRecord, CancelToken, Checkpoint, Error, Level, Levels, Plan, PlanOptions,
+    Recorder, Report, Sink, SinkError, Target, VoidMonitor,
 };
 use proptest::prelude::*;
 
@@ -106,6 +108,19 @@ fn go_on(
     complete: bool,
     threads: usize,
 ) -> Result<(Holey, Vec<BlockRecord>, Report), Error> {
+    let plan = plan(disk, Target::Zvhd2, threads);
+    go_on_as(&plan, disk, whole, missing, known, complete)
+}
+
+/// The same by any plan.
+fn go_on_as(
+    plan: &Plan,
+    disk: &TestDisk,
+    whole: &[u8],
+    missing: Vec<Range<u64>>,
+    known: &[BlockRecord],
+    complete: bool,
+) -> Result<(Holey, Vec<BlockRecord>, Report), Error> {
     let mut bytes = whole.to_vec();
     for range in &missing {
         let end = usize::try_from(range.end)
@@ -130,7 +145,7 @@ fn go_on(
     let mut notes = Notes::default();
     let report = convert::resume_zvhd2(
         disk,
-        &plan(disk, Target::Zvhd2, threads),
+        plan,
         from,
         &mut sink,
         &mut notes,
@@ -266,4 +281,131 @@ fn a_recorder_that_fails_ends_the_run_with_its_error() {
     )
     .unwrap_err();
     assert_eq!(error.to_string(), "no room for notes");
+}
+
+/// A line that is always behind: the level rises. Every write seems to have waited longer than the one before.
+#[derive(Default)]
+struct Slow {
+    bytes: Vec<u8>,
+    waited: Duration,
+}
+
+impl Sink for Slow {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+        // Longer than workers need for a block, a thousandfold, and a round of the controller in a few.
+        std::thread::sleep(Duration::from_millis(90));
+        self.waited += Duration::from_millis(90);
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn backlog(&self) -> Option<Backlog> {
+        Some(Backlog {
+            capacity: 64 << 20,
+            held: 64 << 20,
+            waited: self.waited,
+        })
+    }
+}
+
+fn auto(disk: &TestDisk) -> Plan {
+    let options = PlanOptions {
+        threads: Some(2),
+        level: Level::Auto,
+        ..PlanOptions::default()
+    };
+    convert::plan(disk, Target::Zvhd2, &options).unwrap()
+}
+
+/// A disk, and its stream over a line so slow that the level rises on the way.
+fn first_run_over_a_slow_line() -> (TestDisk, Vec<u8>, Vec<BlockRecord>, Report) {
+    let disk = TestDisk::new(&[(40 * BLOCK, Fill::Text)]);
+    let (mut sink, mut notes) = (Slow::default(), Notes::default());
+    let report = convert::resume_zvhd2(
+        &disk,
+        &auto(&disk),
+        Checkpoint::start(common::size(&disk), IDENTITY).unwrap(),
+        &mut sink,
+        &mut notes,
+        &VoidMonitor,
+        &CancelToken::new(),
+    )
+    .unwrap();
+    (disk, sink.bytes, notes.0, report)
+}
+
+/// The content of the ZVHD2 file `bytes`.
+fn digest_of(bytes: &[u8]) -> convert::ContentDigest {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(bytes).unwrap();
+    let opened = convert::open(file.path(), None).unwrap();
+    common::digest(opened.image.as_ref())
+}
+
+fn counted(notes: &[BlockRecord]) -> Levels {
+    let mut levels = Levels::default();
+    for note in notes {
+        levels.add(note.level.unwrap(), 1);
+    }
+    levels
+}
+
+#[test]
+fn a_stream_of_many_levels_goes_on_to_the_same_bytes_whatever_the_line_is_then() {
+    let (disk, whole, notes, report) = first_run_over_a_slow_line();
+    assert!(report.levels.iter().count() > 1, "{}", report.levels);
+    assert_eq!(report.levels, counted(&notes));
+    // What is compressed at many levels is read like anything else.
+    assert_eq!(digest_of(&whole), report.digest);
+
+    // A block of the first level is missing, and one of the last; the line is fast now.
+    let last = notes.len() - 1;
+    assert_ne!(notes[0].level, notes[last].level);
+    let missing = vec![
+        notes[0].offset + 4096..notes[0].offset + 8192,
+        notes[last].offset..u64::MAX,
+    ];
+    let (sink, new, again) = go_on_as(&auto(&disk), &disk, &whole, missing, &notes, true).unwrap();
+    assert!(sink.bytes == whole, "other bytes");
+    assert!(new.is_empty());
+    assert_eq!(again.digest, report.digest);
+    assert_eq!(again.levels, report.levels);
+
+    // Nothing is known of the last blocks: they get the level of this run, and the disk is the same.
+    let known = &notes[..last - 3];
+    let missing = vec![known.last().unwrap().offset..u64::MAX];
+    let (sink, new, again) = go_on_as(&auto(&disk), &disk, &whole, missing, known, false).unwrap();
+    assert!(new.iter().all(|note| note.level == Some(1)), "{new:?}");
+    let mut expected = counted(known);
+    expected.add(1, new.len() as u64);
+    assert_eq!(again.levels, expected);
+    assert_eq!(again.digest, report.digest);
+    let end = usize::try_from(sink.at).unwrap();
+    assert_eq!(digest_of(&sink.bytes[..end]), report.digest);
+}
+
+#[test]
+fn blocks_whose_level_is_not_known_are_not_guessed_at() {
+    let disk = TestDisk::random(4);
+    let (whole, fixed) = first_run(&disk);
+    let missing = || vec![fixed[1].offset..u64::MAX];
+    let refused = |plan: &Plan, level| {
+        let mut notes = fixed.clone();
+        notes[1].level = level;
+        let error = go_on_as(plan, &disk, &whole, missing(), &notes, true);
+        error.err().unwrap().to_string()
+    };
+    assert!(refused(&auto(&disk), Some(1)).contains("noted as none"));
+    // Beyond what memory was planned for.
+    assert!(refused(&auto(&disk), Some(19)).contains("noted as"));
+    let one = plan(&disk, Target::Zvhd2, 2);
+    assert!(refused(&one, Some(6)).contains("noted as 6, and the stream's is 1"));
+}
+
+#[test]
+fn a_sink_that_never_waits_gets_the_lowest_level() {
+    let disk = TestDisk::new(&[(20 * BLOCK, Fill::Text)]);
+    let (file, report) = zvhd2(&disk, &auto(&disk));
+    assert_eq!(report.levels.to_string(), "20 blocks at level 1");
+    assert!(file == zvhd2(&disk, &plan(&disk, Target::Zvhd2, 2)).0);
 }

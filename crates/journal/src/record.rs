@@ -11,9 +11,13 @@ const MAX_PARTS: u32 = 10_000;
 
 /// Bytes of a block in a frame.
 const BLOCK_LEN: usize = 52;
+/// The same with its level behind.
+const LEVELED_LEN: usize = BLOCK_LEN + 1;
+/// Says that a block has no level of its own.
+const NO_LEVEL: i8 = i8::MIN;
 /// Blocks of one frame, at most.
 pub const MAX_BLOCKS: usize = 512;
-const _: () = assert!(BLOCK_LEN * MAX_BLOCKS <= crate::frame::MAX_PAYLOAD as usize);
+const _: () = assert!(LEVELED_LEN * MAX_BLOCKS <= crate::frame::MAX_PAYLOAD as usize);
 
 /// Longest ETag that is kept, in bytes.
 const MAX_ETAG: usize = 256;
@@ -62,8 +66,19 @@ pub struct PlanRecord {
     pub virtual_size: u64,
     /// Upper bound of the stream, in bytes.
     pub worst_case_bytes: u64,
-    /// Compression level.
+    /// Compression level; none when nothing is compressed, or each block has its own.
     pub level: Option<i32>,
+    /// Whether each block has its own (`--level auto`).
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub auto_level: bool,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "what serde calls it with"
+)]
+const fn is_not(value: &bool) -> bool {
+    !*value
 }
 
 /// A part that the server has confirmed.
@@ -92,6 +107,8 @@ pub struct Block {
     pub crc: u32,
     /// SHA-256 of its guest bytes, for the content digest.
     pub hash: [u8; 32],
+    /// The level that it was compressed at, where the plan has none for all.
+    pub level: Option<i8>,
 }
 
 /// An object that is complete and verified.
@@ -183,15 +200,19 @@ impl Record {
             Self::Begun(begun) => json(1, serde_json::to_vec(begun)),
             Self::Upload { id } => json(2, serde_json::to_vec(&IdJson { id: id.clone() })),
             Self::Blocks(blocks) => {
-                let mut payload = Vec::with_capacity(blocks.len().saturating_mul(BLOCK_LEN));
+                let leveled = blocks.iter().any(|block| block.level.is_some());
+                let mut payload = Vec::with_capacity(blocks.len().saturating_mul(LEVELED_LEN));
                 for block in blocks {
                     payload.extend(block.number.to_le_bytes());
                     payload.extend(block.len.to_le_bytes());
                     payload.extend(block.offset.to_le_bytes());
                     payload.extend(block.crc.to_le_bytes());
                     payload.extend(block.hash);
+                    if leveled {
+                        payload.extend(block.level.unwrap_or(NO_LEVEL).to_le_bytes());
+                    }
                 }
-                Some((3, payload))
+                Some((if leveled { 11 } else { 3 }, payload))
             }
             Self::Part(part) => {
                 let mut payload = Vec::with_capacity(28);
@@ -235,7 +256,7 @@ impl Record {
             2 => Self::Upload {
                 id: serde_json::from_slice::<IdJson>(payload).ok()?.id,
             },
-            3 => Self::Blocks(blocks(payload)?),
+            3 => Self::Blocks(blocks::<BLOCK_LEN>(payload)?),
             4 => Self::Part(part(payload)?),
             5 => {
                 let SentJson { size, digest } = serde_json::from_slice(payload).ok()?;
@@ -253,13 +274,15 @@ impl Record {
             10 => Self::Active {
                 image: serde_json::from_slice::<ActiveJson>(payload).ok()?.image,
             },
+            11 => Self::Blocks(blocks::<LEVELED_LEN>(payload)?),
             _ => return None,
         })
     }
 }
 
-fn blocks(payload: &[u8]) -> Option<Vec<Block>> {
-    let (blocks, rest) = payload.as_chunks::<BLOCK_LEN>();
+/// Blocks of `LEN` bytes each, which has a level behind if it is [`LEVELED_LEN`].
+fn blocks<const LEN: usize>(payload: &[u8]) -> Option<Vec<Block>> {
+    let (blocks, rest) = payload.as_chunks::<LEN>();
     if blocks.is_empty() || blocks.len() > MAX_BLOCKS || !rest.is_empty() {
         return None;
     }
@@ -273,6 +296,13 @@ fn blocks(payload: &[u8]) -> Option<Vec<Block>> {
                 offset: u64::from_le_bytes(take(&mut rest)?),
                 crc: u32::from_le_bytes(take(&mut rest)?),
                 hash: take(&mut rest)?,
+                level: match LEN {
+                    LEVELED_LEN => {
+                        let level = i8::from_le_bytes(take(&mut rest)?);
+                        (level != NO_LEVEL).then_some(level)
+                    }
+                    _ => None,
+                },
             })
         })
         .collect()

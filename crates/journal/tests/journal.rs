@@ -48,6 +48,7 @@ fn begun() -> Begun {
             virtual_size: 1 << 30,
             worst_case_bytes: 1 << 30,
             level: Some(9),
+            auto_level: false,
         },
         uuid: "00".repeat(16),
         timestamp: 5,
@@ -64,6 +65,7 @@ fn block(number: u32) -> Block {
         len: 8192,
         crc: number.wrapping_mul(0x9e37_79b9),
         hash: [u8::try_from(number % 256).unwrap(); 32],
+        level: None,
     }
 }
 
@@ -417,4 +419,57 @@ fn a_source_that_changed_is_told_by_what_changed() {
     let mut middle = vec![7; 200_000];
     middle[100_000] = 8;
     assert!(changed(&middle).contains("modified"));
+}
+
+#[test]
+fn the_level_of_each_block_is_kept_where_each_has_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.journal");
+    let (mut journal, _) = Journal::open(&path).unwrap();
+    let mut auto = begun();
+    auto.plan.level = None;
+    auto.plan.auto_level = true;
+    journal.begin(auto.clone()).unwrap();
+    let levels = [Some(1), Some(6), Some(-7), Some(19), None];
+    let written: Vec<_> = (0..700_u32)
+        .map(|number| Block {
+            level: levels[number as usize % levels.len()],
+            ..block(number)
+        })
+        .collect();
+    for block in &written {
+        journal.block(*block).unwrap();
+    }
+    journal.sync().unwrap();
+    drop(journal);
+    let (mut journal, found) = Journal::open(&path).unwrap();
+    let Found::Import(state, Ending::Clean) = found else {
+        panic!("{found:?}");
+    };
+    assert_eq!(state.begun, auto);
+    assert_eq!(state.last_block, written.last().copied());
+    let mut read = Vec::new();
+    journal
+        .blocks(|block| {
+            read.push(*block);
+            true
+        })
+        .unwrap();
+    assert_eq!(read, written);
+}
+
+/// A plan and blocks as versions without `--level auto` wrote them.
+#[test]
+fn journals_of_before_blocks_had_levels_are_read() {
+    let plan: PlanRecord = serde_json::from_str(
+        r#"{"source_format":"raw","snapshot":null,"target":"zvhd2","virtual_size":1,"worst_case_bytes":1,"level":9}"#,
+    )
+    .unwrap();
+    assert_eq!((plan.level, plan.auto_level), (Some(9), false));
+    // And what has one level for all is still written in that form.
+    assert!(!serde_json::to_string(&plan).unwrap().contains("auto"));
+    let (kind, payload) = Record::Blocks(vec![block(1), block(2)]).encode().unwrap();
+    assert_eq!((kind, payload.len()), (3, 2 * 52));
+    let read = Record::decode(3, &payload);
+    assert_eq!(read, Some(Record::Blocks(vec![block(1), block(2)])));
 }

@@ -61,8 +61,12 @@ impl Budget {
         self.changed.notify_all();
     }
 
+    /// Bytes in all.
+    pub(crate) const fn total(&self) -> u64 {
+        self.total
+    }
+
     /// Bytes that nobody holds.
-    #[cfg(test)]
     pub(crate) fn free(&self) -> u64 {
         self.lock().free
     }

@@ -4,6 +4,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::StorageClass;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use convert::Level;
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,9 @@ pub struct Manifest {
     pub data_blocks: u64,
     /// All blocks of 2 MiB of the disk.
     pub blocks: u64,
+    /// The zstd level that it was compressed at, or `auto`; not in manifests of raw objects, nor in old ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
 }
 
 impl Manifest {
@@ -61,7 +65,14 @@ impl Manifest {
             object_etag: object.1,
             data_blocks,
             blocks: virtual_size.div_ceil(2 << 20),
+            level: None,
         }
+    }
+
+    /// The same for an object that was compressed at `level`.
+    #[must_use]
+    pub fn with_level(self, level: Option<Level>) -> Self {
+        Self { level, ..self }
     }
 
     /// Key of the manifest of the object `key`.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use convert::{Sink, SinkError};
+use convert::{Backlog, Sink, SinkError};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::budget::{Budget, Permit};
@@ -96,6 +97,8 @@ pub struct MultipartSink {
     dropped: u64,
     /// A stored part was shorter than its number says, so the stream ends with it.
     ended: bool,
+    /// Time that was spent waiting for memory.
+    waited: Duration,
 }
 
 #[derive(Debug)]
@@ -124,6 +127,7 @@ impl MultipartSink {
             kept,
             dropped: 0,
             ended: false,
+            waited: Duration::ZERO,
         }
     }
 
@@ -207,9 +211,15 @@ impl MultipartSink {
                 self.expected_max
             ))));
         }
+        // Nobody else takes any: what is free now stays free.
+        let waits = self.shared.budget.free() < planned;
+        let asked = Instant::now();
         let Some(permit) = self.shared.budget.acquire(planned) else {
             return Err(self.shared.stopped());
         };
+        if waits {
+            self.waited = self.waited.saturating_add(asked.elapsed());
+        }
         let size = usize::try_from(planned).unwrap_or(usize::MAX);
         let mut buffer = Vec::new();
         if buffer.try_reserve_exact(size).is_err() {
@@ -283,5 +293,14 @@ impl Sink for MultipartSink {
 
     fn skip(&mut self, len: u64) -> Result<(), SinkError> {
         self.pass_over(len).map_err(SinkError::from)
+    }
+
+    fn backlog(&self) -> Option<Backlog> {
+        let budget = &self.shared.budget;
+        Some(Backlog {
+            capacity: budget.total(),
+            held: budget.total().saturating_sub(budget.free()),
+            waited: self.waited,
+        })
     }
 }

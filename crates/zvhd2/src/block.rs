@@ -69,6 +69,7 @@ pub fn encoder_version() -> String {
 /// One per worker thread. Frames carry their content size and a content checksum.
 pub struct BlockEncoder {
     context: CCtx<'static>,
+    level: i32,
 }
 
 impl std::fmt::Debug for BlockEncoder {
@@ -83,12 +84,7 @@ impl BlockEncoder {
     /// # Errors
     /// `Limit` for other levels, `Io` when the context cannot be made.
     pub fn new(level: i32) -> Result<Self> {
-        if !(MIN_LEVEL..=MAX_LEVEL).contains(&level) {
-            return Err(Error::new(
-                ErrorKind::Limit,
-                format!("compression level is {level}, expected {MIN_LEVEL} to {MAX_LEVEL}"),
-            ));
-        }
+        check_level(level)?;
         let mut context = CCtx::try_create().ok_or_else(|| {
             Error::io(
                 "a compression context cannot be made",
@@ -105,7 +101,22 @@ impl BlockEncoder {
         for parameter in always.into_iter().chain(unsplit) {
             context.set_parameter(parameter).map_err(zstd_failed)?;
         }
-        Ok(Self { context })
+        Ok(Self { context, level })
+    }
+
+    /// Encodes the blocks from here on at `level`. The bytes are those of an encoder that never had another one.
+    ///
+    /// # Errors
+    /// `Limit` for levels that [`BlockEncoder::new`] refuses, `Io` when zstd fails.
+    pub fn set_level(&mut self, level: i32) -> Result<()> {
+        if level != self.level {
+            check_level(level)?;
+            self.context
+                .set_parameter(CParameter::CompressionLevel(level))
+                .map_err(zstd_failed)?;
+            self.level = level;
+        }
+        Ok(())
     }
 
     /// Encodes guest block `number` into `out`, which is cleared first: header, frame, zero
@@ -150,6 +161,16 @@ impl BlockEncoder {
         }
         Ok(())
     }
+}
+
+fn check_level(level: i32) -> Result<()> {
+    if (MIN_LEVEL..=MAX_LEVEL).contains(&level) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Limit,
+        format!("compression level is {level}, expected {MIN_LEVEL} to {MAX_LEVEL}"),
+    ))
 }
 
 /// An error code of zstd as an error.

@@ -67,6 +67,51 @@ fn context_memory_is_what_is_promised_at_every_level() {
 }
 
 #[test]
+fn an_encoder_that_changes_its_level_makes_the_bytes_of_one_that_never_had_another() {
+    let noise = noise(BLOCK_SIZE);
+    // Repeats of many lengths, so that levels differ in what they find.
+    let text: Vec<u8> = (0..BLOCK_SIZE)
+        .map(|at| noise[(at * at / 977) % 4099].wrapping_add((at / 65_537) as u8))
+        .collect();
+    let contents = [text, noise];
+    let fresh = |level, content: &[u8]| {
+        let mut out = Vec::new();
+        let mut encoder = BlockEncoder::new(level).unwrap();
+        encoder.encode(7, content, &mut out).unwrap();
+        out
+    };
+    let (mut changing, mut out) = (BlockEncoder::new(1).unwrap(), Vec::new());
+    for (turn, level) in [1, 6, 3, 1, 3, 6, 1, 1, 6, 6, 9, 1, -3, 6]
+        .into_iter()
+        .enumerate()
+    {
+        changing.set_level(level).unwrap();
+        for content in &contents {
+            changing.encode(7, content, &mut out).unwrap();
+            assert!(out == fresh(level, content), "turn {turn}, level {level}");
+        }
+    }
+    assert_eq!(changing.set_level(20).unwrap_err().kind(), ErrorKind::Limit);
+    changing.encode(7, &contents[0], &mut out).unwrap();
+    assert!(out == fresh(6, &contents[0]));
+}
+
+#[test]
+fn a_context_that_changes_its_level_holds_no_more_than_the_highest_needs() {
+    use zstd::zstd_safe::{CCtx, CParameter, compress_bound};
+    let content = noise(BLOCK_SIZE);
+    let mut out = vec![0; compress_bound(BLOCK_SIZE)];
+    let mut context = CCtx::create();
+    for level in [1, 3, 6, 1, 6, 3, 1, 3, 6] {
+        context
+            .set_parameter(CParameter::CompressionLevel(level))
+            .unwrap();
+        context.compress2(&mut out[..], &content).unwrap();
+        assert!(context.sizeof() as u64 <= encoder_memory(6), "{level}");
+    }
+}
+
+#[test]
 fn levels_and_lengths_out_of_range_are_refused() {
     for level in [MIN_LEVEL - 1, MAX_LEVEL + 1, i32::MIN, i32::MAX] {
         assert_eq!(

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Context, MAX_ITEMS, fields, list};
 use crate::document::{Node, Place, Value};
-use crate::fields::{Field, Fields, Raw, integer, switch, word};
-use crate::item::{Holes, Item, Kind, Register, Role, Target};
+use crate::fields::{Field, Fields, Raw, integer, level, switch, word};
+use crate::item::{Holes, Item, Kind, Level, Register, Role, Target};
 use crate::keys::{self, Form};
 
 /// Names that are known while an item is made.
@@ -284,9 +284,7 @@ impl Context<'_> {
             to: layers
                 .word("to", Target::from_word)
                 .unwrap_or(Target::Zvhd2),
-            level: layers
-                .integer("level")
-                .and_then(|number| i32::try_from(number).ok()),
+            level: layers.level("level"),
             holes: layers
                 .word("holes", Holes::from_word)
                 .unwrap_or(Holes::Trust),
@@ -399,6 +397,20 @@ impl<'f> Layers<'_, '_, 'f> {
                 let text = self.context.own_text(fields, key, &self.built_in)?;
                 let number = integer(form(key)?, &text);
                 number
+                    .map_err(|what| self.wrong(fields, field, key, what))
+                    .ok()
+            }
+            _ => None,
+        }
+    }
+
+    fn level(&mut self, key: &'static str) -> Option<Level> {
+        let (fields, field) = self.find(key)?;
+        match &field.raw {
+            Raw::Integer(number) => Level::of(*number),
+            Raw::Text(_) => {
+                let text = self.context.own_text(fields, key, &self.built_in)?;
+                level(&text)
                     .map_err(|what| self.wrong(fields, field, key, what))
                     .ok()
             }

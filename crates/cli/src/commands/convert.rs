@@ -4,9 +4,10 @@ use std::io::{self, IsTerminal, Write};
 
 use ::convert::bitmap::ZVHD2_SECTION;
 use ::convert::{
-    CancelToken, Monitor, OutputFile, Overwrite, PlanOptions, Report, Sink, SinkError, Target,
-    to_raw_with_bitmap,
+    CancelToken, Level, Monitor, OutputFile, Overwrite, Plan, PlanOptions, Report, Sink, SinkError,
+    Target, to_raw_with_bitmap,
 };
+use diskimg::DiskImage;
 use diskimg::units::human;
 use serde_json::json;
 
@@ -39,7 +40,7 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
     let input = input::open(&args.src, &args.source.options(), reading)?;
     let (image, misreported) = bitmap::with_holes(input.opened.image, args.holes.holes);
     let image = image.as_ref();
-    let plan = ::convert::plan(image, target, &options(&args.work))?;
+    let plan = plan(image, target, &args.work)?;
     console.notice(&plan);
     let progress = Progress::new(console, "converting", image.virtual_size(), false);
     let monitor: &dyn Monitor = progress.as_ref();
@@ -151,6 +152,23 @@ fn refuse_stdout(target: Target, console: Console) -> Outcome {
         return refused("an image is not written to a terminal");
     }
     Ok(())
+}
+
+/// Plans without an upload: nothing tells there how much time a line leaves.
+fn plan(image: &dyn DiskImage, target: Target, args: &WorkArgs) -> Outcome<Plan> {
+    let mut options = options(args);
+    let by_line = options.level == Level::Auto && target == Target::Zvhd2;
+    if by_line {
+        options.level = Level::default();
+    }
+    let mut plan = ::convert::plan(image, target, &options)?;
+    if by_line {
+        plan.notes.push(format!(
+            "--level auto follows the line of an upload, as in imgferry import; here it is level {}",
+            options.level
+        ));
+    }
+    Ok(plan)
 }
 
 pub(crate) fn options(args: &WorkArgs) -> PlanOptions {

@@ -55,7 +55,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::settings::{self, Cloud, ProcessEnvironment};
-use ::convert::{ContentDigest, PlanOptions};
+use ::convert::{ContentDigest, Level, PlanOptions};
 use serde::Serialize;
 
 pub(crate) async fn run(args: &ImportArgs, console: Console, interrupt: &Interrupt) -> Outcome {
@@ -315,7 +315,7 @@ async fn import(
     drop(job.image);
     if args.registering.register == RegisterBy::None {
         session.finish(None, console);
-        let text = format!(
+        let mut text = format!(
             "{} {target}: {} bytes; not registered",
             if reused {
                 "not uploaded again"
@@ -324,9 +324,12 @@ async fn import(
             },
             uploaded.size
         );
+        if job.plan.level == Some(Level::Auto) && !content.levels.is_empty() {
+            text.push_str(&format!("\nlevel auto: {}", content.levels));
+        }
         let told = serde_json::json!({
             "bucket": target.bucket, "key": target.key, "uploaded": uploaded, "reused": reused, "raw": raw,
-            "digest": content.digest,
+            "digest": content.digest, "level": job.plan.level, "levels": content.levels,
             "register": job.chosen.register, "register_reason": job.chosen.why,
         });
         return Ok(Ended::Told(Box::new(Told { text, told })));
@@ -381,6 +384,8 @@ async fn import(
         skipped_bytes: content.skipped_bytes,
         kept_bytes: content.kept_bytes,
         zero_bytes: content.zero_bytes,
+        level: job.plan.level,
+        levels: content.levels,
         uploaded,
         raw,
         reused,

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ::convert::Level;
 use diskimg::units::human;
 use journal::{Ending, Found, Listed, StateDir};
 use serde::Serialize;
 
 use super::import::from_journal;
-use super::import::resuming::command_line;
+use super::import::resuming::{command_line, level_of};
 use crate::args::StatusArgs;
 use crate::console::Console;
 use crate::exit::Outcome;
@@ -42,6 +43,9 @@ struct What {
     key: String,
     name: String,
     upload_id: Option<String>,
+    /// The zstd level that was planned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    level: Option<Level>,
     /// Bytes of parts that the storage has confirmed.
     confirmed_bytes: u64,
     /// Upper bound of the object's size; its size once that is known.
@@ -97,6 +101,7 @@ impl Import {
                     key: state.begun.key,
                     name: state.begun.name,
                     upload_id: state.upload,
+                    level: level_of(&state.begun.plan),
                     job_id: state.job,
                     image_id: state.active.flatten(),
                     damaged: ending != Ending::Clean,
@@ -155,6 +160,9 @@ impl fmt::Display for Import {
             && !what.sent
         {
             write!(f, ", upload {id}")?;
+        }
+        if what.level == Some(Level::Auto) {
+            write!(f, ", level auto")?;
         }
         if let Some(job) = &what.job_id {
             write!(f, ", job {job}")?;

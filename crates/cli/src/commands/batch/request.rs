@@ -1,6 +1,7 @@
 //! From an item of a manifest to the arguments that `imgferry import` would be given.
 
 use ::batch::item as wanted;
+use ::convert::Level;
 use diskimg::Format;
 
 use crate::args::{
@@ -130,7 +131,11 @@ pub(super) fn arguments(
             threads: ThreadArgs {
                 threads: Some(threads),
             },
-            level: item.level.unwrap_or(zvhd2::DEFAULT_LEVEL),
+            level: match item.level {
+                None => Level::default(),
+                Some(wanted::Level::Fixed(level)) => Level::Fixed(level),
+                Some(wanted::Level::Auto) => Level::Auto,
+            },
             memory: None,
         },
         pace: PaceArgs {

@@ -250,6 +250,12 @@ pub(super) fn advice(advice: &Advice) -> Vec<String> {
             line.setting.bottleneck.title(),
         ));
     }
+    let line_counts = |import: &Setting| import.bottleneck == Limit::Network;
+    if !advice.lines.is_empty() || advice.import.as_ref().is_some_and(line_counts) {
+        lines.push(
+            "         --level auto to import over a line that is not always as fast".to_owned(),
+        );
+    }
     let threads = &advice.threads;
     lines.push(match threads.default_is_as_good {
         true => format!(

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use ::convert::sample::{Content, fill_block};
 use ::convert::{
-    CancelToken, LARGE_MEMORY, OutputFile, Overwrite, Plan, PlanOptions, Report, Sink as _, Target,
-    VoidMonitor,
+    CancelToken, LARGE_MEMORY, Level, OutputFile, Overwrite, Plan, PlanOptions, Report, Sink as _,
+    Target, VoidMonitor,
 };
 use diskimg::zero::is_zero;
 use md5::Md5;
@@ -214,7 +214,7 @@ pub(super) fn for_noise(
 pub(super) fn plan_options(threads: usize, level: i32) -> PlanOptions {
     PlanOptions {
         threads: Some(threads),
-        level,
+        level: Level::Fixed(level),
         // What is measured with many threads is not to be cut by the default.
         memory: Some(LARGE_MEMORY),
         ..PlanOptions::default()

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use ::convert::{ContentDigest, Plan};
+use ::convert::{ContentDigest, Level, Levels, Plan};
 use diskimg::units::human;
 use obs::Uploaded;
 use serde::Serialize;
@@ -63,6 +63,12 @@ pub(crate) struct Imported {
     pub(crate) kept_bytes: u64,
     /// Bytes read that turned out to be zero.
     pub(crate) zero_bytes: u64,
+    /// The zstd level, as planned; none where nothing is compressed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) level: Option<Level>,
+    /// How many blocks have which level, those of an earlier run too.
+    #[serde(skip_serializing_if = "Levels::is_empty")]
+    pub(crate) levels: Levels,
     /// The object.
     pub(crate) uploaded: Uploaded,
     /// What was sent and what was copied, when the object is raw; its bitmap.
@@ -120,6 +126,9 @@ impl fmt::Display for Imported {
                 "         {} were stored by an earlier run",
                 human(self.uploaded.kept_bytes)
             )?;
+        }
+        if self.level == Some(Level::Auto) && !self.levels.is_empty() {
+            writeln!(f, "level    auto: {}", self.levels)?;
         }
         if let Some(raw) = &self.raw {
             raw.fmt(f)?;

@@ -13,11 +13,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use ::convert::{BlockRecord, Plan, Recorder, SinkError};
+use ::convert::{BlockRecord, Level, Plan, Recorder, SinkError};
 use diskimg::DiskImage;
 use journal::{
-    Begun, Block, Completed, Ending, Found, Journal, Part, Record, SourceIdentity, Stage, State,
-    StateDir, Target,
+    Begun, Block, Completed, Ending, Found, Journal, Part, PlanRecord, Record, SourceIdentity,
+    Stage, State, StateDir, Target,
 };
 use obs::{Client, PartLog, PartRecord};
 
@@ -50,6 +50,8 @@ impl Recorder for Notes {
             len: block.len,
             crc: block.crc,
             hash: block.hash,
+            // Every level is one of a few small numbers.
+            level: block.level.and_then(|level| i8::try_from(level).ok()),
         })?;
         Ok(())
     }
@@ -341,9 +343,9 @@ impl Session {
                 before.plan.source_format,
                 before.plan.virtual_size,
                 before.plan.target,
-                level(before.plan.level),
+                level(&before.plan),
                 self.begun.plan.target,
-                level(self.begun.plan.level),
+                level(&self.begun.plan),
             ));
         }
         if before.encoder != self.begun.encoder {
@@ -534,8 +536,16 @@ impl Session {
     }
 }
 
-fn level(level: Option<i32>) -> String {
-    level.map_or_else(String::new, |level| format!(", level {level}"))
+fn level(plan: &PlanRecord) -> String {
+    level_of(plan).map_or_else(String::new, |level| format!(", level {level}"))
+}
+
+/// The level that a journal says.
+pub(crate) fn level_of(plan: &PlanRecord) -> Option<Level> {
+    match plan.auto_level {
+        true => Some(Level::Auto),
+        false => plan.level.map(Level::Fixed),
+    }
 }
 
 /// Where journals are; `None` for an import of which nothing is left that could go on.

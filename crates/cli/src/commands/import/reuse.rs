@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::convert::monitor::CountingMonitor;
-use ::convert::{ContentDigest, Counter, Monitor, Plan};
+use ::convert::{ContentDigest, Counter, Levels, Monitor, Plan};
 use diskimg::DiskImage;
 use ims::ImageUrl;
 use journal::Record;
@@ -174,6 +174,7 @@ impl Reuse<'_> {
             skipped_bytes: counts.sums.get(Counter::SkippedBytes),
             kept_bytes: 0,
             zero_bytes: counts.sums.get(Counter::ZeroBytes),
+            levels: Levels::default(),
         })
     }
 }
@@ -206,7 +207,8 @@ pub(super) async fn describe(
         content.virtual_size,
         plan.data_blocks,
         (uploaded.size, uploaded.etag.clone()),
-    );
+    )
+    .with_level(plan.level);
     let stored = storage.put_manifest(&url.bucket, &url.key, &manifest).await;
     stored.err().map(|error| {
         format!(

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::convert::{
-    BlockRecord, Checkpoint, ContentDigest, Monitor, Plan, PlanOptions, Recorder, Report,
-    SinkMemory, Target, VoidRecorder,
+    BlockRecord, Checkpoint, ContentDigest, Level, Levels, Monitor, Plan, PlanOptions, Recorder,
+    Report, SinkMemory, Target, VoidRecorder,
 };
 use diskimg::DiskImage;
 use diskimg::units::MIB;
+use journal::Block;
 use obs::{MultipartSink, Upload, UploadOptions, Uploaded};
 
 use super::errors::{from_journal, from_obs};
@@ -62,7 +63,7 @@ pub(super) struct Transferred {
 }
 
 /// What became of the disk's bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Content {
     pub(super) digest: ContentDigest,
     pub(super) virtual_size: u64,
@@ -71,6 +72,8 @@ pub(super) struct Content {
     /// Dealt with by an earlier run.
     pub(super) kept_bytes: u64,
     pub(super) zero_bytes: u64,
+    /// Blocks by level, where something was compressed.
+    pub(super) levels: Levels,
 }
 
 impl From<&Report> for Content {
@@ -82,6 +85,7 @@ impl From<&Report> for Content {
             skipped_bytes: report.skipped_bytes,
             kept_bytes: report.kept_bytes,
             zero_bytes: report.zero_bytes,
+            levels: report.levels.clone(),
         }
     }
 }
@@ -206,12 +210,30 @@ impl Transfer<'_> {
                 skipped_bytes: 0,
                 kept_bytes: virtual_size,
                 zero_bytes: 0,
+                levels: self.levels_noted(session)?,
             },
             uploaded,
             converting: Duration::ZERO,
             completing: Duration::ZERO,
             raw: None,
         })
+    }
+
+    /// The levels of a stream of which nothing was left to do.
+    fn levels_noted(&self, session: &Session) -> Outcome<Levels> {
+        let mut levels = Levels::default();
+        let fixed = self.plan.level.and_then(Level::fixed);
+        if let Some(notes) = session.notes() {
+            let count = |block: &Block| {
+                if let Some(level) = block.level.map(i32::from).or(fixed) {
+                    levels.add(level, 1);
+                }
+                true
+            };
+            let read = notes.lock().blocks(count);
+            read.map_err(|error| from_journal(&error))?;
+        }
+        Ok(levels)
     }
 
     /// Reads and encodes what is missing, into the sink.
@@ -274,6 +296,7 @@ fn checkpoint(
                 len: block.len,
                 crc: block.crc,
                 hash: block.hash,
+                level: block.level.map(i32::from),
             };
             match from.block(&record) {
                 Ok(useful) => useful,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ::convert::Plan;
+use ::convert::{Level, Plan};
 use journal::{Begun, PlanRecord, SourceIdentity};
 use url::Url;
 
@@ -78,7 +78,8 @@ pub(super) fn begun(
             target: plan.target.to_string(),
             virtual_size: plan.virtual_size,
             worst_case_bytes: plan.worst_case_bytes,
-            level: plan.level,
+            level: plan.level.and_then(Level::fixed),
+            auto_level: plan.level == Some(Level::Auto),
         },
         uuid: identity.uuid.iter().map(|b| format!("{b:02x}")).collect(),
         timestamp: identity.timestamp,
@@ -109,6 +110,7 @@ pub(super) fn begun_of_file(
             virtual_size: source.size,
             worst_case_bytes: source.size,
             level: None,
+            auto_level: false,
         },
         uuid: String::new(),
         timestamp: 0,

@@ -1,0 +1,201 @@
+//! Which level the next blocks get when the line decides ([`Level::Auto`](crate::Level::Auto)).
+//!
+//! ```text
+//!                 writes wait for room: the line is the limit
+//!  ┌───┐ ───────────────────────────────────────────────────▶ ┌───┐ ──▶ ┌───┐
+//!  │ 1 │                                                      │ 3 │     │ 6 │
+//!  └───┘ ◀─────────────────────────────────────────────────── └───┘ ◀── └───┘
+//!                 a whole sink of bytes without a wait, and it holds no more than before: the CPU is the limit
+//! ```
+//!
+//! A state machine without clock and threads: it is told what the sink and the workers did. While the line is the limit, the
+//! part of the time that workers were at work says how much longer each block may take: the level becomes the highest at which
+//! they would still rest a little. Work is measured as it passes on the clock: where others want the processor too, it takes longer,
+//! and the level stays low. Between the two rules lies a wide gap, and after a step down nothing is tried for a while, so the
+//! level does not swing.
+
+use std::time::{Duration, Instant};
+
+use crate::level::AUTO_LEVELS;
+use crate::sink::Backlog;
+
+/// Time that a byte takes at each level, to that of the first: from the table of levels in `docs/performance.md`.
+const COSTS: [f64; AUTO_LEVELS.len()] = [1.0, 1.6, 3.9];
+/// The part of the time that workers may be at work after a step up.
+const MOST_BUSY: f64 = 0.8;
+/// A round of measuring takes at least this long. It ends with a wait, so that it holds whole cycles of filling and waiting.
+const ROUND: Duration = Duration::from_millis(500);
+/// Rounds after a step down before another step up is tried.
+const HOLD_ROUNDS: u32 = 8;
+
+/// What happened since the last look.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    /// Time that has passed.
+    pub(crate) took: Duration,
+    /// Whether a write waited for room.
+    pub(crate) waited: bool,
+    /// What workers needed for the blocks that were written, as if all worked at the same time.
+    pub(crate) worked: Duration,
+    /// Blocks that were written.
+    pub(crate) blocks: u64,
+    /// Bytes that were written.
+    pub(crate) bytes: u64,
+    /// Bytes that the sink holds now.
+    pub(crate) held: u64,
+    /// Bytes that it may hold.
+    pub(crate) capacity: u64,
+}
+
+/// Time from the end of one wait to the end of another.
+#[derive(Clone, Copy, Debug, Default)]
+struct Round {
+    took: Duration,
+    worked: Duration,
+}
+
+/// The state machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Controller {
+    /// Index into [`AUTO_LEVELS`].
+    step: usize,
+    /// Blocks that are on their way at any time: they have the level of before.
+    window: u64,
+    /// Of them, those that still come.
+    settling: u64,
+    /// Rounds in which no step up is tried.
+    hold: u32,
+    round: Option<Round>,
+    /// Bytes that were written since a write had to wait.
+    calm: u64,
+    /// What the sink held then.
+    held: u64,
+}
+
+impl Controller {
+    /// Begins at the lowest level. `window` blocks are on their way at the same time at most.
+    pub(crate) fn new(window: usize) -> Self {
+        Self {
+            step: 0,
+            window: window as u64,
+            settling: 0,
+            hold: 0,
+            round: None,
+            calm: 0,
+            held: 0,
+        }
+    }
+
+    /// The level of the blocks that are begun next.
+    pub(crate) fn level(&self) -> i32 {
+        let level = AUTO_LEVELS.get(self.step);
+        level.copied().unwrap_or(zvhd2::DEFAULT_LEVEL)
+    }
+
+    /// Takes in what was seen.
+    pub(crate) fn see(&mut self, seen: Seen) {
+        if self.settling > 0 {
+            self.settling = self.settling.saturating_sub(seen.blocks);
+            self.begin(None, seen.held);
+            return;
+        }
+        let round = self.round.map(|round| Round {
+            took: round.took.saturating_add(seen.took),
+            worked: round.worked.saturating_add(seen.worked),
+        });
+        if seen.waited {
+            let round = match round {
+                Some(round) if round.took >= ROUND => {
+                    self.end_round(round);
+                    Round::default()
+                }
+                round => round.unwrap_or_default(),
+            };
+            self.begin(Some(round), seen.held);
+            return;
+        }
+        self.round = round;
+        self.calm = self.calm.saturating_add(seen.bytes);
+        if self.calm >= seen.capacity {
+            // The line has taken as much as came, or more.
+            if seen.held <= self.held && self.step > 0 {
+                self.hold = HOLD_ROUNDS;
+                self.change(self.step.saturating_sub(1));
+            }
+            self.begin(None, seen.held);
+        }
+    }
+
+    /// Counts anew what is written without a wait.
+    fn begin(&mut self, round: Option<Round>, held: u64) {
+        self.round = round;
+        self.calm = 0;
+        self.held = held;
+    }
+
+    fn end_round(&mut self, round: Round) {
+        let busy = round.worked.as_secs_f64() / round.took.as_secs_f64();
+        if self.hold > 0 {
+            self.hold = self.hold.saturating_sub(1);
+            return;
+        }
+        let now = COSTS.get(self.step).copied().unwrap_or(1.0);
+        let fits = |cost: &f64| busy * cost / now <= MOST_BUSY;
+        if let Some(step) = COSTS.iter().rposition(fits)
+            && step > self.step
+        {
+            self.change(step);
+        }
+    }
+
+    fn change(&mut self, step: usize) {
+        self.step = step;
+        self.settling = self.window;
+    }
+}
+
+/// A [`Controller`] with a clock.
+#[derive(Debug)]
+pub(crate) struct Adapting {
+    controller: Controller,
+    threads: u32,
+    looked: Instant,
+    waited: Duration,
+}
+
+impl Adapting {
+    pub(crate) fn new(threads: usize, window: usize) -> Self {
+        Self {
+            controller: Controller::new(window),
+            threads: u32::try_from(threads).unwrap_or(u32::MAX).max(1),
+            looked: Instant::now(),
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// Looks at the sink after `blocks` blocks of `bytes` bytes were written, which took a worker `worked`; the level of the
+    /// blocks that are begun next.
+    pub(crate) fn look(
+        &mut self,
+        backlog: Backlog,
+        (blocks, bytes): (u64, u64),
+        worked: Duration,
+    ) -> i32 {
+        let now = Instant::now();
+        self.controller.see(Seen {
+            took: now.saturating_duration_since(self.looked),
+            waited: backlog.waited > self.waited,
+            worked: worked / self.threads,
+            blocks,
+            bytes,
+            held: backlog.held,
+            capacity: backlog.capacity,
+        });
+        self.looked = now;
+        self.waited = backlog.waited;
+        self.controller.level()
+    }
+}
+
+#[cfg(test)]
+mod tests;
