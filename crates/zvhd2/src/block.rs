@@ -91,16 +91,13 @@ impl BlockEncoder {
                 std::io::ErrorKind::OutOfMemory.into(),
             )
         })?;
-        let unsplit = UNSPLIT_LEVELS.contains(&level);
-        let unsplit = unsplit.then_some(CParameter::MaxBlockSize(UNSPLIT));
-        let always = [
-            CParameter::CompressionLevel(level),
+        for parameter in [
             CParameter::ChecksumFlag(true),
             CParameter::ContentSizeFlag(true),
-        ];
-        for parameter in always.into_iter().chain(unsplit) {
+        ] {
             context.set_parameter(parameter).map_err(zstd_failed)?;
         }
+        apply(&mut context, level)?;
         Ok(Self { context, level })
     }
 
@@ -111,9 +108,7 @@ impl BlockEncoder {
     pub fn set_level(&mut self, level: i32) -> Result<()> {
         if level != self.level {
             check_level(level)?;
-            self.context
-                .set_parameter(CParameter::CompressionLevel(level))
-                .map_err(zstd_failed)?;
+            apply(&mut self.context, level)?;
             self.level = level;
         }
         Ok(())
@@ -171,6 +166,23 @@ fn check_level(level: i32) -> Result<()> {
         ErrorKind::Limit,
         format!("compression level is {level}, expected {MIN_LEVEL} to {MAX_LEVEL}"),
     ))
+}
+
+/// Sets `context` to everything that follows from `level`.
+fn apply(context: &mut CCtx<'_>, level: i32) -> Result<()> {
+    // 0 is zstd's own choice.
+    let longest = if UNSPLIT_LEVELS.contains(&level) {
+        UNSPLIT
+    } else {
+        0
+    };
+    for parameter in [
+        CParameter::CompressionLevel(level),
+        CParameter::MaxBlockSize(longest),
+    ] {
+        context.set_parameter(parameter).map_err(zstd_failed)?;
+    }
+    Ok(())
 }
 
 /// An error code of zstd as an error.
