@@ -5,7 +5,7 @@
 //!  ┌───┐ ───────────────────────────────────────────────────▶ ┌───┐ ──▶ ┌───┐
 //!  │ 1 │                                                      │ 3 │     │ 6 │
 //!  └───┘ ◀─────────────────────────────────────────────────── └───┘ ◀── └───┘
-//!                 a whole sink of bytes without a wait, and it holds no more than before: the CPU is the limit
+//!                 one and a half sinks of bytes without a wait, and it holds no more than before: the CPU is the limit
 //! ```
 //!
 //! A state machine without clock and threads: it is told what the sink and the workers did. While the line is the limit, the
@@ -23,8 +23,12 @@ use crate::sink::Backlog;
 const COSTS: [f64; AUTO_LEVELS.len()] = [1.0, 1.6, 3.9];
 /// The part of the time that workers may be at work after a step up.
 const MOST_BUSY: f64 = 0.8;
-/// A round of measuring takes at least this long. It ends with a wait, so that it holds whole cycles of filling and waiting.
+/// A round of measuring takes at least this long. It also has as many blocks as are on their way at any time, and
+/// [`WAITS`] waits or all that the sink holds, so that it is a whole cycle of parts that end together. A step up needs
+/// two rounds that agree: a server that stalls once makes no slow line.
 const ROUND: Duration = Duration::from_millis(500);
+/// Waits of a round: so many parts share the line, and end together, when an upload begins.
+const WAITS: u32 = 4;
 /// Rounds after a step down before another step up is tried.
 const HOLD_ROUNDS: u32 = 8;
 
@@ -52,6 +56,17 @@ pub(crate) struct Seen {
 struct Round {
     took: Duration,
     worked: Duration,
+    blocks: u64,
+    bytes: u64,
+    waits: u32,
+}
+
+impl Round {
+    fn is_over(&self, window: u64, capacity: u64) -> bool {
+        self.took >= ROUND
+            && self.blocks >= window
+            && (self.waits >= WAITS || self.bytes >= capacity)
+    }
 }
 
 /// The state machine.
@@ -66,6 +81,8 @@ pub(crate) struct Controller {
     /// Rounds in which no step up is tried.
     hold: u32,
     round: Option<Round>,
+    /// The step that the round before was for.
+    proposed: usize,
     /// Bytes that were written since a write had to wait.
     calm: u64,
     /// What the sink held then.
@@ -81,6 +98,7 @@ impl Controller {
             settling: 0,
             hold: 0,
             round: None,
+            proposed: 0,
             calm: 0,
             held: 0,
         }
@@ -102,10 +120,13 @@ impl Controller {
         let round = self.round.map(|round| Round {
             took: round.took.saturating_add(seen.took),
             worked: round.worked.saturating_add(seen.worked),
+            blocks: round.blocks.saturating_add(seen.blocks),
+            bytes: round.bytes.saturating_add(seen.bytes),
+            waits: round.waits.saturating_add(u32::from(seen.waited)),
         });
         if seen.waited {
             let round = match round {
-                Some(round) if round.took >= ROUND => {
+                Some(round) if round.is_over(self.window, seen.capacity) => {
                     self.end_round(round);
                     Round::default()
                 }
@@ -116,9 +137,16 @@ impl Controller {
         }
         self.round = round;
         self.calm = self.calm.saturating_add(seen.bytes);
-        if self.calm >= seen.capacity {
+        // After a wait several parts may be through at once: so much fits in without another one, and half as much again
+        // while it is sent.
+        if self.calm >= seen.capacity.saturating_add(seen.capacity / 2) {
+            if seen.held > self.held {
+                // All parts were through at once, and a slow line lets them be filled again.
+                self.begin(round, seen.held);
+                return;
+            }
             // The line has taken as much as came, or more.
-            if seen.held <= self.held && self.step > 0 {
+            if self.step > 0 {
                 self.hold = HOLD_ROUNDS;
                 self.change(self.step.saturating_sub(1));
             }
@@ -141,15 +169,17 @@ impl Controller {
         }
         let now = COSTS.get(self.step).copied().unwrap_or(1.0);
         let fits = |cost: &f64| busy * cost / now <= MOST_BUSY;
-        if let Some(step) = COSTS.iter().rposition(fits)
-            && step > self.step
-        {
-            self.change(step);
+        let step = COSTS.iter().rposition(fits).unwrap_or_default();
+        let agreed = step.min(self.proposed);
+        self.proposed = step;
+        if agreed > self.step {
+            self.change(agreed);
         }
     }
 
     fn change(&mut self, step: usize) {
         self.step = step;
+        self.proposed = 0;
         self.settling = self.window;
     }
 }
