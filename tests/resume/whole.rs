@@ -92,10 +92,9 @@ fn a_whole_file_goes_on_where_it_was_interrupted() {
             let told = format!("the same command goes on from there: {command}");
             assert!(stopped.stderr.contains(&told), "{}", stopped.stderr);
         }
-        let noted = status["confirmed_bytes"].as_u64().unwrap();
-        assert!(noted >= PART, "{status}");
         let json = is_done(&import, &run(&mut by(&import, way)));
-        assert!(number(&json, "kept_bytes") >= noted, "{json}");
+        // The server had two parts, whether or not there was time to note both.
+        assert!(number(&json, "kept_bytes") >= 2 * PART, "{json}");
         let moved = number(&json, "kept_bytes") + number(&json, "sent_bytes");
         assert_eq!(moved, 48 * MIB);
         let stored = import.cloud.object("images", "a.raw");
