@@ -191,6 +191,29 @@ fn an_interrupted_conversion_leaves_no_file_and_ends_with_130() {
 }
 
 #[test]
+fn auto_is_the_default_level_where_no_line_says_more_and_that_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out.zvhd2");
+    let source = testdata("debian-tree.qcow2");
+    let run = imgferry(&[
+        "convert".as_ref(),
+        "--level".as_ref(),
+        "auto".as_ref(),
+        "--json".as_ref(),
+        os_str(&source),
+        os_str(&out),
+    ]);
+    run.success();
+    let json = json_of(&run);
+    assert_eq!(json["plan"]["level"], 1);
+    let note = json["plan"]["notes"][0].as_str().unwrap();
+    assert!(note.contains("follows the line of an upload"), "{note}");
+    let levels = json["report"]["levels"].as_array().unwrap();
+    assert_eq!(levels.len(), 1);
+    assert_eq!(levels[0]["level"], 1);
+}
+
+#[test]
 fn a_path_that_is_no_text_is_no_obstacle() {
     use std::os::unix::ffi::OsStrExt;
     let dir = tempfile::tempdir().unwrap();

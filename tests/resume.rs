@@ -443,9 +443,9 @@ fn levels(journal: &std::path::Path) -> Vec<i8> {
 /// Promise: with `--level auto` each block goes on at the level that it was begun at, whatever level the next ones get.
 #[test]
 fn an_import_whose_levels_rise_with_a_slow_line_goes_on_after_a_kill_and_sends_no_part_again() {
-    const SIZE: u64 = 224 * MIB;
+    const SIZE: u64 = 320 * MIB;
     let repeats = usize::try_from(SIZE / (4 * MIB)).unwrap();
-    let mut import = Import::of(&text(4 << 20).repeat(repeats), 5 * MIB);
+    let mut import = Import::of(&text(4 << 20).repeat(repeats), 6 * MIB);
     import.level = "auto";
     let command = || {
         let mut command = import.command();
@@ -453,19 +453,20 @@ fn an_import_whose_levels_rise_with_a_slow_line_goes_on_after_a_kill_and_sends_n
         command
     };
     let mut child = command().spawn().unwrap();
-    common::wait_until(|| import.parts() >= 5);
+    common::wait_until(|| import.parts() >= 7);
     child.kill().unwrap();
     child.wait().unwrap();
     let noted = levels(&import.journal());
     assert_eq!(noted.first(), Some(&1), "{noted:?}");
-    assert_eq!(noted.last(), Some(&6), "{noted:?}");
+    // How far it rises depends on what else the machine does.
+    assert!(noted.last() > Some(&1), "{noted:?}");
     let status = import.status();
     assert_eq!(
         (&status["stage"], &status["level"]),
         (&"uploading".into(), &"auto".into())
     );
     let confirmed = status["confirmed_bytes"].as_u64().unwrap();
-    assert!(confirmed >= 3 * PART, "{status}");
+    assert!(confirmed >= 5 * PART, "{status}");
     let before = import.line.sent();
 
     // The line is fast now, so that new blocks get the lowest level.
@@ -501,10 +502,10 @@ fn an_import_whose_levels_rise_with_a_slow_line_goes_on_after_a_kill_and_sends_n
     let told = json["levels"].as_array().unwrap();
     let blocks: u64 = told.iter().map(|entry| get(&entry["blocks"])).sum();
     assert_eq!(blocks, SIZE / (2 * MIB));
-    let of = |level| told.iter().find(|entry| entry["level"] == level);
-    let noted_at_6 = noted.iter().filter(|level| **level == 6).count() as u64;
-    assert!(get(&of(6).unwrap()["blocks"]) >= noted_at_6, "{told:?}");
-    assert!(of(1).is_some(), "{told:?}");
+    let risen = told.iter().filter(|entry| entry["level"] != 1);
+    let risen: u64 = risen.map(|entry| get(&entry["blocks"])).sum();
+    let noted = noted.iter().filter(|level| **level > 1).count() as u64;
+    assert!((noted..blocks).contains(&risen), "{told:?}");
     let manifest = import.cloud.object("images", "a.zvhd2.imgferry.json");
     let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
     assert_eq!(manifest["level"], "auto");
