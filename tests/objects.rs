@@ -119,7 +119,8 @@ fn more_parts_at_the_same_time_are_paid_for_from_the_memory_budget_and_never_bey
     let part = 8 << 20;
     assert_eq!(sink(&["--concurrency", "1"]), 3 * part);
     assert_eq!(sink(&["--concurrency", "8"]), 10 * part);
-    assert_eq!(sink(&[]), 34 * part);
+    assert!((12 * part..34 * part).contains(&sink(&[])));
+    assert_eq!(sink(&["--memory", "512MiB"]), 34 * part);
     assert!(sink(&["--memory", "128MiB"]) < 12 * part);
 }
 

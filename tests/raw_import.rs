@@ -331,14 +331,14 @@ fn slow_disk(dir: &Path) -> PathBuf {
     sparse(dir, GIB, &[(100 * MIB, len)])
 }
 
-/// Starts `import`, and signals it when the object of zeros is there.
+/// Starts `import`, and signals it when the object of zeros and a part are there.
 fn stopped_by(cloud: &Cloud, mut import: Command, with: &str) -> Run {
     let child = import
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    common::wait_until(|| zeros(cloud) == 1);
+    common::wait_until(|| zeros(cloud) == 1 && cloud.upload_parts() > 0);
     common::signal(&child, with);
     child.wait_with_output().unwrap().into()
 }

@@ -95,23 +95,9 @@ fn stopped_by(cloud: &Cloud, file: &Path, with: &str) -> Run {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    wait_until(|| parts(cloud) >= 2);
+    wait_until(|| cloud.upload_parts() >= 2);
     signal(&child, with);
     child.wait_with_output().unwrap().into()
-}
-
-/// Parts that the server has of uploads that are not complete.
-fn parts(cloud: &Cloud) -> usize {
-    let files = cloud
-        .upload_dirs()
-        .into_iter()
-        .flat_map(|dir| fs::read_dir(dir).into_iter().flatten());
-    files
-        .filter(|entry| {
-            let name = entry.as_ref().unwrap().file_name();
-            name.to_string_lossy().starts_with("part-")
-        })
-        .count()
 }
 
 /// Whether interrupted or killed, the same command sends the rest.

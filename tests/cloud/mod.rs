@@ -148,4 +148,10 @@ impl Cloud {
         let dir = self.dir.path().join("uploads");
         list(&dir).into_iter().map(|name| dir.join(name)).collect()
     }
+
+    /// How many parts those uploads have.
+    pub fn upload_parts(&self) -> usize {
+        let names = self.upload_dirs().into_iter().flat_map(|dir| list(&dir));
+        names.filter(|name| name.starts_with("part-")).count()
+    }
 }

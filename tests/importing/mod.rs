@@ -200,16 +200,7 @@ impl Import {
 
     /// Parts that the server has.
     pub fn parts(&self) -> usize {
-        let uploads = self.cloud.upload_dirs();
-        let parts = uploads
-            .iter()
-            .flat_map(|dir| fs::read_dir(dir).into_iter().flatten());
-        parts
-            .filter(|entry| {
-                let name = entry.as_ref().unwrap().file_name();
-                name.to_string_lossy().starts_with("part-")
-            })
-            .count()
+        self.cloud.upload_parts()
     }
 }
 

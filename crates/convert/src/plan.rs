@@ -87,7 +87,7 @@ pub struct PlanOptions {
 pub const DEFAULT_MEMORY: u64 = 256 * MIB;
 
 /// The budget in bytes for what does not fit into [`DEFAULT_MEMORY`]: disks so large that two of their parts do not.
-pub const LARGE_MEMORY: u64 = 512 * MIB;
+pub const LARGE_MEMORY: u64 = 480 * MIB + PROGRAM_MEMORY;
 
 /// Bytes that a sink may hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
