@@ -440,12 +440,20 @@ fn levels(journal: &std::path::Path) -> Vec<i8> {
     levels
 }
 
+/// The level of the last block that the journal of a running import has noted.
+fn last_level(journal: &std::path::Path) -> Option<i8> {
+    match journal::Journal::peek(journal).unwrap() {
+        journal::Found::Import(state, _) => state.last_block?.level,
+        _ => None,
+    }
+}
+
 /// Promise: with `--level auto` each block goes on at the level that it was begun at, whatever level the next ones get.
 #[test]
 fn an_import_whose_levels_rise_with_a_slow_line_goes_on_after_a_kill_and_sends_no_part_again() {
     const SIZE: u64 = 320 * MIB;
     let repeats = usize::try_from(SIZE / (4 * MIB)).unwrap();
-    let mut import = Import::of(&text(4 << 20).repeat(repeats), 6 * MIB);
+    let mut import = Import::of(&text(4 << 20).repeat(repeats), 4 * MIB);
     import.level = "auto";
     let command = || {
         let mut command = import.command();
@@ -453,7 +461,14 @@ fn an_import_whose_levels_rise_with_a_slow_line_goes_on_after_a_kill_and_sends_n
         command
     };
     let mut child = command().spawn().unwrap();
-    common::wait_until(|| import.parts() >= 7);
+    // Until blocks of a higher level are on their way.
+    common::wait_until(|| import.parts() >= 4);
+    let start = Instant::now();
+    while last_level(&import.journal()) <= Some(1) {
+        assert!(child.try_wait().unwrap().is_none(), "it was done before");
+        assert!(start.elapsed() < Duration::from_secs(150), "no level rises");
+        thread::sleep(Duration::from_millis(20));
+    }
     child.kill().unwrap();
     child.wait().unwrap();
     let noted = levels(&import.journal());
@@ -466,7 +481,7 @@ fn an_import_whose_levels_rise_with_a_slow_line_goes_on_after_a_kill_and_sends_n
         (&"uploading".into(), &"auto".into())
     );
     let confirmed = status["confirmed_bytes"].as_u64().unwrap();
-    assert!(confirmed >= 5 * PART, "{status}");
+    assert!(confirmed >= 2 * PART, "{status}");
     let before = import.line.sent();
 
     // The line is fast now, so that new blocks get the lowest level.
