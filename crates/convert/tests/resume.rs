@@ -292,9 +292,9 @@ struct Slow {
 
 impl Sink for Slow {
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
-        // Longer than workers need for a block, a thousandfold, and a round of the controller in a few.
-        std::thread::sleep(Duration::from_millis(90));
-        self.waited += Duration::from_millis(90);
+        // Much longer than workers need for a block; a window of them is a round of the controller.
+        std::thread::sleep(Duration::from_millis(40));
+        self.waited += Duration::from_millis(40);
         self.bytes.extend_from_slice(bytes);
         Ok(())
     }
@@ -319,7 +319,7 @@ fn auto(disk: &TestDisk) -> Plan {
 
 /// A disk, and its stream over a line so slow that the level rises on the way.
 fn first_run_over_a_slow_line() -> (TestDisk, Vec<u8>, Vec<BlockRecord>, Report) {
-    let disk = TestDisk::new(&[(40 * BLOCK, Fill::Text)]);
+    let disk = TestDisk::new(&[(80 * BLOCK, Fill::Text)]);
     let (mut sink, mut notes) = (Slow::default(), Notes::default());
     let report = convert::resume_zvhd2(
         &disk,
