@@ -297,9 +297,11 @@ fn restart_begins_anew_and_throws_the_old_upload_away() {
 fn an_upload_that_the_server_has_forgotten_begins_anew_and_says_why() {
     let import = Import::of_noise(48);
     import.interrupt(2, "KILL");
-    for dir in import.cloud.upload_dirs() {
-        fs::remove_dir_all(dir).unwrap();
-    }
+    // The server may still be writing what it got of a part.
+    common::wait_until(|| {
+        let dirs = import.cloud.upload_dirs();
+        dirs.iter().all(|dir| fs::remove_dir_all(dir).is_ok())
+    });
     let done = import.go_on();
     is_right(&done);
     assert!(
