@@ -45,8 +45,9 @@ for ((round = 0; round < rounds; round++)); do
             --access_key="$HW_ACCESS_KEY" --secret_key="$HW_SECRET_KEY" put "$dir/file" s3://bench/file
     fi
     if command -v rclone >/dev/null; then
+        # Its HuaweiOBS provider puts the bucket into the host name, which has no address here.
         measure "rclone copyto" env -u AWS_CA_BUNDLE rclone copyto --config /dev/null "$dir/file" \
-            ":s3,provider=HuaweiOBS,force_path_style=true,env_auth=true,region=$HW_REGION_NAME,endpoint='$IMGFERRY_OBS_ENDPOINT':bench/file"
+            ":s3,provider=Other,force_path_style=true,env_auth=true,region=$HW_REGION_NAME,endpoint='$IMGFERRY_OBS_ENDPOINT':bench/file"
     fi
     if command -v aws >/dev/null; then
         measure "aws s3 cp" aws --endpoint-url "$IMGFERRY_OBS_ENDPOINT" s3 cp "$dir/file" s3://bench/file
