@@ -13,6 +13,8 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 /// Bytes of a write: many blocks of the disk are under way at once.
 const GATHERED: usize = 4 << 20;
+/// Bytes that an [`Appender`] holds.
+pub(crate) const MEMORY: u64 = (GATHERED + ALIGN) as u64;
 /// What writes past the page cache begin and end at, in bytes. Blocks of disks are 512 or 4096 bytes; a file
 /// system that wants more refuses, and gets its writes through the page cache.
 const ALIGN: usize = 4096;
@@ -51,9 +53,8 @@ impl Appender {
         while !bytes.is_empty() {
             let from = self.start + self.filled;
             let (now, later) = bytes.split_at(bytes.len().min(GATHERED - self.filled));
-            if let Some(to) = self.buffer.get_mut(from..from + now.len()) {
-                to.copy_from_slice(now);
-            }
+            let room = self.buffer.get_mut(from..from + now.len());
+            room.ok_or(io::ErrorKind::OutOfMemory)?.copy_from_slice(now);
             self.filled += now.len();
             bytes = later;
             if self.filled == GATHERED {
@@ -63,13 +64,14 @@ impl Appender {
         Ok(())
     }
 
-    /// Writes what is gathered; after that, only whole multiples of [`ALIGN`] may be appended.
+    /// Writes what is gathered. If that is no multiple of [`ALIGN`], as at the end of a file, all further writes go
+    /// through the page cache.
     ///
     /// # Errors
     /// Those of the write.
     pub(crate) fn flush(&mut self, file: &File) -> io::Result<()> {
         let gathered = self.buffer.get(self.start..self.start + self.filled);
-        let gathered = gathered.unwrap_or_default();
+        let gathered = gathered.ok_or(io::ErrorKind::OutOfMemory)?;
         let written = match gathered.len().is_multiple_of(ALIGN) {
             true => file.write_all_at(gathered, self.position),
             false => Err(io::ErrorKind::InvalidInput.into()),

@@ -18,7 +18,7 @@ use diskimg::units::human;
 use rustix::fs::{Advice, fadvise};
 use tempfile::NamedTempFile;
 
-use crate::append::Appender;
+use crate::append::{self, Appender};
 use crate::error::{Error, Result};
 use crate::sink::{Sink, SinkError};
 
@@ -80,6 +80,9 @@ const WRITEBACK_BYTES: u64 = 1 << 20;
 const NAME_BYTES: usize = 200;
 
 impl OutputFile {
+    /// Most bytes that appending holds in memory: what a plan counts for a sink that is a file.
+    pub const MEMORY: u64 = append::MEMORY;
+
     /// Begins a file that is to become `target`. A target that is a symbolic link stands for the
     /// file it leads to. Permissions are those of any new file, by the umask.
     ///

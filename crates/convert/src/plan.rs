@@ -2,7 +2,7 @@
 //!
 //! The memory bound is a sum of named parts ([`Memory`]); each is what the run really allocates at
 //! most. When it does not fit the budget, first the sink gets no more than it needs to be busy, then
-//! the window shrinks, then threads go.
+//! the window and the groups of blocks shrink, then threads go.
 
 use std::fmt;
 use std::num::NonZero;
@@ -72,7 +72,7 @@ pub struct PlanOptions {
     /// Budget in bytes for everything that is held in memory. `None`: [`DEFAULT_MEMORY`], and
     /// [`LARGE_MEMORY`] for a run that does not fit into that.
     pub memory: Option<u64>,
-    /// What of the budget the sink may hold; nothing for a file.
+    /// What of the budget the sink may hold; [`OutputFile::MEMORY`](crate::OutputFile::MEMORY) for a file that is appended to.
     pub upload_memory: SinkMemory,
     /// Bytes of the budget that the caller holds for something else in this process, such as an
     /// embedded server.
@@ -333,10 +333,9 @@ fn wanted_threads(target: Target, options: &PlanOptions) -> Result<usize> {
     }
 }
 
-/// Worker threads unless told, where nothing or little is compressed: one more than the cores that this process may
-/// use. Reads drop their
-/// pages behind them, so every worker waits for the disk now and then; the one more keeps the cores
-/// busy meanwhile (measured in `docs/performance.md`).
+/// Worker threads unless told, where nothing is compressed or at a level of small tables: one more than the cores that
+/// this process may use. Reads drop their pages behind them, so every worker waits for the disk now and then; the one
+/// more keeps the cores busy meanwhile (measured in `docs/performance.md`).
 #[must_use]
 pub fn default_threads() -> usize {
     cores().saturating_add(1).min(MAX_THREADS)

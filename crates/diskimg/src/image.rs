@@ -262,6 +262,13 @@ impl<T: DiskImage + ?Sized> Extents<'_, T> {
         self.asked = (self.asked * 8).clamp(1, MAX_BATCH);
         self.image
             .extents_from(self.at, self.end, self.asked, &mut self.batch)?;
+        if self.batch.is_empty() {
+            // A walk that ended here would leave out the rest of the disk without a word.
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                format!("no extent was told at guest offset {}", self.at),
+            ));
+        }
         for extent in &self.batch {
             check_answer(extent, self.at, self.end.0.saturating_sub(self.at.0))?;
             self.at = extent.end();
@@ -367,6 +374,66 @@ pub fn clip_extent(at: GuestOffset, limit: u64, virtual_size: u64) -> Result<u64
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Knows its first half, and then says what it is told to say.
+    struct Half(Option<Extent>);
+
+    impl DiskImage for Half {
+        fn virtual_size(&self) -> u64 {
+            2048
+        }
+
+        fn extent_at(&self, at: GuestOffset, _: u64) -> Result<Extent> {
+            Ok(Extent {
+                start: at,
+                len: 1024,
+                kind: ExtentKind::Data,
+            })
+        }
+
+        fn extents_from(
+            &self,
+            at: GuestOffset,
+            _: GuestOffset,
+            _: usize,
+            found: &mut Vec<Extent>,
+        ) -> Result<()> {
+            match at.0 {
+                0 => found.push(self.extent_at(at, 1024)?),
+                _ => found.extend(self.0),
+            }
+            Ok(())
+        }
+
+        fn read_at(&self, _: GuestOffset, _: &mut [u8]) -> Result<()> {
+            Ok(())
+        }
+
+        fn details(&self) -> Details {
+            Details::new(Format::Raw)
+        }
+
+        fn memory_bound(&self, _: usize) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn a_walk_that_is_told_nothing_or_nonsense_ends_with_an_error_and_not_as_if_the_disk_did() {
+        let extent = |start, len| {
+            let start = GuestOffset(start);
+            let kind = ExtentKind::Zero;
+            Some(Extent { start, len, kind })
+        };
+        for told in [None, extent(1024, 0), extent(1024, 2048), extent(0, 1024)] {
+            let image = Half(told);
+            let mut walk = image.all_extents();
+            assert_eq!(walk.next().unwrap().unwrap().len, 1024, "{told:?}");
+            let error = walk.next().unwrap().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{told:?}");
+            assert!(walk.next().is_none());
+        }
+    }
 
     #[test]
     fn printable_texts_steer_no_terminal_and_have_an_end() {

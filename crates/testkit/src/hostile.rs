@@ -23,8 +23,8 @@ use diskimg::limits::MAX_VIRTUAL_SIZE;
 use diskimg::open::open_source;
 use diskimg::partitions;
 use diskimg::{
-    BackingPolicy, DiskImage, Driver, Error, ErrorKind, ExtentKind, FileOffset, Format,
-    GuestOffset, OpenOptions, ReadAt, Result,
+    BackingPolicy, DiskImage, DiskImageExt, Driver, Error, ErrorKind, Extent, ExtentKind,
+    FileOffset, Format, GuestOffset, OpenOptions, ReadAt, Result,
 };
 
 use crate::measure::cpu_time;
@@ -88,6 +88,8 @@ pub fn survey(opened: Result<Box<dyn DiskImage>>, effort: Effort) {
         Err(error) => check_error(&error),
     }
     let mut places = vec![0, size - 512, size / 2 / 512 * 512];
+    // Neighbours of one kind joined.
+    let mut told: Vec<Extent> = Vec::new();
     let mut at = 0;
     for round in 0..effort.extents {
         if at == size {
@@ -122,7 +124,12 @@ pub fn survey(opened: Result<Box<dyn DiskImage>>, effort: Effort) {
             }
         }
         at = extent.end().0;
+        match told.last_mut() {
+            Some(last) if last.kind == extent.kind => last.len += extent.len,
+            _ => told.push(extent),
+        }
     }
+    walks_alike(image.as_ref(), &told, at);
     places.sort_unstable();
     places.dedup();
     for place in places.into_iter().take(effort.places) {
@@ -132,6 +139,26 @@ pub fn survey(opened: Result<Box<dyn DiskImage>>, effort: Effort) {
     assert_eq!(error.map(|e| e.kind()), Some(ErrorKind::OutOfRange));
     let took = cpu_time().saturating_sub(started);
     assert!(took < PATIENCE, "{took:?}");
+}
+
+/// A walk over all extents says what single questions said, `told`, as far as these went: up to `end`.
+fn walks_alike(image: &dyn DiskImage, told: &[Extent], end: u64) {
+    let mut walk = image.all_extents();
+    for expected in told {
+        let found = walk
+            .next()
+            .map(|found| found.map_err(|error| error.to_string()));
+        let Some(Ok(found)) = found else {
+            panic!("a walk has {found:?} where {expected:?} was told");
+        };
+        // The last one may go on where the questions ended.
+        let same = (found.start, found.kind) == (expected.start, expected.kind)
+            && (found.len == expected.len || (expected.end().0 == end && found.len > expected.len));
+        assert!(same, "a walk has {found:?} where {expected:?} was told");
+    }
+    if end == image.virtual_size() {
+        assert!(walk.next().is_none(), "a walk goes on past the end");
+    }
 }
 
 /// What the metadata call zero or a hole can be read, and is zeros, at both ends.

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use ::convert::bitmap::ZVHD2_SECTION;
 use ::convert::{
     CancelToken, Level, Monitor, OutputFile, Overwrite, Plan, PlanOptions, Report, Sink, SinkError,
-    Target, to_raw_with_bitmap,
+    SinkMemory, Target, to_raw_with_bitmap,
 };
 use diskimg::DiskImage;
 use diskimg::units::human;
@@ -160,6 +160,9 @@ fn plan(image: &dyn DiskImage, target: Target, args: &WorkArgs) -> Outcome<Plan>
     let by_line = options.level == Level::Auto && target == Target::Zvhd2;
     if by_line {
         options.level = Level::default();
+    }
+    if target == Target::Zvhd2 {
+        options.upload_memory = SinkMemory::fixed(OutputFile::MEMORY);
     }
     let mut plan = ::convert::plan(image, target, &options)?;
     if by_line {
