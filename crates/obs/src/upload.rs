@@ -217,7 +217,7 @@ impl Client {
                 mebibytes(needed),
                 options.expected_max
             ))
-            .with_hint("allow more memory with --memory"));
+            .with_hint(format!("pass --memory {}MiB", needed.div_ceil(1 << 20))));
         }
         Ok(())
     }
