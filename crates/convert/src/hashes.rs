@@ -7,7 +7,7 @@
 use sha2::{Digest, Sha256};
 
 /// SHA-256 of one block.
-pub(crate) type BlockHash = [u8; 32];
+pub type BlockHash = [u8; 32];
 
 /// Hashes that are computed at the same time.
 pub(crate) const AT_ONCE: usize = 4;
@@ -18,9 +18,7 @@ pub(crate) fn hash(block: &[u8]) -> BlockHash {
 }
 
 /// SHA-256 of each of `blocks`, in their order; `None` of `None`.
-pub(crate) fn hash_all<'a>(
-    blocks: impl IntoIterator<Item = Option<&'a [u8]>>,
-) -> Vec<Option<BlockHash>> {
+pub fn hash_all<'a>(blocks: impl IntoIterator<Item = Option<&'a [u8]>>) -> Vec<Option<BlockHash>> {
     let blocks: Vec<Option<&[u8]>> = blocks.into_iter().collect();
     let held: Vec<&[u8]> = blocks.iter().copied().flatten().collect();
     let mut hashes = Vec::with_capacity(held.len());

@@ -48,6 +48,7 @@ pub use cancel::CancelToken;
 pub use compare::{Comparison, Difference, compare};
 pub use digest::{ContentDigest, digest};
 pub use error::{Error, Result};
+pub use hashes::{BlockHash, hash_all};
 pub use holes::{Holes, ReadHoles};
 pub use level::{AUTO_LEVELS, Level, Levels};
 pub use monitor::{Counter, Monitor, VoidMonitor};

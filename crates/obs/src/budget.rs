@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 /// A number of bytes that is handed out and comes back.
 ///
 /// A condition variable and not an async semaphore: the only one who waits is a plain thread, and
@@ -10,12 +12,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 pub(crate) struct Budget {
     state: Mutex<State>,
     changed: Condvar,
+    /// Tells those that could give something back that somebody waits.
+    short: Notify,
     total: u64,
 }
 
 #[derive(Debug)]
 struct State {
     free: u64,
+    waiting: usize,
     closed: bool,
 }
 
@@ -24,9 +29,11 @@ impl Budget {
         Arc::new(Self {
             state: Mutex::new(State {
                 free: total,
+                waiting: 0,
                 closed: false,
             }),
             changed: Condvar::new(),
+            short: Notify::new(),
             total,
         })
     }
@@ -41,10 +48,17 @@ impl Budget {
         if bytes > self.total {
             return None;
         }
-        let mut state = self
-            .changed
-            .wait_while(self.lock(), |state| !state.closed && state.free < bytes)
-            .unwrap_or_else(PoisonError::into_inner);
+        let lacks = |state: &mut State| !state.closed && state.free < bytes;
+        let mut state = self.lock();
+        if lacks(&mut state) {
+            state.waiting = state.waiting.saturating_add(1);
+            self.short.notify_one();
+            state = self
+                .changed
+                .wait_while(state, lacks)
+                .unwrap_or_else(PoisonError::into_inner);
+            state.waiting = state.waiting.saturating_sub(1);
+        }
         if state.closed {
             return None;
         }
@@ -53,6 +67,16 @@ impl Budget {
             budget: Arc::clone(self),
             bytes,
         })
+    }
+
+    /// Whether somebody waits for bytes to come back.
+    pub(crate) fn is_short(&self) -> bool {
+        self.lock().waiting > 0
+    }
+
+    /// Waits until somebody begins to wait for bytes; one call for each.
+    pub(crate) async fn runs_short(&self) {
+        self.short.notified().await;
     }
 
     /// Lets nobody take anything more, and wakes who waits.
@@ -106,9 +130,10 @@ mod tests {
         });
         drop(second);
         thread::sleep(Duration::from_millis(20));
-        assert!(!waiting.is_finished());
+        assert!(!waiting.is_finished() && budget.is_short());
         drop(first);
         assert!(waiting.join().unwrap());
+        assert!(!budget.is_short());
         assert_eq!(budget.free(), 10);
     }
 

@@ -295,9 +295,10 @@ impl Client {
         self.0.turns.as_ref()?.acquire().await.ok()
     }
 
-    /// Whether what is sent is encrypted on the way.
-    pub(crate) fn is_https(&self) -> bool {
-        self.0.endpoint.scheme() == "https"
+    /// Whether signatures cover bodies. Over TLS nothing can change a body on its way, and `Content-MD5`, which is
+    /// signed, covers it.
+    pub(crate) fn signs_bodies(&self) -> bool {
+        self.0.endpoint.scheme() != "https"
     }
 
     /// Whether `bucket` can exist and be reached.

@@ -56,10 +56,10 @@ impl Client {
                 .customize()
                 .config_override(limit(self.data_limit(size, attempt)))
                 .interceptor(Watch::new(body.clone(), &meter, self.rate()));
-            let request = if self.is_https() {
-                request.disable_payload_signing()
-            } else {
+            let request = if self.signs_bodies() {
                 request
+            } else {
+                request.disable_payload_signing()
             };
             async move {
                 let answer = meter.watch(request.send()).await?.map_err(from_sdk)?;

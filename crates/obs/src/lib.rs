@@ -25,6 +25,7 @@ mod copy;
 mod download;
 mod error;
 mod foreign;
+mod hashing;
 mod headers;
 mod listing;
 mod manifest;

@@ -16,8 +16,10 @@ use net::retry::{Policy, Verdict};
 use crate::classify::from_sdk;
 use crate::client::{Client, ObjectInfo, unquoted};
 use crate::error::{Error, ErrorKind};
+use crate::hashing::Hashes;
 use crate::moving::{Meter, Watch};
 use crate::pace::{Pace, Pacer};
+use crate::signing::SignedBody;
 
 /// Which upload.
 #[derive(Clone, Debug)]
@@ -113,15 +115,16 @@ impl Client {
         .map_err(|error: Error| error.doing(what))
     }
 
-    /// Sends one part. `md5` is the MD5 of `body`.
+    /// Sends one part. `hashes` are those of `body`.
     pub(crate) async fn upload_part(
         &self,
         target: &Target,
         number: u32,
         body: Bytes,
-        md5: [u8; 16],
+        hashes: &Hashes,
         traffic: &Traffic,
     ) -> Result<Confirmed, Error> {
+        let md5 = hashes.md5;
         let what = format!("part {number} of {}/{}", target.bucket, target.key);
         let size = u64::try_from(body.len()).unwrap_or(u64::MAX);
         let policy = self.data_policy(size);
@@ -148,11 +151,10 @@ impl Client {
                 .customize()
                 .config_override(limit(self.data_limit(size, attempt)))
                 .interceptor(Watch::new(body.clone(), &meter, self.rate()));
-            // Over TLS nothing can change the body, and Content-MD5, which is signed, covers it.
-            let request = if self.is_https() {
-                request.disable_payload_signing()
-            } else {
-                request
+            let request = match &hashes.sha256 {
+                _ if !self.signs_bodies() => request.disable_payload_signing(),
+                Some(sha256) => request.interceptor(SignedBody(sha256.clone())),
+                None => request,
             };
             async move {
                 let answer = meter.watch(request.send()).await?.map_err(|error| {

@@ -1,18 +1,19 @@
 //! The task that sends the parts of one upload, several at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use convert::{Counter, Monitor};
-use md5::{Digest, Md5};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::hashing::{self, Demand, Hashed, Held};
 use crate::multipart::{Confirmed, Target, Traffic};
 use crate::resume::{self, Before, ListedPart, PartLog};
 use crate::sink::{Message, Part, Shared};
@@ -89,35 +90,52 @@ impl Sending {
             self.monitor.count(Counter::UploadedBytes, part.size);
             confirmed.insert(part.number, part.clone());
         }
-        let mut ended = false;
-        while !ended || !on_their_way.is_empty() {
-            let has_room = on_their_way.len() < self.traffic.pacer.limit();
+        let mut queue = Queue::new(self.shared.budget.total());
+        loop {
+            let demand = queue.demand(self.shared.budget.is_short());
+            if let Some(parts) = queue.held.take(demand, Instant::now()) {
+                let signed = self.client.signs_bodies();
+                queue
+                    .hashing
+                    .spawn_blocking(move || hashing::hash(parts, signed));
+            }
+            while on_their_way.len() < self.traffic.pacer.limit() {
+                match queue.ready.pop_front() {
+                    Some(Ready::Part(hashed)) => on_their_way.spawn(self.send(hashed)),
+                    Some(Ready::Zeros(part)) => on_their_way.spawn(self.make_zeros(part)),
+                    None => break,
+                };
+            }
+            if queue.is_done() && on_their_way.is_empty() {
+                return Ok(confirmed.into_values().collect());
+            }
             tokio::select! {
-                message = arriving.recv(), if !ended && has_room => match message {
-                    Some(Message::Part(part)) => {
-                        on_their_way.spawn(self.send(part));
-                    }
-                    Some(Message::Zeros(part)) => {
-                        on_their_way.spawn(self.make_zeros(part));
-                    }
-                    Some(Message::End) => ended = true,
+                message = arriving.recv(), if !queue.ended => match message {
+                    Some(Message::Part(part)) => queue.held.push(part, Instant::now()),
+                    Some(Message::Zeros(part)) => queue.ready.push_back(Ready::Zeros(part)),
+                    Some(Message::End) => queue.ended = true,
                     None => return Err(Error::new(
                         ErrorKind::Cancelled,
                         "the stream was given up before its end",
                     )),
                 },
+                Some(hashed) = queue.hashing.join_next() => {
+                    let hashed = hashed.map_err(|error| broken(&error))?;
+                    queue.ready.extend(hashed.into_iter().map(Ready::Part));
+                }
+                () = self.shared.budget.runs_short() => {}
+                () = passed(queue.held.until()), if demand.idle => {}
                 Some(sent) = on_their_way.join_next() => {
                     let Arrived { part, found } = sent.map_err(|error| broken(&error))??;
                     self.monitor.count(Counter::UploadedBytes, part.size);
                     // What was there already tells nothing about the line.
                     if !found {
-                        self.traffic.pacer.confirmed(part.size, !arriving.is_empty());
+                        self.traffic.pacer.confirmed(part.size, queue.has_parts());
                     }
                     confirmed.insert(part.number, part);
                 }
             }
         }
-        Ok(confirmed.into_values().collect())
     }
 
     fn make_zeros(&self, part: ZeroPart) -> impl Future<Output = Result<Arrived, Error>> + use<> {
@@ -138,7 +156,7 @@ impl Sending {
         }
     }
 
-    fn send(&self, part: Part) -> impl Future<Output = Result<Arrived, Error>> + use<> {
+    fn send(&self, (part, hashes): Hashed) -> impl Future<Output = Result<Arrived, Error>> + use<> {
         let client = self.client.clone();
         let target = Arc::clone(&self.target);
         let traffic = Arc::clone(&self.traffic);
@@ -150,15 +168,11 @@ impl Sending {
                 body,
                 permit,
             } = part;
-            let hashed = body.clone();
-            let md5 = tokio::task::spawn_blocking(move || <[u8; 16]>::from(Md5::digest(&hashed)))
-                .await
-                .map_err(|error| broken(&error))?;
-            let found = stored.and_then(|stored| is_stored(&stored, body.len() as u64, md5));
+            let found = stored.and_then(|stored| is_stored(&stored, body.len() as u64, hashes.md5));
             let arrived = match found {
                 Some(part) => traffic.found(part),
                 None => {
-                    let sent = client.upload_part(&target, number, body, md5, &traffic);
+                    let sent = client.upload_part(&target, number, body, &hashes, &traffic);
                     Arrived::sent(sent.await?)
                 }
             };
@@ -166,6 +180,56 @@ impl Sending {
             resume::note(&log, &arrived.part).await?;
             Ok(arrived)
         }
+    }
+}
+
+/// Parts that are not on their way yet.
+struct Queue {
+    held: Held,
+    hashing: JoinSet<Vec<Hashed>>,
+    ready: VecDeque<Ready>,
+    /// No more will come.
+    ended: bool,
+}
+
+/// What can be sent.
+enum Ready {
+    Part(Hashed),
+    Zeros(ZeroPart),
+}
+
+impl Queue {
+    fn new(memory: u64) -> Self {
+        Self {
+            held: Held::new(memory),
+            hashing: JoinSet::new(),
+            ready: VecDeque::new(),
+            ended: false,
+        }
+    }
+
+    fn demand(&self, short: bool) -> Demand {
+        Demand {
+            ended: self.ended,
+            short,
+            idle: self.ready.is_empty() && self.hashing.is_empty(),
+        }
+    }
+
+    fn has_parts(&self) -> bool {
+        !self.held.is_empty() || !self.hashing.is_empty() || !self.ready.is_empty()
+    }
+
+    fn is_done(&self) -> bool {
+        self.ended && !self.has_parts()
+    }
+}
+
+/// Ends when `until` has passed; never for `None`.
+async fn passed(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
     }
 }
 

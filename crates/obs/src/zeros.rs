@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::hashing::Hashes;
 use crate::multipart::{Confirmed, Target, Traffic};
 
 /// Longest key of an object, less what the helper's name adds.
@@ -155,7 +156,10 @@ impl Zeros {
         let body = self.body().await?;
         let body = body.slice(..len.min(body.len()));
         self.sent_parts.fetch_add(1, Ordering::Relaxed);
-        client.upload_part(target, number, body, md5, traffic).await
+        let hashes = Hashes { md5, sha256: None };
+        client
+            .upload_part(target, number, body, &hashes, traffic)
+            .await
     }
 
     /// Whether the helper object is there, which is stored now if it is the first time.

@@ -281,7 +281,8 @@ async fn feed_all(sink: RawSink) -> Result<(), String> {
     fed.await.unwrap()
 }
 
-/// An upload that was stopped by a refusal of part 5; its id, and what was noted.
+/// An upload that was stopped by a refusal of part 5; its id, and what was noted: parts 6, 7 and 8, and zeros that
+/// overtook part 5 while it was hashed.
 async fn stopped(cloud: &Cloud) -> (String, Vec<PartRecord>) {
     let (options, notes) = noting();
     let refusal = Fault::answer(403, "AccessDenied");
@@ -303,7 +304,7 @@ async fn stopped(cloud: &Cloud) -> (String, Vec<PartRecord>) {
     cloud.proxy.heal();
     let known: Vec<_> = notes.0.lock().unwrap().values().cloned().collect();
     let numbers: Vec<_> = known.iter().map(|part| part.number).collect();
-    assert_eq!(numbers, [6, 7, 8]);
+    assert!(numbers.ends_with(&[6, 7, 8]), "{numbers:?}");
     (upload.upload().upload_id().to_owned(), known)
 }
 
@@ -321,20 +322,22 @@ async fn a_raw_upload_goes_on_and_neither_sends_nor_copies_what_is_there() {
     let RawResumption::GoesOn(resumed) = resuming.await.unwrap() else {
         panic!("gone");
     };
+    let stored_bytes = PART * (known.len() as u64 - 1) + TAIL;
     assert_eq!(
-        (resumed.stored_parts, resumed.stored_bytes),
-        (3, 2 * PART + TAIL)
+        (resumed.stored_parts as usize, resumed.stored_bytes),
+        (known.len(), stored_bytes)
     );
     let mut upload = resumed.upload;
     feed_all(resumed.sink).await.unwrap();
     let uploaded = upload.complete().await.unwrap();
     assert!(cloud.stored(KEY).unwrap() == content(&DISK));
-    // Parts 1 and 5 hold data; 2, 3 and 4 are zeros, from the helper that was there.
+    // Parts 1 and 5 hold data; the others are zeros, from the helper that was there.
     assert_eq!(cloud.proxy.count(Op::UploadPart), 2);
-    assert_eq!(cloud.proxy.count(Op::CopyPart), 3);
+    let rest = DISK.len() - 2 - known.len();
+    assert_eq!(cloud.proxy.count(Op::CopyPart) as usize, rest);
     assert_eq!(cloud.proxy.count(Op::PutObject), 0);
     assert_eq!(uploaded.object.sent_bytes, 2 * PART);
-    assert_eq!(uploaded.object.kept_bytes, 2 * PART + TAIL);
+    assert_eq!(uploaded.object.kept_bytes, stored_bytes);
     assert_eq!(helpers(&cloud), 0);
     assert_eq!(notes.0.lock().unwrap().len(), DISK.len());
 }

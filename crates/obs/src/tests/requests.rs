@@ -9,10 +9,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use net::retry::Policy;
+use sha2::{Digest, Sha256};
 use testkit::http::{Recorded, Reply};
 
 use super::fake::{Fake, Op, config, content, md5};
 use super::lifecycle::upload;
+use crate::hashing::Hashes;
 use crate::multipart::{Target, Traffic};
 use crate::{BucketInfo, Client, Config, ErrorKind};
 
@@ -121,9 +123,13 @@ async fn over_https_the_bucket_is_in_the_host_and_the_payload_unsigned() {
         upload_id: "id".into(),
     };
     let body = Bytes::from(content(100));
-    let digest = md5(&body).try_into().unwrap();
+    let digest: [u8; 16] = md5(&body).try_into().unwrap();
+    let hashes = Hashes {
+        md5: digest,
+        sha256: None,
+    };
     client
-        .upload_part(&target, 7, body, digest, &Traffic::default())
+        .upload_part(&target, 7, body, &hashes, &Traffic::default())
         .await
         .unwrap_err();
     let held = hold.0.lock().unwrap();
@@ -143,6 +149,38 @@ async fn over_https_the_bucket_is_in_the_host_and_the_payload_unsigned() {
     assert_eq!(header("content-md5"), Some(BASE64.encode(digest).as_str()));
     assert!(header("x-amz-security-token").is_some());
     assert!(header("x-amz-trailer").is_none() && header("content-encoding").is_none());
+}
+
+/// Nothing else keeps a proxy from changing a body, and `Content-MD5` with it. In vain where that is signed, but the
+/// server is not bound to look.
+#[tokio::test]
+async fn over_http_the_signature_covers_the_payload_with_the_hash_that_is_known() {
+    let fake = Fake::start().await;
+    let target = Target {
+        bucket: "images".into(),
+        key: "disk".into(),
+        upload_id: "id".into(),
+    };
+    let body = Bytes::from(content(100));
+    let known = hex::encode(Sha256::digest(&body));
+    for sha256 in [Some(known.clone()), None] {
+        let hashes = Hashes {
+            md5: md5(&body).try_into().unwrap(),
+            sha256,
+        };
+        // Whatever it answers: what it was asked counts.
+        let _ = fake
+            .client
+            .upload_part(&target, 7, body.clone(), &hashes, &Traffic::default())
+            .await;
+    }
+    let requests = fake.server.requests();
+    assert!(requests.len() >= 2);
+    for request in requests {
+        assert_eq!(request.header("x-amz-content-sha256"), Some(known.as_str()));
+        let signed = request.header("authorization").unwrap();
+        assert!(signed.contains("content-md5;"), "{signed}");
+    }
 }
 
 async fn bucket_answer(reply: Reply) -> Result<BucketInfo, crate::Error> {

@@ -295,12 +295,15 @@ async fn a_paused_upload_keeps_what_arrives_in_time_and_does_not_wait_for_more()
     let (mut sink, mut upload) = begin(&fake, &options).await;
     tokio::task::spawn_blocking(move || {
         sink.write(&content(2500)).unwrap();
-        std::thread::sleep(Duration::from_millis(100));
         // Given up on purpose, as a conversion that is stopped does.
         std::mem::forget(sink);
     })
     .await
     .unwrap();
+    // They wait for others for a while before they are hashed and sent.
+    while fake.count(|op| matches!(op, Op::Part(_))) < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let start = std::time::Instant::now();
     upload.pause(Duration::from_millis(900)).await;
     assert!(start.elapsed() < Duration::from_secs(3));
