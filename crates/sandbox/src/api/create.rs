@@ -6,17 +6,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use axum::body::Bytes;
+use axum::Json;
 use axum::extract::{Path, State};
-use axum::{Extension, Json};
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::Api;
+use super::asked::InProject;
 use super::error::ApiError;
-use super::gateway::Caller;
-use super::ims::{MAX_OBJECT, check_file, check_name, check_project, describe};
+use super::ims::{MAX_OBJECT, check_file, check_name, describe};
 use super::rules::{self, Fields};
 use super::servers;
 use crate::images::{ImageRecord, ImageStatus, ImageType, JobRecord, More, Work};
@@ -34,11 +33,9 @@ const MAX_FILE_NAME: usize = 128;
 /// POST /v2/cloudimages/action: of a file, a server, a volume.
 pub(super) async fn action(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-    body: Bytes,
+    _: InProject,
+    fields: Fields,
 ) -> Result<Json<Value>, ApiError> {
-    check_project(&caller)?;
-    let fields = Fields::parse(&body)?;
     if api.is_busy() {
         return Err(flow_control());
     }
@@ -62,11 +59,9 @@ pub(super) async fn action(
 /// POST /v1/cloudimages/dataimages/action: a data disk of a file.
 pub(super) async fn data(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-    body: Bytes,
+    _: InProject,
+    fields: Fields,
 ) -> Result<Json<Value>, ApiError> {
-    check_project(&caller)?;
-    let fields = Fields::parse(&body)?;
     if api.is_busy() {
         return Err(flow_control());
     }
@@ -77,11 +72,9 @@ pub(super) async fn data(
 /// POST /v2/images: an image without a file.
 pub(super) async fn metadata(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-    body: Bytes,
+    _: InProject,
+    fields: Fields,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    check_project(&caller)?;
-    let fields = Fields::parse(&body)?;
     if fields.text("visibility")?.is_some_and(|v| v != "private") {
         return Err(ApiError::ims("IMG.0024", "visibility must be private."));
     }
@@ -119,12 +112,10 @@ pub(super) async fn metadata(
 /// PUT /v1/cloudimages/{image_id}/upload: the file of an image that has none.
 pub(super) async fn register(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    _: InProject,
     Path(id): Path<String>,
-    body: Bytes,
+    fields: Fields,
 ) -> Result<Json<Value>, ApiError> {
-    check_project(&caller)?;
-    let fields = Fields::parse(&body)?;
     let (bucket, key) = file_location(fields.text("image_url")?)?;
     let size = check_file(&api, &bucket, &key, MAX_COMMON)?;
     let missing = ApiError::ims("IMG.0027", "The image ID in the request does not exist.");

@@ -4,18 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use axum::body::Bytes;
+use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::{Extension, Json};
 use http::StatusCode;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::macros::format_description;
 use uuid::Uuid;
 
+use super::asked::InProject;
 use super::error::ApiError;
-use super::gateway::Caller;
-use super::rules::ImportRequest;
+use super::rules::{self, Fields, ImportRequest};
 use super::{Api, jobs};
 use crate::images::{ImageRecord, ImageStatus, ImageType, JobRecord, More, Tag, Work};
 use crate::s3::{Found, STANDARD};
@@ -30,11 +29,10 @@ const MAX_LISTED: usize = 1000;
 /// POST /v2/cloudimages/quickimport/action: checks what can be checked at once, and starts a job.
 pub(super) async fn quick_import(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-    body: Bytes,
+    _: InProject,
+    fields: Fields,
 ) -> Result<Json<Value>, ApiError> {
-    check_project(&caller)?;
-    let request = ImportRequest::parse(&body)?;
+    let request = ImportRequest::read(&fields)?;
     if api.is_busy() {
         return Err(ApiError::ims(
             "IMG.0060",
@@ -44,7 +42,7 @@ pub(super) async fn quick_import(
     let object_size = check_object(&api, &request)?;
     check_bitmap(&api, &request)?;
     let mut more = More::default();
-    super::rules::belongs(&super::rules::Fields::parse(&body)?, &mut more)?;
+    rules::belongs(&fields, &mut more)?;
     let now = SystemTime::now();
     let image = ImageRecord {
         id: Uuid::new_v4().to_string(),
@@ -100,17 +98,6 @@ pub(super) fn check_name(
         ));
     }
     Ok(())
-}
-
-/// A token without a project cannot act here.
-pub(super) fn check_project(caller: &Caller) -> Result<(), ApiError> {
-    if caller.in_project {
-        return Ok(());
-    }
-    Err(ApiError::ims(
-        "IMG.0030",
-        "The project ID and token in the request are invalid.",
-    ))
 }
 
 /// Bytes of the object, if it may be imported.
@@ -183,10 +170,9 @@ fn check_bitmap(api: &Api, request: &ImportRequest) -> Result<(), ApiError> {
 /// filter.
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    _: InProject,
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Result<Json<Value>, ApiError> {
-    check_project(&caller)?;
     let limit = match query.get("limit") {
         None => MAX_LISTED,
         Some(limit) => limit
@@ -321,10 +307,9 @@ pub(super) fn describe(api: &Api, image: &ImageRecord) -> Value {
 /// GET /v1/cloudimages/job/{job_id}.
 pub(super) async fn job(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    _: InProject,
     Path(job_id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    check_project(&caller)?;
     let job = api.images.job(&job_id).ok_or_else(|| ApiError::Ims {
         status: StatusCode::NOT_FOUND,
         code: "IMG.0023",
@@ -336,21 +321,17 @@ pub(super) async fn job(
 /// GET /v1/{project_id}/jobs/{job_id}.
 pub(super) async fn project_job(
     State(api): State<Arc<Api>>,
-    caller: Extension<Caller>,
-    Path((project_id, job_id)): Path<(String, String)>,
+    caller: InProject,
+    Path((_, job_id)): Path<(String, String)>,
 ) -> Result<Json<Value>, ApiError> {
-    if project_id != api.credentials.keys.project_id {
-        return Err(ApiError::ims("IMG.0067", "The project ID is incorrect."));
-    }
     job(State(api), caller, Path(job_id)).await
 }
 
 /// GET /v1/cloudimages/quota.
 pub(super) async fn quota(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    _: InProject,
 ) -> Result<Json<Value>, ApiError> {
-    check_project(&caller)?;
     let images = api.images.all();
     let used = images
         .iter()

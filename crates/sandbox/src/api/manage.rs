@@ -5,17 +5,17 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::{Extension, Json};
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Api;
+use super::asked::InProject;
 use super::create::{blank, check_file_name, encryption, flow_control};
 use super::error::ApiError;
-use super::gateway::Caller;
-use super::ims::{check_name, check_project, describe};
+use super::ims::{check_name, describe};
 use super::rules::{self, Fields, bad_format};
 use crate::images::{ImageRecord, ImageStatus, ImageType, JobRecord, Work};
 use crate::inventory;
@@ -52,10 +52,9 @@ fn check_active(image: &ImageRecord) -> Result<(), ApiError> {
 /// GET /v2/images/{image_id}.
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    _: InProject,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    check_project(&caller)?;
     let image = api.look_up(&id).ok_or_else(no_image)?;
     Ok(Json(describe(&api, &image)))
 }
@@ -63,11 +62,10 @@ pub(super) async fn show(
 /// PATCH /v2/cloudimages/{image_id} and PATCH /v2/images/{image_id}.
 pub(super) async fn update(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    _: InProject,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
-    check_project(&caller)?;
     if body.trim_ascii().is_empty() {
         return Err(ApiError::ims("IMG.0007", "The request body is empty."));
     }
@@ -168,10 +166,9 @@ fn apply(image: &mut ImageRecord, others: &[ImageRecord], change: &Value) -> Res
 /// DELETE /v2/images/{image_id}.
 pub(super) async fn delete(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    _: InProject,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    check_project(&caller)?;
     let image = api.look_up(&id).ok_or_else(no_image)?;
     match image.more.owner.as_deref() {
         Some(inventory::CLOUD) => {
@@ -210,12 +207,10 @@ pub(super) async fn delete(
 /// POST /v1/cloudimages/{image_id}/copy.
 pub(super) async fn copy(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    _: InProject,
     Path(id): Path<String>,
-    body: Bytes,
+    fields: Fields,
 ) -> Result<Json<Value>, ApiError> {
-    check_project(&caller)?;
-    let fields = Fields::parse(&body)?;
     if api.is_busy() {
         return Err(flow_control());
     }
@@ -319,12 +314,10 @@ fn refuse_iso(image: &ImageRecord) -> Result<(), ApiError> {
 /// POST /v1/cloudimages/{image_id}/file.
 pub(super) async fn export(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    _: InProject,
     Path(id): Path<String>,
-    body: Bytes,
+    fields: Fields,
 ) -> Result<Json<Value>, ApiError> {
-    check_project(&caller)?;
-    let fields = Fields::parse(&body)?;
     let image = active(&api, &id)?;
     refuse_iso(&image)?;
     check_exported(&api, &image)?;

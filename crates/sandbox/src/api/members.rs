@@ -4,15 +4,13 @@
 
 use std::sync::{Arc, PoisonError};
 
-use axum::body::Bytes;
+use axum::Json;
 use axum::extract::{Path, State};
-use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::Api;
+use super::asked::InProject;
 use super::error::ApiError;
-use super::gateway::Caller;
-use super::ims::check_project;
 use super::manage::{active, no_image};
 use super::native;
 use super::rules::{Fields, bad_format};
@@ -25,11 +23,9 @@ const MAX_MEMBERS: usize = 256;
 /// POST /v1/cloudimages/members.
 pub(super) async fn share(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-    body: Bytes,
+    _: InProject,
+    fields: Fields,
 ) -> Result<Json<Value>, ApiError> {
-    check_project(&caller)?;
-    let fields = Fields::parse(&body)?;
     let images = texts(&fields, "images")?;
     if fields.list("projects")?.is_some_and(<[Value]>::is_empty) {
         return Err(ApiError::ims(
@@ -113,11 +109,9 @@ pub(super) fn check_shareable(api: &Api, id: &str, projects: &[String]) -> Resul
 /// DELETE /v1/cloudimages/members.
 pub(super) async fn unshare(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-    body: Bytes,
+    _: InProject,
+    fields: Fields,
 ) -> Result<Json<Value>, ApiError> {
-    check_project(&caller)?;
-    let fields = Fields::parse(&body)?;
     let (images, projects) = (texts(&fields, "images")?, texts(&fields, "projects")?);
     change(&api, images, |members| {
         members.retain(|project, _| !projects.contains(project));
@@ -128,11 +122,9 @@ pub(super) async fn unshare(
 /// PUT /v1/cloudimages/members.
 pub(super) async fn reply(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-    body: Bytes,
+    _: InProject,
+    fields: Fields,
 ) -> Result<Json<Value>, ApiError> {
-    check_project(&caller)?;
-    let fields = Fields::parse(&body)?;
     let images = texts(&fields, "images")?;
     let project = fields
         .text("project_id")?
@@ -184,10 +176,9 @@ pub(super) fn set_status(
 /// GET /v2/images/{image_id}/members.
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    _: InProject,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    check_project(&caller)?;
     let image = api.look_up(&id).ok_or_else(no_image)?;
     let members: Vec<Value> = api
         .members_of(&image)

@@ -1,5 +1,6 @@
 //! The API server: IAM and IMS behind one gateway, on one address.
 
+mod asked;
 mod create;
 mod error;
 mod gateway;

@@ -4,16 +4,16 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::{Extension, Json};
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Api;
+use super::asked::InProject;
 use super::error::ApiError;
-use super::gateway::Caller;
-use super::ims::{check_project, seconds};
+use super::ims::seconds;
 use super::manage::no_image;
 use super::members::{check_shareable, set_status};
 use super::rules::{Fields, MAX_TAGS, bad_format};
@@ -45,10 +45,9 @@ fn no_member() -> ApiError {
 /// GET /v2/images/{image_id}/members/{member_id}.
 pub(super) async fn member(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    _: InProject,
     Path((id, project)): Path<(String, String)>,
 ) -> Result<Json<Value>, ApiError> {
-    check_project(&caller)?;
     let image = api.look_up(&id).ok_or_else(no_image)?;
     let status = api
         .members_of(&image)
@@ -60,12 +59,10 @@ pub(super) async fn member(
 /// POST /v2/images/{image_id}/members.
 pub(super) async fn add_member(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    _: InProject,
     Path(id): Path<String>,
-    body: Bytes,
+    fields: Fields,
 ) -> Result<Json<Value>, ApiError> {
-    check_project(&caller)?;
-    let fields = Fields::parse(&body)?;
     let project = fields.text("member")?.unwrap_or_default().to_owned();
     check_shareable(&api, &id, std::slice::from_ref(&project))?;
     let image = api.images.edit(&id, no_image(), |image, _| {
@@ -86,12 +83,10 @@ pub(super) async fn add_member(
 /// PUT /v2/images/{image_id}/members/{member_id}.
 pub(super) async fn reply(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    _: InProject,
     Path((id, project)): Path<(String, String)>,
-    body: Bytes,
+    fields: Fields,
 ) -> Result<Json<Value>, ApiError> {
-    check_project(&caller)?;
-    let fields = Fields::parse(&body)?;
     let status = match fields.text("status")? {
         Some(status @ ("accepted" | "rejected")) => status,
         _ => return Err(bad_format("status is not accepted or rejected")),
@@ -104,10 +99,9 @@ pub(super) async fn reply(
 /// DELETE /v2/images/{image_id}/members/{member_id}.
 pub(super) async fn remove_member(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    _: InProject,
     Path((id, project)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    check_project(&caller)?;
     api.images.edit(&id, no_image(), |image, _| {
         let gone = image.more.members.remove(&project);
         gone.map(drop).ok_or_else(no_member)
@@ -118,10 +112,9 @@ pub(super) async fn remove_member(
 /// PUT /v2/images/{image_id}/tags/{tag}.
 pub(super) async fn tag(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    _: InProject,
     Path((id, word)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    check_project(&caller)?;
     if word.contains('=') || word.chars().count() > MAX_WORD {
         return Err(ApiError::ims("IMG.0115", "The image tag is invalid."));
     }
@@ -146,10 +139,9 @@ pub(super) async fn tag(
 /// DELETE /v2/images/{image_id}/tags/{tag}.
 pub(super) async fn untag(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    _: InProject,
     Path((id, word)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    check_project(&caller)?;
     super::tags::take(&api, &id, &word)?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -157,11 +149,10 @@ pub(super) async fn untag(
 /// PUT /v2/images/{image_id}/file. The sandbox takes files as small as its requests.
 pub(super) async fn upload(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    _: InProject,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<StatusCode, ApiError> {
-    check_project(&caller)?;
     if body.is_empty() {
         return Err(ApiError::ims("IMG.0057", "The image file is empty."));
     }

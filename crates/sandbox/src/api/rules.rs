@@ -37,13 +37,12 @@ pub(super) struct ImportRequest {
 }
 
 impl ImportRequest {
-    /// Reads the body of a quick import. Fields that are not documented are ignored, as the cloud
+    /// Reads the fields of a quick import. Fields that are not documented are ignored, as the cloud
     /// does.
     ///
     /// # Errors
     /// The documented code of the first rule that is broken.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        let fields = Fields::parse(body)?;
+    pub(super) fn read(fields: &Fields) -> Result<Self, ApiError> {
         let image_type = image_type(fields.text("type")?)?;
         let (bucket, key) = location(fields.text("image_url")?)?;
         let architecture = architecture(fields.text("architecture")?)?;
@@ -54,7 +53,7 @@ impl ImportRequest {
             description: description(fields.text("description")?)?,
             min_disk: min_disk(fields.0.get("min_disk"), image_type)?,
             os_type: os_type(fields.text("os_type")?, os_version.as_deref())?,
-            tags: tags(&fields)?,
+            tags: tags(fields)?,
             image_type,
             bucket,
             key,

@@ -4,16 +4,14 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
+use axum::Json;
 use axum::extract::State;
-use axum::{Extension, Json};
 use serde_json::Value;
 
 use super::Api;
+use super::asked::InProject;
 use super::create::{blank, flow_control, object, start};
 use super::error::ApiError;
-use super::gateway::Caller;
-use super::ims::check_project;
 use super::rules::{self, Fields};
 use crate::images::{ImageRecord, ImageStatus, ImageType, Work};
 use crate::inventory::{self, Server, Volume};
@@ -86,11 +84,9 @@ pub(super) fn of_volumes(api: &Arc<Api>, entries: &[Value]) -> Result<Json<Value
 /// POST /v1/cloudimages/wholeimages/action: all disks of a server, or a backup of it.
 pub(super) async fn whole(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-    body: Bytes,
+    _: InProject,
+    fields: Fields,
 ) -> Result<Json<Value>, ApiError> {
-    check_project(&caller)?;
-    let fields = Fields::parse(&body)?;
     if api.is_busy() {
         return Err(flow_control());
     }

@@ -5,27 +5,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use axum::body::Bytes;
+use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::{Extension, Json};
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Api;
+use super::asked::InProject;
 use super::error::ApiError;
-use super::gateway::Caller;
-use super::ims::{check_project, tag_text};
+use super::ims::tag_text;
 use super::manage::no_image;
 use super::rules::{Fields, MAX_TAGS, bad_format, object_tag, plain_tag};
 use crate::images::{ImageRecord, Tag};
-
-fn check(api: &Api, caller: &Caller, project_id: &str) -> Result<(), ApiError> {
-    check_project(caller)?;
-    if project_id != api.credentials.keys.project_id {
-        return Err(ApiError::ims("IMG.0067", "The project ID is incorrect."));
-    }
-    Ok(())
-}
 
 fn invalid() -> ApiError {
     ApiError::ims("IMG.0115", "The image tag is invalid.")
@@ -53,11 +44,9 @@ fn give(api: &Api, id: &str, tags: Vec<Tag>) -> Result<(), ApiError> {
 /// PUT /v1/cloudimages/tags.
 pub(super) async fn put(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-    body: Bytes,
+    _: InProject,
+    fields: Fields,
 ) -> Result<StatusCode, ApiError> {
-    check_project(&caller)?;
-    let fields = Fields::parse(&body)?;
     let id = fields
         .text("image_id")?
         .ok_or_else(|| ApiError::ims("IMG.0066", "The image ID is incorrect."))?;
@@ -73,10 +62,9 @@ pub(super) async fn put(
 /// GET /v1/cloudimages/tags: the tags of all images as texts, page by page.
 pub(super) async fn texts(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    _: InProject,
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Result<Json<Value>, ApiError> {
-    check_project(&caller)?;
     let number = |name: &str, default: usize| {
         let text = query.get(name);
         text.map_or(Ok(default), |text| {
@@ -97,12 +85,10 @@ pub(super) async fn texts(
 /// POST /v2/{project_id}/images/{image_id}/tags.
 pub(super) async fn set(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-    Path((project_id, id)): Path<(String, String)>,
-    body: Bytes,
+    _: InProject,
+    Path((_, id)): Path<(String, String)>,
+    fields: Fields,
 ) -> Result<StatusCode, ApiError> {
-    check(&api, &caller, &project_id)?;
-    let fields = Fields::parse(&body)?;
     let tag = fields.0.get("tag").and_then(object_tag);
     give(&api, &id, vec![tag.ok_or_else(invalid)?])?;
     Ok(StatusCode::NO_CONTENT)
@@ -111,12 +97,10 @@ pub(super) async fn set(
 /// POST /v2/{project_id}/images/{image_id}/tags/action.
 pub(super) async fn change(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-    Path((project_id, id)): Path<(String, String)>,
-    body: Bytes,
+    _: InProject,
+    Path((_, id)): Path<(String, String)>,
+    fields: Fields,
 ) -> Result<StatusCode, ApiError> {
-    check(&api, &caller, &project_id)?;
-    let fields = Fields::parse(&body)?;
     let items = fields
         .list("tags")?
         .ok_or_else(|| bad_format("tags is missing"))?;
@@ -148,10 +132,9 @@ pub(super) async fn change(
 /// DELETE /v2/{project_id}/images/{image_id}/tags/{key}.
 pub(super) async fn remove(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-    Path((project_id, id, key)): Path<(String, String, String)>,
+    _: InProject,
+    Path((_, id, key)): Path<(String, String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    check(&api, &caller, &project_id)?;
     take(&api, &id, &key)?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -176,10 +159,9 @@ pub(super) fn take(api: &Api, id: &str, key: &str) -> Result<(), ApiError> {
 /// GET /v2/{project_id}/images/{image_id}/tags.
 pub(super) async fn of_image(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-    Path((project_id, id)): Path<(String, String)>,
+    _: InProject,
+    Path((_, id)): Path<(String, String)>,
 ) -> Result<Json<Value>, ApiError> {
-    check(&api, &caller, &project_id)?;
     let image = api.images.image(&id).ok_or_else(no_image)?;
     Ok(Json(json!({"tags": image.tags})))
 }
@@ -187,10 +169,8 @@ pub(super) async fn of_image(
 /// GET /v2/{project_id}/images/tags.
 pub(super) async fn all(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-    Path(project_id): Path<String>,
+    _: InProject,
 ) -> Result<Json<Value>, ApiError> {
-    check(&api, &caller, &project_id)?;
     let mut tags = BTreeMap::<String, BTreeSet<String>>::new();
     for tag in api.images.all().into_iter().flat_map(|image| image.tags) {
         tags.entry(tag.key).or_default().insert(tag.value);
@@ -205,12 +185,9 @@ pub(super) async fn all(
 /// POST /v2/{project_id}/images/resource_instances/action.
 pub(super) async fn find(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-    Path(project_id): Path<String>,
-    body: Bytes,
+    _: InProject,
+    fields: Fields,
 ) -> Result<Json<Value>, ApiError> {
-    check(&api, &caller, &project_id)?;
-    let fields = Fields::parse(&body)?;
     let all = |name: &str, image: &ImageRecord| -> Result<Option<bool>, ApiError> {
         let Some(wanted) = fields.list(name)?.filter(|wanted| !wanted.is_empty()) else {
             return Ok(None);
