@@ -39,7 +39,7 @@ pub(crate) fn check_endpoint(
             return Err(Error::refused(format!(
                 "the endpoint {endpoint} is not encrypted, expected https"
             ))
-            .with_hint("use https://"));
+            .with_hint("use https://, or allow plain http (--allow-http)"));
         }
         other => return refuse(format!("the endpoint has scheme {other}, expected https")),
     }
@@ -155,6 +155,12 @@ mod tests {
         assert!(!check("https://obs.example.com/bucket", false, false));
         assert!(!check("https://obs.example.com/?x", false, false));
         assert!(!check("http://127.0.0.1:9000", false, false));
+    }
+
+    #[test]
+    fn endpoint_without_tls_is_refused_with_the_option_that_allows_it() {
+        let error = check_endpoint(&url("http://10.0.0.1:9000"), true, false).unwrap_err();
+        assert!(error.hint().unwrap().contains("--allow-http"));
     }
 
     #[test]

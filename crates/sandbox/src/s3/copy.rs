@@ -37,7 +37,7 @@ impl Inner {
         let copied = self.copied(&source, range)?;
         let etag = copied.md5.clone();
         self.uploads
-            .add_part(&input.upload_id, input.part_number, copied)?;
+            .add_part(&input.upload_id, input.part_number, copied.into())?;
         Ok(UploadPartCopyOutput {
             copy_part_result: Some(CopyPartResult {
                 e_tag: Some(ETag::Strong(etag)),

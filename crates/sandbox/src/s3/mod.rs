@@ -7,6 +7,7 @@
 //! are kept by [`objects`] and [`uploads`]; only listings and buckets go to `s3s-fs`.
 
 mod access;
+mod assembly;
 mod conditions;
 mod copy;
 mod lent;

@@ -14,7 +14,7 @@ use tokio_util::io::ReaderStream;
 use super::conditions::{check_reading, check_replacing};
 use super::multipart::check_part_number;
 use super::objects::{Attributes, Inner, Object, ObjectStore};
-use super::receive::{MAX_BODY, receive};
+use super::receive::{MAX_BODY, receive, receive_part};
 use super::uploads::UploadMeta;
 use super::{blocking, disk};
 
@@ -282,17 +282,25 @@ impl S3 for ObjectStore {
         let input = req.input;
         let store = Arc::clone(&self.0);
         check_upload_part(&store, &input)?;
-        let received = receive(
+        let place = match input.content_length.and_then(|len| len.try_into().ok()) {
+            Some(len) => {
+                let (store, id) = (Arc::clone(&store), input.upload_id.clone());
+                blocking(move || store.uploads.place(&id, input.part_number, len)).await?
+            }
+            None => None,
+        };
+        let arrived = receive_part(
             &store.layout.tmp(),
+            place,
             input.body,
             input.content_md5.as_deref(),
         )
         .await?;
         blocking(move || {
-            let etag = received.md5.clone();
+            let etag = arrived.md5.clone();
             store
                 .uploads
-                .add_part(&input.upload_id, input.part_number, received)?;
+                .add_part(&input.upload_id, input.part_number, arrived)?;
             Ok(S3Response::new(UploadPartOutput {
                 e_tag: Some(ETag::Strong(etag)),
                 ..UploadPartOutput::default()

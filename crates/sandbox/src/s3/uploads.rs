@@ -1,7 +1,8 @@
 //! Unfinished multipart uploads on the disk.
 //!
 //! `uploads/ID/` holds `meta.json` and one file `part-NNNNN-MD5` for each part. Number, ETag, size
-//! and time of a part are those of its file, so one rename makes a part visible with all of them.
+//! and time of a part are those of its file, so one rename makes a part visible with all of them. Of a part that lies in
+//! its place in the [`Assembly`] there is an empty file `part-NNNNN-MD5@OFFSET+SIZE`.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -11,12 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use s3s::{S3Result, s3_error};
+use s3s::{S3Error, S3Result, s3_error};
 use serde::{Deserialize, Serialize};
+use tempfile::{NamedTempFile, TempPath};
 
+use super::assembly::{self, Assembly, Place};
 use super::disk;
 use super::objects::Attributes;
-use super::receive::Received;
 use crate::keys::hex_id;
 use crate::layout::{Layout, read_json};
 use crate::sparse;
@@ -43,12 +45,48 @@ pub(super) struct StoredPart {
     /// Bytes.
     pub(super) size: u64,
     pub(super) modified: SystemTime,
+    /// The file that says so, and holds the bytes unless they are in the assembly.
     pub(super) path: PathBuf,
+    /// Where in the assembly its bytes begin.
+    pub(super) place: Option<u64>,
 }
 
-/// Files of the parts, by upload id and number, of uploads that got parts in this run. Listing the
-/// directory for each of 10,000 parts would take longer than storing them.
-type Known = HashMap<String, HashMap<i32, PathBuf>>;
+/// What has arrived of a part.
+pub(super) struct Arrived {
+    /// Lower-case hex MD5.
+    pub(super) md5: String,
+    pub(super) body: ArrivedIn,
+}
+
+/// Where the bytes of a part are.
+pub(super) enum ArrivedIn {
+    File(NamedTempFile),
+    /// In its place, with so many bytes.
+    Place(Place, u64),
+}
+
+/// What is known of an upload that got parts in this run. Listing the directory for each of 10,000 parts would
+/// take longer than storing them.
+#[derive(Debug)]
+struct Upload {
+    /// Files of the parts by number.
+    files: HashMap<i32, PathBuf>,
+    /// `None` before the first part, and where there can be none.
+    assembly: Option<Assembly>,
+}
+
+impl Upload {
+    fn read(dir: &Path) -> io::Result<Self> {
+        let found = parts(dir)?.into_values();
+        Ok(Self {
+            files: found.map(|part| (part.number, part.path)).collect(),
+            assembly: None,
+        })
+    }
+}
+
+/// By upload id.
+type Known = HashMap<String, Upload>;
 
 /// All unfinished uploads.
 #[derive(Debug)]
@@ -123,26 +161,44 @@ impl Uploads {
         Ok(uploads)
     }
 
-    /// Makes a received body part `number`; one of the same number is replaced.
-    pub(super) fn add_part(&self, id: &str, number: i32, received: Received) -> S3Result<()> {
+    /// The place for a part of `len` bytes, unless it must lie in a file of its own.
+    pub(super) fn place(&self, id: &str, number: i32, len: u64) -> S3Result<Option<Place>> {
         let dir = self.dir.join(id);
-        let name = format!("part-{number:05}-{}", received.md5);
         let mut known = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        if !dir.is_dir() {
-            return Err(s3_error!(NoSuchUpload, "the upload ended meanwhile"));
+        let upload = upload(&mut known, id, &dir)?;
+        if len == 0 {
+            return Ok(None);
         }
-        let files = match known.entry(id.to_owned()) {
-            Entry::Occupied(files) => files.into_mut(),
-            Entry::Vacant(files) => {
-                let found = parts(&dir).map_err(disk("list parts"))?.into_values();
-                files.insert(found.map(|part| (part.number, part.path)).collect())
+        if upload.assembly.is_none() {
+            upload.assembly = match Assembly::begin(&dir, len) {
+                Ok(assembly) => Some(assembly),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+                Err(error) => return Err(disk("store the part")(error)),
+            };
+        }
+        let place = upload.assembly.as_mut().map(|all| all.place(number, len));
+        place.map_or(Ok(None), |place| place.map_err(disk("store the part")))
+    }
+
+    /// Makes what has arrived part `number`; one of the same number is replaced.
+    pub(super) fn add_part(&self, id: &str, number: i32, arrived: Arrived) -> S3Result<()> {
+        let dir = self.dir.join(id);
+        let mut known = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = &mut upload(&mut known, id, &dir)?.files;
+        let name = format!("part-{number:05}-{}", arrived.md5);
+        let path = match arrived.body {
+            ArrivedIn::File(file) => {
+                let path = dir.join(name);
+                file.persist(&path)
+                    .map_err(|error| disk("store the part")(error.error))?;
+                path
+            }
+            ArrivedIn::Place(place, size) => {
+                let path = dir.join(format!("{name}@{}+{size}", place.offset));
+                File::create(&path).map_err(disk("store the part"))?;
+                path
             }
         };
-        let path = dir.join(name);
-        received
-            .file
-            .persist(&path)
-            .map_err(|error| disk("store the part")(error.error))?;
         let earlier = files.insert(number, path.clone());
         if let Some(earlier) = earlier.filter(|earlier| *earlier != path) {
             fs::remove_file(earlier).map_err(disk("replace the part"))?;
@@ -154,9 +210,7 @@ impl Uploads {
     pub(super) fn parts(&self, id: &str) -> S3Result<BTreeMap<i32, StoredPart>> {
         let _changing = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         match parts(&self.dir.join(id)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(s3_error!(NoSuchUpload, "the upload ended meanwhile"))
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ended()),
             other => other.map_err(disk("list parts")),
         }
     }
@@ -172,27 +226,44 @@ impl Uploads {
     pub(super) fn begin_completing(&self, id: &str) -> S3Result<Completing<'_>> {
         let dir = self.dir.join(format!("{COMPLETING}{id}"));
         let home = self.dir.join(id);
-        self.rename(&home, &dir)?;
+        let assembly = self.rename(&home, &dir)?;
         Ok(Completing {
             uploads: self,
             dir,
             home,
+            assembly,
             done: false,
         })
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> S3Result<()> {
+    /// Renames the directory of an upload. Nothing is known of it any more; its assembly.
+    fn rename(&self, from: &Path, to: &Path) -> S3Result<Option<Assembly>> {
         let mut known = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(id) = from.file_name().and_then(|id| id.to_str()) {
-            known.remove(id);
-        }
+        let id = from.file_name().and_then(|id| id.to_str());
+        let upload = id.and_then(|id| known.remove(id));
         fs::rename(from, to).map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound {
-                s3_error!(NoSuchUpload, "the upload ended meanwhile")
+                ended()
             } else {
                 disk("end the upload")(error)
             }
-        })
+        })?;
+        Ok(upload.and_then(|upload| upload.assembly))
+    }
+}
+
+fn ended() -> S3Error {
+    s3_error!(NoSuchUpload, "the upload ended meanwhile")
+}
+
+/// What is known of upload `id`, whose directory is `dir`.
+fn upload<'a>(known: &'a mut Known, id: &str, dir: &Path) -> S3Result<&'a mut Upload> {
+    if !dir.is_dir() {
+        return Err(ended());
+    }
+    match known.entry(id.to_owned()) {
+        Entry::Occupied(upload) => Ok(upload.into_mut()),
+        Entry::Vacant(upload) => Ok(upload.insert(Upload::read(dir).map_err(disk("list parts"))?)),
     }
 }
 
@@ -202,6 +273,7 @@ pub(super) struct Completing<'a> {
     uploads: &'a Uploads,
     dir: PathBuf,
     home: PathBuf,
+    assembly: Option<Assembly>,
     done: bool,
 }
 
@@ -211,20 +283,46 @@ impl Completing<'_> {
         parts(&self.dir).map_err(disk("list parts"))
     }
 
-    /// Writes `parts` one behind the other into a new file.
-    pub(super) fn join(&self, parts: &[&StoredPart]) -> S3Result<tempfile::NamedTempFile> {
+    /// A file that holds `parts` one behind the other: the assembly if they are in their places, else a new one.
+    pub(super) fn join(&self, parts: &[&StoredPart]) -> S3Result<NamedTempFile> {
         let join = || {
-            let file = tempfile::NamedTempFile::new_in(self.uploads.layout.tmp())?;
+            let (file, assembled) = match self.assembled(parts)? {
+                Some(file) => (file, true),
+                None => (NamedTempFile::new_in(self.uploads.layout.tmp())?, false),
+            };
             let size = parts.iter().map(|part| part.size).sum();
             file.as_file().set_len(size)?;
             let mut at = 0_u64;
             for part in parts {
-                sparse::copy(&File::open(&part.path)?, 0..part.size, file.as_file(), at)?;
+                let (path, start) = match part.place {
+                    Some(_) if assembled => (None, 0),
+                    Some(offset) => (Some(assembly::path(&self.dir)), offset),
+                    None => (Some(part.path.clone()), 0),
+                };
+                if let Some(path) = path {
+                    let range = start..start.saturating_add(part.size);
+                    sparse::copy(&File::open(path)?, range, file.as_file(), at)?;
+                }
                 at = at.saturating_add(part.size);
             }
             Ok(file)
         };
         join().map_err(disk("join the parts"))
+    }
+
+    /// The assembly under a temporary name, if it can become the object.
+    fn assembled(&self, listed: &[&StoredPart]) -> io::Result<Option<NamedTempFile>> {
+        let fits = |assembly: &&Assembly| assembly.fits(listed);
+        let Some(assembly) = self.assembly.as_ref().filter(fits) else {
+            return Ok(None);
+        };
+        let path = self.uploads.layout.tmp().join(hex_id());
+        // Where there are no links the parts are copied.
+        let Ok(file) = assembly.link(&path, &self.dir) else {
+            return Ok(None);
+        };
+        let path = TempPath::try_from_path(path)?;
+        Ok(Some(NamedTempFile::from_parts(file, path)))
     }
 
     /// The object is there: deletes the parts.
@@ -261,12 +359,20 @@ fn parts(dir: &Path) -> io::Result<BTreeMap<i32, StoredPart>> {
         };
         let Ok(number) = number.parse() else { continue };
         let metadata = entry.metadata()?;
+        let (etag, place) = match etag.split_once('@') {
+            None => (etag, None),
+            Some((etag, place)) => match numbers(place) {
+                Some(place) => (etag, Some(place)),
+                None => continue,
+            },
+        };
         let part = StoredPart {
             number,
             etag: etag.to_owned(),
-            size: metadata.len(),
+            size: place.map_or(metadata.len(), |(_, size)| size),
             modified: metadata.modified()?,
             path: entry.path(),
+            place: place.map(|(offset, _)| offset),
         };
         // Two of one number are what a stop between storing and deleting leaves: the later counts.
         match parts.get(&number) {
@@ -277,4 +383,10 @@ fn parts(dir: &Path) -> io::Result<BTreeMap<i32, StoredPart>> {
         }
     }
     Ok(parts)
+}
+
+/// `OFFSET+SIZE`.
+fn numbers(text: &str) -> Option<(u64, u64)> {
+    let (offset, size) = text.split_once('+')?;
+    Some((offset.parse().ok()?, size.parse().ok()?))
 }
