@@ -57,7 +57,7 @@ for ((i = 0; i < rounds; i++)); do
     clock convert "$bin" -q convert "$disk" "$dir/out.zvhd2"
     cat "$dir/out.zvhd2" >/dev/null
     clock upload "$bin" -q upload --allow-http --force "$dir/out.zvhd2" "obs://bench/disk-$i"
-    clock import "$bin" -q import --allow-http "$disk" --name "bench-$i" --bucket bench --type DataImage --no-wait
+    clock import "$bin" -q import --allow-http "$disk" --name "bench-$i" --bucket bench --type DataImage --register none
     rm -rf "$dir/cloud/obs/bench/"*
 done
 awk -v rate="$rate" -v convert="$(median convert)" -v upload="$(median upload)" -v import="$(median import)" 'BEGIN {
