@@ -17,11 +17,12 @@
 use std::time::{Duration, Instant};
 
 use crate::level::AUTO_LEVELS;
+use crate::plan::cores;
 use crate::sink::Backlog;
 
-/// Time that a byte takes at each level, to that of the first, and some more: `docs/performance.md` has 1.4 and 2.8 for whole
-/// conversions, and zstd alone takes 1.6 and 4.4.
-const COSTS: [f64; AUTO_LEVELS.len()] = [1.0, 1.6, 3.9];
+/// Time that a byte takes at each level, to that of the first, and some more: `docs/performance.md` has 1.4 and 3.7 for whole
+/// conversions, and zstd alone takes more.
+const COSTS: [f64; AUTO_LEVELS.len()] = [1.0, 1.6, 4.0];
 /// The part of the time that workers may be at work after a step up.
 const MOST_BUSY: f64 = 0.8;
 /// A round of measuring takes at least this long. It also has as many blocks as are on their way at any time, and
@@ -189,16 +190,20 @@ impl Controller {
 #[derive(Debug)]
 pub(crate) struct Adapting {
     controller: Controller,
-    threads: u32,
+    /// Workers that run at the same time.
+    at_once: u32,
     looked: Instant,
     waited: Duration,
 }
 
 impl Adapting {
+    /// For a run of `threads` workers.
     pub(crate) fn new(threads: usize, window: usize) -> Self {
+        // One more than cores: while they rest a little, which is when it matters, each works at full speed.
+        let at_once = threads.min(cores());
         Self {
             controller: Controller::new(window),
-            threads: u32::try_from(threads).unwrap_or(u32::MAX).max(1),
+            at_once: u32::try_from(at_once).unwrap_or(u32::MAX).max(1),
             looked: Instant::now(),
             waited: Duration::ZERO,
         }
@@ -216,7 +221,7 @@ impl Adapting {
         self.controller.see(Seen {
             took: now.saturating_duration_since(self.looked),
             waited: backlog.waited > self.waited,
-            worked: worked / self.threads,
+            worked: worked / self.at_once,
             blocks,
             bytes,
             held: backlog.held,

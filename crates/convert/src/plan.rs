@@ -345,7 +345,8 @@ pub fn default_threads() -> usize {
 /// each other's out, which costs more than waiting for the disk (measured in `docs/performance.md`). 0 stands for 3.
 const LARGE_TABLES: [RangeInclusive<i32>; 2] = [0..=0, 3..=zvhd2::MAX_LEVEL];
 
-fn cores() -> usize {
+/// Cores that the program may use.
+pub(crate) fn cores() -> usize {
     std::thread::available_parallelism()
         .map_or(1, NonZero::get)
         .min(MAX_THREADS)

@@ -32,7 +32,7 @@ impl Default for Model {
     fn default() -> Self {
         Self {
             blocks_per_second: 240.0,
-            costs: [1.0, 1.43, 3.34],
+            costs: [1.0, 1.4, 3.72],
             line: [1e12; 2],
             turn: usize::MAX,
             window: 12,
