@@ -92,19 +92,20 @@ impl Sending {
         }
         let mut queue = Queue::new(self.shared.budget.total());
         loop {
-            let demand = queue.demand(self.shared.budget.is_short());
-            if let Some(parts) = queue.held.take(demand, Instant::now()) {
-                let signed = self.client.signs_bodies();
-                queue
-                    .hashing
-                    .spawn_blocking(move || hashing::hash(parts, signed));
-            }
             while on_their_way.len() < self.traffic.pacer.limit() {
                 match queue.ready.pop_front() {
                     Some(Ready::Part(hashed)) => on_their_way.spawn(self.send(hashed)),
                     Some(Ready::Zeros(part)) => on_their_way.spawn(self.make_zeros(part)),
                     None => break,
                 };
+            }
+            // What can be sent is on its way: only now it is known whether more is wanted.
+            let demand = queue.demand(self.shared.budget.is_short());
+            if let Some(parts) = queue.held.take(demand, Instant::now()) {
+                let signed = self.client.signs_bodies();
+                queue
+                    .hashing
+                    .spawn_blocking(move || hashing::hash(parts, signed));
             }
             if queue.is_done() && on_their_way.is_empty() {
                 return Ok(confirmed.into_values().collect());

@@ -9,6 +9,8 @@
 //! return anything for undefined and unmapped blocks, what the storage held before included; QEMU and
 //! this reader return zeros.
 
+mod walk;
+
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +19,7 @@ use lru::LruCache;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U64;
 
+pub(super) use self::walk::Walk;
 use super::header::CHECK_HINT;
 use super::layout::{
     BAT_ENTRY_SIZE, HEADER_SECTION_LEN, SECTOR_BITMAP_LEN, SECTORS_PER_CHUNK, bat, state,
@@ -25,7 +28,7 @@ use super::metadata::Metadata;
 use super::region::Regions;
 use crate::chain::Context;
 use crate::error::{Error, Result};
-use crate::layer::{Place, Run};
+use crate::layer::Place;
 use crate::limits::{VHDX_BAT_CACHE_BYTES, VHDX_BITMAP_CACHE_BYTES};
 use crate::sectors::{BitOrder, Held, SectorBitmaps};
 use crate::source::{ReadAt, SourceExtent};
@@ -420,132 +423,5 @@ impl BlockTable {
                 range.start, range.end
             )
         })
-    }
-}
-
-/// Iterator over the runs of a disk: see [`BlockTable::walk`].
-pub(super) struct Walk<'a> {
-    table: &'a BlockTable,
-    source: &'a dyn ReadAt,
-    file_len: u64,
-    at: u64,
-    end: u64,
-    /// The slice that was used last.
-    slice: Option<Slice>,
-    /// The block behind the last run, when it was looked at.
-    ahead: Option<(u64, Block)>,
-    /// A chunk, and where its sector bitmap is.
-    bitmap: Option<(u64, FileOffset)>,
-    piece: Held,
-}
-
-impl Walk<'_> {
-    /// The run at `start`, of `wanted` bytes at most; not beyond its slice, except where the BAT itself
-    /// is a hole of the file: that is one run, however long.
-    fn run(&mut self, start: u64, wanted: u64) -> Result<Run> {
-        let table = self.table;
-        let (mut block, skip) = (start >> table.block_bits, start & (table.block_size - 1));
-        let first = match self.ahead.take() {
-            Some((ahead, first)) if ahead == block => first,
-            _ => {
-                let index = table.entry_of(block);
-                let Some(slice) = self.slice(index)? else {
-                    let absent = table.hole(self.source, index)?;
-                    let end = table.blocks_before(index + absent) * table.block_size;
-                    return Ok(Run {
-                        start,
-                        len: (end - start).min(wanted),
-                        place: Place::Below,
-                    });
-                };
-                let entry = slice.entry(index, table.offset)?;
-                table.decode(index, entry, self.file_len)?
-            }
-        };
-        if let Block::Partial(at) = first {
-            return self.partial(start, wanted, at);
-        }
-        let mut len = table.block_size - skip;
-        // An entry that is broken ends the run; it is reported when the walk gets there.
-        while len < wanted {
-            block += 1;
-            let Some(next) = self.peek(block) else { break };
-            let follows = match (first, next) {
-                (Block::Whole(first), Block::Whole(next)) => {
-                    first.checked_add(len + skip) == Some(next)
-                }
-                _ => first == next,
-            };
-            if !follows {
-                self.ahead = Some((block, next));
-                break;
-            }
-            len += table.block_size;
-        }
-        let len = len.min(wanted);
-        let (place, len) = match first {
-            Block::Absent => (Place::Below, len),
-            Block::Zeros => (Place::Zeros, len),
-            Block::Whole(at) | Block::Partial(at) => stored(at, skip, len, start, self.file_len)?,
-        };
-        Ok(Run { start, len, place })
-    }
-
-    /// The slice with entry `index`; `None` where the table is a hole of the file.
-    fn slice(&mut self, index: u64) -> Result<Option<&Slice>> {
-        if !self.slice.as_ref().is_some_and(|slice| slice.has(index)) {
-            self.slice = self.table.slice(self.source, index)?;
-        }
-        Ok(self.slice.as_ref())
-    }
-
-    /// What block `block` is, when its entry is in the slice that is held and sound.
-    fn peek(&self, block: u64) -> Option<Block> {
-        let index = self.table.entry_of(block);
-        let slice = self.slice.as_ref().filter(|slice| slice.has(index))?;
-        let entry = slice.entry(index, self.table.offset).ok()?;
-        self.table.decode(index, entry, self.file_len).ok()
-    }
-
-    /// The run at `start`, of `wanted` bytes at most, in a block whose place is at `block` and of which
-    /// some sectors are in the file.
-    fn partial(&mut self, start: u64, wanted: u64, block: FileOffset) -> Result<Run> {
-        let table = self.table;
-        let chunk = start >> table.block_bits >> table.chunk_bits;
-        let bitmap = match self.bitmap {
-            Some((held, bitmap)) if held == chunk => bitmap,
-            _ => table.bitmap_at(self.source, chunk)?,
-        };
-        self.bitmap = Some((chunk, bitmap));
-        let sector = start / table.sector_size % SECTORS_PER_CHUNK;
-        let (here, sectors) = table
-            .bitmaps
-            .equal(self.source, bitmap, sector, &mut self.piece)?;
-        let (skip, within) = (start & (table.block_size - 1), start % table.sector_size);
-        let len = (sectors * table.sector_size - within)
-            .min(table.block_size - skip)
-            .min(wanted);
-        let (place, len) = if here {
-            stored(block, skip, len, start, self.file_len)?
-        } else {
-            (Place::Below, len)
-        };
-        Ok(Run { start, len, place })
-    }
-}
-
-impl Iterator for Walk<'_> {
-    type Item = Result<Run>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.at >= self.end {
-            return None;
-        }
-        let run = self.run(self.at, self.end - self.at);
-        self.at = match &run {
-            Ok(run) => run.start + run.len,
-            Err(_) => self.end,
-        };
-        Some(run)
     }
 }

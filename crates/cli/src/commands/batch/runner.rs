@@ -9,28 +9,27 @@
 //! A lane goes on with the next disk as soon as everything of the one before is encoded: its last parts, its job and its
 //! end go on beside. So nobody waits behind a huge disk, and the huge disk waits behind nobody.
 
+mod driving;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::batch::{Item, ItemOutcome, ItemState, UnixMillis};
 use futures::future::join_all;
-use journal::{Log, SourceIdentity};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use journal::Log;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use self::driving::Claiming;
 use super::board::Board;
-use super::budget::Budget;
 use super::check::{Checked, Ready, Verdict};
-use super::claims::{Claimed, Claims, Held};
+use super::claims::Claims;
 use super::outcome;
 use super::setup::Setup;
 use super::state::{Record, now};
-use super::steps::ItemSteps;
-use crate::args::ImportArgs;
-use crate::commands::import::shared::{Before, Shared};
-use crate::commands::import::{self, Action, from_journal};
+use crate::commands::import::from_journal;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
 
@@ -312,211 +311,4 @@ impl Runner {
             }
         }
     }
-
-    /// Claims a disk where workers share the batch: the claim, or nothing to claim, or `None` when nothing is left
-    /// to do here.
-    async fn claim(&self, work: &mut Work) -> Result<Option<Option<Held>>, Claiming> {
-        let Some(claims) = &self.claims else {
-            return Ok(Some(None));
-        };
-        let claimed = claims.take(&work.item, &self.interrupt).await;
-        match claimed.map_err(Claiming::Failed)? {
-            Claimed::Theirs(again) => Err(Claiming::Again(Instant::now() + again)),
-            Claimed::Done(done) => {
-                let mut done = match done {
-                    Some(done) => *done,
-                    None => outcome::blank(&work.item, None),
-                };
-                let by = done
-                    .worker
-                    .clone()
-                    .unwrap_or_else(|| "another worker".into());
-                done.state = ItemState::Skipped;
-                done.cause = Some(format!("done by {by}"));
-                done.hint = None;
-                (done.read_bytes, done.sent_bytes, done.kept_bytes) = (0, 0, 0);
-                done.timeline.clear();
-                self.board.end(work.number, &mut done);
-                self.keep(work.number, done);
-                Ok(None)
-            }
-            Claimed::Won(held) => {
-                let begun = held.was_begun(&work.item).await;
-                let begun = begun.map_err(Claiming::Failed)?;
-                if begun {
-                    work.ready.begun = true;
-                    work.ready.before = Before {
-                        uploaded: true,
-                        registered: true,
-                    };
-                }
-                Ok(Some(Some(held)))
-            }
-        }
-    }
-
-    /// Imports one disk.
-    async fn drive(
-        self: &Arc<Self>,
-        work: Work,
-        held: Option<Held>,
-        converted: oneshot::Sender<()>,
-    ) {
-        let mut work = work;
-        let number = work.number;
-        let child = match &held {
-            Some(held) => held.interrupt().child(),
-            None => self.interrupt.child(),
-        };
-        let source = SourceIdentity::of(&work.item.source).ok();
-        let mut blank = outcome::blank(&work.item, self.worker.as_deref());
-        let ended = self
-            .import(&mut work, &mut blank, held.as_ref(), &child, converted)
-            .await;
-        child.stop();
-        let failure = match ended {
-            Ok(ended) => {
-                self.end(number, outcome::of(blank, &ended), source, held)
-                    .await;
-                return;
-            }
-            Err(failure) => failure,
-        };
-        let interrupted = failure.exit() == Exit::Interrupted;
-        if interrupted && held.as_ref().is_some_and(Held::is_lost) && !self.interrupt.is_asked() {
-            // Whoever has it now does it, or dies too: it is looked at again.
-            self.board.back(number);
-            work.ready.begun = true;
-            work.after = Some(Instant::now());
-            self.queue().push(work);
-            return;
-        }
-        let mut outcome = outcome::failed(blank, &failure);
-        if interrupted && self.failing.load(Ordering::Acquire) {
-            outcome.cause = Some("stopped, because another disk failed (--fail-fast)".into());
-        }
-        self.end(number, outcome, source, held).await;
-    }
-
-    async fn import(
-        self: &Arc<Self>,
-        work: &mut Work,
-        blank: &mut ItemOutcome,
-        held: Option<&Held>,
-        interrupt: &Interrupt,
-        converted: oneshot::Sender<()>,
-    ) -> Outcome<import::Ended> {
-        let (number, item, ready) = (work.number, &work.item, &mut work.ready);
-        let console = self.board.console(number);
-        let connected = &self.setup.connected;
-        if ready.begun {
-            self.fence(item, &ready.args).await?;
-        }
-        let examined = match ready.examined.take() {
-            Some(examined) => examined,
-            None => {
-                self.setup
-                    .examine(&ready.args, ready.before, console, interrupt)
-                    .await?
-            }
-        };
-        blank.format.clone_from(&examined.format);
-        blank.virtual_size = examined.virtual_size;
-        let permit = Arc::clone(&self.uploads).acquire_owned();
-        let permit: Option<OwnedSemaphorePermit> = interrupt.unless_asked(permit).await?.ok();
-        let grant = interrupt
-            .unless_asked(self.setup.budget.grant(examined.memory))
-            .await?;
-        // From here on there may be something of it in the cloud.
-        self.record(&Record::Began {
-            at: now(),
-            id: item.id.clone(),
-            bucket: item.bucket.clone(),
-            key: item.object_key(),
-            name: item.name.clone(),
-        })?;
-        if let Some(held) = held {
-            held.begin(item).await?;
-        }
-        let steps = ItemSteps::new(
-            self,
-            number,
-            item,
-            interrupt.clone(),
-            held.map(Held::guard),
-            (grant, examined.tail_memory),
-            permit,
-            // The service converts what is uploaded as it is.
-            (examined.action != Action::UploadAsIs).then_some(converted),
-        );
-        let shared = Shared {
-            cloud: &connected.cloud,
-            images: &connected.images,
-            storage: Some(&connected.storage),
-            steps: &steps,
-            before: ready.before,
-        };
-        ready.args.work.memory = Some(examined.memory);
-        let memory = Budget::options(examined.memory, &ready.args.work);
-        import::one(&ready.args, shared, memory, console, interrupt).await
-    }
-
-    /// Throws away uploads of the disk that no journal here knows: a kill came before their id was noted, or a dead worker
-    /// has left them. A worker that is only slow cannot complete one any more either.
-    async fn fence(&self, item: &Item, args: &ImportArgs) -> Outcome {
-        let storage = &self.setup.connected.storage;
-        let key = item.object_key();
-        let ours = import::resuming::upload_of(args, &self.setup.connected.cloud, &key);
-        let open = storage
-            .list_uploads(&item.bucket, Some(&key))
-            .await
-            .map_err(|error| import::from_obs(&error))?;
-        for upload in open {
-            if upload.key == key && Some(&upload.upload_id) != ours.as_ref() {
-                storage
-                    .abort_upload(&item.bucket, &key, &upload.upload_id)
-                    .await
-                    .map_err(|error| import::from_obs(&error))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes down how a disk ended, and tells everybody.
-    async fn end(
-        &self,
-        number: usize,
-        mut outcome: ItemOutcome,
-        source: Option<SourceIdentity>,
-        held: Option<Held>,
-    ) {
-        self.board.end(number, &mut outcome);
-        let done = outcome.state.is_done();
-        // A failure stops the run by itself.
-        let _ = self.record(&Record::Ended {
-            at: now(),
-            outcome: Box::new(outcome::short(&outcome)),
-            source: source.filter(|_| done),
-        });
-        if let Some(held) = held {
-            let told = match done {
-                true => held.done(&outcome::short(&outcome)).await,
-                false => held.give_up().await,
-            };
-            if let Err(failure) = told {
-                outcome.warnings.push(failure.line());
-            }
-        }
-        if outcome.state.is_failure() && self.fail_fast {
-            self.failing.store(true, Ordering::Release);
-            self.interrupt.stop();
-        }
-        self.keep(number, outcome);
-    }
-}
-
-/// Why a disk was not claimed.
-enum Claiming {
-    Again(Instant),
-    Failed(Failure),
 }

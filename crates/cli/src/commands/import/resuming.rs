@@ -8,21 +8,24 @@
 //! ```
 
 mod beginning;
+mod earlier;
+mod notes;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use ::convert::{BlockRecord, Level, Plan, Recorder, SinkError};
+use ::convert::{Level, Plan};
 use diskimg::DiskImage;
 use journal::{
-    Begun, Block, Completed, Ending, Found, Journal, Part, PlanRecord, Record, SourceIdentity,
-    Stage, State, StateDir, Target,
+    Begun, Completed, Found, Journal, PlanRecord, Record, SourceIdentity, Stage, State, StateDir,
+    Target,
 };
-use obs::{Client, PartLog, PartRecord};
+use obs::{Client, PartRecord};
 
 use self::beginning::{begun, begun_of_file, identify, parse_hex, source};
 pub(crate) use self::beginning::{command_line, endpoint, endpoint_of};
+pub(super) use self::notes::Notes;
 use super::errors::{from_journal, from_obs};
 use super::shared::Before;
 use crate::args::ImportArgs;
@@ -31,43 +34,6 @@ use crate::commands::input::is_standard_input;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::settings::Cloud;
-
-/// The journal, for the threads that note blocks and the tasks that note parts.
-#[derive(Clone)]
-pub(super) struct Notes(Arc<Mutex<Journal>>);
-
-impl Notes {
-    pub(super) fn lock(&self) -> MutexGuard<'_, Journal> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Recorder for Notes {
-    fn block(&mut self, block: &BlockRecord) -> Result<(), SinkError> {
-        self.lock().block(Block {
-            number: block.number,
-            offset: block.offset,
-            len: block.len,
-            crc: block.crc,
-            hash: block.hash,
-            // Every level is one of a few small numbers.
-            level: block.level.and_then(|level| i8::try_from(level).ok()),
-        })?;
-        Ok(())
-    }
-}
-
-impl PartLog for Notes {
-    fn confirmed(&self, part: &PartRecord) -> Result<(), SinkError> {
-        self.lock().part(Part {
-            number: part.number,
-            size: part.size,
-            md5: part.md5,
-            etag: part.etag.clone(),
-        })?;
-        Ok(())
-    }
-}
 
 /// What of the cloud's state may be this import's own doing.
 #[derive(Clone, Debug, Default)]
@@ -266,95 +232,9 @@ impl Session {
         }
     }
 
-    /// Decides what of an earlier run counts.
-    fn take_up(&mut self, restart: bool, found: Found, path: &Path, console: Console) {
-        let (state, ending) = match found {
-            Found::Nothing => return,
-            Found::Unreadable { at } => {
-                console.warn(format_args!(
-                    "the journal {} is damaged at byte {at} and says nothing; the import begins anew, \
-                     and parts of an earlier upload may still be stored",
-                    path.display()
-                ));
-                return;
-            }
-            Found::Import(state, ending) => (state, ending),
-        };
-        match ending {
-            Ending::Clean => {}
-            Ending::Torn { at } => console.notice(format_args!(
-                "the journal {} ends inside a record (byte {at}); what stands before it counts",
-                path.display()
-            )),
-            Ending::Damaged { at } => console.warn(format_args!(
-                "the journal {} is damaged at byte {at}; what stands before it counts",
-                path.display()
-            )),
-        }
-        if state.stage() == Stage::Done {
-            return;
-        }
-        let anew = if restart {
-            Some("as --restart says".to_owned())
-        } else {
-            self.why_anew(&state)
-        };
-        match anew {
-            None => self.state = Some(state),
-            Some(why) => {
-                console.notice(format_args!(
-                    "an interrupted import to {}/{} is not gone on with: {why}",
-                    self.begun.bucket, self.begun.key
-                ));
-                self.stale = state.upload.filter(|_| state.completed.is_none());
-            }
-        }
-    }
-
     /// The upload of an earlier run that is of no use any more, until [`Session::begin`] throws it away.
     pub(super) fn stale(&self) -> Option<&str> {
         self.stale.as_deref()
-    }
-
-    /// Why what an earlier run has done is of no use, if so.
-    fn why_anew(&self, state: &State) -> Option<String> {
-        let before = &state.begun;
-        if let Some(now) = &self.source
-            && let Some(difference) = before.source.difference(now)
-        {
-            return Some(format!("the source has changed: {difference}"));
-        }
-        // An upload has no image to be registered, and ends without one.
-        if before.name.is_empty() != self.begun.name.is_empty() {
-            let command = command_line(&before.command);
-            return Some(format!("another command has begun it: {command}"));
-        }
-        // An object that is complete does not depend on how another one would be made.
-        if state.completed.is_some() {
-            return None;
-        }
-        // The journal knows the state of the first file only.
-        if self.layered {
-            return Some("the disk builds on other files, which may have changed since".to_owned());
-        }
-        if before.plan != self.begun.plan {
-            return Some(format!(
-                "it was planned otherwise: {} of {} bytes as {}{}, now {}{}",
-                before.plan.source_format,
-                before.plan.virtual_size,
-                before.plan.target,
-                level(&before.plan),
-                self.begun.plan.target,
-                level(&self.begun.plan),
-            ));
-        }
-        if before.encoder != self.begun.encoder {
-            return Some(format!(
-                "imgferry {} made other bytes ({}) than this version ({})",
-                before.tool, before.encoder, self.begun.encoder
-            ));
-        }
-        None
     }
 
     /// What of the cloud's state may be this import's.

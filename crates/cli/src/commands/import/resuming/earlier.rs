@@ -1,0 +1,96 @@
+//! What of an earlier run counts.
+
+use std::path::Path;
+
+use journal::{Ending, Found, Stage, State};
+
+use super::{Session, command_line, level};
+use crate::console::Console;
+
+impl Session {
+    /// Decides what of an earlier run counts.
+    pub(super) fn take_up(&mut self, restart: bool, found: Found, path: &Path, console: Console) {
+        let (state, ending) = match found {
+            Found::Nothing => return,
+            Found::Unreadable { at } => {
+                console.warn(format_args!(
+                    "the journal {} is damaged at byte {at} and says nothing; the import begins anew, \
+                     and parts of an earlier upload may still be stored",
+                    path.display()
+                ));
+                return;
+            }
+            Found::Import(state, ending) => (state, ending),
+        };
+        match ending {
+            Ending::Clean => {}
+            Ending::Torn { at } => console.notice(format_args!(
+                "the journal {} ends inside a record (byte {at}); what stands before it counts",
+                path.display()
+            )),
+            Ending::Damaged { at } => console.warn(format_args!(
+                "the journal {} is damaged at byte {at}; what stands before it counts",
+                path.display()
+            )),
+        }
+        if state.stage() == Stage::Done {
+            return;
+        }
+        let anew = if restart {
+            Some("as --restart says".to_owned())
+        } else {
+            self.why_anew(&state)
+        };
+        match anew {
+            None => self.state = Some(state),
+            Some(why) => {
+                console.notice(format_args!(
+                    "an interrupted import to {}/{} is not gone on with: {why}",
+                    self.begun.bucket, self.begun.key
+                ));
+                self.stale = state.upload.filter(|_| state.completed.is_none());
+            }
+        }
+    }
+
+    /// Why what an earlier run has done is of no use, if so.
+    pub(super) fn why_anew(&self, state: &State) -> Option<String> {
+        let before = &state.begun;
+        if let Some(now) = &self.source
+            && let Some(difference) = before.source.difference(now)
+        {
+            return Some(format!("the source has changed: {difference}"));
+        }
+        // An upload has no image to be registered, and ends without one.
+        if before.name.is_empty() != self.begun.name.is_empty() {
+            let command = command_line(&before.command);
+            return Some(format!("another command has begun it: {command}"));
+        }
+        // An object that is complete does not depend on how another one would be made.
+        if state.completed.is_some() {
+            return None;
+        }
+        // The journal knows the state of the first file only.
+        if self.layered {
+            return Some("the disk builds on other files, which may have changed since".to_owned());
+        }
+        if before.plan != self.begun.plan {
+            return Some(format!(
+                "it was planned otherwise: {} of {} bytes as {}{}, now {}{}",
+                before.plan.source_format,
+                before.plan.virtual_size,
+                before.plan.target,
+                level(&before.plan),
+                self.begun.plan.target,
+                level(&self.begun.plan),
+            ));
+        }
+        if before.encoder != self.begun.encoder {
+            return Some(format!(
+                "imgferry {} made other bytes ({}) than this version ({})",
+                before.tool, before.encoder, self.begun.encoder
+            ));
+        }
+        None
+    }
+}

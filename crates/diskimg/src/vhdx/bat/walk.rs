@@ -1,0 +1,136 @@
+//! The runs of a disk, one after the other, with a place kept in the table between two.
+
+use super::{Block, BlockTable, Slice, stored};
+use crate::error::Result;
+use crate::layer::{Place, Run};
+use crate::sectors::Held;
+use crate::source::ReadAt;
+use crate::units::FileOffset;
+use crate::vhdx::layout::SECTORS_PER_CHUNK;
+
+/// Iterator over the runs of a disk: see [`BlockTable::walk`].
+pub(in crate::vhdx) struct Walk<'a> {
+    pub(super) table: &'a BlockTable,
+    pub(super) source: &'a dyn ReadAt,
+    pub(super) file_len: u64,
+    pub(super) at: u64,
+    pub(super) end: u64,
+    /// The slice that was used last.
+    pub(super) slice: Option<Slice>,
+    /// The block behind the last run, when it was looked at.
+    pub(super) ahead: Option<(u64, Block)>,
+    /// A chunk, and where its sector bitmap is.
+    pub(super) bitmap: Option<(u64, FileOffset)>,
+    pub(super) piece: Held,
+}
+
+impl Walk<'_> {
+    /// The run at `start`, of `wanted` bytes at most; not beyond its slice, except where the BAT itself
+    /// is a hole of the file: that is one run, however long.
+    fn run(&mut self, start: u64, wanted: u64) -> Result<Run> {
+        let table = self.table;
+        let (mut block, skip) = (start >> table.block_bits, start & (table.block_size - 1));
+        let first = match self.ahead.take() {
+            Some((ahead, first)) if ahead == block => first,
+            _ => {
+                let index = table.entry_of(block);
+                let Some(slice) = self.slice(index)? else {
+                    let absent = table.hole(self.source, index)?;
+                    let end = table.blocks_before(index + absent) * table.block_size;
+                    return Ok(Run {
+                        start,
+                        len: (end - start).min(wanted),
+                        place: Place::Below,
+                    });
+                };
+                let entry = slice.entry(index, table.offset)?;
+                table.decode(index, entry, self.file_len)?
+            }
+        };
+        if let Block::Partial(at) = first {
+            return self.partial(start, wanted, at);
+        }
+        let mut len = table.block_size - skip;
+        // An entry that is broken ends the run; it is reported when the walk gets there.
+        while len < wanted {
+            block += 1;
+            let Some(next) = self.peek(block) else { break };
+            let follows = match (first, next) {
+                (Block::Whole(first), Block::Whole(next)) => {
+                    first.checked_add(len + skip) == Some(next)
+                }
+                _ => first == next,
+            };
+            if !follows {
+                self.ahead = Some((block, next));
+                break;
+            }
+            len += table.block_size;
+        }
+        let len = len.min(wanted);
+        let (place, len) = match first {
+            Block::Absent => (Place::Below, len),
+            Block::Zeros => (Place::Zeros, len),
+            Block::Whole(at) | Block::Partial(at) => stored(at, skip, len, start, self.file_len)?,
+        };
+        Ok(Run { start, len, place })
+    }
+
+    /// The slice with entry `index`; `None` where the table is a hole of the file.
+    fn slice(&mut self, index: u64) -> Result<Option<&Slice>> {
+        if !self.slice.as_ref().is_some_and(|slice| slice.has(index)) {
+            self.slice = self.table.slice(self.source, index)?;
+        }
+        Ok(self.slice.as_ref())
+    }
+
+    /// What block `block` is, when its entry is in the slice that is held and sound.
+    fn peek(&self, block: u64) -> Option<Block> {
+        let index = self.table.entry_of(block);
+        let slice = self.slice.as_ref().filter(|slice| slice.has(index))?;
+        let entry = slice.entry(index, self.table.offset).ok()?;
+        self.table.decode(index, entry, self.file_len).ok()
+    }
+
+    /// The run at `start`, of `wanted` bytes at most, in a block whose place is at `block` and of which
+    /// some sectors are in the file.
+    fn partial(&mut self, start: u64, wanted: u64, block: FileOffset) -> Result<Run> {
+        let table = self.table;
+        let chunk = start >> table.block_bits >> table.chunk_bits;
+        let bitmap = match self.bitmap {
+            Some((held, bitmap)) if held == chunk => bitmap,
+            _ => table.bitmap_at(self.source, chunk)?,
+        };
+        self.bitmap = Some((chunk, bitmap));
+        let sector = start / table.sector_size % SECTORS_PER_CHUNK;
+        let (here, sectors) = table
+            .bitmaps
+            .equal(self.source, bitmap, sector, &mut self.piece)?;
+        let (skip, within) = (start & (table.block_size - 1), start % table.sector_size);
+        let len = (sectors * table.sector_size - within)
+            .min(table.block_size - skip)
+            .min(wanted);
+        let (place, len) = if here {
+            stored(block, skip, len, start, self.file_len)?
+        } else {
+            (Place::Below, len)
+        };
+        Ok(Run { start, len, place })
+    }
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Result<Run>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.end {
+            return None;
+        }
+        let run = self.run(self.at, self.end - self.at);
+        self.at = match &run {
+            Ok(run) => run.start + run.len,
+            Err(_) => self.end,
+        };
+        Some(run)
+    }
+}
