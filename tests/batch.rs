@@ -311,7 +311,7 @@ fn a_batch_that_is_killed_five_times_ends_without_sending_or_registering_anythin
     let world = World::new();
     let fleet = Fleet::mixed(24, 1);
     world.proxy.script(|seen| {
-        (seen.op == Op::UploadPart).then(|| Fault::Slow(std::time::Duration::from_millis(100)))
+        (seen.op == Op::UploadPart).then(|| Fault::Slow(std::time::Duration::from_millis(300)))
     });
     let mut random = 0x1234_5678_9abc_def1;
     let mut kills = 0;

@@ -146,8 +146,12 @@ fn parts_of(import: &Import) -> BTreeMap<u32, (u64, PathBuf)> {
         .filter_map(|entry| {
             let entry = entry.unwrap();
             let name = entry.file_name().into_string().unwrap();
-            let (number, _) = name.strip_prefix("part-")?.split_once('-')?;
-            let len = entry.metadata().unwrap().len();
+            let (number, rest) = name.strip_prefix("part-")?.split_once('-')?;
+            // The bytes of a part that lies in its place in the object are elsewhere, and its length is in the name.
+            let len = match rest.split_once('+') {
+                Some((_, len)) => len.parse().unwrap(),
+                None => entry.metadata().unwrap().len(),
+            };
             Some((number.parse().unwrap(), (len, entry.path())))
         })
         .collect()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use convert::{Counter, Monitor};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::client::Client;
@@ -103,9 +103,8 @@ impl Sending {
             let demand = queue.demand(self.shared.budget.is_short());
             if let Some(parts) = queue.held.take(demand, Instant::now()) {
                 let signed = self.client.signs_bodies();
-                queue
-                    .hashing
-                    .spawn_blocking(move || hashing::hash(parts, signed));
+                let hashing = tokio::task::spawn_blocking(move || hashing::hash(parts, signed));
+                queue.hashing.push_back(hashing);
             }
             if queue.is_done() && on_their_way.is_empty() {
                 return Ok(confirmed.into_values().collect());
@@ -120,7 +119,7 @@ impl Sending {
                         "the stream was given up before its end",
                     )),
                 },
-                Some(hashed) = queue.hashing.join_next() => {
+                hashed = first_of(&mut queue.hashing) => {
                     let hashed = hashed.map_err(|error| broken(&error))?;
                     queue.ready.extend(hashed.into_iter().map(Ready::Part));
                 }
@@ -187,7 +186,8 @@ impl Sending {
 /// Parts that are not on their way yet.
 struct Queue {
     held: Held,
-    hashing: JoinSet<Vec<Hashed>>,
+    /// In their order: what comes first is sent first, so that an upload that dies near its end has most of it behind it.
+    hashing: VecDeque<JoinHandle<Vec<Hashed>>>,
     ready: VecDeque<Ready>,
     /// No more will come.
     ended: bool,
@@ -203,7 +203,7 @@ impl Queue {
     fn new(memory: u64) -> Self {
         Self {
             held: Held::new(memory),
-            hashing: JoinSet::new(),
+            hashing: VecDeque::new(),
             ready: VecDeque::new(),
             ended: false,
         }
@@ -224,6 +224,16 @@ impl Queue {
     fn is_done(&self) -> bool {
         self.ended && !self.has_parts()
     }
+}
+
+/// What comes of the first task, which is taken out then. Never ends when there is none; can be dropped and made again.
+async fn first_of<T>(tasks: &mut VecDeque<JoinHandle<T>>) -> Result<T, JoinError> {
+    let Some(first) = tasks.front_mut() else {
+        return std::future::pending().await;
+    };
+    let ended = first.await;
+    tasks.pop_front();
+    ended
 }
 
 /// Ends when `until` has passed; never for `None`.

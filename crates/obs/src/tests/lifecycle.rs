@@ -10,6 +10,7 @@ use convert::{Counter, Sink};
 use testkit::http::Reply;
 
 use super::fake::{Fake, Op, TINY, content, options};
+use crate::parts::{Schedule, Tier};
 use crate::{Error, ErrorKind, MultipartSink, Upload, UploadOptions, Uploaded};
 
 /// Writes `bytes` in slices of `slice` from a plain thread, and closes.
@@ -169,6 +170,36 @@ async fn slow_server_slows_the_writer_and_everything_arrives() {
     assert!(begun.elapsed() >= Duration::from_millis(40 * 10));
     upload.complete().await.unwrap();
     assert!(fake.object("key").unwrap() == content(40_000));
+}
+
+/// Promise: what dies near its end has most of it behind it. The last part is hashed long before the eight in front of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_go_off_in_their_order_however_many_are_hashed_at_the_same_time() {
+    const PART: u64 = 2 << 20;
+    let fake = Fake::start().await;
+    let len = 8 * PART + 100;
+    let options = UploadOptions {
+        memory: 40 * PART,
+        max_in_flight: 1,
+        ..options(len)
+    };
+    let schedule = Schedule::uniform(Tier {
+        parts: 20,
+        size: PART,
+    });
+    let begun = fake.client.start_with("bucket", "key", &options, schedule);
+    let (sink, mut upload) = begun.await.unwrap();
+    write_all(sink, vec![7; len as usize], 1 << 20)
+        .await
+        .unwrap();
+    upload.complete().await.unwrap();
+    let requests = fake.server.requests();
+    let sent = requests.iter().filter_map(|request| match Op::of(request) {
+        Op::Part(number) => Some(number),
+        _ => None,
+    });
+    let sent: Vec<_> = sent.collect();
+    assert_eq!(sent, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -201,7 +201,11 @@ impl Uploads {
         };
         let earlier = files.insert(number, path.clone());
         if let Some(earlier) = earlier.filter(|earlier| *earlier != path) {
-            fs::remove_file(earlier).map_err(disk("replace the part"))?;
+            match fs::remove_file(earlier) {
+                // Whoever looks into the directory may have taken it away.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.map_err(disk("replace the part"))?,
+            }
         }
         Ok(())
     }
