@@ -177,11 +177,11 @@ async fn slow_server_slows_the_writer_and_everything_arrives() {
 async fn parts_go_off_in_their_order_however_many_are_hashed_at_the_same_time() {
     const PART: u64 = 2 << 20;
     let fake = Fake::start().await;
-    let len = 8 * PART + 100;
+    let bytes = vec![7; (8 << 21) + 100];
     let options = UploadOptions {
         memory: 40 * PART,
         max_in_flight: 1,
-        ..options(len)
+        ..options(bytes.len() as u64)
     };
     let schedule = Schedule::uniform(Tier {
         parts: 20,
@@ -189,9 +189,7 @@ async fn parts_go_off_in_their_order_however_many_are_hashed_at_the_same_time() 
     });
     let begun = fake.client.start_with("bucket", "key", &options, schedule);
     let (sink, mut upload) = begun.await.unwrap();
-    write_all(sink, vec![7; len as usize], 1 << 20)
-        .await
-        .unwrap();
+    write_all(sink, bytes, 1 << 20).await.unwrap();
     upload.complete().await.unwrap();
     let requests = fake.server.requests();
     let sent = requests.iter().filter_map(|request| match Op::of(request) {
