@@ -13,6 +13,7 @@ rounds=${2:-3}
 bin=${IMGFERRY:-$here/target/release/imgferry}
 dir=$(mktemp -d "${TMPDIR:-/tmp}/overlap.XXXXXX")
 space=imgferry-overlap-$$
+[ "$(id -u)" = 0 ] || { echo "network namespaces need root: sudo benches/overlap.sh" >&2; exit 1; }
 server=
 cleanup() {
     [ -z "$server" ] || { kill "$server" && wait "$server"; } 2>/dev/null || true
@@ -35,7 +36,10 @@ client tc qdisc add dev line root tbf rate "$rate" burst 512kb latency 50ms
 
 "$bin" sandbox --listen 10.209.1.1:9000 --dir "$dir/cloud" --bucket bench --json >"$dir/env" 2>/dev/null &
 server=$!
-until grep -q IMGFERRY_PATH_STYLE "$dir/env"; do sleep 0.1; done
+until grep -q IMGFERRY_PATH_STYLE "$dir/env"; do
+    kill -0 "$server" 2>/dev/null || { echo "no sandbox: is $bin built, and 10.209.1.1:9000 free?" >&2; exit 1; }
+    sleep 0.1
+done
 while IFS='=' read -r name value; do export "$name=$value"; done < <(python3 -c '
 import json, sys
 for name, value in json.load(open(sys.argv[1]))["environment"].items(): print(f"{name}={value}")' "$dir/env")

@@ -70,7 +70,7 @@ impl Held {
         self.until
     }
 
-    /// Whether it is time to hash the parts, if somebody could send one now and `short` of memory.
+    /// Whether it is time to hash the parts.
     fn is_due(&self, demand: Demand, now: Instant) -> bool {
         let many = self.bytes >= self.enough || self.parts.len() >= MOST;
         let late = self.until.is_some_and(|until| until <= now);
