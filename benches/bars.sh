@@ -45,8 +45,12 @@ clock() {
     echo "$start $end" | awk '{ print $2 - $1 }' >>"$dir/times/$name"
 }
 median() { sort -n "$dir/times/$1" | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
-fresh() { rm -f "$dir"/out.*; }
-warm() { cat "$@" >/dev/null; }
+# fresh SOURCE…: no target is there, and the sources are in the page cache. Before every command, because some machines
+# give memory back that was not used for a few seconds.
+fresh() {
+    rm -f "$dir"/out.*
+    [ $# = 0 ] || cat "$@" >/dev/null
+}
 # row BAR WHAT PEER OURS WANTED [max]: ratio of two medians against the bar; with "max" ours ÷ peer must not exceed it.
 row() {
     awk -v bar="$1" -v what="$2" -v peer="$(median "$3")" -v ours="$(median "$4")" -v wanted="$5" -v kind="${6:-min}" 'BEGIN {
@@ -62,13 +66,12 @@ echo "| bar | what | peer | imgferry | ratio | bar | |"
 echo "|---|---|---|---|---|---|---|"
 
 if has a; then
-    warm "$disk"
     for ((i = 0; i < rounds; i++)); do
-        fresh; clock loop3 "$base" compress "$disk" "$dir/out.loop" 3
+        fresh "$disk"; clock loop3 "$base" compress "$disk" "$dir/out.loop" 3
         peer_size=$(stat -c %s "$dir/out.loop")
-        fresh; clock default "$bin" -q convert "$disk" "$dir/out.zvhd2"
+        fresh "$disk"; clock default "$bin" -q convert "$disk" "$dir/out.zvhd2"
         size=$(stat -c %s "$dir/out.zvhd2")
-        fresh; clock level3 "$bin" -q convert --level 3 "$disk" "$dir/out.zvhd2"
+        fresh "$disk"; clock level3 "$bin" -q convert --level 3 "$disk" "$dir/out.zvhd2"
     done
     row a "raw → ZVHD2, default level; loop at level 3" loop3 default 3
     row a "the same, both at level 3" loop3 level3 1.9
@@ -85,10 +88,11 @@ if has b; then
             dd if="$disk" of="$dir/full.raw" bs=1M count=64 skip=$((i * 128)) seek=$((i * 64)) conv=notrunc status=none
         done
     fi
-    warm "$dir/full.raw"
     for ((i = 0; i < rounds; i++)); do
-        fresh; clock full "$bin" -q convert "$dir/full.raw" "$dir/out.zvhd2"
-        fresh; clock wide "$bin" -q convert "$dir/wide.raw" "$dir/out.zvhd2"
+        fresh "$dir/full.raw"; clock full "$bin" -q convert "$dir/full.raw" "$dir/out.zvhd2"
+        fresh
+        for ((j = 0; j < 16; j++)); do dd if="$dir/wide.raw" of=/dev/null bs=1M count=64 skip=$((j * 12800)) status=none; done
+        clock wide "$bin" -q convert "$dir/wide.raw" "$dir/out.zvhd2"
     done
     row b "200 GiB that hold 1 GiB; that GiB alone" full wide 1.3 max
 fi
@@ -105,10 +109,9 @@ if has c; then
     export -f qemu_then_loop
     export dir base
     for type in zlib zstd; do
-        warm "$dir/$type.qcow2"
         for ((i = 0; i < rounds; i++)); do
-            fresh; clock "loop-$type" bash -c 'qemu_then_loop "$1"' _ "$dir/$type.qcow2"
-            fresh; clock "ours-$type" "$bin" -q convert "$dir/$type.qcow2" "$dir/out.zvhd2"
+            fresh "$dir/$type.qcow2"; clock "loop-$type" bash -c 'qemu_then_loop "$1"' _ "$dir/$type.qcow2"
+            fresh "$dir/$type.qcow2"; clock "ours-$type" "$bin" -q convert "$dir/$type.qcow2" "$dir/out.zvhd2"
         done
         row c "qcow2 $type → ZVHD2; qemu-img to raw, then the loop" "loop-$type" "ours-$type" 3
     done
@@ -120,12 +123,11 @@ if has d; then
     for source in plain.qcow2:1.0 disk.vhd:1.0 disk.vhdx:1.0 zlib.qcow2:1.5 zstd.qcow2:1.5; do
         wanted=${source#*:}
         source=${source%:*}
-        warm "$dir/$source"
         for ((i = 0; i < rounds; i++)); do
-            fresh; clock "qemu-$source" qemu-img convert -W -m 16 -O raw "$dir/$source" "$dir/out.raw"
-            fresh; clock "nosync-$source" "$bin" -q convert --no-sync "$dir/$source" "$dir/out.raw"
-            fresh; clock "qemusync-$source" bash -c 'qemu-img convert -W -m 16 -O raw "$1" "$2" && sync "$2"' _ "$dir/$source" "$dir/out.raw"
-            fresh; clock "ours-$source" "$bin" -q convert "$dir/$source" "$dir/out.raw"
+            fresh "$dir/$source"; clock "qemu-$source" qemu-img convert -W -m 16 -O raw "$dir/$source" "$dir/out.raw"
+            fresh "$dir/$source"; clock "nosync-$source" "$bin" -q convert --no-sync "$dir/$source" "$dir/out.raw"
+            fresh "$dir/$source"; clock "qemusync-$source" bash -c 'qemu-img convert -W -m 16 -O raw "$1" "$2" && sync "$2"' _ "$dir/$source" "$dir/out.raw"
+            fresh "$dir/$source"; clock "ours-$source" "$bin" -q convert "$dir/$source" "$dir/out.raw"
         done
         row d "$source → raw, --no-sync; qemu-img" "qemu-$source" "nosync-$source" "$wanted"
         row d "$source → raw, on disk; qemu-img and sync" "qemusync-$source" "ours-$source" "$wanted"
@@ -135,20 +137,19 @@ fi
 
 if has e; then
     [ -e "$dir/disk.zvhd2" ] || "$bin" -q convert "$disk" "$dir/disk.zvhd2" >/dev/null
-    warm "$dir/disk.zvhd2"
     for ((i = 0; i < rounds; i++)); do
-        fresh; clock decode "$base" decode "$dir/disk.zvhd2" "$dir/out.raw"
-        fresh; clock toraw "$bin" -q convert "$dir/disk.zvhd2" "$dir/out.raw"
+        fresh "$dir/disk.zvhd2"; clock decode "$base" decode "$dir/disk.zvhd2" "$dir/out.raw"
+        fresh "$dir/disk.zvhd2"; clock toraw "$bin" -q convert "$dir/disk.zvhd2" "$dir/out.raw"
     done
     row e "ZVHD2 → raw; the decode loop" decode toraw 2
 fi
 
 if has f; then
-    warm "$disk"
     for ((i = 0; i < rounds; i++)); do
+        fresh "$disk"
         # Seconds that all cores together need for SHA-256 of the data, from the speed of one.
         ${RUN:-} "$base" sha256 "$disk" >>"$dir/times/sha"
-        clock digest "$bin" -q digest "$disk"
+        fresh "$disk"; clock digest "$bin" -q digest "$disk"
     done
     row f "digest; SHA-256 of the same bytes by all cores" sha digest 0.9
 fi
@@ -202,12 +203,11 @@ if has h; then
     while IFS='=' read -r name value; do export "$name=$value"; done < <(python3 -c '
 import json, sys
 for name, value in json.load(open(sys.argv[1]))["environment"].items(): print(f"{name}={value}")' "$dir/times/env")
-    warm "$disk" "$dir/disk.zvhd2"
     for ((i = 0; i < rounds; i++)); do
         # What the round before has left to be written would slow the disk down.
-        fresh; sync; clock h-convert "$bin" -q convert "$disk" "$dir/out.zvhd2"
-        sync; clock h-upload "$bin" -q upload --force "$dir/disk.zvhd2" "obs://bench/disk-$i"
-        sync; clock h-import "$bin" -q import "$disk" --name "bench-$i" --bucket bench --type DataImage --register none --state-dir "$dir/times/state"
+        fresh "$disk"; sync; clock h-convert "$bin" -q convert "$disk" "$dir/out.zvhd2"
+        fresh "$dir/disk.zvhd2"; sync; clock h-upload "$bin" -q upload --force "$dir/disk.zvhd2" "obs://bench/disk-$i"
+        fresh "$disk"; sync; clock h-import "$bin" -q import "$disk" --name "bench-$i" --bucket bench --type DataImage --register none --state-dir "$dir/times/state"
         rm -rf "$dir/cloud/obs/bench/"*
     done
     kill "$server" && wait "$server" || true

@@ -3,7 +3,8 @@
 //! has, and the flush at the end finds nothing left to do.
 //!
 //! Such writes (`O_DIRECT`) must begin at a multiple of the disk's block in the file and in memory,
-//! and be as long. So bytes are gathered, and written [`GATHERED`] at a time.
+//! and be as long. What is like that, and [`LONG`], is written as it is; anything else is gathered, and written
+//! [`GATHERED`] at a time.
 
 use std::fs::File;
 use std::io;
@@ -13,11 +14,22 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 /// Bytes of a write: many blocks of the disk are under way at once.
 const GATHERED: usize = 4 << 20;
+/// Bytes that are worth a write of their own: enough blocks for the disk to work on at once, and a copy of them saved.
+const LONG: usize = 1 << 20;
 /// Bytes that an [`Appender`] holds.
 pub(crate) const MEMORY: u64 = (GATHERED + ALIGN) as u64;
 /// What writes past the page cache begin and end at, in bytes. Blocks of disks are 512 or 4096 bytes; a file
 /// system that wants more refuses, and gets its writes through the page cache.
-const ALIGN: usize = 4096;
+pub(crate) const ALIGN: usize = 4096;
+
+/// How far behind the beginning of `buffer`'s room a multiple of [`ALIGN`] is: below it.
+pub(crate) fn to_aligned(buffer: &Vec<u8>) -> usize {
+    match buffer.as_ptr().align_offset(ALIGN) {
+        start if start < ALIGN => start,
+        // The address cannot be known to the type system only: then nothing is aligned, and is refused or copied.
+        _ => 0,
+    }
+}
 
 /// The end of a file that grows.
 #[derive(Debug)]
@@ -35,11 +47,10 @@ impl Appender {
     pub(crate) fn new(file: &File) -> Option<Self> {
         set_direct(file, true).ok()?;
         let buffer = vec![0; GATHERED + ALIGN];
-        let start = buffer.as_ptr().align_offset(ALIGN);
+        let start = to_aligned(&buffer);
         Some(Self {
             buffer,
-            // The address cannot be known to the type system only: then nothing is aligned, and refused.
-            start: if start < ALIGN { start } else { 0 },
+            start,
             filled: 0,
             position: 0,
         })
@@ -50,6 +61,17 @@ impl Appender {
     /// # Errors
     /// Those of the writes.
     pub(crate) fn append(&mut self, file: &File, mut bytes: &[u8]) -> io::Result<()> {
+        let aligned = |len: usize| len.is_multiple_of(ALIGN);
+        if bytes.len() >= LONG
+            && aligned(bytes.len())
+            && aligned(self.filled)
+            && bytes.as_ptr().align_offset(ALIGN) == 0
+        {
+            self.flush(file)?;
+            write_at(file, self.position, bytes)?;
+            self.position += bytes.len() as u64;
+            return Ok(());
+        }
         while !bytes.is_empty() {
             let from = self.start + self.filled;
             let (now, later) = bytes.split_at(bytes.len().min(GATHERED - self.filled));
@@ -70,24 +92,35 @@ impl Appender {
     /// # Errors
     /// Those of the write.
     pub(crate) fn flush(&mut self, file: &File) -> io::Result<()> {
-        let gathered = self.buffer.get(self.start..self.start + self.filled);
-        let gathered = gathered.ok_or(io::ErrorKind::OutOfMemory)?;
-        let written = match gathered.len().is_multiple_of(ALIGN) {
-            true => file.write_all_at(gathered, self.position),
-            false => Err(io::ErrorKind::InvalidInput.into()),
-        };
-        match written {
-            // The end of a file need not be aligned, and not every file system that takes the flag
-            // takes the writes.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                set_direct(file, false)?;
-                file.write_all_at(gathered, self.position)?;
-            }
-            other => other?,
+        if self.filled == 0 {
+            return Ok(());
         }
+        let gathered = self.buffer.get(self.start..self.start + self.filled);
+        write_at(
+            file,
+            self.position,
+            gathered.ok_or(io::ErrorKind::OutOfMemory)?,
+        )?;
         self.position += self.filled as u64;
         self.filled = 0;
         Ok(())
+    }
+}
+
+/// Writes `bytes` at `position`, past the page cache if that can be.
+fn write_at(file: &File, position: u64, bytes: &[u8]) -> io::Result<()> {
+    let written = match bytes.len().is_multiple_of(ALIGN) {
+        true => file.write_all_at(bytes, position),
+        false => Err(io::ErrorKind::InvalidInput.into()),
+    };
+    match written {
+        // The end of a file need not be aligned, and not every file system that takes the flag
+        // takes the writes.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            set_direct(file, false)?;
+            file.write_all_at(bytes, position)
+        }
+        other => other,
     }
 }
 

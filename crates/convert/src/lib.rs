@@ -11,7 +11,7 @@
 //!
 //! All of these walk the extents lazily, give the blocks of 2 MiB that hold data to worker threads,
 //! and take the results in order on the calling thread. Memory is bounded by the plan, a
-//! [`CancelToken`] is looked at once per block, and progress goes to a [`Monitor`]. The crate knows
+//! [`CancelToken`] is looked at once per group of up to four blocks, and progress goes to a [`Monitor`]. The crate knows
 //! no network and no terminal.
 
 use std::fs::File;
@@ -27,6 +27,7 @@ mod blocks;
 pub mod cancel;
 pub mod compare;
 pub mod digest;
+mod encoded;
 pub mod error;
 mod hashes;
 pub mod holes;
@@ -37,6 +38,7 @@ pub mod output;
 pub mod parts;
 pub mod pipeline;
 pub mod plan;
+pub mod raw;
 pub mod resume;
 pub mod sample;
 pub mod scan;
@@ -54,11 +56,12 @@ pub use level::{AUTO_LEVELS, Level, Levels};
 pub use monitor::{Counter, Monitor, VoidMonitor};
 pub use output::{OutputFile, Overwrite};
 pub use parts::{PartSink, count_parts, to_parts};
-pub use pipeline::{Report, resume_zvhd2, to_raw, to_raw_with_bitmap, to_zvhd2};
+pub use pipeline::{Report, resume_zvhd2, to_zvhd2};
 pub use plan::{
     DEFAULT_MEMORY, LARGE_MEMORY, Memory, PROGRAM_MEMORY, Plan, PlanOptions, SinkMemory, Target,
     default_threads, plan,
 };
+pub use raw::{to_raw, to_raw_with_bitmap};
 pub use resume::{BlockRecord, Checkpoint, Recorder, VoidRecorder};
 pub use scan::{Scan, scan};
 pub use sink::{Backlog, Sink, SinkError};

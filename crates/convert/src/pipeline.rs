@@ -1,27 +1,24 @@
-//! From an image to ZVHD2 through a sink, or to a raw file.
+//! From an image to ZVHD2 through a sink.
 //!
-//! Workers read two blocks, look whether they are zero, hash them, and compress or write them; the calling
+//! Workers read some blocks, look whether they are zero, hash them, and compress them; the calling
 //! thread takes the results in order, adds up the digest, and feeds the sink. A sink that blocks
 //! stops the calling thread, and through the window everybody.
 
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use diskimg::DiskImage;
-use diskimg::zero::is_zero;
 use serde::{Serialize, Serializer};
 
 use crate::adapt::Adapting;
-use crate::bitmap::{Bitmap, Layout};
 use crate::blocks::{DataBlocks, Group, GroupBuffer, Hashed, range_of};
 use crate::cancel::CancelToken;
-use crate::digest::{ContentDigest, DigestBuilder};
+use crate::digest::ContentDigest;
+use crate::encoded::{Encoded, Pool};
 use crate::error::{Error, Result};
 use crate::level::{Level, Levels};
 use crate::monitor::{Counter, Monitor};
 use crate::ordered::{self, Width};
-use crate::output::OutputFile;
 use crate::plan::{Plan, Target};
 use crate::resume::{Again, BlockRecord, Checkpoint, Recorder, VoidRecorder};
 use crate::sink::Sink;
@@ -62,8 +59,8 @@ fn as_seconds<S: Serializer>(elapsed: &Duration, serializer: S) -> Result<S::Ok,
 /// A block that a worker has dealt with.
 struct Done {
     block: Hashed,
-    /// CRC and bytes of the encoded form, unless the block is all zero.
-    encoded: Option<(u32, Vec<u8>)>,
+    /// CRC, if somebody wants it, and length of the encoded form, unless the block is all zero.
+    made: Option<(u32, usize)>,
 }
 
 /// What a worker has made.
@@ -74,6 +71,7 @@ struct Made {
     /// How long that took.
     took: Duration,
     blocks: Vec<Done>,
+    encoded: Encoded,
 }
 
 /// Writes `image` as ZVHD2 into `sink`, front to back. The sink's own completion (commit, complete
@@ -154,7 +152,8 @@ pub fn resume_zvhd2(
         ..
     } = from;
     let mut again = again.into_iter();
-    let pool = Pool::default();
+    let pool = Pool::new(plan.group);
+    let wants_crc = recorder.wants_crc();
 
     if !has_head {
         out.write(&encoder.head())?;
@@ -189,17 +188,22 @@ pub fn resume_zvhd2(
                 Job::New(group) => (group, present),
             };
             encoder.set_level(level)?;
-            let mut blocks = Vec::with_capacity(2);
+            let mut blocks = Vec::with_capacity(plan.group);
+            let mut encoded = pool.take();
             for (block, content) in buffer.read(image, group)? {
-                let encoded = match block.hash {
+                let made = match block.hash {
                     None => None,
                     Some(_) => {
-                        let mut encoded = pool.take();
-                        encoder.encode(wire_number(block.number)?, content, &mut encoded)?;
-                        Some((crc32fast::hash(&encoded), encoded))
+                        let number = wire_number(block.number)?;
+                        let len = encoder.append(number, content, encoded.end())?;
+                        let crc = match job {
+                            Job::New(_) if !wants_crc => 0,
+                            _ => crc32fast::hash(encoded.last(len)),
+                        };
+                        Some((crc, len))
                     }
                 };
-                blocks.push(Done { block, encoded });
+                blocks.push(Done { block, made });
             }
             let took = began.elapsed();
             Ok(Made {
@@ -207,40 +211,43 @@ pub fn resume_zvhd2(
                 level,
                 took,
                 blocks,
+                encoded,
             })
         },
-        |made| {
+        |group| {
             let Made {
                 job,
                 level,
                 took,
                 blocks,
-            } = made;
+                encoded,
+            } = group;
             let (count, before) = (blocks.len() as u64, out.written);
-            for Done { block, encoded } in blocks {
+            // Where the encoded blocks belong, which follow one another.
+            let mut place = None;
+            for Done { block, made } in blocks {
                 let range = range_of(block.number, virtual_size);
                 if let Job::Again(again) = job {
                     tally.again(range, block.read);
-                    let encoded = again.check(encoded)?;
-                    out.advance(again.offset)?;
-                    out.write(&encoded)?;
-                    pool.give(encoded);
+                    again.check(made)?;
+                    place = Some(again.offset);
                     continue;
                 }
                 tally.block(range, block.read);
-                let (Some(hash), Some((crc, encoded))) = (block.hash, encoded) else {
+                let (Some(hash), Some((crc, len))) = (block.hash, made) else {
                     tally.zero(block.read);
                     continue;
                 };
                 sum.block(block.number, &hash);
                 let number = wire_number(block.number)?;
-                let offset = encoder.push(number, encoded.len())?;
+                let offset = encoder.push(number, len)?;
+                place = place.or(Some(offset));
                 monitor.count(Counter::DataBlocks, 1);
                 let record = BlockRecord {
                     number,
                     offset,
                     // The encoder has refused what is longer.
-                    len: u32::try_from(encoded.len()).unwrap_or(u32::MAX),
+                    len: u32::try_from(len).unwrap_or(u32::MAX),
                     crc,
                     hash,
                     level: adapting.as_ref().map(|_| level),
@@ -249,10 +256,12 @@ pub fn resume_zvhd2(
                 recorder
                     .block(&record)
                     .map_err(|error| Error::from_sink(error, cancel))?;
-                out.advance(offset)?;
-                out.write(&encoded)?;
-                pool.give(encoded);
             }
+            if let Some(offset) = place {
+                out.advance(offset)?;
+                out.write(encoded.bytes())?;
+            }
+            pool.give(encoded);
             if let Some(adapting) = &mut adapting
                 && let Some(backlog) = out.sink.backlog()
             {
@@ -324,180 +333,4 @@ impl Stream<'_> {
         self.monitor.count(Counter::WrittenBytes, len);
         Ok(())
     }
-}
-
-/// Buffers for encoded blocks. A worker takes one only when it is inside the window, so there are
-/// never more of them than the window is wide.
-#[derive(Default)]
-struct Pool(Mutex<Vec<Vec<u8>>>);
-
-impl Pool {
-    fn take(&self) -> Vec<u8> {
-        let pooled = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        pooled.unwrap_or_else(|| Vec::with_capacity(zvhd2::MAX_ENCODED_BLOCK))
-    }
-
-    fn give(&self, buffer: Vec<u8>) {
-        let mut pool = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pool.push(buffer);
-    }
-}
-
-/// Unit in which a raw file is kept sparse, in bytes: the usual block of file systems.
-const PAGE: usize = 4096;
-
-/// Writes `image` into `out` as a sparse raw file of exactly the virtual size: holes, zero blocks
-/// and zero pages of 4 KiB are not written. Workers write at their positions in parallel. Committing
-/// `out` is left to the caller.
-///
-/// # Errors
-/// `Source`, `Output`, `Cancelled`, `WorkerPanicked`; `Refused` when the plan is not for this.
-pub fn to_raw(
-    image: &dyn DiskImage,
-    plan: &Plan,
-    out: &OutputFile,
-    monitor: &dyn Monitor,
-    cancel: &CancelToken,
-) -> Result<Report> {
-    write_raw(image, plan, out, None, monitor, cancel)
-}
-
-/// [`to_raw`], and the bitmap of the disk in `layout` from the same pass.
-///
-/// # Errors
-/// Those of [`to_raw`] and of [`Bitmap::new`].
-pub fn to_raw_with_bitmap(
-    image: &dyn DiskImage,
-    plan: &Plan,
-    out: &OutputFile,
-    layout: Layout,
-    monitor: &dyn Monitor,
-    cancel: &CancelToken,
-) -> Result<(Report, Bitmap)> {
-    let mut bitmap = Bitmap::new(layout, image.virtual_size())?;
-    let report = write_raw(image, plan, out, Some(&mut bitmap), monitor, cancel)?;
-    Ok((report, bitmap))
-}
-
-/// A block that was written into a raw file.
-struct Written {
-    block: Hashed,
-    /// Bytes that were written of it; 0 when it is all zero.
-    bytes: u64,
-    /// Granules of the bitmap that hold data.
-    granules: Vec<u64>,
-}
-
-fn write_raw(
-    image: &dyn DiskImage,
-    plan: &Plan,
-    out: &OutputFile,
-    mut bitmap: Option<&mut Bitmap>,
-    monitor: &dyn Monitor,
-    cancel: &CancelToken,
-) -> Result<Report> {
-    plan.check(image, Target::Raw)?;
-    let started = Instant::now();
-    let virtual_size = image.virtual_size();
-    let layout = bitmap.as_ref().map(|bitmap| bitmap.layout());
-    let mut sum = DigestBuilder::new(virtual_size);
-    let mut tally = Tally::new(virtual_size, monitor);
-    let mut blocks = DataBlocks::new(image, cancel);
-    let (mut stored_blocks, mut written_bytes) = (0, 0);
-
-    out.set_len(virtual_size)?;
-    ordered::run(
-        Width {
-            threads: plan.threads,
-            window: plan.window,
-        },
-        cancel,
-        || blocks.next_group(plan.group),
-        || Ok(GroupBuffer::new(plan.group)),
-        |buffer, group| {
-            let mut done = Vec::with_capacity(2);
-            for (block, content) in buffer.read(image, group)? {
-                let mut written = Written {
-                    block,
-                    bytes: 0,
-                    granules: Vec::new(),
-                };
-                if block.hash.is_some() {
-                    let range = range_of(block.number, virtual_size);
-                    if let Some(layout) = layout {
-                        written.granules = layout.granules_with_data(range.start, content);
-                    }
-                    written.bytes = write_pages(out, range, content)?;
-                }
-                done.push(written);
-            }
-            Ok(done)
-        },
-        |group| {
-            for written in group {
-                let block = written.block;
-                tally.block(range_of(block.number, virtual_size), block.read);
-                let Some(hash) = block.hash else {
-                    tally.zero(block.read);
-                    continue;
-                };
-                sum.block(block.number, &hash);
-                if let Some(bitmap) = bitmap.as_deref_mut() {
-                    for granule in written.granules {
-                        bitmap.mark(granule);
-                    }
-                }
-                stored_blocks += 1;
-                monitor.count(Counter::DataBlocks, 1);
-                monitor.count(Counter::WrittenBytes, written.bytes);
-                // A written page may lie partly in a hole, so it can be more than was read.
-                tally.zero(block.read.saturating_sub(written.bytes));
-                written_bytes += written.bytes;
-            }
-            Ok(())
-        },
-    )?;
-    tally.finish();
-    Ok(Report {
-        digest: sum.finish(),
-        virtual_size,
-        read_bytes: tally.read_bytes(),
-        skipped_bytes: tally.skipped_bytes(),
-        kept_bytes: tally.kept_bytes(),
-        zero_bytes: tally.zero_bytes(),
-        stored_blocks,
-        levels: Levels::default(),
-        written_bytes,
-        elapsed: started.elapsed(),
-    })
-}
-
-/// Writes the pages of `block` that are not all zero at their place in `range`, neighbours together.
-/// Returns the number of bytes written.
-fn write_pages(out: &OutputFile, range: std::ops::Range<u64>, block: &[u8]) -> Result<u64> {
-    let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-    let on_disk = block.get(..len).unwrap_or(block);
-    let mut written = 0;
-    let mut write = |from: usize, to: usize| {
-        let pages = on_disk.get(from..to).unwrap_or_default();
-        written += pages.len() as u64;
-        out.write_at(range.start + from as u64, pages)
-    };
-    // Where a run of pages with data began.
-    let mut run = None;
-    for (index, page) in on_disk.chunks(PAGE).enumerate() {
-        let at = index * PAGE;
-        match run {
-            None if !is_zero(page) => run = Some(at),
-            Some(from) if is_zero(page) => {
-                write(from, at)?;
-                run = None;
-            }
-            _ => {}
-        }
-    }
-    if let Some(from) = run {
-        write(from, on_disk.len())?;
-    }
-    Ok(written)
 }

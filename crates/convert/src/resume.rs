@@ -32,7 +32,7 @@ pub struct BlockRecord {
     pub offset: u64,
     /// Its encoded length in bytes.
     pub len: u32,
-    /// CRC-32 (IEEE) of its encoded bytes.
+    /// CRC-32 (IEEE) of its encoded bytes; 0 unless [`Recorder::wants_crc`].
     pub crc: u32,
     /// SHA-256 of its guest bytes, of which the content digest is made.
     pub hash: [u8; 32],
@@ -47,6 +47,11 @@ pub trait Recorder: Send {
     /// # Errors
     /// When it cannot be noted: the run ends with this error.
     fn block(&mut self, block: &BlockRecord) -> Result<(), SinkError>;
+
+    /// Whether [`BlockRecord::crc`] is to be computed: who goes on later needs it.
+    fn wants_crc(&self) -> bool {
+        true
+    }
 }
 
 /// Notes nothing.
@@ -56,6 +61,10 @@ pub struct VoidRecorder;
 impl Recorder for VoidRecorder {
     fn block(&mut self, _: &BlockRecord) -> Result<(), SinkError> {
         Ok(())
+    }
+
+    fn wants_crc(&self) -> bool {
+        false
     }
 }
 
@@ -73,15 +82,11 @@ pub(crate) struct Again {
 pub(crate) const AGAIN_BYTES: u64 = size_of::<Again>() as u64;
 
 impl Again {
-    /// The encoded bytes, if they are what they were. `made` is CRC and bytes of the block, or `None`
+    /// Refuses a block that is not what it was. `made` is CRC and length of its encoded bytes, or `None`
     /// when it is all zero now.
-    pub(crate) fn check(&self, made: Option<(u32, Vec<u8>)>) -> Result<Vec<u8>> {
+    pub(crate) fn check(&self, made: Option<(u32, usize)>) -> Result<()> {
         match made {
-            Some((crc, encoded))
-                if crc == self.crc && encoded.len() as u64 == u64::from(self.len) =>
-            {
-                Ok(encoded)
-            }
+            Some((crc, len)) if crc == self.crc && len as u64 == u64::from(self.len) => Ok(()),
             _ => Err(Error::refused(format!(
                 "block {} is not what it was when the interrupted run read it",
                 self.number

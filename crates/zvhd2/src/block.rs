@@ -45,19 +45,26 @@ pub fn encoder_memory(level: i32) -> u64 {
     kib * KIB
 }
 
-/// Longest block within a frame, in bytes, at [`UNSPLIT_LEVELS`]. zstd looks for better borders of its blocks
-/// where they have the full 128 KiB: at level 3 for a tenth of the time and half a hundredth of the size.
+/// Longest block within a frame, in bytes, up to level [`LAST_UNSPLIT`]. zstd looks for better borders of its blocks
+/// where they have the full 128 KiB: at level 1 for a fiftieth of the time and a three-hundredth of the size, at level 3 for
+/// a tenth of the time and a two-hundredth of the size.
 const UNSPLIT: u32 = 124 << 10;
-/// Levels at which that time is worth more than that size: those whose match finder is the second fastest. At
-/// faster ones zstd looks less closely, and at slower ones the share of the time is small. 0 stands for 3.
-const UNSPLIT_LEVELS: [i32; 3] = [0, 3, 4];
+/// The last level at which that time is worth more than that size. At higher ones the share of the time is small.
+const LAST_UNSPLIT: i32 = 4;
+
+/// The window at levels of zstd's fastest match finder, as the power of 2: a whole block. Its own, of 512 KiB, saves no
+/// memory, because content and output are in memory anyway, finds less, and is slower, because matches have to be held
+/// against its border. Other levels have a whole block anyway.
+const WINDOW: u32 = BLOCK_SIZE.ilog2();
+/// The last level of that match finder.
+const LAST_FASTEST: i32 = 2;
 
 /// What decides the bytes of an encoded block besides its content and the level: how this crate
 /// writes blocks, and which zstd compresses them. Two that are equal make the same bytes.
 #[must_use]
 pub fn encoder_version() -> String {
     /// To be raised when this crate writes other bytes.
-    const REVISION: u32 = 2;
+    const REVISION: u32 = 3;
     format!(
         "zvhd2-{REVISION} zstd-{}",
         zstd::zstd_safe::version_number()
@@ -114,13 +121,24 @@ impl BlockEncoder {
         Ok(())
     }
 
-    /// Encodes guest block `number` into `out`, which is cleared first: header, frame, zero
-    /// padding, trailer; a multiple of 4096 bytes, at most [`MAX_ENCODED_BLOCK`]. `content` is
-    /// exactly [`BLOCK_SIZE`] bytes; the disk's last block is filled up with zeros by the caller.
+    /// Encodes guest block `number` into `out`, which is cleared first; otherwise as [`BlockEncoder::append`].
+    ///
+    /// # Errors
+    /// Those of [`BlockEncoder::append`].
+    pub fn encode(&mut self, number: u32, content: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        out.clear();
+        self.append(number, content, out)?;
+        Ok(())
+    }
+
+    /// Encodes guest block `number` behind what `out` holds: header, frame, zero padding, trailer; a multiple of
+    /// 4096 bytes, at most [`MAX_ENCODED_BLOCK`]. Returns how many. `content` is exactly [`BLOCK_SIZE`]
+    /// bytes; the disk's last block is filled up with zeros by the caller. After an error, what stands behind the old
+    /// end of `out` is nothing.
     ///
     /// # Errors
     /// `OutOfRange` when `content` has another length, `Io` when zstd fails.
-    pub fn encode(&mut self, number: u32, content: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    pub fn append(&mut self, number: u32, content: &[u8], out: &mut Vec<u8>) -> Result<usize> {
         if content.len() != BLOCK_SIZE {
             return Err(Error::new(
                 ErrorKind::OutOfRange,
@@ -130,12 +148,12 @@ impl BlockEncoder {
                 ),
             ));
         }
-        out.clear();
+        let start = out.len();
         out.reserve(MAX_ENCODED_BLOCK);
         // The header is written when the frame's length is known.
-        out.resize(BLOCK_HEADER, 0);
+        out.resize(start + BLOCK_HEADER, 0);
         let mut frame = Cursor::new(&mut *out);
-        frame.set_position(BLOCK_HEADER as u64);
+        frame.set_position((start + BLOCK_HEADER) as u64);
         let written = self
             .context
             .compress2(&mut frame, content)
@@ -149,12 +167,12 @@ impl BlockEncoder {
             number: U32::new(number),
             reserved: [0; 28],
         };
-        out.resize(padded - BLOCK_TRAILER.len(), 0);
+        out.resize(start + padded - BLOCK_TRAILER.len(), 0);
         out.extend_from_slice(BLOCK_TRAILER);
-        for (to, from) in out.iter_mut().zip(header.as_bytes()) {
+        for (to, from) in out.iter_mut().skip(start).zip(header.as_bytes()) {
             *to = *from;
         }
-        Ok(())
+        Ok(padded)
     }
 }
 
@@ -170,15 +188,13 @@ fn check_level(level: i32) -> Result<()> {
 
 /// Sets `context` to everything that follows from `level`.
 fn apply(context: &mut CCtx<'_>, level: i32) -> Result<()> {
-    // 0 is zstd's own choice.
-    let longest = if UNSPLIT_LEVELS.contains(&level) {
-        UNSPLIT
-    } else {
-        0
-    };
+    // zstd reads level 0 as its default, 3, and 0 as its own choice otherwise.
+    let unsplit = level <= LAST_UNSPLIT;
+    let fastest = level != 0 && level <= LAST_FASTEST;
     for parameter in [
         CParameter::CompressionLevel(level),
-        CParameter::MaxBlockSize(longest),
+        CParameter::MaxBlockSize(if unsplit { UNSPLIT } else { 0 }),
+        CParameter::WindowLog(if fastest { WINDOW } else { 0 }),
     ] {
         context.set_parameter(parameter).map_err(zstd_failed)?;
     }

@@ -5,6 +5,7 @@ use diskimg::units::{KIB, MIB, human, round_up};
 
 use super::{Memory, PlanOptions, SinkMemory, Target};
 use crate::blocks::{BLOCK_BYTES, MOST_GROUPED};
+use crate::encoded::MEMORY_PER_BLOCK;
 use crate::error::{Error, Result};
 use crate::level::Level;
 use crate::resume::AGAIN_BYTES;
@@ -54,7 +55,7 @@ impl Needs<'_> {
             budget: self.budget,
             image: self.image.memory_bound(threads),
             workers: worker.saturating_mul(threads as u64),
-            window: of_zvhd2(zvhd2::MAX_ENCODED_BLOCK as u64).saturating_mul(window as u64),
+            window: of_zvhd2(MEMORY_PER_BLOCK).saturating_mul(window as u64),
             index: of_zvhd2(
                 self.data_blocks
                     .saturating_mul(self.index_bytes_per_block())
