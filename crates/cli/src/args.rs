@@ -307,7 +307,7 @@ pub(crate) struct SandboxArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ThreadArgs {
-    /// Worker threads [default: one more than cores]
+    /// Worker threads [default: as many as cores to compress, else one more]
     #[arg(long, value_parser = parse_threads)]
     pub(crate) threads: Option<usize>,
 }

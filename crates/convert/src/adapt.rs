@@ -199,7 +199,7 @@ pub(crate) struct Adapting {
 impl Adapting {
     /// For a run of `threads` workers.
     pub(crate) fn new(threads: usize, window: usize) -> Self {
-        // One more than cores: while they rest a little, which is when it matters, each works at full speed.
+        // However many there are: while they rest a little, which is when it matters, each works at full speed.
         let at_once = threads.min(cores());
         Self {
             controller: Controller::new(window),

@@ -59,7 +59,7 @@ pub use parts::{PartSink, count_parts, to_parts};
 pub use pipeline::{Report, resume_zvhd2, to_zvhd2};
 pub use plan::{
     DEFAULT_MEMORY, LARGE_MEMORY, Memory, PROGRAM_MEMORY, Plan, PlanOptions, SinkMemory, Target,
-    default_threads, plan,
+    default_threads, encoding_threads, plan,
 };
 pub use raw::{to_raw, to_raw_with_bitmap};
 pub use resume::{BlockRecord, Checkpoint, Recorder, VoidRecorder};

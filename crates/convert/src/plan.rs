@@ -9,7 +9,6 @@ mod show;
 
 use std::fmt;
 use std::num::NonZero;
-use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use diskimg::units::{MIB, human};
@@ -68,7 +67,7 @@ impl FromStr for Target {
 /// What the user may choose.
 #[derive(Clone, Debug)]
 pub struct PlanOptions {
-    /// Worker threads, 1 to [`MAX_THREADS`]; `None`: [`default_threads`], from level 3 on as many as cores.
+    /// Worker threads, 1 to [`MAX_THREADS`]; `None`: [`encoding_threads`] or, to raw, [`default_threads`].
     pub threads: Option<usize>,
     /// zstd level. Ignored for raw.
     pub level: Level,
@@ -325,28 +324,25 @@ fn wanted_threads(target: Target, options: &PlanOptions) -> Result<usize> {
             "{threads} threads were asked for, expected 1 to {MAX_THREADS}"
         ))),
         Some(threads) => Ok(threads),
-        None if target == Target::Zvhd2
-            && LARGE_TABLES
-                .iter()
-                .any(|levels| levels.contains(&options.level.first())) =>
-        {
-            Ok(cores())
-        }
+        None if target == Target::Zvhd2 => Ok(encoding_threads()),
         None => Ok(default_threads()),
     }
 }
 
-/// Worker threads unless told, where nothing is compressed or at a level of small tables: one more than the cores that
-/// this process may use. Reads drop their pages behind them, so every worker waits for the disk now and then; the one
-/// more keeps the cores busy meanwhile (measured in `docs/performance.md`).
+/// Worker threads unless told, where nothing is compressed: one more than the cores that this process may use. Now and
+/// then they wait for the disk, and the one more works meanwhile.
 #[must_use]
 pub fn default_threads() -> usize {
     cores().saturating_add(1).min(MAX_THREADS)
 }
 
-/// Levels whose tables do not fit beside a block into the cache of a core: workers that take turns on a core throw
-/// each other's out, which costs more than waiting for the disk (measured in `docs/performance.md`). 0 stands for 3.
-const LARGE_TABLES: [RangeInclusive<i32>; 2] = [0..=0, 3..=zvhd2::MAX_LEVEL];
+/// Worker threads unless told, where blocks are compressed: as many as the cores that this process may use. Reads find
+/// what the kernel has read ahead and nobody writes beside the calling thread, so that one more never fills a gap, and
+/// workers that take turns on a core throw each other's tables out of its cache (measured in `docs/performance.md`).
+#[must_use]
+pub fn encoding_threads() -> usize {
+    cores()
+}
 
 /// Cores that the program may use.
 pub(crate) fn cores() -> usize {

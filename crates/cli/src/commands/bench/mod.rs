@@ -26,7 +26,7 @@ mod work;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use ::convert::{OutputFile, Sink as _, default_threads};
+use ::convert::{OutputFile, Sink as _, encoding_threads};
 
 use self::cloud::{Local, Place};
 use self::peer::Peer as QemuImg;
@@ -212,7 +212,7 @@ impl Bench<'_> {
                 size_bytes: args.size,
                 upload: args.upload.as_ref().map(ToString::to_string),
                 default_level: zvhd2::DEFAULT_LEVEL,
-                default_threads: default_threads(),
+                default_threads: encoding_threads(),
             },
             advice: measured
                 .rates

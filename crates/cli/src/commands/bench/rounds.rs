@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ::convert::{CancelToken, Target, default_threads, plan};
+use ::convert::{CancelToken, Target, encoding_threads, plan};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::advice::{Level, Rates};
@@ -95,7 +95,7 @@ impl<'a> Rounds<'a> {
             let plan = plan(self.view.as_ref(), Target::Zvhd2, &options)?;
             most = most.max(plan.memory.total());
         }
-        let options = cloud::plan_options(default_threads(), self.level);
+        let options = cloud::plan_options(encoding_threads(), self.level);
         let import = plan_upload(self.view.as_ref(), self.concurrency, options)?;
         let upload = UPLOAD_MEMORY.saturating_add(import.memory.reserved);
         let most = most.max(import.memory.total()).max(upload);
@@ -104,7 +104,7 @@ impl<'a> Rounds<'a> {
 
     /// Levels with the default threads, and threads with the default level.
     fn conversions(&self) -> Vec<(i32, usize)> {
-        let default = default_threads();
+        let default = encoding_threads();
         let mut all: Vec<_> = self.levels.iter().map(|level| (*level, default)).collect();
         let more = self.threads.iter().filter(|threads| **threads != default);
         all.extend(more.map(|threads| (self.level, *threads)));
@@ -165,7 +165,7 @@ impl<'a> Rounds<'a> {
         let transfer = find(
             &figures,
             Stage::Transfer,
-            default_threads(),
+            encoding_threads(),
             Some(self.level),
         );
         Ok(Measured {
@@ -270,7 +270,7 @@ impl<'a> Rounds<'a> {
         runs: &mut Runs,
         steps: &mut Steps,
     ) -> Outcome {
-        let threads = default_threads();
+        let threads = encoding_threads();
         let key = |stage| Key {
             stage,
             threads,
@@ -324,12 +324,12 @@ impl<'a> Rounds<'a> {
                     level: *level,
                     compress: found.bytes_per_second.median,
                     ratio: super::report::output_share(found)?,
-                    convert: convert(default_threads(), *level)?,
+                    convert: convert(encoding_threads(), *level)?,
                 })
             })
             .collect();
         let mut threads = self.threads.clone();
-        threads.push(default_threads());
+        threads.push(encoding_threads());
         threads.sort_unstable();
         threads.dedup();
         Some(Rates {
@@ -348,18 +348,18 @@ impl<'a> Rounds<'a> {
                 .into_iter()
                 .filter_map(|threads| Some((threads, convert(threads, self.level)?)))
                 .collect(),
-            default_threads: default_threads(),
+            default_threads: encoding_threads(),
         })
     }
 }
 
-/// Powers of two up to the cores, all cores, and what is used without being told.
+/// Powers of two up to the cores, all cores, and one more.
 fn usual_threads(cores: usize) -> Vec<usize> {
     let mut threads: Vec<usize> = (0..usize::BITS)
         .map(|bit| 1 << bit)
         .take_while(|threads| *threads < cores)
         .collect();
-    threads.extend([cores, default_threads()]);
+    threads.extend([cores, cores.saturating_add(1)]);
     threads
 }
 
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_are_measured_up_to_the_cores_and_the_default() {
+    fn threads_are_measured_up_to_the_cores_and_one_more() {
         let of = |cores| {
             let mut threads = usual_threads(cores);
             threads.pop();
