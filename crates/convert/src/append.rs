@@ -157,6 +157,44 @@ mod tests {
     }
 
     #[test]
+    fn long_aligned_pieces_are_written_as_they_are_between_others() {
+        let mut file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let Some(mut end) = Appender::new(&file) else {
+            return;
+        };
+        let mut source = vec![0_u8; 3 * LONG + ALIGN];
+        let start = to_aligned(&source);
+        for (at, byte) in source.iter_mut().enumerate() {
+            *byte = (at.wrapping_mul(31) >> 4) as u8;
+        }
+        let aligned = &source[start..start + 3 * LONG];
+        // Bytes, and whether some are gathered after them.
+        let pieces = [
+            (&aligned[..ALIGN], true),
+            (&aligned[..LONG], false),
+            (&aligned[..], false),
+            (&aligned[..LONG - ALIGN], true),
+            (&aligned[512..512 + LONG], true),
+            (&aligned[ALIGN..ALIGN + LONG], false),
+            (&aligned[..1000], true),
+            (&aligned[..2 * LONG], true),
+            (&aligned[..LONG - 1000], true),
+        ];
+        let mut expected = Vec::new();
+        for (turn, (piece, gathered)) in pieces.into_iter().enumerate() {
+            end.append(&file, piece).unwrap();
+            expected.extend_from_slice(piece);
+            assert_eq!(end.filled > 0, gathered, "piece {turn}");
+        }
+        end.flush(&file).unwrap();
+        set_direct(&file, false).unwrap();
+        let mut found = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut found).unwrap();
+        assert!(found == expected);
+    }
+
+    #[test]
     fn a_write_that_the_file_system_wants_otherwise_goes_through_the_page_cache() {
         let file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let Some(mut end) = Appender::new(&file) else {

@@ -133,6 +133,23 @@ fn full_window(threads: usize) -> usize {
 }
 
 #[test]
+fn workers_that_compress_are_as_many_as_cores_and_others_one_more() {
+    let disk = TestDisk::random(4096);
+    let cores = std::thread::available_parallelism().unwrap().get();
+    for level in [-5, 1, 3, 9] {
+        let options = PlanOptions {
+            level: Level::Fixed(level),
+            memory: Some(64 * GIB),
+            ..PlanOptions::default()
+        };
+        let compressing = plan(&disk, &options).unwrap();
+        assert_eq!(compressing.threads, cores.min(1024), "level {level}");
+        let raw = convert::plan(&disk, Target::Raw, &options).unwrap();
+        assert_eq!(raw.threads, (cores + 1).min(1024));
+    }
+}
+
+#[test]
 fn threads_go_only_after_window_and_groups_have_shrunk() {
     let disk = TestDisk::random(100);
     let found = |memory| {

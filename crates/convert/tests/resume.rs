@@ -21,7 +21,7 @@ use std::time::Duration;
 use common::{BLOCK, Fill, IDENTITY, TestDisk, any_disk, plan, zvhd2};
 use convert::{
     Backlog, BlockRecord, CancelToken, Checkpoint, Error, Level, Levels, Plan, PlanOptions,
-    Recorder, Report, Sink, SinkError, Target, VoidMonitor,
+    Recorder, Report, Sink, SinkError, Target, VoidMonitor, VoidRecorder,
 };
 use proptest::prelude::*;
 
@@ -228,6 +228,37 @@ fn a_stream_that_is_stored_as_a_whole_is_not_read_at_all() {
 }
 
 #[test]
+fn who_notes_nothing_goes_on_to_the_same_bytes_too() {
+    let disk = TestDisk::random(5);
+    let (whole, notes) = first_run(&disk);
+    let missing = vec![notes[1].offset + 4096..notes[2].offset];
+    let mut from = Checkpoint::new(common::size(&disk), IDENTITY, missing.clone()).unwrap();
+    for block in &notes {
+        from.block(block).unwrap();
+    }
+    from.complete();
+    let mut bytes = whole.clone();
+    bytes[usize::try_from(missing[0].start).unwrap()] ^= 1;
+    let mut sink = Holey {
+        bytes,
+        missing,
+        at: 0,
+        filled: 0,
+    };
+    convert::resume_zvhd2(
+        &disk,
+        &plan(&disk, Target::Zvhd2, 2),
+        from,
+        &mut sink,
+        &mut VoidRecorder,
+        &VoidMonitor,
+        &CancelToken::new(),
+    )
+    .unwrap();
+    assert!(sink.bytes == whole);
+}
+
+#[test]
 fn a_block_that_has_changed_since_is_refused() {
     let disk = TestDisk::random(4);
     let (whole, notes) = first_run(&disk);
@@ -292,9 +323,10 @@ struct Slow {
 
 impl Sink for Slow {
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
-        // Much longer than workers need for a block; a window of them is a round of the controller.
-        std::thread::sleep(Duration::from_millis(40));
-        self.waited += Duration::from_millis(40);
+        // Much longer than workers need for a group of blocks; a window of them is a round of the controller.
+        let group = Duration::from_millis(160);
+        std::thread::sleep(group);
+        self.waited += group;
         self.bytes.extend_from_slice(bytes);
         Ok(())
     }

@@ -207,11 +207,30 @@ fn zstd_failed(code: usize) -> Error {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "tests"
+)]
 mod tests {
     use super::*;
 
     #[test]
     fn worst_case_is_what_zstd_says() {
         assert_eq!(zstd::zstd_safe::compress_bound(BLOCK_SIZE), MAX_FRAME);
+    }
+
+    #[test]
+    fn an_encoder_holds_no_more_than_is_told_for_its_level() {
+        let content: Vec<u8> = (0..BLOCK_SIZE)
+            .map(|at| (at.wrapping_mul(2_654_435_761) >> 11) as u8)
+            .collect();
+        let mut out = Vec::new();
+        for level in MIN_LEVEL..=MAX_LEVEL {
+            let mut encoder = BlockEncoder::new(level).unwrap();
+            encoder.encode(0, &content, &mut out).unwrap();
+            let held = encoder.context.sizeof() as u64;
+            assert!(held <= encoder_memory(level), "level {level}: {held}");
+        }
     }
 }

@@ -97,6 +97,22 @@ fn an_encoder_that_changes_its_level_makes_the_bytes_of_one_that_never_had_anoth
 }
 
 #[test]
+fn a_block_that_is_appended_is_the_same_and_leaves_what_is_before_it() {
+    let noise = noise(BLOCK_SIZE);
+    let mut alone = Vec::new();
+    let mut encoder = BlockEncoder::new(1).unwrap();
+    encoder.encode(7, &noise, &mut alone).unwrap();
+    let mut out = b"before".to_vec();
+    for _ in 0..2 {
+        assert_eq!(encoder.append(7, &noise, &mut out).unwrap(), alone.len());
+    }
+    assert!(out == [b"before", &alone[..], &alone[..]].concat());
+    // A block that is refused adds nothing.
+    assert!(encoder.append(8, &noise[1..], &mut out).is_err());
+    assert_eq!(out.len(), 6 + 2 * alone.len());
+}
+
+#[test]
 fn a_context_that_changes_its_level_holds_no_more_than_the_highest_needs() {
     use zstd::zstd_safe::{CCtx, CParameter, compress_bound};
     let content = noise(BLOCK_SIZE);
