@@ -22,8 +22,8 @@ pub(crate) const MEMORY: u64 = (GATHERED + ALIGN) as u64;
 /// system that wants more refuses, and gets its writes through the page cache.
 pub(crate) const ALIGN: usize = 4096;
 
-/// How far behind the beginning of `buffer`'s room a multiple of [`ALIGN`] is: below it.
-pub(crate) fn to_aligned(buffer: &Vec<u8>) -> usize {
+/// How far behind the beginning of `buffer` a multiple of [`ALIGN`] is: less than that.
+pub(crate) fn to_aligned(buffer: &[u8]) -> usize {
     match buffer.as_ptr().align_offset(ALIGN) {
         start if start < ALIGN => start,
         // The address cannot be known to the type system only: then nothing is aligned, and is refused or copied.
@@ -162,17 +162,14 @@ mod tests {
         let Some(mut end) = Appender::new(&file) else {
             return;
         };
-        let mut source = vec![0_u8; 3 * LONG + ALIGN];
+        let source: Vec<u8> = (0..=250).cycle().take(3 * LONG + ALIGN).collect();
         let start = to_aligned(&source);
-        for (at, byte) in source.iter_mut().enumerate() {
-            *byte = (at.wrapping_mul(31) >> 4) as u8;
-        }
         let aligned = &source[start..start + 3 * LONG];
         // Bytes, and whether some are gathered after them.
         let pieces = [
             (&aligned[..ALIGN], true),
             (&aligned[..LONG], false),
-            (&aligned[..], false),
+            (aligned, false),
             (&aligned[..LONG - ALIGN], true),
             (&aligned[512..512 + LONG], true),
             (&aligned[ALIGN..ALIGN + LONG], false),
