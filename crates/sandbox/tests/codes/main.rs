@@ -1,4 +1,4 @@
-//! Every error code that a client can bring about, brought about. Those of quick imports are in `../api.rs`.
+//! Every error code that a client can bring about, brought about. Those of quick imports are in `../api`.
 //!
 //! `testdata/ims/codes.json` has the whole table of codes: for each the test that provokes it, or why none can.
 #![allow(
@@ -150,7 +150,10 @@ fn each_code_of_the_table_has_a_test_or_a_reason_why_it_has_none() {
         serde_json::from_str(include_str!("../../../../testdata/ims/codes.json")).unwrap();
     assert_eq!(codes.table.len(), 166, "the table of 2023-01-20");
     let sources = [
-        ("api", include_str!("../api.rs")),
+        ("api/identity", include_str!("../api/identity.rs")),
+        ("api/imports", include_str!("../api/imports.rs")),
+        ("api/jobs", include_str!("../api/jobs.rs")),
+        ("api/raw", include_str!("../api/raw.rs")),
         ("main", include_str!("main.rs")),
         ("cases", include_str!("cases.rs")),
         ("servers", include_str!("servers.rs")),
