@@ -213,5 +213,6 @@ for name, value in json.load(open(sys.argv[1]))["environment"].items(): print(f"
     kill "$server" && wait "$server" || true
     slower=h-convert
     [ "$(awk "BEGIN { print ($(median h-upload) > $(median h-convert)) }")" = 0 ] || slower=h-upload
+    echo "| h | convert alone, upload alone | | $(median h-convert) s, $(median h-upload) s | | | |"
     row h "import; the slower of convert and upload" "$slower" h-import 1.15 max
 fi
