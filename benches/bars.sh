@@ -205,9 +205,9 @@ import json, sys
 for name, value in json.load(open(sys.argv[1]))["environment"].items(): print(f"{name}={value}")' "$dir/times/env")
     for ((i = 0; i < rounds; i++)); do
         # What the round before has left to be written would slow the disk down.
-        fresh "$disk"; sync; clock h-convert "$bin" -q convert "$disk" "$dir/out.zvhd2"
-        fresh "$dir/disk.zvhd2"; sync; clock h-upload "$bin" -q upload --force "$dir/disk.zvhd2" "obs://bench/disk-$i"
-        fresh "$disk"; sync; clock h-import "$bin" -q import "$disk" --name "bench-$i" --bucket bench --type DataImage --register none --state-dir "$dir/times/state"
+        sync; fresh "$disk"; clock h-convert "$bin" -q convert "$disk" "$dir/out.zvhd2"
+        sync; fresh "$dir/disk.zvhd2"; clock h-upload "$bin" -q upload --force "$dir/disk.zvhd2" "obs://bench/disk-$i"
+        sync; fresh "$disk"; clock h-import "$bin" -q import "$disk" --name "bench-$i" --bucket bench --type DataImage --register none --state-dir "$dir/times/state"
         rm -rf "$dir/cloud/obs/bench/"*
     done
     kill "$server" && wait "$server" || true

@@ -72,3 +72,40 @@ impl Pool {
         free.push(used);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_lie_where_a_disk_can_take_them_and_need_no_more_than_is_counted() {
+        let pool = Pool::new(4);
+        let mut encoder = zvhd2::BlockEncoder::new(1).unwrap();
+        let mut state = 1_u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        })
+        .flatten()
+        .take(zvhd2::BLOCK_SIZE)
+        .collect();
+        let mut encoded = pool.take();
+        let room = encoded.buffer.capacity();
+        assert!(room as u64 <= 4 * MEMORY_PER_BLOCK);
+        for used in 0..3 {
+            assert_eq!(encoded.bytes(), b"", "used {used} times");
+            for blocks in 1..=4 {
+                let len = encoder.append(blocks, &noise, encoded.end()).unwrap();
+                assert_eq!(encoded.last(len).len(), len);
+                assert_eq!(encoded.bytes().len(), len * blocks as usize);
+                assert_eq!(encoded.bytes().as_ptr().align_offset(ALIGN), 0);
+            }
+            // A larger one would lie elsewhere.
+            assert_eq!(encoded.buffer.capacity(), room);
+            pool.give(encoded);
+            encoded = pool.take();
+        }
+    }
+}

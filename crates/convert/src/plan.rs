@@ -336,9 +336,10 @@ pub fn default_threads() -> usize {
     cores().saturating_add(1).min(MAX_THREADS)
 }
 
-/// Worker threads unless told, where blocks are compressed: as many as the cores that this process may use. Reads find
-/// what the kernel has read ahead and nobody writes beside the calling thread, so that one more never fills a gap, and
-/// workers that take turns on a core throw each other's tables out of its cache (measured in `docs/performance.md`).
+/// Worker threads unless told, where blocks are compressed: as many as the cores that this process may use. Reads mostly
+/// find what the kernel has read ahead and only the calling thread writes, so that there was little to gain from one more (measured in
+/// `docs/performance.md`, for raw disks), and workers that take turns on a core throw each other's tables out of its
+/// cache. A batch, whose disks take turns, has one more for all of them.
 #[must_use]
 pub fn encoding_threads() -> usize {
     cores()

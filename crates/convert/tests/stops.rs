@@ -135,7 +135,7 @@ impl<F: FnMut(&[u8]) + Send> Sink for Watched<F> {
 }
 
 #[test]
-fn cancelling_ends_every_kind_of_run_within_a_block() {
+fn cancelling_ends_every_kind_of_run_soon() {
     for block in [1, 7, 20] {
         let disk = TestDisk::random(2000);
         let cancelled = |run: &dyn Fn(&dyn Monitor, &CancelToken) -> Error| {

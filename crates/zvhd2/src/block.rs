@@ -25,8 +25,8 @@ const _: () = assert!(MAX_ENCODED_BLOCK as u64 <= max_padded_len(WRITTEN_BLOCK_S
 
 /// Upper bound in bytes of the memory that a [`BlockEncoder`] holds at `level`.
 ///
-/// Measured with the linked zstd for blocks of [`BLOCK_SIZE`], and rounded up; zstd decides it by
-/// level and input size alone. Levels out of range count as the nearest one.
+/// Measured with the linked zstd for blocks of [`BLOCK_SIZE`], and rounded up; it follows from the level, what this crate
+/// sets for it, and the input size alone. Levels out of range count as the nearest one.
 #[must_use]
 pub fn encoder_memory(level: i32) -> u64 {
     let kib = match level {
@@ -46,8 +46,8 @@ pub fn encoder_memory(level: i32) -> u64 {
 }
 
 /// Longest block within a frame, in bytes, up to level [`LAST_UNSPLIT`]. zstd looks for better borders of its blocks
-/// where they have the full 128 KiB: at level 1 for a fiftieth of the time and a three-hundredth of the size, at level 3 for
-/// a tenth of the time and a two-hundredth of the size.
+/// where they have the full 128 KiB: at level 1 for a fiftieth of the time and a three-hundredth of the size, at levels 3 and 4 for
+/// a sixteenth of the time and a hundredth of the size.
 const UNSPLIT: u32 = 124 << 10;
 /// The last level at which that time is worth more than that size. At higher ones the share of the time is small.
 const LAST_UNSPLIT: i32 = 4;

@@ -46,7 +46,7 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
     let monitor: &dyn Monitor = progress.as_ref();
     let mut marked = None;
     let report = if to_stdout {
-        let mut sink = Stdout(io::stdout());
+        let mut sink = Stdout(io::stdout(), cancel.clone());
         let report = ::convert::to_zvhd2(image, &plan, identity(), &mut sink, monitor, cancel)?;
         sink.0.flush().map_err(|e| {
             Failure::from_error(Exit::Io, &e).context("standard output cannot be written")
@@ -197,10 +197,20 @@ pub(crate) fn summary(report: &Report) -> String {
 }
 
 /// Standard output as a sink.
-struct Stdout(io::Stdout);
+struct Stdout(io::Stdout, CancelToken);
+
+/// Bytes that a slow reader takes, at most, before an interruption is seen.
+const STDOUT_PIECE: usize = 256 << 10;
 
 impl Sink for Stdout {
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
-        Ok(self.0.lock().write_all(bytes)?)
+        let mut out = self.0.lock();
+        for piece in bytes.chunks(STDOUT_PIECE) {
+            if self.1.is_cancelled() {
+                return Err(Box::new(::convert::Error::Cancelled));
+            }
+            out.write_all(piece)?;
+        }
+        Ok(())
     }
 }

@@ -315,7 +315,7 @@ mod tests {
                 level(6, 300.0, 0.35, 320.0),
             ],
             threads: vec![(1, 480.0 * MB), (2, 930.0 * MB), (3, 950.0 * MB)],
-            default_threads: 3,
+            default_threads: 2,
         }
     }
 
@@ -421,6 +421,9 @@ mod tests {
         assert_eq!(threads.recommended, 2);
         assert!(threads.default_is_as_good);
         let mut rates = machine();
+        rates.default_threads = 3;
+        let threads = advise(&rates).unwrap().threads;
+        assert_eq!((threads.recommended, threads.default_is_as_good), (2, true));
         rates.threads.push((16, 1200.0 * MB));
         let threads = advise(&rates).unwrap().threads;
         assert_eq!(

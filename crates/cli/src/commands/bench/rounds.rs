@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use ::convert::plan::MAX_THREADS;
 use ::convert::{CancelToken, Target, encoding_threads, plan};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -360,6 +361,7 @@ fn usual_threads(cores: usize) -> Vec<usize> {
         .take_while(|threads| *threads < cores)
         .collect();
     threads.extend([cores, cores.saturating_add(1)]);
+    threads.retain(|threads| *threads <= MAX_THREADS);
     threads
 }
 
@@ -434,14 +436,12 @@ mod tests {
 
     #[test]
     fn threads_are_measured_up_to_the_cores_and_one_more() {
-        let of = |cores| {
-            let mut threads = usual_threads(cores);
-            threads.pop();
-            threads
-        };
-        assert_eq!(of(1), [1]);
-        assert_eq!(of(2), [1, 2]);
-        assert_eq!(of(6), [1, 2, 4, 6]);
-        assert_eq!(of(64), [1, 2, 4, 8, 16, 32, 64]);
+        assert_eq!(usual_threads(1), [1, 2]);
+        assert_eq!(usual_threads(2), [1, 2, 3]);
+        assert_eq!(usual_threads(6), [1, 2, 4, 6, 7]);
+        assert_eq!(usual_threads(64), [1, 2, 4, 8, 16, 32, 64, 65]);
+        // More is refused.
+        assert_eq!(usual_threads(MAX_THREADS).last(), Some(&MAX_THREADS));
+        assert_eq!(usual_threads(5000).last(), Some(&MAX_THREADS));
     }
 }
