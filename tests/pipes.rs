@@ -536,3 +536,48 @@ fn an_import_from_a_pipe_that_fails_is_aborted_and_says_why_it_cannot_go_on() {
         assert_eq!(cloud.uploads(), 0);
     }
 }
+
+/// The reader takes `first` bytes and stops; what it gets after an interruption, and how the run ended.
+fn interrupted_reader(args: &[&str], first: usize) -> (usize, Option<i32>, String) {
+    let mut child = start(with(args));
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut vec![0; first]).unwrap();
+    // Now the pipe is full, and a write waits.
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(child.try_wait().unwrap(), None, "it did not wait");
+    signal(&child, "INT");
+    thread::sleep(Duration::from_millis(500));
+    let mut rest = Vec::new();
+    stdout.read_to_end(&mut rest).unwrap();
+    let run: Run = child.wait_with_output().unwrap().into();
+    (rest.len(), run.code, run.stderr)
+}
+
+#[test]
+fn a_slow_reader_of_standard_output_is_sent_little_after_an_interruption() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("disk.raw");
+    // So many blocks that workers take them by four.
+    let mut content = noise(80 * MIB);
+    content[..512].fill(0);
+    fs::write(&disk, content).unwrap();
+    let args = ["convert", disk.to_str().unwrap(), "-", "--threads", "2"];
+    let (rest, code, stderr) = interrupted_reader(&args, MIB);
+    assert_eq!(code, Some(130), "{stderr}");
+    assert!(stderr.contains("stopped on request"), "{stderr}");
+    // What is in the pipe, and what was being written.
+    assert!(rest <= MIB / 2, "{rest} bytes");
+}
+
+#[test]
+fn standard_output_that_takes_nothing_is_named() {
+    let disk = testdata("debian-tree.qcow2");
+    let args = ["convert", disk.to_str().unwrap(), "-"];
+    let mut command = with(&args);
+    command.stdout(File::options().write(true).open("/dev/full").unwrap());
+    let run: Run = command.output().unwrap().into();
+    assert_eq!(run.code, Some(4), "{}", run.stderr);
+    let told = "standard output cannot be written";
+    assert!(run.stderr.contains(told), "{}", run.stderr);
+    assert!(run.stderr.contains("No space left"), "{}", run.stderr);
+}

@@ -164,9 +164,13 @@ proptest! {
         noted in 0.0..=1.0_f64,
         cuts in prop::collection::vec(0.0..=1.0_f64, 0..6),
         threads in 1..4_usize,
+        group in 1..=4_usize,
     ) {
         let disk = TestDisk::new(&parts);
         let (whole, notes) = first_run(&disk);
+        // Whatever the groups of the first run were.
+        let mut plan = plan(&disk, Target::Zvhd2, threads);
+        (plan.group, plan.window) = (group, (threads + 1) * group);
         let known = &notes[..(notes.len() as f64 * noted) as usize];
         // Everything that was not noted is missing, and some of what was.
         let known_end = known.last().map_or(0, |block| block.offset + u64::from(block.len));
@@ -183,7 +187,8 @@ proptest! {
             .filter(|range| !range.is_empty())
             .collect();
         missing.push(known_end..u64::MAX);
-        let (sink, new, report) = go_on(&disk, &whole, missing, known, false, threads).unwrap();
+        let (sink, new, report) =
+            go_on_as(&plan, &disk, &whole, missing, known, false).unwrap();
         prop_assert!(sink.bytes == whole);
         prop_assert_eq!(report.digest, common::digest(&disk));
         prop_assert_eq!(new, &notes[known.len()..]);

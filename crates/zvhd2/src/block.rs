@@ -53,8 +53,8 @@ const UNSPLIT: u32 = 124 << 10;
 const LAST_UNSPLIT: i32 = 4;
 
 /// The window at levels of zstd's fastest match finder, as the power of 2: a whole block. Its own, of 512 KiB, saves no
-/// memory, because content and output are in memory anyway, finds less, and is slower, because matches have to be held
-/// against its border. Other levels have a whole block anyway.
+/// memory, because content and output are in memory anyway, finds less, and was not faster where it was measured. Other
+/// levels have a whole block anyway.
 const WINDOW: u32 = BLOCK_SIZE.ilog2();
 /// The last level of that match finder.
 const LAST_FASTEST: i32 = 2;

@@ -47,10 +47,15 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
     let mut marked = None;
     let report = if to_stdout {
         let mut sink = Stdout(io::stdout(), cancel.clone());
-        let report = ::convert::to_zvhd2(image, &plan, identity(), &mut sink, monitor, cancel)?;
-        sink.0.flush().map_err(|e| {
-            Failure::from_error(Exit::Io, &e).context("standard output cannot be written")
-        })?;
+        let unwritten = "standard output cannot be written";
+        let report = ::convert::to_zvhd2(image, &plan, identity(), &mut sink, monitor, cancel)
+            .map_err(|error| match error {
+                error @ ::convert::Error::Sink(_) => Failure::from(error).context(unwritten),
+                error => error.into(),
+            })?;
+        sink.0
+            .flush()
+            .map_err(|e| Failure::from_error(Exit::Io, &e).context(unwritten))?;
         report
     } else {
         let overwrite = bitmap::overwrite(args.force);
