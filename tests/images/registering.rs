@@ -1,5 +1,8 @@
 //! The ways in which a file becomes an image.
 
+use std::time::Duration;
+
+use sandbox::{Options, Sandbox};
 use serde_json::Value;
 
 use crate::cloud::Cloud;
@@ -238,26 +241,34 @@ fn data_disks_are_registered_together_with_their_system() {
 
 #[test]
 fn a_wait_that_ends_early_leaves_the_job_and_says_how_to_follow_it() {
-    let cloud = Cloud::start(&["images"]);
     let dir = tempfile::tempdir().unwrap();
-    let disk = dir.path().join("disk.raw");
-    std::fs::write(&disk, common::noise(64 << 20)).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let sandbox = runtime.block_on(async {
+        let mut options = Options::new(dir.path().join("sandbox"));
+        options.buckets = vec!["images".to_owned()];
+        // However late the first look is, the job is not done.
+        options.faults.job_delay = Duration::from_secs(5);
+        Sandbox::start(options).await.unwrap()
+    });
+    let ferry = |args: &[&str]| {
+        let mut command = common::command();
+        command.env("XDG_STATE_HOME", dir.path().join("state"));
+        command.env("IMGFERRY_PATH_STYLE", "true");
+        run(command.envs(sandbox.environment()).args(args))
+    };
+    let disk = raw_disk(dir.path(), "disk.raw");
     for method in ["quick", "common"] {
-        let mut command = cloud.command();
-        command
-            .arg("import")
-            .arg(&disk)
-            .args(["--bucket", "images"]);
-        command.args(["--name", method, "--os-version", common::DEBIAN]);
-        command.args(["--register", method, "--timeout", "0", "--json"]);
-        let run = run(&mut command);
+        let import = ["import", disk.to_str().unwrap(), "--bucket", "images"];
+        let named = ["--name", method, "--os-version", common::DEBIAN];
+        let waits = ["--register", method, "--timeout", "0", "--json"];
+        let run = ferry(&[&import[..], &named, &waits].concat());
         assert_eq!(run.code, Some(3), "{}", run.stderr);
         assert!(run.stderr.contains("within 0 s"), "{}", run.stderr);
         let told = json_of(&run);
         let job = told["job_id"].as_str().unwrap();
-        let ended = ferry(&cloud, &["job", "wait", job]);
-        ended.success();
+        ferry(&["job", "wait", job]).success();
     }
+    runtime.block_on(sandbox.shutdown());
 }
 
 #[test]
