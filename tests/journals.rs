@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{DEBIAN_TREE_DIGEST, Run, json_of, run, testdata};
 use importing::{Import, MIB, PART, is_right};
@@ -245,15 +245,11 @@ fn a_second_signal_ends_at_once_and_the_next_run_goes_on() {
     common::signal(&child, "INT");
     // Signals within a second are the same request.
     std::thread::sleep(Duration::from_millis(1300));
-    let again = Instant::now();
     common::signal(&child, "INT");
     let ended: Run = child.wait_with_output().unwrap().into();
-    assert!(
-        again.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        again.elapsed()
-    );
     assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+    // A run that waits for its parts ends with a report. This one had no time to write it.
+    assert!(ended.stdout.is_empty(), "{:?}", ended.stdout);
     assert_eq!(import.status()["stage"], "uploading");
     assert_eq!(import.status()["damaged"], false);
     assert_eq!(import.cloud.uploads(), 1);

@@ -18,7 +18,7 @@ use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cloud::Cloud;
 use common::{DEBIAN_TREE_DIGEST, Run, imgferry, json_of, noise, os_str, run, signal, testdata};
@@ -447,14 +447,9 @@ fn interrupted(command: Command, bytes: &[u8]) -> Run {
     // All but what fits into the pipe has been read; now it waits for more.
     thread::sleep(Duration::from_millis(500));
     assert_eq!(child.try_wait().unwrap(), None, "it did not wait");
-    let asked = Instant::now();
     signal(&child, "INT");
+    // The pipe stays open: a run that went on waiting for it would hang here.
     let run = child.wait_with_output().unwrap().into();
-    assert!(
-        asked.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        asked.elapsed()
-    );
     drop(stdin);
     run
 }

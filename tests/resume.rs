@@ -151,14 +151,10 @@ fn a_stopped_import_ends_within_seconds_and_prints_the_command_that_goes_on() {
         let import = Import::with_rate(64, MIB);
         let child = import.start();
         common::wait_until(|| import.line.sent() > 3 * MIB);
-        let asked = Instant::now();
         common::signal(&child, signal);
         let stopped: Run = child.wait_with_output().unwrap().into();
-        assert!(
-            asked.elapsed() < Duration::from_secs(8),
-            "{:?}",
-            asked.elapsed()
-        );
+        // The whole upload takes more than a minute; only a few parts can have arrived.
+        assert!(import.line.sent() < 32 * MIB, "{}", import.line.sent());
         assert_eq!(stopped.code, Some(130), "{}", stopped.stderr);
         let json = json_of(&stopped);
         let command = json["command"].as_str().unwrap();

@@ -137,10 +137,8 @@ async fn stalled_server_stops_the_writer_within_the_memory_budget() {
         "max_in_flight"
     );
 
-    let begun = Instant::now();
     upload.abort().await.unwrap();
     let error = writer.join().unwrap().unwrap_err();
-    assert!(begun.elapsed() < Duration::from_secs(5));
     let error = error.downcast_ref::<Error>().unwrap();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
     assert_eq!(error.to_string(), "the upload was aborted");

@@ -1,9 +1,10 @@
 //! Numbers that are meant to harm, with right checksums.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use diskimg::{DiskImage, ErrorKind, GuestOffset, ReadAt};
+use testkit::measure::cpu_time;
 use zvhd2::{BLOCK_SIZE, MAX_LISTED, Severity, Zvhd2Image};
 
 use crate::common::{Crafted, check, noise, open, read_all, seal, small, zlib};
@@ -191,14 +192,14 @@ fn vast_tables_of_nothing_are_refused_fast() {
             last[at..at + 4].copy_from_slice(&value.to_le_bytes());
         }
         seal(&mut last, 0);
-        let started = Instant::now();
+        let started = cpu_time();
         let vast = Vast { first, last };
         let report = zvhd2::check(&vast, &|| false).unwrap();
         assert!(!report.is_sound());
         assert!(report.violations.len() <= 2 * MAX_LISTED);
         let error = Zvhd2Image::open(Arc::new(vast)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
-        assert!(started.elapsed() < Duration::from_secs(10));
+        assert!(cpu_time() - started < Duration::from_secs(10));
     }
 }
 
