@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::chain::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{DiskImage, DiskImageExt};
-use crate::open::{Driver, OpenOptions, choose};
+use crate::open::{Disguise, Driver, OpenOptions, choose, open_as};
 use crate::probe::Format;
 use crate::source::{FileSource, ReadAt};
 
@@ -199,7 +200,17 @@ pub fn check_source(
 ) -> Result<CheckReport> {
     let driver = choose(source.as_ref(), options, more)?;
     let mut report = CheckReport::new(driver.format);
+    if let Some(disguise) = Disguise::of(source.as_ref(), options, driver.format) {
+        report.warning("name", "file", 0, disguise.warning());
+    }
     (driver.check)(source, &mut report, cancelled)?;
+    // Whoever is told that a file has no error can open it.
+    if report.errors == 0
+        && !report.cancelled
+        && let Err(error) = open_as(&driver, Arc::clone(source), &Context::describe())
+    {
+        report.refused(error)?;
+    }
     Ok(report)
 }
 

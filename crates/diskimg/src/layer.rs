@@ -130,9 +130,10 @@ pub(crate) fn extents_from<M: Mapped>(
             Err(error) => return Err(error),
         }
     }
-    // Past the declared size there is only the rest of the last sector.
-    if walk.at == declared && declared < end {
-        walk.push(ExtentKind::Hole, end - declared);
+    // Past the declared size there is only the rest of the last sector, in which the walk may begin.
+    if (declared..end).contains(&walk.at) {
+        let rest = end - walk.at;
+        walk.push(ExtentKind::Hole, rest);
     }
     Ok(())
 }

@@ -18,6 +18,7 @@
 pub mod chain;
 pub mod check;
 pub mod error;
+pub mod holes;
 pub mod image;
 mod layer;
 pub mod limits;

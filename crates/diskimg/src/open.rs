@@ -8,7 +8,7 @@ use crate::check::CheckFn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Details, DiskImage, Extent};
 use crate::limits::MAX_VIRTUAL_SIZE;
-use crate::probe::{Format, Probe, refuse_polyglot};
+use crate::probe::{Foreign, Format, Probe, refuse_polyglot};
 use crate::source::{FileSource, ReadAt};
 use crate::units::{GuestOffset, human};
 use crate::{qcow2, raw, vhd, vhdx};
@@ -107,28 +107,6 @@ pub fn open_source(
     options: &OpenOptions,
     more: &[Driver],
 ) -> Result<Opened> {
-    let context = Context::of(options, source.as_ref(), more);
-    let file_len = source.len();
-    let (format, image) = open_layer(Arc::clone(&source), options, more, &context)?;
-    Ok(Opened {
-        format,
-        image: named(image, &source),
-        file_len,
-        bytes_on_disk: file_len,
-    })
-}
-
-/// Opens one file: that which the user named, or one of those below it. What is in `context` is for
-/// the driver.
-///
-/// # Errors
-/// As [`open`].
-pub(crate) fn open_layer(
-    source: Arc<dyn ReadAt>,
-    options: &OpenOptions,
-    more: &[Driver],
-    context: &Context,
-) -> Result<(Format, Box<dyn DiskImage>)> {
     let driver = choose(source.as_ref(), options, more)?;
     if options.snapshot.is_some() && driver.format != Format::Qcow2 {
         return Err(Error::unsupported(format!(
@@ -136,6 +114,30 @@ pub(crate) fn open_layer(
             driver.format
         )));
     }
+    let disguise = Disguise::of(source.as_ref(), options, driver.format);
+    let context = Context::of(options, source.as_ref(), more).with_disguise(disguise.clone());
+    let image = open_as(&driver, Arc::clone(&source), &context)?;
+    Ok(Opened {
+        format: driver.format,
+        file_len: source.len(),
+        bytes_on_disk: source.len(),
+        image: Box::new(Named {
+            image,
+            source,
+            disguise,
+        }),
+    })
+}
+
+/// Opens one file, the one that the user named or one below it, as the format of `driver`.
+///
+/// # Errors
+/// Those of the driver; `Limit` when the disk is too large.
+pub(crate) fn open_as(
+    driver: &Driver,
+    source: Arc<dyn ReadAt>,
+    context: &Context,
+) -> Result<Box<dyn DiskImage>> {
     let image = (driver.open)(source, context)?;
     let size = image.virtual_size();
     if size > MAX_VIRTUAL_SIZE {
@@ -148,7 +150,7 @@ pub(crate) fn open_layer(
             ),
         ));
     }
-    Ok((driver.format, image))
+    Ok(image)
 }
 
 /// `image` with errors that name the file in `source`, from which it was opened.
@@ -156,7 +158,60 @@ pub(crate) fn named(image: Box<dyn DiskImage>, source: &Arc<dyn ReadAt>) -> Box<
     Box::new(Named {
         image,
         source: Arc::clone(source),
+        disguise: None,
     })
+}
+
+/// A file whose name says that it is a raw disk and whose content says that it is an image. The guest of a
+/// raw disk can do that by writing an image's header into its first sector.
+#[derive(Clone, Debug)]
+pub(crate) struct Disguise {
+    extension: String,
+    format: Format,
+}
+
+impl Disguise {
+    /// Extensions of raw disks.
+    const RAW: [&'static str; 5] = ["raw", "img", "dd", "hdd", "bin"];
+
+    /// `None` when name and content agree, when the name says nothing, or when the user named the format.
+    pub(crate) fn of(
+        source: &dyn ReadAt,
+        options: &OpenOptions,
+        format: Format,
+    ) -> Option<Self> {
+        if options.format.is_some() || format == Format::Raw {
+            return None;
+        }
+        let extension = source.path()?.extension()?.to_str()?.to_ascii_lowercase();
+        Self::RAW
+            .contains(&extension.as_str())
+            .then_some(Self { extension, format })
+    }
+
+    /// For people who see the image's warnings.
+    pub(crate) fn warning(&self) -> String {
+        let Self { extension, format } = self;
+        format!(
+            "the name ends in .{extension}, as that of a raw disk, but the content is {format} and is read as {format}; \
+             if the guest of a raw disk wrote it, pass --format raw"
+        )
+    }
+
+    /// The refusal of opening a file that such an image names: `named` describes it.
+    pub(crate) fn refusal(&self, named: &str) -> Error {
+        let Self { extension, format } = self;
+        Error::new(
+            ErrorKind::Ambiguous,
+            format!(
+                "the name ends in .{extension}, as that of a raw disk, but the content is {format} and has {named}; \
+                 the guest of a raw disk could have written that to read another file"
+            ),
+        )
+        .with_hint(format!(
+            "say which it is: --format raw or --format {format}"
+        ))
+    }
 }
 
 /// The driver for the format that the user named, or that the content has.
@@ -203,18 +258,14 @@ fn detect(source: &dyn ReadAt, drivers: &[Driver]) -> Result<Driver> {
 pub(crate) fn recognise(probe: &Probe, drivers: &[Driver]) -> Result<Driver> {
     let ours: Vec<_> = drivers.iter().filter(|d| (d.claims)(probe)).collect();
     let foreign: Vec<_> = probe.foreign().collect();
-    let mut claims: Vec<_> = ours
+    let formats: Vec<_> = ours.iter().map(|driver| driver.format).collect();
+    let mut claims: Vec<_> = formats
         .iter()
-        .map(|driver| driver.format.name())
+        .map(|format| format.name())
         .chain(foreign.iter().map(|format| format.name))
         .collect();
-    // No program puts a partition table into a header: who takes the file for a raw disk sees another one.
-    // A fixed VHD is told by its end, and its first sector is the disk's.
-    let front = probe.without_tail();
-    if probe.has_boot_sector() && ours.iter().any(|driver| (driver.claims)(&front)) {
-        claims.push("a disk with a boot sector");
-    }
-    refuse_polyglot(&claims)?;
+    claims.extend(disk_in_front(probe, &ours, &foreign));
+    refuse_polyglot(&claims, &formats)?;
     if let Some(driver) = ours.first() {
         return Ok(**driver);
     }
@@ -234,10 +285,33 @@ pub(crate) fn recognise(probe: &Probe, drivers: &[Driver]) -> Result<Driver> {
     Ok(raw::DRIVER)
 }
 
+/// What the file begins with, when that is a raw disk's beginning and a format claims the file all the same:
+/// programs that look at the disk and programs that look for the format would read different disks.
+///
+/// No program puts a boot sector or a partition table into an image's header. A claim by the end of the file
+/// is worth even less: whoever is root in the guest of a raw disk writes its last sectors. A fixed VHD alone
+/// is the disk that it begins with, whoever reads it, up to the footer.
+fn disk_in_front(probe: &Probe, ours: &[&Driver], foreign: &[&Foreign]) -> Option<&'static str> {
+    let front = probe.without_tail();
+    if ours.iter().any(|driver| (driver.claims)(&front)) {
+        return probe.partitioned();
+    }
+    let foreign_front: Vec<_> = front.foreign().map(|format| format.name).collect();
+    let by_end = |format: &&Foreign| !foreign_front.contains(&format.name);
+    let ours = ours
+        .iter()
+        .any(|driver| driver.format != Format::Vhd || !vhd::is_fixed(probe));
+    if !ours && !foreign.iter().any(by_end) {
+        return None;
+    }
+    probe.partitioned().or_else(|| probe.file_system())
+}
+
 /// An image whose errors name the file it was opened from.
 struct Named {
     image: Box<dyn DiskImage>,
     source: Arc<dyn ReadAt>,
+    disguise: Option<Disguise>,
 }
 
 impl Named {
@@ -275,7 +349,11 @@ impl DiskImage for Named {
     }
 
     fn details(&self) -> Details {
-        self.image.details()
+        let mut details = self.image.details();
+        let warnings = self.disguise.as_ref().map(Disguise::warning);
+        details.warnings.extend(warnings);
+        details.warnings.extend(self.source.note());
+        details
     }
 
     fn memory_bound(&self, readers: usize) -> u64 {

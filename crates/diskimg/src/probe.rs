@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::partitions::kind_of;
 use crate::source::ReadAt;
 use crate::units::FileOffset;
 
@@ -166,10 +167,23 @@ impl Probe {
         }
     }
 
-    /// Whether the first sector ends as one that a BIOS starts, or that holds a partition table.
+    /// What the file begins with, when it begins as a disk that has partitions or boots.
     #[must_use]
-    pub(crate) fn has_boot_sector(&self) -> bool {
-        self.starts_with(510, &[0x55, 0xaa])
+    pub(crate) fn partitioned(&self) -> Option<&'static str> {
+        const GPT: &[u8] = b"EFI PART";
+        if self.starts_with(510, &[0x55, 0xaa]) {
+            Some("a disk with a boot sector")
+        } else if self.starts_with(512, GPT) || self.starts_with(4096, GPT) {
+            Some("a disk with a GPT")
+        } else {
+            None
+        }
+    }
+
+    /// What the file begins with, when that is a file system or a volume.
+    #[must_use]
+    pub(crate) fn file_system(&self) -> Option<&'static str> {
+        kind_of(&self.head)
     }
 
     /// Whether the file begins as a VMDK descriptor, whatever follows the text: QEMU takes a file for one by
@@ -345,15 +359,20 @@ static FOREIGN: &[Foreign] = &[
     },
 ];
 
-/// Which of `claims` (names of formats that recognise the file) it is.
+/// Refuses a file that more than one of `claims` recognise; `formats` are those of them that imgferry reads.
 ///
 /// # Errors
-/// `Ambiguous` when more than one format claims the file: what one program checks would not be
-/// what another one reads.
-pub fn refuse_polyglot(claims: &[&str]) -> Result<()> {
+/// `Ambiguous`: what one program checks would not be what another one reads.
+pub(crate) fn refuse_polyglot(claims: &[&str], formats: &[Format]) -> Result<()> {
     if claims.len() < 2 {
         return Ok(());
     }
+    let formats = formats.iter().filter(|format| **format != Format::Raw);
+    let flags: Vec<_> = [Format::Raw]
+        .iter()
+        .chain(formats)
+        .map(|format| format!("--format {format}"))
+        .collect();
     Err(Error::new(
         ErrorKind::Ambiguous,
         format!(
@@ -361,7 +380,10 @@ pub fn refuse_polyglot(claims: &[&str]) -> Result<()> {
             claims.join(" and ")
         ),
     )
-    .with_hint("if you trust the file, name its format: --format qcow2 (or another)"))
+    .with_hint(format!(
+        "if you trust the file, say which it is: {}",
+        flags.join(" or ")
+    )))
 }
 
 #[cfg(test)]

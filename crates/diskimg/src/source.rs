@@ -9,6 +9,7 @@ use rustix::fs::{Advice, Mode, OFlags, SeekFrom, fadvise, seek};
 use rustix::io::{ReadWriteFlags, preadv2};
 
 use crate::error::{Error, Result};
+use crate::holes::{Holes, SeekHoles as _, Stretch};
 use crate::units::{FileOffset, fits};
 
 /// Whether a stretch of a file holds stored bytes.
@@ -64,6 +65,11 @@ pub trait ReadAt: Send + Sync {
     fn id(&self) -> Option<FileId> {
         None
     }
+
+    /// What the user should know about reading it, as far as that has shown by now.
+    fn note(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Reads of at least this many bytes are dropped from the page cache behind the reader; smaller
@@ -86,6 +92,7 @@ pub struct FileSource {
     id: FileId,
     /// Whether the file was in the page cache when it was opened.
     cached: bool,
+    holes: Holes,
 }
 
 impl FileSource {
@@ -138,6 +145,7 @@ impl FileSource {
                 inode: metadata.ino(),
             },
             cached,
+            holes: Holes::default(),
         })
     }
 
@@ -213,10 +221,10 @@ fn is_cached(file: &File, len: u64) -> bool {
     let mut at = 0;
     while asked < CACHE_SAMPLES && at < len {
         // A hole is never in the cache, and does not count.
-        at = match seek(file, SeekFrom::Data(at)) {
-            Ok(data) => data,
+        at = match file.seek_data(at) {
+            Ok(data) if data >= at && data < len => data,
             Err(rustix::io::Errno::NXIO) => break,
-            Err(_) => at,
+            _ => at,
         };
         let mut byte = [0];
         let mut bufs = [IoSliceMut::new(&mut byte)];
@@ -280,32 +288,23 @@ impl ReadAt for FileSource {
         if self.block_device {
             return Ok(SourceExtent::Data(limit));
         }
-        let failed = |e: rustix::io::Errno| {
+        let stretch = self.holes.at(&self.file, at.0, self.len).map_err(|e| {
             Error::io(format!("asking for holes at {at} failed"), e.into()).in_file(&self.path)
-        };
-        let data = match seek(&self.file, SeekFrom::Data(at.0)) {
-            Ok(data) => data,
-            // No data from here to the end of the file, wherever that is by now.
-            Err(rustix::io::Errno::NXIO) => return self.hole_to_the_end(at, limit),
-            // The file system has no such question.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => {
-                return Ok(SourceExtent::Data(limit));
-            }
-            Err(e) => return Err(failed(e)),
-        };
-        if data > at.0 {
-            return Ok(SourceExtent::Hole((data - at.0).min(limit)));
+        })?;
+        let up_to = |end: u64| end.saturating_sub(at.0).min(limit);
+        match stretch {
+            Stretch::Data(end) => Ok(SourceExtent::Data(up_to(end))),
+            Stretch::Hole(end) => Ok(SourceExtent::Hole(up_to(end))),
+            Stretch::HoleToTheEnd => self.hole_to_the_end(at, limit),
+            Stretch::Unknown => Ok(SourceExtent::Data(limit)),
         }
-        let hole = match seek(&self.file, SeekFrom::Hole(at.0)) {
-            Ok(hole) => hole,
-            // The file became shorter; the read will say so.
-            Err(rustix::io::Errno::NXIO) => return Ok(SourceExtent::Data(limit)),
-            Err(e) => return Err(failed(e)),
-        };
-        // At least one byte, so that a file that changes cannot stop a walk.
-        Ok(SourceExtent::Data(
-            hole.saturating_sub(at.0).clamp(1, limit.max(1)),
-        ))
+    }
+
+    fn note(&self) -> Option<String> {
+        self.holes.senseless().then(|| {
+            "the file system's answers about holes in this file make no sense; what follows the first of them is read as data"
+                .to_owned()
+        })
     }
 
     fn path(&self) -> Option<&Path> {

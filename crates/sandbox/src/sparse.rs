@@ -4,38 +4,34 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 
+use diskimg::holes::{Holes, Stretch};
 use md5::{Digest as _, Md5};
-use rustix::fs::{SeekFrom as Stored, seek};
-use rustix::io::Errno;
 
 /// Zeros that are hashed for a hole, a piece at a time.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// The next stretch of `range` that `file` stores.
-fn next_stored(file: &File, range: Range<u64>) -> io::Result<Option<Range<u64>>> {
-    if range.is_empty() {
-        return Ok(None);
+fn next_stored(holes: &Holes, file: &File, range: Range<u64>) -> io::Result<Option<Range<u64>>> {
+    // What is asked is bounded by the file's own end, at which an answer makes sense.
+    let len = file.metadata()?.len();
+    let mut at = range.start;
+    while at < range.end.min(len) {
+        match holes.at(file, at, len)? {
+            Stretch::Data(end) => return Ok(Some(at..end.min(range.end))),
+            Stretch::Hole(end) => at = end,
+            Stretch::HoleToTheEnd => return Ok(None),
+            Stretch::Unknown => return Ok(Some(at..range.end)),
+        }
     }
-    let start = match seek(file, Stored::Data(range.start)) {
-        Ok(start) => start,
-        // Nothing is stored up to the file's end.
-        Err(Errno::NXIO) => return Ok(None),
-        // The file system knows no holes.
-        Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(Some(range)),
-        Err(error) => return Err(error.into()),
-    };
-    if start >= range.end {
-        return Ok(None);
-    }
-    let end = seek(file, Stored::Hole(start))?.min(range.end);
-    Ok(Some(start..end))
+    Ok(None)
 }
 
 /// Copies `range` of `from` to `at` in `to`, whose length is set already: holes stay holes.
 pub(crate) fn copy(from: &File, range: Range<u64>, to: &File, at: u64) -> io::Result<()> {
     let (mut source, mut target) = (from, to);
     let mut rest = range.clone();
-    while let Some(stored) = next_stored(from, rest.clone())? {
+    let holes = Holes::default();
+    while let Some(stored) = next_stored(&holes, from, rest.clone())? {
         source.seek(SeekFrom::Start(stored.start))?;
         target.seek(SeekFrom::Start(
             at.saturating_add(stored.start.saturating_sub(range.start)),
@@ -56,8 +52,9 @@ pub(crate) fn md5(file: &File, range: Range<u64>) -> io::Result<[u8; 16]> {
     let mut hash = Md5::new();
     let mut source = file;
     let mut at = range.start;
+    let holes = Holes::default();
     while at < range.end {
-        let stored = next_stored(file, at..range.end)?.unwrap_or(range.end..range.end);
+        let stored = next_stored(&holes, file, at..range.end)?.unwrap_or(range.end..range.end);
         while at < stored.start {
             let zeros = to_len(stored.start - at).min(ZEROS.len());
             hash.update(ZEROS.get(..zeros).unwrap_or_default());

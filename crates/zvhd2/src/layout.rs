@@ -144,9 +144,6 @@ pub(crate) struct WireFooter {
 
 const _: () = assert!(size_of::<WireFooter>() == 512);
 
-/// Offset of [`WireFooter::zvhd2_version`].
-pub(crate) const VERSION_AT: usize = std::mem::offset_of!(WireFooter, zvhd2_version);
-
 /// Starts a data block.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]

@@ -45,6 +45,9 @@ pub use reader::Zvhd2Image;
 pub use rules::RULES;
 pub use zvhd1::Zvhd1Image;
 
+/// [`layout::COOKIE_V1`] with the zero bytes that follow it.
+const COOKIE_PADDED_V1: &[u8; 8] = b"stream\0\0";
+
 /// Both versions of the format, for [`diskimg::open()`].
 pub const DRIVERS: [Driver; 2] = [
     Driver {
@@ -59,9 +62,10 @@ pub const DRIVERS: [Driver; 2] = [
     },
     Driver {
         format: Format::Zvhd,
-        // The word alone could begin a text; the version field stays zero in version 1.
+        // The word alone could begin a text; with its two zero bytes nothing else does. Either end, and
+        // whatever the version: a damaged file must not pass for a raw disk.
         claims: |probe| {
-            probe.starts_with(0, b"stream\0\0") && probe.starts_with(layout::VERSION_AT, &[0])
+            probe.starts_with(0, COOKIE_PADDED_V1) || probe.ends_with(layout::PAGE_LEN, COOKIE_PADDED_V1)
         },
         open: |source, _| Ok(Box::new(Zvhd1Image::open(source)?)),
         check: |source, report, cancelled| {

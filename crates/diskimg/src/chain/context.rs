@@ -13,7 +13,7 @@ use crate::image::printable;
 use crate::limits::{
     CHAINED_CACHE_SHARE, MAX_CHAIN_FILES, MAX_CHAINED_BYTES, MAX_CHAINED_SLICE_BYTES,
 };
-use crate::open::{Driver, OpenOptions, open_layer};
+use crate::open::{Disguise, Driver, OpenOptions, choose, open_as};
 use crate::probe::Format;
 use crate::qcow2::Pool;
 use crate::source::{FileId, ReadAt};
@@ -41,6 +41,8 @@ pub struct Context {
     more: Vec<Driver>,
     /// The files from the one that the user named to the one that is being opened.
     chain: Vec<Link>,
+    /// Whether the file that the user named is called otherwise than its content says.
+    disguise: Option<Disguise>,
     shared: Arc<Shared>,
 }
 
@@ -134,6 +136,11 @@ impl Context {
             chain: vec![Link::new(source)],
             ..Self::new(options)
         }
+    }
+
+    /// The same for a file that is called otherwise than its content says: it opens no other file.
+    pub(crate) fn with_disguise(self, disguise: Option<Disguise>) -> Self {
+        Self { disguise, ..self }
     }
 
     /// For an image of which only the metadata are wanted: no file that it names is opened.
@@ -232,10 +239,11 @@ impl Context {
     /// `Unsupported` when the policy does not allow it, `Limit` when too many files stand on each
     /// other, `Corrupt` when they stand on themselves, `Io` when it is not there.
     pub(crate) fn refer(&self, wanted: &Wanted) -> Result<Referred> {
-        let dir = match &self.options.backing {
-            BackingPolicy::Refuse => return Err(self.refusal(wanted)),
-            BackingPolicy::Describe => return Ok(Referred::Unopened),
-            BackingPolicy::Inside(dir) => dir,
+        let dir = match (&self.options.backing, &self.disguise) {
+            (BackingPolicy::Describe, _) => return Ok(Referred::Unopened),
+            (_, Some(disguise)) => return Err(disguise.refusal(&wanted.describe())),
+            (BackingPolicy::Refuse, None) => return Err(self.refusal(wanted)),
+            (BackingPolicy::Inside(dir), None) => dir,
         };
         if self.chain.len() >= MAX_CHAIN_FILES {
             return Err(Error::new(
@@ -321,13 +329,9 @@ impl Context {
         };
         let options = OpenOptions::of(Some(format));
         let path = found.path();
-        let (_, image) = open_layer(
-            Arc::clone(&found.source),
-            &options,
-            &self.more,
-            &found.context,
-        )
-        .map_err(|error| wanted.unopenable(error.in_file(&path)))?;
+        let image = choose(found.source.as_ref(), &options, &self.more)
+            .and_then(|driver| open_as(&driver, Arc::clone(&found.source), &found.context))
+            .map_err(|error| wanted.unopenable(error.in_file(&path)))?;
         Ok(Below::image(wanted, &found, image))
     }
 

@@ -51,6 +51,11 @@ impl Inside {
         let real = match std::fs::canonicalize(path) {
             Ok(real) => real,
             Err(e) if is_missing(&e) => return Ok(None),
+            Err(e) if is_impossible(&e) => {
+                return Err(Error::unsupported("no file can have that name")
+                    .caused_by(e)
+                    .with_hint("put the name of a file into a copy of the image: qemu-img rebase -u -b FILE -F FORMAT COPY"));
+            }
             Err(e) => return Err(Error::io("cannot be opened", e).in_file(path)),
         };
         let Ok(within) = real.strip_prefix(&self.dir) else {
@@ -102,6 +107,16 @@ impl Inside {
         }
         Err(not_regular())
     }
+}
+
+/// Whether the name itself is at fault, so that trying again is of no use: it has a NUL byte, is longer than any
+/// name, or goes round in symbolic links.
+fn is_impossible(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::InvalidInput
+        || matches!(
+            Errno::from_io_error(error),
+            Some(Errno::NAMETOOLONG | Errno::LOOP | Errno::INVAL)
+        )
 }
 
 fn is_missing(error: &std::io::Error) -> bool {

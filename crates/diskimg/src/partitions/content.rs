@@ -39,6 +39,11 @@ pub(super) fn recognise(disk: &Disk<'_>, start: u64, size: u64) -> Result<Option
     }))
 }
 
+/// The file system or volume that begins with `head`.
+pub(crate) fn kind_of(head: &[u8]) -> Option<&'static str> {
+    by_head(head).map(|content| content.kind)
+}
+
 fn by_head(head: &[u8]) -> Option<Content> {
     let is = |at: usize, bytes: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(bytes));
     let plain = |kind| Some(Content { kind, label: None });

@@ -95,7 +95,10 @@ impl Broken {
 /// The table, when the disk has one or is said to have one.
 pub(super) fn read(disk: &Disk<'_>, first: &[u8; 512]) -> Result<Option<PartitionTable>> {
     let guard = mbr::guard(first);
-    for sector_size in SECTOR_SIZES {
+    // A disk that ends before its second sector has no GPT; that is no damage.
+    let on_disk = |size: &&u64| fits(**size, **size, disk.size);
+    let sector_sizes: Vec<u64> = SECTOR_SIZES.iter().filter(on_disk).copied().collect();
+    for sector_size in sector_sizes.iter().copied() {
         match read_at(disk, sector_size, 1)? {
             Err(Broken::Missing) => {}
             Err(broken) => return from_backup(disk, &[sector_size], &broken).map(Some),
@@ -116,8 +119,8 @@ pub(super) fn read(disk: &Disk<'_>, first: &[u8; 512]) -> Result<Option<Partitio
             }
         }
     }
-    if guard.start.is_some() {
-        return from_backup(disk, &SECTOR_SIZES, &Broken::Missing).map(Some);
+    if guard.start.is_some() && !sector_sizes.is_empty() {
+        return from_backup(disk, &sector_sizes, &Broken::Missing).map(Some);
     }
     Ok(None)
 }

@@ -9,6 +9,8 @@ mod gpt;
 mod mbr;
 mod types;
 
+pub(crate) use self::content::kind_of;
+
 use serde::Serialize;
 
 use crate::error::Result;

@@ -3,7 +3,7 @@
 
 use zerocopy::FromBytes;
 
-use super::header::{CHECK_HINT, Compression, HeaderArea};
+use super::header::{Compression, HeaderArea};
 use super::layout::{
     BitmapsExtension, CLUSTER_BITS, COMPRESSION_TYPE_OFFSET, ExtensionHeader, FEATURE_INCOMPATIBLE,
     FeatureName, HeaderV3, MAX_REFCOUNT_ORDER, SUBCLUSTERS_BITS, V2_HEADER_LENGTH,
@@ -21,6 +21,8 @@ pub(super) struct Features {
     pub(super) compression: Compression,
     /// Whether reference counts may be wrong.
     pub(super) dirty: bool,
+    /// Whether the program that wrote it found it damaged.
+    pub(super) corrupt: bool,
     /// Whether L2 entries are extended: they map subclusters.
     pub(super) extended_l2: bool,
     /// Where the bitmaps are listed, when there are any that are up to date. Not checked.
@@ -36,6 +38,7 @@ impl Features {
     pub(super) const NONE: Self = Self {
         compression: Compression::Zlib,
         dirty: false,
+        corrupt: false,
         extended_l2: false,
         bitmaps: None,
         backing_format: None,
@@ -89,14 +92,6 @@ pub(super) fn check(
         ));
     }
     let features = header.incompatible_features.get();
-    if features & incompatible::CORRUPT != 0 {
-        return Err(Error::corrupt(
-            "header",
-            V2_HEADER_LENGTH,
-            "the image is marked as corrupt by the program that wrote it",
-        )
-        .with_hint(CHECK_HINT));
-    }
     let extensions = Extensions::read(area, header_length)?;
     refuse_features(features, &extensions.incompatible_names)?;
     if features & incompatible::DIRTY != 0 {
@@ -124,6 +119,7 @@ pub(super) fn check(
             features & incompatible::COMPRESSION != 0,
         )?,
         dirty: features & incompatible::DIRTY != 0,
+        corrupt: features & incompatible::CORRUPT != 0,
         extended_l2,
         bitmaps: extensions.bitmaps.filter(|_| up_to_date),
         backing_format: extensions.backing_format,
@@ -134,6 +130,7 @@ pub(super) fn check(
 /// Refuses every incompatible feature that reading would have to know.
 fn refuse_features(features: u64, names: &[(u8, String)]) -> Result<()> {
     let read = incompatible::DIRTY
+        | incompatible::CORRUPT
         | incompatible::EXTERNAL_DATA
         | incompatible::COMPRESSION
         | incompatible::EXTENDED_L2;
@@ -162,7 +159,10 @@ fn refuse_features(features: u64, names: &[(u8, String)]) -> Result<()> {
 
 /// The compression type: a byte that only a long enough header has, and that must agree with its
 /// feature bit.
-fn compression_type(area: &HeaderArea, header_length: u64, announced: bool) -> Result<Compression> {
+///
+/// # Errors
+/// `Corrupt` when they disagree, `Unsupported` for types that are not read.
+pub(super) fn compression_type(area: &HeaderArea, header_length: u64, announced: bool) -> Result<Compression> {
     let broken = |message: String| Error::corrupt("header", COMPRESSION_TYPE_OFFSET, message);
     let stored = if header_length > COMPRESSION_TYPE_OFFSET {
         area.get(COMPRESSION_TYPE_OFFSET, 1)

@@ -14,6 +14,9 @@ use crate::source::ReadAt;
 use crate::units::{FileOffset, SECTOR, fits, human, round_up};
 
 pub(super) const CHECK_HINT: &str = "look at the damage with: qemu-img check IMAGE";
+const CORRUPT: &str =
+    "the image is marked as corrupt (corrupt bit) by the program that wrote it";
+const CORRUPT_HINT: &str = "imgferry inspect --check lists the damage; this repairs the file (keep a copy of it) and clears the mark: qemu-img check -r all IMAGE";
 pub(super) const FLATTEN_HINT: &str =
     "make it one plain image first: qemu-img convert -O qcow2 IMAGE flat.qcow2";
 
@@ -57,6 +60,8 @@ pub(super) struct Header {
     pub(super) extended_l2: bool,
     /// Whether reference counts may be wrong.
     pub(super) dirty: bool,
+    /// Whether the program that wrote it found it damaged.
+    pub(super) corrupt: bool,
     /// Name of the method that its clusters are encrypted by.
     pub(super) encryption: Option<String>,
     /// How compressed clusters are compressed.
@@ -139,6 +144,7 @@ impl Header {
             l1_entries,
             extended_l2: features.extended_l2,
             dirty: features.dirty,
+            corrupt: features.corrupt,
             encryption,
             compression: features.compression,
             snapshot_count: base.nb_snapshots.get(),
@@ -164,6 +170,23 @@ impl Header {
                         "the cloud cannot boot an encrypted disk: {DECRYPT_HINT}"
                     )),
             ),
+        }
+    }
+
+    /// The refusal of reading a disk whose writer found it damaged; `Ok` when it did not.
+    pub(super) fn refuse_corrupt(&self) -> Result<()> {
+        if !self.corrupt {
+            return Ok(());
+        }
+        Err(Error::corrupt("header", V2_HEADER_LENGTH, CORRUPT).with_hint(CORRUPT_HINT))
+    }
+
+    /// Says what is known of an image that was marked as damaged.
+    pub(super) fn warn_of_corruption(&mut self) {
+        if self.corrupt {
+            self.warnings.push(format!(
+                "{CORRUPT}; it is neither converted nor imported until a repair (qemu-img check -r all) clears the mark"
+            ));
         }
     }
 
@@ -220,7 +243,7 @@ pub(super) struct HeaderArea {
 }
 
 impl HeaderArea {
-    fn read(source: &dyn ReadAt, cluster_size: u64) -> Result<Self> {
+    pub(super) fn read(source: &dyn ReadAt, cluster_size: u64) -> Result<Self> {
         let len = cluster_size.min(source.len()).min(MAX_HEADER_BYTES);
         let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
         source.read_exact_at(FileOffset(0), &mut bytes)?;
@@ -275,7 +298,10 @@ fn encryption(crypt_method: u32) -> Option<String> {
 }
 
 /// The name of the backing file; `None` without one.
-fn backing_name(base: &HeaderV2, area: &HeaderArea) -> Result<Option<Vec<u8>>> {
+///
+/// # Errors
+/// `Corrupt` and `Truncated` when it is not where it may be.
+pub(super) fn backing_name(base: &HeaderV2, area: &HeaderArea) -> Result<Option<Vec<u8>>> {
     let offset = base.backing_file_offset.get();
     let len = base.backing_file_size.get();
     if offset == 0 {
@@ -297,7 +323,10 @@ fn backing_name(base: &HeaderV2, area: &HeaderArea) -> Result<Option<Vec<u8>>> {
 }
 
 /// The size in whole sectors.
-fn check_size(declared: u64) -> Result<u64> {
+///
+/// # Errors
+/// `Unsupported` for a size of 0, `Limit`.
+pub(super) fn check_size(declared: u64) -> Result<u64> {
     if declared == 0 {
         return Err(Error::unsupported("the virtual disk is empty (size 0)").at("header", 24));
     }

@@ -92,6 +92,7 @@ impl Qcow2Image {
     pub fn open_with(source: Arc<dyn ReadAt>, context: &Context) -> Result<Self> {
         let mut header = Header::read(source.as_ref())?;
         if !context.metadata_only() {
+            header.refuse_corrupt()?;
             header.refuse_encryption()?;
         }
         let mut notes = Vec::new();
@@ -127,6 +128,7 @@ impl Qcow2Image {
                 Some(found.info())
             }
         };
+        header.warn_of_corruption();
         header.warn_of_encryption();
         header.warn_of_padding();
         header.warnings.append(&mut notes);
@@ -269,7 +271,10 @@ impl DiskImage for Qcow2Image {
             warnings: self.header.warnings.clone(),
             ..Details::new(Format::Qcow2)
         };
-        details.refers_to.extend(self.data_file.clone());
+        if self.data_file.is_some() {
+            details.refers_to.extend(self.data_file.clone());
+            details.warnings.extend(self.data.note());
+        }
         self.below.describe(&mut details);
         details
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use zerocopy::big_endian::U32;
 use zerocopy::{FromZeros, IntoBytes};
 
+use super::footer::Sizes;
 use super::layout::{
     DYNAMIC_COOKIE, DYNAMIC_HEADER_LEN, DynamicHeader, ENTRY_SIZE, FOOTER_COOKIE, FOOTER_LEN,
     Footer, MAJOR_VERSION, OLD_FOOTER_LEN, UNALLOCATED, checksum, disk_type,
@@ -59,7 +60,7 @@ pub(super) fn check(
     }
     match footer.disk_type.get() {
         disk_type::FIXED => {
-            let size = footer.current_size.get();
+            let size = Sizes::of(&footer).declared();
             if size > data_end {
                 report.error(
                     "past-end",
@@ -151,6 +152,11 @@ fn check_copy(footer: &Footer, copy: Option<&Footer>, report: &mut CheckReport) 
                 ("disk type", copy.disk_type == footer.disk_type),
                 ("header offset", copy.data_offset == footer.data_offset),
                 ("current size", copy.current_size == footer.current_size),
+                (
+                    "geometry",
+                    (copy.cylinders, copy.heads, copy.sectors)
+                        == (footer.cylinders, footer.heads, footer.sectors),
+                ),
                 ("unique id", copy.unique_id == footer.unique_id),
             ];
             differing.extend(
@@ -241,7 +247,7 @@ fn dynamic(
         );
         return Ok(());
     }
-    let size = footer.current_size.get();
+    let size = Sizes::of(footer).declared();
     let blocks = size.div_ceil(block_size);
     let entries = u64::from(header.max_table_entries.get());
     if entries < blocks {
@@ -361,8 +367,10 @@ impl Blocks {
                     BAT_ENTRY,
                     self.table.start + index * ENTRY_SIZE,
                     format_args!(
-                        "block {index} at {:#x} overlaps block {other} at {:#x}",
-                        place.start, before.start
+                        "block {index} at {:#x} and block {other} at {:#x} share {} bytes, so that one of them is damaged there",
+                        place.start,
+                        before.start,
+                        before.end.min(place.end) - place.start
                     ),
                 );
             }

@@ -20,6 +20,8 @@ const HEADER: &str = "dynamic header";
 const BAT: &str = "BAT";
 const BAT_ENTRY: &str = "BAT entry";
 
+const OVERLAP_HINT: &str = "look for another copy of the disk first; to read this one as it stands, with the damage: qemu-img convert -f vpc -O qcow2 IMAGE disk.qcow2";
+
 /// Smallest block size that is read, in bytes: 8 sectors, whose bitmap is a byte. By the
 /// specification the bitmap of a smaller block takes a sector, by QEMU and libvhdi it takes nothing;
 /// no program is known that writes such blocks.
@@ -68,8 +70,8 @@ impl BlockTable {
         }
         let table = check_table(header.table_offset.get(), blocks, footer)?;
         context.keep(BAT, table.start, table.end - table.start)?;
-        // The offsets are sorted in a copy.
-        context.takes_for_a_moment(table.end - table.start);
+        // The offsets are sorted in a copy, with the blocks' numbers.
+        context.takes_for_a_moment(2 * (table.end - table.start));
         // At most MAX_VHD_BAT_BYTES, and inside the file.
         let mut entries = vec![U32::ZERO; usize::try_from(blocks).unwrap_or_default()];
         source.read_exact_at(FileOffset(table.start), entries.as_mut_bytes())?;
@@ -170,30 +172,30 @@ impl BlockTable {
                 );
             }
         }
-        let stored = || {
-            self.entries
-                .iter()
-                .map(|entry| entry.get())
-                .filter(|entry| *entry != UNALLOCATED)
-        };
-        let mut starts = Vec::with_capacity(stored().count());
-        starts.extend(stored());
-        starts.sort_unstable();
-        let cut = self.entries.last().and_then(|entry| place(*entry));
-        for pair in starts.windows(2) {
+        // Place and, in the lower half, number of each block that is stored.
+        let mut stored = Vec::with_capacity(entries().filter(|(_, e)| place(**e).is_some()).count());
+        stored.extend(
+            entries()
+                .filter(|(_, entry)| place(**entry).is_some())
+                .map(|(index, entry)| u64::from(entry.get()) << 32 | index as u64),
+        );
+        stored.sort_unstable();
+        for pair in stored.windows(2) {
             let [first, second] = pair else { continue };
-            let (first, second) = (u64::from(*first) * SECTOR, u64::from(*second) * SECTOR);
-            let whole = if Some(first) == cut {
-                last_len
-            } else {
-                block_size
-            };
-            if first + self.bitmap_len + whole > second {
+            let part = |found: &u64| ((found >> 32) * SECTOR, found & u64::from(u32::MAX));
+            let ((start, index), (next, next_index)) = (part(first), part(second));
+            let whole = if index == last as u64 { last_len } else { block_size };
+            let end = start + self.bitmap_len + whole;
+            if end > next {
                 return Err(Error::corrupt(
                     BAT,
                     table.start,
-                    format!("the block at {first:#x} overlaps the one at {second:#x}"),
-                ));
+                    format!(
+                        "block {index} at {start:#x} and block {next_index} at {next:#x} share {} bytes, so that one of them is damaged there",
+                        end - next
+                    ),
+                )
+                .with_hint(OVERLAP_HINT));
             }
         }
         Ok(())

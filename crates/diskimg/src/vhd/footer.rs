@@ -45,12 +45,8 @@ pub(super) struct Footer {
     pub(super) creator: String,
     /// By which differencing disks know it.
     pub(super) unique_id: [u8; 16],
-    /// The size by which the disk is read, in bytes; not checked.
-    declared_size: u64,
-    /// The size by the field for it, in bytes.
-    current_size: u64,
-    /// The size by the geometry, in bytes; 0 when it says nothing about the size.
-    geometry_size: u64,
+    /// Not checked.
+    sizes: Sizes,
     /// What the user should know.
     pub(super) warnings: Vec<String>,
 }
@@ -105,20 +101,8 @@ impl Footer {
         let creator = String::from_utf8_lossy(&footer.creator_app);
         let creator = creator.trim_end_matches([' ', '\0']);
         let creator = creator.escape_debug().to_string();
-        let current_size = footer.current_size.get();
-        let sectors = geometry_sectors(footer);
-        let geometry_size = match sectors {
-            MAX_GEOMETRY_SECTORS => 0,
-            sectors => sectors * SECTOR,
-        };
-        // A geometry of nothing is one that was never filled in.
-        let by_geometry = GEOMETRY_CREATORS.contains(&footer.creator_app) && geometry_size != 0;
-        if current_size != geometry_size && sectors != MAX_GEOMETRY_SECTORS {
-            warnings.push(format!(
-                "the footer gives two sizes: current size {current_size} bytes, geometry {geometry_size} bytes; {} is used, as disks written by \"{creator}\" are read",
-                if by_geometry { "the geometry" } else { "the current size" },
-            ));
-        }
+        let sizes = Sizes::of(footer);
+        warnings.extend(sizes.warning(&creator));
         if footer.saved_state != 0 {
             warnings.push(
                 "the virtual machine was saved, not shut down; what it had not written is missing"
@@ -132,13 +116,7 @@ impl Footer {
             data_end,
             creator,
             unique_id: footer.unique_id,
-            declared_size: if by_geometry {
-                geometry_size
-            } else {
-                current_size
-            },
-            current_size,
-            geometry_size,
+            sizes,
             warnings,
         })
     }
@@ -148,7 +126,7 @@ impl Footer {
     /// # Errors
     /// `Unsupported` for a disk of size 0, `Limit` beyond [`MAX_VIRTUAL_SIZE`].
     pub(super) fn size(&mut self) -> Result<(u64, u64)> {
-        let declared = self.declared_size;
+        let declared = self.sizes.declared();
         if declared == 0 {
             return Err(
                 Error::unsupported("the virtual disk is empty (size 0)").at(FOOTER, self.at)
@@ -191,7 +169,7 @@ impl Footer {
             ));
         }
         // What lies between the two sizes is in the warning that they differ.
-        let known = self.current_size.max(self.geometry_size);
+        let known = self.sizes.current.max(self.sizes.geometry.unwrap_or(0));
         let known = round_up(known, SECTOR).unwrap_or(u64::MAX);
         if self.data_end > known {
             self.warnings.push(format!(
@@ -203,9 +181,72 @@ impl Footer {
     }
 }
 
-/// At most 2^32.
-fn geometry_sectors(footer: &layout::Footer) -> u64 {
-    u64::from(footer.cylinders.get()) * u64::from(footer.heads) * u64::from(footer.sectors)
+/// The sizes that a footer gives, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sizes {
+    /// By the field for it.
+    current: u64,
+    /// By the geometry; `None` when it has its largest values, which say nothing about the size.
+    geometry: Option<u64>,
+    /// Whether the program that wrote the footer shows the guest a disk of the geometry's size.
+    by_geometry: bool,
+}
+
+impl Sizes {
+    pub(super) fn of(footer: &layout::Footer) -> Self {
+        let cylinders = u64::from(footer.cylinders.get());
+        let sectors = cylinders * u64::from(footer.heads) * u64::from(footer.sectors);
+        Self {
+            current: footer.current_size.get(),
+            geometry: (sectors != MAX_GEOMETRY_SECTORS).then_some(sectors * SECTOR),
+            by_geometry: GEOMETRY_CREATORS.contains(&footer.creator_app),
+        }
+    }
+
+    /// The size by which the disk is read.
+    pub(super) fn declared(self) -> u64 {
+        match self.geometry {
+            // A geometry of nothing is one that was never filled in.
+            Some(geometry) if self.by_geometry && geometry != 0 => geometry,
+            _ => self.current,
+        }
+    }
+
+    /// What to know when the two sizes differ. The geometry cannot express most sizes, so a smaller one is as it
+    /// should be where it is what the format's own calculation gives and nobody reads the disk by it.
+    fn warning(self, creator: &str) -> Option<String> {
+        let (current, geometry) = (self.current, self.geometry?);
+        let by_current = self.declared() == current;
+        let used = match by_current {
+            true => "the current size",
+            false => "the geometry",
+        };
+        let silent = geometry == current || by_current && geometry == calculated_geometry(current);
+        (!silent).then(|| {
+            format!(
+                "the footer gives two sizes: current size {current} bytes, geometry {geometry} bytes; {used} is used, as disks written by \"{creator}\" are read"
+            )
+        })
+    }
+}
+
+/// The size in bytes of the geometry that the format's appendix "CHS Calculation" gives for a disk of `size` bytes.
+fn calculated_geometry(size: u64) -> u64 {
+    let sectors = (size / SECTOR).min(MAX_GEOMETRY_SECTORS);
+    let (heads, per_track) = if sectors >= 65535 * 16 * 63 {
+        (16, 255)
+    } else {
+        let tracks = sectors / 17;
+        let heads = tracks.div_ceil(1024).max(4);
+        if heads <= 16 && tracks < heads * 1024 {
+            (heads, 17)
+        } else if sectors / 31 < 16 * 1024 {
+            (16, 31)
+        } else {
+            (16, 63)
+        }
+    };
+    sectors / per_track / heads * heads * per_track * SECTOR
 }
 
 /// What stands where a footer may be.
@@ -279,12 +320,15 @@ fn choose(
     match (end, copy) {
         (Stored::Intact(at, footer), Stored::Intact(_, copy)) => {
             refuse_contradiction(&footer, &copy)?;
-            if (footer.current_size, geometry_sectors(&footer))
-                != (copy.current_size, geometry_sectors(&copy))
-            {
+            let (used, other) = (Sizes::of(&footer), Sizes::of(&copy));
+            if (used.current, used.geometry) != (other.current, other.geometry) {
+                let geometry = |sizes: Sizes| match sizes.geometry {
+                    Some(bytes) => format!("geometry {bytes} bytes"),
+                    None => "no geometry".to_owned(),
+                };
                 warnings.push(format!(
-                    "the footer says {} bytes, its copy at the file's start says {} bytes; the footer is used",
-                    footer.current_size, copy.current_size
+                    "the footer gives current size {} bytes and {}, its copy at the file's start {} bytes and {}; the footer is used",
+                    used.current, geometry(used), other.current, geometry(other)
                 ));
             }
             Ok((footer, at))
@@ -332,18 +376,62 @@ fn choose(
 /// Refuses a file that is one disk by its footer and another one by the copy: programs differ in
 /// which of the two they look at, so what one checks would not be what another one reads.
 fn refuse_contradiction(footer: &layout::Footer, copy: &layout::Footer) -> Result<()> {
-    let fixed = footer.disk_type.get() == disk_type::FIXED;
-    if !fixed && (footer.disk_type, footer.data_offset) == (copy.disk_type, copy.data_offset) {
+    let says = |footer: &layout::Footer| {
+        format!(
+            "disk type {} of {} bytes with its header at {:#x}",
+            footer.disk_type,
+            Sizes::of(footer).declared(),
+            footer.data_offset
+        )
+    };
+    if footer.disk_type.get() != disk_type::FIXED && is_same_disk(footer, copy) {
         return Ok(());
     }
     Err(Error::new(
         ErrorKind::Ambiguous,
         format!(
-            "the footer says disk type {} with its header at {:#x}, its copy at the file's start says {} and {:#x}; which of them counts depends on the program",
-            footer.disk_type, footer.data_offset, copy.disk_type, copy.data_offset
+            "the footer says {}, its copy at the file's start says {}; which of them counts depends on the program",
+            says(footer),
+            says(copy)
         ),
     )
     .with_hint(
         "convert it where it was made, for example: qemu-img convert -O qcow2 IMAGE disk.qcow2",
     ))
+}
+
+/// Whether a reader finds the same disk by either of them.
+pub(super) fn is_same_disk(footer: &layout::Footer, copy: &layout::Footer) -> bool {
+    let of = |footer: &layout::Footer| {
+        (
+            footer.disk_type,
+            footer.data_offset,
+            Sizes::of(footer).declared(),
+        )
+    };
+    of(footer) == of(copy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_geometry_is_calculated_as_the_format_says() {
+        // By the format's appendix: cylinders, heads, sectors in a track.
+        for (mib, [cylinders, heads, sectors]) in [
+            (8, [240, 4, 17]),
+            (16, [481, 4, 17]),
+            (48, [963, 6, 17]),
+            (504, [1024, 16, 63]),
+            (1024, [2080, 16, 63]),
+            (40 << 10, [20_560, 16, 255]),
+            (127 << 10, [65_278, 16, 255]),
+        ] {
+            let size = cylinders * heads * sectors * SECTOR;
+            assert_eq!(calculated_geometry(mib << 20), size, "{mib} MiB");
+        }
+        assert_eq!(calculated_geometry(1 << 41), MAX_GEOMETRY_SECTORS * SECTOR);
+        assert_eq!(calculated_geometry(0), 0);
+    }
 }

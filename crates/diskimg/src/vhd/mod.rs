@@ -30,7 +30,7 @@ use crate::error::Result;
 use crate::image::{Details, DiskImage, Extent};
 use crate::layer::{self, Mapped, Run};
 use crate::open::Driver;
-use crate::probe::Format;
+use crate::probe::{Format, Probe};
 use crate::source::ReadAt;
 use crate::stored::StoredStretch;
 use crate::units::GuestOffset;
@@ -48,6 +48,19 @@ pub const DRIVER: Driver = Driver {
     open: |source, context| Ok(Box::new(VhdImage::open_with(source, context)?)),
     check: check::check,
 };
+
+/// Whether the footer at the file's end, checked by nobody yet, is that of a fixed disk: the file begins with
+/// the disk as it is.
+pub(crate) fn is_fixed(probe: &Probe) -> bool {
+    [layout::FOOTER_LEN, layout::OLD_FOOTER_LEN]
+        .into_iter()
+        .filter_map(|len| usize::try_from(len).ok())
+        .filter(|len| probe.ends_with(*len, &layout::FOOTER_COOKIE))
+        .any(|len| {
+            let kind = layout::disk_type::FIXED.to_be_bytes();
+            probe.ends_with(len - std::mem::offset_of!(layout::Footer, disk_type), &kind)
+        })
+}
 
 /// A VHD image.
 pub struct VhdImage {

@@ -14,8 +14,10 @@ use zerocopy::FromBytes;
 
 use self::refcounts::Refcounts;
 use self::walk::Walker;
+use super::features::compression_type;
+use super::header::{HeaderArea, backing_name, check_size};
 use super::layout::{
-    CLUSTER_BITS, HeaderV2, HeaderV3, MAX_REFCOUNT_ORDER, V2_HEADER_LENGTH, V3_HEADER_LENGTH,
+    CLUSTER_BITS, HeaderV2, HeaderV3, MAGIC, MAX_REFCOUNT_ORDER, V2_HEADER_LENGTH, V3_HEADER_LENGTH,
     incompatible,
 };
 use crate::check::CheckReport;
@@ -95,6 +97,12 @@ fn read_header(source: &dyn ReadAt, report: &mut CheckReport) -> Result<Option<B
     let Some(base) = structure::<HeaderV2>(source, 0)? else {
         return Ok(None);
     };
+    if base.magic != MAGIC {
+        let found = base.magic;
+        let message = format_args!("found {found:02x?}, expected {MAGIC:02x?} (QFI)");
+        report.error("magic", HEADER, 0, message);
+        return Ok(None);
+    }
     let version = base.version.get();
     if !(2..=3).contains(&version) {
         report.error(
@@ -119,6 +127,11 @@ fn read_header(source: &dyn ReadAt, report: &mut CheckReport) -> Result<Option<B
         );
         return Ok(None);
     }
+    let area = HeaderArea::read(source, 1 << bits)?;
+    // Some rules are the reader's own: what it refuses is an error here.
+    let mut keep = |result: Result<()>| result.or_else(|error| report.refused(error));
+    keep(backing_name(&base, &area).map(drop))?;
+    keep(check_size(base.size.get()).map(drop))?;
     let mut extensions = V2_HEADER_LENGTH;
     // Counts of version 2 are 16 bits wide.
     let mut refcount_order = 4;
@@ -139,6 +152,11 @@ fn read_header(source: &dyn ReadAt, report: &mut CheckReport) -> Result<Option<B
         if !check_v3(&more, 1 << bits, report) {
             return Ok(None);
         }
+        let len = u64::from(more.header_length.get());
+        let features = more.incompatible_features.get();
+        compression_type(&area, len, features & incompatible::COMPRESSION != 0)
+            .map(drop)
+            .or_else(|error| report.refused(error))?;
         extensions = u64::from(more.header_length.get());
         refcount_order = more.refcount_order.get();
         incompatible = more.incompatible_features.get();
