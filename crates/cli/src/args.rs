@@ -33,7 +33,7 @@ pub(crate) use self::images::{
 };
 pub(crate) use self::inspect::InspectArgs;
 pub(crate) use self::raw::{BitmapArgs, HolesArgs, HolesMode, RawImportArgs};
-pub(crate) use self::source::{BackingArgs, PipeArgs, SourceArgs};
+pub(crate) use self::source::{BackingArgs, PipeArgs, SourceArgs, VhdArgs};
 pub(crate) use self::state::{StateArgs, StatusArgs};
 use self::transfer::PlaceParser;
 pub(crate) use self::transfer::{
@@ -179,6 +179,8 @@ pub(crate) struct VerifyArgs {
     pub(crate) pipe: PipeArgs,
     #[command(flatten)]
     pub(crate) backing: BackingArgs,
+    #[command(flatten)]
+    pub(crate) vhd: VhdArgs,
     #[command(flatten)]
     pub(crate) threads: ThreadArgs,
     #[command(flatten)]

@@ -203,6 +203,16 @@ pub trait DiskImage: Send + Sync {
     /// What the image says of itself.
     fn details(&self) -> Details;
 
+    /// Looks for contradictions that only content shows, of which [`Self::details`] warns from then on. Reads stored
+    /// bytes that are on no disk, and none that are; asks `cancelled` now and then, and ends early when the answer is yes.
+    ///
+    /// # Errors
+    /// As [`Self::read_at`].
+    fn audit(&self, cancelled: &dyn Fn() -> bool) -> Result<()> {
+        let _ = cancelled;
+        Ok(())
+    }
+
     /// Most memory in bytes that the opened image ever holds with `readers` threads reading from it:
     /// tables, caches and scratch buffers.
     fn memory_bound(&self, readers: usize) -> u64 {

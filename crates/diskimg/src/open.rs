@@ -27,6 +27,9 @@ pub struct OpenOptions {
     /// Whether only metadata are wanted: an encrypted image opens too, and reading it fails. `false`:
     /// it is refused.
     pub metadata_only: bool,
+    /// Whether all sectors of a dynamic VHD's stored blocks are read, also those that its sector bitmaps mark as
+    /// never written. Without effect on differencing disks, in which the bitmaps tell child and parent apart.
+    pub ignore_vhd_bitmaps: bool,
 }
 
 impl OpenOptions {
@@ -39,6 +42,7 @@ impl OpenOptions {
             backing: BackingPolicy::Refuse,
             backing_format: None,
             metadata_only: false,
+            ignore_vhd_bitmaps: false,
         }
     }
 }
@@ -358,5 +362,9 @@ impl DiskImage for Named {
 
     fn memory_bound(&self, readers: usize) -> u64 {
         self.image.memory_bound(readers)
+    }
+
+    fn audit(&self, cancelled: &dyn Fn() -> bool) -> Result<()> {
+        self.name(self.image.audit(cancelled))
     }
 }

@@ -28,6 +28,51 @@ fn check_bytes(bytes: &[u8]) -> CheckReport {
     .unwrap()
 }
 
+/// A disk of 1 MiB on which nothing was written, with `value` at `at` of its header.
+fn sound_with(at: usize, value: &[u8]) -> Vec<u8> {
+    const CLUSTER: usize = 65536;
+    let mut bytes = vec![0; 4 * CLUSTER];
+    let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+    put(0, b"QFI\xfb\0\0\0\x03");
+    put(20, &16_u32.to_be_bytes());
+    put(24, &(1_u64 << 20).to_be_bytes());
+    put(36, &1_u32.to_be_bytes());
+    put(40, &(3 * CLUSTER as u64).to_be_bytes());
+    put(48, &(CLUSTER as u64).to_be_bytes());
+    put(56, &1_u32.to_be_bytes());
+    put(96, &4_u32.to_be_bytes());
+    put(100, &112_u32.to_be_bytes());
+    put(CLUSTER, &(2 * CLUSTER as u64).to_be_bytes());
+    put(2 * CLUSTER, &[0, 1, 0, 1, 0, 1, 0, 1]);
+    put(at, value);
+    bytes
+}
+
+#[test]
+fn what_opening_refuses_is_an_error_of_the_check() {
+    let open = |bytes: &[u8]| {
+        let source = Arc::new(MemorySource(bytes.to_vec()));
+        let options = OpenOptions::of(Some(Format::Qcow2));
+        diskimg::open::open_source(source, &options, &[]).map(drop)
+    };
+    let sound = sound_with(0, b"");
+    open(&sound).unwrap();
+    assert!(check_bytes(&sound).is_sound());
+    for (at, value, offset) in [
+        // The backing file's name, the compression type, a size of 0.
+        (8, &0xaa22_69a7_91a7_a4ad_u64.to_be_bytes()[..], 8),
+        (104, &[1], 104),
+        (24, &[0; 8], 24),
+    ] {
+        let bytes = sound_with(at, value);
+        let refusal = open(&bytes).unwrap_err();
+        let report = check_bytes(&bytes);
+        assert_eq!(report.errors, 1, "{:?}", report.findings);
+        assert_eq!(report.findings[0].offset, Some(offset));
+        assert_eq!(report.findings[0].message, refusal.message());
+    }
+}
+
 fn check(path: &Path) -> CheckReport {
     check_bytes(&fs::read(path).unwrap())
 }

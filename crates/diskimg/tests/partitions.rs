@@ -321,6 +321,27 @@ fn an_mbr_of_4096_byte_sectors_is_told_by_what_its_partitions_hold() {
 }
 
 #[test]
+fn a_disk_that_ends_before_its_second_sector_has_no_gpt_and_no_damaged_one() {
+    for size in [512, 1024, 4096, 16_384] {
+        for kind in [0x83, 0xee] {
+            let mut disk = vec![0; size];
+            disk[..3].copy_from_slice(&[0xfa, 0x31, 0xc0]);
+            put(&mut disk, 0, 0, (0x80, kind, 1, 1));
+            let found = table(&disk);
+            // From two sectors on one that is said to be there is missing.
+            let (scheme, boot) = match kind {
+                0xee if size > 512 => (Scheme::Gpt, BootMode::Unknown),
+                _ => (Scheme::Mbr, BootMode::Bios),
+            };
+            assert_eq!((found.scheme, found.boot), (scheme, boot), "{size} {kind:#x}");
+            assert!(found.warnings.iter().all(|w| scheme == Scheme::Gpt || !w.contains("GPT")));
+        }
+        let found = table(&vec![7; size]);
+        assert_eq!((found.scheme, found.warnings.len()), (Scheme::None, 0), "{size}");
+    }
+}
+
+#[test]
 fn chains_of_logical_partitions_have_an_end() {
     let said = |chain: &[(usize, u32)]| {
         let mut disk = vec![0; 8 * MIB];

@@ -80,7 +80,23 @@ fn extents_cover_the_disk(image: &dyn DiskImage, expected: &[u8]) -> Vec<usize> 
             "{asked}: {extent:?} holds data"
         );
     }
+    in_the_last_sector(image);
     edges
+}
+
+/// A walk may begin at any byte, also where the last sector is filled up.
+fn in_the_last_sector(image: &dyn DiskImage) {
+    let size = image.virtual_size();
+    for at in (size - 512..size).step_by(37).chain([size - 1]) {
+        for most in [1, 2, 8] {
+            let mut found = Vec::new();
+            image
+                .extents_from(GuestOffset(at), GuestOffset(size), most, &mut found)
+                .unwrap_or_else(|e| panic!("a walk from {at:#x}: {e}"));
+            assert!((1..=most).contains(&found.len()), "{at:#x}: {found:?}");
+            assert_eq!(found[0].start.0, at, "{found:?}");
+        }
+    }
 }
 
 fn front_to_back(image: &dyn DiskImage, expected: &[u8]) {

@@ -410,8 +410,10 @@ pub fn hold(format: Format, file: Sparse, more: &[Driver], effort: Effort) {
         open_source(Arc::clone(&source), options, more).map(|opened| opened.image)
     };
     let mut opened = open(&options);
+    let mut damaged = false;
     if let Err(error) = &opened {
         check_error(error);
+        damaged = matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Truncated);
         // What is refused may still be described: encrypted images, and those that need other files.
         options.backing = BackingPolicy::Describe;
         options.metadata_only = true;
@@ -429,6 +431,8 @@ pub fn hold(format: Format, file: Sparse, more: &[Driver], effort: Effort) {
         Ok(report) => {
             let messages = report.findings.iter().map(|finding| &finding.message);
             messages.for_each(|message| assert!(is_printable(message), "{message:?}"));
+            let told = report.errors > 0 || report.cancelled || !damaged;
+            assert!(told, "the check finds no error in a file that does not open");
         }
         Err(error) => check_error(&error),
     }

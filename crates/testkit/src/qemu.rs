@@ -39,6 +39,37 @@ pub fn missing() -> bool {
     !available()
 }
 
+/// Version of the installed `qemu-img`: major and minor number.
+///
+/// # Panics
+/// When it is not installed or does not tell.
+#[must_use]
+pub fn version() -> (u32, u32) {
+    let text = img(["--version"]);
+    let number = text.split_ascii_whitespace().nth(2).unwrap_or_default();
+    let mut parts = number.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    match (parts.next(), parts.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
+        _ => panic!("qemu-img tells no version: {text}"),
+    }
+}
+
+/// Whether `what` has to be skipped because QEMU is older than version `major`.`minor`; says so when it has to.
+#[must_use]
+pub fn older_than((major, minor): (u32, u32), what: &str) -> bool {
+    let found = version();
+    let older = found < (major, minor);
+    if older {
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: {what}: QEMU is {}.{}, {major}.{minor} is needed",
+            found.0,
+            found.1
+        );
+    }
+    older
+}
+
 /// Runs `qemu-img` with `args`, and returns what it printed.
 ///
 /// # Panics

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use diskimg::{BackingPolicy, Format, OpenOptions};
 
 #[derive(Debug, Args)]
@@ -16,6 +16,32 @@ pub(crate) struct SourceArgs {
     pub(crate) snapshot: Option<String>,
     #[command(flatten)]
     pub(crate) backing: BackingArgs,
+    #[command(flatten)]
+    pub(crate) vhd: VhdArgs,
+}
+
+/// How VHD files are read.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct VhdArgs {
+    /// Sectors of a dynamic VHD that are stored and marked as never written: honor reads zeros, ignore
+    /// reads what is stored
+    #[arg(long, value_enum, value_name = "MODE", default_value_t)]
+    pub(crate) vhd_bitmap: VhdBitmap,
+}
+
+/// What a sector bitmap is worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum VhdBitmap {
+    #[default]
+    Honor,
+    Ignore,
+}
+
+impl VhdArgs {
+    /// Whether sectors are read whatever the bitmaps say.
+    pub(crate) fn ignores_bitmaps(self) -> bool {
+        self.vhd_bitmap == VhdBitmap::Ignore
+    }
 }
 
 /// What a disk on standard input does not tell itself.
@@ -39,10 +65,19 @@ pub(crate) struct BackingArgs {
 }
 
 impl SourceArgs {
+    /// What of the file is read, if not just its disk: imports that go on must read the same.
+    pub(crate) fn part(&self) -> Option<&str> {
+        match self.vhd.vhd_bitmap {
+            VhdBitmap::Honor => self.snapshot.as_deref(),
+            VhdBitmap::Ignore => Some("--vhd-bitmap ignore"),
+        }
+    }
+
     /// The options for opening the image.
     pub(crate) fn options(&self) -> OpenOptions {
         OpenOptions {
             snapshot: self.snapshot.clone(),
+            ignore_vhd_bitmaps: self.vhd.ignores_bitmaps(),
             ..self.backing.options(self.format)
         }
     }

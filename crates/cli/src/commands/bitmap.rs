@@ -42,7 +42,7 @@ pub(crate) fn run(args: &BitmapArgs, console: Console, cancel: &CancelToken) -> 
 }
 
 fn make(args: &BitmapArgs, mf: &Path, console: Console, cancel: &CancelToken) -> Outcome {
-    let image = raw_image(args, console)?;
+    let image = raw_image(args, console, cancel)?;
     // Refused before everything is read.
     let file = OutputFile::create_from(&args.file, mf, overwrite(args.force))?;
     let scan = read(image, args, console, cancel)?;
@@ -67,7 +67,7 @@ fn make(args: &BitmapArgs, mf: &Path, console: Console, cancel: &CancelToken) ->
 
 fn check(args: &BitmapArgs, mf: &Path, console: Console, cancel: &CancelToken) -> Outcome {
     let bitmap = read_file(mf)?;
-    let image = raw_image(args, console)?;
+    let image = raw_image(args, console, cancel)?;
     let scan = read(image, args, console, cancel)?;
     let found = bitmap.compare(&scan.bitmap);
     if found.is_exact() {
@@ -171,8 +171,8 @@ fn quoted(path: &Path) -> String {
     shlex::try_quote(&text).map_or_else(|_| text.clone(), Into::into)
 }
 
-fn raw_image(args: &BitmapArgs, console: Console) -> Outcome<Opened> {
-    let opened = open_named(&args.file, &args.source.options(), console)?;
+fn raw_image(args: &BitmapArgs, console: Console, cancel: &CancelToken) -> Outcome<Opened> {
+    let opened = open_named(&args.file, &args.source.options(), console, cancel)?;
     if opened.format == Format::Raw {
         return Ok(opened);
     }

@@ -41,6 +41,7 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
     let (image, misreported) = bitmap::with_holes(input.opened.image, args.holes.holes);
     let image = image.as_ref();
     let plan = plan(image, target, &args.work)?;
+    input::warn_of_more(image, &args.src, &input.warnings, console);
     console.notice(&plan);
     let progress = Progress::new(console, "converting", image.virtual_size(), false);
     let monitor: &dyn Monitor = progress.as_ref();

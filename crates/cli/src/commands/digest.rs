@@ -16,12 +16,15 @@ pub(crate) fn run(args: &DigestArgs, console: Console, cancel: &CancelToken) -> 
         console,
         cancel,
     };
-    let opened = input::open(&args.image, &args.source.options(), reading)?.opened;
+    let input::Input {
+        opened, warnings, ..
+    } = input::open(&args.image, &args.source.options(), reading)?;
     let image = opened.image.as_ref();
     let progress = Progress::new(console, "reading", image.virtual_size(), false);
     let threads = args.threads.threads.unwrap_or_else(default_threads);
     let digest = ::convert::digest(image, threads, progress.as_ref(), cancel)?;
     progress.finish();
+    input::warn_of_more(image, &args.image, &warnings, console);
     console.result(
         format_args!("{digest}  {}", args.image.display()),
         &json!({

@@ -222,6 +222,7 @@ async fn import(
     for warning in &warnings {
         console.warn(warning);
     }
+    warnings.splice(0..0, job.told);
     let Some(session) = session.as_mut() else {
         if existing.is_some() {
             let warning = format!(

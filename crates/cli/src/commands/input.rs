@@ -56,6 +56,8 @@ pub(crate) struct Input {
     pub(crate) opened: Opened,
     /// Whether it can be read front to back only, and once.
     pub(crate) is_pipe: bool,
+    /// What the user was told of it.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Opens an image, and tells its warnings.
@@ -71,28 +73,61 @@ pub(crate) fn open(path: &Path, options: &OpenOptions, reading: Reading<'_>) -> 
         Input {
             opened: ::convert::open_with(path, options)?,
             is_pipe: false,
+            warnings: Vec::new(),
         }
     };
     let name = match is_standard_input(path) {
         true => Path::new(NAME),
         false => path,
     };
-    warn(&input.opened, name, reading.console);
-    Ok(input)
+    let warnings = warn(&input.opened, name, reading.console, reading.cancel)?;
+    Ok(Input { warnings, ..input })
 }
 
 /// Opens an image that must be a file, and tells its warnings.
-pub(crate) fn open_named(path: &Path, options: &OpenOptions, console: Console) -> Outcome<Opened> {
+pub(crate) fn open_named(
+    path: &Path,
+    options: &OpenOptions,
+    console: Console,
+    cancel: &CancelToken,
+) -> Outcome<Opened> {
     refuse_standard_input(path)?;
     let opened = ::convert::open_with(path, options)?;
-    warn(&opened, path, console);
+    warn(&opened, path, console, cancel)?;
     Ok(opened)
 }
 
-fn warn(opened: &Opened, name: &Path, console: Console) {
-    for warning in opened.image.details().warnings {
+/// Tells the warnings of an image, also those for which stored bytes have to be read.
+pub(crate) fn warn(
+    opened: &Opened,
+    name: &Path,
+    console: Console,
+    cancel: &CancelToken,
+) -> Outcome<Vec<String>> {
+    opened.image.audit(&|| cancel.is_cancelled())?;
+    if cancel.is_cancelled() {
+        return Err(::convert::Error::Cancelled.into());
+    }
+    let warnings = opened.image.details().warnings;
+    for warning in &warnings {
         console.warn(format_args!("{}: {warning}", name.display()));
     }
+    Ok(warnings)
+}
+
+/// Tells what has shown of an image while it was looked through, after it was told `known`.
+pub(crate) fn warn_of_more(
+    image: &dyn DiskImage,
+    name: &Path,
+    known: &[String],
+    console: Console,
+) -> Vec<String> {
+    let mut warnings = image.details().warnings;
+    warnings.retain(|warning| !known.contains(warning));
+    for warning in &warnings {
+        console.warn(format_args!("{}: {warning}", name.display()));
+    }
+    warnings
 }
 
 fn open_standard_input(options: &OpenOptions, reading: Reading<'_>) -> Outcome<Input> {
@@ -150,6 +185,7 @@ fn open_pipe(file: File, options: &OpenOptions, reading: Reading<'_>) -> Outcome
             bytes_on_disk: 0,
         },
         is_pipe: true,
+        warnings: Vec::new(),
     })
 }
 
@@ -180,6 +216,7 @@ fn open_file(mut file: File, options: &OpenOptions, size: Option<u64>) -> Outcom
     Ok(Input {
         opened,
         is_pipe: false,
+        warnings: Vec::new(),
     })
 }
 

@@ -110,6 +110,7 @@ impl Source {
     ) -> Outcome<Opened> {
         let mut options = OpenOptions {
             snapshot: snapshot.map(str::to_owned),
+            ignore_vhd_bitmaps: args.vhd.ignores_bitmaps(),
             ..args.backing.options(format)
         };
         match self {
@@ -129,9 +130,7 @@ impl Source {
                 let name = name.unwrap_or_default();
                 let opened = ::convert::open_source_with(object, &options)
                     .map_err(|error| error.in_file(&name))?;
-                for warning in opened.image.details().warnings {
-                    console.warn(format_args!("{}: {warning}", name.display()));
-                }
+                input::warn(&opened, &name, console, cancel)?;
                 Ok(opened)
             }
         }

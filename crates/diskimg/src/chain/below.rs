@@ -105,6 +105,17 @@ impl Below {
         }
     }
 
+    /// [`DiskImage::audit`] of the image.
+    ///
+    /// # Errors
+    /// Those of the image.
+    pub(crate) fn audit(&self, cancelled: &dyn Fn() -> bool) -> Result<()> {
+        match self {
+            Self::Image(_, image) => image.audit(cancelled),
+            _ => Ok(()),
+        }
+    }
+
     /// Adds the files below, and what the user should know of them, to `details` of the layer.
     pub(crate) fn describe(&self, details: &mut Details) {
         match self {

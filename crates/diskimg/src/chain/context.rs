@@ -175,6 +175,11 @@ impl Context {
         self.options.metadata_only
     }
 
+    /// Whether clear bits of a dynamic VHD's sector bitmaps mean nothing.
+    pub(crate) fn ignores_vhd_bitmaps(&self) -> bool {
+        self.options.ignore_vhd_bitmaps
+    }
+
     /// Whether the image is the one that the user named, which answers for what all files of its chain share.
     pub(crate) fn is_first(&self) -> bool {
         self.chain.len() <= 1

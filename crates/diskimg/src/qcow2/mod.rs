@@ -279,6 +279,10 @@ impl DiskImage for Qcow2Image {
         details
     }
 
+    fn audit(&self, cancelled: &dyn Fn() -> bool) -> Result<()> {
+        self.below.audit(cancelled)
+    }
+
     fn memory_bound(&self, readers: usize) -> u64 {
         let threads = readers as u64;
         let (kept, working) = self.tables.memory_bound(threads);

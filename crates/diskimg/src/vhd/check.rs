@@ -7,13 +7,16 @@ use std::sync::Arc;
 use zerocopy::big_endian::U32;
 use zerocopy::{FromZeros, IntoBytes};
 
+use super::VhdImage;
 use super::footer::Sizes;
 use super::layout::{
     DYNAMIC_COOKIE, DYNAMIC_HEADER_LEN, DynamicHeader, ENTRY_SIZE, FOOTER_COOKIE, FOOTER_LEN,
     Footer, MAJOR_VERSION, OLD_FOOTER_LEN, UNALLOCATED, checksum, disk_type,
 };
+use crate::chain::Context;
 use crate::check::CheckReport;
 use crate::error::Result;
+use crate::image::DiskImage as _;
 use crate::limits::{MAX_VHD_BAT_BYTES, MAX_VHD_BLOCK_SIZE};
 use crate::source::ReadAt;
 use crate::units::{FileOffset, SECTOR, fits};
@@ -36,7 +39,28 @@ pub(super) fn check(
     report: &mut CheckReport,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<()> {
-    let source = source.as_ref();
+    rules(source.as_ref(), report, cancelled)?;
+    if report.errors > 0 || report.cancelled {
+        return Ok(());
+    }
+    // One that does not open is reported by whoever opens it.
+    let Ok(image) = VhdImage::open_with(Arc::clone(source), &Context::describe()) else {
+        return Ok(());
+    };
+    image.audit(cancelled)?;
+    report.cancelled = cancelled();
+    for (at, doubt) in image.map.doubts() {
+        report.warning("never-written", "sector bitmap", at.0, doubt);
+    }
+    Ok(())
+}
+
+/// Holds `source` against all rules of the format.
+fn rules(
+    source: &dyn ReadAt,
+    report: &mut CheckReport,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<()> {
     let end = footer_at_the_end(source, report)?;
     let data_end = end.as_ref().map_or(source.len(), |(at, _)| *at);
     let copy = footer_at_the_start(source)?;
@@ -367,7 +391,7 @@ impl Blocks {
                     BAT_ENTRY,
                     self.table.start + index * ENTRY_SIZE,
                     format_args!(
-                        "block {index} at {:#x} and block {other} at {:#x} share {} bytes, so that one of them is damaged there",
+                        "block {index} at {:#x} overlaps block {other} at {:#x} by {} bytes, and one of them is damaged there",
                         place.start,
                         before.start,
                         before.end.min(place.end) - place.start

@@ -69,7 +69,8 @@ impl BlockTable {
             ));
         }
         let table = check_table(header.table_offset.get(), blocks, footer)?;
-        context.keep(BAT, table.start, table.end - table.start)?;
+        // And a byte for each block.
+        context.keep(BAT, table.start, table.end - table.start + blocks)?;
         // The offsets are sorted in a copy, with the blocks' numbers.
         context.takes_for_a_moment(2 * (table.end - table.start));
         // At most MAX_VHD_BAT_BYTES, and inside the file.
@@ -89,6 +90,11 @@ impl BlockTable {
     /// log2 of the bytes of the disk in a block.
     pub(super) fn block_bits(&self) -> u32 {
         self.block_bits
+    }
+
+    /// Number of blocks of the disk.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// Length of a block's sector bitmap in bytes.
@@ -191,7 +197,7 @@ impl BlockTable {
                     BAT,
                     table.start,
                     format!(
-                        "block {index} at {start:#x} and block {next_index} at {next:#x} share {} bytes, so that one of them is damaged there",
+                        "block {index} at {start:#x} overlaps block {next_index} at {next:#x} by {} bytes, and one of them is damaged there",
                         end - next
                     ),
                 )

@@ -5,16 +5,29 @@
 //! written, and they read as zeros. VirtualBox and libvhdi read it that way; QEMU sets all bits in what
 //! it writes and looks at none when it reads. They differ only where a sector was never written but its
 //! place in the file is not zero: that is what the storage held before, maybe of somebody else, and
-//! does not belong into a cloud.
+//! does not belong into a cloud; or the writer forgot the bit. [`Map::audit`] counts such sectors, so that
+//! nothing is left out without a word.
+//!
+//! A block of a dynamic disk in whose bitmap no bit is set is read whole: nobody stores a block without
+//! writing to it, so the bitmap was forgotten.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::dynamic::BlockTable;
 use crate::chain::Context;
 use crate::error::Result;
+use crate::image::ExtentKind;
 use crate::layer::{Place, Run};
 use crate::limits::VHD_BITMAP_CACHE_BYTES;
 use crate::sectors::{BitOrder, Held, SectorBitmaps};
 use crate::source::ReadAt;
+use crate::stored::StoredStretch;
 use crate::units::{FileOffset, SECTOR};
+use crate::zero::is_zero;
+
+/// Bytes that [`Map::audit`] reads at once.
+pub(super) const AUDIT_LEN: usize = 64 << 10;
 
 /// Where the bytes of a disk are.
 pub(super) enum Map {
@@ -25,22 +38,57 @@ pub(super) enum Map {
         table: BlockTable,
         bitmaps: SectorBitmaps,
         /// What sectors are whose bit is clear.
-        unwritten: Place,
+        unwritten: Unwritten,
+        /// What is known of each block's bitmap: a [`Marked`].
+        marked: Vec<AtomicU8>,
+        left_out: Mutex<LeftOut>,
     },
+}
+
+/// What sectors are whose bit is clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unwritten {
+    /// The parent's.
+    Below,
+    /// Zeros, unless no bit of the block is set.
+    Zeros,
+    /// As good as others.
+    Stored,
+}
+
+/// What a bitmap marks as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Marked {
+    /// Not looked at yet.
+    Unknown,
+    Something,
+    Nothing,
+}
+
+/// Sectors that hold bytes and whose bit is clear, so that the bytes are not on the disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LeftOut {
+    sectors: u64,
+    /// File offset of the first one.
+    first: u64,
 }
 
 impl Map {
     /// For a dynamic or a differencing disk.
     pub(super) fn blocks(table: BlockTable, differencing: bool, context: &Context) -> Self {
         let cache = context.cache(VHD_BITMAP_CACHE_BYTES);
+        context.takes_for_a_moment(AUDIT_LEN as u64);
         Self::Blocks {
+            marked: (0..table.len()).map(|_| AtomicU8::new(Marked::Unknown as u8)).collect(),
             table,
             bitmaps: SectorBitmaps::new(BitOrder::HighFirst, cache),
-            unwritten: if differencing {
-                Place::Below
-            } else {
-                Place::Zeros
+            unwritten: match (differencing, context.ignores_vhd_bitmaps()) {
+                (true, _) => Unwritten::Below,
+                (false, true) => Unwritten::Stored,
+                (false, false) => Unwritten::Zeros,
             },
+            left_out: Mutex::default(),
         }
     }
 
@@ -80,7 +128,15 @@ impl Map {
     pub(super) fn memory_bound(&self, readers: u64) -> (u64, u64) {
         match self {
             Self::Fixed => (0, 0),
-            Self::Blocks { table, bitmaps, .. } => (table.memory(), bitmaps.memory_bound(readers)),
+            Self::Blocks {
+                table,
+                bitmaps,
+                marked,
+                ..
+            } => (
+                table.memory().saturating_add(marked.len() as u64),
+                bitmaps.memory_bound(readers),
+            ),
         }
     }
 
@@ -90,6 +146,7 @@ impl Map {
             table,
             bitmaps,
             unwritten,
+            ..
         } = self
         else {
             let place = Place::Stored(FileOffset(start));
@@ -111,18 +168,183 @@ impl Map {
                 place: Place::Below,
             });
         };
+        let data = Place::Stored(FileOffset(stored.0 + table.bitmap_len() + within));
+        let rest = (block_size - within).min(wanted);
+        let whole = Run {
+            start,
+            len: rest,
+            place: data,
+        };
+        if *unwritten == Unwritten::Stored {
+            return Ok(whole);
+        }
         let sector = within / SECTOR;
         let (written, sectors) = bitmaps.equal(source, stored, sector, held)?;
+        if !written && *unwritten == Unwritten::Zeros && self.is_blank(source, block, held)? {
+            return Ok(whole);
+        }
         // Bits behind the block's last sector are padding.
         let end = ((sector + sectors) * SECTOR).min(block_size);
         Ok(Run {
             start,
             len: (end - within).min(wanted),
-            place: if written {
-                Place::Stored(FileOffset(stored.0 + table.bitmap_len() + within))
-            } else {
-                *unwritten
+            place: match (written, unwritten) {
+                (true, _) => data,
+                (false, Unwritten::Below) => Place::Below,
+                (false, _) => Place::Zeros,
             },
         })
+    }
+
+    /// Whether no bit is set in the bitmap of `block`, which is stored. Read once for each block.
+    fn is_blank(&self, source: &dyn ReadAt, block: u64, held: &mut Held) -> Result<bool> {
+        let Self::Blocks {
+            table,
+            bitmaps,
+            marked,
+            ..
+        } = self
+        else {
+            return Ok(false);
+        };
+        let known = usize::try_from(block).ok().and_then(|block| marked.get(block));
+        let (Some(known), Some(stored)) = (known, table.place(block)) else {
+            return Ok(false);
+        };
+        let found = known.load(Ordering::Relaxed);
+        if found != Marked::Unknown as u8 {
+            return Ok(found == Marked::Nothing as u8);
+        }
+        let all = (1_u64 << table.block_bits()) / SECTOR;
+        let mut clear = 0;
+        while clear < all {
+            let (written, sectors) = bitmaps.equal(source, stored, clear, held)?;
+            if written {
+                break;
+            }
+            clear += sectors;
+        }
+        let found = match clear < all {
+            true => Marked::Something,
+            false => Marked::Nothing,
+        };
+        known.store(found as u8, Ordering::Relaxed);
+        Ok(found == Marked::Nothing)
+    }
+
+    /// Looks for sectors of the first `size` bytes that hold bytes and whose bit is clear.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub(super) fn audit(
+        &self,
+        source: &dyn ReadAt,
+        size: u64,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        let Self::Blocks {
+            table, left_out, ..
+        } = self
+        else {
+            return Ok(());
+        };
+        let (mut found, mut buf) = (LeftOut::default(), vec![0; AUDIT_LEN]);
+        let stretches = StoredStretch::default();
+        for run in self.walk(source, 0, size) {
+            let run = run?;
+            let block = run.start >> table.block_bits();
+            if cancelled() {
+                return Ok(());
+            }
+            let Some(stored) = table.place(block).filter(|_| !matches!(run.place, Place::Stored(_)))
+            else {
+                continue;
+            };
+            let within = run.start & ((1 << table.block_bits()) - 1);
+            let start = stored.0 + table.bitmap_len() + within;
+            found.count(source, &stretches, start..start + run.len, &mut buf)?;
+        }
+        *left_out.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        Ok(())
+    }
+
+    /// What the sector bitmaps leave in doubt, as far as they were looked at, and where that begins in the file.
+    pub(super) fn doubts(&self) -> Vec<(FileOffset, String)> {
+        let Self::Blocks {
+            table,
+            unwritten,
+            marked,
+            left_out,
+            ..
+        } = self
+        else {
+            return Vec::new();
+        };
+        let is_blank = |marked: &AtomicU8| marked.load(Ordering::Relaxed) == Marked::Nothing as u8;
+        let mut blank = (0_u64..).zip(marked).filter(|(_, marked)| is_blank(marked));
+        let mut doubts = Vec::new();
+        if let Some((first, _)) = blank.next() {
+            let text = format!(
+                "{} of the stored blocks have a sector bitmap that marks nothing as written; nobody stores a block without writing to it, so they are read whole",
+                blank.count() + 1
+            );
+            doubts.push((table.place(first).unwrap_or_default(), text));
+        }
+        let found = *left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        if found.sectors > 0 {
+            let what = match unwritten {
+                Unwritten::Below => {
+                    "not written to this file; the parent's sectors are read in their place"
+                }
+                _ => {
+                    "never written; they are read as zeros, and with --vhd-bitmap ignore as they are stored"
+                }
+            };
+            let text = format!(
+                "{} stored sectors hold bytes, but the sector bitmaps mark them as {what}",
+                found.sectors
+            );
+            doubts.push((FileOffset(found.first), text));
+        }
+        doubts
+    }
+}
+
+impl LeftOut {
+    /// Counts the sectors of `range` of `source` that are not zeros.
+    fn count(
+        &mut self,
+        source: &dyn ReadAt,
+        stretches: &StoredStretch,
+        range: std::ops::Range<u64>,
+        buf: &mut [u8],
+    ) -> Result<()> {
+        let mut at = range.start;
+        while at < range.end {
+            let left = range.end - at;
+            let (kind, known) = stretches.kind(source, FileOffset(at), left)?;
+            let hole = known / SECTOR * SECTOR;
+            if kind != ExtentKind::Data && hole > 0 {
+                at += hole;
+                continue;
+            }
+            // A sector that is a hole in part is looked at whole.
+            let most = known.next_multiple_of(SECTOR).min(left);
+            let len = usize::try_from(most).unwrap_or(usize::MAX).min(buf.len());
+            let Some(bytes) = buf.get_mut(..len) else {
+                break;
+            };
+            source.read_exact_at(FileOffset(at), bytes)?;
+            for (sector, bytes) in (0_u64..).zip(bytes.chunks(512)) {
+                if !is_zero(bytes) {
+                    if self.sectors == 0 {
+                        self.first = at + sector * SECTOR;
+                    }
+                    self.sectors += 1;
+                }
+            }
+            at += len as u64;
+        }
+        Ok(())
     }
 }

@@ -187,8 +187,16 @@ impl DiskImage for VhdImage {
             warnings: self.warnings.clone(),
             ..Details::new(Format::Vhd)
         };
+        let doubts = self.map.doubts().into_iter();
+        details.warnings.extend(doubts.map(|(_, text)| text));
         self.below.describe(&mut details);
         details
+    }
+
+    fn audit(&self, cancelled: &dyn Fn() -> bool) -> Result<()> {
+        let source = self.source.as_ref();
+        self.map.audit(source, self.declared_size, cancelled)?;
+        self.below.audit(cancelled)
     }
 
     fn memory_bound(&self, readers: usize) -> u64 {

@@ -131,6 +131,57 @@ fn only_regular_files_are_opened() {
 }
 
 #[test]
+fn names_that_no_file_can_have_are_refused_and_are_no_failure_of_the_disk() {
+    let dir = TempDir::new().unwrap();
+    let top = dir.path().join("top.qcow2");
+    symlink("round", dir.path().join("round")).unwrap();
+    let image = crate::craft::mixed(3, 12, false).bytes;
+    for name in ["base.raw\0x", &"a".repeat(1000), "round"] {
+        std::fs::write(&top, crate::craft::over(image.clone(), name)).unwrap();
+        let error = refused(open_inside(&top, dir.path()));
+        assert_error(
+            &error,
+            ErrorKind::Unsupported,
+            &["a backing file", "no file can have that name"],
+        );
+        assert!(error.hint().is_some_and(|hint| hint.contains("qemu-img rebase")));
+    }
+}
+
+#[test]
+fn an_image_that_is_called_like_a_raw_disk_opens_no_file_until_the_user_says_what_it_is() {
+    let dir = TempDir::new().unwrap();
+    let image = crate::craft::mixed(3, 12, false).bytes;
+    std::fs::write(dir.path().join("neighbour.raw"), &image).unwrap();
+    let top = dir.path().join("data.img");
+    std::fs::write(&top, crate::craft::over(image, "neighbour.raw")).unwrap();
+    let mut options = inside(dir.path());
+    let open = |options: &OpenOptions| diskimg::open(&top, options, &[]);
+    for options in [&options, &OpenOptions::default()] {
+        let error = refused(open(options));
+        assert_error(
+            &error,
+            ErrorKind::Ambiguous,
+            &["the name ends in .img", "neighbour.raw"],
+        );
+        let hint = error.hint().unwrap();
+        assert!(hint.ends_with("--format raw or --format qcow2"), "{hint}");
+    }
+    options.format = Some(Format::Qcow2);
+    open(&options).unwrap();
+    options.format = Some(Format::Raw);
+    open(&options).unwrap();
+    // To be described it opens none.
+    let described = OpenOptions {
+        backing: diskimg::BackingPolicy::Describe,
+        ..OpenOptions::default()
+    };
+    let details = open(&described).unwrap().image.details();
+    assert_eq!(details.refers_to[0].name, "neighbour.raw");
+    assert!(details.warnings[0].contains("--format raw"), "{:?}", details.warnings);
+}
+
+#[test]
 fn loops_are_refused_by_the_file_and_not_by_its_name() {
     if qemu::missing() {
         return;

@@ -209,6 +209,70 @@ fn a_file_that_two_formats_claim_is_refused_unless_the_user_decides() {
 }
 
 #[test]
+fn an_image_with_the_beginning_of_a_disk_is_refused_unless_the_user_decides() {
+    let image = mixed(3, 12, false);
+    for (at, mark, name) in [
+        (510, &b"\x55\xaa"[..], "a disk with a boot sector"),
+        (512, b"EFI PART", "a disk with a GPT"),
+    ] {
+        let bytes = image.with(at, mark);
+        let error = refused(open(bytes.clone(), None));
+        assert_eq!(error.kind(), ErrorKind::Ambiguous);
+        assert!(error.to_string().contains(name), "{error}");
+        assert!(error.to_string().contains("qcow2"), "{error}");
+        let hint = error.hint().unwrap();
+        assert!(hint.ends_with("--format raw or --format qcow2"), "{hint}");
+    }
+}
+
+#[test]
+fn a_mark_in_the_last_sector_makes_no_other_format_of_a_disk() {
+    // Also of a format that is only refused: what its hint converts would be another disk.
+    for (at, mark) in [
+        (510, &b"\x55\xaa"[..]),
+        (4096, b"EFI PART"),
+        (512, b"LABELONE\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0LVM2 001"),
+        (0, b"XFSB"),
+    ] {
+        let mut bytes = marked(at, mark);
+        bytes[END..END + 4].copy_from_slice(b"koly");
+        let error = refused(open(bytes.clone(), None));
+        assert_eq!(error.kind(), ErrorKind::Ambiguous, "{error}");
+        assert!(error.to_string().contains("DMG"), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.ends_with(": --format raw")));
+        assert_eq!(open(bytes, Some(Format::Raw)).unwrap().format, Format::Raw);
+    }
+}
+
+#[test]
+fn an_image_that_is_called_like_a_raw_disk_opens_with_a_warning() {
+    let dir = TempDir::new().unwrap();
+    let image = mixed(3, 12, false);
+    for (name, warns) in [
+        ("a.raw", true),
+        ("a.IMG", true),
+        ("a.dd", true),
+        ("a.qcow2", false),
+        ("a", false),
+    ] {
+        let path = dir.path().join(name);
+        std::fs::write(&path, &image.bytes).unwrap();
+        let warnings = |format| {
+            let opened = diskimg::open(&path, &OpenOptions::of(format), &[]).unwrap();
+            opened.image.details().warnings
+        };
+        let found = warnings(None);
+        let told = found
+            .iter()
+            .any(|text| text.contains("the content is qcow2"));
+        assert_eq!(told, warns, "{name}: {found:?}");
+        assert_eq!(warnings(Some(Format::Qcow2)), [""; 0]);
+        let checked = diskimg::check(&path, &OpenOptions::default(), &[], &|| false).unwrap();
+        assert_eq!((checked.errors, checked.warnings), (0, u64::from(warns)));
+    }
+}
+
+#[test]
 fn qcow2_is_told_by_content_and_a_wrong_format_is_refused() {
     let bytes = mixed(2, 9, false).bytes;
     let opened = open(bytes.clone(), None).unwrap();

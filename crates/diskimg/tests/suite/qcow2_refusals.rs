@@ -122,8 +122,21 @@ fn features_that_are_not_read_are_refused_by_name() {
     assert!(
         error
             .hint()
-            .is_some_and(|hint| hint.contains("qemu-img check"))
+            .is_some_and(|hint| hint.contains("qemu-img check -r all"))
     );
+}
+
+#[test]
+fn an_image_that_is_marked_as_corrupt_is_described_and_not_read() {
+    let bytes = with_feature(&plain(), 1);
+    let options = OpenOptions {
+        metadata_only: true,
+        ..OpenOptions::default()
+    };
+    let source = Arc::new(MemorySource(bytes));
+    let opened = diskimg::open::open_source(source, &options, &[]).unwrap();
+    let warnings = opened.image.details().warnings;
+    assert!(warnings[0].contains("corrupt bit"), "{warnings:?}");
 }
 
 #[test]

@@ -54,6 +54,19 @@ fn whole_files_are_clean() {
 }
 
 #[test]
+fn the_size_that_counts_is_the_one_by_which_the_disk_opens() {
+    // By its creator the geometry counts: more than the file has, and than the table has entries for.
+    let craft = Craft {
+        creator: *b"qemu",
+        geometry: (8192, 4, 17),
+        ..Craft::new(4096, mixed(4096, 13))
+    };
+    assert_eq!(found(&craft.fixed(&[1; 13 * 4096])), [("past-end", 0)]);
+    let rules: Vec<_> = found(&craft.dynamic().bytes).iter().map(|f| f.0).collect();
+    assert!(rules.contains(&"table-size"), "{rules:?}");
+}
+
+#[test]
 fn footer_and_copy_are_held_against_each_other() {
     let whole = image();
     let footer = whole.footer() as u64;

@@ -152,18 +152,118 @@ fn a_file_that_is_one_disk_at_its_start_and_another_at_its_end_is_refused() {
 }
 
 #[test]
-fn a_copy_with_another_size_is_reported_and_the_footer_counts() {
-    let image = Craft::new(4096, plain(4096, 5)).dynamic();
+fn a_copy_by_which_the_disk_has_another_size_makes_the_file_ambiguous() {
+    let set_size = |bytes: &mut [u8]| bytes[48..56].copy_from_slice(&4096_u64.to_be_bytes());
+    let set_geometry = |bytes: &mut [u8]| bytes[56..60].copy_from_slice(&[0, 40, 4, 17]);
+    let set_creator = |bytes: &mut [u8]| bytes[28..32].copy_from_slice(b"win ");
+    for (creator, change, sizes) in [
+        (*b"win ", &set_size as &dyn Fn(&mut [u8]), ["36864", "4096"]),
+        (*b"qemu", &set_geometry, ["34816", "1392640"]),
+        (*b"qemu", &set_creator, ["34816", "36864"]),
+    ] {
+        let craft = Craft {
+            creator,
+            geometry: (1, 4, 17),
+            ..Craft::new(4096, plain(4096, 9))
+        };
+        let mut bytes = craft.dynamic().bytes;
+        assert!(open(&bytes).is_ok());
+        change(&mut bytes);
+        seal_footer(&mut bytes, 0);
+        let error = refused(open(&bytes));
+        assert_eq!(error.kind(), ErrorKind::Ambiguous);
+        for size in sizes {
+            assert!(error.to_string().contains(size), "{error}");
+        }
+    }
+    // A geometry that nobody reads the disk by is worth a warning.
+    let image = Craft::new(4096, plain(4096, 9)).dynamic();
     let mut bytes = image.bytes.clone();
-    bytes[48..56].copy_from_slice(&4096_u64.to_be_bytes());
+    set_geometry(&mut bytes);
     seal_footer(&mut bytes, 0);
     let opened = open(&bytes).unwrap();
     assert_same(&read_all(&opened, 999).unwrap(), &image.guest, "guest");
     let warnings = opened.details().warnings;
     assert!(
-        warnings[0].contains("20480") && warnings[0].contains("4096"),
+        warnings[0].contains("no geometry") && warnings[0].contains("geometry 1392640 bytes"),
         "{warnings:?}"
     );
+}
+
+#[test]
+fn the_geometry_of_the_formats_own_calculation_is_no_reason_to_warn() {
+    let warnings = |creator: &[u8; 4], geometry| {
+        let craft = Craft {
+            creator: *creator,
+            geometry,
+            size: 8 << 20,
+            ..Craft::new(512, Vec::new())
+        };
+        let opened = open(&craft.fixed(&vec![1; 8 << 20])).unwrap();
+        opened.details().warnings.len()
+    };
+    assert_eq!(warnings(b"win ", (240, 4, 17)), 0);
+    assert_eq!(warnings(b"d2v ", (240, 4, 17)), 0);
+    // One cylinder more or less is another geometry; and Virtual PC reads the disk by it.
+    assert_eq!(warnings(b"win ", (239, 4, 17)), 1);
+    assert_eq!(warnings(b"win ", (241, 4, 17)), 1);
+    assert_eq!(warnings(b"vpc ", (240, 4, 17)), 1);
+}
+
+/// Puts a boot sector where the copy of the footer is.
+fn with_boot_sector(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[..FOOTER].fill(0);
+    bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+    bytes
+}
+
+#[test]
+fn a_disk_whose_last_sector_makes_it_another_disk_is_refused_until_the_user_says_what_it_is() {
+    let image = Craft::new(4096, mixed(4096, 9)).dynamic();
+    let booted = with_boot_sector(&image.bytes);
+    let mut differencing = booted.clone();
+    put32(&mut differencing, image.footer() + 60, 4);
+    seal_footer(&mut differencing, image.footer());
+    let mut old_footer = booted.clone();
+    old_footer.pop();
+    let mut volume = image.bytes.clone();
+    volume[..FOOTER].fill(0);
+    volume[1024 + 56..1024 + 58].copy_from_slice(&[0x53, 0xef]);
+    crate::craft::seal_header(&mut volume);
+    for (bytes, part) in [
+        (&booted, "vhd and a disk with a boot sector"),
+        (&differencing, "vhd and a disk with a boot sector"),
+        (&old_footer, "vhd and a disk with a boot sector"),
+        (&volume, "vhd and ext2"),
+    ] {
+        let error = refused(open_any(bytes, None));
+        assert_eq!(error.kind(), ErrorKind::Ambiguous, "{part}");
+        assert!(error.to_string().contains(part), "{error}");
+        let hint = error.hint().unwrap();
+        assert!(hint.ends_with("--format raw or --format vhd"), "{hint}");
+        let opened = open_any(bytes, Some(Format::Raw)).unwrap();
+        assert_eq!(opened.format, Format::Raw);
+    }
+    let opened = open_any(&booted, Some(Format::Vhd)).unwrap();
+    let found = read_all(opened.image.as_ref(), 999).unwrap();
+    assert_same(&found, &image.guest, "by --format vhd");
+    assert!(opened.image.details().warnings[0].contains("is missing"));
+}
+
+#[test]
+fn a_fixed_disk_begins_with_the_disk_and_may_begin_with_a_boot_sector() {
+    let mut guest = noise(1, 8192);
+    guest[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let mut bytes = fixed(&guest);
+    for _ in 0..2 {
+        let opened = open_any(&bytes, None).unwrap();
+        assert_eq!(opened.format, Format::Vhd);
+        let found = read_all(opened.image.as_ref(), 999).unwrap();
+        assert_same(&found, &guest, "fixed");
+        // The second time with a footer of 511 bytes.
+        bytes.pop();
+    }
 }
 
 #[test]
@@ -171,7 +271,8 @@ fn a_geometry_of_nothing_does_not_make_the_disk_empty() {
     let craft = Craft {
         creator: *b"vpc ",
         geometry: (0, 0, 0),
-        ..Craft::new(4096, plain(4096, 5))
+        // One cylinder at least: of smaller disks a geometry of nothing is the right one.
+        ..Craft::new(4096, plain(4096, 9))
     };
     let image = craft.dynamic();
     let opened = open(&image.bytes).unwrap();

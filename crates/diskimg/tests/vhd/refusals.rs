@@ -181,6 +181,12 @@ fn blocks_that_overlap_anything_are_refused_and_name_the_block() {
         let error = refusal(|bytes| put32(bytes, BAT + 4, entry));
         assert_refusal(&error, ErrorKind::Corrupt, &["overlaps"]);
     }
+    // A writer that forgot the bitmap's sector: what is lost is told, and what reads the rest.
+    let error = refusal(|bytes| put32(bytes, BAT + 4, sector(0) + 128));
+    let part = "overlaps block 1 at 0x10800 by 512 bytes";
+    assert_refusal(&error, ErrorKind::Corrupt, &["block 0 at 0x800", part]);
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("qemu-img convert -f vpc"), "{hint}");
     let end = (image.footer() / 512) as u32;
     let error = refusal(|bytes| put32(bytes, BAT + 4, end - 128));
     assert_refusal(&error, ErrorKind::Corrupt, &["block 1 ", "footer"]);

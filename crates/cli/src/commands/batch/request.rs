@@ -7,7 +7,7 @@ use diskimg::Format;
 use crate::args::{
     Arch, BackingArgs, BatchCommonArgs, Boot, CloudArgs, HolesArgs, HolesMode, ImageType,
     ImportArgs, OsFamily, PaceArgs, PipeArgs, RawImportArgs, RegisterArgs, RegisterBy, SourceArgs,
-    StateArgs, TargetFormat, ThreadArgs, WorkArgs,
+    StateArgs, TargetFormat, ThreadArgs, VhdArgs, WorkArgs,
 };
 
 /// Key of the object that is made of `item`: where the manifest gives none, it depends on what is uploaded.
@@ -125,6 +125,7 @@ pub(super) fn arguments(
                 allow_backing: item.allow_backing.clone(),
                 backing_format,
             },
+            vhd: VhdArgs::default(),
         },
         pipe: PipeArgs { size: None },
         work: WorkArgs {

@@ -59,7 +59,7 @@ pub(super) fn open(
         None => generate(dir, args.size, cancel)?,
     };
     let in_page_cache = diskimg::source::is_in_page_cache(&path).unwrap_or(false);
-    let opened = input::open_named(&path, &args.source.options(), console)?;
+    let opened = input::open_named(&path, &args.source.options(), console, cancel)?;
     let Opened { format, image, .. } = opened;
     let view = View::new(image, args.size, cancel)?;
     if view.blocks().is_empty() {

@@ -81,7 +81,7 @@ pub(super) async fn examine(
     console: Console,
     interrupt: &Interrupt,
 ) -> Outcome<Examined> {
-    let pieces = super::prepare::blocking(|| files::prepare(args, way, shared.cloud, console))?;
+    let pieces = super::prepare::blocking(|| files::prepare(args, way, shared.cloud, console, interrupt.token()))?;
     let mut warnings = pieces.warnings.clone();
     let kept = Kept::open(args, shared.cloud, &pieces, true, console)?;
     let ours = kept.ours(shared.before);
@@ -151,7 +151,7 @@ async fn import(
         way.name(),
         way.why
     ));
-    let mut pieces = files::prepare(args, way, &session.cloud, console)?;
+    let mut pieces = files::prepare(args, way, &session.cloud, console, interrupt.token())?;
     let mut kept = Kept::open(args, &session.cloud, &pieces, args.dry_run, console)?;
     let mut warnings = pieces.warnings.clone();
     let ours = kept.ours(shared.before);

@@ -134,7 +134,7 @@ async fn converted(
         before: shared.before,
         ..session.ours()
     };
-    let mut warnings = opened.warnings.clone();
+    let mut warnings = [opened.told, opened.warnings].concat();
     let checked = interrupt
         .unless_asked(checks::remote(
             args,

@@ -13,7 +13,7 @@ use super::raw::{self, RawJob};
 use super::{checks, request, upload};
 use crate::args::ImportArgs;
 use crate::commands::bitmap::with_holes;
-use crate::commands::input::{self, Reading};
+use crate::commands::input::{self, Reading, warn_of_more};
 use crate::console::Console;
 use crate::exit::Outcome;
 use crate::interrupt::Interrupt;
@@ -25,6 +25,8 @@ pub(super) struct Job {
     pub(super) plan: Plan,
     pub(super) request: QuickImport,
     pub(super) warnings: Vec<String>,
+    /// What the user was told of the disk already.
+    pub(super) told: Vec<String>,
     /// What only a raw object needs.
     pub(super) raw: Option<RawJob>,
     pub(super) misreported: Option<Misreported>,
@@ -35,6 +37,8 @@ pub(super) struct Opened {
     pub(super) image: Box<dyn DiskImage>,
     pub(super) request: QuickImport,
     pub(super) warnings: Vec<String>,
+    /// What the user was told of the disk already.
+    pub(super) told: Vec<String>,
     pub(super) raw: Option<RawJob>,
     pub(super) misreported: Option<Misreported>,
 }
@@ -61,9 +65,13 @@ pub(super) fn prepare(
 ) -> Outcome<Job> {
     let opened = open(args, provider, missing, console, interrupt)?;
     let plan = opened.plan(args, memory)?;
+    let mut told = opened.told;
+    let more = warn_of_more(opened.image.as_ref(), &args.disk, &told, console);
+    told.extend(more);
     Ok(Job {
         chosen,
         plan,
+        told,
         warnings: opened.warnings,
         image: Arc::from(opened.image),
         request: opened.request,
@@ -86,8 +94,11 @@ pub(super) fn open(
         console,
         cancel: interrupt.token(),
     };
-    let input::Input { opened, is_pipe } =
-        input::open(&args.disk, &args.source.options(), reading)?;
+    let input::Input {
+        opened,
+        is_pipe,
+        warnings: told,
+    } = input::open(&args.disk, &args.source.options(), reading)?;
     let virtual_size = opened.image.virtual_size();
     let request = request::build(args, virtual_size);
     let mut findings = checks::local(&request, virtual_size, provider);
@@ -121,6 +132,7 @@ pub(super) fn open(
         image,
         request,
         warnings,
+        told,
         raw,
         misreported,
     })

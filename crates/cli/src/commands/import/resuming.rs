@@ -106,7 +106,7 @@ impl<'a> Input<'a> {
             name: &args.name,
             how: How::Converted {
                 plan,
-                snapshot: args.source.snapshot.as_deref(),
+                snapshot: args.source.part(),
                 layered: !image.details().refers_to.is_empty(),
             },
         }

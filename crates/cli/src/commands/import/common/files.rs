@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ::convert::Plan;
+use ::convert::{CancelToken, Plan};
 use diskimg::open::Opened;
 use diskimg::partitions::boot_mode;
 use diskimg::units::human;
@@ -105,6 +105,7 @@ pub(super) fn prepare(
     way: Way,
     cloud: &Cloud,
     console: Console,
+    cancel: &CancelToken,
 ) -> Outcome<Pieces> {
     options(args, way)?;
     let mut findings = checks::Findings::default();
@@ -117,6 +118,7 @@ pub(super) fn prepare(
         way,
         cloud,
         console,
+        cancel,
     };
     let mut system = look.system(&mut findings)?;
     system.request.enterprise_project_id = enterprise;
@@ -179,6 +181,7 @@ struct Look<'a> {
     way: Way,
     cloud: &'a Cloud,
     console: Console,
+    cancel: &'a CancelToken,
 }
 
 impl Look<'_> {
@@ -191,6 +194,7 @@ impl Look<'_> {
                 &args.disk,
                 &args.source.options(),
                 self.console,
+                self.cancel,
             )?),
         };
         // Unknown for formats that only the service reads.
@@ -238,7 +242,7 @@ impl Look<'_> {
     ) -> Outcome<Piece> {
         let size = size_of(path)?;
         let options = diskimg::OpenOptions::of(None);
-        let opened = open_named(path, &options, self.console).map_err(|failure| {
+        let opened = open_named(path, &options, self.console, self.cancel).map_err(|failure| {
             failure.hint(
                 "a data disk that only the service reads goes on its own, with --type DataImage",
             )

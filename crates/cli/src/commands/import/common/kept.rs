@@ -49,7 +49,7 @@ impl Kept {
         let data = pieces.data.iter().map(|piece| of(piece, None));
         Ok(Self {
             data: data.collect::<Outcome<_>>()?,
-            system: of(&pieces.system, args.source.snapshot.as_deref())?,
+            system: of(&pieces.system, args.source.part())?,
         })
     }
 
