@@ -12,7 +12,9 @@
 
 mod common;
 
+use std::ffi::OsStr;
 use std::fs;
+use std::path::Path;
 
 use common::{DEBIAN_TREE_DIGEST, imgferry, json_of, os_str, testdata};
 
@@ -63,6 +65,113 @@ fn qemu_img_reads_the_same_bytes() {
         .status()
         .unwrap();
     assert!(status.success(), "our raw differs from that of qemu-img");
+}
+
+/// Writes a dynamic VHD of 8 MiB with two blocks at `path`, and the bytes that it stores at `whole`. The first block's
+/// sector bitmap is `bitmap`, the other one's marks everything.
+fn write_vhd(path: &Path, whole: &Path, bitmap: [u8; 512]) {
+    const BLOCK: usize = 2 << 20;
+    let seal = |structure: &mut [u8], at: usize| {
+        let sum: u32 = structure.iter().map(|byte| u32::from(*byte)).sum();
+        structure[at..at + 4].copy_from_slice(&(!sum).to_be_bytes());
+    };
+    let mut footer = vec![0; 512];
+    footer[..16].copy_from_slice(b"conectix\0\0\0\x02\0\x01\0\0");
+    footer[16..24].copy_from_slice(&512_u64.to_be_bytes());
+    footer[28..32].copy_from_slice(b"win ");
+    footer[48..56].copy_from_slice(&(4 * BLOCK as u64).to_be_bytes());
+    footer[56..60].copy_from_slice(&[0, 240, 4, 17]);
+    footer[63] = 3;
+    seal(&mut footer, 64);
+    let mut header = vec![0; 1024];
+    header[..8].copy_from_slice(b"cxsparse");
+    header[16..24].copy_from_slice(&1536_u64.to_be_bytes());
+    header[25] = 1;
+    header[31] = 4;
+    header[32..36].copy_from_slice(&(BLOCK as u32).to_be_bytes());
+    seal(&mut header, 36);
+    let mut table = vec![0xff; 512];
+    table[..4].copy_from_slice(&4_u32.to_be_bytes());
+    table[8..12].copy_from_slice(&(4 + 4097_u32).to_be_bytes());
+    let content = common::noise(BLOCK);
+    let blocks = [&bitmap[..], &content, &[0xff; 512], &content].concat();
+    fs::write(
+        path,
+        [&footer[..], &header, &table, &blocks, &footer].concat(),
+    )
+    .unwrap();
+    let gap = vec![0; BLOCK];
+    fs::write(whole, [&content[..], &gap, &content, &gap].concat()).unwrap();
+}
+
+#[test]
+fn what_the_sector_bitmaps_of_a_vhd_leave_out_is_told_and_every_command_reads_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let [vhd, whole, raw] = ["a.vhd", "whole.raw", "out.raw"].map(|name| dir.path().join(name));
+    let digest = |image: &Path, options: &[&str]| {
+        let mut args = vec!["digest".as_ref(), os_str(image), "--json".as_ref()];
+        args.extend(options.iter().map(OsStr::new));
+        json_of(imgferry(&args).success())["digest"].clone()
+    };
+    let ignore = ["--vhd-bitmap", "ignore"];
+    let mut partial = [0xff; 512];
+    partial[0] = 0b1111_1001;
+    for (bitmap, word) in [
+        (partial, "2 stored sectors hold bytes"),
+        ([0; 512], "1 stored block"),
+    ] {
+        write_vhd(&vhd, &whole, bitmap);
+        let run = imgferry(&[
+            "convert".as_ref(),
+            os_str(&vhd),
+            os_str(&raw),
+            "--force".as_ref(),
+        ]);
+        run.success();
+        let warned = run
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("warning:"));
+        let warned: Vec<_> = warned.collect();
+        assert_eq!(warned.len(), 1, "{}", run.stderr);
+        assert!(warned[0].contains(word), "{}", run.stderr);
+        let checked = imgferry(&["inspect".as_ref(), "--check".as_ref(), os_str(&vhd)]).text();
+        assert!(checked.contains(word), "{checked}");
+        assert_eq!(digest(&vhd, &[]), digest(&raw, &[]));
+        assert_eq!(digest(&vhd, &ignore), digest(&whole, &[]));
+        let same = [os_str(&vhd), os_str(&whole)];
+        let [option, value] = ignore.map(OsStr::new);
+        imgferry(&["verify".as_ref(), same[0], same[1], option, value]).success();
+    }
+}
+
+#[test]
+fn a_raw_disk_whose_last_sector_makes_it_another_disk_is_refused_with_both_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let [vhd, whole, out] = ["a.raw", "whole.raw", "out.raw"].map(|name| dir.path().join(name));
+    write_vhd(&vhd, &whole, [0xff; 512]);
+    let mut bytes = fs::read(&vhd).unwrap();
+    bytes[..512].fill(0);
+    bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+    fs::write(&vhd, &bytes).unwrap();
+    for args in [
+        vec!["inspect".as_ref(), os_str(&vhd)],
+        vec!["inspect".as_ref(), "--check".as_ref(), os_str(&vhd)],
+        vec!["digest".as_ref(), os_str(&vhd)],
+        vec!["verify".as_ref(), os_str(&vhd), os_str(&whole)],
+        vec!["convert".as_ref(), os_str(&vhd), os_str(&out)],
+    ] {
+        let run = imgferry(&args);
+        assert_eq!(run.code, Some(2), "{}", run.stderr);
+        let claims = "vhd and a disk with a boot sector";
+        assert!(run.stderr.contains(claims), "{}", run.stderr);
+        let hint = "--format raw or --format vhd";
+        assert!(run.stderr.contains(hint), "{}", run.stderr);
+    }
+    let format = ["--format".as_ref(), "raw".as_ref()];
+    let args = ["convert".as_ref(), os_str(&vhd), os_str(&out)];
+    imgferry(&[&args[..], &format].concat()).success();
+    assert!(fs::read(&out).unwrap() == bytes);
 }
 
 #[test]

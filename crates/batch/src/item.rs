@@ -161,6 +161,16 @@ words! {
     }
 }
 
+words! {
+    /// What the sector bitmaps of a dynamic VHD are worth, `--vhd-bitmap`.
+    VhdBitmap {
+        /// Sectors that are marked as never written are zeros.
+        Honor = "honor",
+        /// They are what is stored.
+        Ignore = "ignore",
+    }
+}
+
 /// One disk that becomes one image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Item {
@@ -217,6 +227,9 @@ pub struct Item {
     pub level: Option<Level>,
     /// Whether holes are believed.
     pub holes: Holes,
+    /// What the sector bitmaps of a dynamic VHD are worth; `honor` without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vhd_bitmap: Option<VhdBitmap>,
     /// Way to register.
     pub register: Register,
     /// Let the service prepare the system; common import only.

@@ -1,6 +1,8 @@
 //! Every key of a manifest: one table, by which manifests are read and the schema is written.
 
-use crate::item::{Architecture, Firmware, Holes, Kind, OsFamily, Register, Role, Target};
+use crate::item::{
+    Architecture, Firmware, Holes, Kind, OsFamily, Register, Role, Target, VhdBitmap,
+};
 
 /// What a key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +157,11 @@ pub(crate) const ITEM: &[Spec] = &[
         "holes",
         Form::Words(Holes::WORDS),
         "Whether what is said to be a hole is believed; by default trust",
+    ),
+    spec(
+        "vhd_bitmap",
+        Form::Words(VhdBitmap::WORDS),
+        "What sectors of a dynamic VHD are that it stores and marks as never written: zeros (honor, the default) or what is stored (ignore)",
     ),
     spec(
         "register",

@@ -31,6 +31,7 @@ mod vars;
 
 pub use item::{
     Architecture, Firmware, Holes, Item, Kind, Level, Limits, OsFamily, Register, Role, Target,
+    VhdBitmap,
 };
 pub use manifest::{Manifest, ReadOptions};
 pub use outcome::{

@@ -30,6 +30,7 @@ pub(crate) fn item(name: &str) -> Item {
         to: Target::Zvhd2,
         level: None,
         holes: Holes::Trust,
+        vhd_bitmap: None,
         register: Register::Auto,
         prepare: false,
         cmk_id: None,

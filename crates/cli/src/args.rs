@@ -33,7 +33,7 @@ pub(crate) use self::images::{
 };
 pub(crate) use self::inspect::InspectArgs;
 pub(crate) use self::raw::{BitmapArgs, HolesArgs, HolesMode, RawImportArgs};
-pub(crate) use self::source::{BackingArgs, PipeArgs, SourceArgs, VhdArgs};
+pub(crate) use self::source::{BackingArgs, PipeArgs, SourceArgs, VhdArgs, VhdBitmap};
 pub(crate) use self::state::{StateArgs, StatusArgs};
 use self::transfer::PlaceParser;
 pub(crate) use self::transfer::{

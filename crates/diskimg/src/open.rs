@@ -179,11 +179,7 @@ impl Disguise {
     const RAW: [&'static str; 5] = ["raw", "img", "dd", "hdd", "bin"];
 
     /// `None` when name and content agree, when the name says nothing, or when the user named the format.
-    pub(crate) fn of(
-        source: &dyn ReadAt,
-        options: &OpenOptions,
-        format: Format,
-    ) -> Option<Self> {
+    pub(crate) fn of(source: &dyn ReadAt, options: &OpenOptions, format: Format) -> Option<Self> {
         if options.format.is_some() || format == Format::Raw {
             return None;
         }

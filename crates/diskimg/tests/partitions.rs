@@ -333,11 +333,24 @@ fn a_disk_that_ends_before_its_second_sector_has_no_gpt_and_no_damaged_one() {
                 0xee if size > 512 => (Scheme::Gpt, BootMode::Unknown),
                 _ => (Scheme::Mbr, BootMode::Bios),
             };
-            assert_eq!((found.scheme, found.boot), (scheme, boot), "{size} {kind:#x}");
-            assert!(found.warnings.iter().all(|w| scheme == Scheme::Gpt || !w.contains("GPT")));
+            assert_eq!(
+                (found.scheme, found.boot),
+                (scheme, boot),
+                "{size} {kind:#x}"
+            );
+            assert!(
+                found
+                    .warnings
+                    .iter()
+                    .all(|w| scheme == Scheme::Gpt || !w.contains("GPT"))
+            );
         }
         let found = table(&vec![7; size]);
-        assert_eq!((found.scheme, found.warnings.len()), (Scheme::None, 0), "{size}");
+        assert_eq!(
+            (found.scheme, found.warnings.len()),
+            (Scheme::None, 0),
+            "{size}"
+        );
     }
 }
 

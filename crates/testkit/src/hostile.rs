@@ -432,7 +432,10 @@ pub fn hold(format: Format, file: Sparse, more: &[Driver], effort: Effort) {
             let messages = report.findings.iter().map(|finding| &finding.message);
             messages.for_each(|message| assert!(is_printable(message), "{message:?}"));
             let told = report.errors > 0 || report.cancelled || !damaged;
-            assert!(told, "the check finds no error in a file that does not open");
+            assert!(
+                told,
+                "the check finds no error in a file that does not open"
+            );
         }
         Err(error) => check_error(&error),
     }

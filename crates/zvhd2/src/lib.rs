@@ -65,7 +65,8 @@ pub const DRIVERS: [Driver; 2] = [
         // The word alone could begin a text; with its two zero bytes nothing else does. Either end, and
         // whatever the version: a damaged file must not pass for a raw disk.
         claims: |probe| {
-            probe.starts_with(0, COOKIE_PADDED_V1) || probe.ends_with(layout::PAGE_LEN, COOKIE_PADDED_V1)
+            probe.starts_with(0, COOKIE_PADDED_V1)
+                || probe.ends_with(layout::PAGE_LEN, COOKIE_PADDED_V1)
         },
         open: |source, _| Ok(Box::new(Zvhd1Image::open(source)?)),
         check: |source, report, cancelled| {

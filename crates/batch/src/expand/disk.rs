@@ -9,7 +9,7 @@ use self::layers::Layers;
 use super::{Context, MAX_ITEMS, fields, list};
 use crate::document::{Node, Place, Value};
 use crate::fields::{Field, Fields, Raw};
-use crate::item::{Holes, Item, Kind, Register, Role, Target};
+use crate::item::{Holes, Item, Kind, Register, Role, Target, VhdBitmap};
 use crate::keys;
 
 /// Names that are known while an item is made.
@@ -291,6 +291,7 @@ impl Context<'_> {
             holes: layers
                 .word("holes", Holes::from_word)
                 .unwrap_or(Holes::Trust),
+            vhd_bitmap: layers.word("vhd_bitmap", VhdBitmap::from_word),
             register: layers
                 .word("register", Register::from_word)
                 .unwrap_or(Register::Auto),

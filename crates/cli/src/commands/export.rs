@@ -254,7 +254,12 @@ async fn write(
     let download = download.to_owned();
     let cancel = interrupt.token().clone();
     let work = move || {
-        let opened = open_named(&download, &OpenOptions::of(Some(Format::Zvhd2)), console, &cancel)?;
+        let opened = open_named(
+            &download,
+            &OpenOptions::of(Some(Format::Zvhd2)),
+            console,
+            &cancel,
+        )?;
         let image = opened.image.as_ref();
         let progress = Progress::new(console, "converting", image.virtual_size(), false);
         let monitor: &dyn ::convert::Monitor = progress.as_ref();

@@ -1,11 +1,11 @@
 //! `imgferry verify`: do two images hold the same disk?
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::convert::{CancelToken, Comparison, default_threads};
-use diskimg::{Format, OpenOptions, Opened, ReadAt};
+use diskimg::{DiskImage, Format, OpenOptions, ReadAt};
 use obs::ObjectSource;
 
 use super::import::from_obs;
@@ -107,7 +107,7 @@ impl Source {
         (format, snapshot): (Option<Format>, Option<&str>),
         console: Console,
         cancel: &CancelToken,
-    ) -> Outcome<Opened> {
+    ) -> Outcome<Side> {
         let mut options = OpenOptions {
             snapshot: snapshot.map(str::to_owned),
             ignore_vhd_bitmaps: args.vhd.ignores_bitmaps(),
@@ -121,7 +121,12 @@ impl Source {
                     console,
                     cancel,
                 };
-                input::open(&path, &options, reading).map(|input| input.opened)
+                let input = input::open(&path, &options, reading)?;
+                Ok(Side {
+                    image: input.opened.image,
+                    name: path.into(),
+                    told: input.warnings,
+                })
             }
             Self::Object(object) => {
                 // There is no directory that the names in an object could be relative to.
@@ -130,11 +135,23 @@ impl Source {
                 let name = name.unwrap_or_default();
                 let opened = ::convert::open_source_with(object, &options)
                     .map_err(|error| error.in_file(&name))?;
-                input::warn(&opened, &name, console, cancel)?;
-                Ok(opened)
+                let told = input::warn(&opened, &name, console, cancel)?;
+                Ok(Side {
+                    image: opened.image,
+                    name,
+                    told,
+                })
             }
         }
     }
+}
+
+/// One of the images.
+struct Side {
+    image: Box<dyn DiskImage>,
+    name: PathBuf,
+    /// What the user was told of it.
+    told: Vec<String>,
 }
 
 fn compare(
@@ -158,6 +175,9 @@ fn compare(
         cancel,
     );
     progress.finish();
+    for side in [&a, &b] {
+        input::warn_of_more(side.image.as_ref(), &side.name, &side.told, console);
+    }
     Ok(found?)
 }
 

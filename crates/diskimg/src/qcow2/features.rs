@@ -162,7 +162,11 @@ fn refuse_features(features: u64, names: &[(u8, String)]) -> Result<()> {
 ///
 /// # Errors
 /// `Corrupt` when they disagree, `Unsupported` for types that are not read.
-pub(super) fn compression_type(area: &HeaderArea, header_length: u64, announced: bool) -> Result<Compression> {
+pub(super) fn compression_type(
+    area: &HeaderArea,
+    header_length: u64,
+    announced: bool,
+) -> Result<Compression> {
     let broken = |message: String| Error::corrupt("header", COMPRESSION_TYPE_OFFSET, message);
     let stored = if header_length > COMPRESSION_TYPE_OFFSET {
         area.get(COMPRESSION_TYPE_OFFSET, 1)

@@ -14,8 +14,7 @@ use crate::source::ReadAt;
 use crate::units::{FileOffset, SECTOR, fits, human, round_up};
 
 pub(super) const CHECK_HINT: &str = "look at the damage with: qemu-img check IMAGE";
-const CORRUPT: &str =
-    "the image is marked as corrupt (corrupt bit) by the program that wrote it";
+const CORRUPT: &str = "the image is marked as corrupt (corrupt bit) by the program that wrote it";
 const CORRUPT_HINT: &str = "imgferry inspect --check lists the damage; this repairs the file (keep a copy of it) and clears the mark: qemu-img check -r all IMAGE";
 pub(super) const FLATTEN_HINT: &str =
     "make it one plain image first: qemu-img convert -O qcow2 IMAGE flat.qcow2";

@@ -179,7 +179,8 @@ impl BlockTable {
             }
         }
         // Place and, in the lower half, number of each block that is stored.
-        let mut stored = Vec::with_capacity(entries().filter(|(_, e)| place(**e).is_some()).count());
+        let mut stored =
+            Vec::with_capacity(entries().filter(|(_, e)| place(**e).is_some()).count());
         stored.extend(
             entries()
                 .filter(|(_, entry)| place(**entry).is_some())
@@ -190,7 +191,11 @@ impl BlockTable {
             let [first, second] = pair else { continue };
             let part = |found: &u64| ((found >> 32) * SECTOR, found & u64::from(u32::MAX));
             let ((start, index), (next, next_index)) = (part(first), part(second));
-            let whole = if index == last as u64 { last_len } else { block_size };
+            let whole = if index == last as u64 {
+                last_len
+            } else {
+                block_size
+            };
             let end = start + self.bitmap_len + whole;
             if end > next {
                 return Err(Error::corrupt(

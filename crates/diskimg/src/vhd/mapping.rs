@@ -80,7 +80,9 @@ impl Map {
         let cache = context.cache(VHD_BITMAP_CACHE_BYTES);
         context.takes_for_a_moment(AUDIT_LEN as u64);
         Self::Blocks {
-            marked: (0..table.len()).map(|_| AtomicU8::new(Marked::Unknown as u8)).collect(),
+            marked: (0..table.len())
+                .map(|_| AtomicU8::new(Marked::Unknown as u8))
+                .collect(),
             table,
             bitmaps: SectorBitmaps::new(BitOrder::HighFirst, cache),
             unwritten: match (differencing, context.ignores_vhd_bitmaps()) {
@@ -207,7 +209,9 @@ impl Map {
         else {
             return Ok(false);
         };
-        let known = usize::try_from(block).ok().and_then(|block| marked.get(block));
+        let known = usize::try_from(block)
+            .ok()
+            .and_then(|block| marked.get(block));
         let (Some(known), Some(stored)) = (known, table.place(block)) else {
             return Ok(false);
         };
@@ -256,7 +260,9 @@ impl Map {
             if cancelled() {
                 return Ok(());
             }
-            let Some(stored) = table.place(block).filter(|_| !matches!(run.place, Place::Stored(_)))
+            let Some(stored) = table
+                .place(block)
+                .filter(|_| !matches!(run.place, Place::Stored(_)))
             else {
                 continue;
             };
@@ -284,9 +290,12 @@ impl Map {
         let mut blank = (0_u64..).zip(marked).filter(|(_, marked)| is_blank(marked));
         let mut doubts = Vec::new();
         if let Some((first, _)) = blank.next() {
+            let blocks = match blank.count() {
+                0 => "1 stored block has".to_owned(),
+                more => format!("{} stored blocks have", more + 1),
+            };
             let text = format!(
-                "{} of the stored blocks have a sector bitmap that marks nothing as written; nobody stores a block without writing to it, so they are read whole",
-                blank.count() + 1
+                "{blocks} a sector bitmap that marks nothing as written; nobody stores a block without writing to it, so all its sectors are read"
             );
             doubts.push((table.place(first).unwrap_or_default(), text));
         }

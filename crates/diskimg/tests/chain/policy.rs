@@ -144,7 +144,11 @@ fn names_that_no_file_can_have_are_refused_and_are_no_failure_of_the_disk() {
             ErrorKind::Unsupported,
             &["a backing file", "no file can have that name"],
         );
-        assert!(error.hint().is_some_and(|hint| hint.contains("qemu-img rebase")));
+        assert!(
+            error
+                .hint()
+                .is_some_and(|hint| hint.contains("qemu-img rebase"))
+        );
     }
 }
 
@@ -178,7 +182,11 @@ fn an_image_that_is_called_like_a_raw_disk_opens_no_file_until_the_user_says_wha
     };
     let details = open(&described).unwrap().image.details();
     assert_eq!(details.refers_to[0].name, "neighbour.raw");
-    assert!(details.warnings[0].contains("--format raw"), "{:?}", details.warnings);
+    assert!(
+        details.warnings[0].contains("--format raw"),
+        "{:?}",
+        details.warnings
+    );
 }
 
 #[test]

@@ -6,7 +6,9 @@ use diskimg::check::check_source;
 use diskimg::{CheckReport, Format, MemorySource, OpenOptions, ReadAt};
 use testkit::qemu;
 
-use crate::craft::{BAT, Craft, HEADER, Image, mixed, put32, seal_footer, seal_header};
+use crate::craft::{
+    BAT, Block, Craft, HEADER, Image, mixed, noise, put32, seal_footer, seal_header,
+};
 
 fn check(bytes: &[u8]) -> CheckReport {
     let source: Arc<dyn ReadAt> = Arc::new(MemorySource(bytes.to_vec()));
@@ -22,8 +24,33 @@ fn found(bytes: &[u8]) -> Vec<(&'static str, u64)> {
         .collect()
 }
 
+/// A disk with nothing in sectors that were never written.
 fn image() -> Image {
-    Craft::new(4096, mixed(4096, 13)).dynamic()
+    let mut blocks = mixed(4096, 13);
+    for block in &mut blocks {
+        if let Block::Partial(data, written) = block {
+            written[0] = true;
+            let sectors = data.chunks_mut(512).zip(written);
+            sectors
+                .filter(|(_, written)| !**written)
+                .for_each(|(sector, _)| sector.fill(0));
+        }
+    }
+    Craft::new(4096, blocks).dynamic()
+}
+
+#[test]
+fn bytes_that_the_sector_bitmaps_leave_out_are_warnings() {
+    let mut written = vec![true; 8];
+    written[3] = false;
+    let craft = |blocks| Craft::new(4096, blocks).dynamic();
+    let left_out = craft(vec![Block::Partial(noise(1, 4096), written)]);
+    let sector = left_out.data(0, 4096).start + 3 * 512;
+    assert_eq!(found(&left_out.bytes), [("never-written", sector)]);
+    assert_eq!(check(&left_out.bytes).errors, 0);
+    let forgotten = craft(vec![Block::Partial(noise(1, 4096), vec![false; 8])]);
+    let block = forgotten.places[0].unwrap() as u64;
+    assert_eq!(found(&forgotten.bytes), [("never-written", block)]);
 }
 
 #[test]

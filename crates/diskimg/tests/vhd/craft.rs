@@ -94,8 +94,12 @@ impl Craft {
             places[index] = Some(place);
             put32(&mut bytes, BAT + index * 4, (place / 512) as u32);
             bytes.resize(place + bitmap, 0);
-            for (sector, _) in written.iter().enumerate().filter(|(_, w)| **w) {
-                bytes[place + sector / 8] |= 0x80 >> (sector % 8);
+            // A block that is there although nothing was written to it: its bitmap was forgotten.
+            let forgotten = !written.contains(&true);
+            for sector in (0..written.len()).filter(|sector| written[*sector] || forgotten) {
+                if written[sector] {
+                    bytes[place + sector / 8] |= 0x80 >> (sector % 8);
+                }
                 let from = sector * 512;
                 guest[index * self.block_size + from..][..512]
                     .copy_from_slice(&data[from..from + 512]);

@@ -6,7 +6,8 @@ use std::thread;
 
 use diskimg::vhd::VhdImage;
 use diskimg::{
-    DiskImage, ErrorKind, ExtentKind, FileOffset, GuestOffset, MemorySource, ReadAt, Result,
+    Context, DiskImage, ErrorKind, ExtentKind, FileOffset, GuestOffset, MemorySource, OpenOptions,
+    ReadAt, Result,
 };
 
 use crate::craft::{BAT, Block, Craft, FOOTER, mixed, noise, plain};
@@ -85,6 +86,112 @@ fn a_sector_that_was_never_written_reads_as_zeros_whatever_is_stored_there() {
         kinds,
         [(0, 7, Zero), (7, 1, Data), (8, 4087, Zero), (4095, 1, Data)]
     );
+}
+
+/// Opens `bytes` so that sector bitmaps mean nothing.
+fn open_whole(bytes: &[u8]) -> VhdImage {
+    let options = OpenOptions {
+        ignore_vhd_bitmaps: true,
+        ..OpenOptions::default()
+    };
+    let source = Arc::new(MemorySource(bytes.to_vec()));
+    VhdImage::open_with(source, &Context::new(&options)).unwrap()
+}
+
+#[test]
+fn sectors_that_hold_bytes_and_were_never_written_are_counted_and_can_be_read() {
+    for block_size in [4096, 64 << 10, 2 << 20, 8 << 20] {
+        let sectors = block_size / 512;
+        let mut written = vec![true; sectors];
+        written[1..4].fill(false);
+        let mut data = noise(1, block_size);
+        // Of three sectors that were never written one holds nothing.
+        data[1024..1536].fill(0);
+        let mut stored = data.clone();
+        let blocks = vec![
+            Block::Full(noise(2, block_size)),
+            Block::Partial(data, written),
+        ];
+        let image = Craft::new(block_size, blocks).dynamic();
+        let opened = open(&image.bytes).unwrap();
+        assert_eq!(
+            opened.details().warnings,
+            [""; 0],
+            "before they are looked at"
+        );
+        for _ in 0..2 {
+            opened.audit(&|| false).unwrap();
+            let warnings = opened.details().warnings;
+            assert_eq!(warnings.len(), 1, "{warnings:?}");
+            assert!(warnings[0].starts_with("2 stored sectors"), "{warnings:?}");
+            assert!(warnings[0].contains("--vhd-bitmap ignore"), "{warnings:?}");
+        }
+        assert_same(&read_all(&opened, 1 << 20).unwrap(), &image.guest, "honor");
+
+        let whole = open_whole(&image.bytes);
+        whole.audit(&|| false).unwrap();
+        assert_eq!(whole.details().warnings, [""; 0]);
+        stored.splice(0..0, noise(2, block_size));
+        assert_same(&read_all(&whole, 1 << 20).unwrap(), &stored, "ignore");
+        assert_eq!(extents(&whole).unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn a_block_in_whose_bitmap_nothing_is_set_is_read_whole() {
+    for block_size in [4096, 64 << 10, 2 << 20, 8 << 20] {
+        let nothing = vec![false; block_size / 512];
+        let mut last = nothing.clone();
+        last[block_size / 512 - 1] = true;
+        let blocks = vec![
+            Block::Partial(noise(1, block_size), nothing),
+            Block::Hole,
+            Block::Partial(noise(2, block_size), last),
+        ];
+        let image = Craft::new(block_size, blocks).dynamic();
+        let opened = open(&image.bytes).unwrap();
+        assert_same(&read_all(&opened, 99_999).unwrap(), &image.guest, "guest");
+        assert_gaps_are_zero(&extents(&opened).unwrap(), &image.guest);
+        let found = image.guest.iter().filter(|byte| **byte != 0).count();
+        assert_eq!(found, block_size + 512);
+        // The metadata say it; no content was looked at.
+        let warnings = open(&image.bytes).unwrap();
+        extents(&warnings).unwrap();
+        let warnings = warnings.details().warnings;
+        assert!(
+            warnings[0].starts_with("1 stored block has"),
+            "{warnings:?}"
+        );
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+    }
+}
+
+#[test]
+fn an_audit_reads_only_what_is_on_no_disk_and_ends_when_it_is_told_to() {
+    let block_size = 64 << 10;
+    let mut written = vec![true; 128];
+    written[10..20].fill(false);
+    let blocks = vec![
+        Block::Full(noise(1, block_size)),
+        Block::Partial(noise(2, block_size), written),
+    ];
+    let image = Craft::new(block_size, blocks).dynamic();
+    let source = Arc::new(Recorded {
+        inner: MemorySource(image.bytes.clone()),
+        ..Recorded::default()
+    });
+    let opened = VhdImage::open(Arc::clone(&source) as Arc<dyn ReadAt>).unwrap();
+    source.reads.lock().unwrap().clear();
+    opened.audit(&|| true).unwrap();
+    assert_eq!(opened.details().warnings, [""; 0]);
+    opened.audit(&|| false).unwrap();
+    let sectors = image.data(1, block_size).start + 10 * 512;
+    let reads = source.reads.lock().unwrap();
+    let content: Vec<_> = reads
+        .iter()
+        .filter(|read| read.end - read.start > 512)
+        .collect();
+    assert_eq!(content, [&(sectors..sectors + 10 * 512)]);
 }
 
 #[test]

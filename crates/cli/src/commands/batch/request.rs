@@ -7,7 +7,7 @@ use diskimg::Format;
 use crate::args::{
     Arch, BackingArgs, BatchCommonArgs, Boot, CloudArgs, HolesArgs, HolesMode, ImageType,
     ImportArgs, OsFamily, PaceArgs, PipeArgs, RawImportArgs, RegisterArgs, RegisterBy, SourceArgs,
-    StateArgs, TargetFormat, ThreadArgs, VhdArgs, WorkArgs,
+    StateArgs, TargetFormat, ThreadArgs, VhdArgs, VhdBitmap, WorkArgs,
 };
 
 /// Key of the object that is made of `item`: where the manifest gives none, it depends on what is uploaded.
@@ -125,7 +125,12 @@ pub(super) fn arguments(
                 allow_backing: item.allow_backing.clone(),
                 backing_format,
             },
-            vhd: VhdArgs::default(),
+            vhd: VhdArgs {
+                vhd_bitmap: match item.vhd_bitmap {
+                    Some(wanted::VhdBitmap::Ignore) => VhdBitmap::Ignore,
+                    Some(wanted::VhdBitmap::Honor) | None => VhdBitmap::Honor,
+                },
+            },
         },
         pipe: PipeArgs { size: None },
         work: WorkArgs {

@@ -81,7 +81,9 @@ pub(super) async fn examine(
     console: Console,
     interrupt: &Interrupt,
 ) -> Outcome<Examined> {
-    let pieces = super::prepare::blocking(|| files::prepare(args, way, shared.cloud, console, interrupt.token()))?;
+    let pieces = super::prepare::blocking(|| {
+        files::prepare(args, way, shared.cloud, console, interrupt.token())
+    })?;
     let mut warnings = pieces.warnings.clone();
     let kept = Kept::open(args, shared.cloud, &pieces, true, console)?;
     let ours = kept.ours(shared.before);

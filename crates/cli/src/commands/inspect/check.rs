@@ -40,8 +40,10 @@ pub(super) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) ->
     let failure = Failure::new(
         Exit::Refused,
         format!(
-            "{}: the format's rules are broken in {} places",
-            checked.path, report.errors
+            "{}: the format's rules are broken in {} place{}",
+            checked.path,
+            report.errors,
+            if report.errors == 1 { "" } else { "s" }
         ),
     )
     .hint("the disk may be damaged: look for another copy, or repair a copy of the file with the program that wrote it");

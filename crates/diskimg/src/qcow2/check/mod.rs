@@ -17,8 +17,8 @@ use self::walk::Walker;
 use super::features::compression_type;
 use super::header::{HeaderArea, backing_name, check_size};
 use super::layout::{
-    CLUSTER_BITS, HeaderV2, HeaderV3, MAGIC, MAX_REFCOUNT_ORDER, V2_HEADER_LENGTH, V3_HEADER_LENGTH,
-    incompatible,
+    CLUSTER_BITS, HeaderV2, HeaderV3, MAGIC, MAX_REFCOUNT_ORDER, V2_HEADER_LENGTH,
+    V3_HEADER_LENGTH, incompatible,
 };
 use crate::check::CheckReport;
 use crate::error::Result;
