@@ -67,10 +67,9 @@ pub(crate) struct BackingArgs {
 impl SourceArgs {
     /// What of the file is read, if not just its disk: imports that go on must read the same.
     pub(crate) fn part(&self) -> Option<&str> {
-        match self.vhd.vhd_bitmap {
-            VhdBitmap::Honor => self.snapshot.as_deref(),
-            VhdBitmap::Ignore => Some("--vhd-bitmap ignore"),
-        }
+        // Snapshots are of qcow2, on which the bitmaps of VHD have no effect.
+        let whole = self.vhd.ignores_bitmaps().then_some("--vhd-bitmap ignore");
+        self.snapshot.as_deref().or(whole)
     }
 
     /// The options for opening the image.

@@ -162,7 +162,9 @@ fn the_creator_decides_which_size_counts_as_in_qemu() {
         b"vpc ", b"qemu", b"qem2", b"win ", b"d2v ", b"tap\0", b"wa\0\0", b"vbox", b"CTXS",
     ] {
         // Until 10.0 QEMU knew some of those whose current size counts, and went by the geometry of all others.
-        let known_longer = [b"vpc ", b"qemu", b"qem2", b"win ", b"d2v ", b"tap\0", b"CTXS"];
+        let known_longer = [
+            b"vpc ", b"qemu", b"qem2", b"win ", b"d2v ", b"tap\0", b"CTXS",
+        ];
         let name = creator.escape_ascii();
         if !known_longer.contains(&creator)
             && qemu::older_than((10, 0), &format!("disks of creator \"{name}\""))
