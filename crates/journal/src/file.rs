@@ -139,6 +139,29 @@ impl Journal {
             .map_err(|source| Error::io(&self.path, "syncing the directory", source))
     }
 
+    /// Forgets what the journal says: there is nothing to go on with. The file goes with this journal.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn discard(&mut self) -> Result<()> {
+        self.waiting.clear();
+        self.file
+            .set_len(0)
+            .map_err(|source| Error::io(&self.path, "emptying", source))?;
+        self.writer = Writer::default();
+        self.end = 0;
+        Ok(())
+    }
+
+    /// What is kept of an import that had the journal at `path` and is done.
+    #[must_use]
+    pub fn kept(path: &Path) -> Option<Box<State>> {
+        match Self::peek(&path.with_extension("done")).ok()? {
+            Found::Import(state, _) => Some(state),
+            Found::Nothing | Found::Unreadable { .. } => None,
+        }
+    }
+
     /// Notes a block of the stream. It is written with the next part, or when some have gathered.
     ///
     /// # Errors
@@ -299,6 +322,17 @@ impl Journal {
             let _ = fs::remove_file(&temporary);
             Error::io(&self.path, "ending it", source)
         })
+    }
+}
+
+impl Drop for Journal {
+    /// A journal in which nothing was noted is in nobody's way.
+    fn drop(&mut self) {
+        let unused = self.end == 0 && self.file.metadata().is_ok_and(|file| file.len() == 0);
+        if unused && is_at(&self.file, &self.path) {
+            // Best effort. Whoever opened it meanwhile finds that the name is gone, and opens another one.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 

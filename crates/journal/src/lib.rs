@@ -22,6 +22,7 @@ mod file;
 pub mod frame;
 mod log;
 pub mod record;
+pub mod registration;
 mod source;
 mod state;
 

@@ -154,14 +154,17 @@ pub enum Record {
         service: String,
         /// Name of the image.
         name: String,
+        /// When, in seconds since 1970 by the service's clock.
+        at: Option<u64>,
     },
     /// The service has started this job.
     Job {
         /// Its id.
         id: String,
     },
-    /// The job failed, or surely never began: the next run starts another one.
-    JobFailed,
+    /// The service said no: it refused the registration, or the job failed. The next run looks whether there is an image
+    /// all the same, and sends another one if not.
+    Declined,
     /// The image is there.
     Active {
         /// Its id; none where the job was not waited for.
@@ -184,6 +187,8 @@ struct SentJson {
 struct RegisteringJson {
     service: String,
     name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -230,15 +235,16 @@ impl Record {
                 }),
             ),
             Self::Completed(completed) => json(6, serde_json::to_vec(completed)),
-            Self::Registering { service, name } => json(
+            Self::Registering { service, name, at } => json(
                 7,
                 serde_json::to_vec(&RegisteringJson {
                     service: service.clone(),
                     name: name.clone(),
+                    at: *at,
                 }),
             ),
             Self::Job { id } => json(8, serde_json::to_vec(&IdJson { id: id.clone() })),
-            Self::JobFailed => Some((9, Vec::new())),
+            Self::Declined => Some((9, Vec::new())),
             Self::Active { image } => json(
                 10,
                 serde_json::to_vec(&ActiveJson {
@@ -264,13 +270,13 @@ impl Record {
             }
             6 => Self::Completed(serde_json::from_slice(payload).ok()?),
             7 => {
-                let RegisteringJson { service, name } = serde_json::from_slice(payload).ok()?;
-                Self::Registering { service, name }
+                let RegisteringJson { service, name, at } = serde_json::from_slice(payload).ok()?;
+                Self::Registering { service, name, at }
             }
             8 => Self::Job {
                 id: serde_json::from_slice::<IdJson>(payload).ok()?.id,
             },
-            9 if payload.is_empty() => Self::JobFailed,
+            9 if payload.is_empty() => Self::Declined,
             10 => Self::Active {
                 image: serde_json::from_slice::<ActiveJson>(payload).ok()?.image,
             },

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::record::{Begun, Block, Completed, Part, Record};
+use crate::registration::Known;
 
 /// How far an import has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,8 +57,12 @@ pub struct State {
     pub sent: Option<(u64, String)>,
     /// The object, once it is there.
     pub completed: Option<Completed>,
-    /// Address of the service and name of the image, once the registration is about to be sent.
+    /// Address of the service and name of the image, once a registration was about to be sent. No answer takes it back.
     pub registering: Option<(String, String)>,
+    /// When the first of them was about to be sent, in seconds since 1970 by the service's clock.
+    pub asked_at: Option<u64>,
+    /// Whether the service said no to the last of them, or its job failed.
+    pub declined: bool,
     /// The job, once it is known.
     pub job: Option<String>,
     /// The image, once it is there; `Some(None)` where nobody waited for it.
@@ -75,6 +80,8 @@ impl State {
             sent: None,
             completed: None,
             registering: None,
+            asked_at: None,
+            declined: false,
             job: None,
             active: None,
         }
@@ -87,7 +94,7 @@ impl State {
             Stage::Done
         } else if self.job.is_some() {
             Stage::Registered
-        } else if self.registering.is_some() {
+        } else if self.registering.is_some() && !self.declined {
             Stage::Registering
         } else if self.completed.is_some() {
             Stage::Uploaded
@@ -98,6 +105,34 @@ impl State {
         } else {
             Stage::Begun
         }
+    }
+
+    /// What is known of the registration of the image `name` at `service`.
+    #[must_use]
+    pub fn registration(&self, service: &str, name: &str) -> Known {
+        let asked = self.registering.as_ref();
+        let same = asked.is_some_and(|(s, n)| s == service && n == name);
+        let adopted = asked.is_none() && self.begun.name == name;
+        if matches!(self.active, Some(Some(_))) && (same || adopted) {
+            return Known::Done;
+        }
+        match (same, &self.job, self.declined) {
+            (true, Some(_), _) => Known::Job,
+            (true, None, false) => Known::Sent,
+            (true, None, true) => Known::Perhaps,
+            // The note of a request may be lost, but not that of the object before it.
+            (false, ..) if asked.is_none() && self.sent.is_some() => Known::Perhaps,
+            (false, ..) => Known::Nothing,
+        }
+    }
+
+    /// Forgets that the image was there: it is gone. The object is as good as before.
+    pub fn image_is_gone(&mut self) {
+        self.active = None;
+        self.registering = None;
+        self.asked_at = None;
+        self.declined = false;
+        self.job = None;
     }
 
     /// Bytes of the parts that were confirmed.
@@ -134,13 +169,19 @@ impl State {
             }
             Record::Sent { size, digest } => self.sent = Some((*size, digest.clone())),
             Record::Completed(completed) => self.completed = Some(completed.clone()),
-            Record::Registering { service, name } => {
-                self.registering = Some((service.clone(), name.clone()));
+            Record::Registering { service, name, at } => {
+                let asked = Some((service.clone(), name.clone()));
+                // What is asked for again may have been made by the first request.
+                if self.active.take().is_some() || self.registering != asked {
+                    self.asked_at = *at;
+                }
+                self.registering = asked;
+                self.declined = false;
                 self.job = None;
             }
             Record::Job { id } => self.job = Some(id.clone()),
-            Record::JobFailed => {
-                self.registering = None;
+            Record::Declined => {
+                self.declined = true;
                 self.job = None;
             }
             Record::Active { image } => self.active = Some(image.clone()),

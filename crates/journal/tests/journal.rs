@@ -14,6 +14,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use journal::frame::Ending;
+use journal::registration::Known;
 use journal::{
     Begun, Block, Completed, Error, Found, Journal, Part, PlanRecord, Record, SourceIdentity,
     Stage, StateDir, Target,
@@ -111,6 +112,7 @@ fn small(path: &Path) -> Vec<u64> {
         Record::Registering {
             service: "https://ims.example".into(),
             name: "web 01".into(),
+            at: Some(1_700_000_009),
         },
         Record::Job { id: "job-1".into() },
     ] {
@@ -165,13 +167,95 @@ fn a_job_that_failed_is_started_again_and_one_that_goes_on_is_not() {
     let path = dir.path().join("a.journal");
     small(&path);
     let (mut journal, _) = Journal::open(&path).unwrap();
-    journal.record(&Record::JobFailed).unwrap();
+    journal.record(&Record::Declined).unwrap();
     drop(journal);
     let Found::Import(state, _) = Journal::peek(&path).unwrap() else {
         panic!("no state");
     };
     assert_eq!(state.stage(), Stage::Uploaded);
     assert_eq!(state.job, None);
+    // Whoever said no may have made an image all the same.
+    assert_eq!(known(&state), Known::Perhaps);
+}
+
+fn known(state: &journal::State) -> Known {
+    state.registration("https://ims.example", "web 01")
+}
+
+#[test]
+fn a_journal_tells_what_is_known_of_the_registration_and_of_no_other_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.journal");
+    small(&path);
+    let state = || match Journal::peek(&path).unwrap() {
+        Found::Import(state, _) => state,
+        found => panic!("{found:?}"),
+    };
+    let note = |record: Record| {
+        let (mut journal, _) = Journal::open(&path).unwrap();
+        journal.record(&record).unwrap();
+    };
+    let asked = |at| Record::Registering {
+        service: "https://ims.example".into(),
+        name: "web 01".into(),
+        at: Some(at),
+    };
+    assert_eq!(known(&state()), Known::Job);
+    let of = |service, name| state().registration(service, name);
+    assert_eq!(of("https://ims.example", "web 02"), Known::Nothing);
+    assert_eq!(of("https://ims.elsewhere", "web 01"), Known::Nothing);
+    // Asked for again: the first request may have made it.
+    note(asked(1_700_000_050));
+    assert_eq!(known(&state()), Known::Sent);
+    assert_eq!(state().asked_at, Some(1_700_000_009));
+    note(Record::Active {
+        image: Some("i".into()),
+    });
+    assert_eq!(known(&state()), Known::Done);
+    assert_eq!(of("https://ims.example", "web 02"), Known::Nothing);
+    // That image was gone, so none of its time counts.
+    note(asked(1_700_000_100));
+    assert_eq!(known(&state()), Known::Sent);
+    assert_eq!(state().asked_at, Some(1_700_000_100));
+    // Nobody waited for the image.
+    note(Record::Job { id: "job-2".into() });
+    note(Record::Active { image: None });
+    assert_eq!(known(&state()), Known::Job);
+}
+
+#[test]
+fn a_complete_object_without_a_note_of_a_request_may_be_registered_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.journal");
+    let ends = small(&path);
+    // The last two notes were lost with the power.
+    let end = ends[ends.len() - 3];
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..usize::try_from(end).unwrap()]).unwrap();
+    let Found::Import(state, _) = Journal::peek(&path).unwrap() else {
+        panic!("no state");
+    };
+    assert_eq!(state.stage(), Stage::Uploaded);
+    assert_eq!(known(&state), Known::Perhaps);
+}
+
+#[test]
+fn a_journal_in_which_nothing_was_noted_leaves_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.journal");
+    let (journal, _) = Journal::open(&path).unwrap();
+    assert!(path.exists());
+    drop(journal);
+    assert!(!path.exists());
+    let (mut journal, _) = Journal::open(&path).unwrap();
+    journal.begin(begun()).unwrap();
+    journal.discard().unwrap();
+    drop(journal);
+    assert!(!path.exists());
+    // One that cannot be read is not thrown away by looking at it.
+    fs::write(&path, "damaged").unwrap();
+    drop(Journal::open(&path).unwrap());
+    assert!(path.exists());
 }
 
 #[test]
@@ -376,9 +460,11 @@ fn an_import_that_is_done_is_kept_in_short_and_pruned_with_time() {
     let (_, found) = state.open(&TARGET).unwrap();
     assert!(matches!(found, Found::Nothing));
     state.prune(SystemTime::now());
-    assert_eq!(state.list().unwrap().len(), 2);
-    state.prune(SystemTime::now() + Duration::from_secs(40 * 86_400));
     assert_eq!(state.list().unwrap().len(), 1);
+    assert!(Journal::kept(&path).is_some());
+    state.prune(SystemTime::now() + Duration::from_secs(40 * 86_400));
+    assert_eq!(state.list().unwrap().len(), 0);
+    assert!(Journal::kept(&path).is_none());
 }
 
 #[test]
