@@ -1,5 +1,6 @@
 //! One call: each attempt is built, authenticated and sent anew.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use net::http::header::CONTENT_TYPE;
@@ -16,6 +17,7 @@ use crate::auth::Credentials;
 use crate::client::{Client, Inner};
 use crate::endpoint::join;
 use crate::error::{Error, ErrorKind, Result};
+use crate::foreign;
 use crate::id::JobId;
 use crate::token::{self, Scope, Token};
 use crate::value;
@@ -167,14 +169,22 @@ impl Client {
 
     /// Makes `call`, as often as its policy says, and returns the successful answer.
     pub(crate) async fn call(&self, call: &Call<'_>, project: Option<&str>) -> Result<Response> {
+        let reached = AtomicBool::new(false);
+        let reached = &reached;
         let attempt = |number| async move {
             let ended = self.attempt(call, project).await;
-            ended.map_err(|error| match error.code() {
-                // Answers that say "not carried out" are believed, and some gateways are wrong.
-                Some("IMG.0009") if number > 1 && call.repeat == Repeat::Unsafe => error.with_hint(
-                    "an earlier attempt of this run may have been carried out all the same: look at the image of this name first",
-                ),
-                _ => error,
+            ended.map_err(|error| {
+                if error.kind() != ErrorKind::Network {
+                    reached.store(true, Ordering::Relaxed);
+                }
+                let error = error.after(reached.load(Ordering::Relaxed));
+                match error.code() {
+                    // Answers that say "not carried out" are believed, and some gateways are wrong.
+                    Some("IMG.0009") if number > 1 && call.repeat == Repeat::Unsafe => error.with_hint(
+                        "an earlier attempt of this run may have been carried out all the same: look at the image of this name first",
+                    ),
+                    _ => error,
+                }
             })
         };
         retry(&call.policy, call.doing, attempt).await
@@ -197,6 +207,9 @@ impl Client {
                 .send(call.doing, request)
                 .await
                 .map_err(|e| Error::network(call.doing, call.repeat, e))?;
+            if let Some(error) = foreign::refuse(call.doing, call.service, &answer, call.repeat) {
+                return Err(error);
+            }
             let clock_moved = inner.clock.learn(&answer.headers);
             if answer.status.is_success() || call.also == Some(answer.status.as_u16()) {
                 return Ok(answer);
@@ -339,6 +352,12 @@ impl Inner {
                 .send(DOING, request)
                 .await
                 .map_err(|e| Error::network(DOING, Repeat::Safe, e))?;
+            // Nobody else sends a token, whatever is around it.
+            if !answer.headers.contains_key(token::HEADER)
+                && let Some(error) = foreign::refuse(DOING, Service::Iam, &answer, Repeat::Safe)
+            {
+                return Err(error);
+            }
             self.clock.learn(&answer.headers);
             if answer.status.is_success() {
                 return token::from_answer(&answer, self.clock.now());

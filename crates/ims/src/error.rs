@@ -32,6 +32,8 @@ pub enum ErrorKind {
     Unavailable,
     /// No answer, after all attempts.
     Network,
+    /// Something else answered in the service's place: a sign-in page, a proxy.
+    Foreign,
     /// Nobody knows whether the request was carried out, so it was not repeated.
     Ambiguous,
     /// The answer makes no sense.
@@ -57,6 +59,10 @@ struct Inner {
     request_id: Option<String>,
     hint: Option<String>,
     verdict: Verdict,
+    /// Whether something else answered, whatever the kind.
+    foreign: bool,
+    /// Whether an attempt reached anybody.
+    reached: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -71,6 +77,8 @@ impl Error {
             request_id: None,
             hint: None,
             verdict: Verdict::Fatal,
+            foreign: false,
+            reached: false,
             source: None,
         }))
     }
@@ -186,6 +194,19 @@ impl Error {
         self
     }
 
+    /// Says that something else answered with `status`.
+    pub(crate) fn foreign(mut self, status: u16) -> Self {
+        self.0.status = Some(status);
+        self.0.foreign = true;
+        self
+    }
+
+    /// Says that this attempt, or one before it, reached somebody.
+    pub(crate) fn after(mut self, reached: bool) -> Self {
+        self.0.reached = reached;
+        self
+    }
+
     pub(crate) fn with_code(mut self, code: Option<String>) -> Self {
         self.0.hint = code
             .as_deref()
@@ -215,6 +236,18 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
+    }
+
+    /// Whether something else answered in the service's place.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.0.foreign
+    }
+
+    /// Whether no attempt of the call reached anybody, so that nothing can have been carried out.
+    #[must_use]
+    pub fn was_not_sent(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Network | ErrorKind::Invalid) && !self.0.reached
     }
 
     /// HTTP status of the answer, if there was one.

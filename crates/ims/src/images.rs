@@ -2,6 +2,8 @@
 
 use net::http::Method;
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::call::{Call, Service};
 use crate::client::Client;
@@ -80,6 +82,8 @@ pub struct ImageDetail {
     pub data_origin: Option<String>,
     /// When it became active.
     pub active_at: Option<String>,
+    /// When it was made, in seconds since 1970 by the service's clock.
+    pub created_at: Option<i64>,
     raw: Value,
 }
 
@@ -129,6 +133,9 @@ impl ImageDetail {
             lazy_loading: value::truth(raw, "__lazyloading"),
             data_origin: text("__data_origin"),
             active_at: text("active_at"),
+            created_at: text("created_at")
+                .and_then(|text| OffsetDateTime::parse(&text, &Rfc3339).ok())
+                .map(OffsetDateTime::unix_timestamp),
             raw: raw.clone(),
         })
     }
@@ -197,6 +204,15 @@ impl Client {
     /// # Errors
     /// What the service said, or `BadAnswer`.
     pub async fn image_named(&self, name: &str) -> Result<Option<ImageDetail>> {
+        let named = self.images_named(name).await?;
+        Ok(named.into_iter().min_by_key(ImageDetail::has_failed))
+    }
+
+    /// All private images with this name, failed ones among them.
+    ///
+    /// # Errors
+    /// What the service said, or `BadAnswer`.
+    pub async fn images_named(&self, name: &str) -> Result<Vec<ImageDetail>> {
         let listed = self
             .images("looking for an image of this name", ("name", name))
             .await?;
@@ -207,7 +223,7 @@ impl Client {
                     .field("__imagetype")
                     .is_none_or(|kind| kind == "private")
         });
-        Ok(named.min_by_key(ImageDetail::has_failed))
+        Ok(named.collect())
     }
 
     async fn images(&self, doing: &'static str, filter: (&str, &str)) -> Result<Vec<ImageDetail>> {

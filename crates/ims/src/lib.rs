@@ -60,6 +60,7 @@ pub mod clouds;
 pub mod create;
 pub mod endpoint;
 pub mod error;
+mod foreign;
 mod hints;
 pub mod id;
 pub mod images;

@@ -14,6 +14,9 @@ use tokio::sync::Mutex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::value;
 
+/// The header that brings a token.
+pub(crate) const HEADER: &str = "x-subject-token";
+
 /// A token is renewed when it has less than this left: longer than any one call with its attempts.
 const RENEW_BEFORE: Duration = Duration::minutes(30);
 
@@ -68,7 +71,10 @@ impl TokenCache {
             }
             (Err(error), Some(old))
                 if now < old.expires_at
-                    && matches!(error.kind(), ErrorKind::Network | ErrorKind::Unavailable) =>
+                    && matches!(
+                        error.kind(),
+                        ErrorKind::Network | ErrorKind::Unavailable | ErrorKind::Foreign
+                    ) =>
             {
                 tracing::warn!(
                     "the token could not be renewed, the old one still holds: {}",
@@ -142,7 +148,7 @@ pub(crate) fn request(
 pub(crate) fn from_answer(answer: &Response, now: OffsetDateTime) -> Result<Token> {
     let value = answer
         .headers
-        .get("x-subject-token")
+        .get(HEADER)
         .and_then(|value| value.to_str().ok())
         .filter(|value| !value.is_empty() && value.len() <= MAX_TOKEN_BYTES)
         .ok_or_else(|| {

@@ -5,6 +5,7 @@
 //!               nothing is sent before       both at once
 //! ```
 
+mod adopt;
 mod attach;
 mod call;
 mod checks;
@@ -28,6 +29,7 @@ mod upload;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::adopt::{Adopted, Early};
 use self::attach::Attach;
 use self::call::Call;
 use self::checks::Checked;
@@ -36,9 +38,9 @@ pub(crate) use self::errors::{from_ims, from_journal, from_obs};
 pub(crate) use self::examine::{Action, Examined, examine};
 use self::method::{Chosen, Method};
 use self::prepare::{Job, blocking, prepare};
-use self::register::Registered;
+use self::register::Asking;
 pub(crate) use self::register::patience;
-use self::report::{DryRun, Imported, Stages, Told};
+use self::report::{DryRun, Facts, Imported, Stages, Told};
 pub(crate) use self::report::{Ended, peak_memory};
 use self::resuming::{Input, Ours, Session};
 use self::reuse::Reuse;
@@ -49,7 +51,7 @@ use self::upload::{Transfer, Transferred};
 use super::bitmap::warn_of;
 use super::convert::options;
 use super::sandbox::InProcess;
-use crate::args::{ImportArgs, RegisterBy};
+use crate::args::{ImportArgs, RegisterBy, TargetFormat};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
@@ -146,9 +148,10 @@ pub(crate) async fn one(
     Box::pin(import(args, job, shared, started, console, interrupt)).await
 }
 
-/// Whether an import with these arguments stores a manifest beside its object, by which it finds that again.
-pub(crate) fn stores_manifest(args: &ImportArgs) -> bool {
-    matches!(method::choose(args), Ok(Method::Converted(_)))
+/// Whether an import with these arguments finds its object again by the manifest beside it. A raw object is of no use
+/// without its bitmap, of which no manifest tells.
+pub(crate) fn finds_by_manifest(args: &ImportArgs) -> bool {
+    matches!(method::choose(args), Ok(Method::Converted(_))) && args.raw.to == TargetFormat::Zvhd2
 }
 
 /// Key of the object that an import with these arguments makes.
@@ -203,7 +206,32 @@ async fn import(
         before: shared.before,
         ..ours
     };
-    let mut warnings = job.warnings;
+    let mut warnings = std::mem::take(&mut job.warnings);
+    let mut looked = false;
+    let asked_to_register = args.registering.register != RegisterBy::None;
+    if let Some(session) = session.as_mut().filter(|_| asked_to_register) {
+        let early = Early {
+            args,
+            job: &job,
+            shared,
+            session,
+            console,
+            interrupt,
+        };
+        match early.adopt(&mut warnings).await? {
+            Adopted::Done(imported) => return done(*imported, session, console),
+            Adopted::Nothing => looked = true,
+            Adopted::NotLooked => {}
+        }
+    }
+    let ours = match &session {
+        Some(session) => Ours {
+            disk: ours.disk,
+            before: ours.before,
+            ..session.ours()
+        },
+        None => ours,
+    };
     let Checked { storage, existing } = interrupt
         .unless_asked(checks::remote(
             args,
@@ -251,12 +279,11 @@ async fn import(
         ..Stages::default()
     };
 
-    let reused = existing.is_some();
-    shared.steps.at(match reused {
-        true => Step::Compare,
-        false => Step::Convert,
+    shared.steps.at(match existing {
+        Some(_) => Step::Compare,
+        None => Step::Convert,
     });
-    let transferred = match existing {
+    let compared = match existing {
         Some(existing) => {
             let reuse = Reuse {
                 storage: &storage,
@@ -266,10 +293,18 @@ async fn import(
                 console,
                 interrupt,
             };
-            let compared = reuse.run(existing, session).await;
-            shared.steps.at(Step::Complete);
+            let compared = reuse.run(existing, session, shared.before.uploaded).await;
+            shared.steps.at(match &compared {
+                Ok(None) => Step::Convert,
+                _ => Step::Complete,
+            });
             compared?
         }
+        None => None,
+    };
+    let reused = compared.is_some();
+    let transferred = match compared {
+        Some(compared) => compared,
         None => {
             let progress = Progress::new(console, "converting", job.image.virtual_size(), true);
             let transfer = Transfer {
@@ -347,68 +382,74 @@ async fn import(
     ));
 
     let registering = Instant::now();
-    let patience = ims::WaitOptions {
-        timeout: Duration::from_secs(args.timeout),
-        ..register::patience(&cloud.ims)
-    };
-    let waiting = (!args.no_wait).then_some(&patience);
     let attach = Attach {
         session,
-        service: cloud.ims.as_str(),
         before: shared.before,
     };
-    let asked = (&job.request, &Call::Quick);
-    let registered = register::register(images, asked, &attach, waiting, console, interrupt)
-        .await
-        .map_err(|failure| {
-            session.goes_on(failure.note(format!(
-                "the object {target} is complete and stays in the bucket"
-            )))
-        })?;
+    let asking = Asking {
+        client: images,
+        request: &job.request,
+        call: &Call::Quick,
+        attach: &attach,
+        patience: &patience_of(args, cloud),
+        waits: !args.no_wait,
+        looked,
+        console,
+        interrupt,
+    };
+    let registered = asking.register().await.map_err(|failure| {
+        failure.note(format!(
+            "the object {target} is complete and stays in the bucket"
+        ))
+    })?;
     stages.register_seconds = Stages::seconds(registering.elapsed());
-
-    let imported = Imported {
-        source: args.disk.display().to_string(),
-        name: args.name.clone(),
-        register: job.chosen.register,
-        register_reason: job.chosen.why,
-        bucket: target.bucket.clone(),
-        key: target.key.clone(),
-        job_id: registered.job_id.as_ref().map(ToString::to_string),
-        image_id: registered.image_id.as_ref().map(ToString::to_string),
-        status: registered.status.clone(),
-        min_disk: job.request.min_disk,
-        virtual_size: content.virtual_size,
-        digest: content.digest,
-        image_digest: registered.content_digest.clone(),
-        read_bytes: content.read_bytes,
-        skipped_bytes: content.skipped_bytes,
-        kept_bytes: content.kept_bytes,
-        zero_bytes: content.zero_bytes,
-        level: job.plan.level,
-        levels: content.levels,
+    let facts = Facts {
+        args,
+        chosen: job.chosen,
+        request: &job.request,
+        plan: &job.plan,
+    };
+    let transferred = Transferred {
+        content,
         uploaded,
+        converting,
+        completing,
         raw,
+    };
+    let imported = Imported {
         reused,
         stages,
-        memory_bound: job.plan.memory.total(),
-        peak_memory: report::peak_memory(),
         warnings,
+        ..facts.imported(transferred, registered)
     };
-    check_image(&registered, Some(&content.digest), &imported)?;
+    done(imported, session, console)
+}
+
+/// How long, and how often, the job of an import is asked for.
+fn patience_of(args: &ImportArgs, cloud: &Cloud) -> ims::WaitOptions {
+    ims::WaitOptions {
+        timeout: Duration::from_secs(args.timeout),
+        ..register::patience(&cloud.ims)
+    }
+}
+
+/// Ends the journal of an import whose image is as it should be.
+fn done(imported: Imported, session: &mut Session, console: Console) -> Outcome<Ended> {
+    let image = imported.image_id.as_deref().zip(imported.status.as_deref());
+    let digests = (imported.image_digest.as_deref(), Some(&imported.digest));
+    check_image(image, digests, &imported)?;
     session.finish(imported.image_id.as_deref(), console);
     Ok(Ended::Imported(Box::new(imported)))
 }
 
 /// Holds the image that became active against what was read, as far as that and the service tell it.
 fn check_image(
-    registered: &Registered,
-    digest: Option<&ContentDigest>,
+    image: Option<(&str, &str)>,
+    (found, digest): (Option<&str>, Option<&ContentDigest>),
     imported: &impl Serialize,
 ) -> Outcome {
-    let found = registered.content_digest.as_deref();
-    let failure = match (&registered.image_id, registered.status.as_deref()) {
-        (Some(id), Some(status)) if status != "active" => Failure::new(
+    let failure = match image {
+        Some((id, status)) if status != "active" => Failure::new(
             Exit::Cloud,
             format!("the job succeeded, but image {id} is {status}, expected active"),
         ),

@@ -40,8 +40,8 @@ impl Default for WaitOptions {
 }
 
 impl Client {
-    /// Asks for the job until it ends; `on_progress` gets every answer. A network failure or 5xx is no failure of the
-    /// job: only a long run of them ends the wait. Ends at once when `cancel` does. Neither that nor any error stops the
+    /// Asks for the job until it ends; `on_progress` gets every answer. A network failure, 5xx or an answer that is none is no
+    /// failure of the job: only a long run of them ends the wait, and a shorter one of 404, because jobs can lag behind. Ends at once when `cancel` does. Neither that nor any error stops the
     /// job itself, and nothing is lost by waiting again.
     ///
     /// # Errors
@@ -109,7 +109,7 @@ impl Client {
                         _ => {}
                     }
                 }
-                Ok(Err(error)) if is_passing(&error) && failures < options.max_failures => {
+                Ok(Err(error)) if failures < patience(&error, options) => {
                     failures = failures.saturating_add(1);
                     tracing::warn!(
                         "job {job} cannot be asked for, still waiting: {}",
@@ -119,7 +119,7 @@ impl Client {
                         pause = pause.max(told.min(options.max));
                     }
                 }
-                Ok(Err(error)) => return Err(error.with_hint(goes_on(job))),
+                Ok(Err(error)) => return Err(error.with_hint(not_known(job))),
                 // The deadline, looked at below.
                 Err(_) => {}
             }
@@ -137,6 +137,9 @@ impl Client {
     }
 }
 
+/// How often a job that the service does not know is asked for again: a minute or two.
+const MISSING: u32 = 5;
+
 /// Time for the last question when the deadline has come.
 const ENOUGH: Duration = Duration::from_secs(5);
 
@@ -144,12 +147,20 @@ fn goes_on(job: &JobId) -> String {
     format!("job {job} goes on in the cloud, and can be asked for again")
 }
 
-/// Whether the next question may be answered: the job itself is not concerned.
-fn is_passing(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::Network | ErrorKind::Unavailable | ErrorKind::BadAnswer
-    )
+fn not_known(job: &JobId) -> String {
+    format!("what became of job {job} is not known; it may go on, and can be asked for again")
+}
+
+/// How many questions in a row may end like this: the next one may be answered, and the job itself is not concerned.
+fn patience(error: &Error, options: &WaitOptions) -> u32 {
+    match error.kind() {
+        ErrorKind::Network
+        | ErrorKind::Unavailable
+        | ErrorKind::BadAnswer
+        | ErrorKind::Foreign => options.max_failures,
+        ErrorKind::NotFound => options.max_failures.min(MISSING),
+        _ => 0,
+    }
 }
 
 fn made(job: &JobId, state: &Job) -> Result<ImageId> {

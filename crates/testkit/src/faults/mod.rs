@@ -65,6 +65,10 @@ pub enum Fault {
     WrongEtag,
     /// The server does what it is asked for, and the client is answered with 500 InternalError.
     LostAnswer,
+    /// The server does what it is asked for, and the client gets a web page with this status, as gateways have them.
+    PageAfter(u16),
+    /// The server gets the request twice, as from a proxy that repeats it; the client gets the second answer.
+    Twice,
     /// One bit of the body is another one when it reaches the server.
     DamagedBody,
     /// The answer comes this much later.

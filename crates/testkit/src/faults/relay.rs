@@ -149,6 +149,19 @@ impl Request {
                 spoil_etags(&mut answer);
                 self.finish(&answer).await
             }
+            Some(Fault::PageAfter(status)) => {
+                self.ask(server).await?;
+                let answer = self.sign_in_page(status);
+                self.finish(&answer).await
+            }
+            Some(Fault::Twice) => {
+                let body = self.take_body().await?;
+                self.early.clone_from(&body);
+                self.ask(server).await?;
+                self.early = body;
+                let answer = self.ask(server).await?;
+                self.finish(&answer).await
+            }
             Some(Fault::LostAnswer) => {
                 self.ask(server).await?;
                 let answer = self.own_answer(500, "InternalError", &[]);
@@ -234,6 +247,16 @@ impl Request {
             self.count(&mut left, read);
         }
         Ok(())
+    }
+
+    /// The whole body.
+    async fn take_body(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = std::mem::take(&mut self.early);
+        let early = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        let rest = self.body_len.saturating_sub(early);
+        let client = &mut self.client;
+        client.take(rest).read_to_end(&mut body).await?;
+        Ok(body)
     }
 
     fn count(&self, left: &mut u64, bytes: usize) {

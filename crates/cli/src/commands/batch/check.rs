@@ -102,7 +102,7 @@ pub(super) fn before(item: &Item, known: &Known, args: &ImportArgs) -> Before {
     Before {
         // An import finds its object in its own journal, or by the manifest beside it. The one may have ended, and not
         // all have the other.
-        uploaded: begun && !crate::commands::import::stores_manifest(args),
+        uploaded: begun && !crate::commands::import::finds_by_manifest(args),
         // Its journal may have ended, and this one not: a kill in between.
         registered: begun && known.registering,
     }

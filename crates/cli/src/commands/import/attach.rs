@@ -1,126 +1,88 @@
-//! Never registering twice: the job that an earlier run has started, or may have started.
+//! Whose an image is: what an earlier run has registered, or may have registered, is not registered twice.
 
-use ims::{Client, ImageDetail, ImageStatus, JobId, QuickImport};
-use journal::Record;
+use ims::{ImageDetail, ImageStatus, QuickImport};
+use journal::registration::{Found, Known};
 
-use super::call::{Call, Left, NotBegun, give_file};
-use super::errors::from_ims;
+use super::call::Call;
 use super::resuming::Session;
 use super::shared::Before;
-use crate::console::Console;
-use crate::exit::{Failure, Outcome};
 
-/// What the journal knows of the registration.
+/// Seconds by which the service's clock, as far as its answers tell it, may be wrong.
+const SLACK: i64 = 120;
+
+/// What is known of the registration before this run.
 pub(super) struct Attach<'a> {
     pub(super) session: &'a Session,
-    /// Address of the image service.
-    pub(super) service: &'a str,
     /// What the journal may not know.
     pub(super) before: Before,
 }
 
-/// What works on the image.
-#[derive(Debug)]
-pub(super) enum Begun {
-    /// This job.
-    Job(JobId),
-    /// A job that nobody knows the id of: this image is what it makes.
-    Image(Box<ImageDetail>),
+impl<'a> Attach<'a> {
+    /// What is known of it.
+    pub(super) fn known(&self) -> Known {
+        match self.session.known() {
+            Known::Nothing if self.before.registered => Known::Perhaps,
+            known => known,
+        }
+    }
+
+    /// What tells an image of `request` that is this import's own.
+    pub(super) fn own(&self, request: &'a QuickImport, call: &Call) -> Own<'a> {
+        Own {
+            request,
+            two_steps: matches!(call, Call::TwoSteps(_)),
+            since: self.session.since(),
+            trusting: matches!(self.session.known(), Known::Sent | Known::Job),
+        }
+    }
 }
 
-impl Attach<'_> {
-    /// Starts the registration by `call`, unless an earlier run has.
-    pub(super) async fn begin(
-        &self,
-        client: &Client,
-        request: &QuickImport,
-        call: &Call,
-        console: Console,
-    ) -> Outcome<Begun> {
-        let before = self.begun_before(client, request, call, console).await?;
-        let half = match before {
-            Some(Begun::Image(image)) if call.is_half_done(&image, request) => Some(image),
-            Some(begun) => return Ok(begun),
-            None => None,
-        };
-        // Before it is sent: if its answer is lost with this process, the next one looks before it asks again.
-        self.session.record(&Record::Registering {
-            service: self.service.to_owned(),
-            name: request.name.clone(),
-        })?;
-        // Not dropped halfway on an interrupt: whether the job started would be unknown.
-        let started = match half {
-            Some(image) => give_file(client, &image.id, request).await,
-            None => call.send(client, request).await,
-        };
-        match started {
-            Ok(job_id) => {
-                console.notice(format_args!("import job {job_id} has started"));
-                self.session.record(&Record::Job {
-                    id: job_id.to_string(),
-                })?;
-                Ok(Begun::Job(job_id))
+/// What tells that an image is this import's own.
+#[derive(Clone, Debug)]
+pub(super) struct Own<'a> {
+    pub(super) request: &'a QuickImport,
+    /// Whether an image may be there that waits for its file.
+    pub(super) two_steps: bool,
+    /// When this import asked first, in seconds since 1970: what was there before is not its own.
+    pub(super) since: Option<i64>,
+    /// Whether an image of which nothing is told is its own: the name was free before it asked, and nobody refused.
+    pub(super) trusting: bool,
+}
+
+impl Own<'_> {
+    /// Whose `image` is.
+    pub(super) fn judge(&self, image: &ImageDetail) -> Found {
+        let made = image.created_at.zip(self.since);
+        let older = made.is_some_and(|(made, since)| made < since.saturating_sub(SLACK));
+        if image.has_failed() {
+            Found::Nothing
+        } else if older {
+            Found::Theirs
+        } else if self.two_steps && waits_for_file(image, self.request) {
+            Found::Half
+        } else {
+            // A service that does not tell what an image is made of may still tell when.
+            match comes_from(image, self.request) {
+                Some(true) => Found::Ours,
+                None if made.is_some() || self.trusting => Found::Ours,
+                Some(false) | None => Found::Theirs,
             }
-            Err(NotBegun { error, left }) => Err(match left {
-                Left::Unknown => from_ims(&error),
-                Left::Nothing => self.failed(from_ims(&error)),
-                Left::Image(id) => from_ims(&error).note(format!(
-                    "image {id} stays queued, without a file, until another run gives it one; 'imgferry image delete {id} --yes' deletes it"
-                )),
-            }),
         }
     }
 
-    /// Notes that no job is at work; the next run starts one.
-    pub(super) fn failed(&self, failure: Failure) -> Failure {
-        match self.session.record(&Record::JobFailed) {
-            Ok(()) => failure,
-            Err(later) => failure.note(later.to_string()),
-        }
-    }
-
-    async fn begun_before(
-        &self,
-        client: &Client,
-        request: &QuickImport,
-        call: &Call,
-        console: Console,
-    ) -> Outcome<Option<Begun>> {
-        let same =
-            |(service, name): &&(String, String)| service == self.service && *name == request.name;
-        let noted = self
-            .session
-            .state()
-            .filter(|state| state.registering.as_ref().filter(same).is_some());
-        if noted.is_none() && !self.before.registered {
-            return Ok(None);
-        }
-        let job = noted.and_then(|state| state.job.as_ref()?.parse::<JobId>().ok());
-        if let Some(job_id) = job {
-            console.notice(format_args!(
-                "import job {job_id} was started before; going on with it"
-            ));
-            return Ok(Some(Begun::Job(job_id)));
-        }
-        // The request may have had its effect. Names are unique, and this one was free before it.
-        let found = client
-            .image_named(&request.name)
-            .await
-            .map_err(|error| from_ims(&error))?;
-        let Some(found) = found.filter(|image| !image.has_failed()) else {
-            return Ok(None);
+    /// The image among those of the name that matters most, and whose it is.
+    pub(super) fn among(&self, images: Vec<ImageDetail>) -> (Found, Option<ImageDetail>) {
+        let rank = |found: &Found| match found {
+            Found::Ours => 0,
+            Found::Half => 1,
+            Found::Theirs => 2,
+            Found::Nothing => 3,
         };
-        // With a journal the name was free before this import asked; without one the image must tell, or be half of one.
-        let ours = noted.is_some() || call.is_half_done(&found, request);
-        if !comes_from(&found, request).unwrap_or(ours) {
-            // Registering is refused by the service then, and says why.
-            return Ok(None);
-        }
-        console.notice(format_args!(
-            "image {} of this name was registered before; going on with it",
-            found.id
-        ));
-        Ok(Some(Begun::Image(Box::new(found))))
+        images
+            .into_iter()
+            .map(|image| (self.judge(&image), Some(image)))
+            .min_by_key(|(found, _)| rank(found))
+            .unwrap_or((Found::Nothing, None))
     }
 }
 
@@ -132,9 +94,11 @@ pub(super) fn waits_for_file(image: &ImageDetail, request: &QuickImport) -> bool
 /// Whether `image` was made of the object of `request`, where the service tells. Of an image that has no file yet it
 /// tells an origin that names nothing, if any.
 pub(super) fn comes_from(image: &ImageDetail, request: &QuickImport) -> Option<bool> {
-    let url = &request.image_url;
-    let origin = format!("{}:{}", url.bucket, url.key);
-    let told = image.data_origin.as_ref()?;
+    let origin = request.image_url.to_string();
+    let told = image
+        .data_origin
+        .clone()
+        .or_else(|| image.field("__image_location"))?;
     let nothing = told
         .split(',')
         .all(|piece| ["file", "", ":"].contains(&piece));

@@ -9,7 +9,7 @@ mod starting;
 use std::time::Instant;
 
 use diskimg::units::human;
-use ims::ImageUrl;
+use ims::{ImageUrl, WaitOptions};
 use obs::Client as Storage;
 use serde_json::json;
 
@@ -18,8 +18,9 @@ use self::files::{Content, Piece, Pieces};
 use self::kept::Kept;
 use self::sending::{Sent, upload};
 use super::attach::Attach;
+use super::call::Call;
 use super::examine::{Action, Examined};
-use super::register::{DIGEST_FIELD, Registered, register};
+use super::register::{Asking, DIGEST_FIELD, Registered};
 use super::report::{Ended, Told};
 use super::shared::{Alone, Before, Shared, Step, Steps};
 use super::{check_image, checks};
@@ -98,7 +99,7 @@ pub(super) async fn examine(
         .await??;
     let size = pieces.system.size;
     let (action, most, memory) = match &pieces.system.content {
-        _ if ours.registering => (Action::Attach, size, 0),
+        _ if ours.registering() => (Action::Attach, size, 0),
         Content::AsItIs => (Action::UploadAsIs, size, 0),
         Content::Converted(converted) => {
             let plan = &converted.plan;
@@ -157,8 +158,37 @@ async fn import(
     let mut kept = Kept::open(args, &session.cloud, &pieces, args.dry_run, console)?;
     let mut warnings = pieces.warnings.clone();
     let ours = kept.ours(shared.before);
+    let mut looked = false;
+    if !args.dry_run
+        && ours.known.may_have_an_image()
+        && let Some(sent) = kept.noted(&pieces)
+    {
+        // What an earlier run has made of its objects needs neither these nor free names.
+        let chosen = starting::way_of_data(session, args, &pieces, way);
+        let way = interrupt.unless_asked(chosen).await??;
+        let mut told = facts(args, way, &pieces, &warnings);
+        let registering = Registering {
+            session,
+            args,
+            way,
+            pieces: &pieces,
+            sent: &sent,
+            before: shared.before,
+            looked,
+            console,
+            interrupt,
+        };
+        if let Some((image, text)) = registering.adopt(&kept, &mut told).await? {
+            shared.steps.at(Step::Register);
+            kept.finish(image.as_deref(), console);
+            return Ok(Told { text, told });
+        }
+        kept.system.image_is_gone();
+        looked = true;
+    }
+    let ours = kept.ours(shared.before);
     let requests = pieces.data.iter().map(|piece| &piece.request);
-    let beside: Vec<_> = requests.zip(kept.ours_beside()).collect();
+    let beside: Vec<_> = requests.zip(kept.ours_beside(shared.before)).collect();
     let checks::Checked { storage, .. } = interrupt
         .unless_asked(checks::remote(
             args,
@@ -175,22 +205,7 @@ async fn import(
     let way = interrupt.unless_asked(chosen).await??;
     let name = way.name();
     let system = &pieces.system;
-    let target = system.request.image_url.clone();
-    let mut told = json!({
-        "source": args.disk.display().to_string(),
-        "name": args.name,
-        "bucket": target.bucket,
-        "key": target.key,
-        "register": name,
-        "register_reason": way.why,
-        "min_disk": system.request.min_disk,
-        "size": system.size,
-        "warnings": warnings,
-    });
-    if !pieces.data.is_empty() {
-        let data = pieces.data.iter().map(Piece::json).collect();
-        set(&mut told, "data_images", data);
-    }
+    let mut told = facts(args, way, &pieces, &warnings);
     if args.dry_run {
         let would: Vec<String> = pieces.all().map(Piece::would).collect();
         let text = format!(
@@ -201,7 +216,7 @@ async fn import(
         return Ok(Told { text, told });
     }
     // A journal that has come as far as the registration knows more.
-    if shared.before.registered && !ours.registering && pieces.data.is_empty() {
+    if shared.before.registered && !ours.registering() && pieces.data.is_empty() {
         let before = starting::made_before(session, args, &system.request, console, interrupt);
         if let Some(image) = before.await? {
             kept.finish_unused(&storage, image.id.as_str(), console)
@@ -241,12 +256,35 @@ async fn import(
         pieces: &pieces,
         sent: &sent,
         before: shared.before,
+        looked,
         console,
         interrupt,
     };
-    let (image, text) = registering.run(&kept, &mut told).await?;
+    let (image, text) = registering.register(&kept, &mut told).await?;
     kept.finish(image.as_deref(), console);
     Ok(Told { text, told })
+}
+
+/// What is known before anything is done.
+fn facts(args: &ImportArgs, way: Way, pieces: &Pieces, warnings: &[String]) -> serde_json::Value {
+    let system = &pieces.system;
+    let target = &system.request.image_url;
+    let mut told = json!({
+        "source": args.disk.display().to_string(),
+        "name": args.name,
+        "bucket": target.bucket,
+        "key": target.key,
+        "register": way.name(),
+        "register_reason": way.why,
+        "min_disk": system.request.min_disk,
+        "size": system.size,
+        "warnings": warnings,
+    });
+    if !pieces.data.is_empty() {
+        let data = pieces.data.iter().map(Piece::json).collect();
+        set(&mut told, "data_images", data);
+    }
+    told
 }
 
 fn set(told: &mut serde_json::Value, name: &str, value: serde_json::Value) {
@@ -292,17 +330,71 @@ struct Registering<'a> {
     /// In the order of the pieces, the system's last.
     sent: &'a [Sent],
     before: Before,
+    /// Whether an image that an earlier run has registered was looked for, and there is none.
+    looked: bool,
     console: Console,
     interrupt: &'a Interrupt,
 }
 
+/// The system's image, and what there is to say.
+type Made = (Option<String>, String);
+
 impl Registering<'_> {
-    /// Registers everything by one call, and follows its job: the system's image, and what there is to say.
-    async fn run(
+    /// Registers everything by one call, and follows its job.
+    async fn register(&self, kept: &Kept, told: &mut serde_json::Value) -> Outcome<Made> {
+        let call = starting::call(self.args, self.pieces, self.way);
+        let attach = self.attach(kept);
+        let patience = self.session.patience(self.args.timeout);
+        let asking = self.asking(&call, &attach, &patience);
+        let registered = asking.register().await;
+        let registered = registered.map_err(|failure| self.sent.iter().fold(failure, stays))?;
+        self.tell(registered, kept, told).await
+    }
+
+    /// Follows what an earlier run has registered, if it has.
+    async fn adopt(&self, kept: &Kept, told: &mut serde_json::Value) -> Outcome<Option<Made>> {
+        let call = starting::call(self.args, self.pieces, self.way);
+        let attach = self.attach(kept);
+        let patience = self.session.patience(self.args.timeout);
+        match self.asking(&call, &attach, &patience).adopt().await? {
+            Some(registered) => self.tell(registered, kept, told).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn attach<'b>(&self, kept: &'b Kept) -> Attach<'b> {
+        Attach {
+            session: &kept.system,
+            before: self.before,
+        }
+    }
+
+    fn asking<'b>(
+        &'b self,
+        call: &'b Call,
+        attach: &'b Attach<'b>,
+        patience: &'b WaitOptions,
+    ) -> Asking<'b> {
+        Asking {
+            client: &self.session.images,
+            request: &self.pieces.system.request,
+            call,
+            attach,
+            patience,
+            waits: !self.args.no_wait,
+            looked: self.looked,
+            console: self.console,
+            interrupt: self.interrupt,
+        }
+    }
+
+    /// Says what was registered, and waits for the data disks that were registered with it.
+    async fn tell(
         &self,
+        registered: Registered,
         kept: &Kept,
         told: &mut serde_json::Value,
-    ) -> Outcome<(Option<String>, String)> {
+    ) -> Outcome<Made> {
         let Self {
             session,
             args,
@@ -314,18 +406,7 @@ impl Registering<'_> {
         } = *self;
         let of_system = sent.last();
         let request = &pieces.system.request;
-        let call = starting::call(args, pieces, self.way);
-        let attach = Attach {
-            session: &kept.system,
-            service: session.cloud.ims.as_str(),
-            before: self.before,
-        };
         let patience = session.patience(args.timeout);
-        let waiting = (!args.no_wait).then_some(&patience);
-        let asked = (request, &call);
-        let registered = register(&session.images, asked, &attach, waiting, console, interrupt)
-            .await
-            .map_err(|failure| kept.system.goes_on(sent.iter().fold(failure, stays)))?;
         let job = registered.job_id.as_ref().map(ToString::to_string);
         set(told, "job_id", job.clone().into());
         let uploaded = of_system.map(|sent| &sent.uploaded);
@@ -356,7 +437,11 @@ impl Registering<'_> {
             registered.content_digest.clone().into(),
         );
         set(told, "firmware", registered.firmware.clone().into());
-        check_image(&registered, digest.as_ref(), told)?;
+        check_image(
+            registered.image(),
+            (registered.content_digest.as_deref(), digest.as_ref()),
+            told,
+        )?;
         let mut text = line(&registered, &args.name, &request.image_url, of_system);
         // Nobody knows the job that makes them, so they are waited for like their system.
         let making = job.is_none().then(|| Instant::now() + patience.timeout);
@@ -372,7 +457,11 @@ impl Registering<'_> {
             let made = made
                 .await
                 .map_err(|failure| kept.system.goes_on(failure.data("import", told)))?;
-            check_image(&made, sent.digest.as_ref(), told)?;
+            check_image(
+                made.image(),
+                (made.content_digest.as_deref(), sent.digest.as_ref()),
+                told,
+            )?;
             text.push('\n');
             let (name, url) = (&piece.request.name, &piece.request.image_url);
             text.push_str(&line(&made, name, url, Some(sent)));

@@ -48,10 +48,15 @@ pub(crate) fn from_journal(error: &journal::Error) -> Failure {
 /// An error of the image or identity service.
 pub(crate) fn from_ims(error: &ims::Error) -> Failure {
     let exit = match error.kind() {
-        Ims::Network => Exit::Io,
+        Ims::Network | Ims::Foreign => Exit::Io,
+        Ims::Ambiguous if error.is_foreign() => Exit::Io,
         Ims::Invalid => Exit::Refused,
         Ims::Cancelled => Exit::Interrupted,
         _ => Exit::Cloud,
     };
-    Failure::from_error(exit, error).maybe_hint(error.hint())
+    let hint = error.hint().or(match error.kind() {
+        Ims::Network => Some("check --iam-endpoint, --ims-endpoint, --region and HTTPS_PROXY"),
+        _ => None,
+    });
+    Failure::from_error(exit, error).maybe_hint(hint)
 }

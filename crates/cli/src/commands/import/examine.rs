@@ -158,7 +158,7 @@ async fn converted(
     let state = session.state();
     let action = match state.map(journal::State::stage) {
         _ if checked.existing.is_some() => Action::Adopt,
-        Some(Stage::Registering | Stage::Registered) => Action::Attach,
+        Some(Stage::Registering | Stage::Registered | Stage::Done) => Action::Attach,
         Some(Stage::Sent | Stage::Uploaded) => Action::Register,
         Some(Stage::Uploading) if opened.raw.is_none() => Action::Resume,
         _ => Action::Upload,

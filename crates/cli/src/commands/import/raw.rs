@@ -242,8 +242,8 @@ pub(super) async fn check_bitmap_key(
 ) -> Outcome {
     let key = &job.bitmap_key;
     match storage.object(bucket, key).await {
-        // An earlier run of this import has stored it.
-        Ok(Some(_)) if ours.etag.is_some() => Ok(()),
+        // An earlier run or an earlier owner of this import has stored it.
+        Ok(Some(_)) if ours.etag.is_some() || ours.before.uploaded => Ok(()),
         Ok(Some(_)) if !args.force => Err(Failure::new(
             Exit::Refused,
             format!("object {bucket}:{key} exists already"),

@@ -1,21 +1,26 @@
-//! Registering the uploaded object, and following the job.
+//! Registering the uploaded object: asks, looks and waits as the table of registrations says.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ims::{Client, ErrorKind, ImageDetail, ImageId, ImageStatus, JobId, QuickImport, WaitOptions};
+use ims::{
+    Client, ErrorKind, ImageDetail, ImageId, ImageStatus, JobId, QuickImport, WaitOptions,
+};
+use journal::Record;
+use journal::registration::{Action, End, Event, Found, Known, LOOKS, Note, Registration};
 use url::Url;
 
-use super::attach::{Attach, Begun};
-use super::call::Call;
+use super::attach::{Attach, Own};
+use super::call::{Call, Made, event_of};
 use super::errors::from_ims;
 use super::settle::settle;
+use crate::commands::storage::GRACE;
 use crate::console::Console;
-use crate::exit::{Failure, Outcome};
-use crate::interrupt::Interrupt;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::interrupt::{Interrupt, interrupted};
 use crate::progress::JobProgress;
 
 /// What registering came to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Registered {
     /// `None` when an earlier run started it, and could not note its id.
     pub(super) job_id: Option<JobId>,
@@ -28,111 +33,467 @@ pub(super) struct Registered {
     pub(super) firmware: Option<String>,
 }
 
-/// The sandbox's own field of an image.
-pub(super) const DIGEST_FIELD: &str = "__imgferry_content_digest";
-
-/// Registers `request` by `call`, and follows the job as `waiting` says; without it, the job's start is enough.
-pub(super) async fn register(
-    client: &Client,
-    (request, call): (&QuickImport, &Call),
-    attach: &Attach<'_>,
-    waiting: Option<&WaitOptions>,
-    console: Console,
-    interrupt: &Interrupt,
-) -> Outcome<Registered> {
-    let begun = attach.begin(client, request, call, console).await?;
-    let mut registered = Registered {
-        job_id: match &begun {
-            Begun::Job(id) => Some(id.clone()),
-            Begun::Image(_) => None,
-        },
-        image_id: None,
-        status: None,
-        content_digest: None,
-        firmware: None,
-    };
-    let Some(waiting) = waiting else {
-        return Ok(registered);
-    };
-    let image_id = match &begun {
-        Begun::Image(image) => image.id.clone(),
-        Begun::Job(job_id) => wait(client, job_id, attach, waiting, console, interrupt).await?,
-    };
-    let known = |failure: Failure| {
-        let failure = match &begun {
-            Begun::Job(job_id) => with_job(failure, job_id, false),
-            Begun::Image(_) => failure,
-        };
-        failure
-            .note(format!("the image is {image_id}"))
-            .data("image_id", &image_id.as_str())
-    };
-    // Nobody knows the job that makes it, so it is the image that is waited for.
-    let making = matches!(begun, Begun::Image(_)).then(|| Instant::now() + waiting.timeout);
-    let detail = detail_of(client, &image_id, making, waiting, interrupt)
-        .await
-        .map_err(known)?;
-    let detail = match detail {
-        Some(image) => Some(
-            settle(client, image, request, console)
-                .await
-                .map_err(known)?,
-        ),
-        None => None,
-    };
-    registered.status = Some(match &detail {
-        Some(detail) => detail.status.as_str().to_owned(),
-        None => "not listed".to_owned(),
-    });
-    registered.content_digest = detail
-        .as_ref()
-        .and_then(|detail| detail.field(DIGEST_FIELD));
-    registered.firmware = detail.and_then(|detail| detail.firmware);
-    registered.image_id = Some(image_id);
-    Ok(registered)
-}
-
-/// Follows the job to its image.
-async fn wait(
-    client: &Client,
-    job_id: &JobId,
-    attach: &Attach<'_>,
-    waiting: &WaitOptions,
-    console: Console,
-    interrupt: &Interrupt,
-) -> Outcome<ImageId> {
-    let mut progress = JobProgress::new(console);
-    let waited = client
-        .wait(
-            job_id,
-            waiting,
-            |job| progress.update(job.status.as_str(), job.progress()),
-            interrupt.asked(),
-        )
-        .await;
-    drop(progress);
-    let error = match waited {
-        Ok(image_id) => return Ok(image_id),
-        Err(error) => error,
-    };
-    let goes_on = matches!(
-        error.kind(),
-        ErrorKind::JobTimeout
-            | ErrorKind::Cancelled
-            | ErrorKind::Network
-            | ErrorKind::Unavailable
-            | ErrorKind::Credentials
-    );
-    let failure = with_job(from_ims(&error), job_id, goes_on);
-    match error.kind() {
-        // There is nothing left to wait for.
-        ErrorKind::JobFailed | ErrorKind::NotFound => Err(attach.failed(failure)),
-        _ => Err(failure),
+impl Registered {
+    /// Id and state of the image, where it was waited for.
+    pub(super) fn image(&self) -> Option<(&str, &str)> {
+        let id = self.image_id.as_ref()?;
+        Some((id.as_str(), self.status.as_deref()?))
     }
 }
 
-/// How often an image that is not active yet is asked for again: lists lag behind jobs.
-const LOOKS: u32 = 10;
+/// The sandbox's own field of an image.
+pub(super) const DIGEST_FIELD: &str = "__imgferry_content_digest";
+
+/// A registration, and how patient it is.
+pub(super) struct Asking<'a> {
+    pub(super) client: &'a Client,
+    pub(super) request: &'a QuickImport,
+    pub(super) call: &'a Call,
+    pub(super) attach: &'a Attach<'a>,
+    pub(super) patience: &'a WaitOptions,
+    /// Whether the image is waited for; otherwise the start of the job is enough.
+    pub(super) waits: bool,
+    /// Whether [`Asking::adopt`] has found nothing.
+    pub(super) looked: bool,
+    pub(super) console: Console,
+    pub(super) interrupt: &'a Interrupt,
+}
+
+impl<'a> Asking<'a> {
+    /// Registers the object, unless an earlier run has.
+    pub(super) async fn register(&self) -> Outcome<Registered> {
+        let known = match self.attach.known() {
+            // That was looked for before.
+            Known::Sent | Known::Job | Known::Done if self.looked => Known::Perhaps,
+            known => known,
+        };
+        let registered = Run::new(self).drive(known, true).await?;
+        Ok(registered.unwrap_or_default())
+    }
+
+    /// What an earlier run has registered. `None` when nothing was found, and the registration must be sent: whoever does
+    /// that makes sure of the object before.
+    pub(super) async fn adopt(&self) -> Outcome<Option<Registered>> {
+        let known = self.attach.known();
+        let adopted = Run::new(self).drive(known, false).await?;
+        if let (Known::Done, Some(id)) = (
+            known,
+            adopted.as_ref().and_then(|made| made.image_id.as_ref()),
+        ) {
+            self.console
+                .notice(format_args!("image {id} was made by an earlier run"));
+        }
+        Ok(adopted)
+    }
+}
+
+/// One run of a registration.
+struct Run<'a> {
+    asking: &'a Asking<'a>,
+    own: Own<'a>,
+    job: Option<JobId>,
+    image: Option<ImageId>,
+    detail: Option<ImageDetail>,
+    /// Why it ended, if it does.
+    error: Option<ims::Error>,
+    /// Until when an image that is being made is waited for.
+    until: Option<Instant>,
+}
+
+impl<'a> Run<'a> {
+    fn new(asking: &'a Asking<'a>) -> Self {
+        let state = asking.attach.session.state();
+        let noted = state.filter(|_| asking.attach.session.known() != Known::Nothing);
+        let image = noted.and_then(|state| state.active.as_ref()?.as_ref()?.parse().ok());
+        Self {
+            asking,
+            own: asking.attach.own(asking.request, asking.call),
+            job: noted.and_then(|state| state.job.as_ref()?.parse().ok()),
+            image,
+            detail: None,
+            error: None,
+            until: None,
+        }
+    }
+
+    /// Does what the table says, until there is nothing to do; `None` when it would send something and may not.
+    async fn drive(mut self, known: Known, may_send: bool) -> Outcome<Option<Registered>> {
+        let known = match known {
+            // A note that names nothing.
+            Known::Job if self.job.is_none() => Known::Sent,
+            Known::Done if self.image.is_none() => Known::Sent,
+            known => known,
+        };
+        if let (Known::Job, Some(job_id)) = (known, &self.job) {
+            self.asking.console.notice(format_args!(
+                "import job {job_id} was started before; going on with it"
+            ));
+        }
+        let mut table = Registration::new(known);
+        let mut step = table.begin();
+        loop {
+            if !may_send && matches!(step.action, Action::Send | Action::GiveFile) {
+                return Ok(None);
+            }
+            self.note(step.note)?;
+            let event = match step.action {
+                Action::Follow | Action::Await { .. } if !self.asking.waits => {
+                    return Ok(Some(Registered {
+                        job_id: self.job,
+                        ..Registered::default()
+                    }));
+                }
+                Action::Look { pause } => self.look(pause).await,
+                Action::Send => self.send().await,
+                Action::GiveFile => self.give_file().await,
+                Action::Follow => self.follow().await,
+                Action::Await { pause } => self.image(pause).await,
+                Action::End(End::Active) => return self.active().await.map(Some),
+                Action::End(end) => return Err(self.failure(end)),
+            };
+            step = table.next(event);
+        }
+    }
+
+    fn note(&mut self, note: Option<Note>) -> Outcome {
+        let session = self.asking.attach.session;
+        match note {
+            None => Ok(()),
+            Some(Note::Sent) => {
+                let skew = self.asking.client.clock_skew().whole_seconds();
+                let now = SystemTime::now().duration_since(UNIX_EPOCH);
+                let now = now.map_or(0, |since| since.as_secs()).saturating_add_signed(skew);
+                let first = *self
+                    .own
+                    .since
+                    .get_or_insert(i64::try_from(now).unwrap_or(i64::MAX));
+                self.job = None;
+                session.record(&Record::Registering {
+                    service: session.service().to_owned(),
+                    name: self.asking.request.name.clone(),
+                    at: u64::try_from(first).ok(),
+                })
+            }
+            Some(Note::Job) => match &self.job {
+                Some(job_id) => session.record(&Record::Job {
+                    id: job_id.to_string(),
+                }),
+                None => Ok(()),
+            },
+            Some(Note::Declined) => session.record(&Record::Declined),
+        }
+    }
+
+    /// Pauses; the event that ends the run if it is asked to stop meanwhile.
+    async fn pause(&self, pause: bool) -> Result<(), Event> {
+        if !pause {
+            return Ok(());
+        }
+        let pause = tokio::time::sleep(self.asking.patience.first);
+        let paused = self.asking.interrupt.unless_asked(pause).await;
+        paused.map_err(|_| Event::Stop)
+    }
+
+    /// Lists the images of this name.
+    async fn look(&mut self, pause: bool) -> Event {
+        let Asking {
+            client,
+            request,
+            console,
+            interrupt,
+            ..
+        } = *self.asking;
+        if let Err(stop) = self.pause(pause).await {
+            return stop;
+        }
+        let listed = interrupt
+            .unless_asked(client.images_named(&request.name))
+            .await;
+        let images = match listed {
+            Err(_) => return Event::Stop,
+            Ok(Err(error)) => {
+                // What the request itself was told matters more.
+                self.error.get_or_insert(error);
+                return Event::NoAnswer;
+            }
+            Ok(Ok(images)) => images,
+        };
+        let (found, image) = self.own.among(images);
+        if let Some(image) = image.filter(|_| found != Found::Nothing) {
+            if found != Found::Theirs {
+                console.notice(format_args!(
+                    "image {} of this name was registered before; going on with it",
+                    image.id
+                ));
+            }
+            self.image = Some(image.id.clone());
+            self.detail = Some(image);
+        }
+        Event::Listed(found)
+    }
+
+    async fn send(&mut self) -> Event {
+        let Asking {
+            client,
+            request,
+            call,
+            ..
+        } = *self.asking;
+        match self.in_time(call.send(client, request)).await {
+            None => Event::Stop,
+            Some(Ok(Made::Job(job_id))) => self.started(job_id),
+            Some(Ok(Made::Image(image))) => {
+                self.image = Some(image.id.clone());
+                Event::Half
+            }
+            Some(Err(error)) => self.refused(error),
+        }
+    }
+
+    /// Gives the image the object. One image takes one file, so asking twice makes nothing twice.
+    async fn give_file(&mut self) -> Event {
+        let Asking {
+            client, request, ..
+        } = *self.asking;
+        let Some(image) = self.image.clone() else {
+            return Event::Unclear;
+        };
+        let given = client.register_file(&image, &request.image_url);
+        match self.in_time(given).await {
+            None => Event::Stop,
+            Some(Ok(job_id)) => self.started(job_id),
+            Some(Err(error)) => self.refused(error),
+        }
+    }
+
+    /// A request that is on its way gets a few seconds for its answer when the run is asked to stop. Without an answer the
+    /// next run looks what became of it.
+    async fn in_time<T>(&self, request: impl Future<Output = T>) -> Option<T> {
+        let mut request = std::pin::pin!(request);
+        tokio::select! {
+            answer = &mut request => Some(answer),
+            () = self.asking.interrupt.asked() => tokio::time::timeout(GRACE, request).await.ok(),
+        }
+    }
+
+    fn started(&mut self, job_id: JobId) -> Event {
+        self.asking
+            .console
+            .notice(format_args!("import job {job_id} has started"));
+        self.error = None;
+        self.job = Some(job_id);
+        Event::Started
+    }
+
+    fn refused(&mut self, error: ims::Error) -> Event {
+        let event = event_of(&error);
+        // The name was free before, and nobody said that the request was in vain.
+        self.own.trusting |= event == Event::Unclear;
+        self.error = Some(error);
+        event
+    }
+
+    /// Follows the job to its end.
+    async fn follow(&mut self) -> Event {
+        let Asking {
+            client,
+            patience,
+            console,
+            interrupt,
+            ..
+        } = *self.asking;
+        let Some(job_id) = &self.job else {
+            return Event::NoAnswer;
+        };
+        let mut progress = JobProgress::new(console);
+        let ended = client
+            .wait_end(
+                job_id,
+                patience,
+                |job| progress.update(job.status.as_str(), job.progress()),
+                interrupt.asked(),
+            )
+            .await;
+        drop(progress);
+        let error = match ended {
+            Ok(job) => {
+                let image = job.image_id();
+                let named = image.is_some();
+                self.image = image.or_else(|| self.image.take());
+                return Event::Succeeded { named };
+            }
+            Err(error) => error,
+        };
+        let event = match error.kind() {
+            ErrorKind::Cancelled => Event::Stop,
+            ErrorKind::JobFailed => Event::JobFailed,
+            ErrorKind::NotFound => Event::JobMissing,
+            ErrorKind::JobTimeout
+            | ErrorKind::Network
+            | ErrorKind::Unavailable
+            | ErrorKind::Credentials => Event::GoesOn,
+            _ => Event::NoAnswer,
+        };
+        self.error = Some(error);
+        event
+    }
+
+    /// Asks for the image by its id.
+    async fn image(&mut self, pause: bool) -> Event {
+        let Asking {
+            client,
+            patience,
+            interrupt,
+            ..
+        } = *self.asking;
+        let until = *self
+            .until
+            .get_or_insert_with(|| Instant::now() + patience.timeout);
+        if let Err(stop) = self.pause(pause).await {
+            return stop;
+        }
+        let Some(id) = &self.image else {
+            return Event::Missing;
+        };
+        let image = match interrupt.unless_asked(client.image(id)).await {
+            Err(_) => return Event::Stop,
+            Ok(Err(error)) => {
+                self.error.get_or_insert(error);
+                return Event::NoAnswer;
+            }
+            Ok(Ok(image)) => image,
+        };
+        let event = match image.as_ref().map(|image| &image.status) {
+            Some(ImageStatus::Active) => Event::Active,
+            Some(ImageStatus::Queued | ImageStatus::Saving) if Instant::now() < until => {
+                Event::Making
+            }
+            Some(ImageStatus::Queued | ImageStatus::Saving) => Event::TimeUp,
+            Some(ImageStatus::Killed | ImageStatus::Deleted) => Event::Gone,
+            Some(ImageStatus::Other(_)) | None => Event::Missing,
+        };
+        self.detail = image;
+        event
+    }
+
+    async fn active(self) -> Outcome<Registered> {
+        let Asking {
+            client,
+            request,
+            console,
+            ..
+        } = *self.asking;
+        let Some(detail) = self.detail else {
+            return Ok(Registered::default());
+        };
+        let (job_id, id) = (self.job, detail.id.clone());
+        let detail = settle(client, detail, request, console)
+            .await
+            .map_err(|failure| {
+                let failure = match &job_id {
+                    Some(job_id) => failure
+                        .note(format!("the import job is {job_id}; it has ended"))
+                        .data("job_id", &job_id.as_str()),
+                    None => failure,
+                };
+                let failure = failure.note(format!("the image is {id}"));
+                self.asking
+                    .attach
+                    .session
+                    .goes_on(failure.data("image_id", &id.as_str()))
+            })?;
+        Ok(Registered {
+            job_id,
+            status: Some(detail.status.as_str().to_owned()),
+            content_digest: detail.field(DIGEST_FIELD),
+            image_id: Some(detail.id),
+            firmware: detail.firmware,
+        })
+    }
+
+    /// Why there is no image, and what to do about it.
+    fn failure(self, end: End) -> Failure {
+        let session = self.asking.attach.session;
+        let name = &self.asking.request.name;
+        let told = match (end, &self.error) {
+            (End::Stopped, _) => interrupted(),
+            (End::NameTaken, _) => {
+                let id = self.image.as_ref().map_or("another", ImageId::as_str);
+                let url = &self.asking.request.image_url;
+                // Nothing goes on from there.
+                return Failure::new(
+                    Exit::Cloud,
+                    format!(
+                        "image {id} has the name {name:?} (IMG.0009), and was not made of the object {url} by this import"
+                    ),
+                )
+                .hint("choose another name with --name; the object is not uploaded again");
+            }
+            (End::Unknown, Some(error)) if error.code() == Some("IMG.0009") => Failure::new(
+                Exit::Cloud,
+                format!("an image has the name {name:?}, and is not listed yet"),
+            ),
+            // Its hint is to look, and that was done.
+            (End::Unknown, Some(error))
+                if error.kind() == ErrorKind::Ambiguous && !error.is_foreign() =>
+            {
+                Failure::from_error(Exit::Cloud, error)
+            }
+            (End::Failed, Some(error)) if error.kind() != ErrorKind::JobFailed => self.not_active(),
+            (End::Unknown | End::Failed, None) => self.not_active(),
+            (_, Some(error)) => from_ims(error),
+            (_, None) => Failure::new(Exit::Cloud, "the image could not be registered"),
+        };
+        let failure = match (&self.job, end) {
+            (Some(job_id), _) => told
+                .note(format!("the import job is {job_id}; {}", self.job_state(end)))
+                .data("job_id", &job_id.as_str()),
+            (None, End::Unknown | End::Stopped) => told.note(
+                "the registration may have been sent, and whether it has made an image is not known yet",
+            ),
+            (None, _) => told,
+        };
+        let failure = match &self.image {
+            Some(id) => failure
+                .note(format!("the image is {id}"))
+                .data("image_id", &id.as_str()),
+            None => failure,
+        };
+        match (session.notes(), end) {
+            (None, End::Unknown | End::Stopped) => failure.hint(format!(
+                "look for the image before trying again: imgferry image list --name '{name}'"
+            )),
+            _ => session.goes_on(failure),
+        }
+    }
+
+    /// An image that is not what it should be by now.
+    fn not_active(&self) -> Failure {
+        let text = match (&self.image, &self.detail) {
+            (Some(id), Some(detail)) => {
+                format!("image {id} is {}, expected active", detail.status.as_str())
+            }
+            (Some(id), None) => format!("image {id} is not listed, expected active"),
+            (None, _) => format!(
+                "no image named {:?} is listed yet",
+                self.asking.request.name
+            ),
+        };
+        Failure::new(Exit::Cloud, text)
+    }
+
+    /// What is known of the job. Only the service's own word ends it.
+    fn job_state(&self, end: End) -> &'static str {
+        let kind = self.error.as_ref().map(ims::Error::kind);
+        match (end, kind) {
+            (End::Failed, _) => "it has ended",
+            (End::Stopped, _) | (_, Some(ErrorKind::JobTimeout)) => {
+                "it goes on in the cloud, and the image appears when it is done"
+            }
+            _ => "its state is not known; it may go on",
+        }
+    }
+}
 
 /// The image, once it is listed as active, or as it is after some time; after `making`, while it is being made.
 pub(super) async fn detail_of(
@@ -174,15 +535,4 @@ pub(crate) fn patience(ims: &Url) -> WaitOptions {
         max: Duration::from_secs(1),
         ..usual
     }
-}
-
-fn with_job(failure: Failure, job_id: &JobId, goes_on: bool) -> Failure {
-    let state = if goes_on {
-        "it goes on in the cloud, and the image appears when it is done"
-    } else {
-        "it has ended"
-    };
-    failure
-        .note(format!("the import job is {job_id}; {state}"))
-        .data("job_id", &job_id.as_str())
 }

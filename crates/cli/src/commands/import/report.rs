@@ -5,10 +5,15 @@ use std::time::Duration;
 
 use ::convert::{ContentDigest, Level, Levels, Plan};
 use diskimg::units::human;
+use ims::QuickImport;
 use obs::Uploaded;
 use serde::Serialize;
 
+use super::method::Chosen;
 use super::raw::RawTransferred;
+use super::register::Registered;
+use super::upload::Transferred;
+use crate::args::ImportArgs;
 use crate::console::Console;
 use crate::exit::Outcome;
 
@@ -28,6 +33,49 @@ pub(crate) struct Stages {
 impl Stages {
     pub(crate) fn seconds(duration: Duration) -> f64 {
         (duration.as_secs_f64() * 1000.0).round() / 1000.0
+    }
+}
+
+/// What an import was asked for.
+pub(super) struct Facts<'a> {
+    pub(super) args: &'a ImportArgs,
+    pub(super) chosen: Chosen,
+    pub(super) request: &'a QuickImport,
+    pub(super) plan: &'a Plan,
+}
+
+impl Facts<'_> {
+    /// The result, as far as object and image tell it.
+    pub(super) fn imported(&self, transferred: Transferred, registered: Registered) -> Imported {
+        let (target, content) = (&self.request.image_url, transferred.content);
+        Imported {
+            source: self.args.disk.display().to_string(),
+            name: self.args.name.clone(),
+            register: self.chosen.register,
+            register_reason: self.chosen.why,
+            bucket: target.bucket.clone(),
+            key: target.key.clone(),
+            job_id: registered.job_id.as_ref().map(ToString::to_string),
+            image_id: registered.image_id.as_ref().map(ToString::to_string),
+            status: registered.status,
+            min_disk: self.request.min_disk,
+            virtual_size: content.virtual_size,
+            digest: content.digest,
+            image_digest: registered.content_digest,
+            read_bytes: content.read_bytes,
+            skipped_bytes: content.skipped_bytes,
+            kept_bytes: content.kept_bytes,
+            zero_bytes: content.zero_bytes,
+            level: self.plan.level,
+            levels: content.levels,
+            uploaded: transferred.uploaded,
+            raw: transferred.raw,
+            reused: false,
+            stages: Stages::default(),
+            memory_bound: self.plan.memory.total(),
+            peak_memory: peak_memory(),
+            warnings: Vec::new(),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //!  Session::open ── locks the journal, decides: go on, or begin anew and why
 //!     │ upload::transfer ── begin or resume, blocks and parts noted on the way, sent, completed
-//!     │ register::register ── registering, job (or failed)
+//!     │ register ── registering, job (or declined)
 //!     └─ finish ── done
 //! ```
 
@@ -15,13 +15,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use ::convert::{Level, Plan};
+use ::convert::{ContentDigest, Level, Plan};
 use diskimg::DiskImage;
 use journal::{
-    Begun, Completed, Found, Journal, PlanRecord, Record, SourceIdentity, Stage, State, StateDir,
+    Begun, Completed, Found, Journal, PlanRecord, Record, SourceIdentity, State, StateDir,
     Target,
 };
-use obs::{Client, PartRecord};
+use journal::registration::Known;
+use obs::{Client, PartRecord, Uploaded};
 
 use self::beginning::{begun, begun_of_file, identify, parse_hex, source};
 pub(crate) use self::beginning::{command_line, endpoint, endpoint_of};
@@ -36,24 +37,46 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::settings::Cloud;
 
 /// What of the cloud's state may be this import's own doing.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ours {
     /// ETag that the object has if it is this import's.
     pub(super) etag: Option<String>,
-    /// The registration may have been sent: an image of the name may be this import's.
-    pub(super) registering: bool,
+    /// What is known of the registration: an image of the name may be this import's.
+    pub(super) known: Known,
+    /// When it was sent first, or else when the upload began, in seconds since 1970.
+    pub(super) since: Option<i64>,
     /// Bytes of the disk, where an object that holds the same disk will do.
     pub(super) disk: Option<u64>,
     /// What earlier runs may have done that the journal does not tell.
     pub(super) before: Before,
 }
 
+impl Default for Ours {
+    fn default() -> Self {
+        Self {
+            etag: None,
+            known: Known::Nothing,
+            since: None,
+            disk: None,
+            before: Before::default(),
+        }
+    }
+}
+
 impl Ours {
+    /// Whether the registration was sent, as far as is noted, and nobody said no.
+    pub(super) fn registering(&self) -> bool {
+        matches!(self.known, Known::Sent | Known::Job | Known::Done)
+    }
+
     /// ETag that the object has if it is this import's.
     pub(crate) fn etag(&self) -> Option<&str> {
         self.etag.as_deref()
     }
 }
+
+/// Uploads that were left behind and are told of, at most.
+const TOLD_UPLOADS: usize = 5;
 
 /// One import and its journal.
 pub(crate) struct Session {
@@ -62,6 +85,12 @@ pub(crate) struct Session {
     dir: Option<StateDir>,
     /// What an earlier run has done, while that still counts.
     state: Option<Box<State>>,
+    /// Whether `state` is what was kept of an import that is done: its journal is gone.
+    ended: bool,
+    /// What was kept of an upload that is done.
+    kept: Option<Box<State>>,
+    /// Address of the image service.
+    service: String,
     /// An upload of an earlier run that is of no use any more.
     stale: Option<String>,
     /// None for a disk on a pipe, which is gone when it was read.
@@ -155,6 +184,7 @@ impl Session {
         input: Input<'_>,
     ) -> Outcome<Self> {
         let endpoint = endpoint_of(&args.cloud, cloud);
+        let service = cloud.ims.to_string();
         let How::Converted {
             plan,
             snapshot,
@@ -166,7 +196,10 @@ impl Session {
                 name: input.name.to_owned(),
                 ..begun_of_file(endpoint, object, &source)
             };
-            return Ok(Self::new(begun, Some(source)));
+            return Ok(Self {
+                service,
+                ..Self::new(begun, Some(source))
+            });
         };
         let source = source(input.file)?;
         let begun = begun(
@@ -179,6 +212,7 @@ impl Session {
         Ok(Self {
             streamed: is_standard_input(input.file),
             layered,
+            service,
             ..Self::new(begun, source)
         })
     }
@@ -205,6 +239,9 @@ impl Session {
             notes: None,
             dir: None,
             state: None,
+            ended: false,
+            kept: None,
+            service: String::new(),
             stale: None,
             source,
             streamed: false,
@@ -251,7 +288,8 @@ impl Session {
         };
         Ours {
             etag,
-            registering: state.stage() >= Stage::Registering,
+            known: self.known(),
+            since: self.since(),
             disk: None,
             before: Before::default(),
         }
@@ -260,6 +298,66 @@ impl Session {
     /// What an earlier run has done.
     pub(super) fn state(&self) -> Option<&State> {
         self.state.as_deref()
+    }
+
+    /// What is known of the registration.
+    pub(super) fn known(&self) -> Known {
+        let state = self.state.as_ref();
+        state.map_or(Known::Nothing, |state| {
+            state.registration(&self.service, &self.begun.name)
+        })
+    }
+
+    /// When the registration was sent first, or else when the upload began, in seconds since 1970.
+    pub(super) fn since(&self) -> Option<i64> {
+        let state = self.state.as_ref()?;
+        let since = match self.known() {
+            Known::Nothing => return None,
+            _ => state.asked_at.unwrap_or(state.begun.started),
+        };
+        i64::try_from(since).ok()
+    }
+
+    /// Address of the image service.
+    pub(super) fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// The object of an earlier run, as it was when that had completed it.
+    pub(super) fn noted_object(&self) -> Option<Uploaded> {
+        let state = self.state.as_ref().or(self.kept.as_ref())?;
+        let completed = state.completed.as_ref()?;
+        Some(Uploaded {
+            size: completed.size,
+            etag: completed.etag.clone(),
+            etag_verified: completed.etag_verified,
+            parts: completed.parts,
+            upload_id: state.upload.clone().unwrap_or_default(),
+            sent_bytes: 0,
+            kept_bytes: completed.size,
+            retries: 0,
+        })
+    }
+
+    /// The digest of that object's content, if it was read as a disk.
+    pub(super) fn noted_digest(&self) -> Option<ContentDigest> {
+        let state = self.state.as_ref().or(self.kept.as_ref())?;
+        state.sent.as_ref()?.1.parse().ok()
+    }
+
+    /// The image that an earlier run saw active is gone, if it saw one.
+    pub(super) fn image_is_gone(&mut self) {
+        if self.known() != Known::Done {
+            return;
+        }
+        match self.ended {
+            true => self.forget(),
+            false => {
+                if let Some(state) = &mut self.state {
+                    state.image_is_gone();
+                }
+            }
+        }
     }
 
     /// Parts that an earlier run has noted.
@@ -304,6 +402,7 @@ impl Session {
 
     /// Forgets what an earlier run has done.
     pub(super) fn forget(&mut self) {
+        self.ended = false;
         if let Some(state) = self.state.take() {
             self.stale = state.upload.filter(|_| state.completed.is_none());
         }
@@ -312,6 +411,8 @@ impl Session {
     /// Begins anew: throws away the upload of an earlier run, and what was noted of it.
     pub(super) async fn begin(&mut self, storage: &Client, console: Console) -> Outcome {
         self.state = None;
+        self.ended = false;
+        self.kept = None;
         if let Some(id) = self.stale.take() {
             let (bucket, key) = (&self.begun.bucket, &self.begun.key);
             match storage.abort_upload(bucket, key, &id).await {
@@ -324,11 +425,35 @@ impl Session {
                 )),
             }
         }
+        self.tell_left_behind(storage, console).await;
         if let Some(notes) = &self.notes {
             let begun = self.begun.clone();
             notes.lock().begin(begun).map_err(|e| from_journal(&e))?;
         }
         Ok(())
+    }
+
+    /// Tells of uploads of this object that no journal knows any more. They may be another machine's, so they are left alone.
+    async fn tell_left_behind(&self, storage: &Client, console: Console) {
+        let (bucket, key) = (&self.begun.bucket, &self.begun.key);
+        // Whoever may not list them has no way to know.
+        let listed = storage.list_uploads(bucket, Some(key)).await;
+        let left = listed.unwrap_or_default().into_iter();
+        for upload in left.filter(|upload| upload.key == *key).take(TOLD_UPLOADS) {
+            let id = &upload.upload_id;
+            console.warn(format_args!(
+                "upload {id} of {bucket}/{key} was begun before and never completed; its parts cost money. If nobody is at \
+                 work on it: imgferry uploads abort {bucket} --id {id}"
+            ));
+        }
+    }
+
+    /// Nothing was begun: the journal says nothing, and goes with this process.
+    pub(super) fn discard(&self) {
+        if let Some(notes) = &self.notes {
+            // One that cannot be emptied waits for a command that begins anew.
+            let _ = notes.lock().discard();
+        }
     }
 
     /// Writes `record`, to stay.
@@ -340,7 +465,7 @@ impl Session {
     }
 
     /// Writes that the object is there.
-    pub(super) fn completed(&self, uploaded: &obs::Uploaded) -> Outcome {
+    pub(super) fn completed(&self, uploaded: &Uploaded) -> Outcome {
         self.record(&Record::Completed(Completed {
             size: uploaded.size,
             etag: uploaded.etag.clone(),
@@ -397,6 +522,11 @@ impl Session {
     /// The import is done. That its journal cannot say so is no failure of the import: the next run of the same
     /// command finds out.
     pub(crate) fn finish(&mut self, image: Option<&str>, console: Console) {
+        if self.ended || self.kept.is_some() {
+            // What was kept of it says so already.
+            self.notes = None;
+            return;
+        }
         let told = self.record(&Record::Active {
             image: image.map(str::to_owned),
         });

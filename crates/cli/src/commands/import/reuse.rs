@@ -73,12 +73,13 @@ pub(super) struct Reuse<'a> {
 }
 
 impl Reuse<'_> {
-    /// Takes the object instead of uploading one, if it holds the disk; refuses it otherwise.
+    /// Takes the object instead of uploading one, if it holds the disk. Otherwise it is refused, unless it `may_be_replaced`.
     pub(super) async fn run(
         self,
         existing: Existing,
         session: &mut Session,
-    ) -> Outcome<Transferred> {
+        may_be_replaced: bool,
+    ) -> Outcome<Option<Transferred>> {
         let Self { url, console, .. } = self;
         let started = Instant::now();
         console.notice(format_args!(
@@ -87,6 +88,12 @@ impl Reuse<'_> {
         ));
         let content = self.digest().await?;
         session.check_source()?;
+        if content.digest != existing.digest && may_be_replaced {
+            console.notice(format_args!(
+                "object {url} of an earlier owner holds another disk; it is replaced"
+            ));
+            return Ok(None);
+        }
         if content.digest != existing.digest {
             return Err(Failure::new(
                 Exit::Refused,
@@ -136,13 +143,13 @@ impl Reuse<'_> {
             digest: content.digest.to_string(),
         })?;
         session.completed(&uploaded)?;
-        Ok(Transferred {
+        Ok(Some(Transferred {
             content,
             uploaded,
             converting: started.elapsed(),
             completing: Duration::ZERO,
             raw: None,
-        })
+        }))
     }
 
     /// Reads the whole disk.

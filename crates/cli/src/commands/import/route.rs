@@ -58,17 +58,7 @@ impl Route<'_> {
             session.forget();
             return Ok(None);
         }
-        let upload_id = session.state().and_then(|state| state.upload.clone());
-        Ok(Some(Uploaded {
-            size: completed.size,
-            etag: completed.etag,
-            etag_verified: completed.etag_verified,
-            parts: completed.parts,
-            upload_id: upload_id.unwrap_or_default(),
-            sent_bytes: 0,
-            kept_bytes: completed.size,
-            retries: 0,
-        }))
+        Ok(session.noted_object())
     }
 
     /// The upload of an earlier run, and the length of its stream if all of it was sent.
@@ -145,7 +135,9 @@ impl Route<'_> {
         session.begin(self.client, self.console).await?;
         let place = (self.bucket, self.key);
         let (sink, mut upload) =
-            storage::start_upload(self.client, place, options, self.interrupt).await?;
+            storage::start_upload(self.client, place, options, self.interrupt)
+                .await
+                .inspect_err(|failure| not_begun(session, failure))?;
         let id = upload.upload_id().to_owned();
         self.console.notice(format_args!(
             "upload {id} of {}/{} has begun",
@@ -177,6 +169,13 @@ impl Route<'_> {
             .unless_asked(upload.complete())
             .await?
             .map_err(|error| from_obs(&error))
+    }
+}
+
+/// An upload that was refused before it began leaves nothing to go on with.
+pub(super) fn not_begun(session: &Session, failure: &Failure) {
+    if failure.exit() == Exit::Refused {
+        session.discard();
     }
 }
 

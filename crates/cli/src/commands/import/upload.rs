@@ -136,7 +136,7 @@ impl Transfer<'_> {
             }
             Some(Left::Nothing(uploaded)) => {
                 session.completed(&uploaded)?;
-                return self.as_noted(session, uploaded);
+                return as_noted(session, self.plan, uploaded);
             }
             None => {
                 let (sink, upload) = self.route.begin(session, &options).await?;
@@ -187,53 +187,7 @@ impl Transfer<'_> {
             "{}/{} was uploaded before",
             self.route.bucket, self.route.key
         ));
-        self.as_noted(session, uploaded).map(Some)
-    }
-
-    /// Nothing was left to do: what the journal says of the content.
-    pub(super) fn as_noted(&self, session: &Session, uploaded: Uploaded) -> Outcome<Transferred> {
-        let sent = session.state().and_then(|state| state.sent.as_ref());
-        let digest = sent.and_then(|(_, digest)| digest.parse().ok());
-        let Some(digest) = digest else {
-            return Err(Failure::new(
-                Exit::Io,
-                "the journal has no content digest of what was uploaded",
-            )
-            .hint("begin anew with --restart"));
-        };
-        let virtual_size = self.plan.virtual_size;
-        Ok(Transferred {
-            content: Content {
-                digest,
-                virtual_size,
-                read_bytes: 0,
-                skipped_bytes: 0,
-                kept_bytes: virtual_size,
-                zero_bytes: 0,
-                levels: self.levels_noted(session)?,
-            },
-            uploaded,
-            converting: Duration::ZERO,
-            completing: Duration::ZERO,
-            raw: None,
-        })
-    }
-
-    /// The levels of a stream of which nothing was left to do.
-    fn levels_noted(&self, session: &Session) -> Outcome<Levels> {
-        let mut levels = Levels::default();
-        let fixed = self.plan.level.and_then(Level::fixed);
-        if let Some(notes) = session.notes() {
-            let count = |block: &Block| {
-                if let Some(level) = block.level.map(i32::from).or(fixed) {
-                    levels.add(level, 1);
-                }
-                true
-            };
-            let read = notes.lock().blocks(count);
-            read.map_err(|error| from_journal(&error))?;
-        }
-        Ok(levels)
+        as_noted(session, self.plan, uploaded).map(Some)
     }
 
     /// Reads and encodes what is missing, into the sink.
@@ -273,6 +227,54 @@ impl Transfer<'_> {
             }),
         }
     }
+}
+
+/// Nothing was left to do: what the journal says of the content.
+pub(super) fn as_noted(
+    session: &Session,
+    plan: &Plan,
+    uploaded: Uploaded,
+) -> Outcome<Transferred> {
+    let Some(digest) = session.noted_digest() else {
+        return Err(Failure::new(
+            Exit::Io,
+            "the journal has no content digest of what was uploaded",
+        )
+        .hint("begin anew with --restart"));
+    };
+    let virtual_size = plan.virtual_size;
+    Ok(Transferred {
+        content: Content {
+            digest,
+            virtual_size,
+            read_bytes: 0,
+            skipped_bytes: 0,
+            kept_bytes: virtual_size,
+            zero_bytes: 0,
+            levels: levels_noted(session, plan)?,
+        },
+        uploaded,
+        converting: Duration::ZERO,
+        completing: Duration::ZERO,
+        raw: None,
+    })
+}
+
+/// The levels of a stream of which nothing was left to do.
+fn levels_noted(session: &Session, plan: &Plan) -> Outcome<Levels> {
+    let mut levels = Levels::default();
+    let fixed = plan.level.and_then(Level::fixed);
+    if let Some(notes) = session.notes() {
+        let count = |block: &Block| {
+            if let Some(level) = block.level.map(i32::from).or(fixed) {
+                levels.add(level, 1);
+            }
+            true
+        };
+        let read = notes.lock().blocks(count);
+        read.map_err(|error| from_journal(&error))?;
+    }
+    Ok(levels)
 }
 
 /// The stream of an earlier run, of which `missing` is missing.

@@ -2,9 +2,10 @@
 
 use batch::nearest::nearest;
 use ims::{Architecture, Client as Images, Firmware, ImageKind, QuickImport};
+use journal::registration::Found;
 use obs::{Client as Storage, ErrorKind};
 
-use super::super::attach::{comes_from, waits_for_file};
+use super::super::attach::{Own, comes_from};
 use super::super::errors::{from_ims, from_obs};
 use super::super::resuming::Ours;
 use super::super::reuse::Existing;
@@ -38,10 +39,10 @@ pub(in super::super) async fn remote(
     let mut findings = Findings::default();
     images.project_id().await.map_err(|e| from_ims(&e))?;
     // An image that is this import's own doing is no reason to refuse it.
-    if !ours.registering && !made_before(args, images, request, ours).await? {
-        name(args, images, &request.name, &mut findings).await?;
+    if !ours.registering() && !made_before(args, images, request, ours).await? {
+        name(args, images, request, &mut findings).await?;
         for (data, _) in beside {
-            name(args, images, &data.name, &mut findings).await?;
+            name(args, images, data, &mut findings).await?;
         }
         let wanted = u64::try_from(beside.len()).map_or(u64::MAX, |more| more.saturating_add(1));
         quota(args, images, wanted, &mut findings).await?;
@@ -82,21 +83,37 @@ async fn made_before(
     request: &QuickImport,
     ours: &Ours,
 ) -> Outcome<bool> {
-    if !ours.before.registered {
+    if !ours.before.registered && !ours.known.may_have_an_image() {
         return Ok(false);
     }
-    let found = images.image_named(&request.name).await;
-    let found = found.map_err(|e| from_ims(&e))?;
-    let in_two_steps = args.registering.register == RegisterBy::Glance;
-    Ok(found.is_some_and(|image| {
-        comes_from(&image, request) == Some(true)
-            || (in_two_steps && waits_for_file(&image, request))
-    }))
+    let named = match images.images_named(&request.name).await {
+        // Told below.
+        Err(error) if may_not_list(&error) => return Ok(false),
+        named => named.map_err(|e| from_ims(&e))?,
+    };
+    let own = Own {
+        request,
+        two_steps: args.registering.register == RegisterBy::Glance,
+        since: ours.since,
+        trusting: false,
+    };
+    Ok(matches!(own.among(named).0, Found::Ours | Found::Half))
+}
+
+/// Whether the caller lacks the right to look.
+fn may_not_list(error: &ims::Error) -> bool {
+    error.status() == Some(403) && !error.is_foreign()
 }
 
 /// Names are unique. Asking also proves endpoint, credentials and project to the service that
 /// registers the image, before anything is uploaded.
-async fn name(args: &ImportArgs, images: &Images, name: &str, findings: &mut Findings) -> Outcome {
+async fn name(
+    args: &ImportArgs,
+    images: &Images,
+    request: &QuickImport,
+    findings: &mut Findings,
+) -> Outcome {
+    let name = &request.name;
     match images.image_named(name).await {
         Ok(None) => {}
         // Its name is free again.
@@ -104,10 +121,17 @@ async fn name(args: &ImportArgs, images: &Images, name: &str, findings: &mut Fin
         Ok(Some(found)) => findings.broken(
             "name-free",
             &args.skip_check,
-            &format!("image {} has the name {name:?} already", found.id),
-            "choose another name with --name, or delete that image",
+            &format!(
+                "image {} has the name {name:?} already{}",
+                found.id,
+                match comes_from(&found, request) {
+                    Some(true) => ", and was made of the object that this import would write",
+                    _ => "",
+                }
+            ),
+            "choose another name with --name",
         ),
-        Err(error) if error.status() == Some(403) => findings.warnings.push(format!(
+        Err(error) if may_not_list(&error) => findings.warnings.push(format!(
             "whether an image is named {name:?} already could not be looked up: {error}"
         )),
         Err(error) => return Err(from_ims(&error)),
@@ -120,7 +144,7 @@ async fn name(args: &ImportArgs, images: &Images, name: &str, findings: &mut Fin
 fn is_fatal(error: &ims::Error) -> bool {
     matches!(
         error.kind(),
-        ims::ErrorKind::Credentials | ims::ErrorKind::Network
+        ims::ErrorKind::Credentials | ims::ErrorKind::Network | ims::ErrorKind::Foreign
     )
 }
 

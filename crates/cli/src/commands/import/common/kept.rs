@@ -4,6 +4,7 @@
 use obs::Client;
 
 use super::files::{Content, Piece, Pieces};
+use super::sending::Sent;
 use crate::args::ImportArgs;
 use crate::commands::import::resuming::{How, Input, Ours, Session};
 use crate::commands::import::shared::Before;
@@ -62,8 +63,24 @@ impl Kept {
     }
 
     /// The same of the data images, in the order of their pieces.
-    pub(super) fn ours_beside(&self) -> impl Iterator<Item = Ours> {
-        self.data.iter().map(Session::ours)
+    pub(super) fn ours_beside(&self, before: Before) -> impl Iterator<Item = Ours> {
+        self.data.iter().map(move |session| Ours {
+            before,
+            ..session.ours()
+        })
+    }
+
+    /// The objects of an earlier run that has completed all of them, in the order of [`Pieces::all_mut`].
+    pub(super) fn noted(&self, pieces: &Pieces) -> Option<Vec<Sent>> {
+        let sessions = self.data.iter().chain([&self.system]);
+        let noted = pieces.all().zip(sessions).map(|(piece, session)| {
+            Some(Sent {
+                object: piece.request.image_url.clone(),
+                uploaded: session.noted_object()?,
+                digest: session.noted_digest(),
+            })
+        });
+        noted.collect()
     }
 
     /// In the order of [`Pieces::all_mut`].

@@ -5,6 +5,7 @@ use std::time::Instant;
 use ims::create::{DataFile, DataFileImport, FileImport, OsFamily as Family, SystemKind};
 use ims::metadata::ImageMetadata;
 use ims::{ImageDetail, ImageKind, ImageStatus, QuickImport, Tags, WaitOptions};
+use journal::registration::LOOKS;
 
 use super::super::attach::comes_from;
 use super::super::call::Call;
@@ -185,11 +186,22 @@ pub(super) async fn made_beside(
         )
         .hint("imgferry image list shows the images")
     };
-    let found = interrupt
-        .unless_asked(images.image_named(&request.name))
-        .await?
-        .map_err(|e| from_ims(&e))?
-        .ok_or_else(missing)?;
+    let mut looks = 1;
+    let found = loop {
+        let listed = interrupt
+            .unless_asked(images.image_named(&request.name))
+            .await?
+            .map_err(|e| from_ims(&e))?;
+        match listed.filter(|image| comes_from(image, request) != Some(false)) {
+            Some(found) => break found,
+            None if looks >= LOOKS => return Err(missing()),
+            None => looks += 1,
+        }
+        // Lists lag behind jobs.
+        interrupt
+            .unless_asked(tokio::time::sleep(waiting.first))
+            .await?;
+    };
     let image = detail_of(images, &found.id, making, waiting, interrupt)
         .await?
         .ok_or_else(missing)?;

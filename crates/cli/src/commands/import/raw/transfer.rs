@@ -17,7 +17,7 @@ use super::super::errors::from_obs;
 use super::super::resuming::Session;
 use super::super::route::{self, Route};
 use super::super::shared::Step;
-use super::super::upload::{Content, Transfer, Transferred};
+use super::super::upload::{Content, Transfer, Transferred, as_noted};
 use super::{BitmapSource, RawJob, read_bitmap};
 use crate::commands::storage::GRACE;
 use crate::exit::{Exit, Failure, Outcome};
@@ -105,11 +105,11 @@ pub(crate) async fn transfer(
                 let transferred = Transferred {
                     content: Content::from(&report),
                     converting: started.elapsed(),
-                    ..this.as_noted(session, uploaded)?
+                    ..as_noted(session, this.plan, uploaded)?
                 };
                 (transferred, None, Some(bitmap))
             }
-            _ => (this.as_noted(session, uploaded)?, None, None),
+            _ => (as_noted(session, this.plan, uploaded)?, None, None),
         },
     };
     let (bytes, figures): (Bytes, _) = match (&job.bitmap, made, bitmap) {
@@ -273,7 +273,9 @@ async fn begin(
             Err(_) => return Err(interrupted()),
         },
     };
-    let (sink, mut upload) = begun.map_err(|error| from_obs(&error))?;
+    let (sink, mut upload) = begun
+        .map_err(|error| from_obs(&error))
+        .inspect_err(|failure| route::not_begun(session, failure))?;
     let id = upload.upload().upload_id().to_owned();
     route
         .console

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use journal::{Ending, Found, Stage, State};
+use journal::{Ending, Found, Journal, State};
 
 use super::{Session, command_line, level};
 use crate::console::Console;
@@ -11,7 +11,12 @@ impl Session {
     /// Decides what of an earlier run counts.
     pub(super) fn take_up(&mut self, restart: bool, found: Found, path: &Path, console: Console) {
         let (state, ending) = match found {
-            Found::Nothing => return,
+            Found::Nothing => {
+                if !restart {
+                    self.take_up_end(path);
+                }
+                return;
+            }
             Found::Unreadable { at } => {
                 console.warn(format_args!(
                     "the journal {} is damaged at byte {at} and says nothing; the import begins anew, \
@@ -33,9 +38,6 @@ impl Session {
                 path.display()
             )),
         }
-        if state.stage() == Stage::Done {
-            return;
-        }
         let anew = if restart {
             Some("as --restart says".to_owned())
         } else {
@@ -50,6 +52,27 @@ impl Session {
                 ));
                 self.stale = state.upload.filter(|_| state.completed.is_none());
             }
+        }
+    }
+
+    /// Takes up what was kept of an import that is done, if the very same command was given again: a scheduler that did not
+    /// see its end gives it until it ends well.
+    fn take_up_end(&mut self, path: &Path) {
+        let Some(state) = Journal::kept(path) else {
+            return;
+        };
+        let before = &state.begun;
+        let source = self.source.as_ref();
+        let same = source.is_some_and(|now| before.source.difference(now).is_none())
+            && before.name == self.begun.name
+            && before.command.get(1..) == self.begun.command.get(1..);
+        match state.active {
+            Some(Some(_)) if same => {
+                self.state = Some(state);
+                self.ended = true;
+            }
+            Some(None) if same => self.kept = Some(state),
+            _ => {}
         }
     }
 
