@@ -225,3 +225,35 @@ fn an_import_in_two_steps_whose_worker_died_before_either_answer_is_made_once() 
     a_worker_dies_before_the_answer_to("glance", 1);
     a_worker_dies_before_the_answer_to("glance", 2);
 }
+
+/// A worker dies when the bitmap is stored beside the raw disk, and before the image is registered. What it has begun may be
+/// replaced by whoever takes the disk over, on another machine and without its journal.
+#[test]
+fn a_raw_disk_whose_worker_died_between_the_bitmap_and_the_registration_is_taken_over() {
+    let world = World::new();
+    let fleet = Fleet::raw(1, 1);
+    let text = std::fs::read_to_string(&fleet.manifest).unwrap();
+    let text = text.replace("  type: DataImage\n", "  type: DataImage\n  to: raw\n");
+    std::fs::write(&fleet.manifest, text).unwrap();
+    world.proxy.once(
+        |seen| seen.op == Op::PutObject && seen.path().ends_with(".mf"),
+        Fault::StallAfter,
+    );
+    let start = |state: &str| -> Child {
+        world
+            .batch("run", &fleet, state)
+            .args(["--json", "--claim", "--lease", "3s"])
+            .spawn()
+            .unwrap()
+    };
+    let mut first = start("first");
+    let stored = || world.objects("").iter().any(|key| key.ends_with(".mf"));
+    wait_until(stored);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let other: Run = start("other").wait_with_output().unwrap().into();
+    let found = states(&report_of(other.success()));
+    assert_eq!(found.get("active"), Some(&1), "{found:?}");
+    assert_eq!(world.active(), fleet.digests());
+    assert_eq!(world.images().len(), 1);
+}

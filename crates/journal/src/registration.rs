@@ -286,9 +286,7 @@ impl Registration {
             (At::Giving, Event::NotSent) => self.end(End::NotSent),
 
             (At::Following, Event::Succeeded { named: true }) => self.wait(false, false),
-            (At::Following, Event::Succeeded { named: false }) => {
-                self.look(Why::JobUnclear, LOOKS)
-            }
+            (At::Following, Event::Succeeded { named: false }) => self.look(Why::JobUnclear, LOOKS),
             (At::Following, Event::JobFailed) => self.look(Why::Failed, 1),
             (At::Following, Event::JobMissing) => self.look(Why::JobMissing, LOOKS),
 

@@ -110,8 +110,9 @@ impl Cloud {
     }
 
     fn create(&mut self, tape: &mut Tape<'_>) -> Answer {
-        let holds =
-            |image: &Image| image.status != Status::Killed && !(self.lax && image.listed > self.now);
+        let holds = |image: &Image| {
+            image.status != Status::Killed && !(self.lax && image.listed > self.now)
+        };
         if self.images.iter().any(holds) {
             return Answer::NameTaken;
         }
@@ -460,10 +461,14 @@ fn a_name_that_is_taken_after_ones_own_request_is_a_reason_to_look() {
 #[test]
 fn a_list_that_lags_behind_is_asked_for_a_while_and_then_nothing_is_known() {
     let nothing = Event::Listed(Found::Nothing);
-    let looks = |count: u32| std::iter::once(Event::Unclear).chain((0..count).map(move |_| nothing));
+    let looks =
+        |count: u32| std::iter::once(Event::Unclear).chain((0..count).map(move |_| nothing));
     let still = ends(Known::Nothing, looks(LOOKS - 1));
     assert_eq!(still, Action::Look { pause: true });
-    assert_eq!(ends(Known::Nothing, looks(LOOKS)), Action::End(End::Unknown));
+    assert_eq!(
+        ends(Known::Nothing, looks(LOOKS)),
+        Action::End(End::Unknown)
+    );
 }
 
 #[test]

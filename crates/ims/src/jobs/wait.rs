@@ -154,10 +154,9 @@ fn not_known(job: &JobId) -> String {
 /// How many questions in a row may end like this: the next one may be answered, and the job itself is not concerned.
 fn patience(error: &Error, options: &WaitOptions) -> u32 {
     match error.kind() {
-        ErrorKind::Network
-        | ErrorKind::Unavailable
-        | ErrorKind::BadAnswer
-        | ErrorKind::Foreign => options.max_failures,
+        ErrorKind::Network | ErrorKind::Unavailable | ErrorKind::BadAnswer | ErrorKind::Foreign => {
+            options.max_failures
+        }
         ErrorKind::NotFound => options.max_failures.min(MISSING),
         _ => 0,
     }

@@ -29,11 +29,7 @@ pub(super) enum Made {
 
 impl Call {
     /// Asks for the image of `request`.
-    pub(super) async fn send(
-        &self,
-        client: &Client,
-        request: &QuickImport,
-    ) -> Result<Made, Error> {
+    pub(super) async fn send(&self, client: &Client, request: &QuickImport) -> Result<Made, Error> {
         let started = match self {
             Self::Quick => client.quick_import(request).await,
             Self::File(import) => client.import_file(import).await,

@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ims::{
-    Client, ErrorKind, ImageDetail, ImageId, ImageStatus, JobId, QuickImport, WaitOptions,
-};
+use ims::{Client, ErrorKind, ImageDetail, ImageId, ImageStatus, JobId, QuickImport, WaitOptions};
 use journal::Record;
 use journal::registration::{Action, End, Event, Found, Known, LOOKS, Note, Registration};
 use url::Url;
@@ -162,7 +160,9 @@ impl<'a> Run<'a> {
             Some(Note::Sent) => {
                 let skew = self.asking.client.clock_skew().whole_seconds();
                 let now = SystemTime::now().duration_since(UNIX_EPOCH);
-                let now = now.map_or(0, |since| since.as_secs()).saturating_add_signed(skew);
+                let now = now
+                    .map_or(0, |since| since.as_secs())
+                    .saturating_add_signed(skew);
                 let first = *self
                     .own
                     .since

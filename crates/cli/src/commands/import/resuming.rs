@@ -17,11 +17,10 @@ use std::time::SystemTime;
 
 use ::convert::{ContentDigest, Level, Plan};
 use diskimg::DiskImage;
-use journal::{
-    Begun, Completed, Found, Journal, PlanRecord, Record, SourceIdentity, State, StateDir,
-    Target,
-};
 use journal::registration::Known;
+use journal::{
+    Begun, Completed, Found, Journal, PlanRecord, Record, SourceIdentity, State, StateDir, Target,
+};
 use obs::{Client, PartRecord, Uploaded};
 
 use self::beginning::{begun, begun_of_file, identify, parse_hex, source};

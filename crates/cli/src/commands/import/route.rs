@@ -134,10 +134,9 @@ impl Route<'_> {
     ) -> Outcome<(MultipartSink, Upload)> {
         session.begin(self.client, self.console).await?;
         let place = (self.bucket, self.key);
-        let (sink, mut upload) =
-            storage::start_upload(self.client, place, options, self.interrupt)
-                .await
-                .inspect_err(|failure| not_begun(session, failure))?;
+        let (sink, mut upload) = storage::start_upload(self.client, place, options, self.interrupt)
+            .await
+            .inspect_err(|failure| not_begun(session, failure))?;
         let id = upload.upload_id().to_owned();
         self.console.notice(format_args!(
             "upload {id} of {}/{} has begun",

@@ -230,11 +230,7 @@ impl Transfer<'_> {
 }
 
 /// Nothing was left to do: what the journal says of the content.
-pub(super) fn as_noted(
-    session: &Session,
-    plan: &Plan,
-    uploaded: Uploaded,
-) -> Outcome<Transferred> {
+pub(super) fn as_noted(session: &Session, plan: &Plan, uploaded: Uploaded) -> Outcome<Transferred> {
     let Some(digest) = session.noted_digest() else {
         return Err(Failure::new(
             Exit::Io,
