@@ -199,13 +199,6 @@ async fn import(
         let input = Input::disk(args, &job.plan, job.image.as_ref());
         Some(Session::open(args, cloud, object, input, console)?)
     };
-    let ours = session.as_ref().map(Session::ours).unwrap_or_default();
-    let ours = Ours {
-        // A raw object is of no use without its bitmap, of which nothing is known.
-        disk: job.raw.is_none().then_some(job.plan.virtual_size),
-        before: shared.before,
-        ..ours
-    };
     let mut warnings = std::mem::take(&mut job.warnings);
     let mut looked = false;
     let asked_to_register = args.registering.register != RegisterBy::None;
@@ -224,13 +217,11 @@ async fn import(
             Adopted::NotLooked => {}
         }
     }
-    let ours = match &session {
-        Some(session) => Ours {
-            disk: ours.disk,
-            before: ours.before,
-            ..session.ours()
-        },
-        None => ours,
+    let ours = Ours {
+        // A raw object is of no use without its bitmap, of which nothing is known.
+        disk: job.raw.is_none().then_some(job.plan.virtual_size),
+        before: shared.before,
+        ..session.as_ref().map(Session::ours).unwrap_or_default()
     };
     let Checked { storage, existing } = interrupt
         .unless_asked(checks::remote(

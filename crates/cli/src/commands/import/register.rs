@@ -1,20 +1,21 @@
 //! Registering the uploaded object: asks, looks and waits as the table of registrations says.
 
+mod failing;
+
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ims::{Client, ErrorKind, ImageDetail, ImageId, ImageStatus, JobId, QuickImport, WaitOptions};
 use journal::Record;
-use journal::registration::{Action, End, Event, Found, Known, LOOKS, Note, Registration};
+use journal::registration::{Action, End, Event, Found, Known, Note, Registration};
 use url::Url;
 
 use super::attach::{Attach, Own};
 use super::call::{Call, Made, event_of};
-use super::errors::from_ims;
 use super::settle::settle;
 use crate::commands::storage::GRACE;
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::interrupt::{Interrupt, interrupted};
+use crate::exit::Outcome;
+use crate::interrupt::Interrupt;
 use crate::progress::JobProgress;
 
 /// What registering came to.
@@ -410,118 +411,6 @@ impl<'a> Run<'a> {
             firmware: detail.firmware,
         })
     }
-
-    /// Why there is no image, and what to do about it.
-    fn failure(self, end: End) -> Failure {
-        let session = self.asking.attach.session;
-        let name = &self.asking.request.name;
-        let told = match (end, &self.error) {
-            (End::Stopped, _) => interrupted(),
-            (End::NameTaken, _) => {
-                let id = self.image.as_ref().map_or("another", ImageId::as_str);
-                let url = &self.asking.request.image_url;
-                // Nothing goes on from there.
-                return Failure::new(
-                    Exit::Cloud,
-                    format!(
-                        "image {id} has the name {name:?} (IMG.0009), and was not made of the object {url} by this import"
-                    ),
-                )
-                .hint("choose another name with --name; the object is not uploaded again");
-            }
-            (End::Unknown, Some(error)) if error.code() == Some("IMG.0009") => Failure::new(
-                Exit::Cloud,
-                format!("an image has the name {name:?}, and is not listed yet"),
-            ),
-            // Its hint is to look, and that was done.
-            (End::Unknown, Some(error))
-                if error.kind() == ErrorKind::Ambiguous && !error.is_foreign() =>
-            {
-                Failure::from_error(Exit::Cloud, error)
-            }
-            (End::Failed, Some(error)) if error.kind() != ErrorKind::JobFailed => self.not_active(),
-            (End::Unknown | End::Failed, None) => self.not_active(),
-            (_, Some(error)) => from_ims(error),
-            (_, None) => Failure::new(Exit::Cloud, "the image could not be registered"),
-        };
-        let failure = match (&self.job, end) {
-            (Some(job_id), _) => told
-                .note(format!("the import job is {job_id}; {}", self.job_state(end)))
-                .data("job_id", &job_id.as_str()),
-            (None, End::Unknown | End::Stopped) => told.note(
-                "the registration may have been sent, and whether it has made an image is not known yet",
-            ),
-            (None, _) => told,
-        };
-        let failure = match &self.image {
-            Some(id) => failure
-                .note(format!("the image is {id}"))
-                .data("image_id", &id.as_str()),
-            None => failure,
-        };
-        match (session.notes(), end) {
-            (None, End::Unknown | End::Stopped) => failure.hint(format!(
-                "look for the image before trying again: imgferry image list --name '{name}'"
-            )),
-            _ => session.goes_on(failure),
-        }
-    }
-
-    /// An image that is not what it should be by now.
-    fn not_active(&self) -> Failure {
-        let text = match (&self.image, &self.detail) {
-            (Some(id), Some(detail)) => {
-                format!("image {id} is {}, expected active", detail.status.as_str())
-            }
-            (Some(id), None) => format!("image {id} is not listed, expected active"),
-            (None, _) => format!(
-                "no image named {:?} is listed yet",
-                self.asking.request.name
-            ),
-        };
-        Failure::new(Exit::Cloud, text)
-    }
-
-    /// What is known of the job. Only the service's own word ends it.
-    fn job_state(&self, end: End) -> &'static str {
-        let kind = self.error.as_ref().map(ims::Error::kind);
-        match (end, kind) {
-            (End::Failed, _) => "it has ended",
-            (End::Stopped, _) | (_, Some(ErrorKind::JobTimeout)) => {
-                "it goes on in the cloud, and the image appears when it is done"
-            }
-            _ => "its state is not known; it may go on",
-        }
-    }
-}
-
-/// The image, once it is listed as active, or as it is after some time; after `making`, while it is being made.
-pub(super) async fn detail_of(
-    client: &Client,
-    image_id: &ImageId,
-    making: Option<Instant>,
-    waiting: &WaitOptions,
-    interrupt: &Interrupt,
-) -> Outcome<Option<ImageDetail>> {
-    let mut detail: Option<ImageDetail>;
-    let mut look = 0;
-    loop {
-        look += 1;
-        detail = interrupt
-            .unless_asked(client.image(image_id))
-            .await?
-            .map_err(|e| from_ims(&e))?;
-        let status = detail.as_ref().map(|detail| &detail.status);
-        let patient = making.is_some_and(|until| Instant::now() < until)
-            && matches!(status, Some(ImageStatus::Queued | ImageStatus::Saving));
-        if status == Some(&ImageStatus::Active) || (look >= LOOKS && !patient) {
-            break;
-        }
-        interrupt
-            .unless_asked(tokio::time::sleep(waiting.first))
-            .await?;
-    }
-    Ok(detail)
 }
 
 /// How often to ask: a service on this machine answers at once.

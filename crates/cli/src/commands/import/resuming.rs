@@ -9,73 +9,31 @@
 
 mod beginning;
 mod earlier;
+mod noted;
 mod notes;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use ::convert::{ContentDigest, Level, Plan};
+use ::convert::{Level, Plan};
 use diskimg::DiskImage;
-use journal::registration::Known;
 use journal::{
     Begun, Completed, Found, Journal, PlanRecord, Record, SourceIdentity, State, StateDir, Target,
 };
-use obs::{Client, PartRecord, Uploaded};
+use obs::{Client, Uploaded};
 
 use self::beginning::{begun, begun_of_file, identify, parse_hex, source};
 pub(crate) use self::beginning::{command_line, endpoint, endpoint_of};
+pub(crate) use self::noted::Ours;
 pub(super) use self::notes::Notes;
 use super::errors::{from_journal, from_obs};
-use super::shared::Before;
 use crate::args::ImportArgs;
 use crate::commands::identity;
 use crate::commands::input::is_standard_input;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::settings::Cloud;
-
-/// What of the cloud's state may be this import's own doing.
-#[derive(Clone, Debug)]
-pub(crate) struct Ours {
-    /// ETag that the object has if it is this import's.
-    pub(super) etag: Option<String>,
-    /// What is known of the registration: an image of the name may be this import's.
-    pub(super) known: Known,
-    /// When it was sent first, or else when the upload began, in seconds since 1970.
-    pub(super) since: Option<i64>,
-    /// Bytes of the disk, where an object that holds the same disk will do.
-    pub(super) disk: Option<u64>,
-    /// What earlier runs may have done that the journal does not tell.
-    pub(super) before: Before,
-}
-
-impl Default for Ours {
-    fn default() -> Self {
-        Self {
-            etag: None,
-            known: Known::Nothing,
-            since: None,
-            disk: None,
-            before: Before::default(),
-        }
-    }
-}
-
-impl Ours {
-    /// Whether the registration was sent, as far as is noted, and nobody said no.
-    pub(super) fn registering(&self) -> bool {
-        matches!(self.known, Known::Sent | Known::Job | Known::Done)
-    }
-
-    /// ETag that the object has if it is this import's.
-    pub(crate) fn etag(&self) -> Option<&str> {
-        self.etag.as_deref()
-    }
-}
-
-/// Uploads that were left behind and are told of, at most.
-const TOLD_UPLOADS: usize = 5;
 
 /// One import and its journal.
 pub(crate) struct Session {
@@ -273,103 +231,9 @@ impl Session {
         self.stale.as_deref()
     }
 
-    /// What of the cloud's state may be this import's.
-    pub(crate) fn ours(&self) -> Ours {
-        let Some(state) = &self.state else {
-            return Ours::default();
-        };
-        let etag = match &state.completed {
-            Some(completed) => Some(completed.etag.clone()),
-            None => state
-                .sent
-                .as_ref()
-                .and_then(|_| obs::etag_of(&self.parts())),
-        };
-        Ours {
-            etag,
-            known: self.known(),
-            since: self.since(),
-            disk: None,
-            before: Before::default(),
-        }
-    }
-
     /// What an earlier run has done.
     pub(super) fn state(&self) -> Option<&State> {
         self.state.as_deref()
-    }
-
-    /// What is known of the registration.
-    pub(super) fn known(&self) -> Known {
-        let state = self.state.as_ref();
-        state.map_or(Known::Nothing, |state| {
-            state.registration(&self.service, &self.begun.name)
-        })
-    }
-
-    /// When the registration was sent first, or else when the upload began, in seconds since 1970.
-    pub(super) fn since(&self) -> Option<i64> {
-        let state = self.state.as_ref()?;
-        let since = match self.known() {
-            Known::Nothing => return None,
-            _ => state.asked_at.unwrap_or(state.begun.started),
-        };
-        i64::try_from(since).ok()
-    }
-
-    /// Address of the image service.
-    pub(super) fn service(&self) -> &str {
-        &self.service
-    }
-
-    /// The object of an earlier run, as it was when that had completed it.
-    pub(super) fn noted_object(&self) -> Option<Uploaded> {
-        let state = self.state.as_ref().or(self.kept.as_ref())?;
-        let completed = state.completed.as_ref()?;
-        Some(Uploaded {
-            size: completed.size,
-            etag: completed.etag.clone(),
-            etag_verified: completed.etag_verified,
-            parts: completed.parts,
-            upload_id: state.upload.clone().unwrap_or_default(),
-            sent_bytes: 0,
-            kept_bytes: completed.size,
-            retries: 0,
-        })
-    }
-
-    /// The digest of that object's content, if it was read as a disk.
-    pub(super) fn noted_digest(&self) -> Option<ContentDigest> {
-        let state = self.state.as_ref().or(self.kept.as_ref())?;
-        state.sent.as_ref()?.1.parse().ok()
-    }
-
-    /// The image that an earlier run saw active is gone, if it saw one.
-    pub(super) fn image_is_gone(&mut self) {
-        if self.known() != Known::Done {
-            return;
-        }
-        match self.ended {
-            true => self.forget(),
-            false => {
-                if let Some(state) = &mut self.state {
-                    state.image_is_gone();
-                }
-            }
-        }
-    }
-
-    /// Parts that an earlier run has noted.
-    pub(super) fn parts(&self) -> Vec<PartRecord> {
-        let parts = self.state.iter().flat_map(|state| state.parts.values());
-        parts
-            .map(|part| PartRecord {
-                number: part.number,
-                size: part.size,
-                md5: part.md5,
-                etag: part.etag.clone(),
-            })
-            .collect()
     }
 
     /// Uuid and time of the stream.
@@ -430,21 +294,6 @@ impl Session {
             notes.lock().begin(begun).map_err(|e| from_journal(&e))?;
         }
         Ok(())
-    }
-
-    /// Tells of uploads of this object that no journal knows any more. They may be another machine's, so they are left alone.
-    async fn tell_left_behind(&self, storage: &Client, console: Console) {
-        let (bucket, key) = (&self.begun.bucket, &self.begun.key);
-        // Whoever may not list them has no way to know.
-        let listed = storage.list_uploads(bucket, Some(key)).await;
-        let left = listed.unwrap_or_default().into_iter();
-        for upload in left.filter(|upload| upload.key == *key).take(TOLD_UPLOADS) {
-            let id = &upload.upload_id;
-            console.warn(format_args!(
-                "upload {id} of {bucket}/{key} was begun before and never completed; its parts cost money. If nobody is at \
-                 work on it: imgferry uploads abort {bucket} --id {id}"
-            ));
-        }
     }
 
     /// Nothing was begun: the journal says nothing, and goes with this process.

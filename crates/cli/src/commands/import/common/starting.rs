@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use ims::create::{DataFile, DataFileImport, FileImport, OsFamily as Family, SystemKind};
 use ims::metadata::ImageMetadata;
-use ims::{ImageDetail, ImageKind, ImageStatus, QuickImport, Tags, WaitOptions};
+use ims::{Client, ImageDetail, ImageId, ImageKind, ImageStatus, QuickImport, Tags, WaitOptions};
 use journal::registration::LOOKS;
 
 use super::super::attach::comes_from;
 use super::super::call::Call;
 use super::super::errors::from_ims;
-use super::super::register::{DIGEST_FIELD, Registered, detail_of};
+use super::super::register::{DIGEST_FIELD, Registered};
 use super::super::settle::settle;
 use super::Way;
 use super::files::Pieces;
@@ -213,4 +213,33 @@ pub(super) async fn made_beside(
         content_digest: image.field(DIGEST_FIELD),
         firmware: image.firmware,
     })
+}
+
+/// The image, once it is listed as active, or as it is after some time; after `making`, while it is being made.
+async fn detail_of(
+    client: &Client,
+    image_id: &ImageId,
+    making: Option<Instant>,
+    waiting: &WaitOptions,
+    interrupt: &Interrupt,
+) -> Outcome<Option<ImageDetail>> {
+    let mut detail: Option<ImageDetail>;
+    let mut look = 0;
+    loop {
+        look += 1;
+        detail = interrupt
+            .unless_asked(client.image(image_id))
+            .await?
+            .map_err(|e| from_ims(&e))?;
+        let status = detail.as_ref().map(|detail| &detail.status);
+        let patient = making.is_some_and(|until| Instant::now() < until)
+            && matches!(status, Some(ImageStatus::Queued | ImageStatus::Saving));
+        if status == Some(&ImageStatus::Active) || (look >= LOOKS && !patient) {
+            break;
+        }
+        interrupt
+            .unless_asked(tokio::time::sleep(waiting.first))
+            .await?;
+    }
+    Ok(detail)
 }
