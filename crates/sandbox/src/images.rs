@@ -45,15 +45,24 @@ impl Images {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All images, the oldest first.
+    /// All images of the sandbox's region, the oldest first.
     pub(crate) fn all(&self) -> Vec<ImageRecord> {
+        let mut images = self.everywhere();
+        images.retain(|image| image.more.region.is_none());
+        images
+    }
+
+    /// The same with those that were copied to other regions.
+    pub(crate) fn everywhere(&self) -> Vec<ImageRecord> {
         let mut images: Vec<_> = self.lock().images.values().cloned().collect();
         images.sort_by_key(|image| image.created_at);
         images
     }
 
+    /// An image of the sandbox's region.
     pub(crate) fn image(&self, id: &str) -> Option<ImageRecord> {
-        self.lock().images.get(id).cloned()
+        let image = self.lock().images.get(id).cloned();
+        image.filter(|image| image.more.region.is_none())
     }
 
     pub(crate) fn job(&self, id: &str) -> Option<JobRecord> {
@@ -140,13 +149,16 @@ impl Images {
         change: impl FnOnce(&mut ImageRecord, &[ImageRecord]) -> Result<(), E>,
     ) -> Result<ImageRecord, E> {
         let mut state = self.lock();
+        let here = |image: &&ImageRecord| image.more.region.is_none();
         let others: Vec<_> = state
             .images
             .values()
+            .filter(here)
             .filter(|image| image.id != id)
             .cloned()
             .collect();
-        let image = state.images.get_mut(id).ok_or(missing)?;
+        let image = state.images.get_mut(id);
+        let image = image.filter(|image| here(&&**image)).ok_or(missing)?;
         let mut changed = image.clone();
         change(&mut changed, &others)?;
         changed.updated_at = SystemTime::now();

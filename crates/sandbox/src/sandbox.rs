@@ -135,10 +135,16 @@ impl Sandbox {
             }
         }
 
+        let (obs_listener, obs_address) = server::listen(options.obs_listen).await?;
+        let (api_listener, api_address) = server::listen(options.api_listen).await?;
+        let obs_endpoint = endpoint(obs_address)?;
+        let api_endpoint = endpoint(api_address)?;
         let stop = CancellationToken::new();
         let api = Arc::new(Api {
             credentials: Arc::clone(&credentials),
             region: options.region.clone(),
+            endpoint: api_endpoint.clone(),
+            obs_endpoint: obs_endpoint.clone(),
             objects: objects.clone(),
             images: Images::open(layout)?,
             jobs: Jobs::new(stop.clone()),
@@ -146,10 +152,6 @@ impl Sandbox {
             image_quota: options.image_quota,
             replies: Mutex::default(),
         });
-        let (obs_listener, obs_address) = server::listen(options.obs_listen).await?;
-        let (api_listener, api_address) = server::listen(options.api_listen).await?;
-        let obs_endpoint = endpoint(obs_address)?;
-        let api_endpoint = endpoint(api_address)?;
         for job in api.images.unfinished_jobs() {
             api.jobs.start(&api, job);
         }
@@ -230,7 +232,7 @@ impl Sandbox {
     /// What was registered, the oldest first.
     #[must_use]
     pub fn images(&self) -> Vec<ImageRecord> {
-        self.api.images.all()
+        self.api.images.everywhere()
     }
 
     /// How many imports flow control has refused.

@@ -21,8 +21,17 @@ use super::gateway::Caller;
 /// Shortest and longest life of a temporary key, in seconds.
 const KEY_LIFETIME: std::ops::RangeInclusive<u64> = 900..=86_400;
 
+#[derive(Deserialize)]
+pub(super) struct TokenQuery {
+    nocatalog: Option<String>,
+}
+
 /// POST /v3/auth/tokens: a token for user and password.
-pub(super) async fn tokens(State(api): State<Arc<Api>>, body: Bytes) -> Result<Response, ApiError> {
+pub(super) async fn tokens(
+    State(api): State<Arc<Api>>,
+    Query(query): Query<TokenQuery>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     let keys = &api.credentials.keys;
     let body = parse(&body)?;
     let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str);
@@ -73,7 +82,10 @@ pub(super) async fn tokens(State(api): State<Arc<Api>>, body: Bytes) -> Result<R
             "password_expires_at": "",
         },
         "roles": [{"id": "0", "name": "te_admin"}],
-        "catalog": [],
+        "catalog": match query.nocatalog {
+            None if in_project => catalog(&api),
+            _ => json!([]),
+        },
     });
     if let (true, Some(answer)) = (in_project, answer.as_object_mut()) {
         let project = json!({
@@ -89,6 +101,32 @@ pub(super) async fn tokens(State(api): State<Arc<Api>>, body: Bytes) -> Result<R
         Json(json!({"token": answer})),
     )
         .into_response())
+}
+
+/// Where the services are, as tools of OpenStack look them up.
+fn catalog(api: &Api) -> Value {
+    let service = |kind: &str, name: &str, url: String| {
+        json!({
+            "id": name,
+            "type": kind,
+            "name": name,
+            "endpoints": [{
+                "id": format!("{name}-public"),
+                "interface": "public",
+                "region": api.region,
+                "region_id": api.region,
+                "url": url,
+            }],
+        })
+    };
+    let root = api.endpoint.as_str().trim_end_matches('/');
+    let objects = api.obs_endpoint.as_str().trim_end_matches('/');
+    json!([
+        service("identity", "keystone", format!("{root}/v3")),
+        service("image", "glance", root.to_owned()),
+        service("ims", "ims", root.to_owned()),
+        service("object", "obs", objects.to_owned()),
+    ])
 }
 
 #[derive(Deserialize)]

@@ -1,11 +1,10 @@
-//! IMS: quick import, lists of images, jobs, quota.
+//! IMS: quick import, how images are shown, jobs, quota.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use http::StatusCode;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -15,16 +14,13 @@ use uuid::Uuid;
 use super::asked::InProject;
 use super::error::ApiError;
 use super::rules::{self, Fields, ImportRequest};
-use super::{Api, jobs};
+use super::{Api, jobs, versions};
 use crate::images::{ImageRecord, ImageStatus, ImageType, JobRecord, More, Tag, Work};
 use crate::s3::{Found, STANDARD};
 use crate::{examine, inventory};
 
 /// Most bytes of an object that a quick import takes: 1 TiB.
 pub(super) const MAX_OBJECT: u64 = 1 << 40;
-
-/// Images of a listing when no limit is given, and at most.
-const MAX_LISTED: usize = 1000;
 
 /// POST /v2/cloudimages/quickimport/action: checks what can be checked at once, and starts a job.
 pub(super) async fn quick_import(
@@ -85,7 +81,11 @@ pub(super) fn check_name(
     name: &str,
 ) -> Result<(), ApiError> {
     let mut count = 0_usize;
-    for image in images.filter(|image| image.status != ImageStatus::Killed) {
+    let here = |image: &&ImageRecord| image.more.region.is_none();
+    for image in images
+        .filter(here)
+        .filter(|image| image.status != ImageStatus::Killed)
+    {
         if image.name == name {
             return Err(ApiError::ims("IMG.0009", "The image name already exists."));
         }
@@ -166,71 +166,6 @@ fn check_bitmap(api: &Api, request: &ImportRequest) -> Result<(), ApiError> {
     }
 }
 
-/// GET /v2/cloudimages and GET /v2/images: the images, newest first. Any attribute that images show is a
-/// filter.
-pub(super) async fn list(
-    State(api): State<Arc<Api>>,
-    _: InProject,
-    Query(query): Query<BTreeMap<String, String>>,
-) -> Result<Json<Value>, ApiError> {
-    let limit = match query.get("limit") {
-        None => MAX_LISTED,
-        Some(limit) => limit
-            .parse()
-            .map_err(|_| ApiError::ims("IMG.0001", "limit is not a number."))?,
-    };
-    let mut images = api.images.all();
-    images.reverse();
-    images.extend(inventory::images());
-    let wanted = query.get("member_status").map(String::as_str);
-    images.retain(|image| shows(&api, image, wanted));
-    let marker = query.get("marker");
-    let images: Vec<Value> = images
-        .iter()
-        .skip_while(|image| marker.is_some_and(|marker| *marker != image.id))
-        .skip(usize::from(marker.is_some()))
-        .map(|image| describe(&api, image))
-        .filter(|image| query.iter().all(|(name, wanted)| fits(image, name, wanted)))
-        .take(limit.min(MAX_LISTED))
-        .collect();
-    Ok(Json(json!({"images": images})))
-}
-
-/// Whether a list shows the image to the project. What others share is shown when it was accepted, or when the question is
-/// about what was said to it.
-fn shows(api: &Api, image: &ImageRecord, member_status: Option<&str>) -> bool {
-    let members = api.members_of(image);
-    let said = |status: &str| members.values().any(|said| said == status);
-    match (image.more.owner.as_deref(), member_status) {
-        (Some(inventory::OTHERS), None) => said("accepted"),
-        (_, Some(status)) => said(status),
-        (_, None) => true,
-    }
-}
-
-/// Whether the attribute `name` of an image is the `wanted` one.
-fn fits(image: &Value, name: &str, wanted: &str) -> bool {
-    match name {
-        "limit" | "marker" | "sort_key" | "sort_dir" | "member_status" => true,
-        "tag" => image
-            .get("tags")
-            .and_then(Value::as_array)
-            .is_some_and(|tags| {
-                let wanted = wanted.replacen('=', ".", 1);
-                let wanted = wanted.strip_suffix('.').unwrap_or(&wanted).to_owned();
-                tags.iter().any(|tag| tag.as_str() == Some(&wanted))
-            }),
-        _ => match image.get(name) {
-            Some(Value::String(value)) => value == wanted,
-            Some(Value::Null) | None => false,
-            Some(value) => {
-                let text = value.to_string();
-                text == wanted
-            }
-        },
-    }
-}
-
 /// An image as the API shows it. `__imgferry_content_digest` is the sandbox's own field: the
 /// content digest of the disk that its job read.
 pub(super) fn describe(api: &Api, image: &ImageRecord) -> Value {
@@ -283,7 +218,8 @@ pub(super) fn describe(api: &Api, image: &ImageRecord) -> Value {
         "__whole_image": image.more.whole,
         "__backup_id": image.more.backup_id,
         "__image_size": image.object_size.to_string(),
-        "__os_bit": "64",
+        "__os_bit": versions::bits(image.os_version.as_deref()),
+        "__platform": versions::platform(image.os_version.as_deref()),
         "__os_type": image.os_type,
         "__os_version": image.os_version,
         "__description": image.description,

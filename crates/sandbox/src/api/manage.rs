@@ -258,6 +258,58 @@ pub(super) async fn copy(
     Ok(Json(json!({"job_id": job_id})))
 }
 
+/// POST /v1/cloudimages/{image_id}/cross_region_copy. The copy is made and kept; that region is not here, so no call
+/// shows it.
+///
+/// Source: the SDK for Python, huaweicloudsdkims 3.1, CopyImageCrossRegion.
+pub(super) async fn copy_elsewhere(
+    State(api): State<Arc<Api>>,
+    _: InProject,
+    Path(id): Path<String>,
+    fields: Fields,
+) -> Result<Json<Value>, ApiError> {
+    if api.is_busy() {
+        return Err(flow_control());
+    }
+    let original = active(&api, &id)?;
+    refuse_iso(&original)?;
+    check_copied(&api, &original)?;
+    let given = |name: &str| -> Result<&str, ApiError> {
+        let text = fields.text(name)?.filter(|text| !text.is_empty());
+        text.ok_or_else(|| bad_format(format_args!("{name} is missing")))
+    };
+    let region = given("region")?;
+    given("agency_name")?;
+    if fields.text("project_name")?.is_none_or(str::is_empty) {
+        return Err(ApiError::ims(
+            "IMG.0104",
+            "Enter the project name if there are multiple projects in the same region.",
+        ));
+    }
+    if region == api.region || original.more.cmk_id.is_some() || original.more.owner.is_some() {
+        return Err(ApiError::ims("IMG.0105", "The operation is not supported."));
+    }
+    let mut image = blank(
+        rules::name(fields.text("name")?)?,
+        original.image_type,
+        original.min_disk,
+    );
+    image.description = rules::description(fields.text("description")?)?;
+    image.more.region = Some(region.to_owned());
+    image.os_version = original.os_version;
+    image.os_type = original.os_type;
+    image.disk_format = original.disk_format;
+    image.architecture = original.architecture;
+    image.hw_firmware_type = original.hw_firmware_type;
+    image.object_size = original.object_size;
+    let job = JobRecord::new(&image, Work::Copy { from: id });
+    let job_id = job.id.clone();
+    // Names and quota are those of the other region.
+    api.images.add(image, job, |_| Ok::<(), ApiError>(()))?;
+    api.jobs.start(&api, job_id.clone());
+    Ok(Json(json!({"job_id": job_id})))
+}
+
 /// Whether the project may copy the image.
 fn check_copied(api: &Api, image: &ImageRecord) -> Result<(), ApiError> {
     let refusal = match image.more.owner.as_deref() {

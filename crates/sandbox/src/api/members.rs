@@ -5,16 +5,15 @@
 use std::sync::{Arc, PoisonError};
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use serde_json::{Value, json};
 
-use super::Api;
 use super::asked::InProject;
 use super::error::ApiError;
 use super::manage::{active, no_image};
-use super::native;
 use super::rules::{Fields, bad_format};
-use crate::images::{ImageRecord, ImageType, JobRecord, Work};
+use super::{Api, list, native};
+use crate::images::{ImageRecord, ImageType, JobRecord, More, Work};
 use crate::inventory;
 
 /// Most projects that an image is shared with.
@@ -27,24 +26,45 @@ pub(super) async fn share(
     fields: Fields,
 ) -> Result<Json<Value>, ApiError> {
     let images = texts(&fields, "images")?;
-    if fields.list("projects")?.is_some_and(<[Value]>::is_empty) {
-        return Err(ApiError::ims(
-            "IMG.0041",
-            "The authorized account is empty.",
-        ));
-    }
-    let projects = texts(&fields, "projects")?;
+    let (members, domains) = named(&fields)?;
     for id in &images {
-        check_shareable(&api, id, &projects)?;
+        check_shareable(&api, id, &members)?;
     }
-    change(&api, images, |members| {
-        for project in &projects {
-            members
-                .entry(project.clone())
-                .or_insert_with(|| "pending".to_owned());
+    change(&api, images, |more| {
+        for member in &members {
+            let known = more.members.entry(member.clone());
+            known.or_insert_with(|| "pending".to_owned());
         }
-        Ok(())
+        more.domains.extend(domains.iter().cloned());
     })
+}
+
+/// Projects and accounts that a request names, all of them and the accounts among them.
+///
+/// Source of `domains` and `organizations`: the SDK for Python, huaweicloudsdkims 3.1, BatchAddMembers.
+fn named(fields: &Fields) -> Result<(Vec<String>, Vec<String>), ApiError> {
+    if fields
+        .list("organizations")?
+        .is_some_and(|all| !all.is_empty())
+    {
+        return Err(bad_format("the sandbox has no organizations"));
+    }
+    let empty = |name: &str| -> Result<bool, ApiError> {
+        Ok(fields.list(name)?.is_none_or(<[Value]>::is_empty))
+    };
+    if empty("projects")? && empty("domains")? {
+        return Err(match fields.0.contains_key("projects") {
+            true => ApiError::ims("IMG.0041", "The authorized account is empty."),
+            false => bad_format("projects and domains are empty"),
+        });
+    }
+    let list = |name: &str| match empty(name)? {
+        true => Ok(Vec::new()),
+        false => texts(fields, name),
+    };
+    let (mut members, domains) = (list("projects")?, list("domains")?);
+    members.extend(domains.iter().cloned());
+    Ok((members, domains))
 }
 
 /// Whether the image may be shared with `projects`.
@@ -93,7 +113,8 @@ pub(super) fn check_shareable(api: &Api, id: &str, projects: &[String]) -> Resul
         ));
     }
     for project in projects {
-        if *project == api.credentials.keys.project_id {
+        let own = &api.credentials.keys;
+        if *project == own.project_id || *project == own.domain_id {
             return Err(ApiError::ims(
                 "IMG.0076",
                 "You cannot share an image with yourself.",
@@ -112,10 +133,11 @@ pub(super) async fn unshare(
     _: InProject,
     fields: Fields,
 ) -> Result<Json<Value>, ApiError> {
-    let (images, projects) = (texts(&fields, "images")?, texts(&fields, "projects")?);
-    change(&api, images, |members| {
-        members.retain(|project, _| !projects.contains(project));
-        Ok(())
+    let images = texts(&fields, "images")?;
+    let (members, _) = named(&fields)?;
+    change(&api, images, |more| {
+        more.members.retain(|member, _| !members.contains(member));
+        more.domains.retain(|member| !members.contains(member));
     })
 }
 
@@ -174,7 +196,7 @@ pub(super) fn set_status(
 }
 
 /// GET /v2/images/{image_id}/members.
-pub(super) async fn list(
+pub(super) async fn all(
     State(api): State<Arc<Api>>,
     _: InProject,
     Path(id): Path<String>,
@@ -190,24 +212,78 @@ pub(super) async fn list(
     ))
 }
 
+/// A member as the calls of IMS itself show it.
+///
+/// Source: the SDK for Python, huaweicloudsdkims 3.1, ListImageMembers and ShowImageMember.
+fn describe(image: &ImageRecord, member: &str, status: &str) -> Value {
+    let mut value = native::describe(image, member, status);
+    let kind = match image.more.domains.contains(member) {
+        true => "domain",
+        false => "project",
+    };
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("member_type".to_owned(), kind.into());
+    }
+    value
+}
+
+/// GET /v1/{project_id}/cloudimages/{image_id}/members.
+pub(super) async fn page(
+    State(api): State<Arc<Api>>,
+    _: InProject,
+    Path((_, id)): Path<(String, String)>,
+    Query(query): Query<list::Pairs>,
+) -> Result<Json<Value>, ApiError> {
+    let image = api.look_up(&id).ok_or_else(no_image)?;
+    let limit = list::number(&query, "limit")?.unwrap_or(MAX_MEMBERS);
+    let marker = list::value(&query, "marker").unwrap_or_default();
+    let all = api.members_of(&image);
+    let mut rest = all.iter().filter(|(member, _)| member.as_str() > marker);
+    let listed: Vec<_> = rest.by_ref().take(limit).collect();
+    let next = listed.last().filter(|_| rest.next().is_some());
+    let next = next.map(|(member, _)| member.as_str());
+    let members: Vec<Value> = listed
+        .iter()
+        .map(|(member, status)| describe(&image, member, status))
+        .collect();
+    Ok(Json(json!({
+        "schema": "/v2/schemas/members",
+        "page_info": {"current_count": members.len(), "next_marker": next},
+        "members": members,
+    })))
+}
+
+/// GET /v1/{project_id}/cloudimages/{image_id}/members/{member_id}.
+pub(super) async fn one(
+    State(api): State<Arc<Api>>,
+    _: InProject,
+    Path((_, id, member)): Path<(String, String, String)>,
+) -> Result<Json<Value>, ApiError> {
+    let image = api.look_up(&id).ok_or_else(no_image)?;
+    let status = api.members_of(&image).remove(&member);
+    let status = status.ok_or_else(native::no_member)?;
+    Ok(Json(describe(&image, &member, &status)))
+}
+
 /// Changes the members of all `images`, or of none; the answer names a job.
 fn change(
     api: &Arc<Api>,
     images: Vec<String>,
-    change: impl Fn(&mut std::collections::BTreeMap<String, String>) -> Result<(), ApiError>,
+    change: impl Fn(&mut More),
 ) -> Result<Json<Value>, ApiError> {
     let mut first = None;
     for id in &images {
         let image = api.images.image(id).ok_or_else(no_image)?;
-        change(&mut image.more.members.clone())?;
         first = first.or(Some(image));
     }
     let Some(first) = first else {
         return Err(bad_format("images is empty"));
     };
     for id in &images {
-        api.images
-            .edit(id, no_image(), |image, _| change(&mut image.more.members))?;
+        api.images.edit(id, no_image(), |image, _| {
+            change(&mut image.more);
+            Ok(())
+        })?;
     }
     job(api, &first, images)
 }

@@ -7,6 +7,7 @@ mod gateway;
 mod iam;
 mod ims;
 mod jobs;
+mod list;
 mod manage;
 mod members;
 mod metadata;
@@ -25,6 +26,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, patch, post, put};
+use url::Url;
 
 use crate::credentials::Credentials;
 use crate::faults::FaultState;
@@ -38,6 +40,10 @@ pub(crate) use jobs::Jobs;
 pub(crate) struct Api {
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) region: String,
+    /// Where IAM and IMS are.
+    pub(crate) endpoint: Url,
+    /// Where the object storage is.
+    pub(crate) obs_endpoint: Url,
     pub(crate) objects: ObjectStore,
     pub(crate) images: Images,
     pub(crate) jobs: Jobs,
@@ -98,8 +104,8 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
             "/v2.1/cloudimages/quickimport/action",
             post(ims::quick_import),
         )
-        .route("/v2/cloudimages", get(ims::list))
-        .route("/v2/images", get(ims::list).post(create::metadata))
+        .route("/v2/cloudimages", get(list::images))
+        .route("/v2/images", get(list::native).post(create::metadata))
         .route(
             "/v2/images/{image_id}",
             delete(manage::delete)
@@ -115,6 +121,10 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v1/cloudimages/{image_id}/upload", put(create::register))
         .route("/v1/cloudimages/{image_id}/copy", post(manage::copy))
         .route("/v2.1/cloudimages/{image_id}/copy", post(manage::copy))
+        .route(
+            "/v1/cloudimages/{image_id}/cross_region_copy",
+            post(manage::copy_elsewhere),
+        )
         .route("/v1/cloudimages/{image_id}/file", post(manage::export))
         .route("/v2.1/cloudimages/{image_id}/file", post(manage::export))
         .route("/v1/cloudimages/tags", put(tags::put).get(tags::texts))
@@ -143,7 +153,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         )
         .route(
             "/v2/images/{image_id}/members",
-            get(members::list).post(native::add_member),
+            get(members::all).post(native::add_member),
         )
         .route(
             "/v2/images/{image_id}/members/{member_id}",
@@ -160,6 +170,18 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v1/cloudimages/os_version", get(versions::os_versions))
         .route("/v1/cloudimages/job/{job_id}", get(ims::job))
         .route("/v1/{project_id}/jobs/{job_id}", get(ims::project_job))
+        .route(
+            "/v1/{project_id}/cloudimages/{image_id}/members",
+            get(members::page),
+        )
+        .route(
+            "/v1/{project_id}/cloudimages/{image_id}/members/{member_id}",
+            get(members::one),
+        )
+        .route(
+            "/v1/{project_id}/cloudimages/{image_id}/tags/delete",
+            delete(tags::remove_all),
+        )
         .route_layer(from_fn_with_state(Arc::clone(&api), gateway::authenticate));
     Router::new()
         .route("/v3/auth/tokens", post(iam::tokens))

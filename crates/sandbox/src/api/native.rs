@@ -34,7 +34,7 @@ pub(super) fn describe(image: &ImageRecord, project: &str, status: &str) -> Valu
     })
 }
 
-fn no_member() -> ApiError {
+pub(super) fn no_member() -> ApiError {
     ApiError::Ims {
         status: StatusCode::NOT_FOUND,
         code: "IMG.0121",
@@ -104,6 +104,7 @@ pub(super) async fn remove_member(
 ) -> Result<StatusCode, ApiError> {
     api.images.edit(&id, no_image(), |image, _| {
         let gone = image.more.members.remove(&project);
+        image.more.domains.remove(&project);
         gone.map(drop).ok_or_else(no_member)
     })?;
     Ok(StatusCode::NO_CONTENT)

@@ -2,13 +2,15 @@
 //!
 //! Source: IMS API reference, "API Version Query" and "Image Schema".
 
+use std::sync::Arc;
+
 use axum::Json;
-use axum::extract::{Path, Request};
+use axum::extract::{Path, Request, State};
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::gateway;
+use super::{Api, gateway};
 
 /// Releases, the newest first, each with its state and path.
 const RELEASES: &[(&str, &str, &str)] = &[
@@ -19,17 +21,20 @@ const RELEASES: &[(&str, &str, &str)] = &[
     ("v1.0", "DEPRECATED", "v1"),
 ];
 
-fn describe((id, status, path): &(&str, &str, &str)) -> Value {
+fn describe(api: &Api, (id, status, path): &(&str, &str, &str)) -> Value {
     json!({
         "id": id,
         "status": status,
-        "links": [{"href": format!("https://image.sandbox.invalid/{path}/"), "rel": "self"}],
+        "links": [{"href": format!("{}{path}/", api.endpoint), "rel": "self"}],
     })
 }
 
 /// GET /.
-pub(super) async fn all() -> (StatusCode, Json<Value>) {
-    let versions: Vec<Value> = RELEASES.iter().map(describe).collect();
+pub(super) async fn all(State(api): State<Arc<Api>>) -> (StatusCode, Json<Value>) {
+    let versions: Vec<Value> = RELEASES
+        .iter()
+        .map(|release| describe(&api, release))
+        .collect();
     (
         StatusCode::MULTIPLE_CHOICES,
         Json(json!({"versions": versions})),
@@ -38,6 +43,7 @@ pub(super) async fn all() -> (StatusCode, Json<Value>) {
 
 /// GET /{api_version}; `v2` stands for the newest that begins so.
 pub(super) async fn one(
+    State(api): State<Arc<Api>>,
     Path(wanted): Path<String>,
     request: Request,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
@@ -48,7 +54,7 @@ pub(super) async fn one(
     match found {
         Some(release) => Ok((
             StatusCode::MULTIPLE_CHOICES,
-            Json(json!({"versions": [describe(release)]})),
+            Json(json!({"versions": [describe(&api, release)]})),
         )),
         None => Err(gateway::not_found(request).await),
     }

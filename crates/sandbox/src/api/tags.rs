@@ -10,12 +10,12 @@ use axum::extract::{Path, Query, State};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::Api;
 use super::asked::InProject;
 use super::error::ApiError;
 use super::ims::tag_text;
 use super::manage::no_image;
 use super::rules::{Fields, MAX_TAGS, bad_format, object_tag, plain_tag};
+use super::{Api, list};
 use crate::images::{ImageRecord, Tag};
 
 fn invalid() -> ApiError {
@@ -59,20 +59,15 @@ pub(super) async fn put(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// GET /v1/cloudimages/tags: the tags of all images as texts, page by page.
+/// GET /v1/cloudimages/tags: the tags of the images that the query selects, as texts, page by page.
 pub(super) async fn texts(
     State(api): State<Arc<Api>>,
     _: InProject,
-    Query(query): Query<BTreeMap<String, String>>,
+    Query(query): Query<list::Pairs>,
 ) -> Result<Json<Value>, ApiError> {
-    let number = |name: &str, default: usize| {
-        let text = query.get(name);
-        text.map_or(Ok(default), |text| {
-            text.parse().map_err(|_| bad_format(name))
-        })
-    };
-    let (limit, page) = (number("limit", 500)?, number("page", 1)?);
-    let images = api.images.all().into_iter();
+    let limit = list::number(&query, "limit")?.unwrap_or(500);
+    let page = list::number(&query, "page")?.unwrap_or(1);
+    let images = list::selected(&api, &query)?.into_iter();
     let all: BTreeSet<String> = images
         .flat_map(|image| image.tags)
         .map(|tag| tag_text(&tag))
@@ -114,19 +109,37 @@ pub(super) async fn change(
             }
             give(&api, &id, tags)?;
         }
-        Some("delete") => {
-            let keys: Vec<&str> = items
-                .iter()
-                .filter_map(|tag| tag.get("key")?.as_str())
-                .collect();
-            api.images.edit(&id, no_image(), |image, _| {
-                image.tags.retain(|tag| !keys.contains(&tag.key.as_str()));
-                Ok(())
-            })?;
-        }
+        Some("delete") => take_all(&api, &id, items)?,
         _ => return Err(bad_format("action is not create or delete")),
     }
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// DELETE /v1/{project_id}/cloudimages/{image_id}/tags/delete.
+pub(super) async fn remove_all(
+    State(api): State<Arc<Api>>,
+    _: InProject,
+    Path((_, id)): Path<(String, String)>,
+    fields: Fields,
+) -> Result<StatusCode, ApiError> {
+    let items = fields
+        .list("tags")?
+        .ok_or_else(|| bad_format("tags is missing"))?;
+    take_all(&api, &id, items)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Takes the tags with the keys of `items` off an image, as far as it has them.
+fn take_all(api: &Api, id: &str, items: &[Value]) -> Result<(), ApiError> {
+    let keys: Vec<&str> = items
+        .iter()
+        .filter_map(|tag| tag.get("key")?.as_str())
+        .collect();
+    api.images.edit(id, no_image(), |image, _| {
+        image.tags.retain(|tag| !keys.contains(&tag.key.as_str()));
+        Ok(())
+    })?;
+    Ok(())
 }
 
 /// DELETE /v2/{project_id}/images/{image_id}/tags/{key}.

@@ -253,6 +253,42 @@ pub(super) fn is_known(version: &str) -> bool {
         .any(|(_, versions)| versions.contains(&version))
 }
 
+/// What names of operating systems begin with, in lower case, and the platform that images of them show.
+///
+/// Source: IMS API reference, `__platform` of "Querying Images"; openEuler from later releases.
+const BEGINNINGS: &[(&str, &str)] = &[
+    ("windows", "Windows"),
+    ("ubuntu", "Ubuntu"),
+    ("red hat", "Red Hat"),
+    ("redhat", "Red Hat"),
+    ("suse", "SUSE"),
+    ("centos", "CentOS"),
+    ("debian", "Debian"),
+    ("opensuse", "OpenSUSE"),
+    ("oracle", "Oracle Linux"),
+    ("fedora", "Fedora"),
+    ("coreos", "CoreOS"),
+    ("euleros", "EulerOS"),
+    ("openeuler", "openEuler"),
+];
+
+/// The platform of an operating system.
+pub(super) fn platform(os_version: Option<&str>) -> &'static str {
+    let version = os_version.unwrap_or_default().to_lowercase();
+    let found = BEGINNINGS
+        .iter()
+        .find(|(start, _)| version.starts_with(start));
+    found.map_or("Other", |(_, platform)| platform)
+}
+
+/// Whether an operating system has 32 or 64 bits.
+pub(super) fn bits(os_version: Option<&str>) -> &'static str {
+    match os_version.is_some_and(|version| version.contains("32bit")) {
+        true => "32",
+        false => "64",
+    }
+}
+
 /// GET /v1/cloudimages/os_version.
 pub(super) async fn os_versions(
     Query(query): Query<VersionQuery>,
@@ -275,4 +311,25 @@ pub(super) async fn os_versions(
         (!list.is_empty()).then(|| json!({"platform": platform, "version_list": list}))
     });
     Ok(Json(Value::Array(platforms.collect())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_version_has_the_platform_that_it_is_listed_under() {
+        for (group, versions) in PLATFORMS {
+            for version in *versions {
+                let found = platform(Some(version));
+                assert!(found.eq_ignore_ascii_case(group), "{version}: {found}");
+            }
+        }
+        assert_eq!(
+            platform(Some("Redhat Linux Enterprise 7.5 64bit")),
+            "Red Hat"
+        );
+        assert_eq!(platform(None), "Other");
+        assert_eq!(bits(Some("CentOS 7.0 32bit")), "32");
+    }
 }

@@ -1,6 +1,6 @@
 //! Images and jobs as they are remembered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -115,8 +115,14 @@ pub struct More {
     pub min_ram: u64,
     /// Key that it is encrypted with.
     pub cmk_id: Option<String>,
-    /// Project and status of those that it is shared with.
+    /// Project or account, and status, of those that it is shared with.
     pub members: BTreeMap<String, String>,
+    /// Those of the members that are accounts and not projects.
+    #[serde(default)]
+    pub domains: BTreeSet<String>,
+    /// Region that it was copied to, if that is not the sandbox's.
+    #[serde(default)]
+    pub region: Option<String>,
     /// Attributes by name.
     pub properties: BTreeMap<String, String>,
     /// Project that owns it, if it is another.

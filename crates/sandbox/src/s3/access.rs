@@ -8,7 +8,7 @@ use s3s::auth::{S3Auth, SecretKey};
 use s3s::path::S3Path;
 use s3s::{S3Result, s3_error};
 
-use super::obs_error;
+use super::{obs_error, queries};
 use crate::credentials::Credentials;
 
 /// Longest name of a file, and so of a part of a key between slashes, in bytes.
@@ -92,6 +92,8 @@ impl S3Access for Access {
         if let Some(authorization) = header("authorization") {
             self.check_region(authorization)?;
         }
+        let query = cx.uri().query().unwrap_or_default();
+        queries::check(cx.s3_op().name(), query)?;
         // OBS knows no trailers, which AWS SDKs send by default since 2025.
         if header("x-amz-content-sha256").is_some_and(|value| value.ends_with("-TRAILER")) {
             return Err(obs_error(

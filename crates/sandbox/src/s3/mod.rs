@@ -1,21 +1,22 @@
-//! The S3 server: `s3s` speaks the protocol and checks signatures, `s3s-fs` lists objects and
-//! buckets, and what a multipart upload to OBS rests on is done here.
+//! The S3 server: `s3s` speaks the protocol and checks signatures; what OBS does behind it is done here.
 //!
-//! `s3s-fs` 0.14 has no ListMultipartUploads, lists parts unsorted and without ETags, checks
-//! neither part ETags nor Content-MD5 of parts, replaces an object before it has checked the
-//! object's Content-MD5, and looks keys up relative to all buckets together. So objects and uploads
-//! are kept by [`objects`] and [`uploads`]; only listings and buckets go to `s3s-fs`.
+//! [`access`] holds requests against the rules of OBS, [`objects`] and [`uploads`] keep the data,
+//! [`listing`] finds it again, [`operations`] ties these to the protocol.
 
 mod access;
 mod assembly;
 mod conditions;
 mod copy;
+mod date;
 mod lent;
+mod listing;
 mod multipart;
 mod objects;
 mod operations;
+mod queries;
 mod receive;
 mod uploads;
+mod xml;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -55,7 +56,8 @@ pub(crate) fn service(
     service_fn(move |request: Request<Incoming>| -> Answer {
         let s3 = s3.clone();
         async move {
-            let (parts, body) = request.into_parts();
+            let (mut parts, body) = request.into_parts();
+            date::complete(&mut parts.headers);
             let (body, lender) = lent::lend(body);
             let request = Request::from_parts(parts, Body::http_body_unsync(body));
             let mut response = match s3.call(request).await {
@@ -70,6 +72,7 @@ pub(crate) fn service(
             if !response.status().is_success() {
                 lender.drain().await;
             }
+            xml::escape(&mut response);
             let headers = response.headers_mut();
             for name in ["x-amz-request-id", "x-obs-request-id"] {
                 if let Ok(id) = HeaderValue::try_from(hex_id()) {

@@ -8,6 +8,7 @@ use s3s::dto::{
 };
 use s3s::{S3Error, S3Result, s3_error};
 
+use super::listing::Spelling;
 use super::objects::Inner;
 use super::uploads::StoredPart;
 
@@ -33,7 +34,7 @@ pub(super) fn check_part_number(number: i32) -> S3Result<()> {
 }
 
 /// Entries of a page: what was asked for, within the limits.
-fn page(name: &str, asked: Option<i32>) -> S3Result<(i32, usize)> {
+pub(super) fn page(name: &str, asked: Option<i32>) -> S3Result<(i32, usize)> {
     let asked = asked.unwrap_or(MAX_PAGE).min(MAX_PAGE);
     match usize::try_from(asked) {
         Ok(entries) => Ok((asked, entries)),
@@ -91,6 +92,7 @@ impl Inner {
                 "delimiter in ListMultipartUploads"
             ));
         }
+        let spelling = Spelling::of(input.encoding_type.as_ref())?;
         let (max_uploads, entries) = page("max-uploads", input.max_uploads)?;
         let prefix = input.prefix.as_deref().unwrap_or_default();
         let key_marker = input.key_marker.as_deref().unwrap_or_default();
@@ -103,26 +105,29 @@ impl Inner {
         let mut rest = listed
             .into_iter()
             .filter(|((key, id), _)| key.starts_with(prefix) && after(key, id));
-        let uploads: Vec<_> = rest
-            .by_ref()
-            .take(entries)
+        let listed: Vec<_> = rest.by_ref().take(entries).collect();
+        let last = listed.last().filter(|_| rest.next().is_some());
+        let next = last.map(|(at, _)| at.clone());
+        let uploads: Vec<_> = listed
+            .into_iter()
             .map(|((key, id), meta)| MultipartUpload {
-                key: Some(key),
+                key: Some(spelling.spell(key)),
                 upload_id: Some(id),
                 initiated: Some(meta.initiated.into()),
                 storage_class: Some(StorageClass::from(meta.attributes.storage_class)),
                 ..MultipartUpload::default()
             })
             .collect();
-        let is_truncated = rest.next().is_some();
-        let last = uploads.last().filter(|_| is_truncated);
+        let is_truncated = next.is_some();
+        let (next_key, next_id) = next.unzip();
         Ok(ListMultipartUploadsOutput {
             bucket: Some(input.bucket),
-            prefix: input.prefix,
-            key_marker: input.key_marker,
+            encoding_type: input.encoding_type,
+            prefix: spelling.spell_some(input.prefix),
+            key_marker: spelling.spell_some(input.key_marker),
             upload_id_marker: input.upload_id_marker,
-            next_key_marker: last.and_then(|upload| upload.key.clone()),
-            next_upload_id_marker: last.and_then(|upload| upload.upload_id.clone()),
+            next_key_marker: spelling.spell_some(next_key),
+            next_upload_id_marker: next_id,
             max_uploads: Some(max_uploads),
             is_truncated: Some(is_truncated),
             uploads: Some(uploads),

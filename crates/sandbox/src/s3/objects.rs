@@ -10,7 +10,6 @@ use std::time::SystemTime;
 
 use md5::{Digest as _, Md5};
 use s3s::{S3ErrorCode, S3Result, s3_error};
-use s3s_fs::FileSystem;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use tempfile::NamedTempFile;
@@ -107,7 +106,6 @@ pub(crate) struct ObjectStore(pub(super) Arc<Inner>);
 pub(crate) struct Inner {
     pub(super) layout: Layout,
     pub(super) region: String,
-    pub(super) fs: FileSystem,
     pub(super) uploads: Uploads,
     pub(super) faults: Arc<FaultState>,
     /// Held while an object's file and its meta file are exchanged.
@@ -123,15 +121,11 @@ impl ObjectStore {
         region: String,
         faults: Arc<FaultState>,
     ) -> Result<Self, Error> {
-        let dir = layout.objects();
-        let fs = FileSystem::new(&dir)
-            .map_err(|e| Error::io("open", &dir, io::Error::other(format!("{e:?}"))))?;
         let uploads =
             Uploads::open(layout.clone()).map_err(|e| Error::io("open", layout.uploads(), e))?;
         Ok(Self(Arc::new(Inner {
             layout,
             region,
-            fs,
             uploads,
             faults,
             changes: Mutex::new(()),

@@ -27,14 +27,27 @@ impl S3 for ObjectStore {
         &self,
         req: S3Request<CreateBucketInput>,
     ) -> S3Result<S3Response<CreateBucketOutput>> {
-        let bucket = req.input.bucket.clone();
-        let class = req.headers.get("x-default-storage-class").cloned();
-        let answer = self.0.fs.create_bucket(req).await?;
-        if let Some(class) = class.as_ref().and_then(|class| class.to_str().ok()) {
-            self.describe_bucket(&bucket, Some(&class.to_owned()), None)
-                .map_err(S3Error::internal_error)?;
-        }
-        Ok(answer)
+        let bucket = req.input.bucket;
+        let class = req.headers.get("x-default-storage-class");
+        let class = class.and_then(|class| class.to_str().ok().map(str::to_owned));
+        let store = self.clone();
+        blocking(move || {
+            match std::fs::create_dir(store.0.layout.objects().join(&bucket)) {
+                Ok(()) => {}
+                // OBS takes the request again and keeps the bucket as it is: obs_04_0021.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                    return Ok(S3Response::new(CreateBucketOutput::default()));
+                }
+                Err(error) => return Err(disk("create the bucket")(error)),
+            }
+            if class.is_some() {
+                store
+                    .describe_bucket(&bucket, class.as_ref(), None)
+                    .map_err(S3Error::internal_error)?;
+            }
+            Ok(S3Response::new(CreateBucketOutput::default()))
+        })
+        .await
     }
 
     async fn delete_bucket(
@@ -88,23 +101,26 @@ impl S3 for ObjectStore {
 
     async fn list_buckets(
         &self,
-        req: S3Request<ListBucketsInput>,
+        _: S3Request<ListBucketsInput>,
     ) -> S3Result<S3Response<ListBucketsOutput>> {
-        self.0.fs.list_buckets(req).await
+        let store = Arc::clone(&self.0);
+        blocking(move || store.list_buckets().map(S3Response::new)).await
     }
 
     async fn list_objects(
         &self,
         req: S3Request<ListObjectsInput>,
     ) -> S3Result<S3Response<ListObjectsOutput>> {
-        self.0.fs.list_objects(req).await
+        let store = Arc::clone(&self.0);
+        blocking(move || store.list_objects(req.input).map(S3Response::new)).await
     }
 
     async fn list_objects_v2(
         &self,
         req: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
-        self.0.fs.list_objects_v2(req).await
+        let store = Arc::clone(&self.0);
+        blocking(move || store.list_objects_v2(req.input).map(S3Response::new)).await
     }
 
     async fn put_object(

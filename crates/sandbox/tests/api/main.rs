@@ -13,4 +13,5 @@ mod cloud;
 mod identity;
 mod imports;
 mod jobs;
+mod lists;
 mod raw;

@@ -13,6 +13,9 @@
 
 mod access;
 mod assembly;
+mod lists;
 mod objects;
+mod queries;
 mod support;
 mod uploads;
+mod wire;
