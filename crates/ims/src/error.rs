@@ -5,12 +5,13 @@ use std::fmt;
 
 use net::credentials::KeyError;
 use net::http::{HttpError, HttpErrorKind, Response, StatusCode};
+use net::mask::mask;
 use net::retry::{Retryable, Verdict, chain};
 use net::secret::SecretString;
 use net::status::{self, Repeat};
 use time::OffsetDateTime;
 
-use crate::answer::{Complaint, complaint, mask, tidy};
+use crate::answer::{Complaint, complaint, tidy};
 use crate::hints;
 
 /// What this crate returns.

@@ -13,7 +13,9 @@
 pub mod agency;
 pub mod clock;
 pub mod credentials;
+pub mod endpoint;
 pub mod http;
+pub mod mask;
 pub mod retry;
 pub mod secret;
 pub mod sign;

@@ -4,12 +4,12 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
+use net::mask::mask;
 use net::retry::{Policy, Retryable, Verdict};
 use net::secret::SecretString;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Job, JobStatus};
-use crate::answer::mask;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ImageId, JobId};
