@@ -134,7 +134,6 @@ fn a_sign_in_page_in_the_place_of_the_storage_is_told_as_one() {
         (Op::HeadBucket, 200),
         (Op::HeadObject, 200),
         (Op::HeadObject, 302),
-        (Op::HeadObject, 404),
         (Op::CreateUpload, 200),
         (Op::UploadPart, 200),
         (Op::UploadPart, 302),

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use net::mask::mask;
 use net::retry::{Policy, Verdict, retry};
 use net::secret::ExposeSecret;
 
@@ -34,7 +35,17 @@ impl Client {
                         .with_hint("set HW_ACCESS_KEY and HW_SECRET_KEY"));
                 }
                 match sent.await {
-                    Err(error) => Err(self.reconsider(error, &key.id).await),
+                    Err(error) => {
+                        // A server may repeat what it was sent. Keys that were renewed meanwhile count too.
+                        let secrets = self.keys().secrets().await;
+                        let of_key = [Some(key.secret.clone()), key.session_token.clone()];
+                        let secrets: Vec<_> = secrets
+                            .into_iter()
+                            .chain(of_key.into_iter().flatten())
+                            .collect();
+                        let error = error.with_texts(|text| mask(text, &secrets));
+                        Err(self.reconsider(error, &key.id).await)
+                    }
                     done => done,
                 }
             }
@@ -45,6 +56,9 @@ impl Client {
     /// Makes a refusal worth another attempt where something here can be mended. The SDK signs with the time of the
     /// server's last answer by itself; whether that is another time than before decides.
     async fn reconsider(&self, error: Error, key_id: &str) -> Error {
+        if let Some(error) = self.elsewhere(&error) {
+            return error;
+        }
         let mended = if is_spent_key(&error) {
             self.keys().refused(key_id).await
         } else if error.code() == Some("RequestTimeTooSkewed") {
@@ -58,5 +72,33 @@ impl Client {
             return error.with_verdict(Verdict::Retry);
         }
         error
+    }
+
+    /// What a refusal means that names another region than the client's: S3 answers 400 to HEAD then, and nothing
+    /// else says why.
+    fn elsewhere(&self, error: &Error) -> Option<Error> {
+        let region = error.region().filter(|region| *region != self.region())?;
+        let is_about_region = matches!(error.status(), Some(301 | 307))
+            || (error.status() == Some(400)
+                && matches!(error.code(), None | Some("AuthorizationHeaderMalformed")));
+        let hint = || match error.hint() {
+            // It names the endpoint.
+            Some(hint)
+                if error.kind() == ErrorKind::WrongRegion && hint.contains("endpoint is") =>
+            {
+                format!("{hint} (region {region})")
+            }
+            _ => format!(
+                "the bucket is in region {region}: pass --region {region}, and the endpoint of that region"
+            ),
+        };
+        is_about_region.then(|| {
+            let hint = hint();
+            error
+                .clone()
+                .with_kind(ErrorKind::WrongRegion)
+                .with_verdict(Verdict::Fatal)
+                .with_hint(hint)
+        })
     }
 }

@@ -12,7 +12,7 @@ use net::retry::{Retryable as _, Verdict};
 use time::OffsetDateTime;
 
 use crate::error::{Error, ErrorKind};
-use crate::foreign::{foreign, is_foreign};
+use crate::foreign::{foreign, is_foreign, was_stopped};
 
 /// A pause that a server asks for is told from here on: shorter ones are waited for.
 const LONG_PAUSE: Duration = Duration::from_secs(60);
@@ -29,10 +29,23 @@ where
 {
     match &error {
         SdkError::ServiceError(service) if is_foreign(service.raw()) => foreign(service.raw()),
-        SdkError::ResponseError(response) if is_foreign(response.raw()) => foreign(response.raw()),
+        SdkError::ResponseError(response) if was_stopped(&error) => foreign(response.raw()),
         SdkError::ServiceError(service) => {
             let meta = service.err().meta();
-            from_answer(service.raw(), meta.code(), meta.message())
+            if meta.code().is_some() || !service.raw().status().is_success() {
+                return from_answer(service.raw(), meta.code(), meta.message());
+            }
+            // The server began to answer and then failed.
+            let body = service.raw().body().bytes().unwrap_or_default();
+            let body = String::from_utf8_lossy(body.get(..MAX_SCAN).unwrap_or(body));
+            match element(&body, "Error") {
+                Some(error) => from_answer(
+                    service.raw(),
+                    element(error, "Code"),
+                    element(error, "Message"),
+                ),
+                None => unreadable(service.raw(), &chain(service.err())),
+            }
         }
         SdkError::ResponseError(response) => {
             let status = response.raw().status().as_u16();
@@ -51,6 +64,44 @@ where
         SdkError::DispatchFailure(failure) => from_transport(&chain(&error), failure.is_user()),
         _ => Error::refused(format!("the request cannot be made: {}", chain(&error))),
     }
+}
+
+/// A success whose document is not what was asked for. One that arrived whole will be the same next time.
+fn unreadable(response: &HttpResponse, reason: &str) -> Error {
+    let status = response.status().as_u16();
+    let body = response.body().bytes().unwrap_or_default();
+    let headers = response.headers();
+    let is_whole = headers.contains_key("content-length")
+        || headers.contains_key("transfer-encoding")
+        || body.trim_ascii_end().ends_with(b">");
+    let (what, verdict) = match body.trim_ascii() {
+        // The server began to answer, and had nothing to say.
+        b"" => (
+            "the answer is empty, expected a document".to_owned(),
+            Verdict::Retry,
+        ),
+        _ if !is_whole => (format!("the answer ended early: {reason}"), Verdict::Retry),
+        body => {
+            let beginning = String::from_utf8_lossy(body.get(..400).unwrap_or(body));
+            let beginning: String = clean_text(&beginning).chars().take(100).collect();
+            (
+                format!(
+                    "the answer with status {status} cannot be understood: {reason}; \
+                     it begins with {beginning:?}"
+                ),
+                Verdict::Fatal,
+            )
+        }
+    };
+    Error::new(ErrorKind::Server, what)
+        .with_verdict(verdict)
+        .with_answer(status, None, request_id(response))
+}
+
+/// What stands in the first element `name` of `body`.
+fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = body.split_once(&format!("<{name}>"))?;
+    Some(rest.split_once(&format!("</{name}>"))?.0)
 }
 
 /// There is no key to sign with.
@@ -142,6 +193,9 @@ fn from_answer(response: &HttpResponse, code: Option<&str>, message: Option<&str
         .with_answer(status, code, request_id(response));
     if let Some(date) = headers.get("date") {
         error = error.with_date(date);
+    }
+    if let Some(region) = told_region(response) {
+        error = error.with_region(region);
     }
     if rule.kind == ErrorKind::WrongRegion {
         error = error.with_hint(match told_endpoint(response) {
@@ -258,14 +312,29 @@ fn told_pause(response: &HttpResponse) -> Option<Duration> {
         .or_else(|| net::status::pause(headers.get("retry-after")?, OffsetDateTime::now_utc()))
 }
 
+/// The region that an answer names, in a header or, where a signature has the wrong one, in its body.
+fn told_region(response: &HttpResponse) -> Option<String> {
+    let headers = response.headers();
+    let in_header = || {
+        headers
+            .get("x-amz-bucket-region")
+            .or_else(|| headers.get("x-obs-bucket-location"))
+    };
+    let body = response.body().bytes().unwrap_or_default();
+    let body = String::from_utf8_lossy(body.get(..MAX_SCAN).unwrap_or(body));
+    let in_body = || element(&body, "Region");
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    in_header()
+        .or_else(in_body)
+        .filter(|region| (1..=64).contains(&region.len()) && region.bytes().all(is_name))
+        .map(str::to_owned)
+}
+
 /// The endpoint that a redirect names, in its body or its `Location`.
 pub(crate) fn told_endpoint(response: &HttpResponse) -> Option<String> {
     let body = response.body().bytes().unwrap_or_default();
     let body = String::from_utf8_lossy(body.get(..MAX_SCAN).unwrap_or(body));
-    let in_body = body
-        .split_once("<Endpoint>")
-        .and_then(|(_, rest)| rest.split_once("</Endpoint>"))
-        .map(|(endpoint, _)| endpoint);
+    let in_body = element(&body, "Endpoint");
     let in_header = || {
         let location = response.headers().get("location")?;
         let (_, rest) = location.split_once("://")?;
@@ -289,6 +358,7 @@ fn request_id(response: &HttpResponse) -> Option<String> {
     headers
         .get("x-obs-request-id")
         .or_else(|| headers.get("x-amz-request-id"))
+        .or_else(|| headers.get("x-amzn-requestid"))
         .map(clean_code)
         .filter(|id| !id.is_empty())
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    AppName, BehaviorVersion, IdentityCache, Region, RequestChecksumCalculation,
-    ResponseChecksumValidation, SharedHttpClient, StalledStreamProtectionConfig,
+    BehaviorVersion, IdentityCache, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    SharedHttpClient, StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use aws_smithy_http_client::proxy::ProxyConfig;
@@ -22,12 +22,15 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
 
 use crate::classify::from_sdk;
+use crate::document::Readable;
 use crate::error::{Error, ErrorKind};
+use crate::etag::{self, Etags, unquoted};
 use crate::foreign::{self, OnlyStorage};
-use crate::headers::{Headers, LimitBody};
+use crate::headers::Headers;
 use crate::names;
 use crate::rate::Rate;
 use crate::signing::CurrentKey;
+use crate::wire::Plain;
 
 /// How many parts may share a limit on bytes per second, as a bound for time limits.
 const SHARERS: u32 = 64;
@@ -132,6 +135,7 @@ struct Inner {
     s3: aws_sdk_s3::Client,
     keys: Keys,
     clock: Clock,
+    etags: Etags,
     retry: Policy,
     limits: Limits,
     rate: Option<Arc<Rate>>,
@@ -166,8 +170,14 @@ pub struct BucketInfo {
 pub struct ObjectInfo {
     /// Length in bytes.
     pub size: u64,
-    /// ETag without quotes.
+    /// ETag without quotes, where the server tells one.
     pub etag: Option<String>,
+    /// Whether the server calls that ETag weak: it is compared, and never sent as a condition.
+    #[serde(skip)]
+    pub weak_etag: bool,
+    /// When it was stored, in seconds since 1970, where the server tells it.
+    #[serde(skip)]
+    pub modified: Option<i64>,
     /// Storage class; not told for the standard one by some servers.
     pub storage_class: Option<String>,
     /// Whether the server says that it encrypts the object: its ETag is then no MD5.
@@ -180,8 +190,24 @@ impl ObjectInfo {
     #[must_use]
     pub fn md5(&self) -> Option<&str> {
         let etag = self.etag.as_deref().filter(|_| !self.encrypted)?;
-        let is_md5 = etag.len() == 32 && etag.bytes().all(|b| b.is_ascii_hexdigit());
-        is_md5.then_some(etag)
+        etag::is_md5(etag).then_some(etag)
+    }
+
+    /// The ETag as a condition of another request, where it can be one.
+    pub(crate) fn condition(&self) -> Option<String> {
+        let etag = self.etag.as_deref().filter(|_| !self.weak_etag)?;
+        Some(format!("\"{etag}\""))
+    }
+
+    /// Whether this may be the object that had `size` bytes and `etag`. Where either ETag was not reported, the length
+    /// has to do.
+    #[must_use]
+    pub fn may_be(&self, size: u64, etag: &str) -> bool {
+        let same = match self.etag.as_deref() {
+            None | Some("") => true,
+            Some(found) => etag.is_empty() || found.eq_ignore_ascii_case(etag),
+        };
+        self.size == size && same
     }
 }
 
@@ -206,7 +232,7 @@ impl Client {
                 config.region
             )));
         }
-        let mut builder = aws_sdk_s3::Config::builder()
+        let builder = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .http_client(http_client(&config.endpoint))
             .endpoint_url(config.endpoint.as_str().trim_end_matches('/'))
@@ -226,17 +252,18 @@ impl Client {
                     .operation_attempt_timeout(config.limits.request)
                     .build(),
             )
+            .interceptor(Plain {
+                signs_bodies: signs_bodies(&config.endpoint),
+            })
+            .interceptor(Readable)
             .interceptor(OnlyStorage)
-            .interceptor(LimitBody)
             .disable_s3_express_session_auth(true)
             .disable_multi_region_access_points(true);
-        if let Ok(name) = AppName::new("imgferry") {
-            builder = builder.app_name(name);
-        }
         Ok(Self(Arc::new(Inner {
             s3: aws_sdk_s3::Client::from_conf(adjust(builder).build()),
             keys: config.keys,
             clock: Clock::new(),
+            etags: Etags::default(),
             retry: config.retry,
             limits: config.limits,
             rate: config.rate_limit.map(|limit| Arc::new(Rate::new(limit))),
@@ -265,6 +292,15 @@ impl Client {
 
     pub(crate) fn clock(&self) -> &Clock {
         &self.0.clock
+    }
+
+    pub(crate) fn etags(&self) -> &Etags {
+        &self.0.etags
+    }
+
+    /// The region that requests are signed for.
+    pub(crate) fn region(&self) -> &str {
+        &self.0.region
     }
 
     pub(crate) fn policy(&self) -> &Policy {
@@ -298,7 +334,7 @@ impl Client {
     /// Whether signatures cover bodies. Over TLS nothing can change a body on its way, and `Content-MD5`, which is
     /// signed, covers it.
     pub(crate) fn signs_bodies(&self) -> bool {
-        self.0.endpoint.scheme() != "https"
+        signs_bodies(&self.0.endpoint)
     }
 
     /// Whether `bucket` can exist and be reached.
@@ -360,28 +396,57 @@ impl Client {
         let what = format!("object {bucket}/{key}");
         let found: Result<_, Error> = self
             .call(self.policy(), &what, |_| async move {
-                let answer = self.s3().head_object().bucket(bucket).key(key).send();
-                let answer = answer.await.map_err(from_sdk)?;
+                let ids = ["x-amz-request-id", "x-obs-request-id", "x-amzn-requestid"];
+                let headers = Headers::of(&[
+                    "content-length",
+                    "x-amz-request-id",
+                    "x-obs-request-id",
+                    "x-amzn-requestid",
+                ]);
+                let answer = self
+                    .s3()
+                    .head_object()
+                    .bucket(bucket)
+                    .key(key)
+                    .customize()
+                    .interceptor(headers.interceptor())
+                    .send()
+                    .await
+                    .map_err(from_sdk)?;
                 // Every storage tells at least one of them.
-                if answer.e_tag().is_none() && answer.last_modified().is_none() {
+                if answer.e_tag().is_none()
+                    && answer.last_modified().is_none()
+                    && !ids.iter().any(|id| headers.get(id).is_some())
+                {
                     return Err(foreign::with_status(200, ""));
                 }
-                let size = answer.content_length().unwrap_or(-1);
-                Ok(ObjectInfo {
-                    size: u64::try_from(size).map_err(|_| {
-                        Error::new(ErrorKind::Server, "the answer does not tell the length")
-                    })?,
-                    etag: answer.e_tag().map(unquoted),
+                let size = headers.get("content-length");
+                let size = size.and_then(|size| size.trim().parse::<u64>().ok());
+                let info = ObjectInfo {
+                    size: size.unwrap_or(0),
+                    etag: answer.e_tag().map(unquoted).filter(|etag| !etag.is_empty()),
+                    weak_etag: answer.e_tag().is_some_and(etag::is_weak),
+                    modified: answer.last_modified().map(|time| time.secs()),
                     storage_class: answer
                         .storage_class()
                         .map(|class| class.as_str().to_owned()),
-                    encrypted: answer.server_side_encryption().is_some()
-                        || answer.sse_customer_algorithm().is_some(),
-                })
+                    encrypted: etag::encrypts(
+                        answer.server_side_encryption(),
+                        answer.sse_customer_algorithm(),
+                        answer.ssekms_key_id(),
+                    ),
+                };
+                Ok((size.is_some(), info))
             })
             .await;
         match found {
-            Ok(info) => Ok(Some(info)),
+            Ok((true, info)) => Ok(Some(info)),
+            // Some servers leave the length out here, and tell it with a range.
+            Ok((false, info)) => {
+                let size = self.length(bucket, key).await;
+                let size = size.map_err(|error| error.doing(what))?;
+                Ok(size.map(|size| ObjectInfo { size, ..info }))
+            }
             Err(error)
                 if error.kind() == ErrorKind::NotFound && error.code() != Some("NoSuchBucket") =>
             {
@@ -431,9 +496,8 @@ fn not_found(error: Error, message: &str) -> Error {
     error
 }
 
-/// An ETag without its quotes.
-pub(crate) fn unquoted(etag: &str) -> String {
-    etag.trim().trim_matches('"').to_owned()
+fn signs_bodies(endpoint: &Url) -> bool {
+    endpoint.scheme() != "https"
 }
 
 /// The transport: TLS with the system's certificates, and the proxy that the environment names,

@@ -9,9 +9,10 @@ use md5::{Digest, Md5};
 use net::retry::Verdict;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::classify::{clean_text, from_sdk};
-use crate::client::{Client, unquoted};
+use crate::classify::from_sdk;
+use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::etag::{self, Thing, unquoted};
 use crate::moving::{Meter, Watch};
 use crate::multipart::{Confirmed, Target, limit};
 use crate::names;
@@ -56,18 +57,16 @@ impl Client {
                 .customize()
                 .config_override(limit(self.data_limit(size, attempt)))
                 .interceptor(Watch::new(body.clone(), &meter, self.rate()));
-            let request = if self.signs_bodies() {
-                request
-            } else {
-                request.disable_payload_signing()
-            };
             async move {
                 let answer = meter.watch(request.send()).await?.map_err(from_sdk)?;
-                let encrypts = answer.server_side_encryption().is_some()
-                    || answer.sse_customer_algorithm().is_some()
-                    || answer.ssekms_key_id().is_some();
+                let encrypts = etag::encrypts(
+                    answer.server_side_encryption(),
+                    answer.sse_customer_algorithm(),
+                    answer.ssekms_key_id(),
+                );
                 let etag = answer.e_tag().map(unquoted).unwrap_or_default();
-                check_etag("object", &etag, md5, encrypts)?;
+                self.etags()
+                    .judge(Thing::Object, &etag, md5, encrypts, attempt)?;
                 Ok(etag)
             }
         })
@@ -78,8 +77,7 @@ impl Client {
     /// Makes part `number` of the first `size` bytes of the object `source` in the same bucket, which
     /// has `source_size` bytes. `md5` is the MD5 of those bytes.
     ///
-    /// Success is an answer with the part's ETag, and nothing else: a server that has begun to
-    /// answer 200 can still fail.
+    /// Success is a document about the part, and nothing else: a server that has begun to answer 200 can still fail.
     pub(crate) async fn copy_part(
         &self,
         target: &Target,
@@ -97,7 +95,7 @@ impl Client {
             utf8_percent_encode(source, IN_SOURCE)
         );
         let range = (size < source_size).then(|| format!("bytes=0-{}", size.saturating_sub(1)));
-        self.call(self.policy(), &what, |_| {
+        self.call(self.policy(), &what, |attempt| {
             let request = self
                 .s3()
                 .upload_part_copy()
@@ -109,15 +107,21 @@ impl Client {
                 .set_copy_source_range(range.clone());
             async move {
                 let answer = request.send().await.map_err(from_sdk)?;
-                let etag = answer
-                    .copy_part_result()
-                    .and_then(|result| result.e_tag())
-                    .map(unquoted)
-                    .unwrap_or_default();
-                let encrypts = answer.server_side_encryption().is_some()
-                    || answer.sse_customer_algorithm().is_some()
-                    || answer.ssekms_key_id().is_some();
-                let etag_is_md5 = check_etag("copied part", &etag, md5, encrypts)?;
+                let Some(result) = answer.copy_part_result() else {
+                    return Err(
+                        Error::new(ErrorKind::Server, "the answer has no copied part")
+                            .with_verdict(Verdict::Retry),
+                    );
+                };
+                let etag = result.e_tag().map(unquoted).unwrap_or_default();
+                let encrypts = etag::encrypts(
+                    answer.server_side_encryption(),
+                    answer.sse_customer_algorithm(),
+                    answer.ssekms_key_id(),
+                );
+                let etag_is_md5 = self
+                    .etags()
+                    .judge(Thing::Copy, &etag, md5, encrypts, attempt)?;
                 Ok(Confirmed {
                     number,
                     size,
@@ -130,23 +134,6 @@ impl Client {
         .await
         .map_err(|error: Error| error.doing(what))
     }
-}
-
-/// Whether the server's ETag is the MD5; an error when it must be and is not.
-fn check_etag(what: &str, etag: &str, md5: [u8; 16], encrypts: bool) -> Result<bool, Error> {
-    let expected = hex::encode(md5);
-    let is_md5 = etag.eq_ignore_ascii_case(&expected);
-    if is_md5 || (encrypts && !etag.is_empty()) {
-        return Ok(is_md5);
-    }
-    Err(Error::new(
-        ErrorKind::Integrity,
-        format!(
-            "the server confirms the {what} with ETag {:?}, expected {expected:?}",
-            clean_text(etag)
-        ),
-    )
-    .with_verdict(Verdict::Retry))
 }
 
 /// MD5 of `bytes`, away from the async threads.

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 
 use crate::classify::from_sdk;
-use crate::client::Client;
+use crate::client::{Client, ObjectInfo};
 use crate::error::Error;
 use crate::names;
 
 impl Client {
-    /// Bytes `from` to `from + len` of the object, while its ETag is `etag`.
+    /// Bytes `from` to `from + len` of the object, while it is the one that `info` tells of.
     ///
     /// # Errors
     /// What the server says; [`crate::ErrorKind::Integrity`] when the object is another one meanwhile, or the answer is not
@@ -17,7 +17,7 @@ impl Client {
         &self,
         bucket: &str,
         key: &str,
-        etag: &str,
+        info: &ObjectInfo,
         from: u64,
         len: u64,
     ) -> Result<Bytes, Error> {
@@ -26,7 +26,7 @@ impl Client {
         if len == 0 {
             return Ok(Bytes::new());
         }
-        self.range((bucket, key), (from, len), Some(etag)).await
+        self.range((bucket, key), (from, len), info).await
     }
 
     /// Deletes an object; that there is none is fine.

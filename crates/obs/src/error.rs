@@ -51,6 +51,7 @@ struct Inner {
     hint: Option<String>,
     notes: Vec<String>,
     date: Option<String>,
+    region: Option<String>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -68,6 +69,7 @@ impl Error {
             hint: None,
             notes: Vec::new(),
             date: None,
+            region: None,
             source: None,
         }))
     }
@@ -120,6 +122,41 @@ impl Error {
     /// The answer's `Date`, as it came.
     pub(crate) fn date(&self) -> Option<&str> {
         self.0.date.as_deref()
+    }
+
+    /// Keeps the region that the answer names.
+    pub(crate) fn with_region(mut self, region: String) -> Self {
+        self.inner().region = Some(region);
+        self
+    }
+
+    /// The region that the answer names.
+    pub(crate) fn region(&self) -> Option<&str> {
+        self.0.region.as_deref()
+    }
+
+    /// The same with another kind.
+    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.inner().kind = kind;
+        self
+    }
+
+    /// The same with each of its texts passed through `masked`. Hints are made of what servers say too.
+    pub(crate) fn with_texts(mut self, masked: impl Fn(&str) -> String) -> Self {
+        let inner = self.inner();
+        inner.message = masked(&inner.message);
+        for text in [
+            &mut inner.code,
+            &mut inner.request_id,
+            &mut inner.hint,
+            &mut inner.region,
+        ] {
+            *text = text.as_deref().map(&masked);
+        }
+        for note in &mut inner.notes {
+            *note = masked(note);
+        }
+        self
     }
 
     /// Whether the server turned the request away because it has too much to do.

@@ -22,8 +22,10 @@ mod calls;
 mod classify;
 mod client;
 mod copy;
+mod document;
 mod download;
 mod error;
+mod etag;
 mod foreign;
 mod hashing;
 mod headers;
@@ -44,7 +46,9 @@ mod sink;
 mod small;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod upload;
+mod wire;
 mod zeros;
 
 pub use client::{BucketInfo, Client, Config, Limits, ObjectInfo};
@@ -59,4 +63,5 @@ pub use reading::ObjectSource;
 pub use resume::{ListedPart, PartLog, PartRecord, Resumed, Resumption, VoidPartLog, etag_of};
 pub use sink::MultipartSink;
 pub use small::{ListedObject, Stored};
+pub use trial::{Found, Step, Trial};
 pub use upload::{Upload, UploadOptions, Uploaded};

@@ -1,13 +1,16 @@
 //! Uploads that were begun and neither completed nor aborted.
 
+use aws_sdk_s3::types::EncodingType;
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
 use crate::classify::from_sdk;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 
-/// Uploads that are asked for at a time: an answer with the longest keys still fits the cap of an answer.
-const PAGE: i32 = 200;
+/// Entries of a listing that are asked for at a time: an answer with the longest keys, encoded, still fits the cap of
+/// an answer.
+pub(crate) const PAGE: i32 = 200;
 /// Uploads that are listed at most; a bucket that has more is told so by an error.
 const MOST: usize = 100_000;
 
@@ -22,6 +25,20 @@ pub struct OpenUpload {
     pub initiated: Option<i64>,
     /// Storage class of its parts, where the server tells it.
     pub storage_class: Option<String>,
+}
+
+/// A key in a listing. Keys may hold characters that XML cannot, so they are asked for percent-encoded; a server that
+/// does not do that does not say so either.
+pub(crate) fn decoded(key: &str, encoding: Option<&EncodingType>) -> String {
+    if encoding != Some(&EncodingType::Url) {
+        return key.to_owned();
+    }
+    // As in forms: a plus sign is `%2B`.
+    let spaced = key.replace('+', " ");
+    match percent_decode_str(&spaced).decode_utf8() {
+        Ok(key) => key.into_owned(),
+        Err(_) => key.to_owned(),
+    }
 }
 
 impl Client {
@@ -49,14 +66,16 @@ impl Client {
                         .set_prefix(prefix.map(str::to_owned))
                         .set_key_marker(key)
                         .set_upload_id_marker(id)
+                        .encoding_type(EncodingType::Url)
                         .max_uploads(PAGE);
                     async move { request.send().await.map_err(from_sdk) }
                 })
                 .await
                 .map_err(|error| error.doing(what.clone()))?;
+            let decoded = |key: &str| decoded(key, page.encoding_type());
             uploads.extend(page.uploads().iter().filter_map(|upload| {
                 Some(OpenUpload {
-                    key: upload.key()?.to_owned(),
+                    key: decoded(upload.key()?),
                     upload_id: upload.upload_id()?.to_owned(),
                     initiated: upload.initiated().map(|time| time.secs()),
                     storage_class: upload
@@ -68,7 +87,7 @@ impl Client {
                 return Ok(uploads);
             }
             let next = match (page.next_key_marker(), page.next_upload_id_marker()) {
-                (Some(key), id) => (key.to_owned(), id.unwrap_or_default().to_owned()),
+                (Some(key), id) => (decoded(key), id.unwrap_or_default().to_owned()),
                 (None, _) => (String::new(), String::new()),
             };
             if uploads.len() > MOST || next.0.is_empty() || after.as_ref() == Some(&next) {
@@ -81,5 +100,20 @@ impl Client {
             }
             after = Some(next);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_decoded_only_where_the_server_says_that_it_encoded_them() {
+        let url = Some(&EncodingType::Url);
+        assert_eq!(decoded("a%1B%5B31m+b%2Bc", url), "a\u{1b}[31m b+c");
+        assert_eq!(decoded("100%25", url), "100%");
+        assert_eq!(decoded("a%1B+b", None), "a%1B+b");
+        // What is no UTF-8 stays as it is.
+        assert_eq!(decoded("a%FF+", url), "a%FF+");
     }
 }

@@ -43,6 +43,9 @@ pub struct Manifest {
     /// The zstd level that it was compressed at, or `auto`; not in manifests of raw objects, nor in old ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<Level>,
+    /// When the manifest itself was stored, in seconds since 1970, where the server tells it.
+    #[serde(skip)]
+    pub stored: Option<i64>,
 }
 
 impl Manifest {
@@ -66,6 +69,7 @@ impl Manifest {
             data_blocks,
             blocks: virtual_size.div_ceil(2 << 20),
             level: None,
+            stored: None,
         }
     }
 
@@ -81,14 +85,16 @@ impl Manifest {
         format!("{key}.imgferry.json")
     }
 
-    /// Whether `object` is the one that this describes, and not one that replaced it.
+    /// Whether `object` is the one that this describes, and not one that replaced it. Where the storage reports no
+    /// ETags, one that was stored after its manifest has replaced it.
     #[must_use]
     pub fn describes(&self, object: &ObjectInfo) -> bool {
-        object.size == self.object_size
-            && object
-                .etag
-                .as_deref()
-                .is_some_and(|etag| etag.eq_ignore_ascii_case(&self.object_etag))
+        let is_reported = object.etag.is_some() && !self.object_etag.is_empty();
+        let is_older = || {
+            let times = object.modified.zip(self.stored);
+            times.is_some_and(|(object, manifest)| object <= manifest)
+        };
+        object.may_be(self.object_size, &self.object_etag) && (is_reported || is_older())
     }
 }
 
@@ -140,12 +146,16 @@ impl Client {
             return Ok(None);
         }
         let range = (0, object.size);
-        let read = self.range((bucket, &key), range, object.etag.as_deref());
+        let read = self.range((bucket, &key), range, &object);
         let bytes = match read.await {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             read => read?,
         };
         let manifest: Option<Manifest> = serde_json::from_slice(&bytes).ok();
-        Ok(manifest.filter(|manifest| manifest.version == VERSION))
+        let manifest = manifest.filter(|manifest| manifest.version == VERSION);
+        Ok(manifest.map(|manifest| Manifest {
+            stored: object.modified,
+            ..manifest
+        }))
     }
 }

@@ -14,11 +14,13 @@ use md5::{Digest, Md5};
 use net::retry::{Policy, Verdict};
 
 use crate::classify::from_sdk;
-use crate::client::{Client, ObjectInfo, unquoted};
+use crate::client::{Client, ObjectInfo};
 use crate::error::{Error, ErrorKind};
+use crate::etag::{self, Thing, unquoted};
 use crate::hashing::Hashes;
 use crate::moving::{Meter, Watch};
 use crate::pace::{Pace, Pacer};
+use crate::resume::ListedPart;
 use crate::signing::SignedBody;
 
 /// Which upload.
@@ -34,11 +36,21 @@ pub(crate) struct Target {
 pub(crate) struct Confirmed {
     pub(crate) number: u32,
     pub(crate) size: u64,
-    /// As the server told it: completing must repeat it.
+    /// As the server told it: completing must repeat it. Empty when it told none.
     pub(crate) etag: String,
     pub(crate) md5: [u8; 16],
-    /// Whether the ETag is the MD5 of what was sent; it is not where the server encrypts.
+    /// Whether the ETag is the MD5 of what was sent; it is not where the server encrypts, nor with some gateways.
     pub(crate) etag_is_md5: bool,
+}
+
+impl Confirmed {
+    /// The ETag that completing names. A server that told none takes the MD5, if anything.
+    fn told_etag(&self) -> String {
+        match self.etag.as_str() {
+            "" => hex::encode(self.md5),
+            etag => etag.to_owned(),
+        }
+    }
 }
 
 /// What was sent, over all parts and attempts.
@@ -152,9 +164,10 @@ impl Client {
                 .config_override(limit(self.data_limit(size, attempt)))
                 .interceptor(Watch::new(body.clone(), &meter, self.rate()));
             let request = match &hashes.sha256 {
-                _ if !self.signs_bodies() => request.disable_payload_signing(),
-                Some(sha256) => request.interceptor(SignedBody(sha256.clone())),
-                None => request,
+                Some(sha256) if self.signs_bodies() => {
+                    request.interceptor(SignedBody(sha256.clone()))
+                }
+                _ => request,
             };
             async move {
                 let answer = meter.watch(request.send()).await?.map_err(|error| {
@@ -165,21 +178,14 @@ impl Client {
                     error
                 })?;
                 let etag = answer.e_tag().map(unquoted).unwrap_or_default();
-                let etag_is_md5 = etag.eq_ignore_ascii_case(&hex::encode(md5));
-                let encrypts = answer.server_side_encryption().is_some()
-                    || answer.sse_customer_algorithm().is_some()
-                    || answer.ssekms_key_id().is_some();
-                if etag.is_empty() || (!etag_is_md5 && !encrypts) {
-                    return Err(Error::new(
-                        ErrorKind::Integrity,
-                        format!(
-                            "the server confirms the part with ETag {:?}, expected {:?}",
-                            crate::classify::clean_text(&etag),
-                            hex::encode(md5)
-                        ),
-                    )
-                    .with_verdict(Verdict::Retry));
-                }
+                let encrypts = etag::encrypts(
+                    answer.server_side_encryption(),
+                    answer.sse_customer_algorithm(),
+                    answer.ssekms_key_id(),
+                );
+                let etag_is_md5 = self
+                    .etags()
+                    .judge(Thing::Part, &etag, md5, encrypts, attempt)?;
                 Ok(Confirmed {
                     number,
                     size,
@@ -191,6 +197,60 @@ impl Client {
         })
         .await
         .map_err(|error: Error| error.doing(format!("sending {what}")))
+    }
+
+    /// Asks what is stored where the answers to parts did not say it: their ETags may be in the list of parts, which
+    /// completing must repeat; and a part that is not in it was never stored, whoever said so.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Integrity`] when the list lacks a part. A list that cannot be had is no error.
+    pub(crate) async fn settle(
+        &self,
+        target: &Target,
+        parts: &mut [Confirmed],
+    ) -> Result<(), Error> {
+        if parts.iter().all(|part| part.etag_is_md5) {
+            return Ok(());
+        }
+        let Target {
+            bucket,
+            key,
+            upload_id,
+        } = target;
+        let listed = match self.list_parts(bucket, key, upload_id).await {
+            Ok(listed) => listed,
+            Err(error) => {
+                tracing::info!("the parts are joined unseen: {error}");
+                return Ok(());
+            }
+        };
+        let listed: BTreeMap<u32, ListedPart> =
+            listed.into_iter().map(|part| (part.number, part)).collect();
+        for part in parts.iter_mut().filter(|part| !part.etag_is_md5) {
+            let found = listed.get(&part.number);
+            if found.is_none_or(|found| found.size != part.size) {
+                return Err(Error::new(
+                    ErrorKind::Integrity,
+                    format!(
+                        "part {} was confirmed with {} bytes, and the server lists {}",
+                        part.number,
+                        part.size,
+                        found.map_or("none of that number".to_owned(), |found| format!(
+                            "{} bytes",
+                            found.size
+                        ))
+                    ),
+                )
+                .doing(format!("completing {bucket}/{key}"))
+                .with_hint("give the same command again: it sends the parts that are not stored"));
+            }
+            let Some(found) = found.filter(|found| !found.etag.is_empty()) else {
+                continue;
+            };
+            part.etag_is_md5 = found.etag.eq_ignore_ascii_case(&hex::encode(part.md5));
+            part.etag = found.etag.clone();
+        }
+        Ok(())
     }
 
     /// Joins `parts`, which are in order, to the object. Returns the object's ETag as the server
@@ -220,11 +280,13 @@ impl Client {
                 .config_override(limit(self.limits().complete));
             async move {
                 let error = match request.send().await {
-                    Ok(answer) => match answer.e_tag() {
-                        Some(etag) => return Ok(Some(unquoted(etag))),
-                        None => Error::new(
+                    Ok(answer) => match answer.e_tag().map(unquoted) {
+                        Some(etag) if !etag.is_empty() => return Ok(Some(etag)),
+                        // Some servers tell it with the object only.
+                        _ if self.may_be_there(target, expected).await => return Ok(None),
+                        _ => Error::new(
                             ErrorKind::Server,
-                            "the server answered without naming the object",
+                            "the server answered without naming the object, and has none that fits",
                         )
                         .with_verdict(Verdict::Retry),
                     },
@@ -244,6 +306,16 @@ impl Client {
         })
         .await
         .map_err(|error: Error| error.doing(what))
+    }
+
+    /// Whether nothing speaks against the object that completing was confirmed for. Whoever may not look has to believe
+    /// the answer.
+    async fn may_be_there(&self, target: &Target, expected: &Expected) -> bool {
+        match self.object(&target.bucket, &target.key).await {
+            Ok(Some(object)) => expected.check(None, &object).is_ok(),
+            Ok(None) => false,
+            Err(error) => error.kind() == ErrorKind::AccessDenied,
+        }
     }
 
     /// Whether the object is there with the expected length and ETag. An answer that cannot be had
@@ -301,7 +373,7 @@ impl Client {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Expected {
     pub(crate) size: u64,
-    /// `None` where the server encrypts, so that ETags are not MD5s.
+    /// `None` where ETags of parts are not MD5s.
     pub(crate) etag: Option<String>,
 }
 
@@ -321,11 +393,12 @@ impl Expected {
         }
     }
 
-    /// Holds what the server says of the object against this.
+    /// Holds what the server says of the object against this. Whether an ETag proves it: one that has another form than
+    /// that of an object in parts says nothing.
     ///
     /// # Errors
     /// [`ErrorKind::Integrity`].
-    pub(crate) fn check(&self, told: Option<&str>, found: &ObjectInfo) -> Result<(), Error> {
+    pub(crate) fn check(&self, told: Option<&str>, found: &ObjectInfo) -> Result<bool, Error> {
         if found.size != self.size {
             return Err(Error::new(
                 ErrorKind::Integrity,
@@ -335,23 +408,25 @@ impl Expected {
                 ),
             ));
         }
+        let Some(expected) = &self.etag else {
+            return Ok(false);
+        };
+        let parts = |etag: &str| etag.rsplit_once('-').map(|(_, parts)| parts.to_owned());
+        let mut is_proved = false;
         for etag in [told, found.etag.as_deref()].into_iter().flatten() {
-            let expected = match &self.etag {
-                Some(expected) => expected,
-                // The two answers must at least agree.
-                None => told.unwrap_or(etag),
-            };
-            if !etag.eq_ignore_ascii_case(expected) {
+            if etag.eq_ignore_ascii_case(expected) {
+                is_proved = true;
+            } else if etag::is_md5_of_parts(etag)
+                && parts(etag) == parts(expected)
+                && !found.encrypted
+            {
                 return Err(Error::new(
                     ErrorKind::Integrity,
-                    format!(
-                        "the object has ETag {:?}, expected {expected:?}",
-                        crate::classify::clean_text(etag)
-                    ),
+                    format!("the object has ETag {etag:?}, expected {expected:?}"),
                 ));
             }
         }
-        Ok(())
+        Ok(is_proved)
     }
 }
 
@@ -373,7 +448,7 @@ fn completed_list(parts: &[Confirmed]) -> Result<CompletedMultipartUpload, Error
         list = list.parts(
             CompletedPart::builder()
                 .part_number(number)
-                .e_tag(format!("\"{}\"", part.etag))
+                .e_tag(format!("\"{}\"", part.told_etag()))
                 .build(),
         );
     }

@@ -159,6 +159,10 @@ impl Client {
         let before = Before {
             kept: Vec::new(),
             stored: listed.into_iter().map(|part| (part.number, part)).collect(),
+            noted: known
+                .iter()
+                .map(|part| (part.number, part.clone()))
+                .collect(),
         };
         let (sink, upload) = self.begin(target, &plan.options, plan.schedule, before);
         let zeros = Zeros::of_earlier(upload.target(), part_size);

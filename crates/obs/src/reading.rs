@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use crate::classify::{clean_text, from_sdk};
 use crate::client::{Client, ObjectInfo};
 use crate::error::{Error, ErrorKind};
+use crate::etag::unquoted;
 use crate::moving::Meter;
 use crate::multipart::limit;
 
@@ -74,12 +75,12 @@ impl Client {
         })
     }
 
-    /// `len` bytes of an object from `start` on. With `etag`, only while that is the object's.
+    /// `len` bytes of the object `info` from `start` on, only while it is that one.
     pub(crate) async fn range(
         &self,
         (bucket, key): (&str, &str),
         (start, len): (u64, u64),
-        etag: Option<&str>,
+        info: &ObjectInfo,
     ) -> Result<Bytes, Error> {
         let last = start.saturating_add(len).saturating_sub(1);
         let what = format!("reading bytes {start} to {last} of {bucket}/{key}");
@@ -91,13 +92,17 @@ impl Client {
                 .bucket(bucket)
                 .key(key)
                 .range(format!("bytes={start}-{last}"))
-                .set_if_match(etag.map(|etag| format!("\"{etag}\"")))
+                .set_if_match(info.condition())
                 .customize()
                 .config_override(limit(self.data_limit(len, attempt)));
             let meter = Meter::new(self.limits());
             async move {
                 let reading = async {
                     let answer = request.send().await.map_err(from_sdk)?;
+                    let told = answer.e_tag().map(unquoted).unwrap_or_default();
+                    if !told.is_empty() && !info.may_be(info.size, &told) {
+                        return Err(replaced());
+                    }
                     let told = answer.content_range().unwrap_or_default();
                     if !told.starts_with(&format!("bytes {start}-{last}/")) {
                         return Err(Error::new(
@@ -117,11 +122,40 @@ impl Client {
             }
         });
         read.await.map_err(|error| match error.status() {
-            Some(412) => Error::new(ErrorKind::Integrity, "the object was replaced meanwhile")
-                .doing(what)
-                .with_hint("try again"),
+            Some(412) => replaced().doing(what),
             _ => error.doing(what),
         })
+    }
+
+    /// The length of an object by the range of an answer; `None` when there is none.
+    pub(crate) async fn length(&self, bucket: &str, key: &str) -> Result<Option<u64>, Error> {
+        let what = format!("asking for the length of {bucket}/{key}");
+        let asked: Result<_, Error> = self
+            .call(self.policy(), &what, |_| async move {
+                let request = self.s3().get_object().bucket(bucket).key(key);
+                let answer = request.range("bytes=0-0").send().await.map_err(from_sdk)?;
+                let told = answer.content_range().unwrap_or_default();
+                let size = told
+                    .rsplit_once('/')
+                    .and_then(|(_, size)| size.parse().ok());
+                size.ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::Server,
+                        format!(
+                            "neither HEAD nor a range tells the length (Content-Range is {:?})",
+                            clean_text(told)
+                        ),
+                    )
+                })
+            })
+            .await;
+        match asked {
+            Ok(size) => Ok(Some(size)),
+            // There is no first byte.
+            Err(error) if error.status() == Some(416) => Ok(Some(0)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Exactly `len` bytes of `body`.
@@ -163,6 +197,11 @@ impl Client {
     }
 }
 
+/// The object is not the one that was looked at.
+fn replaced() -> Error {
+    Error::new(ErrorKind::Integrity, "the object was replaced meanwhile").with_hint("try again")
+}
+
 /// A failure on the way that may pass.
 fn broken(message: &str) -> Error {
     Error::new(ErrorKind::Network, message).with_verdict(Verdict::Retry)
@@ -190,9 +229,7 @@ impl ObjectSource {
         let start = number.saturating_mul(CHUNK);
         let len = CHUNK.min(self.info.size.saturating_sub(start));
         let place = (self.bucket.as_str(), self.key.as_str());
-        let fetching = self
-            .client
-            .range(place, (start, len), self.info.etag.as_deref());
+        let fetching = self.client.range(place, (start, len), &self.info);
         let bytes = self.runtime.block_on(fetching)?;
         *held = Some(bytes.clone());
         Ok(bytes)

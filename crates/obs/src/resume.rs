@@ -7,8 +7,9 @@ use std::sync::Arc;
 use convert::SinkError;
 
 use crate::classify::from_sdk;
-use crate::client::{Client, unquoted};
+use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::etag::{self, unquoted};
 use crate::multipart::{Confirmed, Expected, Target};
 use crate::names;
 use crate::parts::{self, Schedule};
@@ -24,7 +25,7 @@ pub struct PartRecord {
     pub size: u64,
     /// MD5 of what was sent.
     pub md5: [u8; 16],
-    /// The ETag where it is not that MD5, because the server encrypts.
+    /// The ETag where one was told that is not that MD5.
     pub etag: Option<String>,
 }
 
@@ -54,8 +55,40 @@ pub struct ListedPart {
     pub number: u32,
     /// Bytes.
     pub size: u64,
-    /// ETag without quotes.
+    /// ETag without quotes; empty when the server tells none.
     pub etag: String,
+}
+
+impl ListedPart {
+    /// The part as it is stored, if that is the one with `size` bytes and this MD5. `noted` is the ETag with which it was
+    /// confirmed, where that is known and no MD5.
+    ///
+    /// With `was_confirmed`, a part whose ETag tells nothing counts too: the server has checked its `Content-MD5`, and
+    /// nobody else knows the upload.
+    pub(crate) fn is(
+        &self,
+        (size, md5): (u64, [u8; 16]),
+        noted: Option<&str>,
+        was_confirmed: bool,
+    ) -> Option<Confirmed> {
+        let etag_is_md5 = self.etag.eq_ignore_ascii_case(&hex::encode(md5));
+        let tells_nothing = match noted {
+            // It could be an MD5, of other bytes.
+            None => !etag::is_md5(&self.etag),
+            Some(noted) => self.etag.is_empty() || self.etag.eq_ignore_ascii_case(noted),
+        };
+        let same = self.size == size && (etag_is_md5 || (was_confirmed && tells_nothing));
+        same.then(|| Confirmed {
+            number: self.number,
+            size,
+            etag: match self.etag.as_str() {
+                "" => noted.unwrap_or_default().to_owned(),
+                etag => etag.to_owned(),
+            },
+            md5,
+            etag_is_md5,
+        })
+    }
 }
 
 /// What became of an upload that is to go on.
@@ -90,8 +123,22 @@ pub struct Resumed {
 pub(crate) struct Before {
     /// Stored and known by their MD5: never sent again.
     pub(crate) kept: Vec<Confirmed>,
-    /// Stored, and nothing more is known: not sent again if the same part comes by once more.
+    /// Stored: not sent again if the same part comes by once more.
     pub(crate) stored: BTreeMap<u32, ListedPart>,
+    /// What was noted of those that are stored.
+    pub(crate) noted: BTreeMap<u32, PartRecord>,
+}
+
+impl Before {
+    /// The part `number` as it is stored, if that is the one with `size` bytes and this MD5.
+    pub(crate) fn found(&self, number: u32, size: u64, md5: [u8; 16]) -> Option<Confirmed> {
+        let noted = self.noted.get(&number);
+        let was_confirmed = noted.is_some_and(|noted| noted.md5 == md5 && noted.size == size);
+        let etag = noted.and_then(|noted| noted.etag.as_deref());
+        self.stored
+            .get(&number)?
+            .is((size, md5), etag.filter(|_| was_confirmed), was_confirmed)
+    }
 }
 
 impl Client {
@@ -108,9 +155,11 @@ impl Client {
         self.check_bucket_name(bucket)?;
         names::check_key(key)?;
         let what = format!("listing the parts of {bucket}/{key}");
-        let mut parts: Vec<ListedPart> = Vec::new();
+        let wrong = |message: String| Err(Error::new(ErrorKind::Server, message).doing(&what));
+        // Some servers do not sort.
+        let mut parts: BTreeMap<u32, ListedPart> = BTreeMap::new();
+        let mut marker: Option<u32> = None;
         loop {
-            let marker = parts.last().map(|part| part.number);
             let page = self
                 .call(self.policy(), &what, |_| async move {
                     let request = self
@@ -125,40 +174,33 @@ impl Client {
                 })
                 .await
                 .map_err(|error: Error| error.doing(&what))?;
+            let before = parts.len();
             for part in page.parts() {
-                let listed = listed(part).ok_or_else(|| {
-                    Error::new(
-                        ErrorKind::Server,
-                        "the list has a part without number, size or ETag",
-                    )
-                    .doing(&what)
-                })?;
-                // Each page must get on, or the list would never end.
-                let before = parts.last().map_or(0, |part| part.number);
-                if listed.number <= before || listed.number > parts::MAX_PARTS {
-                    return Err(Error::new(
-                        ErrorKind::Server,
-                        format!("the list has part {} behind part {before}", listed.number),
-                    )
-                    .doing(&what));
+                let Some(listed) = listed(part) else {
+                    return wrong("the list has a part without a number or a size".into());
+                };
+                if !(1..=parts::MAX_PARTS).contains(&listed.number) {
+                    return wrong(format!("the list has a part {}", listed.number));
                 }
-                parts.push(listed);
+                parts.insert(listed.number, listed);
             }
             if !page.is_truncated().unwrap_or(false) {
-                return Ok(parts);
+                return Ok(parts.into_values().collect());
             }
-            if parts.last().map(|part| part.number) == marker {
-                return Err(Error::new(
-                    ErrorKind::Server,
-                    "the list says that it goes on, and does not",
-                )
-                .doing(&what));
+            // Each page must get on, or the list would never end.
+            if parts.len() == before {
+                return wrong("the list says that it goes on, and does not".into());
             }
+            let told = page.next_part_number_marker();
+            let told = told
+                .and_then(|marker| marker.parse().ok())
+                .filter(|marker| *marker > 0);
+            marker = told.or_else(|| parts.keys().next_back().copied());
         }
     }
 
     /// Goes on with the upload `upload_id`. `known` are the parts that were noted as confirmed; one
-    /// counts when the server lists it with that size and an ETag that is its MD5. `whole` is the
+    /// counts when the server lists it with that size and an ETag that is its MD5, or that tells nothing. `whole` is the
     /// length of the stream if all of it was sent. Must be called inside a tokio runtime.
     ///
     /// An upload that the server does not know may have been completed, with the answer lost. So
@@ -236,7 +278,8 @@ impl Client {
         let (Some(etag), Some(found)) = (&expected.etag, found) else {
             return Ok(Resumption::Gone);
         };
-        if expected.check(Some(etag), &found).is_err() || found.etag.is_none() {
+        // Nothing but its ETag tells that it is ours.
+        if !matches!(expected.check(None, &found), Ok(true)) {
             return Ok(Resumption::Gone);
         }
         Ok(Resumption::Completed(Uploaded {
@@ -264,7 +307,7 @@ fn listed(part: &aws_sdk_s3::types::Part) -> Option<ListedPart> {
     Some(ListedPart {
         number: u32::try_from(part.part_number()?).ok()?,
         size: u64::try_from(part.size()?).ok()?,
-        etag: unquoted(part.e_tag()?),
+        etag: part.e_tag().map(unquoted).unwrap_or_default(),
     })
 }
 
@@ -305,16 +348,14 @@ fn sort_out(
         // A shorter part is the last one, of a stream that was made to its end.
         let fits = part.size == full || whole == Some(end) || end == options.expected_max;
         start = start.saturating_add(full);
-        match known.get(&number).map(|known| confirmed(known)) {
-            Some(known)
-                if fits
-                    && known.size == part.size
-                    && known.etag.eq_ignore_ascii_case(&part.etag) =>
-            {
-                before.kept.push(known);
-            }
+        let kept = known
+            .get(&number)
+            .filter(|_| fits)
+            .and_then(|known| part.is((known.size, known.md5), known.etag.as_deref(), true));
+        match kept {
+            Some(kept) => before.kept.push(kept),
             // Made again; whether it is the same shows then.
-            _ => {
+            None => {
                 before.stored.insert(number, part);
             }
         }
@@ -354,7 +395,7 @@ pub(crate) async fn note(log: &Arc<dyn PartLog>, part: &Confirmed) -> Result<(),
         number: part.number,
         size: part.size,
         md5: part.md5,
-        etag: (!part.etag_is_md5).then(|| part.etag.clone()),
+        etag: Some(part.etag.clone()).filter(|etag| !part.etag_is_md5 && !etag.is_empty()),
     };
     let log = Arc::clone(log);
     let noted = tokio::task::spawn_blocking(move || log.confirmed(&record))

@@ -15,7 +15,7 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::hashing::{self, Demand, Hashed, Held};
 use crate::multipart::{Confirmed, Target, Traffic};
-use crate::resume::{self, Before, ListedPart, PartLog};
+use crate::resume::{self, Before, PartLog};
 use crate::sink::{Message, Part, Shared};
 use crate::zeros::ZeroPart;
 
@@ -27,7 +27,7 @@ pub(crate) struct Sending {
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) monitor: Arc<dyn Monitor>,
     pub(crate) log: Arc<dyn PartLog>,
-    pub(crate) before: Before,
+    pub(crate) before: Arc<Before>,
 }
 
 /// Tells the task to stop, and how long parts on their way may still take.
@@ -143,10 +143,10 @@ impl Sending {
         let target = Arc::clone(&self.target);
         let traffic = Arc::clone(&self.traffic);
         let log = Arc::clone(&self.log);
-        let stored = self.before.stored.get(&part.number).cloned();
+        let before = Arc::clone(&self.before);
         async move {
             let md5 = part.md5().await?;
-            let found = stored.and_then(|stored| is_stored(&stored, part.size, md5));
+            let found = before.found(part.number, part.size, md5);
             let arrived = match found {
                 Some(part) => traffic.found(part),
                 None => Arrived::sent(part.make(&client, &target, md5, &traffic).await?),
@@ -161,14 +161,14 @@ impl Sending {
         let target = Arc::clone(&self.target);
         let traffic = Arc::clone(&self.traffic);
         let log = Arc::clone(&self.log);
-        let stored = self.before.stored.get(&part.number).cloned();
+        let before = Arc::clone(&self.before);
         async move {
             let Part {
                 number,
                 body,
                 permit,
             } = part;
-            let found = stored.and_then(|stored| is_stored(&stored, body.len() as u64, hashes.md5));
+            let found = before.found(number, body.len() as u64, hashes.md5);
             let arrived = match found {
                 Some(part) => traffic.found(part),
                 None => {
@@ -262,18 +262,6 @@ impl Traffic {
         self.found_bytes.fetch_add(part.size, Ordering::Relaxed);
         Arrived { part, found: true }
     }
-}
-
-/// The part as it is stored, if that has `size` bytes with this MD5: an earlier run has sent it.
-fn is_stored(stored: &ListedPart, size: u64, md5: [u8; 16]) -> Option<Confirmed> {
-    let same = stored.size == size && stored.etag.eq_ignore_ascii_case(&hex::encode(md5));
-    same.then(|| Confirmed {
-        number: stored.number,
-        size: stored.size,
-        etag: stored.etag.clone(),
-        md5,
-        etag_is_md5: true,
-    })
 }
 
 /// A task of ours that did not end by itself.

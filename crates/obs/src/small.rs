@@ -1,7 +1,7 @@
 //! Small objects that processes tell each other things with: stored only where none is, read whole, listed.
 
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::StorageClass;
+use aws_sdk_s3::types::{EncodingType, StorageClass};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -9,8 +9,10 @@ use md5::{Digest, Md5};
 use serde::Serialize;
 
 use crate::classify::from_sdk;
-use crate::client::{Client, unquoted};
+use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::etag::unquoted;
+use crate::listing::{PAGE, decoded};
 use crate::names;
 
 /// Objects that are listed at most; a prefix that has more is told so by an error.
@@ -109,10 +111,7 @@ impl Client {
                 return Ok(Some(Bytes::new()));
             }
             let range = (0, object.size);
-            match self
-                .range((bucket, key), range, object.etag.as_deref())
-                .await
-            {
+            match self.range((bucket, key), range, &object).await {
                 Ok(bytes) => return Ok(Some(bytes)),
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
                 Err(error) if error.kind() == ErrorKind::Integrity => replaced = Some(error),
@@ -147,15 +146,18 @@ impl Client {
                         .list_objects()
                         .bucket(bucket)
                         .prefix(prefix)
-                        .set_marker(after.clone());
+                        .set_marker(after.clone())
+                        .encoding_type(EncodingType::Url)
+                        .max_keys(PAGE);
                     async move { request.send().await.map_err(from_sdk) }
                 })
                 .await
                 .map_err(|error| error.doing(what.clone()))?;
             let before = objects.len();
+            let decoded = |key: &str| decoded(key, page.encoding_type());
             objects.extend(page.contents().iter().filter_map(|object| {
                 Some(ListedObject {
-                    key: object.key()?.to_owned(),
+                    key: decoded(object.key()?),
                     size: object
                         .size()
                         .and_then(|size| size.try_into().ok())
@@ -170,8 +172,9 @@ impl Client {
             }
             let next = page
                 .next_marker()
-                .map(str::to_owned)
-                .or_else(|| objects.last().map(|object| object.key.clone()));
+                .filter(|marker| !marker.is_empty())
+                .map(decoded)
+                .or_else(|| objects.iter().map(|object| object.key.clone()).max());
             if objects.len() > MOST || objects.len() == before || next.is_none() || next == after {
                 return Err(Error::new(
                     ErrorKind::Server,

@@ -90,8 +90,8 @@ pub struct Uploaded {
     pub size: u64,
     /// The object's ETag, without quotes.
     pub etag: String,
-    /// Whether the ETag was held against the MD5 of what was sent. False where the server encrypts
-    /// and so tells no MD5: `Content-MD5` still covered each part on its way.
+    /// Whether an ETag was held against the MD5 of what was sent. False where the storage reports no MD5s, because it
+    /// encrypts or has ETags of another kind: `Content-MD5` still covered each part on its way.
     pub etag_verified: bool,
     /// Number of parts.
     pub parts: u32,
@@ -256,7 +256,7 @@ impl Client {
             traffic: Arc::clone(&traffic),
             monitor: Arc::clone(&options.monitor),
             log: Arc::clone(&options.log),
-            before,
+            before: Arc::new(before),
         };
         let driver = tokio::spawn(sending.run(receiver, Arc::clone(&stop)));
         let upload = Upload {
@@ -359,6 +359,9 @@ impl Upload {
             self.sent().await?;
         }
         if let State::Sent { parts, joining } = &mut self.state {
+            if !*joining {
+                self.client.settle(&self.target, parts).await?;
+            }
             let expected = Expected::of(parts);
             let asked_before = std::mem::replace(joining, true);
             let told = self
@@ -379,11 +382,14 @@ impl Upload {
         else {
             return Err(self.ended());
         };
-        let etag = self.verify(expected, told.as_deref()).await?;
+        let (etag, etag_verified) = self.verify(expected, told.as_deref()).await?;
+        if !etag_verified {
+            self.client.etags().note(&etag);
+        }
         let uploaded = Uploaded {
             size: expected.size,
             etag,
-            etag_verified: expected.etag.is_some(),
+            etag_verified,
             parts: *parts,
             upload_id: self.target.upload_id.clone(),
             sent_bytes: self.traffic.sent_bytes.load(Ordering::Relaxed),
@@ -394,8 +400,12 @@ impl Upload {
         Ok(uploaded)
     }
 
-    /// Looks at the joined object.
-    async fn verify(&self, expected: &Expected, told: Option<&str>) -> Result<String, Error> {
+    /// Looks at the joined object. Its ETag, and whether that proves it.
+    async fn verify(
+        &self,
+        expected: &Expected,
+        told: Option<&str>,
+    ) -> Result<(String, bool), Error> {
         let Target { bucket, key, .. } = &self.target;
         let doing = || format!("verifying {bucket}/{key}");
         let found = match self.client.object(bucket, key).await {
@@ -405,7 +415,7 @@ impl Upload {
                     && told.is_some()
                     && told == expected.etag.as_deref() =>
             {
-                return Ok(told.map(str::to_owned).unwrap_or_default());
+                return Ok((told.map(str::to_owned).unwrap_or_default(), true));
             }
             found => found?,
         };
@@ -416,13 +426,13 @@ impl Upload {
             )
             .doing(doing())
         })?;
-        expected.check(told, &found).map_err(|error| {
+        let is_proved = expected.check(told, &found).map_err(|error| {
             error
                 .doing(doing())
                 .with_hint("do not use the object; delete it and upload again")
         })?;
         let etag = found.etag.or_else(|| told.map(str::to_owned));
-        Ok(etag.unwrap_or_default())
+        Ok((etag.unwrap_or_default(), is_proved))
     }
 
     /// Stops the stream, lets parts that are on their way arrive for up to `grace`, and ends. What

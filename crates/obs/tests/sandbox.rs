@@ -16,7 +16,7 @@ use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use convert::Sink;
 use net::retry::Policy;
 use net::secret::{AccessKey, ExposeSecret};
-use obs::{Client, Config, Error, ErrorKind, MultipartSink, UploadOptions};
+use obs::{Client, Config, Error, ErrorKind, Found, MultipartSink, Trial, UploadOptions};
 use sandbox::faults::Faults;
 use sandbox::{Options, Sandbox};
 use tempfile::TempDir;
@@ -226,4 +226,19 @@ async fn wrong_secret_key_is_an_authentication_error_with_a_hint() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Auth, "{error}");
     assert!(error.hint().unwrap().contains("HW_SECRET_KEY"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trial_finds_everything_as_expected_and_leaves_nothing() {
+    let cloud = cloud(Faults::default()).await;
+    let client = &cloud.client;
+    let mut trial = Trial::new(client, BUCKET, ".check".into());
+    let mut steps = trial.run().await;
+    steps.push(trial.clean_up().await);
+    for step in &steps {
+        assert!(matches!(step.found, Found::AsExpected(_)), "{step:?}");
+    }
+    assert_eq!(steps.len(), 8);
+    assert!(client.list_objects(BUCKET, "").await.unwrap().is_empty());
+    assert!(client.list_uploads(BUCKET, None).await.unwrap().is_empty());
 }

@@ -40,6 +40,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// Time between request and answer.
     pub delay: Duration,
+    /// Leaves `Content-Length` out: the body ends with the connection.
+    pub no_length: bool,
 }
 
 impl Reply {
@@ -70,6 +72,15 @@ impl Reply {
     pub fn header(mut self, name: &str, value: &str) -> Self {
         if let Self::Answer(answer) | Self::Truncated(answer) = &mut self {
             answer.headers.push((name.to_owned(), value.to_owned()));
+        }
+        self
+    }
+
+    /// Leaves `Content-Length` out.
+    #[must_use]
+    pub fn without_length(mut self) -> Self {
+        if let Self::Answer(answer) | Self::Truncated(answer) = &mut self {
+            answer.no_length = true;
         }
         self
     }
@@ -259,10 +270,10 @@ async fn send(stream: &mut TcpStream, answer: &Answer, body_bytes: usize) -> io:
     for (name, value) in &answer.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
-    head.push_str(&format!(
-        "Content-Length: {}\r\nConnection: close\r\n\r\n",
-        answer.body.len()
-    ));
+    if !answer.no_length {
+        head.push_str(&format!("Content-Length: {}\r\n", answer.body.len()));
+    }
+    head.push_str("Connection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).await?;
     stream
         .write_all(answer.body.get(..body_bytes).unwrap_or_default())

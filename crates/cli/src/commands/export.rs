@@ -181,10 +181,6 @@ async fn fetch(
             Failure::new(Exit::Cloud, format!("there is no object {object}"))
                 .hint("leave --reuse-object out to export the image first")
         })?;
-    let etag = info
-        .etag
-        .as_deref()
-        .ok_or_else(|| Failure::new(Exit::Cloud, format!("object {object} has no ETag")))?;
     // The download lies beside the output, which needs room of its own later.
     output.require_space(info.size)?;
     let progress = Progress::new(console, "fetching", info.size, false);
@@ -194,12 +190,13 @@ async fn fetch(
         .try_clone()
         .map_err(|e| Failure::from_error(Exit::Io, &e))?;
     let mut md5 = Md5::new();
+    let whole = &info;
     stream::iter(starts)
         .map(|from| {
             let len = RANGE.min(info.size.saturating_sub(from));
             async move {
                 let bytes = storage
-                    .get_range(&object.bucket, &object.key, etag, from, len)
+                    .get_range(&object.bucket, &object.key, whole, from, len)
                     .await
                     .map_err(|e| from_obs(&e))?;
                 Ok::<_, Failure>((from, bytes))

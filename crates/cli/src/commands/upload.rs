@@ -178,7 +178,7 @@ async fn refuse_existing(
         .await?;
     match found {
         Ok(None) => Ok(()),
-        Ok(Some(found)) if ours.is_some() && found.etag.as_deref() == ours => Ok(()),
+        Ok(Some(found)) if ours.is_some_and(|etag| found.may_be(found.size, etag)) => Ok(()),
         Ok(Some(found)) => Err(Failure::new(
             Exit::Refused,
             format!("object {target} exists already, with {} bytes", found.size),

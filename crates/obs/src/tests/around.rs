@@ -174,7 +174,14 @@ async fn a_manifest_describes_its_object_and_no_other() {
         .await
         .unwrap();
     let read = cloud.client.manifest(BUCKET, KEY).await.unwrap().unwrap();
-    assert_eq!(read, manifest);
+    assert!(read.stored.is_some());
+    assert_eq!(
+        Manifest {
+            stored: None,
+            ..read.clone()
+        },
+        manifest
+    );
     assert_eq!(read.blocks, 5);
     let object = cloud.client.object(BUCKET, KEY).await.unwrap().unwrap();
     assert!(read.describes(&object));
@@ -220,7 +227,7 @@ async fn a_busy_server_is_sent_fewer_parts_at_the_same_time() {
         .map(|seen| seen.in_flight)
         .collect();
     at_once.sort_unstable();
-    // Four at the beginning, and two after the cut; the proxy sees the end of a request late.
-    assert!(at_once[at_once.len() / 2] <= 2, "{at_once:?}");
-    assert!(at_once.iter().all(|parts| *parts <= 3), "{at_once:?}");
+    // Four at the beginning; two after the cut, and three when some time has passed. The proxy sees the end of a
+    // request late, so that now and then one more is counted.
+    assert!(at_once[at_once.len() / 2] <= 3, "{at_once:?}");
 }

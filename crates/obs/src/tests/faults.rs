@@ -39,7 +39,6 @@ async fn part_is_sent_again_after_a_failure_that_may_pass() {
     let mut two = vec![
         error(500, "InternalError"),
         Reply::status(200).header("ETag", "\"00000000000000000000000000000000\""),
-        Reply::status(200),
     ]
     .into_iter();
     let fake = Fake::with(move |store, request| {
@@ -53,15 +52,21 @@ async fn part_is_sent_again_after_a_failure_that_may_pass() {
     .await;
     let uploaded = upload(&fake, 9500).await.unwrap();
     assert!(fake.object("key").unwrap() == content(9500));
-    assert_eq!(uploaded.retries, 6);
-    assert_eq!(uploaded.sent_bytes, 9500 + 6 * 1000);
-    assert_eq!(fake.count(is_part), 7 + 6);
+    assert_eq!(uploaded.retries, 5);
+    assert_eq!(uploaded.sent_bytes, 9500 + 5 * 1000);
+    assert_eq!(fake.count(is_part), 7 + 5);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn part_whose_etag_stays_wrong_is_an_integrity_error() {
     let fake = Fake::with(|store, request| match Op::of(request) {
-        Op::Part(2) => Reply::status(200).header("ETag", "\"0123\""),
+        Op::Part(2) => {
+            // Until the storage has shown with another part that it reports MD5s, nobody knows.
+            let other = format!("\"{}\"", "0".repeat(32));
+            Reply::status(200)
+                .header("ETag", &other)
+                .after(Duration::from_millis(50))
+        }
         _ => store.handle(request),
     })
     .await;
@@ -69,7 +74,7 @@ async fn part_whose_etag_stays_wrong_is_an_integrity_error() {
     assert_eq!(error.kind(), ErrorKind::Integrity);
     let text = error.to_string();
     assert!(
-        text.starts_with("sending part 2 of bucket/key: the server confirms the part with ETag \"0123\", expected \""),
+        text.starts_with("sending part 2 of bucket/key: the server confirms the part with ETag \"00000000000000000000000000000000\", expected \""),
         "{text}"
     );
     assert_eq!(fake.count(|op| op == Op::Part(2)), 4);
@@ -285,6 +290,8 @@ async fn etags_of_an_encrypting_server_are_not_held_against_md5() {
         let reply = store.handle(request);
         match Op::of(request) {
             Op::Part(_) => encrypted(reply),
+            // Where even the list tells MD5s, those count.
+            Op::List => error(403, "AccessDenied"),
             _ => reply,
         }
     })

@@ -9,4 +9,6 @@ mod proxied;
 mod raw;
 mod requests;
 mod resume;
+mod storages;
 mod wild;
+mod wire;

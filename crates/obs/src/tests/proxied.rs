@@ -27,7 +27,8 @@ pub(super) const SMALL: Schedule = Schedule::new(&[Tier {
 }]);
 
 pub(super) struct Cloud {
-    _sandbox: Sandbox,
+    sandbox: Sandbox,
+    config: Config,
     pub(super) proxy: Proxy,
     pub(super) client: Client,
     dir: TempDir,
@@ -51,13 +52,24 @@ impl Cloud {
             keys: sandbox.access_key().clone().into(),
             ..config(&proxy.url())
         };
-        let client = Client::new(adjust(config, sandbox.access_key().clone())).unwrap();
+        let config = adjust(config, sandbox.access_key().clone());
+        let client = Client::new(config.clone()).unwrap();
         Self {
-            _sandbox: sandbox,
+            sandbox,
+            config,
             proxy,
             client,
             dir,
         }
+    }
+
+    /// A new proxy without rules, and a client of it: what it sees was sent from now on. Requests of the client before
+    /// may still be on their way to the old one, however slow the machine is.
+    pub(super) async fn renew_proxy(&mut self) {
+        let server = self.sandbox.obs_endpoint().socket_addrs(|| None).unwrap()[0];
+        self.proxy = Proxy::start(server).await.unwrap();
+        self.config.endpoint = self.proxy.url().parse().unwrap();
+        self.client = Client::new(self.config.clone()).unwrap();
     }
 
     /// Where the server keeps the objects of the bucket.

@@ -310,10 +310,10 @@ async fn stopped(cloud: &Cloud) -> (String, Vec<PartRecord>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_raw_upload_goes_on_and_neither_sends_nor_copies_what_is_there() {
-    let cloud = Cloud::start().await;
+    let mut cloud = Cloud::start().await;
     let (id, known) = stopped(&cloud).await;
     assert_eq!(helpers(&cloud), 1);
-    cloud.proxy.forget();
+    cloud.renew_proxy().await;
     let (options, notes) = noting();
     let resuming =
         cloud

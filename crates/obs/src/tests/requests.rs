@@ -267,11 +267,5 @@ async fn missing_object_is_none_and_missing_bucket_an_error() {
 async fn each_attempt_is_a_request_of_its_own() {
     let fake = Fake::with(|_, _| super::fake::error(503, "SlowDown")).await;
     fake.client.bucket("bucket").await.unwrap_err();
-    let requests = fake.server.requests();
-    assert_eq!(requests.len(), 4);
-    let ids: std::collections::HashSet<_> = requests
-        .iter()
-        .map(|request| request.header("amz-sdk-invocation-id").unwrap().to_owned())
-        .collect();
-    assert_eq!(ids.len(), 4);
+    assert_eq!(fake.server.requests().len(), 4);
 }

@@ -258,6 +258,17 @@ impl Proxy {
         lock(&self.shared).rules.clear();
     }
 
+    /// Ends when no request is on its way: the proxy sees the end of one after its client does.
+    pub async fn settled(&self) {
+        while lock(&self.shared)
+            .in_flight
+            .values()
+            .any(|count| *count > 0)
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+
     /// Forgets what was seen: requests count from 1 again.
     pub fn forget(&self) {
         let mut shared = lock(&self.shared);

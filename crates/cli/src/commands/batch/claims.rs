@@ -216,7 +216,12 @@ fn listing(directory: &str, objects: Vec<obs::ListedObject>) -> Listing {
     let objects = objects.into_iter().filter_map(|object| {
         Some(Seen {
             name: object.key.strip_prefix(directory)?.to_owned(),
-            etag: object.etag.unwrap_or_default(),
+            // A storage may report no ETags: the time changes with the object too.
+            etag: format!(
+                "{} {}",
+                object.etag.unwrap_or_default(),
+                object.modified.unwrap_or_default()
+            ),
             modified: object.modified.and_then(|time| time.try_into().ok()),
         })
     });

@@ -48,14 +48,14 @@ impl Existing {
         Ok(fits.and_then(|manifest| {
             Some(Self {
                 size: object.size,
-                etag: object.etag.clone()?,
+                etag: object.etag.clone().unwrap_or_default(),
                 digest: manifest.content_digest.parse().ok()?,
             })
         }))
     }
 
     fn is(&self, object: &ObjectInfo) -> bool {
-        object.size == self.size && object.etag.as_deref() == Some(&self.etag)
+        object.may_be(self.size, &self.etag)
     }
 }
 

@@ -47,9 +47,7 @@ impl Route<'_> {
             .unless_asked(self.client.object(self.bucket, self.key))
             .await?
             .map_err(|error| from_obs(&error))?;
-        let same = found.is_some_and(|found| {
-            found.size == completed.size && found.etag.as_deref() == Some(&completed.etag)
-        });
+        let same = found.is_some_and(|found| found.may_be(completed.size, &completed.etag));
         if !same {
             self.console.notice(format_args!(
                 "the object {}/{} of the earlier run is gone or another one; it is uploaded anew",
