@@ -302,6 +302,9 @@ pub(crate) struct SandboxArgs {
     /// Bucket to make; may be given more than once
     #[arg(long = "bucket", value_name = "NAME", default_value = "images")]
     pub(crate) buckets: Vec<String>,
+    /// Speak https, with a certificate made for this run, and take only the bodies that OBS takes there
+    #[arg(long)]
+    pub(crate) https: bool,
     /// Images that the account may have
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) image_quota: usize,

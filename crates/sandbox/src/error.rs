@@ -40,6 +40,9 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// The certificate for https cannot be made or used.
+    #[error("cannot serve https")]
+    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A bucket's name breaks the rules: 3 to 63 lower-case letters, digits, `-` and `.`.
     #[error("bucket name {name:?} is not 3 to 63 lower-case letters, digits, '-' and '.'")]
     BucketName {

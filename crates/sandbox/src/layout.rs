@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DIR/lock             held while a sandbox runs
+//!     certificate.pem  of the servers, where they speak https; made at each start
 //!     keys.json        credentials, made at the first start; mode 0600
 //!     obs/BUCKET/KEY   the objects, as plain files
 //!     meta/BUCKET/     bucket.json (storage class), HASH.json for each object (ETag, class, ...)
@@ -65,6 +66,10 @@ impl Layout {
 
     pub(crate) fn keys(&self) -> PathBuf {
         self.root.join("keys.json")
+    }
+
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.root.join("certificate.pem")
     }
 
     pub(crate) fn objects(&self) -> PathBuf {

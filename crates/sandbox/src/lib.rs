@@ -23,6 +23,7 @@ mod s3;
 mod sandbox;
 mod server;
 mod sparse;
+mod tls;
 
 pub use error::Error;
 pub use images::{ImageRecord, ImageStatus, ImageType, More, Tag};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, TryLockError};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ use crate::faults::{FaultState, Faults};
 use crate::images::{ImageRecord, Images};
 use crate::keys::Keys;
 use crate::layout::Layout;
-use crate::s3::ObjectStore;
-use crate::{Error, server};
+use crate::s3::{ObjectStore, Scheme};
+use crate::{Error, server, tls};
 
 /// What a sandbox is to be.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct Options {
     pub bucket_regions: BTreeMap<String, String>,
     /// Region that requests must be signed for, and name of the project.
     pub region: String,
+    /// Whether the servers speak https, with the certificate that [`Sandbox::certificate`] names. OBS is stricter there.
+    pub https: bool,
     /// How long a token is valid.
     pub token_lifetime: Duration,
     /// Most images, not counting those whose job failed.
@@ -62,6 +64,7 @@ impl Options {
             storage_classes: BTreeMap::new(),
             bucket_regions: BTreeMap::new(),
             region: "sandbox-1".to_owned(),
+            https: false,
             token_lifetime: Duration::from_secs(24 * 60 * 60),
             image_quota: 50,
             faults: Faults::default(),
@@ -103,6 +106,7 @@ pub struct Sandbox {
     api: Arc<Api>,
     obs_endpoint: Url,
     api_endpoint: Url,
+    certificate: Option<PathBuf>,
     stop: DropGuard,
     servers: Vec<JoinHandle<()>>,
     /// Held for the sandbox's life; the system frees it with the process.
@@ -137,8 +141,20 @@ impl Sandbox {
 
         let (obs_listener, obs_address) = server::listen(options.obs_listen).await?;
         let (api_listener, api_address) = server::listen(options.api_listen).await?;
-        let obs_endpoint = endpoint(obs_address)?;
-        let api_endpoint = endpoint(api_address)?;
+        let (tls, certificate) = match options.https {
+            true => {
+                let file = layout.certificate();
+                let addresses = [reachable(obs_address).ip(), reachable(api_address).ip()];
+                (Some(tls::acceptor(&file, &addresses)?), Some(file))
+            }
+            false => (None, None),
+        };
+        let scheme = match options.https {
+            true => Scheme::Https,
+            false => Scheme::Http,
+        };
+        let obs_endpoint = endpoint(scheme, obs_address)?;
+        let api_endpoint = endpoint(scheme, api_address)?;
         let stop = CancellationToken::new();
         let api = Arc::new(Api {
             credentials: Arc::clone(&credentials),
@@ -155,16 +171,17 @@ impl Sandbox {
         for job in api.images.unfinished_jobs() {
             api.jobs.start(&api, job);
         }
-        let s3 = crate::s3::service(objects, credentials, &options.region);
+        let s3 = crate::s3::service(objects, credentials, &options.region, scheme);
         let calls = TowerToHyperService::new(api::router(Arc::clone(&api)));
         let servers = vec![
-            tokio::spawn(server::serve(obs_listener, s3, stop.clone())),
-            tokio::spawn(server::serve(api_listener, calls, stop.clone())),
+            tokio::spawn(server::serve(obs_listener, tls.clone(), s3, stop.clone())),
+            tokio::spawn(server::serve(api_listener, tls, calls, stop.clone())),
         ];
         Ok(Self {
             api,
             obs_endpoint,
             api_endpoint,
+            certificate,
             stop: stop.drop_guard(),
             servers,
             _lock: lock,
@@ -187,6 +204,12 @@ impl Sandbox {
     #[must_use]
     pub fn ims_endpoint(&self) -> &Url {
         &self.api_endpoint
+    }
+
+    /// The certificate that clients must trust, as PEM, if the servers speak https.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Path> {
+        self.certificate.as_deref()
     }
 
     fn keys(&self) -> &Keys {
@@ -245,6 +268,11 @@ impl Sandbox {
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
         let key = self.access_key();
+        // Read by what looks for the system's certificates.
+        let trusted = self.certificate().map(|file| {
+            let file = file.to_string_lossy().into_owned();
+            ("SSL_CERT_FILE".to_owned(), file)
+        });
         [
             ("HW_ACCESS_KEY", key.id.as_str()),
             ("HW_SECRET_KEY", key.secret.expose_secret()),
@@ -255,7 +283,9 @@ impl Sandbox {
             ("IMGFERRY_IMS_ENDPOINT", self.api_endpoint.as_str()),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .to_vec()
+        .into_iter()
+        .chain(trusted)
+        .collect()
     }
 
     /// Stops serving and waits until requests and jobs under way have ended, for some seconds at
@@ -292,8 +322,21 @@ fn lock(layout: &Layout) -> Result<File, Error> {
     }
 }
 
-/// The URL of a server on `address`. One that listens everywhere is reached on the loopback.
-fn endpoint(address: SocketAddr) -> Result<Url, Error> {
+/// The URL of a server on `address`.
+fn endpoint(scheme: Scheme, address: SocketAddr) -> Result<Url, Error> {
+    let scheme = match scheme {
+        Scheme::Http => "http",
+        Scheme::Https => "https",
+    };
+    let url = format!("{scheme}://{}/", reachable(address));
+    Url::parse(&url).map_err(|error| Error::Listen {
+        address,
+        source: std::io::Error::new(std::io::ErrorKind::InvalidInput, error),
+    })
+}
+
+/// Where a server on `address` is reached: one that listens everywhere on the loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
     let mut reachable = address;
     if address.ip().is_unspecified() {
         reachable.set_ip(match address {
@@ -301,8 +344,5 @@ fn endpoint(address: SocketAddr) -> Result<Url, Error> {
             SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         });
     }
-    Url::parse(&format!("http://{reachable}/")).map_err(|error| Error::Listen {
-        address,
-        source: std::io::Error::new(std::io::ErrorKind::InvalidInput, error),
-    })
+    reachable
 }

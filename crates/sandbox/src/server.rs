@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
+use hyper::rt::{Read, Write};
 use hyper::service::Service;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
@@ -32,8 +34,12 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAd
 
 /// Serves `service` on every connection until `stop` is cancelled, then waits for requests under
 /// way, but not for ever.
-pub(crate) async fn serve<S, B>(listener: TcpListener, service: S, stop: CancellationToken)
-where
+pub(crate) async fn serve<S, B>(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    service: S,
+    stop: CancellationToken,
+) where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -58,24 +64,16 @@ where
             },
         };
         let _ = stream.set_nodelay(true);
-        let service = service.clone();
-        let stop = stop.clone();
+        let (service, stop) = (service.clone(), stop.clone());
+        let tls = tls.clone();
         connections.spawn(async move {
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                .max_buf_size(MAX_HEADER.max(8192))
-                .serve_connection(TokioIo::new(stream), service);
-            let mut connection = std::pin::pin!(connection);
-            let result = tokio::select! {
-                result = connection.as_mut() => result,
-                () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
+            let Some(tls) = tls else {
+                return connection(TokioIo::new(stream), service, stop).await;
             };
-            if let Err(error) = result {
-                tracing::debug!("connection ended early: {error}");
+            match tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
+                Ok(Ok(stream)) => connection(TokioIo::new(stream), service, stop).await,
+                Ok(Err(error)) => tracing::debug!("no TLS connection: {error}"),
+                Err(_) => tracing::debug!("no TLS connection within {HEADER_TIMEOUT:?}"),
             }
         });
     }
@@ -83,5 +81,32 @@ where
     let ended = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(GRACE, ended).await.is_err() {
         tracing::debug!("connections were still open after {GRACE:?}");
+    }
+}
+
+/// Answers the requests of one connection.
+async fn connection<I, S, B>(io: I, service: S, stop: CancellationToken)
+where
+    I: Read + Write + Unpin,
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEADER.max(8192))
+        .serve_connection(io, service);
+    let mut connection = std::pin::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!("connection ended early: {error}");
     }
 }

@@ -122,6 +122,7 @@ pub(crate) async fn run(args: &SandboxArgs, console: Console, interrupt: &Interr
         options.obs_listen = args.listen;
         options.api_listen = next_port(args.listen)?;
         options.image_quota = args.image_quota;
+        options.https = args.https;
         Ok(())
     })
     .await?;

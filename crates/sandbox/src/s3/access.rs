@@ -8,8 +8,12 @@ use s3s::auth::{S3Auth, SecretKey};
 use s3s::path::S3Path;
 use s3s::{S3Result, s3_error};
 
+use super::headers::{self, Scheme};
 use super::{obs_error, queries};
 use crate::credentials::Credentials;
+
+/// Longest key, in bytes: OBS API reference, obs_04_0080.
+const MAX_KEY: usize = 1024;
 
 /// Longest name of a file, and so of a part of a key between slashes, in bytes.
 const MAX_COMPONENT: usize = 255;
@@ -38,18 +42,19 @@ impl S3Auth for Auth {
     }
 }
 
-/// Refuses anonymous requests, signatures for another region, payload forms that OBS does not take,
-/// and keys that cannot be files.
+/// Refuses anonymous requests, signatures for another region, what OBS refuses, and keys that cannot be files.
 pub(super) struct Access {
     credentials: Arc<Credentials>,
     region: String,
+    scheme: Scheme,
 }
 
 impl Access {
-    pub(super) fn new(credentials: Arc<Credentials>, region: String) -> Self {
+    pub(super) fn new(credentials: Arc<Credentials>, region: String, scheme: Scheme) -> Self {
         Self {
             credentials,
             region,
+            scheme,
         }
     }
 
@@ -92,15 +97,10 @@ impl S3Access for Access {
         if let Some(authorization) = header("authorization") {
             self.check_region(authorization)?;
         }
+        let (operation, method) = (cx.s3_op().name(), cx.method());
         let query = cx.uri().query().unwrap_or_default();
-        queries::check(cx.s3_op().name(), query)?;
-        // OBS knows no trailers, which AWS SDKs send by default since 2025.
-        if header("x-amz-content-sha256").is_some_and(|value| value.ends_with("-TRAILER")) {
-            return Err(obs_error(
-                "XAmzContentSHA256Mismatch",
-                "the provided 'x-amz-content-sha256' header is not supported",
-            ));
-        }
+        queries::check(operation, method, query)?;
+        headers::check(operation, method, cx.headers(), self.scheme)?;
         match cx.s3_path() {
             S3Path::Object { key, .. } => check_key(key),
             S3Path::Bucket { .. } | S3Path::Root => Ok(()),
@@ -110,6 +110,13 @@ impl S3Access for Access {
 
 /// Whether `key` can be the path of a file below its bucket, and nothing else.
 pub(super) fn check_key(key: &str) -> S3Result<()> {
+    if key.len() > MAX_KEY {
+        return Err(s3_error!(
+            KeyTooLongError,
+            "the key has {} bytes; {MAX_KEY} are allowed",
+            key.len()
+        ));
+    }
     let reason = key.split('/').find_map(|component| {
         if component.is_empty() {
             Some("an empty part between slashes")

@@ -4,6 +4,7 @@
 //! `Date`; `s3s` knows only the other.
 
 use http::header::{AUTHORIZATION, DATE, HeaderMap, HeaderValue};
+use s3s::{S3Result, s3_error};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use time::macros::{format_description, offset};
@@ -11,15 +12,23 @@ use time::macros::{format_description, offset};
 const AMZ_DATE: &str = "x-amz-date";
 
 /// Adds `x-amz-date` to a request that is signed with version 4 and has only `Date`.
-pub(super) fn complete(headers: &mut HeaderMap) {
+///
+/// # Errors
+/// AccessDenied when such a request tells no time: OBS error codes, obs_04_0115.
+pub(super) fn complete(headers: &mut HeaderMap) -> S3Result<()> {
     let is_v4 = |value: &HeaderValue| value.as_bytes().starts_with(b"AWS4-HMAC-SHA256");
     if headers.contains_key(AMZ_DATE) || !headers.get(AUTHORIZATION).is_some_and(is_v4) {
-        return;
+        return Ok(());
     }
     let date = headers.get(DATE).and_then(|date| date.to_str().ok());
-    if let Some(Ok(date)) = date.and_then(amz_date).map(HeaderValue::try_from) {
-        headers.insert(AMZ_DATE, date);
-    }
+    let Some(Ok(date)) = date.and_then(amz_date).map(HeaderValue::try_from) else {
+        return Err(s3_error!(
+            AccessDenied,
+            "the request has no valid Date or x-amz-date header"
+        ));
+    };
+    headers.insert(AMZ_DATE, date);
+    Ok(())
 }
 
 /// `Sun, 29 Nov 2026 22:03:17 GMT` as `20261129T220317Z`; what has that form already stays.
@@ -64,7 +73,7 @@ mod tests {
             if let Some(own) = own {
                 headers.insert(AMZ_DATE, HeaderValue::from_static(own));
             }
-            complete(&mut headers);
+            complete(&mut headers).unwrap();
             let found = headers.get(AMZ_DATE).map(|value| value.to_str().unwrap());
             assert_eq!(found, expected);
         }

@@ -213,8 +213,9 @@ impl Inner {
             Ok(object) => object,
             Err(error) => {
                 return match error.code() {
-                    // InvalidArgument: a file that somebody put there, whose path is no key.
-                    S3ErrorCode::NoSuchKey | S3ErrorCode::InvalidArgument => Ok(None),
+                    S3ErrorCode::NoSuchKey => Ok(None),
+                    // A file that somebody put there, whose path is no key.
+                    S3ErrorCode::InvalidArgument | S3ErrorCode::KeyTooLongError => Ok(None),
                     _ => Err(error),
                 };
             }

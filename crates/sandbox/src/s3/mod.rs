@@ -8,6 +8,7 @@ mod assembly;
 mod conditions;
 mod copy;
 mod date;
+mod headers;
 mod lent;
 mod listing;
 mod multipart;
@@ -35,6 +36,7 @@ use s3s::{Body, S3Error, S3Result, s3_error};
 use crate::credentials::Credentials;
 use crate::keys::hex_id;
 
+pub(crate) use headers::Scheme;
 pub(crate) use objects::{Found, ObjectStore, STANDARD};
 
 /// The response future of [`service`].
@@ -45,30 +47,33 @@ pub(crate) fn service(
     store: ObjectStore,
     credentials: Arc<Credentials>,
     region: &str,
+    scheme: Scheme,
 ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future = Answer>
 + Clone
 + Send
 + 'static {
     let mut builder = S3ServiceBuilder::new(store);
     builder.set_auth(access::Auth::new(Arc::clone(&credentials)));
-    builder.set_access(access::Access::new(credentials, region.to_owned()));
+    builder.set_access(access::Access::new(credentials, region.to_owned(), scheme));
     let s3 = builder.build();
     service_fn(move |request: Request<Incoming>| -> Answer {
         let s3 = s3.clone();
         async move {
             let (mut parts, body) = request.into_parts();
-            date::complete(&mut parts.headers);
+            let dated = date::complete(&mut parts.headers);
             let (body, lender) = lent::lend(body);
             let request = Request::from_parts(parts, Body::http_body_unsync(body));
-            let mut response = match s3.call(request).await {
-                Ok(response) => response,
-                Err(error) => {
+            let answer = match dated {
+                Ok(()) => s3.call(request).await.map_err(|error| {
                     tracing::warn!("request could not be answered: {error:?}");
-                    let mut response = Response::new(Body::empty());
-                    *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
-                    response
+                    s3_error!(InternalError)
+                }),
+                Err(refused) => {
+                    drop(request);
+                    Err(refused)
                 }
             };
+            let mut response = answer.unwrap_or_else(refusal);
             if !response.status().is_success() {
                 lender.drain().await;
             }
@@ -82,6 +87,16 @@ pub(crate) fn service(
             Ok(response)
         }
         .boxed()
+    })
+}
+
+/// An error as an answer.
+fn refusal(error: S3Error) -> Response<Body> {
+    error.to_http_response().unwrap_or_else(|error| {
+        tracing::warn!("request could not be answered: {error:?}");
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+        response
     })
 }
 

@@ -3,6 +3,7 @@
 //! A sub-resource turns a request into another one: `PUT /bucket/key?truncate` is no upload. One that is not known here
 //! must never be taken for the request without it.
 
+use hyper::Method;
 use s3s::{S3Result, s3_error};
 use url::form_urlencoded;
 
@@ -96,8 +97,25 @@ const HERE: &[(&str, &[&str])] = &[
     ("partNumber", &["UploadPart", "UploadPartCopy"]),
 ];
 
-/// Refuses what would be misunderstood: sub-resources that are not here, or not in this operation.
-pub(super) fn check(operation: &str, query: &str) -> S3Result<()> {
+/// The parameters of a signature in the query.
+const SIGNATURE: &[&str] = &[
+    "X-Amz-Algorithm",
+    "X-Amz-Content-Sha256",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+    "X-Amz-SignedHeaders",
+    "AWSAccessKeyId",
+    "Expires",
+    "Signature",
+    "x-amz-security-token",
+];
+
+/// Refuses what would be misunderstood: sub-resources that are not here, and whatever the operation does not have where a
+/// request changes something.
+pub(super) fn check(operation: &str, method: &Method, query: &str) -> S3Result<()> {
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let is = |other: &&str| other.eq_ignore_ascii_case(&name);
         if let Some(known) = NOT_HERE.iter().find(|other| is(other)) {
@@ -111,7 +129,12 @@ pub(super) fn check(operation: &str, query: &str) -> S3Result<()> {
             return Err(s3_error!(NotImplemented, "the sandbox has no versions"));
         }
         let owners = HERE.iter().find(|(other, _)| is(other));
-        if owners.is_some_and(|(_, operations)| !operations.contains(&operation)) {
+        let misplaced = match owners {
+            Some((_, operations)) => !operations.contains(&operation),
+            None => changes(method) && !is_parameter(&name, operation),
+        };
+        if misplaced {
+            // Seen by a user of OBS whose SDK adds `x-id`: aws/aws-sdk-go-v2, issue 2834.
             return Err(s3_error!(
                 NoSuchKey,
                 "{operation} does not have the query parameter {name:?}"
@@ -121,38 +144,98 @@ pub(super) fn check(operation: &str, query: &str) -> S3Result<()> {
     Ok(())
 }
 
+fn changes(method: &Method) -> bool {
+    method == Method::PUT || method == Method::POST
+}
+
+/// Whether a request that changes something may have the parameter.
+fn is_parameter(name: &str, operation: &str) -> bool {
+    let multipart = ["CreateMultipartUpload", "CompleteMultipartUpload"];
+    SIGNATURE.contains(&name) || (name == "encoding-type" && multipart.contains(&operation))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn code(operation: &str, query: &str) -> String {
-        match check(operation, query) {
+    fn code(operation: &str, method: &Method, query: &str) -> String {
+        match check(operation, method, query) {
             Ok(()) => "fine".to_owned(),
             Err(error) => error.code().as_str().to_owned(),
         }
     }
 
     #[test]
-    fn sub_resources_that_are_not_here_are_refused() {
+    fn every_sub_resource_that_is_not_here_is_refused_with_every_method() {
+        let methods = [
+            Method::GET,
+            Method::HEAD,
+            Method::PUT,
+            Method::POST,
+            Method::DELETE,
+        ];
         for name in NOT_HERE {
-            assert_eq!(code("PutObject", &format!("{name}=x")), "NotImplemented");
+            for method in &methods {
+                let found = code("PutObject", method, &format!("{name}=x"));
+                assert_eq!(found, "NotImplemented", "{method} {name}");
+            }
         }
-        for query in ["storageclass", "meta%64ata", "versionId=7"] {
-            assert_eq!(code("GetObject", query), "NotImplemented", "{query}");
-        }
-        assert_eq!(code("GetObject", "versionId=null"), "fine");
+        assert_eq!(
+            code("GetObject", &Method::GET, "storageclass"),
+            "NotImplemented"
+        );
+        assert_eq!(
+            code("PutObject", &Method::PUT, "meta%64ata"),
+            "NotImplemented"
+        );
+        assert_eq!(
+            code("GetObject", &Method::GET, "versionId=7"),
+            "NotImplemented"
+        );
+        assert_eq!(code("GetObject", &Method::GET, "versionId=null"), "fine");
     }
 
     #[test]
-    fn sub_resources_of_another_operation_are_refused() {
-        for (operation, query) in [
-            ("PutObject", "uploads"),
-            ("PutObject", "partNumber=1"),
-            ("CreateBucket", "delete"),
-            ("DeleteObject", "partNumber=1"),
+    fn parameters_of_another_operation_are_refused() {
+        for (operation, method, query) in [
+            ("PutObject", Method::PUT, "uploads"),
+            ("PutObject", Method::PUT, "partNumber=1"),
+            ("PutObject", Method::PUT, "x-id=PutObject"),
+            (
+                "UploadPart",
+                Method::PUT,
+                "partNumber=1&uploadId=x&x-id=UploadPart",
+            ),
+            ("CreateBucket", Method::PUT, "delete"),
+            ("DeleteObject", Method::DELETE, "partNumber=1"),
+            ("GetObject", Method::GET, "partNumber=1"),
         ] {
-            assert_eq!(code(operation, query), "NoSuchKey", "{query}");
+            assert_eq!(code(operation, &method, query), "NoSuchKey", "{query}");
         }
-        assert_eq!(code("UploadPart", "partNumber=1&uploadId=x"), "fine");
+    }
+
+    #[test]
+    fn operations_have_their_parameters_and_reading_ignores_others() {
+        for (operation, method, query) in [
+            ("UploadPart", Method::PUT, "partNumber=1&uploadId=x"),
+            ("CreateMultipartUpload", Method::POST, "uploads"),
+            (
+                "CompleteMultipartUpload",
+                Method::POST,
+                "uploadId=x&encoding-type=url",
+            ),
+            (
+                "ListObjects",
+                Method::GET,
+                "prefix=a&delimiter=/&x-id=ListObjects",
+            ),
+            (
+                "PutObject",
+                Method::PUT,
+                "X-Amz-Signature=x&X-Amz-Expires=1",
+            ),
+        ] {
+            assert_eq!(code(operation, &method, query), "fine", "{query}");
+        }
     }
 }

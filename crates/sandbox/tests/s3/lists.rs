@@ -145,7 +145,7 @@ async fn keys_with_control_characters_can_be_read_in_every_answer() {
 
     let keys = [key, "a//\u{1}"].map(|key| format!("<Object><Key>{key}</Key></Object>"));
     let body = format!("<Delete>{}</Delete>", keys.concat());
-    let md5 = base64(&Md5::digest(&body));
+    let md5 = base64_md5(body.as_bytes());
     let delete = Wire::new("POST", "/images?delete", body.as_bytes()).header("content-md5", md5);
     let (status, body) = delete.send(&sandbox).await;
     assert_eq!(status, 200, "{body}");
@@ -207,9 +207,4 @@ async fn lists_are_answered_while_objects_are_deleted() {
     deleting.await.unwrap();
     let list = client.list_objects().bucket(BUCKET).send().await.unwrap();
     assert!(list.contents().is_empty());
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
 }

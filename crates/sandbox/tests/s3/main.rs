@@ -16,6 +16,7 @@ mod assembly;
 mod lists;
 mod objects;
 mod queries;
+mod strict;
 mod support;
 mod uploads;
 mod wire;

@@ -39,8 +39,52 @@ pub(crate) fn client_with(sandbox: &Sandbox, id: &str, secret: &str, region: &st
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .retry_config(aws_sdk_s3::config::retry::RetryConfig::disabled())
+        .interceptor(AsObsWants)
         .build();
     Client::from_conf(config)
+}
+
+/// Makes what the SDK sends to S3 what OBS takes: without `x-id`, and with a length.
+#[derive(Debug)]
+pub(crate) struct AsObsWants;
+
+impl aws_sdk_s3::config::Intercept for AsObsWants {
+    fn name(&self) -> &'static str {
+        "as OBS wants"
+    }
+
+    fn modify_before_signing(
+        &self,
+        context: &mut aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut<'_>,
+        _: &aws_sdk_s3::config::RuntimeComponents,
+        _: &mut aws_sdk_s3::config::ConfigBag,
+    ) -> Result<(), aws_sdk_s3::error::BoxError> {
+        let request = context.request_mut();
+        if let Some((path, query)) = request.uri().split_once('?') {
+            let pairs = query.split('&').filter(|pair| !pair.starts_with("x-id="));
+            let pairs: Vec<_> = pairs.collect();
+            let uri = match pairs.is_empty() {
+                true => path.to_owned(),
+                false => format!("{path}?{}", pairs.join("&")),
+            };
+            request.set_uri(uri)?;
+        }
+        if matches!(request.method(), "PUT" | "POST")
+            && !request.headers().contains_key("content-length")
+        {
+            let length = request.body().content_length().unwrap_or_default();
+            request
+                .headers_mut()
+                .insert("content-length", length.to_string());
+        }
+        Ok(())
+    }
+}
+
+/// A `Content-MD5` header.
+pub(crate) fn base64_md5(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(Md5::digest(bytes))
 }
 
 pub(crate) fn client(sandbox: &Sandbox) -> Client {

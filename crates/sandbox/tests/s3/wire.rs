@@ -1,5 +1,7 @@
 //! Requests as they go over the wire, for what no SDK sends: signed here, with nothing added.
 
+use std::sync::Arc;
+
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use net::secret::ExposeSecret as _;
 use sandbox::Sandbox;
@@ -7,6 +9,12 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use time::macros::format_description;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::{TlsConnector, rustls};
 
 /// A request to sign and to send.
 pub(crate) struct Wire<'a> {
@@ -17,6 +25,8 @@ pub(crate) struct Wire<'a> {
     pub(crate) body: &'a [u8],
     /// Tell the time in `Date` and not in `x-amz-date`.
     pub(crate) dated: bool,
+    /// Leave the date out after signing with it.
+    pub(crate) strip_date: bool,
     /// Leave out `Content-Length`.
     pub(crate) no_length: bool,
 }
@@ -32,6 +42,7 @@ impl<'a> Wire<'a> {
             headers: Vec::new(),
             body,
             dated: false,
+            strip_date: false,
             no_length: false,
         }
     }
@@ -106,10 +117,24 @@ impl<'a> Wire<'a> {
                 key.id
             ),
         ));
+        if self.strip_date {
+            headers.retain(|(name, _)| *name != "date");
+        }
         if !self.no_length {
             headers.push(("content-length", self.body.len().to_string()));
         }
-        exchange(&host, self.method, self.target, &headers, self.body).await
+        let lines: String = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        let (method, target) = (self.method, self.target);
+        let head = format!("{method} {target} HTTP/1.1\r\n{lines}connection: close\r\n\r\n");
+        let request = [head.as_bytes(), self.body].concat();
+        let stream = TcpStream::connect(&host).await.unwrap();
+        match sandbox.certificate() {
+            None => exchange(stream, &request).await,
+            Some(file) => exchange(encrypted(stream, file).await, &request).await,
+        }
     }
 }
 
@@ -119,23 +144,26 @@ fn hmac(key: &[u8], text: &str) -> Vec<u8> {
     hmac.finalize().into_bytes().to_vec()
 }
 
+/// A TLS connection to who has the certificate in `file`.
+async fn encrypted(stream: TcpStream, file: &std::path::Path) -> TlsStream<TcpStream> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file(file).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    connector.connect(name, stream).await.unwrap()
+}
+
 /// Sends exactly these bytes; the answer.
-async fn exchange(
-    host: &str,
-    method: &str,
-    target: &str,
-    headers: &[(&str, String)],
-    body: &[u8],
-) -> Answer {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
-    let lines: String = headers
-        .iter()
-        .map(|(name, value)| format!("{name}: {value}\r\n"))
-        .collect();
-    let head = format!("{method} {target} HTTP/1.1\r\n{lines}connection: close\r\n\r\n");
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(body).await.unwrap();
+async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &[u8]) -> Answer {
+    stream.write_all(request).await.unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
     let answer = String::from_utf8(answer).unwrap();
