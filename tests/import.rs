@@ -119,6 +119,35 @@ fn a_sandbox_in_another_process_takes_the_documented_environment() {
 }
 
 #[test]
+fn everything_works_over_https_where_storages_are_strict() {
+    let cloud = Cloud::start_https(&["images"]);
+    let imported = run(cloud.import().args(["--name", "demo", "--json"]));
+    imported.success();
+    let json = json_of(&imported);
+    assert_eq!(json["image_digest"], DEBIAN_TREE_DIGEST);
+    let key = json["key"].as_str().unwrap();
+    let object = format!("obs://images/{key}");
+    let disk = real_disk();
+    for arguments in [
+        &["verify", disk.to_str().unwrap(), object.as_str()][..],
+        &["uploads", "list", "images"],
+        &["image", "list"],
+        &["config", "check", "--bucket", "images"],
+    ] {
+        run(cloud.command().args(arguments)).success();
+    }
+    let file = cloud.state().with_file_name("file");
+    fs::write(&file, b"small").unwrap();
+    run(cloud
+        .command()
+        .arg("upload")
+        .arg(&file)
+        .arg("obs://images/small"))
+    .success();
+    assert_eq!(cloud.object("images", "small"), b"small");
+}
+
+#[test]
 fn a_sandbox_started_again_on_its_directory_has_the_same_keys_and_objects() {
     let cloud = Cloud::start(&["images"]);
     run(cloud.import().args(["--name", "a"])).success();

@@ -24,8 +24,19 @@ impl Cloud {
 
     /// Starts on a directory that another one may have left.
     pub fn start_in(dir: Arc<TempDir>, buckets: &[&str]) -> Self {
+        Self::start_with(dir, buckets, &[])
+    }
+
+    /// Starts a sandbox that speaks https and is as strict as OBS is there.
+    pub fn start_https(buckets: &[&str]) -> Self {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        Self::start_with(dir, buckets, &["--https"])
+    }
+
+    fn start_with(dir: Arc<TempDir>, buckets: &[&str], options: &[&str]) -> Self {
         let mut command = common::command();
         command.args(["sandbox", "--json", "--dir"]).arg(dir.path());
+        command.args(options);
         for bucket in buckets {
             command.args(["--bucket", bucket]);
         }

@@ -164,7 +164,10 @@ impl Shown {
             Some(Value::String(value)) => value == wanted,
             Some(Value::Bool(value)) => value.to_string().eq_ignore_ascii_case(wanted),
             Some(Value::Null) | None => false,
-            Some(value) => value.to_string() == wanted,
+            Some(value) => {
+                let text = value.to_string();
+                text == wanted
+            }
         }
     }
 

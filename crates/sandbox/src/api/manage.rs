@@ -1,7 +1,6 @@
-//! Images that exist: shown, changed, deleted, copied, exported.
+//! Images that exist: shown, changed, deleted, exported.
 //!
-//! Source: IMS API reference, "Updating Image Information", "Deleting an Image", "Replicating an Image Within a
-//! Region", "Exporting an Image", "Error Codes".
+//! Source: IMS API reference, "Updating Image Information", "Deleting an Image", "Exporting an Image", "Error Codes".
 
 use std::sync::Arc;
 
@@ -13,9 +12,9 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::asked::InProject;
-use super::create::{blank, check_file_name, encryption, flow_control};
+use super::create::check_file_name;
 use super::error::ApiError;
-use super::ims::{check_name, describe};
+use super::ims::describe;
 use super::rules::{self, Fields, bad_format};
 use crate::images::{ImageRecord, ImageStatus, ImageType, JobRecord, Work};
 use crate::inventory;
@@ -204,133 +203,6 @@ pub(super) async fn delete(
     }
 }
 
-/// POST /v1/cloudimages/{image_id}/copy.
-pub(super) async fn copy(
-    State(api): State<Arc<Api>>,
-    _: InProject,
-    Path(id): Path<String>,
-    fields: Fields,
-) -> Result<Json<Value>, ApiError> {
-    if api.is_busy() {
-        return Err(flow_control());
-    }
-    let original = active(&api, &id)?;
-    refuse_iso(&original)?;
-    check_copied(&api, &original)?;
-    let cmk_id = encryption(fields.text("cmk_id")?, original.image_type)?;
-    if cmk_id.is_some() && cmk_id == original.more.cmk_id {
-        return Err(ApiError::ims(
-            "IMG.0096",
-            "The specified KMS key ID must be different from the image key ID.",
-        ));
-    }
-    let name = rules::name(fields.text("name")?)?;
-    let foreign = original.more.owner.is_some();
-    let fresh = blank(name.clone(), original.image_type, original.min_disk);
-    let mut more = original.more.clone();
-    more.cmk_id = cmk_id;
-    more.owner = None;
-    more.members.clear();
-    more.protected = false;
-    let image = ImageRecord {
-        id: fresh.id,
-        name: fresh.name,
-        status: fresh.status,
-        virtual_size: None,
-        content_digest: None,
-        description: rules::description(fields.text("description")?)?,
-        tags: Vec::new(),
-        created_at: fresh.created_at,
-        updated_at: fresh.updated_at,
-        more,
-        ..original
-    };
-    let work = match foreign {
-        // Nobody has put its content there.
-        true => Work::OfDisk { id },
-        false => Work::Copy { from: id },
-    };
-    let job = JobRecord::new(&image, work);
-    let job_id = job.id.clone();
-    api.images
-        .add(image, job, |images| check_name(&api, images, &name))?;
-    api.jobs.start(&api, job_id.clone());
-    Ok(Json(json!({"job_id": job_id})))
-}
-
-/// POST /v1/cloudimages/{image_id}/cross_region_copy. The copy is made and kept; that region is not here, so no call
-/// shows it.
-///
-/// Source: the SDK for Python, huaweicloudsdkims 3.1, CopyImageCrossRegion.
-pub(super) async fn copy_elsewhere(
-    State(api): State<Arc<Api>>,
-    _: InProject,
-    Path(id): Path<String>,
-    fields: Fields,
-) -> Result<Json<Value>, ApiError> {
-    if api.is_busy() {
-        return Err(flow_control());
-    }
-    let original = active(&api, &id)?;
-    refuse_iso(&original)?;
-    check_copied(&api, &original)?;
-    let given = |name: &str| -> Result<&str, ApiError> {
-        let text = fields.text(name)?.filter(|text| !text.is_empty());
-        text.ok_or_else(|| bad_format(format_args!("{name} is missing")))
-    };
-    let region = given("region")?;
-    given("agency_name")?;
-    if fields.text("project_name")?.is_none_or(str::is_empty) {
-        return Err(ApiError::ims(
-            "IMG.0104",
-            "Enter the project name if there are multiple projects in the same region.",
-        ));
-    }
-    if region == api.region || original.more.cmk_id.is_some() || original.more.owner.is_some() {
-        return Err(ApiError::ims("IMG.0105", "The operation is not supported."));
-    }
-    let mut image = blank(
-        rules::name(fields.text("name")?)?,
-        original.image_type,
-        original.min_disk,
-    );
-    image.description = rules::description(fields.text("description")?)?;
-    image.more.region = Some(region.to_owned());
-    image.os_version = original.os_version;
-    image.os_type = original.os_type;
-    image.disk_format = original.disk_format;
-    image.architecture = original.architecture;
-    image.hw_firmware_type = original.hw_firmware_type;
-    image.object_size = original.object_size;
-    let job = JobRecord::new(&image, Work::Copy { from: id });
-    let job_id = job.id.clone();
-    // Names and quota are those of the other region.
-    api.images.add(image, job, |_| Ok::<(), ApiError>(()))?;
-    api.jobs.start(&api, job_id.clone());
-    Ok(Json(json!({"job_id": job_id})))
-}
-
-/// Whether the project may copy the image.
-fn check_copied(api: &Api, image: &ImageRecord) -> Result<(), ApiError> {
-    let refusal = match image.more.owner.as_deref() {
-        _ if image.more.whole => (
-            "IMG.0130",
-            "The full-ECS image cannot be exported or replicated.",
-        ),
-        Some(inventory::CLOUD) => ("IMG.0105", "The operation is not supported."),
-        Some(_) if image.more.cmk_id.is_some() => (
-            "IMG.0197",
-            "Failed to replicate the shared image because it is encrypted using KMS.",
-        ),
-        Some(_) if api.reply_to(&image.id) != "accepted" => (
-            "IMG.0196",
-            "The image cannot be replicated because it is not accepted by the recipient.",
-        ),
-        _ => return Ok(()),
-    };
-    Err(ApiError::of(refusal))
-}
-
 /// Whether the project may export the image.
 fn check_exported(api: &Api, image: &ImageRecord) -> Result<(), ApiError> {
     let refusal = match image.more.owner.as_deref() {
@@ -353,7 +225,7 @@ fn check_exported(api: &Api, image: &ImageRecord) -> Result<(), ApiError> {
     Err(ApiError::of(refusal))
 }
 
-fn refuse_iso(image: &ImageRecord) -> Result<(), ApiError> {
+pub(super) fn refuse_iso(image: &ImageRecord) -> Result<(), ApiError> {
     if image.image_type == ImageType::IsoImage {
         return Err(ApiError::ims(
             "IMG.0167",

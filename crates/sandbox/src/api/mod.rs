@@ -1,6 +1,7 @@
 //! The API server: IAM and IMS behind one gateway, on one address.
 
 mod asked;
+mod copy;
 mod create;
 mod error;
 mod gateway;
@@ -119,11 +120,11 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/v2.1/cloudimages/dataimages/action", post(create::data))
         .route("/v1/cloudimages/wholeimages/action", post(servers::whole))
         .route("/v1/cloudimages/{image_id}/upload", put(create::register))
-        .route("/v1/cloudimages/{image_id}/copy", post(manage::copy))
-        .route("/v2.1/cloudimages/{image_id}/copy", post(manage::copy))
+        .route("/v1/cloudimages/{image_id}/copy", post(copy::within))
+        .route("/v2.1/cloudimages/{image_id}/copy", post(copy::within))
         .route(
             "/v1/cloudimages/{image_id}/cross_region_copy",
-            post(manage::copy_elsewhere),
+            post(copy::elsewhere),
         )
         .route("/v1/cloudimages/{image_id}/file", post(manage::export))
         .route("/v2.1/cloudimages/{image_id}/file", post(manage::export))

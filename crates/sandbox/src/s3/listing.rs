@@ -1,6 +1,6 @@
 //! Listings of buckets and of objects.
 //!
-//! Source: OBS API reference, obs_04_0022 (listing objects) and obs_04_0099 (listing uploads).
+//! Source: OBS API reference, obs_04_0022 (listing objects) and obs_04_0097 (listing uploads).
 
 use std::collections::BTreeSet;
 use std::fs;
