@@ -102,7 +102,8 @@ impl Inner {
             let created = metadata.created().or_else(|_| metadata.modified());
             buckets.push(Bucket {
                 creation_date: Some(created.map_err(disk("list the buckets"))?.into()),
-                bucket_region: Some(self.bucket_region(&name)?),
+                // `None` for a bucket that went away meanwhile.
+                bucket_region: self.bucket_region(&name).ok(),
                 name: Some(name),
             });
         }

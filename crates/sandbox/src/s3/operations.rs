@@ -18,6 +18,9 @@ use super::receive::{MAX_BODY, receive, receive_part};
 use super::uploads::UploadMeta;
 use super::{blocking, disk};
 
+/// Most objects of one batch of deletions.
+const MAX_DELETED: usize = 1000;
+
 /// Bytes that a download reads at a time.
 const READ_BUFFER: usize = 256 * 1024;
 
@@ -241,8 +244,18 @@ impl S3 for ObjectStore {
         blocking(move || {
             let mut output = DeleteObjectsOutput::default();
             store.bucket_dir(&req.input.bucket)?;
-            for object in req.input.delete.objects {
+            let delete = req.input.delete;
+            // OBS API reference, obs_04_0086; so is the quiet mode.
+            if delete.objects.len() > MAX_DELETED {
+                return Err(s3_error!(
+                    MalformedXML,
+                    "{} objects; at most {MAX_DELETED} are deleted at a time",
+                    delete.objects.len()
+                ));
+            }
+            for object in delete.objects {
                 match store.delete(&req.input.bucket, &object.key) {
+                    Ok(()) if delete.quiet == Some(true) => {}
                     Ok(()) => output.deleted.get_or_insert_default().push(DeletedObject {
                         key: Some(object.key),
                         ..DeletedObject::default()

@@ -111,6 +111,35 @@ async fn objects_are_deleted_in_a_batch_only_with_content_md5() {
 }
 
 #[tokio::test]
+async fn a_batch_deletes_up_to_1000_objects_and_tells_only_failures_when_it_is_quiet() {
+    let (_dir, sandbox) = start().await;
+    let client = client(&sandbox);
+    put(&client, "a", Vec::new()).await;
+    let ask = async |count: usize| {
+        let objects = "<Object><Key>a</Key></Object>".repeat(count - 1);
+        let bad = "<Object><Key>a//b</Key></Object>";
+        let body = format!("<Delete><Quiet>true</Quiet>{objects}{bad}</Delete>");
+        let wire = Wire::new("POST", "/images?delete", body.as_bytes());
+        let wire = wire.header("content-md5", base64_md5(body.as_bytes()));
+        wire.send(&sandbox).await
+    };
+    let (status, answer) = ask(1001).await;
+    assert_eq!(status, 400);
+    assert!(answer.contains("<Code>MalformedXML</Code>"), "{answer}");
+    client
+        .head_object()
+        .bucket(BUCKET)
+        .key("a")
+        .send()
+        .await
+        .unwrap();
+    let (status, answer) = ask(1000).await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(!answer.contains("<Deleted>"), "{answer}");
+    assert!(answer.contains("<Key>a//b</Key>"), "{answer}");
+}
+
+#[tokio::test]
 async fn keys_have_1_to_1024_bytes() {
     let (_dir, sandbox) = start().await;
     let part = "x".repeat(204);
