@@ -73,11 +73,12 @@ pub fn count_parts(image: &dyn DiskImage, part_size: u64) -> Result<PartCount> {
     let mut data_parts = 0;
     // First part that has not been counted.
     let mut next = 0;
-    for extent in image.all_extents() {
-        let extent = extent?;
-        if extent.kind == ExtentKind::Data {
-            let first = next.max(extent.start.0 / part_size);
-            next = extent.end().0.div_ceil(part_size);
+    // A part is a whole number of units.
+    for tally in image.tallies(PART_UNIT) {
+        let tally = tally?;
+        if tally.data > 0 {
+            let first = next.max(tally.start.0 / part_size);
+            next = tally.end().0.div_ceil(part_size);
             data_parts += next.saturating_sub(first);
         }
     }

@@ -352,17 +352,18 @@ pub(crate) fn cores() -> usize {
         .min(MAX_THREADS)
 }
 
-/// Bytes of `Data`, and blocks that hold at least one of them.
+/// Bytes of `Data`, and blocks that hold at least one of them. In sums: a block has one state, whatever it is made of.
 fn count_data(image: &dyn DiskImage) -> Result<(u64, u64)> {
     let (mut bytes, mut blocks) = (0, 0_u64);
     // First block that has not been counted.
     let mut next_block = 0;
-    for extent in image.all_extents() {
-        let extent = extent?;
-        if matches!(extent.kind, ExtentKind::Data | ExtentKind::Elsewhere) {
-            bytes += extent.len;
-            let first = next_block.max(extent.start.0 / BLOCK_BYTES);
-            next_block = extent.end().0.div_ceil(BLOCK_BYTES);
+    for tally in image.tallies(BLOCK_BYTES) {
+        let tally = tally?;
+        let data = tally.data.saturating_add(tally.elsewhere);
+        if data > 0 {
+            bytes += data;
+            let first = next_block.max(tally.start.0 / BLOCK_BYTES);
+            next_block = tally.end().0.div_ceil(BLOCK_BYTES);
             blocks += next_block.saturating_sub(first);
         }
     }

@@ -6,7 +6,9 @@ use serde::Serialize;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::probe::Format;
+use crate::survey::{Tallies, Tally};
 use crate::units::{GuestOffset, fits};
+use crate::work::{Watch, Window, Work};
 
 /// What a stretch of the virtual disk is, as far as the metadata says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -194,6 +196,32 @@ pub trait DiskImage: Send + Sync {
         Ok(())
     }
 
+    /// What [`Self::extents_from`] says, in sums: appends at least one and at most `most` tallies, each at the end of
+    /// the one before. A tally of more than one kind lies inside one unit of `unit` bytes of the disk, a power of two. For
+    /// walks that need no more than sums: a format that counts bits makes them far cheaper.
+    ///
+    /// # Errors
+    /// As [`Self::extents_from`].
+    fn tallies_from(
+        &self,
+        at: GuestOffset,
+        end: GuestOffset,
+        unit: u64,
+        most: usize,
+        found: &mut Vec<Tally>,
+    ) -> Result<()> {
+        let _ = unit;
+        let mut extents = Vec::new();
+        self.extents_from(at, end, most, &mut extents)?;
+        found.extend(extents.iter().map(Tally::of));
+        Ok(())
+    }
+
+    /// The work of finding out what lies where: done so far, and allowed for one walk over the whole disk.
+    fn work(&self) -> Work {
+        Work::UNLIMITED
+    }
+
     /// Fills `buf` with the disk's bytes from `at`. Either all of it is right, or an error says why not.
     ///
     /// # Errors
@@ -235,12 +263,24 @@ pub trait DiskImageExt: DiskImage {
             asked: 0,
             pending: None,
             failed: None,
+            window: Window::new(),
+            watch: None,
         }
     }
 
-    /// The extents of the whole disk.
+    /// The extents of the whole disk. Ends with an error of kind `Limit` when they are far more than the files
+    /// could describe honestly: see [`Self::work`]. Nothing else should use the image meanwhile, or its work
+    /// counts too.
     fn all_extents(&self) -> Extents<'_, Self> {
-        self.extents(GuestOffset(0)..GuestOffset(self.virtual_size()))
+        Extents {
+            watch: Some(Watch::new(self)),
+            ..self.extents(GuestOffset(0)..GuestOffset(self.virtual_size()))
+        }
+    }
+
+    /// The whole disk in sums: see [`Self::tallies_from`] for `unit`. Limited as [`Self::all_extents`].
+    fn tallies(&self, unit: u64) -> Tallies<'_, Self> {
+        Tallies::new(self, unit)
     }
 }
 
@@ -262,6 +302,9 @@ pub struct Extents<'a, T: DiskImage + ?Sized> {
     asked: usize,
     pending: Option<Extent>,
     failed: Option<Error>,
+    window: Window,
+    /// Of a walk over the whole disk.
+    watch: Option<Watch>,
 }
 
 impl<T: DiskImage + ?Sized> Extents<'_, T> {
@@ -270,8 +313,10 @@ impl<T: DiskImage + ?Sized> Extents<'_, T> {
         self.batch.clear();
         self.taken = 0;
         self.asked = (self.asked * 8).clamp(1, MAX_BATCH);
+        let start = self.at;
+        let end = self.window.end(start, self.end);
         self.image
-            .extents_from(self.at, self.end, self.asked, &mut self.batch)?;
+            .extents_from(start, end, self.asked, &mut self.batch)?;
         if self.batch.is_empty() {
             // A walk that ended here would leave out the rest of the disk without a word.
             return Err(Error::new(
@@ -280,10 +325,14 @@ impl<T: DiskImage + ?Sized> Extents<'_, T> {
             ));
         }
         for extent in &self.batch {
-            check_answer(extent, self.at, self.end.0.saturating_sub(self.at.0))?;
+            check_answer(extent, self.at, end.0.saturating_sub(self.at.0))?;
             self.at = extent.end();
         }
-        Ok(())
+        self.window.passed(self.at.0 - start.0);
+        match &self.watch {
+            Some(watch) => watch.check(self.image, self.at),
+            None => Ok(()),
+        }
     }
 
     /// Whether there is another extent in the batch, after asking for a new one if need be; never again after a

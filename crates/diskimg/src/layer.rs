@@ -10,8 +10,10 @@ use crate::chain::Below;
 use crate::error::Result;
 use crate::image::{Extent, ExtentKind, check_range, clip_extent};
 use crate::source::ReadAt;
-use crate::stored::StoredStretch;
+use crate::stored::StoredMap;
+use crate::survey::Tally;
 use crate::units::{FileOffset, GuestOffset};
+use crate::work::Steps;
 
 /// Where the bytes of a run are. `P` is what a format has beside that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,44 @@ pub(crate) struct Run<P = Infallible> {
     pub(crate) place: Place<P>,
 }
 
+/// A stretch that holds more than one run, summed up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mix {
+    /// Guest offset of the first byte.
+    pub(crate) start: u64,
+    /// Length in bytes.
+    pub(crate) len: u64,
+    /// Bytes of it that are stored, all of them somewhere in the `len` bytes from `host` on.
+    pub(crate) stored: u64,
+    pub(crate) host: FileOffset,
+    /// Bytes that are zeros whatever lies below. The rest is below.
+    pub(crate) zeros: u64,
+}
+
+impl Mix {
+    fn below(&self) -> u64 {
+        self.len.saturating_sub(self.stored.saturating_add(self.zeros))
+    }
+}
+
+/// What a walk in sums comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Piece<P = Infallible> {
+    Run(Run<P>),
+    /// Inside one unit of the walk.
+    Mix(Mix),
+}
+
+impl<P> Piece<P> {
+    /// Guest offset of the first byte after it.
+    pub(crate) fn end(&self) -> u64 {
+        match self {
+            Self::Run(run) => run.start + run.len,
+            Self::Mix(mix) => mix.start + mix.len,
+        }
+    }
+}
+
 /// A disk whose metadata map guest bytes to places.
 pub(crate) trait Mapped {
     /// What [`Place::Packed`] holds.
@@ -51,13 +91,25 @@ pub(crate) trait Mapped {
     fn data(&self) -> &dyn ReadAt;
 
     /// What is known of the holes of [`Self::data`].
-    fn stored(&self) -> &StoredStretch;
+    fn stored(&self) -> &StoredMap;
 
     fn below(&self) -> &Below;
+
+    /// Counts the work of the files of the chain.
+    fn steps(&self) -> &Steps;
 
     /// The runs from `at` to `end`, both inside the declared size, in order and without gaps. Every
     /// step goes at least one byte on or fails, and a failed walk is over.
     fn runs(&self, at: u64, end: u64) -> impl Iterator<Item = Result<Run<Self::Packed>>>;
+
+    /// [`Self::runs`], where runs that lie inside one unit of `unit` bytes, a power of two, may come as their
+    /// sum.
+    fn pieces(
+        &self,
+        at: u64,
+        end: u64,
+        unit: u64,
+    ) -> impl Iterator<Item = Result<Piece<Self::Packed>>>;
 }
 
 /// [`crate::DiskImage::extent_at`] of a mapped disk.
@@ -65,6 +117,7 @@ pub(crate) fn extent_at<M: Mapped>(disk: &M, at: GuestOffset, limit: u64) -> Res
     let limit = clip_extent(at, limit, disk.virtual_size())?;
     let below = disk.below();
     let end = (at.0 + limit.min(below.step())).min(disk.declared_size());
+    let mut kinds = Kinds::new(disk);
     let mut runs = disk.runs(at.0, end).take(below.most_joined());
     // Past the declared size there is only the rest of the last sector.
     let Some(first) = runs.next() else {
@@ -75,12 +128,12 @@ pub(crate) fn extent_at<M: Mapped>(disk: &M, at: GuestOffset, limit: u64) -> Res
         });
     };
     let first = first?;
-    let (kind, mut len) = kind(disk, &first)?;
+    let (kind, mut len) = kinds.of(&first, at.0)?;
     let mut joined = first.start + first.len;
     // What cannot be told ends the extent; whoever asks for it gets the error.
     while at.0 + len == joined
         && let Some(Ok(run)) = runs.next()
-        && let Ok((next, more)) = self::kind(disk, &run)
+        && let Ok((next, more)) = kinds.of(&run, run.start)
         && next == kind
     {
         len += more;
@@ -93,9 +146,9 @@ pub(crate) fn extent_at<M: Mapped>(disk: &M, at: GuestOffset, limit: u64) -> Res
     })
 }
 
-/// Most runs that are looked at for one [`extents_from`]: bounds the time between two looks of a caller
+/// Most pieces that are looked at for one [`extents_from`]: bounds the time between two looks of a caller
 /// whether to go on.
-const MAX_RUNS: usize = 4096;
+const MAX_PIECES: u64 = 4096;
 
 /// [`crate::DiskImage::extents_from`] of a mapped disk: one walk for all of them.
 pub(crate) fn extents_from<M: Mapped>(
@@ -106,22 +159,20 @@ pub(crate) fn extents_from<M: Mapped>(
     found: &mut Vec<Extent>,
 ) -> Result<()> {
     let limit = end.0.saturating_sub(at.0);
-    if disk.below().is_image() || most < 2 {
-        // Above an image the work for one question has a bound of its own.
+    if most < 2 {
         found.push(extent_at(disk, at, limit)?);
         return Ok(());
     }
     let end = at.0 + clip_extent(at, limit, disk.virtual_size())?;
     let declared = end.min(disk.declared_size());
-    let mut walk = Pieces {
-        disk,
-        known: disk.stored().known(),
+    let mut walk = Listing {
+        kinds: Kinds::new(disk),
         first: found.len(),
         found,
         at: at.0,
         most,
     };
-    for run in disk.runs(at.0, declared).take(MAX_RUNS) {
+    for run in disk.runs(at.0, declared) {
         match run.and_then(|run| walk.add(&run)) {
             Ok(true) => {}
             Ok(false) => return Ok(()),
@@ -138,11 +189,62 @@ pub(crate) fn extents_from<M: Mapped>(
     Ok(())
 }
 
-/// Extents that are being put together.
-struct Pieces<'a, M> {
+/// What runs are, piece by piece. Charges a step for each when it is dropped.
+struct Kinds<'a, M: Mapped> {
     disk: &'a M,
-    /// Where in the file there is data: as [`StoredStretch`], without its lock.
+    /// A stretch of the file with data: the last answer of [`StoredMap`], without its lock.
     known: Range<u64>,
+    pieces: u64,
+}
+
+impl<'a, M: Mapped> Kinds<'a, M> {
+    fn new(disk: &'a M) -> Self {
+        Self {
+            disk,
+            known: 0..0,
+            pieces: 0,
+        }
+    }
+
+    /// What `run` is from guest offset `at` on, and for how many bytes.
+    fn of(&mut self, run: &Run<M::Packed>, at: u64) -> Result<(ExtentKind, u64)> {
+        self.pieces += 1;
+        let passed = at - run.start;
+        let rest = run.len - passed;
+        match run.place {
+            Place::Stored(host) => self.stored(host.0 + passed, rest),
+            Place::Below => self.disk.below().kind(at, rest),
+            Place::Zeros => Ok((ExtentKind::Zero, rest)),
+            Place::Packed(_) => Ok((ExtentKind::Data, rest)),
+        }
+    }
+
+    fn stored(&mut self, host: u64, len: u64) -> Result<(ExtentKind, u64)> {
+        if self.known.contains(&host) {
+            return Ok((ExtentKind::Data, len.min(self.known.end - host)));
+        }
+        let (kind, end) = self.disk.stored().stretch(host)?;
+        if kind == ExtentKind::Data {
+            self.known = host..end;
+        }
+        Ok((kind, len.min(end.saturating_sub(host).max(1))))
+    }
+
+    /// Whether enough was looked at for one question.
+    fn is_enough(&self) -> bool {
+        self.pieces >= MAX_PIECES
+    }
+}
+
+impl<M: Mapped> Drop for Kinds<'_, M> {
+    fn drop(&mut self) {
+        self.disk.steps().take(self.pieces);
+    }
+}
+
+/// Extents that are being put together.
+struct Listing<'a, M: Mapped> {
+    kinds: Kinds<'a, M>,
     found: &'a mut Vec<Extent>,
     /// Length of `found` before the first one.
     first: usize,
@@ -151,36 +253,17 @@ struct Pieces<'a, M> {
     most: usize,
 }
 
-impl<M: Mapped> Pieces<'_, M> {
+impl<M: Mapped> Listing<'_, M> {
     /// Adds what `run` is; `false` when there are enough.
     fn add(&mut self, run: &Run<M::Packed>) -> Result<bool> {
         let end = run.start + run.len;
         while self.at < end {
-            let passed = self.at - run.start;
-            let rest = run.len - passed;
-            let (kind, len) = match run.place {
-                Place::Stored(host) => self.stored(FileOffset(host.0 + passed), rest)?,
-                Place::Below => self.disk.below().kind(self.at, rest)?,
-                Place::Zeros => (ExtentKind::Zero, rest),
-                Place::Packed(_) => (ExtentKind::Data, rest),
-            };
-            if !self.push(kind, len) {
+            let (kind, len) = self.kinds.of(run, self.at)?;
+            if !self.push(kind, len) || self.kinds.is_enough() {
                 return Ok(false);
             }
         }
         Ok(true)
-    }
-
-    fn stored(&mut self, host: FileOffset, len: u64) -> Result<(ExtentKind, u64)> {
-        if self.known.contains(&host.0) {
-            return Ok((ExtentKind::Data, len.min(self.known.end - host.0)));
-        }
-        let stored = self.disk.stored();
-        let answer = stored.kind(self.disk.data(), host, len)?;
-        if answer.0 == ExtentKind::Data {
-            self.known = stored.known();
-        }
-        Ok(answer)
     }
 
     /// Adds `len` bytes of `kind`; `false` when that would be one extent too many.
@@ -197,13 +280,145 @@ impl<M: Mapped> Pieces<'_, M> {
     }
 }
 
-/// What `run` is, and for how many bytes from its start.
-fn kind<M: Mapped>(disk: &M, run: &Run<M::Packed>) -> Result<(ExtentKind, u64)> {
-    match run.place {
-        Place::Below => disk.below().kind(run.start, run.len),
-        Place::Zeros => Ok((ExtentKind::Zero, run.len)),
-        Place::Stored(host) => disk.stored().kind(disk.data(), host, run.len),
-        Place::Packed(_) => Ok((ExtentKind::Data, run.len)),
+/// [`crate::DiskImage::tallies_from`] of a mapped disk.
+pub(crate) fn tallies_from<M: Mapped>(
+    disk: &M,
+    at: GuestOffset,
+    end: GuestOffset,
+    unit: u64,
+    most: usize,
+    found: &mut Vec<Tally>,
+) -> Result<()> {
+    let limit = end.0.saturating_sub(at.0);
+    let end = at.0 + clip_extent(at, limit, disk.virtual_size())?;
+    let declared = end.min(disk.declared_size());
+    let mut walk = Sums {
+        kinds: Kinds::new(disk),
+        first: found.len(),
+        found,
+        at: at.0,
+        most,
+        unit,
+    };
+    for piece in disk.pieces(at.0, declared, unit) {
+        let added = piece.and_then(|piece| match piece {
+            Piece::Run(run) => walk.add(&run),
+            Piece::Mix(mix) => walk.mix(&mix),
+        });
+        match added {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            // It is reported when a walk begins there.
+            Err(_) if walk.found.len() > walk.first => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    // Past the declared size there is only the rest of the last sector.
+    if walk.at == declared && declared < end {
+        walk.push_kind(ExtentKind::Hole, end - declared);
+    }
+    Ok(())
+}
+
+/// Tallies that are being put together.
+struct Sums<'a, M: Mapped> {
+    kinds: Kinds<'a, M>,
+    found: &'a mut Vec<Tally>,
+    /// Length of `found` before the first one.
+    first: usize,
+    /// Guest offset up to which they reach.
+    at: u64,
+    most: usize,
+    unit: u64,
+}
+
+impl<M: Mapped> Sums<'_, M> {
+    /// Adds what `run` is; `false` when there are enough.
+    fn add(&mut self, run: &Run<M::Packed>) -> Result<bool> {
+        let end = run.start + run.len;
+        while self.at < end {
+            let (kind, len) = self.kinds.of(run, self.at)?;
+            let rest = end - self.at;
+            let in_unit = rest.min(self.unit - self.at % self.unit);
+            let pushed = match run.place {
+                // The file has holes in it: they are added up, however many there are.
+                Place::Stored(host) if len < in_unit => {
+                    let host = host.0 + (self.at - run.start);
+                    match self.kinds.disk.stored().data_bytes(host..host + in_unit)? {
+                        Some(data) => self.push(Tally {
+                            data,
+                            hole: in_unit - data,
+                            ..Tally::new(GuestOffset(self.at))
+                        }),
+                        None => self.push_kind(kind, len),
+                    }
+                }
+                _ => self.push_kind(kind, len),
+            };
+            if !pushed || self.kinds.is_enough() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Adds a sum, or its runs one by one where their kinds differ.
+    fn mix(&mut self, mix: &Mix) -> Result<bool> {
+        let mut tally = Tally {
+            zero: mix.zeros,
+            ..Tally::new(GuestOffset(mix.start))
+        };
+        self.kinds.pieces += 1;
+        let parts = [
+            (mix.stored, Place::Stored(mix.host)),
+            (mix.below(), Place::Below),
+        ];
+        let summed = parts.into_iter().all(|(bytes, place)| {
+            let (start, len) = (mix.start, mix.len);
+            if bytes == 0 {
+                return true;
+            }
+            // An error may be about bytes that are not of this part; the runs tell.
+            let answer = self.kinds.of(&Run { start, len, place }, start);
+            let Ok((kind, alike)) = answer else {
+                return false;
+            };
+            tally.add(kind, bytes);
+            alike >= len
+        });
+        if summed {
+            return Ok(self.push(tally) && !self.kinds.is_enough());
+        }
+        for run in self.kinds.disk.runs(mix.start, mix.start + mix.len) {
+            if !self.add(&run?)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn push_kind(&mut self, kind: ExtentKind, len: u64) -> bool {
+        let mut tally = Tally::new(GuestOffset(self.at));
+        tally.add(kind, len);
+        self.push(tally)
+    }
+
+    /// Adds a tally, to the one before it where both are of one kind; `false` when that would be one too many.
+    fn push(&mut self, tally: Tally) -> bool {
+        let len = tally.len();
+        let enough = self.found.len() - self.first >= self.most;
+        let kind = tally.kind();
+        match self.found.get_mut(self.first..).and_then(<[_]>::last_mut) {
+            Some(last) if kind.is_some() && last.kind() == kind => {
+                if let Some(kind) = kind {
+                    last.add(kind, len);
+                }
+            }
+            _ if enough => return false,
+            _ => self.found.push(tally),
+        }
+        self.at += len;
+        true
     }
 }
 

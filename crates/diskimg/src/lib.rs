@@ -31,9 +31,11 @@ pub mod raw;
 mod sectors;
 pub mod source;
 mod stored;
+pub mod survey;
 pub mod units;
 pub mod vhd;
 pub mod vhdx;
+mod work;
 pub mod zero;
 
 pub use chain::{BackingPolicy, Context};
@@ -47,4 +49,6 @@ pub use open::{Driver, OpenOptions, Opened, open};
 pub use pipe::{PipeImage, PipeOptions};
 pub use probe::Format;
 pub use source::{FileId, FileSource, MemorySource, ReadAt, SourceExtent};
+pub use survey::Tally;
 pub use units::{FileOffset, GuestOffset};
+pub use work::Work;

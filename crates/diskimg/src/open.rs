@@ -10,7 +10,9 @@ use crate::image::{Details, DiskImage, Extent};
 use crate::limits::MAX_VIRTUAL_SIZE;
 use crate::probe::{Foreign, Format, Probe, refuse_polyglot};
 use crate::source::{FileSource, ReadAt};
+use crate::survey::Tally;
 use crate::units::{GuestOffset, human};
+use crate::work::Work;
 use crate::{qcow2, raw, vhd, vhdx};
 
 /// How to open an image.
@@ -342,6 +344,21 @@ impl DiskImage for Named {
         found: &mut Vec<Extent>,
     ) -> Result<()> {
         self.name(self.image.extents_from(at, end, most, found))
+    }
+
+    fn tallies_from(
+        &self,
+        at: GuestOffset,
+        end: GuestOffset,
+        unit: u64,
+        most: usize,
+        found: &mut Vec<Tally>,
+    ) -> Result<()> {
+        self.name(self.image.tallies_from(at, end, unit, most, found))
+    }
+
+    fn work(&self) -> Work {
+        self.image.work()
     }
 
     fn read_at(&self, at: GuestOffset, buf: &mut [u8]) -> Result<()> {

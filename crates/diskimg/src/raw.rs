@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::chain::Context;
 use crate::check::CheckReport;
 use crate::error::{Error, Result};
 use crate::image::{Details, DiskImage, Extent, ExtentKind, check_range, clip_extent};
@@ -9,12 +10,13 @@ use crate::open::{Driver, known};
 use crate::probe::{Format, Probe};
 use crate::source::{ReadAt, SourceExtent};
 use crate::units::{FileOffset, GuestOffset, SECTOR, round_up};
+use crate::work::{SEEK_STEPS, Steps};
 
 /// Raw is what remains when nothing else claims a file, so it claims nothing itself.
 pub const DRIVER: Driver = Driver {
     format: Format::Raw,
     claims: |_| false,
-    open: |source, _| Ok(Box::new(RawImage::open(source)?)),
+    open: |source, context| Ok(Box::new(RawImage::open_with(source, context)?)),
     check: |source, report, _| check(source.as_ref(), report),
 };
 
@@ -59,6 +61,8 @@ fn known_as(probe: &Probe) -> Option<&'static str> {
 pub struct RawImage {
     source: Arc<dyn ReadAt>,
     virtual_size: u64,
+    /// Counts what it does for a chain. Alone a raw disk costs what the file system keeps of it.
+    steps: Steps,
 }
 
 impl RawImage {
@@ -67,6 +71,14 @@ impl RawImage {
     /// # Errors
     /// `Truncated` when it is empty.
     pub fn open(source: Arc<dyn ReadAt>) -> Result<Self> {
+        Self::open_with(source, &Context::default())
+    }
+
+    /// [`Self::open`] with options.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(source: Arc<dyn ReadAt>, context: &Context) -> Result<Self> {
         let len = source.len();
         let virtual_size = round_up(len, SECTOR).ok_or_else(|| {
             Error::new(
@@ -77,9 +89,11 @@ impl RawImage {
         if len == 0 {
             return Err(Error::new(crate::ErrorKind::Truncated, "the file is empty"));
         }
+        context.steps().allow_for(source.as_ref(), 0);
         Ok(Self {
             source,
             virtual_size,
+            steps: context.steps().clone(),
         })
     }
 }
@@ -92,6 +106,7 @@ impl DiskImage for RawImage {
     fn extent_at(&self, at: GuestOffset, limit: u64) -> Result<Extent> {
         let limit = clip_extent(at, limit, self.virtual_size)?;
         let stored = self.source.len().saturating_sub(at.0).min(limit);
+        self.steps.take(SEEK_STEPS);
         let (kind, len) = if stored == 0 {
             (ExtentKind::Hole, limit)
         } else {

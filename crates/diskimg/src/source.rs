@@ -56,6 +56,11 @@ pub trait ReadAt: Send + Sync {
         Ok(SourceExtent::Data(limit))
     }
 
+    /// Most bytes that the storage holds for it: less than [`Self::len`] where there are holes.
+    fn stored_len(&self) -> u64 {
+        self.len()
+    }
+
     /// The file's path, for messages.
     fn path(&self) -> Option<&Path> {
         None
@@ -305,6 +310,11 @@ impl ReadAt for FileSource {
             "the file system's answers about holes in this file make no sense; what follows the first of them is read as data"
                 .to_owned()
         })
+    }
+
+    fn stored_len(&self) -> u64 {
+        self.bytes_on_disk()
+            .map_or(self.len, |stored| stored.min(self.len))
     }
 
     fn path(&self) -> Option<&Path> {

@@ -160,6 +160,10 @@ impl ReadAt for Watched {
         self.file.len()
     }
 
+    fn stored_len(&self) -> u64 {
+        self.file.stored_len()
+    }
+
     fn extent_at(&self, at: FileOffset, limit: u64) -> diskimg::Result<SourceExtent> {
         self.file.extent_at(at, limit)
     }

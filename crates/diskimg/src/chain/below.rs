@@ -1,8 +1,10 @@
 //! What lies below a layer: where its bytes come from when its own file does not hold them.
 
+use std::sync::{Mutex, PoisonError};
+
 use super::{Found, Wanted};
 use crate::error::{Error, Result};
-use crate::image::{Details, DiskImage, ExtentKind, Reference};
+use crate::image::{Details, DiskImage, Extent, ExtentKind, Reference};
 use crate::source::ReadAt;
 use crate::units::{FileOffset, GuestOffset};
 
@@ -23,14 +25,31 @@ pub(crate) enum Below {
     /// A file that was not opened.
     Unopened(Reference),
     /// An image, of whatever size; beyond its end there are zeros.
-    Image(Reference, Box<dyn DiskImage>),
+    Image(Reference, Box<dyn DiskImage>, LastExtent),
+}
+
+/// The last extent that the image below told: the layer above may have cut the same stretch into many pieces.
+#[derive(Default)]
+pub(crate) struct LastExtent(Mutex<Option<Extent>>);
+
+impl LastExtent {
+    /// What begins at `at`, and for how many bytes, when that is known.
+    fn at(&self, at: u64) -> Option<(ExtentKind, u64)> {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = last.filter(|known| (known.start.0..known.end().0).contains(&at))?;
+        Some((known.kind, known.end().0 - at))
+    }
+
+    fn keep(&self, extent: Extent) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(extent);
+    }
 }
 
 impl Below {
     /// The image `image`, opened from `found`, below the one that named it.
     pub(crate) fn image(wanted: &Wanted, found: &Found, image: Box<dyn DiskImage>) -> Self {
         let image = crate::open::named(image, &found.source);
-        Self::Image(wanted.reference(), image)
+        Self::Image(wanted.reference(), image, LastExtent::default())
     }
 
     /// What the `len` bytes from `start` on are, and for how many of them; at least 1 of 1 or more.
@@ -38,14 +57,22 @@ impl Below {
     /// # Errors
     /// Those of the image.
     pub(crate) fn kind(&self, start: u64, len: u64) -> Result<(ExtentKind, u64)> {
-        let image = match self {
+        let (image, last) = match self {
             Self::Nothing => return Ok((ExtentKind::Hole, len)),
             Self::Unopened(_) => return Ok((ExtentKind::Elsewhere, len)),
-            Self::Image(_, image) => image,
+            Self::Image(_, image, last) => {
+                if let Some((kind, known)) = last.at(start) {
+                    return Ok((kind, known.min(len)));
+                }
+                (image, last)
+            }
         };
         match image.virtual_size().checked_sub(start) {
             Some(held) if held > 0 => {
-                let extent = image.extent_at(GuestOffset(start), len.min(held))?;
+                // Further than asked, so that the answer serves the next questions too.
+                let limit = len.max(STEP_BYTES).min(held);
+                let extent = image.extent_at(GuestOffset(start), limit)?;
+                last.keep(extent);
                 Ok((extent.kind, extent.len.clamp(1, len)))
             }
             _ => Ok((ExtentKind::Hole, len)),
@@ -63,7 +90,7 @@ impl Below {
                 return Ok(());
             }
             Self::Unopened(reference) => return Err(unopened(reference, start)),
-            Self::Image(_, image) => image,
+            Self::Image(_, image, _) => image,
         };
         let held = image.virtual_size().saturating_sub(start);
         let held = usize::try_from(held).unwrap_or(usize::MAX).min(buf.len());
@@ -100,7 +127,7 @@ impl Below {
     /// Most bytes that it ever holds with `readers` threads.
     pub(crate) fn memory_bound(&self, readers: usize) -> u64 {
         match self {
-            Self::Image(_, image) => image.memory_bound(readers),
+            Self::Image(_, image, _) => image.memory_bound(readers),
             _ => 0,
         }
     }
@@ -111,7 +138,7 @@ impl Below {
     /// Those of the image.
     pub(crate) fn audit(&self, cancelled: &dyn Fn() -> bool) -> Result<()> {
         match self {
-            Self::Image(_, image) => image.audit(cancelled),
+            Self::Image(_, image, _) => image.audit(cancelled),
             _ => Ok(()),
         }
     }
@@ -121,7 +148,7 @@ impl Below {
         match self {
             Self::Nothing => {}
             Self::Unopened(reference) => details.refers_to.push(reference.clone()),
-            Self::Image(reference, image) => {
+            Self::Image(reference, image, _) => {
                 let below = image.details();
                 let warnings = below.warnings.into_iter();
                 details.warnings.extend(warnings.map(|warning| {

@@ -18,6 +18,7 @@ use crate::probe::Format;
 use crate::qcow2::Pool;
 use crate::source::{FileId, ReadAt};
 use crate::units::human;
+use crate::work::Steps;
 
 /// What happens with the files that an image names: backing files, parents, data files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub(crate) struct Shared {
     opening: AtomicU64,
     /// What unpacks qcow2's clusters: a thread reads from one file at a time.
     pub(crate) unpackers: Pool,
+    /// Counts the work of finding out what lies where.
+    steps: Steps,
 }
 
 /// What opening the files of a chain took for a moment; the first one answers for all of them.
@@ -188,6 +191,11 @@ impl Context {
     /// What the files of the chain share.
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Counts the work of finding out what lies where, in all files of the chain.
+    pub(crate) fn steps(&self) -> &Steps {
+        &self.shared.steps
     }
 
     /// How much of a cache of `bytes` an image gets: all those of a chain are in memory at once.

@@ -3,9 +3,9 @@
 use super::files::check_place;
 use super::tables::{Cluster, Compressed, Entry, Slice, Tables};
 use crate::error::{Error, Result};
-use crate::layer::Place;
+use crate::layer::{Mix, Piece, Place};
 use crate::source::ReadAt;
-use crate::units::FileOffset;
+use crate::units::{FileOffset, fits};
 
 /// Where the bytes of a run are when they are not stored as they are: inside a compressed cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,12 @@ pub(super) struct Walk<'a> {
     ahead: Option<Entry>,
 }
 
+/// A [`Walk`] in sums.
+pub(super) struct Sums<'a> {
+    walk: Walk<'a>,
+    unit: u64,
+}
+
 impl<'a> Walk<'a> {
     /// Walks from `at` to `end`, both inside the declared size.
     pub(super) fn new(
@@ -60,6 +66,46 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The same walk in sums: a cluster whose subclusters differ is one piece when it lies inside one unit of
+    /// `unit` bytes.
+    pub(super) fn in_sums(self, unit: u64) -> Sums<'a> {
+        Sums { walk: self, unit }
+    }
+
+    /// The sum of the cluster at `self.at`, whose subclusters differ; `None` when it has to be walked.
+    fn mix(&mut self, unit: u64) -> Option<Mix> {
+        let cluster_size = 1_u64 << self.cluster_bits;
+        let start = self.at;
+        let whole = start & (cluster_size - 1) == 0 && cluster_size <= self.end - start;
+        if !whole || cluster_size > unit || !self.tables.extended() {
+            return None;
+        }
+        let slice = self.slice.as_ref().filter(|slice| slice.has(self.index))?;
+        let entry = match self.ahead {
+            Some(entry) => entry,
+            None => self.tables.entry(slice, self.index).ok()?,
+        };
+        self.ahead = Some(entry);
+        let Entry::Mixed(subclusters) = entry else {
+            return None;
+        };
+        let (host, stored, zeros) = subclusters.sum();
+        let elsewhere = self.tables.external() && host.0 != start;
+        if stored > 0 && (elsewhere || !fits(host.0, cluster_size, self.data.len())) {
+            return None;
+        }
+        self.ahead = None;
+        self.index += 1;
+        self.at += cluster_size;
+        Some(Mix {
+            start,
+            len: cluster_size,
+            stored,
+            host,
+            zeros,
+        })
+    }
+
     /// The run at `self.at`, which is before `self.end`.
     fn step(&mut self) -> Result<Run> {
         let (start, wanted) = (self.at, self.end - self.at);
@@ -75,7 +121,7 @@ impl<'a> Walk<'a> {
         let Some(slice) = &self.slice else {
             return Ok(Run {
                 start,
-                len: self.tables.unmapped(start, wanted),
+                len: self.tables.unmapped(start, wanted)?,
                 place: Place::Below,
             });
         };
@@ -173,5 +219,18 @@ impl Iterator for Walk<'_> {
             Err(_) => self.end,
         };
         Some(run)
+    }
+}
+
+impl Iterator for Sums<'_> {
+    type Item = Result<Piece<Packed>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.walk.at < self.walk.end
+            && let Some(mix) = self.walk.mix(self.unit)
+        {
+            return Some(Ok(Piece::Mix(mix)));
+        }
+        self.walk.next().map(|run| run.map(Piece::Run))
     }
 }

@@ -33,13 +33,15 @@ use self::tables::Tables;
 use crate::chain::{Below, Context, Opening, Shared};
 use crate::error::Result;
 use crate::image::{BitmapInfo, Details, DiskImage, Extent, Reference, SnapshotInfo, check_range};
-use crate::layer::{self, Mapped, Run, Unpack};
+use crate::layer::{self, Mapped, Piece, Run, Unpack};
 use crate::limits::MAX_HEADER_BYTES;
 use crate::open::Driver;
 use crate::probe::Format;
 use crate::source::ReadAt;
-use crate::stored::StoredStretch;
+use crate::stored::StoredMap;
+use crate::survey::Tally;
 use crate::units::GuestOffset;
+use crate::work::{Steps, Work};
 
 /// qcow2. Claims every version but 1, which is another format, so that later ones are refused by
 /// number instead of being taken for raw.
@@ -67,7 +69,9 @@ pub struct Qcow2Image {
     /// Whether it answers for what they share.
     first: bool,
     opening: Opening,
-    stored: StoredStretch,
+    /// What of the file with the data is a hole.
+    stored: Arc<StoredMap>,
+    steps: Steps,
     snapshots: Vec<SnapshotInfo>,
     bitmaps: Vec<BitmapInfo>,
     /// The snapshot that is read; `None`: the active disk.
@@ -140,7 +144,12 @@ impl Qcow2Image {
             }
         };
         let below = files::open_backing(header.backing.as_ref(), context)?;
-        let tables = Tables::load(source.as_ref(), &header, context)?;
+        let holes = Arc::new(StoredMap::new(&source, context));
+        let stored = match data_file {
+            None => Arc::clone(&holes),
+            Some(_) => Arc::new(StoredMap::new(&data, context)),
+        };
+        let tables = Tables::load(source.as_ref(), &header, holes, context)?;
         let shared = Arc::clone(context.shared());
         let packing =
             shared
@@ -157,11 +166,23 @@ impl Qcow2Image {
             shared,
             first: context.is_first(),
             opening: Opening::of(context),
-            stored: StoredStretch::default(),
+            stored,
+            steps: context.steps().clone(),
             snapshots,
             bitmaps,
             snapshot,
         })
+    }
+
+    fn walk(&self, at: u64, end: u64) -> Walk<'_> {
+        Walk::new(
+            &self.tables,
+            self.source.as_ref(),
+            self.data.as_ref(),
+            self.header.cluster_bits,
+            at,
+            end,
+        )
     }
 
     fn variant(&self) -> String {
@@ -208,8 +229,12 @@ impl Mapped for Qcow2Image {
         self.data.as_ref()
     }
 
-    fn stored(&self) -> &StoredStretch {
+    fn stored(&self) -> &StoredMap {
         &self.stored
+    }
+
+    fn steps(&self) -> &Steps {
+        &self.steps
     }
 
     fn below(&self) -> &Below {
@@ -217,14 +242,16 @@ impl Mapped for Qcow2Image {
     }
 
     fn runs(&self, at: u64, end: u64) -> impl Iterator<Item = Result<Run<Packed>>> {
-        Walk::new(
-            &self.tables,
-            self.source.as_ref(),
-            self.data.as_ref(),
-            self.header.cluster_bits,
-            at,
-            end,
-        )
+        self.walk(at, end)
+    }
+
+    fn pieces(
+        &self,
+        at: u64,
+        end: u64,
+        unit: u64,
+    ) -> impl Iterator<Item = Result<Piece<Packed>>> {
+        self.walk(at, end).in_sums(unit)
     }
 }
 
@@ -245,6 +272,21 @@ impl DiskImage for Qcow2Image {
         found: &mut Vec<Extent>,
     ) -> Result<()> {
         layer::extents_from(self, at, end, most, found)
+    }
+
+    fn tallies_from(
+        &self,
+        at: GuestOffset,
+        end: GuestOffset,
+        unit: u64,
+        most: usize,
+        found: &mut Vec<Tally>,
+    ) -> Result<()> {
+        layer::tallies_from(self, at, end, unit, most, found)
+    }
+
+    fn work(&self) -> Work {
+        self.steps.work()
     }
 
     fn read_at(&self, at: GuestOffset, buf: &mut [u8]) -> Result<()> {
@@ -295,7 +337,12 @@ impl DiskImage for Qcow2Image {
                 .max(MAX_HEADER_BYTES),
             false => working,
         };
+        let data_file = match self.data_file {
+            None => 0,
+            Some(_) => self.stored.memory(),
+        };
         kept.saturating_add(working)
+            .saturating_add(data_file)
             .saturating_add(self.listed_bytes())
             .saturating_add(self.below.memory_bound(readers))
     }

@@ -16,7 +16,9 @@ use crate::chain::Context;
 use crate::error::{Error, Result};
 use crate::limits::L2_CACHE_BYTES;
 use crate::source::ReadAt;
+use crate::stored::StoredMap;
 use crate::units::{FileOffset, SECTOR, fits};
+use crate::work::{READ_BYTES_PER_STEP, Steps};
 
 /// Longest slice of an L2 table in bytes. Short enough to stay below the reads that
 /// [`crate::FileSource`] drops from the page cache; maps 256 MiB at 64 KiB clusters.
@@ -25,6 +27,9 @@ const SLICE_BYTES: u64 = 32 << 10;
 /// What a cached slice costs beside its entries, in bytes: nodes of list and map, the `Arc`,
 /// allocators' headers. Counted generously, because the slices of small clusters are small.
 const SLICE_OVERHEAD: u64 = 256;
+
+/// L1 entries that are looked at in a step.
+const L1_ENTRIES_PER_STEP: u64 = 16;
 
 const L1_ENTRY: &str = "L1 entry";
 const L2_ENTRY: &str = "L2 entry";
@@ -88,6 +93,12 @@ pub(super) struct Subclusters {
 }
 
 impl Subclusters {
+    /// Where the cluster is, and how many bytes of it are stored there and are zeros.
+    pub(super) fn sum(self) -> (FileOffset, u64, u64) {
+        let bytes = |bits: u64| u64::from(bits.count_ones()) << self.bits;
+        (self.host, bytes(self.stored), bytes(self.zero))
+    }
+
     /// What lies `skip` bytes into the cluster, as if the whole cluster were that; and how many bytes
     /// of it there are from there on, at least 1. `skip` is less than the cluster size.
     pub(super) fn part(self, skip: u64) -> (Cluster, u64) {
@@ -128,6 +139,9 @@ pub(super) struct Tables {
     cache_bytes: u64,
     /// Keyed by file offset. Locked to look up and to insert, never while reading.
     cache: Mutex<LruCache<FileOffset, Slice>>,
+    /// What of the image file is a hole: tables there map nothing, and are not read.
+    holes: Arc<StoredMap>,
+    steps: Steps,
 }
 
 impl Tables {
@@ -136,7 +150,12 @@ impl Tables {
     /// # Errors
     /// `Limit` when the files of the chain that `context` is of keep too much, `Corrupt`, `Truncated` and `Io` by
     /// cause.
-    pub(super) fn load(source: &dyn ReadAt, header: &Header, context: &Context) -> Result<Self> {
+    pub(super) fn load(
+        source: &dyn ReadAt,
+        header: &Header,
+        holes: Arc<StoredMap>,
+        context: &Context,
+    ) -> Result<Self> {
         let bytes = header.l1_entries.saturating_mul(ENTRY_SIZE);
         context.keep("L1 table", header.l1_offset.0, bytes)?;
         // The offsets are sorted in a copy.
@@ -155,6 +174,9 @@ impl Tables {
             check_l1_entry(entry.get(), at, cluster_size, source.len())?;
         }
         check_shared(&l1, header.l1_offset.0)?;
+        let tables = l1.iter().filter(|entry| entry.get() & l1::OFFSET != 0);
+        let table_bytes = (tables.count() as u64).saturating_mul(cluster_size);
+        context.steps().allow_for(source, table_bytes);
         let slice_bytes = cluster_size.min(context.slice(SLICE_BYTES));
         let cache_bytes = context.cache(L2_CACHE_BYTES);
         let slices = usize::try_from(cache_bytes / (slice_bytes + SLICE_OVERHEAD))
@@ -170,12 +192,19 @@ impl Tables {
             slice_bytes,
             cache_bytes,
             cache: Mutex::new(LruCache::new(slices)),
+            holes,
+            steps: context.steps().clone(),
         })
     }
 
     /// Whether clusters are in another file, each where the guest sees it.
     pub(super) fn external(&self) -> bool {
         self.external
+    }
+
+    /// Whether clusters have subclusters.
+    pub(super) fn extended(&self) -> bool {
+        self.extended
     }
 
     /// Guest bytes that one L1 entry maps.
@@ -193,26 +222,53 @@ impl Tables {
         }
     }
 
-    /// Number of guest bytes from `at` on, at most `limit`, that have no L2 table at all; 0 when
-    /// there is one. One step per L1 entry, however large the disk is.
-    pub(super) fn unmapped(&self, at: u64, limit: u64) -> u64 {
+    /// Number of guest bytes from `at` on, at most `limit`, that nothing stored maps: they have no L2 table, or
+    /// it lies in a hole of the file. 0 when their entry is stored. One step per L1 entry, however large the disk
+    /// is.
+    ///
+    /// # Errors
+    /// Those of asking the file.
+    pub(super) fn unmapped(&self, at: u64, limit: u64) -> Result<u64> {
         let coverage = self.l2_coverage();
+        let cluster_size = 1_u64 << self.cluster_bits;
         let first = usize::try_from(at / coverage).unwrap_or(usize::MAX);
-        let mut len = 0;
-        // The rest of the first entry's range, then whole ones.
-        let mut step = coverage - at % coverage;
+        // Where the last hole ends that was asked for.
+        let mut hole = 0..0;
+        let (mut len, mut looked) = (0, 0_u64);
+        // Guest bytes of this entry that come before `at`.
+        let mut within = at % coverage;
         for entry in self.l1.get(first..).unwrap_or_default() {
-            if len >= limit || entry.get() & l1::OFFSET != 0 {
+            if len >= limit {
                 break;
             }
-            len += step;
-            step = coverage;
+            looked += 1;
+            let table = entry.get() & l1::OFFSET;
+            if table == 0 {
+                len += coverage - within;
+            } else {
+                // It lies in the file.
+                let byte = table + (within >> self.cluster_bits) * self.entry_size();
+                if !hole.contains(&byte) {
+                    hole = byte..self.holes.hole(byte)?.unwrap_or(byte);
+                }
+                let end = hole.end.min(table + cluster_size);
+                let entries = end.saturating_sub(byte) / self.entry_size();
+                if entries == 0 {
+                    break;
+                }
+                len += (entries << self.cluster_bits) - within % cluster_size;
+                if end < table + cluster_size {
+                    break;
+                }
+            }
+            within = 0;
         }
-        len.min(limit)
+        self.steps.take(looked / L1_ENTRIES_PER_STEP);
+        Ok(len.min(limit))
     }
 
     /// The slice of the L2 table that maps guest offset `at`, and the index of its entry there.
-    /// `None` when there is no L2 table.
+    /// `None` when there is no L2 table, or that entry lies in a hole of the file.
     ///
     /// # Errors
     /// Those of reading.
@@ -235,6 +291,10 @@ impl Tables {
         if let Some(slice) = self.lock().get(&offset) {
             return Ok(Some((slice.clone(), index)));
         }
+        let hole = self.holes.hole(table + byte)?;
+        if hole.is_some_and(|end| end >= table + byte + self.entry_size()) {
+            return Ok(None);
+        }
         let slice = self.read_slice(source, offset)?;
         // Another thread may have done the same meanwhile; both read the same bytes.
         self.lock().put(offset, slice.clone());
@@ -245,6 +305,7 @@ impl Tables {
         let len = usize::try_from(self.slice_bytes / ENTRY_SIZE).unwrap_or_default();
         let mut words = vec![U64::ZERO; len];
         source.read_exact_at(offset, words.as_mut_bytes())?;
+        self.steps.take(self.slice_bytes / READ_BYTES_PER_STEP);
         let entry_words = if self.extended { 2 } else { 1 };
         Ok(Slice {
             words: words.into(),
@@ -400,7 +461,9 @@ impl Tables {
         let held = readers.saturating_mul(3 * (self.slice_bytes + SLICE_OVERHEAD));
         (
             self.l1.len() as u64 * ENTRY_SIZE,
-            self.cache_bytes.saturating_add(held),
+            self.cache_bytes
+                .saturating_add(held)
+                .saturating_add(self.holes.memory()),
         )
     }
 }

@@ -126,6 +126,17 @@ impl BlockTable {
         self.entries.len() as u64 * ENTRY_SIZE
     }
 
+    /// Bytes of the table and of the sector bitmaps of all blocks.
+    pub(super) fn metadata_bytes(&self) -> u64 {
+        let stored = self
+            .entries
+            .iter()
+            .filter(|entry| entry.get() != UNALLOCATED);
+        (stored.count() as u64)
+            .saturating_mul(self.bitmap_len)
+            .saturating_add(self.memory())
+    }
+
     /// Checks that every block lies in the file and overlaps nothing.
     fn check_places(
         &self,

@@ -12,17 +12,17 @@
 //! writing to it, so the bitmap was forgotten.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::dynamic::BlockTable;
 use crate::chain::Context;
 use crate::error::Result;
 use crate::image::ExtentKind;
-use crate::layer::{Place, Run};
+use crate::layer::{Mix, Piece, Place, Run};
 use crate::limits::VHD_BITMAP_CACHE_BYTES;
 use crate::sectors::{BitOrder, Held, SectorBitmaps};
 use crate::source::ReadAt;
-use crate::stored::StoredStretch;
+use crate::stored::StoredMap;
 use crate::units::{FileOffset, SECTOR};
 use crate::zero::is_zero;
 
@@ -76,15 +76,26 @@ pub(super) struct LeftOut {
 
 impl Map {
     /// For a dynamic or a differencing disk.
-    pub(super) fn blocks(table: BlockTable, differencing: bool, context: &Context) -> Self {
-        let cache = context.cache(VHD_BITMAP_CACHE_BYTES);
+    pub(super) fn blocks(
+        table: BlockTable,
+        differencing: bool,
+        holes: Arc<StoredMap>,
+        context: &Context,
+    ) -> Self {
         context.takes_for_a_moment(AUDIT_LEN as u64);
         Self::Blocks {
             marked: (0..table.len())
                 .map(|_| AtomicU8::new(Marked::Unknown as u8))
                 .collect(),
             table,
-            bitmaps: SectorBitmaps::new(BitOrder::HighFirst, cache),
+            bitmaps: SectorBitmaps::new(
+                BitOrder::HighFirst,
+                // Bitmaps are in whole sectors; that of a block of 2 MiB is one.
+                SECTOR,
+                VHD_BITMAP_CACHE_BYTES,
+                holes,
+                context,
+            ),
             unwritten: match (differencing, context.ignores_vhd_bitmaps()) {
                 (true, _) => Unwritten::Below,
                 (false, true) => Unwritten::Stored,
@@ -124,6 +135,71 @@ impl Map {
             };
             Some(run)
         })
+    }
+
+    /// The same walk in sums: sectors of a block that differ are one piece inside one unit of `unit` bytes.
+    pub(super) fn walk_in_sums<'a>(
+        &'a self,
+        source: &'a dyn ReadAt,
+        at: u64,
+        end: u64,
+        unit: u64,
+    ) -> impl Iterator<Item = Result<Piece>> + 'a {
+        let mut at = at;
+        let mut held = Held::default();
+        std::iter::from_fn(move || {
+            if at >= end {
+                return None;
+            }
+            let piece = self.piece(source, at, end - at, unit, &mut held);
+            at = match &piece {
+                Ok(piece) => piece.end(),
+                Err(_) => end,
+            };
+            Some(piece)
+        })
+    }
+
+    /// The piece at `start`, of at most `wanted` bytes, which is more than 0.
+    fn piece(
+        &self,
+        source: &dyn ReadAt,
+        start: u64,
+        wanted: u64,
+        unit: u64,
+        held: &mut Held,
+    ) -> Result<Piece> {
+        let run = self.run(source, start, wanted, held)?;
+        let Self::Blocks {
+            table,
+            bitmaps,
+            unwritten,
+            ..
+        } = self
+        else {
+            return Ok(Piece::Run(run));
+        };
+        let block_size = 1_u64 << table.block_bits();
+        let (block, within) = (start >> table.block_bits(), start & (block_size - 1));
+        // Sectors up to where the block or the unit ends.
+        let len = (block_size - within).min(unit - start % unit).min(wanted);
+        let whole = start.is_multiple_of(SECTOR) && len.is_multiple_of(SECTOR);
+        let Some(stored) = table.place(block).filter(|_| whole && run.len < len) else {
+            return Ok(Piece::Run(run));
+        };
+        let (written, sectors) =
+            bitmaps.count(source, stored, within / SECTOR, len / SECTOR, held)?;
+        let len = sectors * SECTOR;
+        Ok(Piece::Mix(Mix {
+            start,
+            len,
+            stored: written * SECTOR,
+            host: FileOffset(stored.0 + table.bitmap_len() + within),
+            zeros: match unwritten {
+                Unwritten::Zeros => len - written * SECTOR,
+                _ => 0,
+            },
+        }))
     }
 
     /// Bytes of the BAT, and most bytes of sector bitmaps that are held with `readers` threads.
@@ -243,6 +319,7 @@ impl Map {
     pub(super) fn audit(
         &self,
         source: &dyn ReadAt,
+        holes: &StoredMap,
         size: u64,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<()> {
@@ -253,22 +330,32 @@ impl Map {
             return Ok(());
         };
         let (mut found, mut buf) = (LeftOut::default(), vec![0; AUDIT_LEN]);
-        let stretches = StoredStretch::default();
-        for run in self.walk(source, 0, size) {
-            let run = run?;
-            let block = run.start >> table.block_bits();
-            if cancelled() {
-                return Ok(());
+        let block_size = 1_u64 << table.block_bits();
+        for (block, stored) in (0..table.len() as u64).filter_map(|block| {
+            let stored = table.place(block)?;
+            Some((block, stored.0 + table.bitmap_len()))
+        }) {
+            let start = block * block_size;
+            let end = stored + size.saturating_sub(start).min(block_size);
+            let mut at = stored;
+            // Only where the file stores something: bits are many, and cost nothing to clear.
+            while at < end {
+                if cancelled() {
+                    return Ok(());
+                }
+                let (kind, known) = known_at(holes, at, end)?;
+                if kind == ExtentKind::Data {
+                    let guest = start + (at - stored);
+                    for run in self.walk(source, guest, guest + known) {
+                        let run = run?;
+                        if !matches!(run.place, Place::Stored(_)) {
+                            let place = stored + (run.start - start);
+                            found.count(source, place..place + run.len, &mut buf)?;
+                        }
+                    }
+                }
+                at += known;
             }
-            let Some(stored) = table
-                .place(block)
-                .filter(|_| !matches!(run.place, Place::Stored(_)))
-            else {
-                continue;
-            };
-            let within = run.start & ((1 << table.block_bits()) - 1);
-            let start = stored.0 + table.bitmap_len() + within;
-            found.count(source, &stretches, start..start + run.len, &mut buf)?;
         }
         *left_out.lock().unwrap_or_else(PoisonError::into_inner) = found;
         Ok(())
@@ -324,22 +411,12 @@ impl LeftOut {
     fn count(
         &mut self,
         source: &dyn ReadAt,
-        stretches: &StoredStretch,
         range: std::ops::Range<u64>,
         buf: &mut [u8],
     ) -> Result<()> {
         let mut at = range.start;
         while at < range.end {
-            let left = range.end - at;
-            let (kind, known) = stretches.kind(source, FileOffset(at), left)?;
-            let hole = known / SECTOR * SECTOR;
-            if kind != ExtentKind::Data && hole > 0 {
-                at += hole;
-                continue;
-            }
-            // A sector that is a hole in part is looked at whole.
-            let most = known.next_multiple_of(SECTOR).min(left);
-            let len = usize::try_from(most).unwrap_or(usize::MAX).min(buf.len());
+            let len = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(buf.len());
             let Some(bytes) = buf.get_mut(..len) else {
                 break;
             };
@@ -356,4 +433,15 @@ impl LeftOut {
         }
         Ok(())
     }
+}
+
+/// What begins at `at`, and for how many bytes before `end`: whole sectors, and a sector that is a hole in part is data.
+fn known_at(holes: &StoredMap, at: u64, end: u64) -> Result<(ExtentKind, u64)> {
+    let (kind, known) = holes.stretch(at)?;
+    let len = known.clamp(at + 1, end) - at;
+    let hole = len / SECTOR * SECTOR;
+    Ok(match kind {
+        ExtentKind::Hole if hole > 0 => (kind, hole),
+        _ => (ExtentKind::Data, len.next_multiple_of(SECTOR).min(end - at)),
+    })
 }

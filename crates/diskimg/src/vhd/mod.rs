@@ -28,12 +28,14 @@ use self::mapping::Map;
 use crate::chain::{Below, Context, Opening};
 use crate::error::Result;
 use crate::image::{Details, DiskImage, Extent};
-use crate::layer::{self, Mapped, Run};
+use crate::layer::{self, Mapped, Piece, Run};
 use crate::open::Driver;
 use crate::probe::{Format, Probe};
 use crate::source::ReadAt;
-use crate::stored::StoredStretch;
+use crate::stored::StoredMap;
+use crate::survey::Tally;
 use crate::units::GuestOffset;
+use crate::work::{Steps, Work};
 
 /// VHD. A fixed disk is told from a raw one by its footer alone.
 pub const DRIVER: Driver = Driver {
@@ -72,7 +74,9 @@ pub struct VhdImage {
     virtual_size: u64,
     creator: String,
     warnings: Vec<String>,
-    stored: StoredStretch,
+    /// What of the file is a hole.
+    stored: Arc<StoredMap>,
+    steps: Steps,
     unique_id: [u8; 16],
     /// The parent of a differencing disk.
     below: Below,
@@ -100,12 +104,17 @@ impl VhdImage {
             Kind::Fixed | Kind::Dynamic => Below::Nothing,
         };
         let (declared_size, virtual_size) = footer.size()?;
+        let stored = Arc::new(StoredMap::new(&source, context));
         let map = if footer.kind == Kind::Fixed {
             footer.check_fixed(declared_size)?;
             Map::Fixed
         } else {
             let table = BlockTable::load(source.as_ref(), &footer, declared_size, context)?;
-            Map::blocks(table, footer.kind == Kind::Differencing, context)
+            context
+                .steps()
+                .allow_for(source.as_ref(), table.metadata_bytes());
+            let differencing = footer.kind == Kind::Differencing;
+            Map::blocks(table, differencing, Arc::clone(&stored), context)
         };
         Ok(Self {
             source,
@@ -114,7 +123,8 @@ impl VhdImage {
             virtual_size,
             creator: footer.creator,
             warnings: footer.warnings,
-            stored: StoredStretch::default(),
+            stored,
+            steps: context.steps().clone(),
             unique_id: footer.unique_id,
             below,
             opening: Opening::of(context),
@@ -137,8 +147,12 @@ impl Mapped for VhdImage {
         self.source.as_ref()
     }
 
-    fn stored(&self) -> &StoredStretch {
+    fn stored(&self) -> &StoredMap {
         &self.stored
+    }
+
+    fn steps(&self) -> &Steps {
+        &self.steps
     }
 
     fn below(&self) -> &Below {
@@ -147,6 +161,10 @@ impl Mapped for VhdImage {
 
     fn runs(&self, at: u64, end: u64) -> impl Iterator<Item = Result<Run>> {
         self.map.walk(self.source.as_ref(), at, end)
+    }
+
+    fn pieces(&self, at: u64, end: u64, unit: u64) -> impl Iterator<Item = Result<Piece>> {
+        self.map.walk_in_sums(self.source.as_ref(), at, end, unit)
     }
 }
 
@@ -167,6 +185,21 @@ impl DiskImage for VhdImage {
         found: &mut Vec<Extent>,
     ) -> Result<()> {
         layer::extents_from(self, at, end, most, found)
+    }
+
+    fn tallies_from(
+        &self,
+        at: GuestOffset,
+        end: GuestOffset,
+        unit: u64,
+        most: usize,
+        found: &mut Vec<Tally>,
+    ) -> Result<()> {
+        layer::tallies_from(self, at, end, unit, most, found)
+    }
+
+    fn work(&self) -> Work {
+        self.steps.work()
     }
 
     fn read_at(&self, at: GuestOffset, buf: &mut [u8]) -> Result<()> {
@@ -195,13 +228,15 @@ impl DiskImage for VhdImage {
 
     fn audit(&self, cancelled: &dyn Fn() -> bool) -> Result<()> {
         let source = self.source.as_ref();
-        self.map.audit(source, self.declared_size, cancelled)?;
+        let size = self.declared_size;
+        self.map.audit(source, &self.stored, size, cancelled)?;
         self.below.audit(cancelled)
     }
 
     fn memory_bound(&self, readers: usize) -> u64 {
         let (kept, working) = self.map.memory_bound(readers as u64);
         kept.saturating_add(working.max(self.opening.bytes()))
+            .saturating_add(self.stored.memory())
             .saturating_add(self.below.memory_bound(readers))
     }
 }

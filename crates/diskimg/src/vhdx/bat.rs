@@ -31,14 +31,18 @@ use crate::error::{Error, Result};
 use crate::layer::Place;
 use crate::limits::{VHDX_BAT_CACHE_BYTES, VHDX_BITMAP_CACHE_BYTES};
 use crate::sectors::{BitOrder, Held, SectorBitmaps};
-use crate::source::{ReadAt, SourceExtent};
+use crate::source::ReadAt;
+use crate::stored::StoredMap;
 use crate::units::{FileOffset, fits};
+use crate::work::{READ_BYTES_PER_STEP, Steps};
 
-const BAT: &str = "VHDX BAT";
-const ENTRY: &str = "VHDX BAT entry";
+pub(super) const BAT: &str = "VHDX BAT";
+pub(super) const ENTRY: &str = "VHDX BAT entry";
 
 /// Bytes of the BAT that are read and held at once, of a file that stands alone: 8 GiB of the disk at 1 MiB a block.
 const SLICE_BYTES: u64 = 64 << 10;
+/// Bytes of a sector bitmap that are read at once, of a file that stands alone: 32 MiB of the disk at 512 bytes a sector.
+const BITMAP_PIECE: u64 = 8 << 10;
 /// What a cached slice costs beside its entries, in bytes. Counted generously.
 const SLICE_OVERHEAD: u64 = 256;
 
@@ -131,14 +135,23 @@ pub(super) struct BlockTable {
     cache_bytes: u64,
     /// Keyed by number. Locked to look up and to insert, never while reading.
     cache: Mutex<LruCache<u64, Slice>>,
+    /// What of the file is a hole: entries there are zeros, and are not read.
+    holes: Arc<StoredMap>,
+    steps: Steps,
 }
 
 impl BlockTable {
-    /// The table of a disk; nothing of it is read yet.
+    /// The table of a disk, of which nothing is kept yet.
     ///
     /// # Errors
-    /// `Corrupt` when the BAT is too short for the disk.
-    pub(super) fn new(regions: Regions, metadata: &Metadata, context: &Context) -> Result<Self> {
+    /// `Corrupt` when the BAT is too short for the disk, and those of [`Self::check_places`].
+    pub(super) fn new(
+        source: &dyn ReadAt,
+        regions: Regions,
+        metadata: &Metadata,
+        holes: Arc<StoredMap>,
+        context: &Context,
+    ) -> Result<Self> {
         let block_size = metadata.block_size;
         let blocks = metadata.disk_size.div_ceil(block_size);
         // At least 16, at most 32768: all three are powers of two.
@@ -175,22 +188,33 @@ impl BlockTable {
             .ok()
             .and_then(NonZeroUsize::new)
             .unwrap_or(NonZeroUsize::MIN);
-        let bitmaps = context.cache(VHDX_BITMAP_CACHE_BYTES);
-        Ok(Self {
+        let bitmaps = SectorBitmaps::new(
+            BitOrder::LowFirst,
+            context.slice(BITMAP_PIECE),
+            VHDX_BITMAP_CACHE_BYTES,
+            Arc::clone(&holes),
+            context,
+        );
+        let table = Self {
             offset: regions.bat.start,
             entries,
             block_size,
             block_bits: block_size.trailing_zeros(),
             sector_size: metadata.logical_sector_size,
             differencing: metadata.differencing,
-            bitmaps: SectorBitmaps::new(BitOrder::LowFirst, bitmaps),
+            bitmaps,
             chunk_ratio,
             chunk_bits: chunk_ratio.trailing_zeros(),
             occupied: regions.occupied,
             slice_bytes,
             cache_bytes,
             cache: Mutex::new(LruCache::new(slices)),
-        })
+            holes,
+            steps: context.steps().clone(),
+        };
+        table.steps.allow_for(source, table.metadata_bytes());
+        table.check_places(source, &table.holes, context)?;
+        Ok(table)
     }
 
     /// Iterator over the runs from `at` to `end`, both on the disk, in order and without gaps. Every
@@ -230,7 +254,7 @@ impl BlockTable {
     }
 
     /// Number of payload blocks whose entries stand before entry `index`.
-    fn blocks_before(&self, index: u64) -> u64 {
+    pub(super) fn blocks_before(&self, index: u64) -> u64 {
         let (chunks, within) = (
             index / (self.chunk_ratio + 1),
             index % (self.chunk_ratio + 1),
@@ -272,40 +296,31 @@ impl BlockTable {
         Err(self.broken(index, entry, &broken))
     }
 
-    /// Refuses sector bitmaps that more than one chunk has: no program writes such, and a file of a few
-    /// megabytes could make a disk of 64 TiB, each sector of which is an extent.
-    ///
-    /// # Errors
-    /// `Corrupt`; those of reading.
-    pub(super) fn check_bitmaps(&self, source: &dyn ReadAt) -> Result<()> {
-        if !self.differencing {
-            return Ok(());
-        }
-        let mut places = Vec::new();
-        // At most 16384 chunks: 64 TiB of 4 GiB each.
-        for chunk in 0..self.entries / (self.chunk_ratio + 1) {
-            let index = chunk * (self.chunk_ratio + 1) + self.chunk_ratio;
-            let mut entry = U64::ZERO;
-            let at = FileOffset(self.offset + index * BAT_ENTRY_SIZE);
-            source.read_exact_at(at, entry.as_mut_bytes())?;
-            if entry.get() & bat::STATE == state::FULLY_PRESENT {
-                places.push(entry.get() & bat::OFFSET);
-            }
-        }
-        places.sort_unstable();
-        for pair in places.windows(2) {
-            if let [first, second] = pair
-                && first == second
-            {
-                return Err(Error::corrupt(
-                    BAT,
-                    self.offset,
-                    format!("more than one chunk has the sector bitmap at {first:#x}"),
-                )
-                .with_hint(CHECK_HINT));
-            }
-        }
-        Ok(())
+    /// Where the table begins in the file, and how many entries of it the disk needs.
+    pub(super) fn range(&self) -> (u64, u64) {
+        (self.offset, self.entries)
+    }
+
+    /// Bytes of the disk in a block.
+    pub(super) fn block_size(&self) -> u64 {
+        self.block_size
+    }
+
+    /// The chunk whose sector bitmap entry `index` names; `None` when the entry is a block's. Without a parent
+    /// those entries mean nothing.
+    pub(super) fn bitmap_of(&self, index: u64) -> Option<u64> {
+        let (chunk, within) = (
+            index / (self.chunk_ratio + 1),
+            index % (self.chunk_ratio + 1),
+        );
+        (within == self.chunk_ratio).then_some(chunk)
+    }
+
+    /// Bytes of the table and of the sector bitmaps of all chunks.
+    fn metadata_bytes(&self) -> u64 {
+        let chunks = self.entries / (self.chunk_ratio + 1);
+        let bitmaps = if self.differencing { chunks } else { 0 };
+        (self.entries * BAT_ENTRY_SIZE).saturating_add(bitmaps.saturating_mul(SECTOR_BITMAP_LEN))
     }
 
     /// The slice with entry `index`; `None` where the table is a hole of the file.
@@ -314,7 +329,7 @@ impl BlockTable {
         if let Some(slice) = self.lock().get(&number) {
             return Ok(Some(slice.clone()));
         }
-        if self.hole(source, index)? > 0 {
+        if self.hole(index)? > 0 {
             return Ok(None);
         }
         let slice = self.read_slice(source, number)?;
@@ -324,17 +339,15 @@ impl BlockTable {
     }
 
     /// Number of entries from `index` on that lie in a hole of the file as a whole: they are zeros.
-    fn hole(&self, source: &dyn ReadAt, index: u64) -> Result<u64> {
-        // The table lies in the file.
-        let at = FileOffset(self.offset + index * BAT_ENTRY_SIZE);
-        let rest = self.entries.saturating_sub(index) * BAT_ENTRY_SIZE;
+    fn hole(&self, index: u64) -> Result<u64> {
+        let rest = self.entries.saturating_sub(index);
         if rest == 0 {
             return Ok(0);
         }
-        Ok(match source.extent_at(at, rest)? {
-            SourceExtent::Hole(len) => len.min(rest) / BAT_ENTRY_SIZE,
-            SourceExtent::Data(_) => 0,
-        })
+        // The table lies in the file.
+        let at = self.offset + index * BAT_ENTRY_SIZE;
+        let end = self.holes.hole(at)?.unwrap_or(at);
+        Ok((end.saturating_sub(at) / BAT_ENTRY_SIZE).min(rest))
     }
 
     fn read_slice(&self, source: &dyn ReadAt, number: u64) -> Result<Slice> {
@@ -345,6 +358,7 @@ impl BlockTable {
         let count = usize::try_from(len / BAT_ENTRY_SIZE).unwrap_or_default();
         let mut entries = vec![U64::ZERO; count];
         source.read_exact_at(FileOffset(self.offset + start), entries.as_mut_bytes())?;
+        self.steps.take(len / READ_BYTES_PER_STEP);
         Ok(Slice {
             first: number * (self.slice_bytes / BAT_ENTRY_SIZE),
             entries: entries.into(),

@@ -2,20 +2,19 @@
 //! metadata, every entry of the BAT.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::header::Header;
 use super::layout::{BAT_ENTRY_SIZE, SECTOR_BITMAP_LEN, SECTORS_PER_CHUNK, bat, state};
 use super::log;
 use super::metadata::Metadata;
+use super::places::Places;
 use super::region::Regions;
 use crate::chain::Context;
 use crate::check::CheckReport;
 use crate::error::Result;
-use crate::limits::MAX_CHECKED_CLUSTERS;
 use crate::source::{ReadAt, SourceExtent};
-use crate::units::{FileOffset, MIB};
+use crate::units::FileOffset;
 
 const BAT: &str = "VHDX BAT";
 const ENTRY: &str = "VHDX BAT entry";
@@ -122,7 +121,7 @@ impl Table {
                 ),
             );
         }
-        let mut taken = match Units::new(self.file_len) {
+        let mut taken = match Places::new(self.file_len) {
             Ok(taken) => taken,
             Err(skipped) => {
                 report.skipped.push(skipped);
@@ -156,7 +155,7 @@ impl Table {
         Ok(())
     }
 
-    fn entry(&self, index: u64, entry: u64, taken: &mut Units, report: &mut CheckReport) {
+    fn entry(&self, index: u64, entry: u64, taken: &mut Places, report: &mut CheckReport) {
         let bitmap = index % (self.chunk_ratio + 1) == self.chunk_ratio;
         if bitmap && !self.differencing {
             // Without a parent there are no sector bitmaps, and programs leave anything here.
@@ -227,38 +226,5 @@ impl Table {
             }
             unknown => broken("state", format_args!("there is no state {unknown}")),
         }
-    }
-}
-
-/// Which MiB of the file are taken: one bit each.
-struct Units(Vec<u64>);
-
-impl Units {
-    /// Nothing of a file of `file_len` bytes, or why that is not counted.
-    fn new(file_len: u64) -> std::result::Result<Self, String> {
-        let units = file_len.div_ceil(MIB);
-        /// Units of a file that holds the largest disk twice.
-        const MOST: u64 = 4 * MAX_CHECKED_CLUSTERS;
-        if units > MOST {
-            return Err(format!(
-                "the file has {units} MiB, of at most {MOST} it is looked at whether blocks overlap"
-            ));
-        }
-        let words = usize::try_from(units.div_ceil(64)).unwrap_or_default();
-        Ok(Self(vec![0; words]))
-    }
-
-    /// Takes `range`, whatever of it lies in the file; says whether part of it was taken already.
-    fn take(&mut self, range: &Range<u64>) -> bool {
-        let mut before = false;
-        for unit in range.start / MIB..range.end.div_ceil(MIB) {
-            let word = usize::try_from(unit / 64)
-                .ok()
-                .and_then(|index| self.0.get_mut(index));
-            let Some(word) = word else { break };
-            before |= *word >> (unit % 64) & 1 != 0;
-            *word |= 1 << (unit % 64);
-        }
-        before
     }
 }

@@ -21,6 +21,7 @@ mod log;
 mod metadata;
 mod overlay;
 mod parent;
+mod places;
 mod region;
 
 use std::convert::Infallible;
@@ -34,12 +35,14 @@ use self::region::Regions;
 use crate::chain::{Below, Context, Opening};
 use crate::error::Result;
 use crate::image::{Details, DiskImage, Extent};
-use crate::layer::{self, Mapped, Run};
+use crate::layer::{self, Mapped, Piece, Run};
 use crate::open::Driver;
 use crate::probe::Format;
 use crate::source::ReadAt;
-use crate::stored::StoredStretch;
+use crate::stored::StoredMap;
+use crate::survey::Tally;
 use crate::units::GuestOffset;
+use crate::work::{Steps, Work};
 
 /// VHDX, whatever its version: other versions are refused by number.
 pub const DRIVER: Driver = Driver {
@@ -59,7 +62,9 @@ pub struct VhdxImage {
     warnings: Vec<String>,
     /// Bytes that the replayed log holds.
     overlay_bytes: u64,
-    stored: StoredStretch,
+    /// What of the file is a hole.
+    stored: Arc<StoredMap>,
+    steps: Steps,
     data_write_guid: Guid,
     /// The parent of a differencing disk.
     below: Below,
@@ -102,8 +107,14 @@ impl VhdxImage {
         } else {
             Below::Nothing
         };
-        let table = BlockTable::new(regions, &metadata, context)?;
-        table.check_bitmaps(source.as_ref())?;
+        let stored = Arc::new(StoredMap::new(&source, context));
+        let table = BlockTable::new(
+            source.as_ref(),
+            regions,
+            &metadata,
+            Arc::clone(&stored),
+            context,
+        )?;
         Ok(Self {
             source,
             table,
@@ -111,7 +122,8 @@ impl VhdxImage {
             creator: header.creator,
             warnings,
             overlay_bytes,
-            stored: StoredStretch::default(),
+            stored,
+            steps: context.steps().clone(),
             data_write_guid: header.data_write_guid,
             below,
             opening: Opening::of(context),
@@ -134,8 +146,12 @@ impl Mapped for VhdxImage {
         self.source.as_ref()
     }
 
-    fn stored(&self) -> &StoredStretch {
+    fn stored(&self) -> &StoredMap {
         &self.stored
+    }
+
+    fn steps(&self) -> &Steps {
+        &self.steps
     }
 
     fn below(&self) -> &Below {
@@ -144,6 +160,12 @@ impl Mapped for VhdxImage {
 
     fn runs(&self, at: u64, end: u64) -> impl Iterator<Item = Result<Run>> {
         self.table.walk(self.source.as_ref(), at, end)
+    }
+
+    fn pieces(&self, at: u64, end: u64, unit: u64) -> impl Iterator<Item = Result<Piece>> {
+        self.table
+            .walk(self.source.as_ref(), at, end)
+            .in_sums(unit)
     }
 }
 
@@ -164,6 +186,21 @@ impl DiskImage for VhdxImage {
         found: &mut Vec<Extent>,
     ) -> Result<()> {
         layer::extents_from(self, at, end, most, found)
+    }
+
+    fn tallies_from(
+        &self,
+        at: GuestOffset,
+        end: GuestOffset,
+        unit: u64,
+        most: usize,
+        found: &mut Vec<Tally>,
+    ) -> Result<()> {
+        layer::tallies_from(self, at, end, unit, most, found)
+    }
+
+    fn work(&self) -> Work {
+        self.steps.work()
     }
 
     fn read_at(&self, at: GuestOffset, buf: &mut [u8]) -> Result<()> {
@@ -193,6 +230,7 @@ impl DiskImage for VhdxImage {
             .memory_bound(readers as u64)
             .max(self.opening.bytes())
             .saturating_add(self.overlay_bytes)
+            .saturating_add(self.stored.memory())
             .saturating_add(self.below.memory_bound(readers))
     }
 }

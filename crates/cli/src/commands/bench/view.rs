@@ -100,14 +100,14 @@ fn is_seen(index: u64, total: u64, wanted: u64) -> bool {
 /// Calls `found` with the number of each block that holds data, ascending.
 fn for_blocks(image: &dyn DiskImage, cancel: &CancelToken, mut found: impl FnMut(u64)) -> Outcome {
     let mut next = 0;
-    for extent in image.all_extents() {
+    for tally in image.tallies(BLOCK) {
         if cancel.is_cancelled() {
             return Err(interrupted());
         }
-        let extent = extent?;
-        if matches!(extent.kind, ExtentKind::Data | ExtentKind::Elsewhere) {
-            let end = extent.end().0.div_ceil(BLOCK);
-            for number in next.max(extent.start.0 / BLOCK)..end {
+        let tally = tally?;
+        if tally.data > 0 || tally.elsewhere > 0 {
+            let end = tally.end().0.div_ceil(BLOCK);
+            for number in next.max(tally.start.0 / BLOCK)..end {
                 found(number);
             }
             next = end;

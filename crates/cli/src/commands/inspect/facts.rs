@@ -48,11 +48,11 @@ pub(super) fn inspect(
     let image = opened.image.as_ref();
     let virtual_size = image.virtual_size();
     let mut map = Map::new(virtual_size);
-    for extent in image.all_extents() {
+    for tally in image.tallies(map.cell()) {
         if cancel.is_cancelled() {
             return Err(::convert::Error::Cancelled.into());
         }
-        map.add(extent.map_err(|error| damaged(error, path))?);
+        map.add(&tally.map_err(|error| damaged(error, path))?);
     }
     let mut details = image.details();
     let partitions = match partitions::read(image) {

@@ -1,6 +1,6 @@
 //! What lies where on the disk, summed up in a bounded number of cells.
 
-use diskimg::{Extent, ExtentKind};
+use diskimg::{ExtentKind, Tally};
 
 /// Cells in a row of the picture.
 pub(super) const COLUMNS: u64 = 64;
@@ -67,9 +67,19 @@ impl Map {
         }
     }
 
-    /// Adds an extent of the disk.
-    pub(super) fn add(&mut self, extent: Extent) {
-        let (mut at, end) = (extent.start.0, extent.end().0);
+    /// Adds a stretch of the disk, which is of one kind or lies inside one cell.
+    pub(super) fn add(&mut self, tally: &Tally) {
+        let (mut at, end) = (tally.start.0, tally.end().0);
+        let Some(kind) = tally.kind() else {
+            let cell = usize::try_from(at >> self.cell_bits).unwrap_or(usize::MAX);
+            if let Some(cell) = self.cells.get_mut(cell) {
+                cell.add(ExtentKind::Data, tally.data);
+                cell.add(ExtentKind::Zero, tally.zero);
+                cell.add(ExtentKind::Hole, tally.hole);
+                cell.add(ExtentKind::Elsewhere, tally.elsewhere);
+            }
+            return;
+        };
         let first = usize::try_from(at >> self.cell_bits).unwrap_or(usize::MAX);
         for cell in self.cells.iter_mut().skip(first) {
             if at >= end {
@@ -78,7 +88,7 @@ impl Map {
             let next = ((at >> self.cell_bits) + 1)
                 .saturating_mul(self.cell)
                 .min(end);
-            cell.add(extent.kind, next - at);
+            cell.add(kind, next - at);
             at = next;
         }
     }
@@ -118,14 +128,14 @@ mod tests {
     fn every_byte_of_an_extent_is_counted_in_the_cells_it_lies_in() {
         let mut map = Map::new(200 << 10);
         assert_eq!((map.cell(), map.cells().len()), (64 << 10, 4));
-        let extent = |start: u64, len, kind| Extent {
-            start: GuestOffset(start),
-            len,
-            kind,
+        let mut add = |start: u64, len, kind| {
+            let mut tally = Tally::new(GuestOffset(start));
+            tally.add(kind, len);
+            map.add(&tally);
         };
-        map.add(extent(0, 1, ExtentKind::Data));
-        map.add(extent(1, 130 << 10, ExtentKind::Zero));
-        map.add(extent((130 << 10) + 1, (70 << 10) - 1, ExtentKind::Hole));
+        add(0, 1, ExtentKind::Data);
+        add(1, 130 << 10, ExtentKind::Zero);
+        add((130 << 10) + 1, (70 << 10) - 1, ExtentKind::Hole);
         let shares: Vec<_> = map
             .cells()
             .iter()

@@ -2,10 +2,10 @@
 
 use super::{Block, BlockTable, Slice, stored};
 use crate::error::Result;
-use crate::layer::{Place, Run};
+use crate::layer::{Mix, Piece, Place, Run};
 use crate::sectors::Held;
 use crate::source::ReadAt;
-use crate::units::FileOffset;
+use crate::units::{FileOffset, fits};
 use crate::vhdx::layout::SECTORS_PER_CHUNK;
 
 /// Iterator over the runs of a disk: see [`BlockTable::walk`].
@@ -30,22 +30,15 @@ impl Walk<'_> {
     fn run(&mut self, start: u64, wanted: u64) -> Result<Run> {
         let table = self.table;
         let (mut block, skip) = (start >> table.block_bits, start & (table.block_size - 1));
-        let first = match self.ahead.take() {
-            Some((ahead, first)) if ahead == block => first,
-            _ => {
-                let index = table.entry_of(block);
-                let Some(slice) = self.slice(index)? else {
-                    let absent = table.hole(self.source, index)?;
-                    let end = table.blocks_before(index + absent) * table.block_size;
-                    return Ok(Run {
-                        start,
-                        len: (end - start).min(wanted),
-                        place: Place::Below,
-                    });
-                };
-                let entry = slice.entry(index, table.offset)?;
-                table.decode(index, entry, self.file_len)?
-            }
+        let Some(first) = self.block(block)? else {
+            let index = table.entry_of(block);
+            let absent = table.hole(index)?;
+            let end = table.blocks_before(index + absent) * table.block_size;
+            return Ok(Run {
+                start,
+                len: (end - start).min(wanted),
+                place: Place::Below,
+            });
         };
         if let Block::Partial(at) = first {
             return self.partial(start, wanted, at);
@@ -76,6 +69,33 @@ impl Walk<'_> {
         Ok(Run { start, len, place })
     }
 
+    /// What block `block` is; `None` where the table is a hole of the file.
+    fn block(&mut self, block: u64) -> Result<Option<Block>> {
+        match self.ahead {
+            Some((ahead, found)) if ahead == block => Ok(Some(found)),
+            _ => {
+                let table = self.table;
+                let index = table.entry_of(block);
+                let Some(slice) = self.slice(index)? else {
+                    return Ok(None);
+                };
+                let entry = slice.entry(index, table.offset)?;
+                let found = table.decode(index, entry, self.file_len)?;
+                self.ahead = Some((block, found));
+                Ok(Some(found))
+            }
+        }
+    }
+
+    /// The place of the block at `start`, when only some of its sectors are in the file.
+    fn partial_at(&mut self, start: u64) -> Result<Option<FileOffset>> {
+        let found = self.block(start >> self.table.block_bits)?;
+        Ok(match found {
+            Some(Block::Partial(at)) => Some(at),
+            _ => None,
+        })
+    }
+
     /// The slice with entry `index`; `None` where the table is a hole of the file.
     fn slice(&mut self, index: u64) -> Result<Option<&Slice>> {
         if !self.slice.as_ref().is_some_and(|slice| slice.has(index)) {
@@ -96,12 +116,7 @@ impl Walk<'_> {
     /// some sectors are in the file.
     fn partial(&mut self, start: u64, wanted: u64, block: FileOffset) -> Result<Run> {
         let table = self.table;
-        let chunk = start >> table.block_bits >> table.chunk_bits;
-        let bitmap = match self.bitmap {
-            Some((held, bitmap)) if held == chunk => bitmap,
-            _ => table.bitmap_at(self.source, chunk)?,
-        };
-        self.bitmap = Some((chunk, bitmap));
+        let bitmap = self.bitmap(start)?;
         let sector = start / table.sector_size % SECTORS_PER_CHUNK;
         let (here, sectors) = table
             .bitmaps
@@ -116,6 +131,95 @@ impl Walk<'_> {
             (Place::Below, len)
         };
         Ok(Run { start, len, place })
+    }
+}
+
+/// A [`Walk`] in sums.
+pub(in crate::vhdx) struct Sums<'a> {
+    pub(super) walk: Walk<'a>,
+    pub(super) unit: u64,
+}
+
+impl<'a> Walk<'a> {
+    /// The same walk in sums: sectors of a block that differ are one piece inside one unit of `unit` bytes.
+    pub(in crate::vhdx) fn in_sums(self, unit: u64) -> Sums<'a> {
+        Sums { walk: self, unit }
+    }
+
+    /// Where the sector bitmap is that `start` belongs to.
+    fn bitmap(&mut self, start: u64) -> Result<FileOffset> {
+        let table = self.table;
+        let chunk = start >> table.block_bits >> table.chunk_bits;
+        let bitmap = match self.bitmap {
+            Some((held, bitmap)) if held == chunk => bitmap,
+            _ => table.bitmap_at(self.source, chunk)?,
+        };
+        self.bitmap = Some((chunk, bitmap));
+        Ok(bitmap)
+    }
+
+    /// The sum of what begins at `start`, in a block at `block` of which some sectors are in the file; `None` when it
+    /// has to be walked.
+    fn mix(&mut self, start: u64, unit: u64, block: FileOffset) -> Result<Option<Mix>> {
+        let table = self.table;
+        let skip = start & (table.block_size - 1);
+        let len = (table.block_size - skip)
+            .min(unit - start % unit)
+            .min(self.end - start);
+        let whole =
+            start.is_multiple_of(table.sector_size) && len.is_multiple_of(table.sector_size);
+        let host = FileOffset(block.0 + skip);
+        if !whole || !fits(host.0, len, self.file_len) {
+            return Ok(None);
+        }
+        let bitmap = self.bitmap(start)?;
+        let sector = start / table.sector_size % SECTORS_PER_CHUNK;
+        let (here, sectors) = table.bitmaps.count(
+            self.source,
+            bitmap,
+            sector,
+            len / table.sector_size,
+            &mut self.piece,
+        )?;
+        // One run may be longer than the unit.
+        if here == 0 || here == sectors {
+            return Ok(None);
+        }
+        Ok(Some(Mix {
+            start,
+            len: sectors * table.sector_size,
+            stored: here * table.sector_size,
+            host,
+            zeros: 0,
+        }))
+    }
+}
+
+impl Sums<'_> {
+    fn piece(&mut self, start: u64) -> Result<Piece> {
+        let walk = &mut self.walk;
+        if let Some(block) = walk.partial_at(start)?
+            && let Some(mix) = walk.mix(start, self.unit, block)?
+        {
+            return Ok(Piece::Mix(mix));
+        }
+        walk.run(start, walk.end - start).map(Piece::Run)
+    }
+}
+
+impl Iterator for Sums<'_> {
+    type Item = Result<Piece>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.walk.at >= self.walk.end {
+            return None;
+        }
+        let piece = self.piece(self.walk.at);
+        self.walk.at = match &piece {
+            Ok(piece) => piece.end(),
+            Err(_) => self.walk.end,
+        };
+        Some(piece)
     }
 }
 
