@@ -12,7 +12,7 @@ use std::num::NonZero;
 use std::str::FromStr;
 
 use diskimg::units::{MIB, human};
-use diskimg::{DiskImage, DiskImageExt as _, ExtentKind, Format};
+use diskimg::{DiskImage, DiskImageExt as _, Format};
 use serde::Serialize;
 
 use self::fit::{Fitted, Needs, whole_mib};

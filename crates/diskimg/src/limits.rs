@@ -25,11 +25,11 @@ pub(crate) const MAX_CHAINED_SLICE_BYTES: u64 = 4 * KIB;
 
 /// Steps that a walk over a disk may take, whatever its files store. A step is about the work for one extent,
 /// 40 ns. Ours: less than 2 seconds of processor time.
-pub const SURVEY_STEPS: u64 = 32 << 20;
+pub const SURVEY_STEPS: u64 = 24 << 20;
 
 /// Bytes of tables for which a walk may take one more step. Ours: the worst table of a real disk has an extent
-/// for each entry of 8 bytes, and a chain walks some of them twice.
-pub const TABLE_BYTES_PER_STEP: u64 = 4;
+/// for each entry of 8 bytes.
+pub const TABLE_BYTES_PER_STEP: u64 = 8;
 
 /// Bytes that a file stores for which a walk may take one more step. Ours: a file system keeps pieces of 4 KiB, and each
 /// of them may be data between two holes, which are asked for.
@@ -84,6 +84,9 @@ pub const MAX_SNAPSHOT_EXTRA: u32 = 1024;
 /// Longest directory of bitmaps of a qcow2 image, in bytes. QEMU's limit
 /// (`QCOW2_MAX_BITMAP_DIRECTORY_SIZE`).
 pub const MAX_BITMAP_DIRECTORY_BYTES: u64 = 64 * MIB;
+
+/// Most bitmaps of a qcow2 image. QEMU's limit (`QCOW2_MAX_BITMAPS`).
+pub const MAX_BITMAPS: u32 = 65_535;
 
 /// Most snapshots and most bitmaps that are listed of one image. Ours: enough for people, and texts
 /// from a hostile table stay below a few MiB.

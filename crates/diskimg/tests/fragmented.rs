@@ -165,13 +165,13 @@ fn a_vhdx_of_64_tib_whose_blocks_take_turns_takes_seconds() {
     let (head, payload) = vast_vhdx(1 << 20, false);
     let image = open(Ruled {
         head,
-        len: payload + (1 << 20),
+        len: payload + 32 * TIB,
         word: move |at| {
             let index = (at - BAT) / 8;
             // An entry for a sector bitmap stands behind every 4096 others.
             let block = index - index / 4097;
             let entry = match block % 2 {
-                0 => payload | FULLY_PRESENT,
+                0 => (payload + (block / 2 << 20)) | FULLY_PRESENT,
                 _ => ZERO,
             };
             entry.to_le_bytes()
@@ -185,9 +185,10 @@ fn a_vhdx_of_64_tib_whose_blocks_take_turns_takes_seconds() {
 fn sector_bitmaps_that_chunks_share_are_refused() {
     // Four MiB of file would be a disk of 2^37 extents.
     let (head, payload) = vast_vhdx(256 << 20, true);
+    let blocks = payload + 16384 * (1 << 20);
     let with = |own: bool| Ruled {
         head: head.clone(),
-        len: payload + 16384 * (1 << 20) + (256 << 20),
+        len: blocks + 64 * TIB,
         word: move |at| {
             let index = (at - BAT) / 8;
             if at >= payload {
@@ -196,14 +197,15 @@ fn sector_bitmaps_that_chunks_share_are_refused() {
             let entry = match index % 17 {
                 16 if own => (payload + index / 17 * (1 << 20)) | FULLY_PRESENT,
                 16 => payload | FULLY_PRESENT,
-                _ => (payload + 16384 * (1 << 20)) | PARTIALLY_PRESENT,
+                _ => (blocks + (index - index / 17) * (256 << 20)) | PARTIALLY_PRESENT,
             };
             entry.to_le_bytes()
         },
     };
     let error = open(with(false)).err().expect("its bitmaps are shared");
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
-    assert!(error.to_string().contains("more than one chunk"), "{error}");
+    let message = error.to_string();
+    assert!(message.contains("the sector bitmap of chunk 1 "), "{message}");
     // With bitmaps of its own a disk costs what its bitmaps do: each byte is 8 extents.
     let image = open(with(true)).unwrap();
     let started = cpu_time();
@@ -212,6 +214,30 @@ fn sector_bitmaps_that_chunks_share_are_refused() {
     let took = cpu_time() - started;
     println!("VHDX, sectors: {} extents in {took:?}", 8 << 20);
     assert!(took < PATIENCE, "{took:?}");
+}
+
+#[test]
+fn vhdx_blocks_at_one_place_are_refused_when_the_file_is_opened() {
+    let (head, payload) = vast_vhdx(256 << 20, false);
+    let with = |distance: u64| Ruled {
+        head: head.clone(),
+        len: payload + 65 * TIB,
+        word: move |at| {
+            let index = (at - BAT) / 8;
+            let block: u64 = index - index / 17;
+            let entry: u64 = payload.wrapping_add(block.wrapping_mul(distance)) | FULLY_PRESENT;
+            entry.to_le_bytes()
+        },
+    };
+    // One place for all of them, and blocks of which each lies on half of the one before.
+    for distance in [0, 128 << 20] {
+        let error = open(with(distance)).err().expect("its blocks overlap");
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        let message = error.to_string();
+        assert!(message.contains("block 1 "), "{message}");
+        assert!(message.contains("shares its place"), "{message}");
+    }
+    open(with(256 << 20)).unwrap();
 }
 
 /// A qcow2 of `size` bytes whose clusters take turns, data and nothing, and whose L2 tables are all there.

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use diskimg::check::check_source;
@@ -24,7 +25,7 @@ use diskimg::open::open_source;
 use diskimg::partitions;
 use diskimg::{
     BackingPolicy, DiskImage, DiskImageExt, Driver, Error, ErrorKind, Extent, ExtentKind,
-    FileOffset, Format, GuestOffset, OpenOptions, ReadAt, Result,
+    FileOffset, Format, GuestOffset, OpenOptions, ReadAt, Result, SourceExtent, Tally,
 };
 
 use crate::measure::cpu_time;
@@ -57,6 +58,10 @@ impl Effort {
 
 /// Most memory that an opened image may say it takes, in bytes, with two readers.
 const MEMORY: u64 = 256 << 20;
+/// Most steps of a walk over the disk of a small file: a fraction of what an image of any size may take.
+const STEPS: u64 = 4 << 20;
+/// Most reads of a small file, and questions about its holes, together.
+const READS: u64 = 400_000;
 /// Most processor time that a small file may take.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -130,6 +135,7 @@ pub fn survey(opened: Result<Box<dyn DiskImage>>, effort: Effort) {
         }
     }
     walks_alike(image.as_ref(), &told, at);
+    sums_alike(image.as_ref(), &told, at);
     places.sort_unstable();
     places.dedup();
     for place in places.into_iter().take(effort.places) {
@@ -158,6 +164,41 @@ fn walks_alike(image: &dyn DiskImage, told: &[Extent], end: u64) {
     }
     if end == image.virtual_size() {
         assert!(walk.next().is_none(), "a walk goes on past the end");
+    }
+}
+
+/// Sums say what single questions said, and take few steps: a small file has few tables, however it is damaged.
+fn sums_alike(image: &dyn DiskImage, told: &[Extent], end: u64) {
+    let size = image.virtual_size();
+    let mut expected = Tally::new(GuestOffset(0));
+    told.iter()
+        .for_each(|extent| expected.add(extent.kind, extent.len));
+    for unit in [64 << 10, 2 << 20] {
+        let before = image.work().done;
+        let (mut found, mut at) = (Tally::new(GuestOffset(0)), 0);
+        for tally in image.tallies(unit) {
+            let tally = match tally {
+                Ok(tally) => tally,
+                Err(error) => {
+                    check_error(&error);
+                    assert!(at <= end || end < size, "sums fail at {at:#x}: {error}");
+                    break;
+                }
+            };
+            let (start, last) = (tally.start.0 / unit, (tally.end().0 - 1) / unit);
+            assert_eq!(tally.start.0, at, "a tally begins where the last one ended");
+            assert!(tally.kind().is_some() || start == last, "{tally:?}");
+            at = tally.end().0;
+            found.add(ExtentKind::Data, tally.data);
+            found.add(ExtentKind::Zero, tally.zero);
+            found.add(ExtentKind::Hole, tally.hole);
+            found.add(ExtentKind::Elsewhere, tally.elsewhere);
+        }
+        if end == size {
+            assert_eq!(found, expected, "sums in units of {unit} bytes");
+        }
+        let steps = image.work().done - before;
+        assert!(steps < STEPS, "{steps} steps to sum up {at} of {size} bytes");
     }
 }
 
@@ -291,6 +332,15 @@ impl Sparse {
         bytes
     }
 
+    /// The file, made `len` bytes long; what is new is a hole.
+    #[must_use]
+    pub fn grown(&self, len: u64) -> Self {
+        Self {
+            len: len.max(self.len),
+            ..self.clone()
+        }
+    }
+
     /// Overwrites what is at `at`, as far as it is in the file.
     pub fn write(&mut self, at: u64, bytes: &[u8]) {
         let mut at = at;
@@ -355,6 +405,52 @@ impl ReadAt for Sparse {
         self.fill(at.0, buf);
         Ok(())
     }
+
+    /// Pages that were never written are holes.
+    fn extent_at(&self, at: FileOffset, limit: u64) -> Result<SourceExtent> {
+        let page = at.0 / PAGE;
+        let pages = self.pages.range(page..).map(|(page, _)| *page);
+        let data = pages.clone().zip(page..).take_while(|(a, b)| a == b).count() as u64;
+        let next = match data {
+            0 => pages.clone().next().unwrap_or(u64::MAX / PAGE),
+            data => page + data,
+        };
+        let len = (next * PAGE - at.0).min(limit);
+        Ok(match data {
+            0 => SourceExtent::Hole(len),
+            _ => SourceExtent::Data(len),
+        })
+    }
+
+    fn stored_len(&self) -> u64 {
+        self.pages.len() as u64 * PAGE
+    }
+}
+
+/// A file, and how often it was read or asked for holes.
+struct Metered {
+    file: Sparse,
+    uses: AtomicU64,
+}
+
+impl ReadAt for Metered {
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+
+    fn read_exact_at(&self, at: FileOffset, buf: &mut [u8]) -> Result<()> {
+        self.uses.fetch_add(1, Ordering::Relaxed);
+        self.file.read_exact_at(at, buf)
+    }
+
+    fn extent_at(&self, at: FileOffset, limit: u64) -> Result<SourceExtent> {
+        self.uses.fetch_add(1, Ordering::Relaxed);
+        self.file.extent_at(at, limit)
+    }
+
+    fn stored_len(&self) -> u64 {
+        self.file.stored_len()
+    }
 }
 
 /// Turns the input of a fuzz target into a file: a [`Sparse`] file after one byte of flags, of which bit
@@ -404,7 +500,11 @@ pub fn fuzz(format: Format, input: &[u8], more: &[Driver]) {
 /// # Panics
 /// When something does not hold.
 pub fn hold(format: Format, file: Sparse, more: &[Driver], effort: Effort) {
-    let source: Arc<dyn ReadAt> = Arc::new(file);
+    let metered = Arc::new(Metered {
+        file,
+        uses: AtomicU64::new(0),
+    });
+    let source: Arc<dyn ReadAt> = Arc::<Metered>::clone(&metered);
     let mut options = OpenOptions::of((format != Format::Raw).then_some(format));
     let open = |options: &OpenOptions| {
         open_source(Arc::clone(&source), options, more).map(|opened| opened.image)
@@ -445,6 +545,8 @@ pub fn hold(format: Format, file: Sparse, more: &[Driver], effort: Effort) {
     }
     let took = cpu_time().saturating_sub(started);
     assert!(took < PATIENCE, "{took:?}");
+    let uses = metered.uses.load(Ordering::Relaxed);
+    assert!(uses < READS, "{uses} reads of the file");
 }
 
 /// Does with [`Effort::THOROUGH`] what [`fuzz`] does, on every file in `directories` (seeds, and what was found before), and returns how

@@ -8,9 +8,9 @@ use crate::image::{Details, DiskImage, Extent, ExtentKind, Reference};
 use crate::source::ReadAt;
 use crate::units::{FileOffset, GuestOffset};
 
-/// Most guest bytes that a layer with an image below it answers for at once. What is stored above may
-/// be cut into pieces by what is stored below and the other way round; without a bound each of them
-/// would be walked again for each piece of the other one.
+/// Most guest bytes that one question for an extent of a chain answers for, where who asks sets no bound. What is
+/// stored above may be cut into pieces by what is stored below and the other way round; without a bound
+/// each of them would be walked again for each piece of the other one.
 const STEP_BYTES: u64 = 64 << 20;
 
 /// Most runs that one extent of a layer joins when nothing lies below it: bounds the tables it reads.
@@ -25,12 +25,19 @@ pub(crate) enum Below {
     /// A file that was not opened.
     Unopened(Reference),
     /// An image, of whatever size; beyond its end there are zeros.
-    Image(Reference, Box<dyn DiskImage>, LastExtent),
+    Image(Reference, Box<dyn DiskImage>, Answers),
+}
+
+/// What is known of the answers of an image below.
+pub(crate) struct Answers {
+    last: LastExtent,
+    /// Most guest bytes that the layer above answers for at once.
+    step: u64,
 }
 
 /// The last extent that the image below told: the layer above may have cut the same stretch into many pieces.
 #[derive(Default)]
-pub(crate) struct LastExtent(Mutex<Option<Extent>>);
+struct LastExtent(Mutex<Option<Extent>>);
 
 impl LastExtent {
     /// What begins at `at`, and for how many bytes, when that is known.
@@ -49,7 +56,12 @@ impl Below {
     /// The image `image`, opened from `found`, below the one that named it.
     pub(crate) fn image(wanted: &Wanted, found: &Found, image: Box<dyn DiskImage>) -> Self {
         let image = crate::open::named(image, &found.source);
-        Self::Image(wanted.reference(), image, LastExtent::default())
+        let answers = Answers {
+            last: LastExtent::default(),
+            // The first file's bound holds for those that build on each other below it.
+            step: if found.context.is_second() { STEP_BYTES } else { u64::MAX },
+        };
+        Self::Image(wanted.reference(), image, answers)
     }
 
     /// What the `len` bytes from `start` on are, and for how many of them; at least 1 of 1 or more.
@@ -60,7 +72,7 @@ impl Below {
         let (image, last) = match self {
             Self::Nothing => return Ok((ExtentKind::Hole, len)),
             Self::Unopened(_) => return Ok((ExtentKind::Elsewhere, len)),
-            Self::Image(_, image, last) => {
+            Self::Image(_, image, Answers { last, .. }) => {
                 if let Some((kind, known)) = last.at(start) {
                     return Ok((kind, known.min(len)));
                 }
@@ -110,7 +122,7 @@ impl Below {
     /// Most guest bytes that one question for an extent answers for.
     pub(crate) fn step(&self) -> u64 {
         match self {
-            Self::Image(..) => STEP_BYTES,
+            Self::Image(_, _, answers) => answers.step,
             _ => u64::MAX,
         }
     }

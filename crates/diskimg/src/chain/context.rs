@@ -188,6 +188,11 @@ impl Context {
         self.chain.len() <= 1
     }
 
+    /// Whether the image is the one right below that.
+    pub(crate) fn is_second(&self) -> bool {
+        self.chain.len() == 2
+    }
+
     /// What the files of the chain share.
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared

@@ -306,8 +306,12 @@ impl BlockTable {
         self.block_size
     }
 
-    /// The chunk whose sector bitmap entry `index` names; `None` when the entry is a block's. Without a parent
-    /// those entries mean nothing.
+    /// Whether the disk has a parent.
+    pub(super) fn is_differencing(&self) -> bool {
+        self.differencing
+    }
+
+    /// The chunk whose sector bitmap entry `index` names; `None` when the entry is a block's.
     pub(super) fn bitmap_of(&self, index: u64) -> Option<u64> {
         let (chunk, within) = (
             index / (self.chunk_ratio + 1),

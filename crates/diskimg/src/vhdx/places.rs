@@ -104,7 +104,8 @@ impl BlockTable {
             None if matches!(state, state::FULLY_PRESENT | state::PARTIALLY_PRESENT) => {
                 ("block", self.blocks_before(index), self.block_size())
             }
-            Some(chunk) if state == state::FULLY_PRESENT => {
+            // Without a parent these entries mean nothing, and programs leave anything there.
+            Some(chunk) if self.is_differencing() && state == state::FULLY_PRESENT => {
                 ("the sector bitmap of chunk", chunk, SECTOR_BITMAP_LEN)
             }
             _ => return Ok(()),

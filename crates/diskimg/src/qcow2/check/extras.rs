@@ -4,7 +4,7 @@ use super::walk::Walker;
 use super::{placed, structure};
 use crate::error::Result;
 use crate::limits::{
-    MAX_BITMAP_DIRECTORY_BYTES, MAX_L1_BYTES, MAX_SNAPSHOT_TABLE_BYTES, MAX_SNAPSHOTS,
+    MAX_BITMAP_DIRECTORY_BYTES, MAX_BITMAPS, MAX_L1_BYTES, MAX_SNAPSHOT_TABLE_BYTES, MAX_SNAPSHOTS,
 };
 use crate::qcow2::layout::{
     BitmapHead, BitmapsExtension, ExtensionHeader, SnapshotHead, autoclear, extension,
@@ -170,6 +170,19 @@ fn bitmaps(base: &super::Base, walker: &mut Walker<'_>, place: &BitmapsExtension
             DIRECTORY,
             start,
             format_args!("it is {size} bytes long, at most {MAX_BITMAP_DIRECTORY_BYTES} are read"),
+        );
+        return Ok(());
+    }
+    if place.count.get() > MAX_BITMAPS {
+        walker.complete = false;
+        walker.report.error(
+            "limit",
+            DIRECTORY,
+            start,
+            format_args!(
+                "it has {} entries, at most {MAX_BITMAPS} are allowed",
+                place.count.get()
+            ),
         );
         return Ok(());
     }

@@ -20,10 +20,12 @@ use super::layout::{
     CLUSTER_BITS, HeaderV2, HeaderV3, MAGIC, MAX_REFCOUNT_ORDER, V2_HEADER_LENGTH,
     V3_HEADER_LENGTH, incompatible,
 };
+use crate::chain::Context;
 use crate::check::CheckReport;
 use crate::error::Result;
 use crate::limits::MAX_CHECKED_CLUSTERS;
 use crate::source::ReadAt;
+use crate::stored::StoredMap;
 use crate::units::{FileOffset, fits};
 
 /// What the header says, as far as checking needs it.
@@ -54,6 +56,8 @@ pub(super) fn check(
     report: &mut CheckReport,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<()> {
+    // Tables that lie in a hole of the file are zeros, and are not read.
+    let holes = StoredMap::new(source, &Context::default());
     let source = source.as_ref();
     let Some(base) = read_header(source, report)? else {
         return Ok(());
@@ -68,8 +72,8 @@ pub(super) fn check(
     // The header itself is the first cluster.
     let mut counts = Refcounts::new(clusters, base.cluster_size);
     counts.mark(0, V2_HEADER_LENGTH);
-    counts.load(source, &base, report, cancelled)?;
-    let mut walker = Walker::new(source, &base, &mut counts, report, cancelled);
+    counts.load(source, &holes, &base, report, cancelled)?;
+    let mut walker = Walker::new(source, &holes, &base, &mut counts, report, cancelled);
     walker.table("L1 table", base.l1_offset, base.l1_entries, true)?;
     extras::check(&base, &mut walker)?;
     // What they refer to comes last, so that tables that lie on each other are seen.

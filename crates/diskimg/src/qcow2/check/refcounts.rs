@@ -6,7 +6,8 @@ use super::{Base, placed};
 use crate::check::CheckReport;
 use crate::error::Result;
 use crate::limits::MAX_REFCOUNT_TABLE_BYTES;
-use crate::source::{ReadAt, SourceExtent};
+use crate::source::ReadAt;
+use crate::stored::StoredMap;
 use crate::units::FileOffset;
 
 /// Bits of an entry of the refcount table that must be 0.
@@ -77,6 +78,7 @@ impl Refcounts {
     pub(super) fn load(
         &mut self,
         source: &dyn ReadAt,
+        holes: &StoredMap,
         base: &Base,
         report: &mut CheckReport,
         cancelled: &dyn Fn() -> bool,
@@ -141,8 +143,8 @@ impl Refcounts {
                 );
                 continue;
             }
-            let hole = source.extent_at(FileOffset(offset), base.cluster_size)?;
-            if hole == SourceExtent::Hole(base.cluster_size) {
+            let hole = holes.hole(offset)?;
+            if hole.is_some_and(|end| end >= offset + base.cluster_size) {
                 continue;
             }
             source.read_exact_at(FileOffset(offset), &mut block)?;

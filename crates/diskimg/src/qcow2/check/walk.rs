@@ -10,7 +10,8 @@ use crate::check::CheckReport;
 use crate::error::Result;
 use crate::limits::{MAX_CHECKED_TABLE_BYTES, MAX_L1_BYTES};
 use crate::qcow2::layout::{ENTRY_SIZE, incompatible, l1, l2};
-use crate::source::{ReadAt, SourceExtent};
+use crate::source::ReadAt;
+use crate::stored::StoredMap;
 use crate::units::{FileOffset, SECTOR};
 
 const L1_ENTRY: &str = "L1 entry";
@@ -19,6 +20,7 @@ const L2_ENTRY: &str = "L2 entry";
 /// Walks tables and counts what they refer to.
 pub(super) struct Walker<'a> {
     pub(super) source: &'a dyn ReadAt,
+    holes: &'a StoredMap,
     pub(super) base: &'a Base,
     pub(super) counts: &'a mut Refcounts,
     pub(super) report: &'a mut CheckReport,
@@ -38,6 +40,7 @@ pub(super) struct Walker<'a> {
 impl<'a> Walker<'a> {
     pub(super) fn new(
         source: &'a dyn ReadAt,
+        holes: &'a StoredMap,
         base: &'a Base,
         counts: &'a mut Refcounts,
         report: &'a mut CheckReport,
@@ -46,6 +49,7 @@ impl<'a> Walker<'a> {
         let clusters = counts.clusters();
         Self {
             source,
+            holes,
             base,
             counts,
             report,
@@ -159,15 +163,13 @@ impl<'a> Walker<'a> {
         let tables = (0_u64..).zip(&found);
         for (cluster, uses) in tables.filter(|(_, uses)| **uses != 0) {
             let offset = cluster * self.base.cluster_size;
+            // Where the file has a hole, all entries are zero.
+            let hole = self.holes.hole(offset)?;
+            if hole.is_some_and(|end| end >= offset + self.base.cluster_size) {
+                continue;
+            }
             if !self.spend(self.base.cluster_size) {
                 return Ok(());
-            }
-            // Where the file has a hole, all entries are zero.
-            let hole = self
-                .source
-                .extent_at(FileOffset(offset), self.base.cluster_size)?;
-            if hole == SourceExtent::Hole(self.base.cluster_size) {
-                continue;
             }
             self.uses = *uses;
             let word = usize::try_from(cluster / 64).unwrap_or(usize::MAX);
