@@ -150,7 +150,8 @@ impl SectorBitmaps {
         }
         let mut bits = vec![0; usize::try_from(self.piece_len).unwrap_or_default()];
         source.read_exact_at(at, &mut bits)?;
-        self.steps.take(SEEK_STEPS + self.piece_len / READ_BYTES_PER_STEP);
+        self.steps
+            .take(SEEK_STEPS + self.piece_len / READ_BYTES_PER_STEP);
         let piece = Piece::from(bits);
         lock().put(at, Arc::clone(&piece));
         Ok(piece)
@@ -183,7 +184,9 @@ fn count_bits(bits: &[u8], first: u64, count: u64, order: BitOrder) -> u64 {
     };
     let whole = bits.get(index(first)..index(end)).unwrap_or_default();
     let (words, rest) = whole.as_chunks::<8>();
-    let words = words.iter().map(|word| u64::from_ne_bytes(*word).count_ones());
+    let words = words
+        .iter()
+        .map(|word| u64::from_ne_bytes(*word).count_ones());
     let rest = rest.iter().map(|byte| byte.count_ones());
     let all: u64 = words.chain(rest).map(u64::from).sum();
     all + before(end) - before(first)

@@ -313,8 +313,11 @@ impl ReadAt for FileSource {
     }
 
     fn stored_len(&self) -> u64 {
-        self.bytes_on_disk()
-            .map_or(self.len, |stored| stored.min(self.len))
+        match self.bytes_on_disk() {
+            // Some network file systems say 0 of every file.
+            Ok(0) | Err(_) => self.len,
+            Ok(stored) => stored.min(self.len),
+        }
     }
 
     fn path(&self) -> Option<&Path> {

@@ -250,13 +250,19 @@ mod tests {
         let most = KNOWN_STRETCH_BYTES / size_of::<Stretch>() as u64;
         let (map, asked) = map(4 * most);
         let at = 4 * most * STRIPE - STRIPE / 2;
-        assert_eq!(map.stretch(at).unwrap(), (ExtentKind::Hole, at + STRIPE / 2));
+        assert_eq!(
+            map.stretch(at).unwrap(),
+            (ExtentKind::Hole, at + STRIPE / 2)
+        );
         let before = asked.load(Ordering::Relaxed);
         assert!(before <= 2 * most + 1, "{before}");
         for _ in 0..10 {
             let data = at - STRIPE;
             assert_eq!(map.stretch(at).unwrap().0, ExtentKind::Hole);
-            assert_eq!(map.stretch(data).unwrap(), (ExtentKind::Data, at - STRIPE / 2));
+            assert_eq!(
+                map.stretch(data).unwrap(),
+                (ExtentKind::Data, at - STRIPE / 2)
+            );
             assert_eq!(map.data_bytes(data..at).unwrap(), None);
         }
         assert_eq!(asked.load(Ordering::Relaxed), before + 11);

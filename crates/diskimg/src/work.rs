@@ -55,7 +55,8 @@ impl Steps {
     /// Allows for what `source` really stores: of its tables, which claim `table_bytes`, and of everything else.
     pub(crate) fn allow_for(&self, source: &dyn ReadAt, table_bytes: u64) {
         let stored = source.stored_len();
-        let earned = table_bytes.min(stored) / TABLE_BYTES_PER_STEP + stored / STORED_BYTES_PER_STEP;
+        let earned =
+            table_bytes.min(stored) / TABLE_BYTES_PER_STEP + stored / STORED_BYTES_PER_STEP;
         self.0.earned.fetch_add(earned, Ordering::Relaxed);
     }
 

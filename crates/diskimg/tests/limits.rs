@@ -40,5 +40,9 @@ fn damage_takes_little_time_and_memory_in_every_format() {
     let taken = peak_address_space().saturating_sub(before);
     assert!(taken < MEMORY, "{taken} bytes");
     assert!(cases > 7000, "{cases} cases");
-    assert!(aliased > 500 && all.len() > 10, "{aliased} of {}", all.len());
+    assert!(
+        aliased > 500 && all.len() > 10,
+        "{aliased} of {}",
+        all.len()
+    );
 }

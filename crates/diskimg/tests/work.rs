@@ -65,8 +65,7 @@ impl Holey {
     }
 
     fn next(&self, at: u64) -> usize {
-        self.stretches
-            .partition_point(|(range, _)| range.end <= at)
+        self.stretches.partition_point(|(range, _)| range.end <= at)
     }
 }
 
@@ -184,7 +183,9 @@ fn a_cluster_named_in_every_entry_is_asked_for_holes_once() {
     let mut file = Holey::new(data + CLUSTER)
         .bytes(0, qcow2_header(21, entries * CLUSTER, 1, false))
         .bytes(2 * CLUSTER, (3 * CLUSTER | 1 << 63).to_be_bytes().to_vec())
-        .words(3 * CLUSTER, CLUSTER, move |_| (data | 1 << 63).to_be_bytes());
+        .words(3 * CLUSTER, CLUSTER, move |_| {
+            (data | 1 << 63).to_be_bytes()
+        });
     for piece in 0..256 {
         file = file.words(data + piece * 8 * KIB, 4 * KIB, |_| [0xab; 8]);
     }

@@ -198,7 +198,10 @@ fn sums_alike(image: &dyn DiskImage, told: &[Extent], end: u64) {
             assert_eq!(found, expected, "sums in units of {unit} bytes");
         }
         let steps = image.work().done - before;
-        assert!(steps < STEPS, "{steps} steps to sum up {at} of {size} bytes");
+        assert!(
+            steps < STEPS,
+            "{steps} steps to sum up {at} of {size} bytes"
+        );
     }
 }
 
@@ -410,7 +413,11 @@ impl ReadAt for Sparse {
     fn extent_at(&self, at: FileOffset, limit: u64) -> Result<SourceExtent> {
         let page = at.0 / PAGE;
         let pages = self.pages.range(page..).map(|(page, _)| *page);
-        let data = pages.clone().zip(page..).take_while(|(a, b)| a == b).count() as u64;
+        let data = pages
+            .clone()
+            .zip(page..)
+            .take_while(|(a, b)| a == b)
+            .count() as u64;
         let next = match data {
             0 => pages.clone().next().unwrap_or(u64::MAX / PAGE),
             data => page + data,

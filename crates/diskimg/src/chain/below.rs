@@ -59,7 +59,11 @@ impl Below {
         let answers = Answers {
             last: LastExtent::default(),
             // The first file's bound holds for those that build on each other below it.
-            step: if found.context.is_second() { STEP_BYTES } else { u64::MAX },
+            step: if found.context.is_second() {
+                STEP_BYTES
+            } else {
+                u64::MAX
+            },
         };
         Self::Image(wanted.reference(), image, answers)
     }

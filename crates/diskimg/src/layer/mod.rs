@@ -58,7 +58,8 @@ pub(crate) struct Mix {
 
 impl Mix {
     fn below(&self) -> u64 {
-        self.len.saturating_sub(self.stored.saturating_add(self.zeros))
+        self.len
+            .saturating_sub(self.stored.saturating_add(self.zeros))
     }
 }
 
@@ -115,4 +116,3 @@ pub(crate) trait Mapped {
         unit: u64,
     ) -> impl Iterator<Item = Result<Piece<Self::Packed>>>;
 }
-

@@ -245,12 +245,7 @@ impl Mapped for Qcow2Image {
         self.walk(at, end)
     }
 
-    fn pieces(
-        &self,
-        at: u64,
-        end: u64,
-        unit: u64,
-    ) -> impl Iterator<Item = Result<Piece<Packed>>> {
+    fn pieces(&self, at: u64, end: u64, unit: u64) -> impl Iterator<Item = Result<Piece<Packed>>> {
         self.walk(at, end).in_sums(unit)
     }
 }

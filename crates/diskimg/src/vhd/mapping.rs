@@ -30,6 +30,7 @@ use crate::zero::is_zero;
 pub(super) const AUDIT_LEN: usize = 64 << 10;
 
 /// Where the bytes of a disk are.
+#[allow(clippy::large_enum_variant, reason = "there is one for each image")]
 pub(super) enum Map {
     /// At the offset in the file at which they are on the disk.
     Fixed,
@@ -416,7 +417,9 @@ impl LeftOut {
     ) -> Result<()> {
         let mut at = range.start;
         while at < range.end {
-            let len = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(buf.len());
+            let len = usize::try_from(range.end - at)
+                .unwrap_or(usize::MAX)
+                .min(buf.len());
             let Some(bytes) = buf.get_mut(..len) else {
                 break;
             };

@@ -163,9 +163,7 @@ impl Mapped for VhdxImage {
     }
 
     fn pieces(&self, at: u64, end: u64, unit: u64) -> impl Iterator<Item = Result<Piece>> {
-        self.table
-            .walk(self.source.as_ref(), at, end)
-            .in_sums(unit)
+        self.table.walk(self.source.as_ref(), at, end).in_sums(unit)
     }
 }
 

@@ -167,7 +167,10 @@ impl ReadAt for Overlay {
     }
 
     fn stored_len(&self) -> u64 {
-        self.source.stored_len().saturating_add(self.memory()).min(self.len)
+        self.source
+            .stored_len()
+            .saturating_add(self.memory())
+            .min(self.len)
     }
 
     fn path(&self) -> Option<&Path> {

@@ -87,7 +87,10 @@ impl BlockTable {
                 continue;
             }
             let len = PIECE.min(end - at);
-            buffer.resize(usize::try_from(len / BAT_ENTRY_SIZE).unwrap_or_default(), U64::ZERO);
+            buffer.resize(
+                usize::try_from(len / BAT_ENTRY_SIZE).unwrap_or_default(),
+                U64::ZERO,
+            );
             source.read_exact_at(FileOffset(start + at), buffer.as_mut_bytes())?;
             for (index, entry) in (at / BAT_ENTRY_SIZE..).zip(&buffer) {
                 self.check_place(index, entry.get(), &mut taken)?;
