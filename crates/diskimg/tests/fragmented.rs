@@ -187,7 +187,7 @@ fn a_vhdx_of_64_tib_whose_blocks_take_turns_takes_seconds() {
             // An entry for a sector bitmap stands behind every 4096 others.
             let block = index - index / 4097;
             let entry = match block % 2 {
-                0 => (payload + (block / 2 << 20)) | FULLY_PRESENT,
+                0 => (payload + ((block / 2) << 20)) | FULLY_PRESENT,
                 _ => ZERO,
             };
             entry.to_le_bytes()
