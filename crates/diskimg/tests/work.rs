@@ -182,7 +182,10 @@ fn a_cluster_named_in_every_entry_is_asked_for_holes_once() {
     let data = 4 * CLUSTER;
     let mut file = Holey::new(data + CLUSTER)
         .bytes(0, qcow2_header(21, entries * CLUSTER, 1, false))
-        .bytes(2 * CLUSTER, (3 * CLUSTER | 1 << 63).to_be_bytes().to_vec())
+        .bytes(
+            2 * CLUSTER,
+            ((3 * CLUSTER) | (1 << 63)).to_be_bytes().to_vec(),
+        )
         .words(3 * CLUSTER, CLUSTER, move |_| {
             (data | 1 << 63).to_be_bytes()
         });
@@ -232,7 +235,10 @@ fn a_table_that_is_stored_in_part_maps_what_is_stored() {
     let stored = 3 * CLUSTER + 60 * KIB;
     let file = Holey::new(data + 512 * CLUSTER)
         .bytes(0, qcow2_header(16, GIB, 2, false))
-        .bytes(2 * CLUSTER, (3 * CLUSTER | 1 << 63).to_be_bytes().to_vec())
+        .bytes(
+            2 * CLUSTER,
+            ((3 * CLUSTER) | (1 << 63)).to_be_bytes().to_vec(),
+        )
         .words(stored, 4 * KIB, move |at| {
             ((data + at / 8 * CLUSTER) | 1 << 63).to_be_bytes()
         })
