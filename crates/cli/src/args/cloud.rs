@@ -31,13 +31,13 @@ pub(crate) struct CloudArgs {
     #[arg(long)]
     pub(crate) agency: bool,
     /// Identity service [env: IMGFERRY_IAM_ENDPOINT] [default: by cloud and region]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = net::endpoint::parse)]
     pub(crate) iam_endpoint: Option<Url>,
     /// Image service [env: IMGFERRY_IMS_ENDPOINT] [default: by cloud and region]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = net::endpoint::parse)]
     pub(crate) ims_endpoint: Option<Url>,
     /// Object storage [env: IMGFERRY_OBS_ENDPOINT] [default: by cloud and region]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = net::endpoint::parse)]
     pub(crate) obs_endpoint: Option<Url>,
     /// Release of the image service's calls [env: IMGFERRY_API_VERSION] [default: v2]
     #[arg(long, value_name = "VERSION", value_parser = PossibleValuesParser::new(["v2", "v2.1"]))]

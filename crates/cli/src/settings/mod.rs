@@ -289,12 +289,9 @@ fn endpoint(
     settings: &mut Vec<Setting>,
 ) -> Result<Option<Url>, String> {
     if let Some(found) = layers.get(name) {
-        return Url::parse(found.value).map(Some).map_err(|e| {
-            format!(
-                "{} is no address, such as https://host: {e}",
-                found.place.name(name)
-            )
-        });
+        return net::endpoint::parse(found.value)
+            .map(Some)
+            .map_err(|e| format!("{} is no address: {e}", found.place.name(name)));
     }
     let url = provider
         .zip(region)
