@@ -201,6 +201,9 @@ impl Setup {
 
     /// Refuses what is more than the account may have, in the manifest's order.
     async fn quota(&self, checked: &mut [Checked]) -> Outcome {
+        if !registers_any(checked) {
+            return Ok(());
+        }
         let quotas = match self.connected.images.quotas().await {
             Ok(quotas) => quotas,
             // Each disk was told of it.
@@ -241,6 +244,13 @@ impl Setup {
         }
         Ok(())
     }
+}
+
+/// Whether the image service has anything to do with these disks.
+pub(super) fn registers_any(checked: &[Checked]) -> bool {
+    checked
+        .iter()
+        .any(|checked| checked.item.register != ::batch::Register::None)
 }
 
 /// The failure of every disk, when the network or the keys are what fails.

@@ -175,6 +175,9 @@ impl Cleaning<'_> {
 
     /// The image of `item`, if it is of no use: made of its object, and never active.
     async fn image(&self, item: &Item) -> Outcome<Option<Image>> {
+        if item.register == ::batch::Register::None {
+            return Ok(None);
+        }
         let found = self
             .connected
             .images

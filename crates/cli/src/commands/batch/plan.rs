@@ -5,7 +5,7 @@ use std::fmt;
 use diskimg::units::human;
 use serde::Serialize;
 
-use super::check::{Checked, Verdict};
+use super::check::{Checked, Verdict, registers_any};
 use super::estimate::{self, Estimate};
 use super::setup::Setup;
 use crate::args::BatchCommonArgs;
@@ -189,7 +189,10 @@ impl BatchPlan {
                 line
             })
             .collect();
-        let quotas = setup.connected.images.quotas().await.unwrap_or_default();
+        let quotas = match registers_any(checked) {
+            true => setup.connected.images.quotas().await.unwrap_or_default(),
+            false => Vec::new(),
+        };
         let quota = quotas
             .iter()
             .find(|quota| quota.kind == "image")

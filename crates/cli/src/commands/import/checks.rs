@@ -89,6 +89,15 @@ pub(super) fn local(
     findings
 }
 
+/// The rules for an object that nobody registers: those of the bucket and the key.
+pub(super) fn unregistered(request: &QuickImport) -> Findings {
+    let mut findings = Findings::default();
+    let mut violations = request.field_violations();
+    violations.retain(|violation| violation.field.starts_with("image_url"));
+    findings.violations(violations);
+    findings
+}
+
 /// The same with the rules for files that the service converts.
 pub(super) fn common(
     request: &QuickImport,

@@ -11,7 +11,7 @@ use ims::QuickImport;
 use super::method::Chosen;
 use super::raw::{self, RawJob};
 use super::{checks, request, upload};
-use crate::args::ImportArgs;
+use crate::args::{ImportArgs, RegisterBy};
 use crate::commands::bitmap::with_holes;
 use crate::commands::input::{self, Reading, warn_of_more};
 use crate::console::Console;
@@ -101,17 +101,22 @@ pub(super) fn open(
     } = input::open(&args.disk, &args.source.options(), reading)?;
     let virtual_size = opened.image.virtual_size();
     let request = request::build(args, virtual_size);
-    let mut findings = checks::local(&request, virtual_size, provider);
-    let boot_mode = match is_pipe {
-        true => boot_mode_by_front,
-        false => boot_mode,
-    };
-    checks::boot(
-        boot_mode(opened.image.as_ref()),
-        &request,
-        &args.skip_check,
-        &mut findings,
-    );
+    let mut findings;
+    if args.registering.register == RegisterBy::None {
+        findings = checks::unregistered(&request);
+    } else {
+        findings = checks::local(&request, virtual_size, provider);
+        let boot_mode = match is_pipe {
+            true => boot_mode_by_front,
+            false => boot_mode,
+        };
+        checks::boot(
+            boot_mode(opened.image.as_ref()),
+            &request,
+            &args.skip_check,
+            &mut findings,
+        );
+    }
     let checks::Findings {
         mut problems,
         warnings,

@@ -37,17 +37,10 @@ pub(in super::super) async fn remote(
 ) -> Outcome<Checked> {
     let Shared { cloud, images, .. } = shared;
     let mut findings = Findings::default();
-    images.project_id().await.map_err(|e| from_ims(&e))?;
-    // An image that is this import's own doing is no reason to refuse it.
-    if !ours.registering() && !made_before(args, images, request, ours).await? {
-        name(args, images, request, &mut findings).await?;
-        for (data, _) in beside {
-            name(args, images, data, &mut findings).await?;
-        }
-        let wanted = u64::try_from(beside.len()).map_or(u64::MAX, |more| more.saturating_add(1));
-        quota(args, images, wanted, &mut findings).await?;
+    let registers = args.registering.register != RegisterBy::None;
+    if registers {
+        image_service(args, images, (request, beside), ours, &mut findings).await?;
     }
-    os_version(args, images, request, &mut findings).await?;
     let storage = match shared.storage {
         Some(storage) => storage.clone(),
         None => {
@@ -58,13 +51,9 @@ pub(in super::super) async fn remote(
             .await?
         }
     };
-    bucket(
-        &storage,
-        &cloud.region,
-        &request.image_url.bucket,
-        &mut findings,
-    )
-    .await?;
+    // Which buckets the image service takes does not matter without it.
+    let region = registers.then_some(cloud.region.as_str());
+    bucket(&storage, region, &request.image_url.bucket, &mut findings).await?;
     let existing = key(args, &storage, request, ours, &mut findings).await?;
     for (data, ours) in beside {
         key(args, &storage, data, ours, &mut findings).await?;
@@ -74,6 +63,27 @@ pub(in super::super) async fn remote(
         return Ok(Checked { storage, existing });
     }
     Err(refused(findings.problems))
+}
+
+/// Asks the image service whether it would take the images.
+async fn image_service(
+    args: &ImportArgs,
+    images: &Images,
+    (request, beside): (&QuickImport, &[(&QuickImport, Ours)]),
+    ours: &Ours,
+    findings: &mut Findings,
+) -> Outcome {
+    images.project_id().await.map_err(|e| from_ims(&e))?;
+    // An image that is this import's own doing is no reason to refuse it.
+    if !ours.registering() && !made_before(args, images, request, ours).await? {
+        name(args, images, request, findings).await?;
+        for (data, _) in beside {
+            name(args, images, data, findings).await?;
+        }
+        let wanted = u64::try_from(beside.len()).map_or(u64::MAX, |more| more.saturating_add(1));
+        quota(args, images, wanted, findings).await?;
+    }
+    os_version(args, images, request, findings).await
 }
 
 /// Whether the image is there already because an earlier run of this import registered it.
@@ -259,8 +269,13 @@ async fn os_version_fits(
     Ok(())
 }
 
-/// The service imports from buckets of its region and of class STANDARD only.
-async fn bucket(storage: &Storage, region: &str, bucket: &str, findings: &mut Findings) -> Outcome {
+/// Whether the bucket can be used. The image service imports from buckets of its `region` and of class STANDARD only.
+async fn bucket(
+    storage: &Storage,
+    region: Option<&str>,
+    bucket: &str,
+    findings: &mut Findings,
+) -> Outcome {
     let info = match storage.bucket(bucket).await {
         Ok(info) => info,
         Err(error) if error.kind() == ErrorKind::AccessDenied => {
@@ -284,6 +299,9 @@ async fn bucket(storage: &Storage, region: &str, bucket: &str, findings: &mut Fi
             "name a plain bucket with --bucket",
         );
     }
+    let Some(region) = region else {
+        return Ok(());
+    };
     match info.storage_class.as_deref() {
         Some("STANDARD") => {}
         Some(class) => findings.broken(
@@ -328,7 +346,8 @@ async fn key(
         }
         Err(error) => return Err(from_obs(&error)),
     };
-    if args.force || (ours.etag.is_some() && found.etag == ours.etag) {
+    let is_ours = |etag: &String| found.may_be(found.size, etag);
+    if args.force || ours.etag.as_ref().is_some_and(is_ours) {
         return Ok(None);
     }
     let existing = match ours.disk {
