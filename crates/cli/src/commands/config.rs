@@ -71,9 +71,7 @@ async fn check(args: &ConfigCheckArgs, console: Console, interrupt: &Interrupt) 
         let sandbox =
             InProcess::start(dir.as_deref(), None, args.bucket.iter().cloned().collect()).await?;
         let cloud = sandbox.cloud();
-        let checked = interrupt
-            .unless_asked(check::all(&cloud, args.bucket.as_deref()))
-            .await;
+        let checked = check::all(&cloud, args, interrupt).await;
         let settings = vec![Setting {
             name: "region",
             value: cloud.region,
@@ -104,9 +102,7 @@ async fn check(args: &ConfigCheckArgs, console: Console, interrupt: &Interrupt) 
                 .hint("imgferry config example shows what a configuration file looks like"));
         }
     };
-    let checks = interrupt
-        .unless_asked(check::all(&cloud, args.bucket.as_deref()))
-        .await?;
+    let checks = check::all(&cloud, args, interrupt).await?;
     tell(settings, checks, console)
 }
 

@@ -1,12 +1,14 @@
 //! Asking the cloud, step by step: what fails is told, and what does not depend on it is asked all the same.
 
 use ims::Client as Images;
-use obs::{Client as Storage, UploadOptions};
+use obs::{Client as Storage, Found, Step, Trial, UploadOptions};
 use serde::Serialize;
 
+use crate::args::ConfigCheckArgs;
 use crate::commands::import::{from_ims, from_obs};
 use crate::connect;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::interrupt::Interrupt;
 use crate::settings::Cloud;
 
 /// A name that no image has; looking for it proves the right to list.
@@ -81,8 +83,52 @@ impl Check {
     }
 }
 
-/// All steps, in the order in which an import would need them.
-pub(super) async fn all(cloud: &Cloud, bucket: Option<&str>) -> Vec<Check> {
+/// All steps; what they have stored is removed, also when the user asks to stop.
+pub(super) async fn all(
+    cloud: &Cloud,
+    args: &ConfigCheckArgs,
+    interrupt: &Interrupt,
+) -> Outcome<Vec<Check>> {
+    let asking = asking(cloud, args.bucket.as_deref(), args.write);
+    let mut checks = interrupt.unless_asked(asking).await?;
+    let Some(bucket) = args.bucket.as_deref().filter(|_| args.write) else {
+        return Ok(checks);
+    };
+    let usable = checks
+        .iter()
+        .any(|check| check.name == BUCKET && !check.failed());
+    if !usable {
+        checks.push(Check::skipped("trial", "the bucket cannot be used"));
+        return Ok(checks);
+    }
+    let images = connect::images(cloud)?;
+    let storage = connect::storage(cloud, &images).await?;
+    let key = format!(".imgferry-check-{}", uuid::Uuid::new_v4());
+    let mut trial = Trial::new(&storage, bucket, key);
+    let tried = interrupt.unless_asked(trial.run()).await;
+    let cleaned = tried_step(trial.clean_up().await);
+    match tried {
+        Ok(steps) => {
+            checks.extend(steps.into_iter().map(tried_step));
+            checks.push(cleaned);
+            Ok(checks)
+        }
+        Err(stopped) => Err(stopped.note(format!("{}: {}", cleaned.name, cleaned.detail))),
+    }
+}
+
+/// A step of the trial as it is told.
+fn tried_step(step: Step) -> Check {
+    match step.found {
+        Found::AsExpected(detail) => Check::new(step.name, State::Ok, detail),
+        Found::Different(detail) => Check::new(step.name, State::Warning, detail),
+        Found::Failed(error) => Check::of(step.name, Err(from_obs(&error))),
+        Found::Skipped(needed) => Check::skipped(step.name, &format!("{needed} has failed")),
+    }
+}
+
+/// What is asked without storing anything, in the order in which an import would need it.
+async fn asking(cloud: &Cloud, bucket: Option<&str>, write: bool) -> Vec<Check> {
     let mut checks = Vec::new();
     let images = match connect::images(cloud) {
         Ok(images) => images,
@@ -105,7 +151,7 @@ pub(super) async fn all(cloud: &Cloud, bucket: Option<&str>) -> Vec<Check> {
         } else {
             checks.push(Check::skipped("images", "the project is not known"));
         }
-        checks.extend(storage(&images, cloud, bucket).await);
+        checks.extend(storage(&images, cloud, bucket, write).await);
     } else {
         for name in ["project", "images", "storage"] {
             checks.push(Check::skipped(name, "not signed in"));
@@ -244,7 +290,10 @@ async fn os_versions(images: &Images) -> Check {
     }
 }
 
-async fn storage(images: &Images, cloud: &Cloud, bucket: Option<&str>) -> Vec<Check> {
+/// The check of a bucket.
+const BUCKET: &str = "bucket";
+
+async fn storage(images: &Images, cloud: &Cloud, bucket: Option<&str>, write: bool) -> Vec<Check> {
     let storage = match connect::storage(cloud, images).await {
         Ok(storage) => storage,
         Err(failure) => return vec![Check::of("storage keys", Err(failure))],
@@ -255,23 +304,24 @@ async fn storage(images: &Images, cloud: &Cloud, bucket: Option<&str>) -> Vec<Ch
     };
     let mut checks = vec![Check::new("storage keys", State::Ok, keys)];
     let Some(bucket) = bucket else {
-        checks.push(Check::skipped("bucket", "none is named; add --bucket NAME"));
+        checks.push(Check::skipped(BUCKET, "none is named; add --bucket NAME"));
         return checks;
     };
     let looked = look_at_bucket(&storage, &cloud.region, bucket).await;
     // Keys that may only write cannot look.
     let reachable = !looked.failed();
     checks.push(looked);
-    checks.push(if reachable {
-        write_to_bucket(&storage, bucket).await
-    } else {
-        Check::skipped("bucket rights", "the bucket cannot be used")
-    });
+    match reachable {
+        // The trial shows more.
+        true if write => {}
+        true => checks.push(write_to_bucket(&storage, bucket).await),
+        false => checks.push(Check::skipped("bucket rights", "the bucket cannot be used")),
+    }
     checks
 }
 
 async fn look_at_bucket(storage: &Storage, region: &str, bucket: &str) -> Check {
-    const NAME: &str = "bucket";
+    const NAME: &str = BUCKET;
     let info = match storage.bucket(bucket).await {
         Ok(info) => info,
         Err(error) if error.kind() == obs::ErrorKind::AccessDenied => {
