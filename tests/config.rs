@@ -125,6 +125,67 @@ fn a_check_tells_each_step_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_check_that_writes_tells_what_the_storage_does_and_leaves_nothing_behind() {
+    let cloud = Cloud::start(&["images"]);
+    let check_it = |bucket: &str| {
+        let mut command = cloud.command();
+        run(command.args(["config", "check", "--write", "--json", "--bucket", bucket]))
+    };
+    let run = check_it("images");
+    run.success();
+    let json = json_of(&run);
+    for name in [
+        "bucket",
+        "upload",
+        "part ETags",
+        "Content-MD5",
+        "part list",
+        "complete",
+        "read back",
+        "server copy",
+        "clean-up",
+    ] {
+        assert_eq!(check(&json, name).0, "ok", "{name}: {json}");
+    }
+    assert_eq!(cloud.uploads(), 0);
+    assert_eq!(cloud.objects("images"), Vec::<String>::new());
+    let missing = check_it("no-such-bucket");
+    assert_eq!(missing.code, Some(3), "{}", missing.stderr);
+    assert_eq!(check(&json_of(&missing), "trial").0, "skipped");
+}
+
+#[test]
+fn an_endpoint_without_a_scheme_is_taken_wherever_it_stands() {
+    let home = config_home(
+        "imgferry/config.toml",
+        "[profiles.default]\nregion = 'eu-de'\nims_endpoint = 'IMS.example.com:8443/'\n",
+    );
+    let shown = run(with_home(&home)
+        .env("IMGFERRY_IAM_ENDPOINT", "iam.example.com")
+        .env("HW_ACCESS_KEY", "AK")
+        .env("HW_SECRET_KEY", "SK")
+        .args(["config", "show", "--json"])
+        .args(["--obs-endpoint", "obs.example.com"]));
+    shown.success();
+    let json = json_of(&shown);
+    assert_eq!(json["missing"], serde_json::json!([]), "{json}");
+    let local = run(with_home(&home).args(["config", "show", "--obs-endpoint", "localhost:9000"]));
+    assert_eq!(local.code, Some(2));
+    let told = "write http://localhost:9000 or https://localhost:9000";
+    assert!(local.stderr.contains(told), "{}", local.stderr);
+    let local = run(with_home(&home)
+        .env("IMGFERRY_OBS_ENDPOINT", "localhost:9000")
+        .args(["config", "check"]));
+    assert_eq!(local.code, Some(2));
+    assert!(
+        local.stderr.contains("IMGFERRY_OBS_ENDPOINT"),
+        "{}",
+        local.stderr
+    );
+    assert!(local.stderr.contains(told), "{}", local.stderr);
+}
+
+#[test]
 fn a_check_by_password_gets_a_token_and_temporary_keys() {
     let cloud = Cloud::start(&["images"]);
     let (user, password, domain) = cloud.password();

@@ -246,3 +246,45 @@ fn an_object_that_holds_another_disk_or_is_not_what_its_manifest_describes_is_re
     );
     assert_eq!(cloud.object("images", "a.zvhd2"), b"something else");
 }
+
+/// A storage alone, as somebody has it who has no image service.
+fn without_image_service(cloud: &Cloud) -> Command {
+    let mut command = cloud.command();
+    command
+        .env("IMGFERRY_IMS_ENDPOINT", "http://127.0.0.1:1")
+        .env("IMGFERRY_IAM_ENDPOINT", "http://127.0.0.1:1")
+        .env_remove("HW_USER_NAME")
+        .env_remove("HW_USER_PASSWORD")
+        .env_remove("HW_DOMAIN_NAME")
+        .env_remove("HW_PROJECT_ID");
+    command
+}
+
+#[test]
+fn what_is_not_registered_needs_neither_image_service_nor_operating_system() {
+    let cloud = Cloud::start(&["images"]);
+    let disk = testdata("debian-tree.qcow2");
+    for dry in [true, false] {
+        let mut command = without_image_service(&cloud);
+        command.arg("import").arg(&disk);
+        command.args(["--name", "a", "--bucket", "images", "--register", "none"]);
+        command.args(dry.then_some("--dry-run"));
+        run(&mut command).success();
+    }
+    let manifest = cloud.state().join("fleet.yaml");
+    fs::create_dir_all(cloud.state()).unwrap();
+    let text = format!(
+        "version: 1\ndefaults:\n  bucket: images\n  register: none\nimages:\n  - {{source: {}, name: b}}\n",
+        disk.display()
+    );
+    fs::write(&manifest, text).unwrap();
+    for what in ["plan", "run", "clean"] {
+        let mut command = without_image_service(&cloud);
+        let done = run(command.arg("batch").arg(what).arg(&manifest));
+        done.success();
+    }
+    let stored = cloud.objects("images");
+    for key in ["a.zvhd2", "b.zvhd2"] {
+        assert!(stored.iter().any(|stored| stored == key), "{stored:?}");
+    }
+}

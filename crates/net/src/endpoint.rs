@@ -38,6 +38,14 @@ pub fn parse(text: &str) -> Result<Url, String> {
     if url.path().bytes().all(|byte| byte == b'/') {
         url.set_path("");
     }
+    let is_word = url
+        .host_str()
+        .is_some_and(|host| !host.contains(['.', ':']) && host != "localhost");
+    if !has_scheme && is_word && url.port().is_none() {
+        return Err(format!(
+            "{bare:?} has neither a domain nor a port; write https://{bare} if it is a host"
+        ));
+    }
     if !has_scheme && is_loopback(&url) {
         return Err(format!(
             "{bare} is on this machine, with TLS or without: write http://{bare} or https://{bare}"
@@ -64,7 +72,7 @@ mod tests {
             ("gw.example.com/cloud", "https://gw.example.com/cloud"),
             ("10.1.2.3:9000", "https://10.1.2.3:9000/"),
             ("[2001:db8::1]:9000", "https://[2001:db8::1]:9000/"),
-            ("storage", "https://storage/"),
+            ("storage:9000", "https://storage:9000/"),
             ("https://obs.example.com", "https://obs.example.com/"),
             ("HTTPS://obs.example.com//", "https://obs.example.com/"),
             ("http://127.0.0.1:9000", "http://127.0.0.1:9000/"),
@@ -87,6 +95,8 @@ mod tests {
             ),
             ("127.0.0.1:1/", "http://127.0.0.1:1 or https://127.0.0.1:1"),
             ("[::1]:9000", "http://[::1]:9000"),
+            ("storage", "https://storage"),
+            ("localhost", "http://localhost"),
             ("ftp://obs.example.com/", "https://obs.example.com"),
             ("obs://images/key", "expected https"),
             ("", "https://obs.eu-de"),

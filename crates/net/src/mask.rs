@@ -22,11 +22,23 @@ const TELLING: usize = 12;
 #[must_use]
 pub fn mask(text: &str, secrets: &[SecretString]) -> String {
     let mut hidden = signatures(text);
-    for letters in [plain(text), decoded(text)] {
-        let chars: Vec<char> = letters.iter().map(|letter| letter.value).collect();
-        for secret in secrets {
-            hide(&letters, &chars, secret.expose_secret(), &mut hidden);
+    let (plain, decoded) = (plain(text), decoded(text));
+    let values = |letters: &[Letter]| letters.iter().map(|letter| letter.value).collect();
+    let (plain_chars, decoded_chars): (Vec<char>, Vec<char>) = (values(&plain), values(&decoded));
+    for secret in secrets {
+        let secret = secret.expose_secret();
+        if secret.chars().count() < MIN_SECRET {
+            continue;
         }
+        let close: String = secret.split_whitespace().collect();
+        hide(&plain, &plain_chars, secret, &mut hidden);
+        hide(
+            &plain,
+            &plain_chars,
+            &crate::sign::encode(secret),
+            &mut hidden,
+        );
+        hide(&decoded, &decoded_chars, &close, &mut hidden);
     }
     cover(text, hidden)
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod report;
+mod trial;
 
 use std::path::PathBuf;
 

@@ -1,5 +1,6 @@
 //! `imgferry uploads`: what was begun in a bucket and never completed.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
@@ -44,14 +45,24 @@ impl fmt::Display for Row {
         write!(
             f,
             "{begun:20}  {}  {}{}",
-            self.upload.upload_id,
-            self.upload.key,
+            shown(&self.upload.upload_id),
+            shown(&self.upload.key),
             if self.resumable {
                 "  (resumable here: imgferry status)"
             } else {
                 ""
             }
         )
+    }
+}
+
+/// A name of the server's: quoted and escaped where it would not show as it is, so that no two names look the same.
+fn shown(name: &str) -> Cow<'_, str> {
+    let quoted = format!("{name:?}");
+    let inside = quoted.get(1..quoted.len().saturating_sub(1));
+    match inside == Some(name) {
+        true => Cow::Borrowed(name),
+        false => Cow::Owned(quoted),
     }
 }
 
@@ -235,5 +246,26 @@ fn picked(args: &AbortArgs, upload: &OpenUpload, now: i64) -> bool {
             u64::try_from(now.saturating_sub(at)).is_ok_and(|age| age > span.as_secs())
         }),
         None => args.which.ids.contains(&upload.upload_id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_would_not_show_as_they_are_are_quoted_and_stay_apart() {
+        for (name, expected) in [
+            ("disks/a b.zvhd2", "disks/a b.zvhd2"),
+            ("größe", "größe"),
+            ("\u{1b}[31mx", "\"\\u{1b}[31mx\""),
+            ("[31mx", "[31mx"),
+            ("a\nb", "\"a\\nb\""),
+            ("a\\nb", "\"a\\\\nb\""),
+            ("\u{202e}x", "\"\\u{202e}x\""),
+            ("\"a\"", "\"\\\"a\\\"\""),
+        ] {
+            assert_eq!(shown(name), expected);
+        }
     }
 }

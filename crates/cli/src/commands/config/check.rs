@@ -1,9 +1,10 @@
 //! Asking the cloud, step by step: what fails is told, and what does not depend on it is asked all the same.
 
 use ims::Client as Images;
-use obs::{Client as Storage, Found, Step, Trial, UploadOptions};
+use obs::{Client as Storage, UploadOptions};
 use serde::Serialize;
 
+use super::trial;
 use crate::args::ConfigCheckArgs;
 use crate::commands::import::{from_ims, from_obs};
 use crate::connect;
@@ -49,7 +50,7 @@ pub(super) struct Check {
 }
 
 impl Check {
-    fn new(name: &'static str, state: State, detail: impl Into<String>) -> Self {
+    pub(super) fn new(name: &'static str, state: State, detail: impl Into<String>) -> Self {
         Self {
             name,
             state,
@@ -60,7 +61,7 @@ impl Check {
     }
 
     /// The detail of a success, or the failure.
-    fn of(name: &'static str, result: Outcome<String>) -> Self {
+    pub(super) fn of(name: &'static str, result: Outcome<String>) -> Self {
         match result {
             Ok(detail) => Self::new(name, State::Ok, detail),
             Err(failure) => {
@@ -78,7 +79,7 @@ impl Check {
         self.state == State::Failed
     }
 
-    fn skipped(name: &'static str, why: &str) -> Self {
+    pub(super) fn skipped(name: &'static str, why: &str) -> Self {
         Self::new(name, State::Skipped, why)
     }
 }
@@ -91,40 +92,14 @@ pub(super) async fn all(
 ) -> Outcome<Vec<Check>> {
     let asking = asking(cloud, args.bucket.as_deref(), args.write);
     let mut checks = interrupt.unless_asked(asking).await?;
-    let Some(bucket) = args.bucket.as_deref().filter(|_| args.write) else {
-        return Ok(checks);
-    };
-    let usable = checks
-        .iter()
-        .any(|check| check.name == BUCKET && !check.failed());
-    if !usable {
-        checks.push(Check::skipped("trial", "the bucket cannot be used"));
-        return Ok(checks);
+    if let Some(bucket) = args.bucket.as_deref().filter(|_| args.write) {
+        let is_usable = |check: &Check| check.name == BUCKET && !check.failed();
+        checks.extend(match checks.iter().any(is_usable) {
+            true => trial::run(cloud, bucket, interrupt).await?,
+            false => vec![Check::skipped("trial", "the bucket cannot be used")],
+        });
     }
-    let images = connect::images(cloud)?;
-    let storage = connect::storage(cloud, &images).await?;
-    let key = format!(".imgferry-check-{}", uuid::Uuid::new_v4());
-    let mut trial = Trial::new(&storage, bucket, key);
-    let tried = interrupt.unless_asked(trial.run()).await;
-    let cleaned = tried_step(trial.clean_up().await);
-    match tried {
-        Ok(steps) => {
-            checks.extend(steps.into_iter().map(tried_step));
-            checks.push(cleaned);
-            Ok(checks)
-        }
-        Err(stopped) => Err(stopped.note(format!("{}: {}", cleaned.name, cleaned.detail))),
-    }
-}
-
-/// A step of the trial as it is told.
-fn tried_step(step: Step) -> Check {
-    match step.found {
-        Found::AsExpected(detail) => Check::new(step.name, State::Ok, detail),
-        Found::Different(detail) => Check::new(step.name, State::Warning, detail),
-        Found::Failed(error) => Check::of(step.name, Err(from_obs(&error))),
-        Found::Skipped(needed) => Check::skipped(step.name, &format!("{needed} has failed")),
-    }
+    Ok(checks)
 }
 
 /// What is asked without storing anything, in the order in which an import would need it.
