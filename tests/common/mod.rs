@@ -112,7 +112,8 @@ pub fn wait_until(mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Bytes that no compressor makes smaller.
+/// Bytes that no compressor makes smaller, and that pass for a disk: the first sector ends as one that a BIOS
+/// starts.
 pub fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(len + 8);
@@ -123,5 +124,8 @@ pub fn noise(len: usize) -> Vec<u8> {
         bytes.extend(state.to_le_bytes());
     }
     bytes.truncate(len);
+    if let Some(end) = bytes.get_mut(510..512) {
+        end.copy_from_slice(&[0x55, 0xaa]);
+    }
     bytes
 }

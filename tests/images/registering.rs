@@ -14,6 +14,8 @@ fn raw_disk(dir: &std::path::Path, name: &str) -> std::path::PathBuf {
     let path = dir.join(name);
     let mut bytes = vec![0; 8 << 20];
     bytes[1 << 20..2 << 20].copy_from_slice(&common::noise(1 << 20));
+    // Where a BIOS begins.
+    bytes[..3].copy_from_slice(b"\xeb\x63\x90");
     std::fs::write(&path, bytes).unwrap();
     path
 }

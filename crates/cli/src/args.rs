@@ -17,6 +17,7 @@ mod inspect;
 mod raw;
 mod source;
 mod state;
+mod streams;
 mod transfer;
 
 pub(crate) use self::batch::{
@@ -97,8 +98,10 @@ pub(crate) enum Command {
 )]
 pub(crate) struct ConvertArgs {
     /// The disk image to read, or - for standard input
+    #[arg(value_parser = streams::input())]
     pub(crate) src: PathBuf,
     /// The file to write, or - for standard output
+    #[arg(value_parser = streams::output())]
     pub(crate) dst: PathBuf,
     /// Target format [default: by DST's extension, else zvhd2]
     #[arg(long, value_enum)]
@@ -139,6 +142,7 @@ pub(crate) enum TargetFormat {
 )]
 pub(crate) struct DigestArgs {
     /// The disk image, or - for standard input
+    #[arg(value_parser = streams::input())]
     pub(crate) image: PathBuf,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
@@ -211,6 +215,7 @@ pub(crate) struct VerifyArgs {
     ssh host 'cat /dev/vg/disk' | imgferry import - --size 40GiB --name data01 --bucket my-images --type DataImage")]
 pub(crate) struct ImportArgs {
     /// The disk image, or - for standard input
+    #[arg(value_parser = streams::input())]
     pub(crate) disk: PathBuf,
     /// Name of the new image
     #[arg(long)]

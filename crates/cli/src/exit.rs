@@ -171,15 +171,17 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.0.message)?;
+        // A text of several lines is indented, so that no name in it passes for a line of its own.
+        let inside = |text: &str| text.replace('\n', "\n    ");
+        write!(f, "error: {}", inside(&self.0.message))?;
         for cause in &self.0.causes {
-            write!(f, "\n  caused by: {cause}")?;
+            write!(f, "\n  caused by: {}", inside(cause))?;
         }
         for note in &self.0.notes {
-            write!(f, "\nnote: {note}")?;
+            write!(f, "\nnote: {}", inside(note))?;
         }
         for hint in &self.0.hints {
-            write!(f, "\nhint: {hint}")?;
+            write!(f, "\nhint: {}", inside(hint))?;
         }
         Ok(())
     }

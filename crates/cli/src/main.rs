@@ -12,7 +12,7 @@ mod interrupt;
 mod progress;
 mod settings;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -43,8 +43,14 @@ fn main() -> ExitCode {
 /// Help and version are answers; anything else is a failure, also in JSON when that was asked for.
 fn wrong_usage(error: &clap::Error) -> ExitCode {
     let wants_json = std::env::args_os().any(|argument| argument == "--json");
+    let text = error.to_string();
+    let safe = console::for_terminal(&text);
     // Nobody is left to be told when the stream is closed.
-    let _ = error.print();
+    let _ = match safe == text {
+        // With colors.
+        true => error.print(),
+        false => write!(std::io::stderr().lock(), "{safe}"),
+    };
     if !error.use_stderr() {
         return ExitCode::SUCCESS;
     }

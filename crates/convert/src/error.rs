@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use diskimg::text::shown;
+
 use crate::cancel::CancelToken;
 use crate::sink::SinkError;
 
@@ -97,7 +99,7 @@ impl fmt::Display for Error {
         match self {
             Self::Source(error) => error.fmt(f),
             Self::Sink(error) => error.fmt(f),
-            Self::Output { path, doing, .. } => write!(f, "{}: {doing} failed", path.display()),
+            Self::Output { path, doing, .. } => write!(f, "{}: {doing} failed", shown(path)),
             Self::Refused { message, .. } => f.write_str(message),
             Self::Cancelled => f.write_str("stopped on request"),
             Self::WorkerPanicked => f.write_str("a worker thread panicked"),

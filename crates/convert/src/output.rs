@@ -14,6 +14,8 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use diskimg::source::type_name;
+use diskimg::text::shown;
 use diskimg::units::human;
 use rustix::fs::{Advice, fadvise};
 use tempfile::NamedTempFile;
@@ -99,7 +101,7 @@ impl OutputFile {
         let Some(name) = resolved.file_name() else {
             return Err(Error::refused(format!(
                 "{} names no file to write",
-                target.display()
+                shown(target)
             )));
         };
         let file = tempfile::Builder::new()
@@ -138,7 +140,7 @@ impl OutputFile {
             && (read.dev(), read.ino()) == (written.dev(), written.ino())
         {
             return Err(
-                Error::refused(format!("{} is the source image itself", target.display()))
+                Error::refused(format!("{} is the source image itself", shown(target)))
                     .with_hint("name another file to write"),
             );
         }
@@ -219,7 +221,7 @@ impl OutputFile {
         }
         Err(Error::refused(format!(
             "{}: {} are needed, {} are free",
-            self.target.display(),
+            shown(&self.target),
             human(bytes),
             human(free)
         ))
@@ -322,15 +324,16 @@ fn resolve(target: &Path, overwrite: Overwrite) -> Result<PathBuf> {
         other => other.map_err(examining)?,
     };
     let (resolved, found) = if found.is_symlink() {
-        let resolved = fs::canonicalize(target).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => Error::refused(format!(
-                "{} is a symbolic link to a file that does not exist",
-                target.display()
-            ))
-            .with_hint("remove the link, or name the file it leads to"),
+        // What it leads to need not have a name, as a pipe below /proc.
+        let found = fs::metadata(target).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => dangling(target),
             _ => examining(e),
         })?;
-        let found = fs::metadata(&resolved).map_err(examining)?;
+        refuse_special(target, &found)?;
+        let resolved = fs::canonicalize(target).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => dangling(target),
+            _ => examining(e),
+        })?;
         (resolved, found)
     } else {
         (target.to_owned(), found)
@@ -346,16 +349,34 @@ fn refuse_special(target: &Path, found: &Metadata) -> Result<()> {
     if found.is_file() {
         return Ok(());
     }
-    let refused = |what| Error::refused(format!("{} is {what}", target.display()));
-    if found.is_dir() {
-        return Err(refused("a directory").with_hint("name the file to write in it"));
+    let refused = Error::refused(format!(
+        "{} is {}, expected a regular file or the name of a new one",
+        shown(target),
+        type_name(found.file_type())
+    ));
+    Err(refused.with_hint(match found.is_dir() {
+        true => "name the file to write in it",
+        false => "name a regular file; a pipe or device takes standard output, which is written as - where a command can",
+    }))
+}
+
+/// The error of a symbolic link that leads nowhere.
+fn dangling(link: &Path) -> Error {
+    let error = Error::refused(format!(
+        "{} is a symbolic link to a file that does not exist",
+        shown(link)
+    ));
+    match fs::read_link(link) {
+        Ok(leads_to) => {
+            let place = directory_of(link).join(leads_to);
+            error.with_hint(format!("name the file that it leads to: {}", shown(&place)))
+        }
+        Err(_) => error.with_hint("name the file that it leads to"),
     }
-    Err(refused("neither a regular file nor a name for a new one")
-        .with_hint("write to a regular file first; devices and pipes are not written"))
 }
 
 fn exists(target: &Path) -> Error {
-    Error::refused(format!("{} exists", target.display())).with_hint("pass --force to replace it")
+    Error::refused(format!("{} exists", shown(target))).with_hint("pass --force to replace it")
 }
 
 fn directory_of(file: &Path) -> &Path {

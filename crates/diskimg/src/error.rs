@@ -4,9 +4,13 @@
 //! caller prints the whole chain once. A hint is a separate sentence that the user can act on.
 
 use std::error::Error as StdError;
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+
+use crate::text::{shell_path, shown};
 
 /// What readers return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -96,9 +100,9 @@ impl Error {
         if self.0.path.is_none() {
             if let Some(hint) = &mut self.0.hint
                 && hint.contains(IMAGE)
-                && let Some(word) = shell_word(path)
+                && let Some(filled) = fill_in(hint, path)
             {
-                *hint = hint.replace(IMAGE, &word);
+                *hint = filled;
             }
             self.0.path = Some(path.to_owned());
         }
@@ -150,31 +154,45 @@ impl Error {
     }
 }
 
-/// What stands for the file's path in a hint.
+/// What stands for the file's path in a hint. Behind a `=` it is the value of one of QEMU's options.
 const IMAGE: &str = "IMAGE";
 
-/// `path` as it can be typed into a shell, also behind `file.filename=` of QEMU, for which a comma ends
-/// a value; `None` when it is better left to the user.
-fn shell_word(path: &Path) -> Option<String> {
-    let text = path.to_str()?;
-    if text.is_empty() || text.chars().any(|c| c.is_control() || c == ',') {
-        return None;
+/// `hint` with `path` in it, as it can be pasted; `None` when no shell would take the path.
+fn fill_in(hint: &str, path: &Path) -> Option<String> {
+    let word = shell_path(path)?;
+    let option = OsString::from_vec(doubled_commas(path.as_os_str().as_bytes()));
+    let option = shell_path(Path::new(&option))?;
+    // In one pass: a path may say IMAGE itself.
+    let mut pieces = hint.split(IMAGE);
+    let mut filled = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        filled.push_str(if filled.ends_with('=') {
+            &option
+        } else {
+            &word
+        });
+        filled.push_str(piece);
     }
-    // Not to be taken for an option.
-    let prefix = if text.starts_with('-') { "./" } else { "" };
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%=".contains(c);
-    Some(if text.chars().all(plain) {
-        format!("{prefix}{text}")
-    } else {
-        format!("'{prefix}{}'", text.replace('\'', r"'\''"))
-    })
+    Some(filled)
+}
+
+/// A comma ends the value of an option of QEMU's, unless it is written twice.
+fn doubled_commas(bytes: &[u8]) -> Vec<u8> {
+    let mut doubled = Vec::with_capacity(bytes.len());
+    for byte in bytes {
+        doubled.push(*byte);
+        if *byte == b',' {
+            doubled.push(b',');
+        }
+    }
+    doubled
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &self.0;
         if let Some(path) = &inner.path {
-            write!(f, "{}: ", path.display())?;
+            write!(f, "{}: ", shown(path))?;
         }
         match (inner.structure, inner.offset) {
             (Some(structure), Some(offset)) => write!(f, "{structure} at offset {offset:#x}: ")?,
@@ -220,8 +238,21 @@ mod tests {
         assert_eq!(hint("a b's.gz"), r"gunzip -c 'a b'\''s.gz' > disk.img");
         assert_eq!(hint("-rf"), "gunzip -c ./-rf > disk.img");
         assert_eq!(hint("-r f"), "gunzip -c './-r f' > disk.img");
-        for left in ["a\u{1b}[2J", "a,b", ""] {
+        assert_eq!(hint("vm:1.gz"), "gunzip -c ./vm:1.gz > disk.img");
+        assert_eq!(hint("a,b"), "gunzip -c a,b > disk.img");
+        assert_eq!(
+            hint("a\u{1b}[2J"),
+            r#"gunzip -c "$(printf 'a\033\1332J')" > disk.img"#
+        );
+        for left in ["a\n", ""] {
             assert_eq!(hint(left), "gunzip -c IMAGE > disk.img");
         }
+    }
+
+    #[test]
+    fn a_comma_in_an_option_of_qemu_is_doubled() {
+        let error = Error::unsupported("encrypted").with_hint("--opts file.filename=IMAGE,x=y");
+        let error = error.in_file(Path::new("a,b IMAGE"));
+        assert_eq!(error.hint(), Some("--opts file.filename='a,,b IMAGE',x=y"));
     }
 }

@@ -18,6 +18,7 @@
 pub mod chain;
 pub mod check;
 pub mod error;
+pub mod extension;
 pub mod holes;
 pub mod image;
 mod layer;
@@ -32,6 +33,7 @@ mod sectors;
 pub mod source;
 mod stored;
 pub mod survey;
+pub mod text;
 pub mod units;
 pub mod vhd;
 pub mod vhdx;

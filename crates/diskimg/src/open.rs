@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::chain::{BackingPolicy, Context};
 use crate::check::CheckFn;
 use crate::error::{Error, ErrorKind, Result};
+use crate::extension::contradiction;
 use crate::image::{Details, DiskImage, Extent};
 use crate::limits::MAX_VIRTUAL_SIZE;
 use crate::probe::{Foreign, Format, Probe, refuse_polyglot};
@@ -123,6 +124,11 @@ pub fn open_source(
     let disguise = Disguise::of(source.as_ref(), options, driver.format);
     let context = Context::of(options, source.as_ref(), more).with_disguise(disguise.clone());
     let image = open_as(&driver, Arc::clone(&source), &context)?;
+    // Who names the format knows better than the name.
+    let warning = match (&disguise, options.format, source.path()) {
+        (None, None, Some(path)) => contradiction(path, driver.format),
+        _ => None,
+    };
     Ok(Opened {
         format: driver.format,
         file_len: source.len(),
@@ -131,6 +137,7 @@ pub fn open_source(
             image,
             source,
             disguise,
+            warning,
         }),
     })
 }
@@ -165,6 +172,7 @@ pub(crate) fn named(image: Box<dyn DiskImage>, source: &Arc<dyn ReadAt>) -> Box<
         image,
         source: Arc::clone(source),
         disguise: None,
+        warning: None,
     })
 }
 
@@ -314,6 +322,8 @@ struct Named {
     image: Box<dyn DiskImage>,
     source: Arc<dyn ReadAt>,
     disguise: Option<Disguise>,
+    /// What its name gets wrong.
+    warning: Option<String>,
 }
 
 impl Named {
@@ -370,6 +380,7 @@ impl DiskImage for Named {
         let warnings = self.disguise.as_ref().map(Disguise::warning);
         details.warnings.extend(warnings);
         details.warnings.extend(self.source.note());
+        details.warnings.extend(self.warning.clone());
         details
     }
 

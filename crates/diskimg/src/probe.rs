@@ -5,6 +5,11 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+mod foreign;
+
+use foreign::FOREIGN;
+pub use foreign::Foreign;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::partitions::kind_of;
 use crate::source::ReadAt;
@@ -186,178 +191,11 @@ impl Probe {
         kind_of(&self.head)
     }
 
-    /// Whether the file begins as a VMDK descriptor, whatever follows the text: QEMU takes a file for one by
-    /// its first line that is no comment, others by the type of disk that it gives.
-    fn is_vmdk_descriptor(&self) -> bool {
-        const TYPE: &[u8] = b"createType=\"";
-        const VERSION: &[u8] = b"version=";
-        let is_text = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r');
-        let len = self.head.iter().take_while(|byte| is_text(byte)).count();
-        let text = self.head.get(..len).unwrap_or_default();
-        let first = text
-            .split(|byte| *byte == b'\n')
-            .map(<[u8]>::trim_ascii)
-            .find(|line| !line.is_empty() && !line.starts_with(b"#"));
-        first
-            .and_then(|line| line.get(..VERSION.len()))
-            .is_some_and(|start| start.eq_ignore_ascii_case(VERSION))
-            || text
-                .windows(TYPE.len())
-                .any(|part| part.eq_ignore_ascii_case(TYPE))
-    }
-
-    /// Names of the formats that claim the file and that imgferry does not read.
+    /// The formats that claim the file and that imgferry does not read.
     pub fn foreign(&self) -> impl Iterator<Item = &'static Foreign> {
-        FOREIGN.iter().filter(|format| {
-            format.marks.iter().any(|mark| match *mark {
-                Mark::Head(offset, magic) => self.starts_with(offset, magic),
-                Mark::Tail(from_end, magic) => self.ends_with(from_end, magic),
-                Mark::VmdkDescriptor => self.is_vmdk_descriptor(),
-            })
-        })
+        FOREIGN.iter().filter(|format| format.claims(self))
     }
 }
-
-/// Where a format's mark stands.
-#[derive(Debug)]
-enum Mark {
-    Head(usize, &'static [u8]),
-    Tail(usize, &'static [u8]),
-    /// A text at the beginning.
-    VmdkDescriptor,
-}
-
-/// A format that is recognised so that it is never taken for a raw disk.
-#[derive(Debug)]
-pub struct Foreign {
-    /// What it is called.
-    pub name: &'static str,
-    /// What the user can do, with a command where there is one. `IMAGE` stands for the path, which
-    /// [`Error::in_file`] puts there.
-    pub advice: &'static str,
-    marks: &'static [Mark],
-}
-
-const CONVERT: &str = "convert it first: qemu-img convert -O qcow2 IMAGE disk.qcow2";
-
-/// Marks as the formats' own documents give them.
-static FOREIGN: &[Foreign] = &[
-    Foreign {
-        name: "VMDK",
-        advice: CONVERT,
-        marks: &[
-            Mark::Head(0, b"KDMV"),
-            Mark::Head(0, b"COWD"),
-            Mark::Head(0, b"# Disk DescriptorFile"),
-            Mark::VmdkDescriptor,
-        ],
-    },
-    Foreign {
-        name: "VDI",
-        advice: CONVERT,
-        marks: &[Mark::Head(0x40, &[0x7f, 0x10, 0xda, 0xbe])],
-    },
-    Foreign {
-        name: "QED",
-        advice: CONVERT,
-        marks: &[Mark::Head(0, b"QED\0")],
-    },
-    Foreign {
-        name: "QCOW version 1",
-        advice: CONVERT,
-        marks: &[Mark::Head(0, b"QFI\xfb\0\0\0\x01")],
-    },
-    Foreign {
-        name: "Parallels",
-        advice: CONVERT,
-        marks: &[
-            Mark::Head(0, b"WithoutFreeSpace"),
-            Mark::Head(0, b"WithouFreSpacExt"),
-        ],
-    },
-    Foreign {
-        name: "DMG",
-        advice: CONVERT,
-        marks: &[Mark::Tail(512, b"koly")],
-    },
-    Foreign {
-        name: "Bochs",
-        advice: CONVERT,
-        marks: &[Mark::Head(0, b"Bochs Virtual HD Image")],
-    },
-    Foreign {
-        name: "EWF (EnCase)",
-        advice: "export it as a raw disk first: ewfexport -f raw -t disk IMAGE",
-        marks: &[
-            Mark::Head(0, b"EVF\x09\x0d\x0a\xff\0"),
-            Mark::Head(0, b"EVF2\x0d\x0a\x81\0"),
-        ],
-    },
-    Foreign {
-        name: "LUKS",
-        advice: "the cloud cannot boot an encrypted disk: decrypt it first, and give /dev/mapper/plain: cryptsetup open --readonly IMAGE plain",
-        marks: &[Mark::Head(0, b"LUKS\xba\xbe")],
-    },
-    Foreign {
-        name: "ISO 9660 (a CD or DVD)",
-        advice: "a CD image is no disk; called NAME.iso it is registered as installation medium by: imgferry import IMAGE; pass --format raw if it is a disk all the same",
-        marks: &[Mark::Head(0x8001, b"CD001")],
-    },
-    Foreign {
-        name: "UDF (a CD or DVD)",
-        advice: "a DVD image is no disk; its files can be unpacked: 7z x IMAGE; pass --format raw if it is a disk all the same",
-        marks: &[
-            Mark::Head(0x8001, b"BEA01"),
-            Mark::Head(0x8001, b"NSR02"),
-            Mark::Head(0x8001, b"NSR03"),
-        ],
-    },
-    Foreign {
-        name: "gzip",
-        advice: "unpack it first, imgferry reads the disk inside: gunzip -c IMAGE > disk.img",
-        marks: &[Mark::Head(0, &[0x1f, 0x8b])],
-    },
-    Foreign {
-        name: "xz",
-        advice: "unpack it first, imgferry reads the disk inside: xz -dc IMAGE > disk.img",
-        marks: &[Mark::Head(0, b"\xfd7zXZ\0")],
-    },
-    Foreign {
-        name: "bzip2",
-        advice: "unpack it first, imgferry reads the disk inside: bzip2 -dc IMAGE > disk.img",
-        marks: &[Mark::Head(0, b"BZh")],
-    },
-    Foreign {
-        name: "zstd",
-        advice: "unpack it first, imgferry reads the disk inside: zstd -dc IMAGE > disk.img",
-        marks: &[Mark::Head(0, &[0x28, 0xb5, 0x2f, 0xfd])],
-    },
-    Foreign {
-        name: "lz4",
-        advice: "unpack it first, imgferry reads the disk inside: lz4 -dc IMAGE > disk.img",
-        marks: &[Mark::Head(0, &[0x04, 0x22, 0x4d, 0x18])],
-    },
-    Foreign {
-        name: "zip",
-        advice: "unpack it first, imgferry reads the disk inside: unzip IMAGE",
-        marks: &[Mark::Head(0, b"PK\x03\x04")],
-    },
-    Foreign {
-        name: "7z",
-        advice: "unpack it first, imgferry reads the disk inside: 7z x IMAGE",
-        marks: &[Mark::Head(0, b"7z\xbc\xaf\x27\x1c")],
-    },
-    Foreign {
-        name: "RAR",
-        advice: "unpack it first, imgferry reads the disk inside: unrar x IMAGE",
-        marks: &[Mark::Head(0, b"Rar!\x1a\x07")],
-    },
-    Foreign {
-        name: "tar (or OVA)",
-        advice: "unpack it first, imgferry reads the disk inside: tar -xf IMAGE",
-        marks: &[Mark::Head(257, b"ustar")],
-    },
-];
 
 /// Refuses a file that more than one of `claims` recognise; `formats` are those of them that imgferry reads.
 ///
@@ -393,26 +231,6 @@ mod tests {
 
     fn probe(bytes: &[u8]) -> Probe {
         Probe::read(&MemorySource(bytes.to_vec())).unwrap()
-    }
-
-    #[test]
-    fn every_foreign_mark_is_found_where_it_stands() {
-        for format in FOREIGN {
-            for mark in format.marks {
-                let mut bytes = vec![0_u8; 64 << 10];
-                let end = bytes.len();
-                let (at, magic) = match *mark {
-                    Mark::Head(at, magic) => (at, magic),
-                    Mark::Tail(from_end, magic) => (end - from_end, magic),
-                    Mark::VmdkDescriptor => (0, &b"version=1\n"[..]),
-                };
-                bytes[at..at + magic.len()].copy_from_slice(magic);
-                let found: Vec<_> = probe(&bytes).foreign().map(|f| f.name).collect();
-                assert_eq!(found, [format.name]);
-            }
-        }
-        assert_eq!(probe(&[0; 40_000]).foreign().count(), 0);
-        assert_eq!(probe(b"").foreign().count(), 0);
     }
 
     #[test]

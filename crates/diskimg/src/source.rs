@@ -1,11 +1,12 @@
 //! Where image bytes come from: positioned, exact reads of a file, a device or memory.
 
-use std::fs::{File, FileType};
+use std::fmt;
+use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, IoSliceMut};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, Mode, OFlags, SeekFrom, fadvise, seek};
+use rustix::fs::{Advice, OFlags, SeekFrom, fadvise, seek};
 use rustix::io::{ReadWriteFlags, preadv2};
 
 use crate::error::{Error, Result};
@@ -107,16 +108,11 @@ impl FileSource {
     /// `Io` when it cannot be opened, `Unsupported` when it is neither a regular file nor a block
     /// device.
     pub fn open(path: &Path) -> Result<Self> {
-        let failed = |message: &str, source| Error::io(message, source).in_file(path);
-        // Asked before opening, because opening some devices does something to them.
-        let metadata = std::fs::metadata(path).map_err(|e| failed("cannot be opened", e))?;
-        refuse_other_types(metadata.file_type()).map_err(|e| e.in_file(path))?;
-        // Not blocking, in case a pipe has taken the file's place meanwhile: opening one waits until
-        // somebody writes to it. Regular files and block devices do not care.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|e| failed("cannot be opened", e.into()))?;
-        Self::new(File::from(file), path)
+        let file = open_disk(path).map_err(|error| match OtherType::of(&error) {
+            Some(other) => other.refused().in_file(path),
+            None => Error::io("cannot be opened", error).in_file(path),
+        })?;
+        Self::new(file, path)
     }
 
     /// Takes over a file that was opened for reading at `path`.
@@ -129,7 +125,9 @@ impl FileSource {
             .metadata()
             .map_err(|e| failed("cannot be examined", e))?;
         let kind = metadata.file_type();
-        refuse_other_types(kind).map_err(|e| e.in_file(path))?;
+        if !is_disk(kind) {
+            return Err(OtherType(kind, DISK).refused().in_file(path));
+        }
         // A block device's metadata says length 0; its end is where a seek ends.
         let len = if kind.is_block_device() {
             seek(&file, SeekFrom::End(0)).map_err(|e| failed("size is unknown", e.into()))?
@@ -240,30 +238,118 @@ fn is_cached(file: &File, len: u64) -> bool {
     asked > 0 && found * 10 >= asked * 9
 }
 
-/// Refuses everything but regular files and block devices.
-fn refuse_other_types(kind: FileType) -> Result<()> {
-    let found = if kind.is_file() || kind.is_block_device() {
-        return Ok(());
+/// Opens the regular file at `path` for reading. Never waits, as opening a pipe does.
+///
+/// # Errors
+/// `InvalidInput` when it is something else; those of opening it.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    open_regular_with(path, OpenOptions::new().read(true))
+}
+
+/// Opens the regular file at `path` as `options` say, or makes it. Never waits, as opening a pipe does.
+///
+/// # Errors
+/// `InvalidInput` when something else is there; those of opening it.
+pub fn open_regular_with(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    open_checked(path, options, is_regular, "a regular file")
+}
+
+/// Opens the regular file or block device at `path` for reading. Never waits, as opening a pipe does.
+///
+/// # Errors
+/// `InvalidInput` when it is something else; those of opening it.
+pub fn open_disk(path: &Path) -> io::Result<File> {
+    open_checked(path, OpenOptions::new().read(true), is_disk, DISK)
+}
+
+fn is_regular(kind: FileType) -> bool {
+    kind.is_file()
+}
+
+const DISK: &str = "a regular file or a block device";
+
+/// Whether a disk image can be in a file of this type.
+#[must_use]
+pub fn is_disk(kind: FileType) -> bool {
+    kind.is_file() || kind.is_block_device()
+}
+
+fn open_checked(
+    path: &Path,
+    options: &mut OpenOptions,
+    is_right: fn(FileType) -> bool,
+    expected: &'static str,
+) -> io::Result<File> {
+    let check = |kind: FileType| match is_right(kind) {
+        true => Ok(()),
+        false => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            OtherType(kind, expected),
+        )),
+    };
+    // Asked before opening, because opening some devices does something to them.
+    match fs::metadata(path) {
+        Ok(metadata) => check(metadata.file_type())?,
+        // It may be made.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    // In case a pipe takes the file's place meanwhile. Regular files and block devices do not care.
+    let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = options.custom_flags(nonblocking).open(path)?;
+    check(file.metadata()?.file_type())?;
+    Ok(file)
+}
+
+/// Something that is not a file of the expected type: what it is, and what was expected.
+#[derive(Debug)]
+struct OtherType(FileType, &'static str);
+
+impl OtherType {
+    fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    /// As the error of opening an image.
+    fn refused(&self) -> Error {
+        let error = Error::unsupported(format!(
+            "this is {}; disk images are regular files and block devices",
+            type_name(self.0)
+        ));
+        if self.0.is_fifo() {
+            error.with_hint("give - as the image, and the pipe as standard input: - < IMAGE")
+        } else {
+            error
+        }
+    }
+}
+
+impl fmt::Display for OtherType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "this is {}, expected {}", type_name(self.0), self.1)
+    }
+}
+
+impl std::error::Error for OtherType {}
+
+/// What people call a file of this type.
+#[must_use]
+pub fn type_name(kind: FileType) -> &'static str {
+    if kind.is_file() {
+        "a regular file"
     } else if kind.is_dir() {
         "a directory"
     } else if kind.is_fifo() {
         "a pipe"
     } else if kind.is_char_device() {
         "a character device"
+    } else if kind.is_block_device() {
+        "a block device"
     } else if kind.is_socket() {
         "a socket"
     } else {
         "something else"
-    };
-    let error = Error::unsupported(format!(
-        "this is {found}; disk images are regular files and block devices"
-    ));
-    Err(match found {
-        "a pipe" => {
-            error.with_hint("give - as the image, and the pipe as standard input: - < PIPE")
-        }
-        _ => error,
-    })
+    }
 }
 
 impl ReadAt for FileSource {

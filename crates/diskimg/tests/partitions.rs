@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use diskimg::partitions::{BootMode, PartitionTable, Scheme, boot_mode, read};
+use diskimg::partitions::{BootMode, PartitionTable, Scheme, read, read_front};
 use diskimg::raw::RawImage;
 use diskimg::{FileSource, MemorySource};
 use gpt::disk::LogicalBlockSize;
@@ -404,7 +404,7 @@ fn overlapping_partitions_and_those_past_the_end_are_warnings() {
 
 #[test]
 fn boot_modes_follow_from_what_firmware_looks_for() {
-    let mode = |disk: &[u8]| boot_mode(&image(disk)).unwrap();
+    let mode = |disk: &[u8]| table(disk).boot;
     let gpt = |kinds: &[Type]| {
         let list: Vec<_> = kinds
             .iter()
@@ -513,5 +513,62 @@ fn no_first_sectors_make_the_reader_fail() {
         }
         let found = table(&disk);
         assert!(found.warnings.len() <= 32);
+    }
+}
+
+#[test]
+fn a_disk_that_was_cut_off_is_shorter_than_its_table_says() {
+    let gpt = gpt_disk(
+        64 * MIB,
+        512,
+        &[("root", 16 * MIB as u64, partition_types::LINUX_FS)],
+    );
+    assert_eq!(table(&gpt).size_problem(gpt.len() as u64), None);
+    // What is missing is the backup alone.
+    let cut = &gpt[..48 * MIB];
+    for table in [table(cut), read_front(&image(cut)).unwrap()] {
+        let problem = table.size_problem(cut.len() as u64).unwrap();
+        assert!(problem.contains("67108864"), "{problem}");
+    }
+    let said = table(cut).warnings.join("\n");
+    assert!(said.contains("cut off"), "{said}");
+    let mut mbr = vec![0; MIB];
+    put(&mut mbr, 0, 0, (0x80, 0x83, 2048, 4096));
+    let problem = table(&mbr).size_problem(mbr.len() as u64);
+    assert!(problem.unwrap().contains("3145728"));
+}
+
+#[test]
+fn sectors_of_4096_bytes_are_a_problem_on_volumes_of_512() {
+    let list = [("esp", MIB as u64, partition_types::EFI)];
+    assert_eq!(
+        table(&gpt_disk(16 * MIB, 512, &list)).sector_problem(),
+        None
+    );
+    let problem = table(&gpt_disk(16 * MIB, 4096, &list)).sector_problem();
+    assert!(problem.unwrap().contains("4096"));
+}
+
+#[test]
+fn what_has_neither_table_nor_file_system_nor_boot_code_is_blank() {
+    let blank = |disk: &[u8]| table(disk).is_blank();
+    assert!(blank(&vec![0; MIB]));
+    let mut data = vec![7; MIB];
+    assert!(blank(&data));
+    data[510..512].copy_from_slice(&[0x55, 0xaa]);
+    assert!(!blank(&data), "a boot sector");
+    assert!(!blank(
+        &[b"\xeb\x63\x90".as_slice(), &vec![0; MIB]].concat()
+    ));
+    for (at, mark) in [
+        (0, b"hsqs".as_slice()),
+        (0x1_0034, b"ReIsEr2Fs"),
+        (0x1_055c, b"\x19\x01\x54\x19"),
+        (1024, b"\x10\x20\xf5\xf2"),
+    ] {
+        let mut disk = vec![0; MIB];
+        disk[at..at + mark.len()].copy_from_slice(mark);
+        assert!(!blank(&disk), "{mark:x?}");
+        assert_eq!(table(&disk).scheme, Scheme::Superfloppy);
     }
 }

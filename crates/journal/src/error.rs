@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use diskimg::text::shown;
+
 /// What this crate's operations return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -65,12 +67,12 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io { path, doing, .. } => {
-                write!(f, "the journal {}: {doing} failed", path.display())
+                write!(f, "the journal {}: {doing} failed", shown(path))
             }
             Self::InUse { path } => write!(
                 f,
                 "another imgferry is at work on the same object (its journal {} is locked)",
-                path.display()
+                shown(path)
             ),
             Self::NoPlace => f.write_str("there is no directory to keep journals of imports in"),
         }

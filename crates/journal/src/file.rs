@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use diskimg::source::{open_regular, open_regular_with};
+
 use crate::error::{Error, Result};
 use crate::frame::{Ending, MAGIC, Reader, Writer};
 use crate::record::{Begun, Block, MAX_BLOCKS, Part, Record};
@@ -59,14 +61,9 @@ impl Journal {
     pub fn open(path: &Path) -> Result<(Self, Found)> {
         let failed = |doing| move |source| Error::io(path, doing, source);
         for try_number in 1..=LOCK_TRIES {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(path)
-                .map_err(failed("opening"))?;
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).mode(0o600);
+            let file = open_regular_with(path, &mut options).map_err(failed("opening"))?;
             match file.try_lock() {
                 // Whoever had it may have removed the file: then the lock is one on nothing.
                 Ok(()) if is_at(&file, path) => return Self::read(path, file),
@@ -101,14 +98,14 @@ impl Journal {
     /// `Io`.
     pub fn peek(path: &Path) -> Result<Found> {
         let failed = |source| Error::io(path, "reading", source);
-        let file = File::open(path).map_err(failed)?;
+        let file = open_regular(path).map_err(failed)?;
         Ok(scan(&file).map_err(failed)?.0)
     }
 
     /// Whether a process has the journal at `path` open.
     #[must_use]
     pub fn in_use(path: &Path) -> bool {
-        File::open(path)
+        open_regular(path)
             .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
@@ -306,12 +303,9 @@ impl Journal {
                     let _ = writer.push(kind, payload, &mut bytes);
                 }
             }
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&temporary)?;
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            let file = open_regular_with(&temporary, &mut options)?;
             file.write_all_at(&bytes, 0)?;
             file.sync_all()?;
             fs::rename(&temporary, &done)?;

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! [`frame`] and [`record`] know bytes and no files; [`Journal`] is the file, locked while it is in
-//! use; [`StateDir`] is where the files are. The crate knows no network and no image format: what is
+//! use; [`StateDir`] is where the files are. The crate knows no network and no image format (`diskimg` opens
+//! its files, because it never waits for a pipe): what is
 //! true of the object storage is for the caller to ask the storage.
 //!
 //! A journal is read as far as its checksums go. What is behind that, a torn last record after a

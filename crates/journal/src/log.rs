@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use diskimg::source::{open_regular, open_regular_with};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -46,13 +47,9 @@ impl Log {
                 .create(dir)
                 .map_err(|source| Error::io(dir, "making its directory", source))?;
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).mode(0o600);
+        let file = open_regular_with(path, &mut options)
             .map_err(|source| Error::io(path, "opening", source))?;
         let log = Self {
             path: path.to_owned(),
@@ -129,7 +126,7 @@ fn append(file: &mut File, end: &mut u64, writer: &mut Writer, payload: &[u8]) -
 /// `Io`.
 pub fn read_log<T: DeserializeOwned>(path: &Path) -> Result<(Vec<T>, Ending)> {
     let failed = |source| Error::io(path, "reading", source);
-    let file = match File::open(path) {
+    let file = match open_regular(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok((Vec::new(), Ending::Clean));
@@ -170,13 +167,9 @@ impl RunLock {
                 .create(dir)
                 .map_err(failed)?;
         }
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(failed)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).mode(0o600);
+        let file = open_regular_with(path, &mut options).map_err(failed)?;
         for _ in 0..TRIES {
             let locked = match alone {
                 true => file.try_lock(),
@@ -195,7 +188,7 @@ impl RunLock {
     /// Whether somebody has the lock. A file that is not there nobody has.
     #[must_use]
     pub fn is_taken(path: &Path) -> bool {
-        File::open(path).is_ok_and(|file| {
+        open_regular(path).is_ok_and(|file| {
             file.metadata().is_ok_and(|metadata| metadata.nlink() > 0)
                 && matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock))
         })

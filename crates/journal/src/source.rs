@@ -1,10 +1,11 @@
 //! Which file, and whether it is still the same.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use diskimg::source::open_disk;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -37,7 +38,7 @@ impl SourceIdentity {
     /// When it cannot be read.
     pub fn of(path: &Path) -> io::Result<Self> {
         let absolute = fs::canonicalize(path)?;
-        let mut file = File::open(&absolute)?;
+        let mut file = open_disk(&absolute)?;
         let metadata = file.metadata()?;
         // Block devices tell their size by seeking only.
         let size = file.seek(SeekFrom::End(0))?;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use diskimg::source::{is_disk, type_name};
+use diskimg::text::shown;
 use glob::{MatchOptions, Pattern};
 
 use super::{Context, MAX_ITEMS};
@@ -36,7 +38,7 @@ impl Context<'_> {
             return refuse(
                 format!(
                     "patterns need a directory whose name is text, and this is {}",
-                    self.dir.display()
+                    shown(self.dir)
                 ),
                 "",
             );
@@ -60,11 +62,7 @@ impl Context<'_> {
             let file = match entry {
                 Ok(file) => file,
                 Err(error) => {
-                    let what = format!(
-                        "{} cannot be read: {}",
-                        error.path().display(),
-                        error.error()
-                    );
+                    let what = format!("{} cannot be read: {}", shown(error.path()), error.error());
                     return refuse(what, "");
                 }
             };
@@ -77,10 +75,7 @@ impl Context<'_> {
             };
             let Some(text) = text else {
                 return refuse(
-                    format!(
-                        "the pattern finds {}, whose name is no text",
-                        file.display()
-                    ),
+                    format!("the pattern finds {}, whose name is no text", shown(&file)),
                     "rename the file",
                 );
             };
@@ -128,11 +123,19 @@ impl Context<'_> {
         let file = self.dir.join(text);
         match std::fs::metadata(&file) {
             Ok(metadata) if metadata.is_dir() => refuse(
-                format!("{} is a directory, expected a disk image", file.display()),
+                format!("{} is a directory, expected a disk image", shown(&file)),
                 "a pattern takes its files, such as DIR/*.qcow2",
             ),
+            Ok(metadata) if !is_disk(metadata.file_type()) => refuse(
+                format!(
+                    "{} is {}, expected a disk image",
+                    shown(&file),
+                    type_name(metadata.file_type())
+                ),
+                "name a regular file or a block device",
+            ),
             Ok(_) => {}
-            Err(error) => refuse(format!("{} cannot be read: {error}", file.display()), ""),
+            Err(error) => refuse(format!("{} cannot be read: {error}", shown(&file)), ""),
         }
     }
 }

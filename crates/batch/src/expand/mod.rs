@@ -6,10 +6,11 @@ mod disk;
 mod files;
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use diskimg::source::open_regular;
+use diskimg::text::shown;
 use sha2::{Digest as _, Sha256};
 
 use crate::document::{self, Node, Notation, Place, Value};
@@ -76,14 +77,14 @@ fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
 
 fn load(path: &Path) -> Result<String, Problem> {
     let failed = |error: std::io::Error| {
-        let problem = Problem::new(format!("{} cannot be read: {error}", path.display()));
+        let problem = Problem::new(format!("{} cannot be read: {error}", shown(path)));
         match error.kind() {
             std::io::ErrorKind::NotFound => problem
                 .hint("write one from the images you have: imgferry batch init DIR -o batch.yaml"),
             _ => problem,
         }
     };
-    let file = File::open(path).map_err(failed)?;
+    let file = open_regular(path).map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
@@ -91,11 +92,11 @@ fn load(path: &Path) -> Result<String, Problem> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(Problem::new(format!(
             "{} has more than {MAX_BYTES} bytes, which no manifest needs",
-            path.display()
+            shown(path)
         )));
     }
     String::from_utf8(bytes)
-        .map_err(|_| Problem::new(format!("{} is no text in UTF-8", path.display())))
+        .map_err(|_| Problem::new(format!("{} is no text in UTF-8", shown(path))))
 }
 
 /// The digest of what is to be done; limits and places of files are no part of it.

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use diskimg::text::shown;
 use diskimg::{ErrorKind, Format, OpenOptions, partitions};
 
 use super::{Disk, Found, Refused};
@@ -36,7 +37,7 @@ impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unreadable(path, error) => {
-                write!(f, "{} cannot be read: {error}", path.display())
+                write!(f, "{} cannot be read: {error}", shown(path))
             }
             Self::TooMany(what) => f.write_str(what),
             Self::Cancelled => f.write_str("interrupted"),
@@ -85,7 +86,7 @@ impl Walk<'_> {
         if depth > MAX_DEPTH {
             return Err(Error::TooMany(format!(
                 "{} lies more than {MAX_DEPTH} directories deep",
-                dir.display()
+                shown(dir)
             )));
         }
         let unreadable = |error| Error::Unreadable(dir.to_owned(), error);
@@ -95,7 +96,7 @@ impl Walk<'_> {
             if self.entries > MAX_ENTRIES {
                 return Err(Error::TooMany(format!(
                     "there are more than {MAX_ENTRIES} files, the last in {}",
-                    dir.display()
+                    shown(dir)
                 )));
             }
             let entry = entry.map_err(unreadable)?;
@@ -137,15 +138,23 @@ impl Walk<'_> {
             }),
             Ok(opened) => {
                 let mut warnings = opened.image.details().warnings;
-                let boot = partitions::boot_mode(opened.image.as_ref());
-                if let Err(error) = &boot {
-                    warnings.push(format!("its partitions cannot be read: {error}"));
-                }
+                let virtual_size = opened.image.virtual_size();
+                let boot = match partitions::read(opened.image.as_ref()) {
+                    Ok(table) => {
+                        warnings.extend(table.sector_problem());
+                        warnings.extend(table.size_problem(virtual_size));
+                        Some(table.boot)
+                    }
+                    Err(error) => {
+                        warnings.push(format!("its partitions cannot be read: {error}"));
+                        None
+                    }
+                };
                 self.found.disks.push(Disk {
                     format: opened.format,
-                    virtual_size: opened.image.virtual_size(),
+                    virtual_size,
                     bytes_on_disk: opened.bytes_on_disk,
-                    boot: boot.ok(),
+                    boot,
                     warnings,
                     path,
                 });

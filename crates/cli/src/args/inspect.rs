@@ -18,7 +18,7 @@ pub(crate) struct InspectArgs {
     /// The disk image
     pub(crate) image: PathBuf,
     /// Draw where the disk holds data, with its partitions, into this SVG file; - for standard output
-    #[arg(long, value_name = "FILE.svg")]
+    #[arg(long, value_name = "FILE.svg", value_parser = super::streams::output())]
     pub(crate) map: Option<PathBuf>,
     /// Replace the file of --map if it exists
     #[arg(long, requires = "map")]

@@ -10,6 +10,8 @@ use std::time::Duration;
 use clap::builder::TypedValueParser;
 use clap::{Args, Subcommand};
 
+use diskimg::text::shown;
+
 use super::{CloudArgs, StateArgs, parse_size};
 
 /// `obs://bucket/key`, or `obs://bucket` where a bucket is enough.
@@ -76,7 +78,7 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => path.display().fmt(f),
+            Self::File(path) => shown(path).fmt(f),
             Self::Object(url) => url.fmt(f),
         }
     }
@@ -99,7 +101,7 @@ impl TypedValueParser for PlaceParser {
             Some(text) if text.starts_with("obs://") => parse_object
                 .parse_ref(command, arg, value)
                 .map(Place::Object),
-            _ => Ok(Place::File(value.into())),
+            _ => Ok(Place::File(super::streams::standard_input(value.into()))),
         }
     }
 }
@@ -206,6 +208,7 @@ pub(super) fn parse_age(text: &str) -> Result<Duration, String> {
 )]
 pub(crate) struct UploadArgs {
     /// The file, or - for standard input
+    #[arg(value_parser = super::streams::input())]
     pub(crate) file: PathBuf,
     /// Where to: obs://BUCKET/KEY
     #[arg(value_name = "OBJECT", value_parser = parse_object)]

@@ -2,7 +2,6 @@
 
 pub(crate) mod names;
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
@@ -11,12 +10,15 @@ use ::convert::holes::Misreported;
 use ::convert::{
     Bitmap, CancelToken, OutputFile, Overwrite, ReadHoles, Scan, default_threads, scan,
 };
+use diskimg::source::open_regular;
+use diskimg::text::shown;
 use diskimg::units::human;
 use diskimg::{DiskImage, Format, Opened};
 use serde_json::json;
 
 use super::input::{open_named, refuse_standard_input};
 use crate::args::{BitmapArgs, HolesMode};
+use crate::commands::typed;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome, is_wrong_path};
 use crate::progress::Progress;
@@ -52,7 +54,7 @@ fn make(args: &BitmapArgs, mf: &Path, console: Console, cancel: &CancelToken) ->
     console.result(
         format_args!(
             "{}\n{}\n{}",
-            mf.display(),
+            shown(&mf),
             text(&figures),
             what_was_read(&scan)
         ),
@@ -72,22 +74,18 @@ fn check(args: &BitmapArgs, mf: &Path, console: Console, cancel: &CancelToken) -
     let found = bitmap.compare(&scan.bitmap);
     if found.is_exact() {
         return console.result(
-            format_args!("{} is the bitmap of {}\n{}", mf.display(), args.file.display(), text(&bitmap.figures())),
+            format_args!("{} is the bitmap of {}\n{}", shown(&mf), shown(&args.file), text(&bitmap.figures())),
             &json!({ "exact": true, "bitmap": bitmap.figures(), "comparison": found, "scan": scan }),
         );
     }
     let failure = Failure::new(
         Exit::Mismatch,
-        format!(
-            "{} is not the bitmap of {}",
-            mf.display(),
-            args.file.display()
-        ),
+        format!("{} is not the bitmap of {}", shown(&mf), shown(&args.file)),
     )
     .hint(format!(
         "imgferry bitmap --force {} {}",
-        quoted(&args.file),
-        quoted(mf)
+        typed(&args.file, "IMAGE"),
+        typed(mf, "FILE.mf")
     ))
     .data("comparison", &found);
     Err(differences(&found).into_iter().fold(failure, Failure::note))
@@ -122,7 +120,7 @@ fn differences(found: &BitmapComparison) -> Vec<String> {
 fn show(mf: &Path, console: Console) -> Outcome {
     let figures = read_file(mf)?.figures();
     console.result(
-        format_args!("{}\n{}", mf.display(), text(&figures)),
+        format_args!("{}\n{}", shown(&mf), text(&figures)),
         &json!({ "path": mf.display().to_string(), "bitmap": figures }),
     )
 }
@@ -165,12 +163,6 @@ const fn plural(count: u64) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
-/// A path as it can be typed.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    shlex::try_quote(&text).map_or_else(|_| text.clone(), Into::into)
-}
-
 fn raw_image(args: &BitmapArgs, console: Console, cancel: &CancelToken) -> Outcome<Opened> {
     let opened = open_named(&args.file, &args.source.options(), console, cancel)?;
     if opened.format == Format::Raw {
@@ -180,13 +172,13 @@ fn raw_image(args: &BitmapArgs, console: Console, cancel: &CancelToken) -> Outco
         Exit::Refused,
         format!(
             "{} is {}, a bitmap belongs to a raw file",
-            args.file.display(),
+            shown(&args.file),
             opened.format
         ),
     )
     .hint(format!(
         "imgferry convert {} DISK.raw --bitmap makes both; --format raw takes the file as it is",
-        quoted(&args.file)
+        typed(&args.file, "IMAGE")
     )))
 }
 
@@ -244,25 +236,18 @@ fn read_file(mf: &Path) -> Outcome<Bitmap> {
         } else {
             Exit::Io
         };
-        Failure::from_error(exit, &error).context(format!("{} cannot be read", mf.display()))
+        Failure::from_error(exit, &error).context(format!("{} cannot be read", shown(&mf)))
     };
-    let is_file = std::fs::metadata(mf).map_err(failed)?.is_file();
-    if !is_file {
-        return Err(Failure::new(
-            Exit::Refused,
-            format!("{} is no regular file", mf.display()),
-        ));
-    }
     let mut bytes = Vec::new();
     // One byte more than is taken, so that a longer file is seen to be one.
-    File::open(mf)
+    open_regular(mf)
         .and_then(|file| {
             file.take(bitmap::MAX_FILE_BYTES.saturating_add(1))
                 .read_to_end(&mut bytes)
         })
         .map_err(failed)?;
     Bitmap::parse(ZVHD2_SECTION, bytes)
-        .map_err(|error| Failure::from(error).context(format!("{}", mf.display())))
+        .map_err(|error| Failure::from(error).context(format!("{}", shown(&mf))))
 }
 
 /// Writes `bitmap` as the whole of `file`, which appears.

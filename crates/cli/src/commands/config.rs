@@ -6,6 +6,7 @@ mod trial;
 
 use std::path::PathBuf;
 
+use diskimg::text::shown;
 use serde_json::json;
 
 use self::report::{Checked, Shown};
@@ -42,7 +43,7 @@ fn path(args: &CloudArgs, console: Console) -> Outcome {
         .hint("name the file with --config")
     })?;
     console.result(
-        path.display(),
+        shown(&path),
         &json!({"config_file": path, "exists": path.exists()}),
     )
 }

@@ -1,6 +1,8 @@
 //! `imgferry convert`: a local image to ZVHD2 or raw.
 
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd as _;
 
 use ::convert::bitmap::ZVHD2_SECTION;
 use ::convert::{
@@ -8,11 +10,12 @@ use ::convert::{
     SinkMemory, Target, to_raw_with_bitmap,
 };
 use diskimg::DiskImage;
+use diskimg::text::shown;
 use diskimg::units::human;
 use serde_json::json;
 
 use super::input::{self, Reading};
-use super::{bitmap, identity};
+use super::{bitmap, identity, target_by_name, typed};
 use crate::args::{ConvertArgs, HolesMode, TargetFormat, WorkArgs};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
@@ -20,9 +23,9 @@ use crate::progress::Progress;
 
 pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) -> Outcome {
     let to_stdout = args.dst.as_os_str() == "-";
-    let target = target(args);
+    let target = target(args, to_stdout, console)?;
     if to_stdout {
-        refuse_stdout(target, console)?;
+        refuse_stdout(target, args, console)?;
     }
     if args.bitmap && target != Target::Raw {
         return Err(Failure::new(
@@ -47,16 +50,15 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
     let monitor: &dyn Monitor = progress.as_ref();
     let mut marked = None;
     let report = if to_stdout {
-        let mut sink = Stdout(io::stdout(), cancel.clone());
         let unwritten = "standard output cannot be written";
+        let failed = |e: io::Error| Failure::from_error(Exit::Io, &e).context(unwritten);
+        let mut sink = Stdout::new(cancel).map_err(failed)?;
         let report = ::convert::to_zvhd2(image, &plan, identity(), &mut sink, monitor, cancel)
             .map_err(|error| match error {
                 error @ ::convert::Error::Sink(_) => Failure::from(error).context(unwritten),
                 error => error.into(),
             })?;
-        sink.0
-            .flush()
-            .map_err(|e| Failure::from_error(Exit::Io, &e).context(unwritten))?;
+        sink.finish().map_err(failed)?;
         report
     } else {
         let overwrite = bitmap::overwrite(args.force);
@@ -87,13 +89,13 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
             (Target::Raw, Some(beside)) => {
                 let (report, found) =
                     to_raw_with_bitmap(image, &plan, &file, ZVHD2_SECTION, monitor, cancel)?;
-                let path = beside.target().display().to_string();
+                let path = beside.target().to_owned();
                 file.commit()?;
                 // Last: a bitmap that is there belongs to a disk that is there.
                 bitmap::commit(beside, &found).map_err(|failure| {
                     failure.note(format!(
                         "{} is complete; imgferry bitmap makes its bitmap file again",
-                        args.dst.display()
+                        shown(&args.dst)
                     ))
                 })?;
                 marked = Some((path, found.figures()));
@@ -112,15 +114,19 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
         json!({ "path": args.dst.display().to_string(), "plan": plan, "report": report });
     if let Some((path, figures)) = marked {
         text.push_str(&format!(
-            "\nbitmap {path}, {} blocks marked",
+            "\nbitmap {}, {} blocks marked",
+            shown(&path),
             figures.marked
         ));
         console.notice(bitmap::CAUTION);
         if let Some(data) = data.as_object_mut() {
-            data.insert("bitmap".into(), json!({ "path": path, "figures": figures }));
+            data.insert(
+                "bitmap".into(),
+                json!({ "path": path.display().to_string(), "figures": figures }),
+            );
         }
     }
-    console.result(format_args!("{}\n{text}", args.dst.display()), &data)
+    console.result(format_args!("{}\n{text}", shown(&args.dst)), &data)
 }
 
 /// Begins the bitmap file beside the raw file.
@@ -134,25 +140,39 @@ fn bitmap_file(args: &ConvertArgs, overwrite: Overwrite) -> Outcome<OutputFile> 
     })
 }
 
-/// The target format: as given, else by the extension of the target, else ZVHD2.
-fn target(args: &ConvertArgs) -> Target {
-    let by_extension = || match args.dst.extension()?.to_str()? {
-        "raw" | "img" => Some(TargetFormat::Raw),
-        _ => None,
-    };
-    match args.to.or_else(by_extension) {
-        Some(TargetFormat::Raw) => Target::Raw,
-        _ => Target::Zvhd2,
+/// The target format: as given, else by the name of the target, else ZVHD2.
+fn target(args: &ConvertArgs, to_stdout: bool, console: Console) -> Outcome<Target> {
+    match args.to {
+        Some(TargetFormat::Raw) => return Ok(Target::Raw),
+        Some(TargetFormat::Zvhd2) => return Ok(Target::Zvhd2),
+        None if to_stdout => return Ok(Target::Zvhd2),
+        None => {}
     }
+    let anyway = "; or say what to write into a file of this name: --to zvhd2 or --to raw";
+    let by_name = target_by_name(&args.dst, anyway)?;
+    if by_name.is_none() {
+        console.warn(format_args!(
+            "{}: the name does not say which format to write; ZVHD2 is written (--to zvhd2 or --to raw says it)",
+            shown(&args.dst)
+        ));
+    }
+    Ok(by_name.unwrap_or(Target::Zvhd2))
 }
 
-fn refuse_stdout(target: Target, console: Console) -> Outcome {
+fn refuse_stdout(target: Target, args: &ConvertArgs, console: Console) -> Outcome {
     let refused = |message| Err(Failure::new(Exit::Refused, message));
     if console.json {
         return refused("--json and an image cannot both go to standard output");
     }
     if target == Target::Raw {
-        return refused("raw goes to a file: its workers write at many places at once");
+        let source = typed(&args.src, "IMAGE");
+        return Err(Failure::new(
+            Exit::Refused,
+            "raw goes to a file: its workers write at many places at once",
+        )
+        .hint(format!(
+            "write a file first: imgferry convert {source} disk.raw; or stream ZVHD2: imgferry convert {source} - --to zvhd2 | …"
+        )));
     }
     if io::stdout().is_terminal() {
         return refused("an image is not written to a terminal");
@@ -202,20 +222,50 @@ pub(crate) fn summary(report: &Report) -> String {
     )
 }
 
-/// Standard output as a sink.
-struct Stdout(io::Stdout, CancelToken);
+/// Standard output as a sink. What is short is gathered, and written at once.
+struct Stdout {
+    out: File,
+    gathered: Vec<u8>,
+    cancel: CancelToken,
+}
+
+/// Bytes that are gathered: as many as a pipe takes at once.
+const GATHERED: usize = 64 << 10;
 
 /// Bytes that a slow reader takes, at most, before an interruption is seen.
 const STDOUT_PIECE: usize = 256 << 10;
 
+impl Stdout {
+    fn new(cancel: &CancelToken) -> io::Result<Self> {
+        Ok(Self {
+            out: File::from(io::stdout().as_fd().try_clone_to_owned()?),
+            gathered: Vec::with_capacity(GATHERED),
+            cancel: cancel.clone(),
+        })
+    }
+
+    /// Writes what was gathered.
+    fn finish(&mut self) -> io::Result<()> {
+        self.out.write_all(&self.gathered)?;
+        self.gathered.clear();
+        Ok(())
+    }
+}
+
 impl Sink for Stdout {
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
-        let mut out = self.0.lock();
+        if self.gathered.len().saturating_add(bytes.len()) > GATHERED {
+            self.finish()?;
+        }
+        if bytes.len() < GATHERED {
+            self.gathered.extend_from_slice(bytes);
+            return Ok(());
+        }
         for piece in bytes.chunks(STDOUT_PIECE) {
-            if self.1.is_cancelled() {
+            if self.cancel.is_cancelled() {
                 return Err(Box::new(::convert::Error::Cancelled));
             }
-            out.write_all(piece)?;
+            self.out.write_all(piece)?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! `imgferry digest`: one number for what the guest would see.
 
 use ::convert::{CancelToken, default_threads};
+use diskimg::text::shown;
 use serde_json::json;
 
 use super::input::{self, Reading};
@@ -26,7 +27,7 @@ pub(crate) fn run(args: &DigestArgs, console: Console, cancel: &CancelToken) -> 
     progress.finish();
     input::warn_of_more(image, &args.image, &warnings, console);
     console.result(
-        format_args!("{digest}  {}", args.image.display()),
+        format_args!("{digest}  {}", shown(&args.image)),
         &json!({
             "path": args.image.display().to_string(),
             "format": opened.format,

@@ -8,6 +8,7 @@
 use std::path::Path;
 
 use ::convert::{OutputFile, Overwrite, Target};
+use diskimg::text::shown;
 use diskimg::units::human;
 use diskimg::{Format, OpenOptions};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -21,6 +22,7 @@ use super::import::{from_ims, from_obs};
 use super::input::open_named;
 use super::session::Session;
 use crate::args::ExportArgs;
+use crate::commands::{target_by_name, typed};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
@@ -48,6 +50,8 @@ async fn export(
     interrupt: &Interrupt,
 ) -> Outcome {
     let id = image_id(&args.id)?;
+    // Refused before anything is exported, too.
+    target_by_name(&args.file, "")?;
     let overwrite = if args.force {
         Overwrite::Replace
     } else {
@@ -68,7 +72,7 @@ async fn export(
     let again = || {
         format!(
             "imgferry export {id} {} --bucket {} --key {} --reuse-object",
-            args.file.display(),
+            typed(&args.file, "FILE"),
             object.bucket,
             object.key
         )
@@ -129,7 +133,7 @@ async fn export(
     console.result(
         format_args!(
             "{}\n{}\ndownloaded {}{}",
-            args.file.display(),
+            shown(&args.file),
             written.text,
             human(fetched.size),
             if fetched.md5_compared {
@@ -246,7 +250,7 @@ async fn write(
     console: Console,
     interrupt: &Interrupt,
 ) -> Outcome<Written> {
-    let as_it_is = args.file.extension().is_some_and(|ext| ext == "zvhd2");
+    let as_it_is = target_by_name(&args.file, "")? == Some(Target::Zvhd2);
     let options = options(&args.work);
     let download = download.to_owned();
     let cancel = interrupt.token().clone();
@@ -263,8 +267,8 @@ async fn write(
         let written = if as_it_is {
             let threads = options.threads.unwrap_or_else(::convert::default_threads);
             let digest = ::convert::digest(image, threads, monitor, &cancel)?;
-            let mut from =
-                std::fs::File::open(&download).map_err(|e| Failure::from_error(Exit::Io, &e))?;
+            let mut from = diskimg::source::open_regular(&download)
+                .map_err(|e| Failure::from_error(Exit::Io, &e))?;
             copy(&mut from, &mut file)?;
             Written {
                 digest: digest.to_string(),

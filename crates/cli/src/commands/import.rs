@@ -58,6 +58,7 @@ use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::settings::{self, Cloud, ProcessEnvironment};
 use ::convert::{ContentDigest, Level, PlanOptions};
+use diskimg::text::shown;
 use serde::Serialize;
 
 pub(crate) async fn run(args: &ImportArgs, console: Console, interrupt: &Interrupt) -> Outcome {
@@ -172,7 +173,7 @@ fn say_chosen(args: &ImportArgs, chosen: Chosen, console: Console) {
     };
     console.notice(format_args!(
         "{} is converted and {then}: {}",
-        args.disk.display(),
+        shown(&args.disk),
         chosen.why
     ));
 }

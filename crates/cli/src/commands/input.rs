@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::convert::{CancelToken, default_threads};
+use diskimg::text::shown;
 use diskimg::units::{SECTOR, round_up};
 use diskimg::{BackingPolicy, DiskImage, FileSource, OpenOptions, Opened, PipeOptions, ReadAt};
 
@@ -62,6 +63,21 @@ pub(crate) struct Input {
 
 /// Opens an image, and tells its warnings.
 pub(crate) fn open(path: &Path, options: &OpenOptions, reading: Reading<'_>) -> Outcome<Input> {
+    let input = open_silently(path, options, reading)?;
+    let name = match is_standard_input(path) {
+        true => Path::new(NAME),
+        false => path,
+    };
+    tell(&input.warnings, name, reading.console);
+    Ok(input)
+}
+
+/// Opens an image; its warnings are for the caller to tell.
+pub(crate) fn open_silently(
+    path: &Path,
+    options: &OpenOptions,
+    reading: Reading<'_>,
+) -> Outcome<Input> {
     let input = if is_standard_input(path) {
         open_standard_input(options, reading)?
     } else if reading.size.is_some() {
@@ -76,11 +92,7 @@ pub(crate) fn open(path: &Path, options: &OpenOptions, reading: Reading<'_>) -> 
             warnings: Vec::new(),
         }
     };
-    let name = match is_standard_input(path) {
-        true => Path::new(NAME),
-        false => path,
-    };
-    let warnings = warn(&input.opened, name, reading.console, reading.cancel)?;
+    let warnings = warnings_of(&input.opened, reading.cancel)?;
     Ok(Input { warnings, ..input })
 }
 
@@ -104,15 +116,23 @@ pub(crate) fn warn(
     console: Console,
     cancel: &CancelToken,
 ) -> Outcome<Vec<String>> {
+    let warnings = warnings_of(opened, cancel)?;
+    tell(&warnings, name, console);
+    Ok(warnings)
+}
+
+fn warnings_of(opened: &Opened, cancel: &CancelToken) -> Outcome<Vec<String>> {
     opened.image.audit(&|| cancel.is_cancelled())?;
     if cancel.is_cancelled() {
         return Err(::convert::Error::Cancelled.into());
     }
-    let warnings = opened.image.details().warnings;
-    for warning in &warnings {
-        console.warn(format_args!("{}: {warning}", name.display()));
+    Ok(opened.image.details().warnings)
+}
+
+fn tell(warnings: &[String], name: &Path, console: Console) {
+    for warning in warnings {
+        console.warn(format_args!("{}: {warning}", shown(&name)));
     }
-    Ok(warnings)
 }
 
 /// Tells what has shown of an image while it was looked through, after it was told `known`.
@@ -124,9 +144,7 @@ pub(crate) fn warn_of_more(
 ) -> Vec<String> {
     let mut warnings = image.details().warnings;
     warnings.retain(|warning| !known.contains(warning));
-    for warning in &warnings {
-        console.warn(format_args!("{}: {warning}", name.display()));
-    }
+    tell(&warnings, name, console);
     warnings
 }
 

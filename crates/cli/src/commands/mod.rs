@@ -22,9 +22,42 @@ pub(crate) mod upload;
 pub(crate) mod uploads;
 pub(crate) mod verify;
 
-use ::convert::Error;
+use std::path::Path;
 
-use crate::exit::{Exit, Failure, is_wrong_path};
+use ::convert::{Error, Target};
+use diskimg::Format;
+use diskimg::extension::Extension;
+use diskimg::text::{shell_path, shown};
+
+use crate::exit::{Exit, Failure, Outcome, is_wrong_path};
+
+/// `path` as it can be pasted into a command; `otherwise`, a word that stands for it, when it cannot.
+pub(crate) fn typed(path: &Path, otherwise: &str) -> String {
+    shell_path(path).unwrap_or_else(|| otherwise.to_owned())
+}
+
+/// The format that the name of the file at `path` asks for; `None` when it does not say. `anyway` is what
+/// helps whoever means the name.
+///
+/// # Errors
+/// When it is the name of a format that is not written.
+pub(crate) fn target_by_name(path: &Path, anyway: &str) -> Outcome<Option<Target>> {
+    let name = match Extension::of(path) {
+        None => return Ok(None),
+        Some(Extension::AnyDisk | Extension::Format(Format::Raw)) => return Ok(Some(Target::Raw)),
+        Some(Extension::Format(Format::Zvhd2)) => return Ok(Some(Target::Zvhd2)),
+        Some(Extension::Format(format)) => format.name(),
+        Some(Extension::Other(name)) => name,
+    };
+    Err(Failure::new(
+        Exit::Refused,
+        format!(
+            "{}: the name stands for {name}, which imgferry does not write; it writes ZVHD2 and raw",
+            shown(path)
+        ),
+    )
+    .hint(format!("call the file .zvhd2 or .raw{anyway}")))
+}
 
 /// The identity of a new ZVHD2 file: a random UUID, and the time in the format's own epoch.
 pub(crate) fn identity() -> zvhd2::Identity {

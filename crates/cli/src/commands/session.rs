@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use diskimg::text::escaped;
 use ims::{Client, ErrorKind, Job, JobId, WaitOptions};
 use serde_json::{Value, json};
 
@@ -150,8 +151,12 @@ pub(crate) fn plain(text: &str) -> String {
 
 /// Rows in columns; the last one is as wide as it is.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<_>> = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| escaped(cell, |_| false)).collect())
+        .collect();
     let mut widths: Vec<usize> = Vec::new();
-    for row in rows {
+    for row in &rows {
         for (column, cell) in row.iter().enumerate() {
             let width = cell.chars().count();
             match widths.get_mut(column) {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ::convert::Level;
+use diskimg::text::escaped;
 use diskimg::units::human;
 use journal::{Ending, Found, Listed, StateDir};
 use serde::Serialize;
@@ -126,7 +127,8 @@ impl Import {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.imports.is_empty() {
-            return write!(f, "no imports are known in {}", self.state_dir);
+            let state_dir = escaped(&self.state_dir, |_| false);
+            return write!(f, "no imports are known in {state_dir}");
         }
         for (index, import) in self.imports.iter().enumerate() {
             if index > 0 {
@@ -141,16 +143,17 @@ impl fmt::Display for Status {
 impl fmt::Display for Import {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(what) = &self.what else {
-            return write!(f, "{}: {}", self.stage, self.journal);
+            let journal = escaped(&self.journal, |_| false);
+            return write!(f, "{}: {journal}", self.stage);
         };
         let running = if self.running { ", running" } else { "" };
         write!(
             f,
             "{}{running}: {} to {}/{}, {} ago\n  {} stored of {}{}",
             self.stage,
-            what.source,
+            escaped(&what.source, |_| false),
             what.bucket,
-            what.key,
+            escaped(&what.key, |_| false),
             ago(self.changed),
             human(what.confirmed_bytes),
             if what.sent { "" } else { "at most " },
@@ -171,7 +174,8 @@ impl fmt::Display for Import {
             write!(f, ", image {image}")?;
         }
         if self.stage != "done" && !self.running {
-            write!(f, "\n  in {}: {}", what.directory, what.command)?;
+            let directory = escaped(&what.directory, |_| false);
+            write!(f, "\n  in {directory}: {}", what.command)?;
         }
         Ok(())
     }

@@ -1,13 +1,16 @@
 //! `imgferry upload`: any file, or standard input, into an object.
 
 use std::fmt;
-use std::fs::File;
+use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use ::convert::{CancelToken, Counter, Monitor as _, Sink as _};
+use diskimg::source::open_disk;
+use diskimg::text::shown;
 use diskimg::units::human;
 use obs::{MultipartSink, UploadOptions, Uploaded};
 use serde::Serialize;
@@ -16,7 +19,7 @@ use super::import::file::FileUpload;
 use super::import::from_obs;
 use super::import::resuming::{Session, endpoint};
 use super::import::route::{Route, abort};
-use super::storage;
+use super::{storage, typed};
 use crate::args::{Concurrency, UploadArgs, memory_of_parts};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
@@ -207,24 +210,26 @@ impl Input {
                 len: None,
             });
         }
-        let name = path.display().to_string();
+        let name = shown(path).to_string();
         let failed = |error: io::Error| {
             let exit = if crate::exit::is_wrong_path(&error) {
                 Exit::Refused
             } else {
                 Exit::Io
             };
-            Failure::from_error(exit, &error).context(format!("{name} cannot be opened"))
+            let failure =
+                Failure::from_error(exit, &error).context(format!("{name} cannot be opened"));
+            match fs::metadata(path) {
+                Ok(found) if found.file_type().is_fifo() => failure.hint(format!(
+                    "give - as the file, and the pipe as standard input: - < {}",
+                    typed(path, "PIPE")
+                )),
+                _ => failure,
+            }
         };
-        let file = File::open(path).map_err(failed)?;
+        let file = open_disk(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
-        if metadata.is_dir() {
-            return Err(Failure::new(
-                Exit::Refused,
-                format!("{name} is a directory, expected a file"),
-            ));
-        }
-        // Pipes and devices tell no length.
+        // A device tells no length.
         let len = metadata.is_file().then_some(metadata.len());
         Ok(Self {
             name,

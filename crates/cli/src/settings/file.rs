@@ -2,11 +2,12 @@
 //!
 //! Errors name the line and never quote it: there may be a secret in it.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use batch::nearest::did_you_mean;
+use diskimg::source::open_regular;
+use diskimg::text::shown;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -57,7 +58,7 @@ pub(crate) fn config_dir(env: &dyn Environment) -> Option<PathBuf> {
 
 /// The profile `wanted`, or the file's default one. `Ok(None)` when nothing was named and nothing is there.
 pub(crate) fn profile(location: &Location, wanted: Option<&str>) -> Result<Option<Layer>, String> {
-    let shown = location.path.display();
+    let shown = shown(&location.path);
     let Some((text, is_private)) = read(&location.path)? else {
         return match wanted {
             _ if location.given => Err(format!("there is no configuration file {shown}")),
@@ -123,11 +124,17 @@ pub(crate) fn profile(location: &Location, wanted: Option<&str>) -> Result<Optio
     }
 }
 
+/// The file for who wants none.
+pub(super) const NOTHING: &str = "/dev/null";
+
 /// The text, and whether only its owner can read it. `None` when there is no file.
 fn read(path: &Path) -> Result<Option<(String, bool)>, String> {
     let failed =
-        |what: &str, error: std::io::Error| format!("{} cannot be {what}: {error}", path.display());
-    let file = match File::open(path) {
+        |what: &str, error: std::io::Error| format!("{} cannot be {what}: {error}", shown(&path));
+    if path == Path::new(NOTHING) {
+        return Ok(Some((String::new(), true)));
+    }
+    let file = match open_regular(path) {
         Ok(file) => file,
         Err(error)
             if matches!(
@@ -148,7 +155,7 @@ fn read(path: &Path) -> Result<Option<(String, bool)>, String> {
     if text.len() as u64 > MAX_BYTES {
         return Err(format!(
             "{} has more than {MAX_BYTES} bytes, which no configuration needs",
-            path.display()
+            shown(&path)
         ));
     }
     Ok(Some((text, is_private(&metadata))))

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use diskimg::text::shown;
 use net::secret::{ExposeSecret as _, SecretString};
 
 use super::Environment;
@@ -49,8 +50,8 @@ impl fmt::Display for Place {
         match self {
             Self::Options => f.write_str("command line"),
             Self::Environment => f.write_str("environment"),
-            Self::Profile { name, path } => write!(f, "profile {name} in {}", path.display()),
-            Self::Openstack { name, path } => write!(f, "cloud {name} in {}", path.display()),
+            Self::Profile { name, path } => write!(f, "profile {name} in {}", shown(&path)),
+            Self::Openstack { name, path } => write!(f, "cloud {name} in {}", shown(&path)),
         }
     }
 }

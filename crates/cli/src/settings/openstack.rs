@@ -4,15 +4,16 @@
 //! Open Telekom Cloud. Errors never quote the files: there are secrets in them.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use batch::nearest::did_you_mean;
+use diskimg::source::open_regular;
+use diskimg::text::shown;
 use serde::Deserialize;
 
 use super::Environment;
-use super::file::config_dir;
+use super::file::{NOTHING, config_dir};
 use super::layers::{Layer, Place};
 use super::names::Item;
 
@@ -82,7 +83,7 @@ pub(crate) fn cloud(name: &str, env: &dyn Environment) -> Result<Layer, String> 
     let Some(cloud) = clouds.clouds.get(name) else {
         return Err(format!(
             "{} has no cloud {name:?}{}",
-            path.display(),
+            shown(&path),
             did_you_mean(name, clouds.clouds.keys().map(String::as_str))
         ));
     };
@@ -117,8 +118,11 @@ fn first(candidates: &[PathBuf]) -> Result<Option<(PathBuf, Clouds)>, String> {
 }
 
 fn read(path: &Path) -> Result<Option<Clouds>, String> {
-    let failed = |error| format!("{} cannot be read: {error}", path.display());
-    let file = match File::open(path) {
+    let failed = |error| format!("{} cannot be read: {error}", shown(&path));
+    if path == Path::new(NOTHING) {
+        return Ok(Some(Clouds::default()));
+    }
+    let file = match open_regular(path) {
         Ok(file) => file,
         Err(error)
             if matches!(
@@ -137,7 +141,7 @@ fn read(path: &Path) -> Result<Option<Clouds>, String> {
     if text.len() as u64 > MAX_BYTES {
         return Err(format!(
             "{} has more than {MAX_BYTES} bytes, which no list of clouds needs",
-            path.display()
+            shown(&path)
         ));
     }
     if text.trim().is_empty() {
@@ -152,7 +156,7 @@ fn read(path: &Path) -> Result<Option<Clouds>, String> {
             });
             format!(
                 "{}{}: this is no YAML with a list of clouds",
-                path.display(),
+                shown(&path),
                 place.unwrap_or_default()
             )
         })

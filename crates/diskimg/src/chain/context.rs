@@ -17,6 +17,7 @@ use crate::open::{Disguise, Driver, OpenOptions, choose, open_as};
 use crate::probe::Format;
 use crate::qcow2::Pool;
 use crate::source::{FileId, ReadAt};
+use crate::text::{shell_path, shown};
 use crate::units::human;
 use crate::work::Steps;
 
@@ -113,6 +114,8 @@ pub(crate) struct Found {
     pub(crate) source: Arc<dyn ReadAt>,
     /// For opening it as an image.
     pub(crate) context: Context,
+    /// A warning, when it is not where the image says, and nothing but its name tells that it is the one.
+    pub(crate) moved: Option<String>,
 }
 
 impl Found {
@@ -275,16 +278,23 @@ impl Context {
         let inside = Inside::new(dir)?;
         let namer = self.chain.last().and_then(|link| link.path.as_deref());
         let mut refused = None;
-        let paths = wanted
-            .paths
-            .iter()
-            .flat_map(|path| candidates(path, namer, inside.dir()));
-        for path in paths {
-            match inside.open(&path?) {
-                Ok(Some(source)) => return self.found(wanted, Arc::new(source)),
-                Ok(None) => {}
-                Err(error) => {
-                    refused.get_or_insert(error);
+        for named in &wanted.paths {
+            let elsewhere = matches!(named, NamedPath::Foreign(_)) && wanted.role != Role::Parent;
+            // A parent has an identifier. Of other files only the path tells which one it is, and a path that
+            // leads to a file says it.
+            if elsewhere && refused.is_some() {
+                break;
+            }
+            for path in candidates(named, namer, inside.dir()) {
+                match inside.open(&path?) {
+                    Ok(Some(source)) => {
+                        let moved = elsewhere.then(|| wanted.moved_to(&source));
+                        return self.found(wanted, Arc::new(source), moved);
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        refused.get_or_insert(error);
+                    }
                 }
             }
         }
@@ -294,15 +304,20 @@ impl Context {
                 format!(
                     "the image has {}, which is not in {} or below it, where it is looked for",
                     wanted.describe(),
-                    dir.display()
+                    shown(dir)
                 ),
                 std::io::ErrorKind::NotFound.into(),
             )
-            .with_hint("name the directory that it is in: --allow-backing DIR"),
+            .with_hint(wanted.missing_hint()),
         })
     }
 
-    fn found(&self, wanted: &Wanted, source: Arc<dyn ReadAt>) -> Result<Referred> {
+    fn found(
+        &self,
+        wanted: &Wanted,
+        source: Arc<dyn ReadAt>,
+        moved: Option<String>,
+    ) -> Result<Referred> {
         let link = Link::new(source.as_ref());
         let known = self.chain.iter().any(|known| match (known.id, link.id) {
             (Some(known), Some(id)) => known == id,
@@ -321,7 +336,11 @@ impl Context {
         context.options.snapshot = None;
         context.options.metadata_only = false;
         context.chain.push(link);
-        Ok(Referred::Found(Found { source, context }))
+        Ok(Referred::Found(Found {
+            source,
+            context,
+            moved,
+        }))
     }
 
     /// Opens a file that an image names as `declared`, the name of a format, or, when there is none,
@@ -372,22 +391,24 @@ impl Context {
         ))
     }
 
-    /// The directory that would have to be allowed, when the name itself says so and it needs no
-    /// quoting.
+    /// The directory that would have to be allowed, when the name itself says so. Of an absolute path it may be
+    /// one of another machine.
     fn dir_for(&self, wanted: &Wanted) -> Option<String> {
         let Some(NamedPath::Here(path)) = wanted.paths.first() else {
             return None;
         };
         let namer = self.chain.last()?.path.as_deref()?;
+        path.file_name()?;
         let dir = namer.parent()?.join(path.parent()?);
-        let dir = if dir.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            &dir
+        let dir = match dir.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => &dir,
         };
-        let text = dir.to_str()?;
-        let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
-        (path.file_name().is_some() && text.chars().all(plain)).then(|| text.to_owned())
+        let word = shell_path(dir)?;
+        Some(match path.is_absolute() {
+            true => format!("{word}, or the directory to which it was copied"),
+            false => word,
+        })
     }
 }
 
@@ -402,6 +423,14 @@ fn format_named(name: &str) -> Option<Format> {
     }
 }
 
+/// What programs of QEMU's family call `format`.
+const fn qemu_name(format: Format) -> &'static str {
+    match format {
+        Format::Vhd => "vpc",
+        format => format.name(),
+    }
+}
+
 impl Wanted {
     /// Such as `a backing file, "base.qcow2" (qcow2)`; can be printed anywhere.
     pub(crate) fn describe(&self) -> String {
@@ -412,11 +441,35 @@ impl Wanted {
         };
         let name = match self.name.as_str() {
             "" => ", which it does not name".to_owned(),
-            name => format!(", \"{}\"", shown(name)),
+            name => format!(", \"{}\"", cut(name)),
         };
         match &self.format {
-            Some(format) => format!("{role}{name} ({})", shown(format)),
+            Some(format) => format!("{role}{name} ({})", cut(format)),
             None => format!("{role}{name}"),
+        }
+    }
+
+    /// The warning that it was found at `source`.
+    fn moved_to(&self, source: &dyn ReadAt) -> String {
+        format!(
+            "the image has {}; there is no such file, and one of the same name is read instead: {}",
+            self.describe(),
+            shown(source.path().unwrap_or(Path::new("")))
+        )
+    }
+
+    /// What to do when it is not there.
+    fn missing_hint(&self) -> String {
+        let allow = "name the directory that it is in: --allow-backing DIR";
+        match self.role {
+            Role::Backing => format!(
+                "{allow}; or, if it has another name now, put that into a copy of the image: qemu-img rebase -u -b FILE -F {} COPY",
+                self.format
+                    .as_deref()
+                    .and_then(format_named)
+                    .map_or("FORMAT", qemu_name)
+            ),
+            Role::Parent | Role::Data => allow.to_owned(),
         }
     }
 
@@ -438,10 +491,10 @@ impl Wanted {
 /// Characters of a name that a message shows.
 const SHOWN_CHARS: usize = 200;
 
-fn shown(name: &str) -> String {
-    let mut cut: String = name.chars().take(SHOWN_CHARS).collect();
-    if cut.len() < name.len() {
-        cut.push('…');
+fn cut(name: &str) -> String {
+    let mut start: String = name.chars().take(SHOWN_CHARS).collect();
+    if start.len() < name.len() {
+        start.push('…');
     }
-    printable(&cut)
+    printable(&start)
 }

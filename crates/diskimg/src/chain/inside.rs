@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::source::FileSource;
+use crate::text::shown;
 
 /// The directory in which files may be opened.
 pub(super) struct Inside {
@@ -61,7 +62,7 @@ impl Inside {
         let Ok(within) = real.strip_prefix(&self.dir) else {
             return Err(Error::unsupported(format!(
                 "it lies outside {}, the directory given with --allow-backing",
-                self.given.display()
+                shown(&self.given)
             ))
             .in_file(&real)
             .with_hint("only files in that directory or below it are opened"));

@@ -20,14 +20,19 @@ pub(crate) enum NamedPath {
 }
 
 impl NamedPath {
-    /// A name in an image of QEMU's: a path, or something with a protocol before it.
-    pub(crate) fn of_qemu(name: &Path) -> Self {
+    /// A name in an image of QEMU's: a path, or something with a protocol before it. An absolute path may be
+    /// one of another machine: then its end counts.
+    pub(crate) fn of_qemu(name: &Path) -> Vec<Self> {
         let text = name.to_string_lossy();
         // A colon before the first slash ends a protocol.
         let first = text.split('/').next().unwrap_or_default();
-        match first.split_once(':') {
-            Some((protocol, _)) => Self::Protocol(protocol.to_owned()),
-            None => Self::Here(name.to_owned()),
+        if let Some((protocol, _)) = first.split_once(':') {
+            return vec![Self::Protocol(protocol.to_owned())];
+        }
+        let here = Self::Here(name.to_owned());
+        match name.to_str().filter(|_| name.is_absolute()) {
+            Some(text) => vec![here, Self::foreign(text.split('/'))],
+            None => vec![here],
         }
     }
 
@@ -136,12 +141,12 @@ mod tests {
     #[test]
     fn a_protocol_is_what_stands_before_a_colon_before_any_slash() {
         let of = |name: &str| NamedPath::of_qemu(Path::new(name));
-        assert_eq!(of("base.qcow2"), here("base.qcow2"));
-        assert_eq!(of("./a:b.qcow2"), here("./a:b.qcow2"));
-        assert_eq!(of("/x/a:b"), here("/x/a:b"));
+        assert_eq!(of("base.qcow2"), [here("base.qcow2")]);
+        assert_eq!(of("./a:b.qcow2"), [here("./a:b.qcow2")]);
+        assert_eq!(of("/x/a:b"), [here("/x/a:b"), foreign(&["x", "a:b"])]);
         for protocol in ["json", "nbd", "http", "file", "C"] {
             let name = format!("{protocol}:/x/y");
-            assert_eq!(of(&name), NamedPath::Protocol(protocol.to_owned()));
+            assert_eq!(of(&name), [NamedPath::Protocol(protocol.to_owned())]);
         }
     }
 

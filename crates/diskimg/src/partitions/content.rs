@@ -6,7 +6,13 @@ use crate::image::printable;
 
 /// How much of the beginning is looked at, in bytes; the magic number of Btrfs stands further in.
 const HEAD: usize = 8192;
-const BTRFS_AT: u64 = 0x1_0040;
+/// Marks that stand further in than [`HEAD`], in ascending order.
+const FAR: [(u64, &[u8], &str); 4] = [
+    (0x8000, b"JFS1", "JFS"),
+    (0x1_0034, b"ReIsEr", "ReiserFS"),
+    (0x1_0040, b"_BHRfS_M", "Btrfs"),
+    (0x1_055c, &[0x19, 0x01, 0x54, 0x19], "UFS2"),
+];
 /// Longest label in bytes.
 const LABEL: usize = 16;
 
@@ -25,18 +31,22 @@ pub(super) fn recognise(disk: &Disk<'_>, start: u64, size: u64) -> Result<Option
     if let Some(found) = by_head(&head) {
         return Ok(Some(found));
     }
-    let Some(at) = start.checked_add(BTRFS_AT) else {
-        return Ok(None);
-    };
-    if disk.front_only || size < BTRFS_AT + 8 {
+    if disk.front_only {
         return Ok(None);
     }
-    let mut magic = [0; 8];
-    disk.fill(at, &mut magic)?;
-    Ok((magic == *b"_BHRfS_M").then_some(Content {
-        kind: "Btrfs",
-        label: None,
-    }))
+    let mut found = [0; 8];
+    for (at, mark, kind) in FAR {
+        let (found, _) = found.split_at_mut(mark.len());
+        let end = at.saturating_add(mark.len() as u64);
+        let Some(place) = start.checked_add(at).filter(|_| end <= size) else {
+            break;
+        };
+        disk.fill(place, found)?;
+        if found == mark {
+            return Ok(Some(Content { kind, label: None }));
+        }
+    }
+    Ok(None)
 }
 
 /// The file system or volume that begins with `head`.
@@ -79,6 +89,18 @@ fn by_head(head: &[u8]) -> Option<Content> {
     }
     if is(4086, b"SWAPSPACE2") {
         return named("Linux swap", 1052, LABEL);
+    }
+    for (at, mark, kind) in [
+        (0, b"hsqs".as_slice(), "SquashFS"),
+        (32, b"NXSB", "APFS"),
+        (1024, &[0xe2, 0xe1, 0xf5, 0xe0], "EROFS"),
+        (1024, &[0x10, 0x20, 0xf5, 0xf2], "F2FS"),
+        (1024, b"H+\0\x04", "HFS+"),
+        (1024, b"HX\0\x05", "HFS+"),
+    ] {
+        if is(at, mark) {
+            return plain(kind);
+        }
     }
     if is(4096, &0xa92b_4efc_u32.to_le_bytes()) {
         return plain("Linux RAID");

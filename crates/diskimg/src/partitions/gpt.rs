@@ -167,6 +167,12 @@ fn check_backup(
     table: &mut PartitionTable,
 ) -> Result<()> {
     let last = (disk.size / sector_size).saturating_sub(1);
+    if other > last {
+        table.warn(format!(
+            "the backup of the GPT is said to be in sector {other}, the disk's last one is {last}: the disk was cut off, or made smaller after it was partitioned"
+        ));
+        return Ok(());
+    }
     if other != last {
         table.warn(format!(
             "the backup of the GPT is said to be in sector {other}, the disk's last one is {last}: the disk was resized after it was partitioned"
@@ -186,6 +192,8 @@ fn take(intact: Intact, sector_size: u64) -> (PartitionTable, u64) {
     let mut table = PartitionTable {
         id: Some(intact.disk),
         entries: intact.partitions,
+        // The backup is in the last sector.
+        least_size: intact.other.saturating_add(1).saturating_mul(sector_size),
         ..PartitionTable::new(Scheme::Gpt, sector_size)
     };
     for warning in intact.warnings {

@@ -220,3 +220,9 @@ pub(super) fn guard(first: &[u8; 512]) -> Guard {
 pub(super) fn has_boot_code(first: &[u8; 512]) -> bool {
     record(first).is_some_and(|record| record.code.iter().any(|byte| *byte != 0))
 }
+
+/// Whether the first sector begins with a jump over data, as boot sectors do. Few programs that write one
+/// leave the signature out.
+pub(super) fn begins_with_jump(first: &[u8; 512]) -> bool {
+    matches!(first, [0xeb, _, 0x90, ..] | [0xe9, ..])
+}

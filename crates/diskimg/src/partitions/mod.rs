@@ -144,6 +144,12 @@ pub struct PartitionTable {
     /// What is wrong with the table. `inspect` shows it with the other warnings.
     #[serde(skip)]
     pub warnings: Vec<String>,
+    /// Bytes that the disk has by its table: to the end of the last partition, or of a GPT's backup.
+    #[serde(skip)]
+    pub least_size: u64,
+    /// Whether the first sector begins with code, whatever else is on the disk.
+    #[serde(skip)]
+    pub boot_code: bool,
 }
 
 impl PartitionTable {
@@ -157,7 +163,38 @@ impl PartitionTable {
             boot: BootMode::Unknown,
             boot_reason: String::new(),
             warnings: Vec::new(),
+            least_size: 0,
+            boot_code: false,
         }
+    }
+
+    /// Whether there is nothing that a machine could start or read: no table, no file system, no boot code.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        self.scheme == Scheme::None && !self.boot_code
+    }
+
+    /// What is wrong with the table on a volume whose sectors have 512 bytes, if anything.
+    #[must_use]
+    pub fn sector_problem(&self) -> Option<String> {
+        (self.sector_size != SECTOR).then(|| {
+            format!(
+                "the partition table counts in sectors of {} bytes; on a volume with sectors of {SECTOR} bytes \
+                 firmware and system find no partitions",
+                self.sector_size
+            )
+        })
+    }
+
+    /// What is wrong with a disk of `size` bytes that has this table, if it is too short for it.
+    #[must_use]
+    pub fn size_problem(&self, size: u64) -> Option<String> {
+        (self.least_size > size).then(|| {
+            format!(
+                "by its partition table the disk has at least {} bytes, the image has {size}; it was cut off",
+                self.least_size
+            )
+        })
     }
 
     fn warn(&mut self, text: impl Into<String>) {
@@ -213,23 +250,16 @@ fn look_at(image: &dyn DiskImage, front_only: bool) -> Result<PartitionTable> {
     }
     check_places(&disk, &mut table);
     judge_boot(&first, &mut table);
+    table.boot_code = mbr::has_boot_code(&first) || mbr::begins_with_jump(&first);
     Ok(table)
 }
 
-/// How the disk of `image` boots, by its partition table.
+/// [`read`] of a disk of which only the beginning is there yet, such as one on a pipe.
 ///
 /// # Errors
 /// Those of [`read`].
-pub fn boot_mode(image: &dyn DiskImage) -> Result<BootMode> {
-    Ok(read(image)?.boot)
-}
-
-/// [`boot_mode`] of a disk of which only the beginning is there yet, such as one on a pipe.
-///
-/// # Errors
-/// Those of [`read`].
-pub fn boot_mode_by_front(image: &dyn DiskImage) -> Result<BootMode> {
-    Ok(look_at(image, true)?.boot)
+pub fn read_front(image: &dyn DiskImage) -> Result<PartitionTable> {
+    look_at(image, true)
 }
 
 /// The disk that is looked at.
@@ -276,6 +306,7 @@ fn check_places(disk: &Disk<'_>, table: &mut PartitionTable) {
     let mut warnings = Vec::new();
     let end_of = |entry: &Partition| entry.start.saturating_add(entry.size);
     for entry in &table.entries {
+        table.least_size = table.least_size.max(end_of(entry));
         if end_of(entry) > disk.size {
             warnings.push(format!(
                 "partition {} ends at {:#x}, the disk ends at {:#x}",

@@ -18,33 +18,45 @@ pub(super) struct BackingFile {
     pub(super) format: Option<Vec<u8>>,
 }
 
-/// What lies below an image that names `backing`, if anything.
+/// What lies below an image that names `backing`, if anything. What the user should know of it is added to
+/// `warnings`.
 ///
 /// # Errors
 /// By the policy in `context`, and those of opening the file.
-pub(super) fn open_backing(backing: Option<&BackingFile>, context: &Context) -> Result<Below> {
+pub(super) fn open_backing(
+    backing: Option<&BackingFile>,
+    context: &Context,
+    warnings: &mut Vec<String>,
+) -> Result<Below> {
     let Some(backing) = backing else {
         return Ok(Below::Nothing);
     };
     let wanted = wanted(Role::Backing, &backing.name, backing.format.as_deref());
     match context.refer(&wanted)? {
         Referred::Unopened => Ok(Below::Unopened(wanted.reference())),
-        Referred::Found(found) => context.open_declared(&wanted, found),
+        Referred::Found(found) => {
+            warnings.extend(found.moved.clone());
+            context.open_declared(&wanted, found)
+        }
     }
 }
 
-/// The external data file that the image calls `name`.
+/// The external data file that the image calls `name`. What the user should know of it is added to `warnings`.
 ///
 /// # Errors
 /// By the policy in `context`; `Corrupt` when the image does not name it.
 pub(super) fn open_data(
     name: Option<&[u8]>,
     context: &Context,
+    warnings: &mut Vec<String>,
 ) -> Result<(Arc<dyn ReadAt>, Wanted)> {
     let wanted = wanted(Role::Data, name.unwrap_or_default(), Some(b"raw"));
     let source: Arc<dyn ReadAt> = match context.refer(&wanted)? {
         Referred::Unopened => Arc::new(Unopened(wanted.reference())),
-        Referred::Found(found) => found.source,
+        Referred::Found(found) => {
+            warnings.extend(found.moved);
+            found.source
+        }
     };
     Ok((source, wanted))
 }
@@ -58,7 +70,7 @@ fn wanted(role: Role, name: &[u8], format: Option<&[u8]>) -> Wanted {
         paths: if name.is_empty() {
             Vec::new()
         } else {
-            vec![NamedPath::of_qemu(&path)]
+            NamedPath::of_qemu(&path)
         },
         whole_hint: FLATTEN_HINT,
     }

@@ -139,11 +139,12 @@ impl Qcow2Image {
         let (data, data_file) = match &header.data_file {
             None => (Arc::clone(&source), None),
             Some(name) => {
-                let (data, wanted) = files::open_data(name.as_deref(), context)?;
+                let (data, wanted) =
+                    files::open_data(name.as_deref(), context, &mut header.warnings)?;
                 (data, Some(wanted.reference()))
             }
         };
-        let below = files::open_backing(header.backing.as_ref(), context)?;
+        let below = files::open_backing(header.backing.as_ref(), context, &mut header.warnings)?;
         let holes = Arc::new(StoredMap::new(&source, context));
         let stored = match data_file {
             None => Arc::clone(&holes),

@@ -13,6 +13,7 @@ use super::layout::{self, locator};
 use crate::chain::{BackingPolicy, Below, Context, NamedPath, Referred, Role, Wanted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::ReadAt;
+use crate::text::shown;
 use crate::units::{FileOffset, fits};
 
 const HEADER: &str = "dynamic header";
@@ -62,7 +63,7 @@ pub(super) fn open(source: &dyn ReadAt, footer: &Footer, context: &Context) -> R
             format!(
                 "the disk was made on the disk with identifier {}, but {} is {}",
                 Identifier(&header.parent_unique_id),
-                found.path().display(),
+                shown(&found.path()),
                 Identifier(&parent.unique_id)
             ),
         ));

@@ -14,6 +14,7 @@ use super::metadata::Metadata;
 use crate::chain::{BackingPolicy, Below, Context, NamedPath, Referred, Role, Wanted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::ReadAt;
+use crate::text::shown;
 use crate::units::FileOffset;
 
 const LOCATOR: &str = "VHDX parent locator";
@@ -60,7 +61,7 @@ pub(super) fn open(source: &dyn ReadAt, metadata: &Metadata, context: &Context) 
             at,
             format!(
                 "sectors have {ours} bytes here and {theirs} in the parent, {}; the format wants them to be the same",
-                found.path().display()
+                shown(&found.path())
             ),
         ));
     }
@@ -113,7 +114,7 @@ impl Locator {
             format!(
                 "the disk was made on a parent with data write GUID {}, but {} has {expected}: it is another disk, or it was written to since",
                 linkages.join(" or "),
-                path.display()
+                shown(path)
             ),
         ))
     }

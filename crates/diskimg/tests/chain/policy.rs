@@ -358,3 +358,50 @@ fn a_file_that_is_not_there_is_said_to_be_looked_for() {
     let error = refused(open_inside(&top, &dir.path().join("no-such-directory")));
     assert_error(&error, ErrorKind::Io, &["--allow-backing"]);
 }
+
+#[test]
+fn a_base_that_was_copied_from_another_machine_is_found_by_its_name_and_told() {
+    if qemu::missing() {
+        return;
+    }
+    let (dir, top) = image_over("/nonexistent/instances/_base/base.img");
+    let base = dir.path().join("base.img");
+    std::fs::write(&base, vec![7; 1 << 20]).unwrap();
+    let opened = open_inside(&top, dir.path()).unwrap();
+    let warnings = opened.image.details().warnings.join("\n");
+    let found = base.canonicalize().unwrap();
+    for expected in [
+        "/nonexistent/instances/_base/base.img",
+        found.to_str().unwrap(),
+    ] {
+        assert!(warnings.contains(expected), "{warnings}");
+    }
+    let mut byte = [0];
+    opened
+        .image
+        .read_at(diskimg::GuestOffset(0), &mut byte)
+        .unwrap();
+    assert_eq!(byte, [7]);
+    std::fs::remove_file(&base).unwrap();
+    let error = refused(open_inside(&top, dir.path()));
+    let hint = error.hint().unwrap();
+    assert!(
+        hint.contains("qemu-img rebase -u -b FILE -F raw COPY"),
+        "{hint}"
+    );
+}
+
+/// The path says which file is meant, and another one of the same name is not.
+#[test]
+fn a_base_that_is_where_the_image_says_is_not_replaced_by_one_of_its_name() {
+    if qemu::missing() {
+        return;
+    }
+    let outside = TempDir::new().unwrap();
+    let there = outside.path().join("base.img");
+    std::fs::write(&there, vec![1; 1 << 20]).unwrap();
+    let (dir, top) = image_over(there.to_str().unwrap());
+    std::fs::write(dir.path().join("base.img"), vec![2; 1 << 20]).unwrap();
+    let error = refused(open_inside(&top, dir.path()));
+    assert_error(&error, ErrorKind::Unsupported, &["outside"]);
+}

@@ -34,6 +34,7 @@ const CREATE: &str = "IMS API Reference, Creating an Image (releases since 2022)
 const GUIDE: &str = "IMS User Guide, Quickly Importing an Image File";
 const OBS_PUT: &str = "OBS API Reference, Uploading Objects - PUT";
 const OBS_BUCKET: &str = "OBS API Reference, Creating a Bucket";
+const DISK: &str = "imgferry's own: a machine would not start";
 const BUCKETS: &str = "IMS User Guide, Uploading an Image File";
 
 macro_rules! rules {
@@ -79,6 +80,9 @@ rules! {
     OS_TYPE_ABSENT = Refused "os-type-absent", None, QUICK, "a system image has no os_type";
     ARM_FIRMWARE = Refused "arm-firmware", Some("IMG.0141"), QUICK, "ARM boots by UEFI only";
     BOOT_MODE = Skippable "boot-mode", None, "IMS User Guide, boot mode of an image", "the firmware is the one that the disk's partition table is made for";
+    DISK_WHOLE = Skippable "disk-whole", None, DISK, "the disk is as long as its partition table says";
+    SECTOR_SIZE = Skippable "sector-size", None, DISK, "the partition table counts in sectors of 512 bytes, as volumes do";
+    DISK_CONTENT = Skippable "disk-content", None, DISK, "a system disk has a partition table, a file system or boot code";
     LICENCE_WINDOWS = Warned "licence-windows", None, CREATE, "a licence counts for Windows only";
     DESCRIPTION_LENGTH = Refused "description-length", Some("IMG.0004"), QUICK, "a description has at most 1024 characters";
     DESCRIPTION_CHARACTERS = Refused "description-characters", Some("IMG.0054"), QUICK, "a description has no line breaks, '<' or '>'";

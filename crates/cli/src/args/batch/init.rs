@@ -20,7 +20,7 @@ pub(crate) struct BatchInitArgs {
     #[arg(value_name = "DIR", required = true)]
     pub(crate) places: Vec<PathBuf>,
     /// The manifest to write [default: standard output]
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = crate::args::streams::output())]
     pub(crate) output: Option<PathBuf>,
     /// Replace FILE if it exists
     #[arg(long, requires = "output")]

@@ -2,7 +2,6 @@
 //! each disk that has ended.
 
 use std::collections::HashMap;
-use std::io::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::state::now;
+use crate::console::for_terminal;
 use crate::console::{Console, Level, Listener, Moved};
 
 /// Progress of a disk is told at most this often as an event.
@@ -116,15 +116,14 @@ impl Board {
             }
         }
         // The exit code tells a reader that is gone.
-        let mut out = std::io::stdout().lock();
-        let _ = writeln!(out, "{event}").and_then(|()| out.flush());
+        let _ = self.console.line(&event);
     }
 
     /// A line for people about everything.
     pub(super) fn say(&self, text: impl std::fmt::Display) {
         match &self.bars {
             Some(bars) => {
-                let _ = bars.all.println(text.to_string());
+                let _ = bars.all.println(for_terminal(&text.to_string()));
             }
             None => self.console.notice(text),
         }
@@ -133,7 +132,7 @@ impl Board {
     fn warn(&self, text: impl std::fmt::Display) {
         match &self.bars {
             Some(bars) => {
-                let _ = bars.all.println(format!("warning: {text}"));
+                let _ = bars.all.println(for_terminal(&format!("warning: {text}")));
             }
             None => self.console.warn(text),
         }

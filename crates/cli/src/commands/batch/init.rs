@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use ::convert::{CancelToken, OutputFile, Overwrite, Sink};
 use batch::init::{Draft, Error, Notation, Settings, find};
 use diskimg::image::printable;
+use diskimg::text::shown;
 use serde::Serialize;
 
 use crate::args::BatchInitArgs;
+use crate::commands::typed;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 
@@ -73,12 +75,13 @@ pub(crate) fn run(args: &BatchInitArgs, console: Console, cancel: &CancelToken) 
         .map_err(::convert::Error::Sink)?;
     let target = file.target().to_owned();
     file.commit()?;
-    let shown = target.display();
     console.notice(format_args!(
-        "replace each TODO in {shown}, then: imgferry batch plan {shown}"
+        "replace each TODO in {}, then: imgferry batch plan {}",
+        shown(&target),
+        typed(&target, "MANIFEST")
     ));
     console.result(
-        format_args!("written: {shown}"),
+        format_args!("written: {}", shown(&target)),
         &Written {
             draft: &draft,
             written: Some(&target),
@@ -103,7 +106,7 @@ fn directory(output: Option<&Path>) -> Outcome<PathBuf> {
         .unwrap_or(Path::new("."));
     std::fs::canonicalize(dir).map_err(|error| {
         Failure::from_error(Exit::Refused, &error)
-            .context(format!("{} cannot be found", dir.display()))
+            .context(format!("{} cannot be found", shown(&dir)))
     })
 }
 
@@ -111,7 +114,7 @@ fn nothing(args: &BatchInitArgs, draft: &Draft) -> Failure {
     let places: Vec<_> = args
         .places
         .iter()
-        .map(|place| place.display().to_string())
+        .map(|place| shown(place).to_string())
         .collect();
     let failure = Failure::new(
         Exit::Refused,

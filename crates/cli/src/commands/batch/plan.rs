@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use diskimg::image::printable;
+use diskimg::text::shown;
 use diskimg::units::human;
 use serde::Serialize;
 
@@ -126,7 +128,7 @@ pub(super) async fn run(
     console.notice(format_args!(
         "{} disks of {} are looked at",
         setup.items.len(),
-        setup.manifest.path.display()
+        shown(&setup.manifest.path)
     ));
     let checked = setup.check(common, silent(console), interrupt).await?;
     let plan = BatchPlan::new(setup, &checked, interrupt).await?;
@@ -316,10 +318,10 @@ impl fmt::Display for BatchPlan {
         writeln!(f, "{}", table(&rows))?;
         for line in &self.items {
             for warning in &line.warnings {
-                writeln!(f, "{}: {warning}", line.id)?;
+                writeln!(f, "{}: {warning}", printable(&line.id))?;
             }
             if let Some(hint) = &line.hint {
-                writeln!(f, "{}: hint: {hint}", line.id)?;
+                writeln!(f, "{}: hint: {hint}", printable(&line.id))?;
             }
         }
         let totals = &self.totals;

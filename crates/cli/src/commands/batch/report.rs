@@ -1,9 +1,10 @@
 //! The report of a run: put together, and written where it was asked for.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use ::batch::{BatchReport, ItemOutcome, Machine, ThroughputSample, Totals, UnixMillis};
+use ::convert::{OutputFile, Overwrite};
+use diskimg::text::shown;
 
 use super::setup::Setup;
 use super::state::now;
@@ -44,29 +45,16 @@ pub(super) fn build(
 /// Refuses reports that could not be written, before the run that they are about.
 pub(super) fn check(args: &BatchRunArgs) -> Outcome {
     for path in [&args.report, &args.report_json].into_iter().flatten() {
-        let dir = dir_of(path);
-        tempfile::tempfile_in(dir).map_err(|error| {
-            Failure::from_error(Exit::Refused, &error).context(format!(
-                "the report {} could not be written",
-                path.display()
-            ))
-        })?;
-        if path.is_dir() {
-            return Err(Failure::new(
-                Exit::Refused,
-                format!("the report {} is a directory", path.display()),
-            ));
-        }
+        begin(path)?;
     }
     Ok(())
 }
 
-/// The directory of a file.
-fn dir_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    }
+/// The file of a report, which nobody sees before it is complete.
+fn begin(path: &Path) -> Outcome<OutputFile> {
+    OutputFile::create(path, Overwrite::Replace).map_err(|error| {
+        Failure::from(error).context(format!("the report {} cannot be written", shown(path)))
+    })
 }
 
 /// Writes the files that were asked for; each appears complete or not at all.
@@ -90,25 +78,9 @@ pub(super) fn write(args: &BatchRunArgs, report: &BatchReport) -> Outcome {
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Outcome {
-    let failed = |error: &std::io::Error| {
-        Failure::from_error(Exit::Io, error)
-            .context(format!("the report {} cannot be written", path.display()))
-    };
-    let mut file = tempfile::NamedTempFile::new_in(dir_of(path)).map_err(|e| failed(&e))?;
-    file.write_all(bytes)
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(|e| failed(&e))?;
-    // A temporary file is the user's alone; a report is to be read.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        let readable = std::fs::Permissions::from_mode(0o644);
-        file.as_file()
-            .set_permissions(readable)
-            .map_err(|e| failed(&e))?;
-    }
-    file.persist(path).map_err(|e| failed(&e.error))?;
-    Ok(())
+    let file = begin(path)?;
+    file.write_at(0, bytes)?;
+    Ok(file.commit()?)
 }
 
 /// Name of the machine, where the system tells it.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ::batch::{BatchReport, Item, ItemOutcome};
+use diskimg::text::shown;
 use journal::RunLock;
 use serde_json::json;
 
@@ -84,7 +85,7 @@ async fn with(
             console.notice(format_args!(
                 "{} disks of {} are looked at",
                 setup.items.len(),
-                setup.manifest.path.display()
+                shown(&setup.manifest.path)
             ));
             setup
                 .check(&args.common, plan::silent(console), interrupt)

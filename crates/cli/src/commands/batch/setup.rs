@@ -5,6 +5,7 @@ use std::thread::available_parallelism;
 
 use ::batch::{Item, Manifest, Problem, ReadOptions};
 use ::convert::default_threads;
+use diskimg::text::shown;
 use diskimg::units::GIB;
 
 use super::budget::Budget;
@@ -49,14 +50,14 @@ pub(super) fn read_manifest(path: &Path, check_sources: bool) -> Outcome<Manifes
         let failure = match problems.len() {
             1 => Failure::new(
                 Exit::Refused,
-                format!("{}: {}", path.display(), told.collect::<String>()),
+                format!("{}: {}", shown(&path), told.collect::<String>()),
             ),
             count => told.fold(
                 Failure::new(
                     Exit::Refused,
                     format!(
                         "{count} things are wrong with {}; nothing was begun",
-                        path.display()
+                        shown(&path)
                     ),
                 ),
                 Failure::note,

@@ -87,7 +87,7 @@ pub(super) async fn run(
         )?;
         if args.watch && console.bars() && !console.json {
             // Clears a terminal, so that the table stays at its place.
-            console.notice("\x1b[2J\x1b[H");
+            console.clear();
         }
         match args.watch && console.json {
             // One line each time.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ::convert::CancelToken;
 use ::convert::sample::{Content, fill_block};
+use diskimg::text::shown;
 use diskimg::units::human;
 use diskimg::{Format, Opened};
 use rustix::fs::{Advice, fadvise, statvfs};
@@ -67,7 +68,7 @@ pub(super) fn open(
             Exit::Refused,
             format!(
                 "{} holds no data: there is nothing to measure with",
-                path.display()
+                shown(&path)
             ),
         )
         .hint("leave the image out: a disk is generated then"));
@@ -129,7 +130,7 @@ pub(super) fn require_space(dir: &Path, needed: u64) -> Outcome {
         Exit::Refused,
         format!(
             "{}: {} are needed for a while, {} are free",
-            dir.display(),
+            shown(&dir),
             human(needed),
             human(free)
         ),
@@ -151,7 +152,7 @@ fn unusable(dir: &Path, error: &std::io::Error) -> Failure {
         false => Exit::Io,
     };
     Failure::from_error(exit, error)
-        .context(format!("nothing can be written in {}", dir.display()))
+        .context(format!("nothing can be written in {}", shown(&dir)))
         .hint("name a directory for output with --dir")
 }
 

@@ -9,6 +9,7 @@ use ::convert::{
     CancelToken, LARGE_MEMORY, Level, OutputFile, Overwrite, Plan, PlanOptions, Report, Sink as _,
     Target, VoidMonitor,
 };
+use diskimg::text::shown;
 use diskimg::zero::is_zero;
 use md5::Md5;
 use rustix::time::{ClockId, clock_gettime};
@@ -249,7 +250,7 @@ pub(super) fn convert(
 /// Removes what was measured; the next run must find the same space.
 pub(super) fn remove(path: &Path) -> Outcome {
     std::fs::remove_file(path).map_err(|e| {
-        Failure::from_error(Exit::Io, &e).context(format!("{} cannot be removed", path.display()))
+        Failure::from_error(Exit::Io, &e).context(format!("{} cannot be removed", shown(&path)))
     })
 }
 

@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use diskimg::text::shown;
+
 use crate::exit::{Exit, Failure, Outcome};
 
 /// Extension of bitmap files.
@@ -18,7 +20,7 @@ pub(crate) fn beside(raw: &Path) -> Outcome<PathBuf> {
         Exit::Refused,
         format!(
             "{} is called like a bitmap file, expected a raw file",
-            raw.display()
+            shown(&raw)
         ),
     )
     .hint("imgferry bitmap --show prints what a bitmap file says"))
@@ -36,13 +38,13 @@ pub(crate) fn check_among(stems: &[&OsStr], mf: &Path) -> Outcome {
     }
     let expected: Vec<_> = stems
         .iter()
-        .map(|stem| format!("{}.{EXTENSION}", stem.display()))
+        .map(|stem| format!("{}.{EXTENSION}", shown(&stem)))
         .collect();
     Err(Failure::new(
         Exit::Refused,
         format!(
             "the bitmap file is called {}, expected {}: it has the base name of its raw file",
-            mf.file_name().unwrap_or_default().display(),
+            shown(&mf.file_name().unwrap_or_default()),
             expected.join(" or ")
         ),
     ))

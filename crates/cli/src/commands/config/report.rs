@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use diskimg::text::shown;
 use serde::Serialize;
 
 use super::check::Check;
@@ -25,7 +26,7 @@ impl fmt::Display for Shown {
             } else {
                 " (not there)"
             };
-            write!(f, "configuration file {}{there}", path.display())?;
+            write!(f, "configuration file {}{there}", shown(&path))?;
             if !self.settings.is_empty() || !self.missing.is_empty() {
                 writeln!(f)?;
             }

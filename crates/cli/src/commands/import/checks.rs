@@ -2,11 +2,16 @@
 
 mod remote;
 
-use diskimg::partitions::BootMode;
+use std::path::Path;
+
+use diskimg::Format;
+use diskimg::extension::contradiction;
+use diskimg::partitions::{BootMode, PartitionTable};
 use ims::rules::{CommonFile, Rule, Violation, rule};
 use ims::{Architecture, Firmware, ImageKind, QuickImport};
 
 pub(super) use self::remote::{Checked, remote};
+use crate::args::{ImportArgs, RegisterBy};
 use crate::exit::{Exit, Failure};
 
 /// One failure for all problems together, so that they are mended together.
@@ -127,30 +132,68 @@ fn option_for(field: &str) -> Option<&'static str> {
     })
 }
 
-/// Holds the firmware that is asked for, or assumed by the service, against the disk's partition table.
-pub(super) fn boot(
-    found: diskimg::Result<BootMode>,
+/// Holds what the disk begins with against what is asked for: whether a machine could start it, by which
+/// firmware, and whether all of it is there.
+pub(super) fn disk(
+    found: diskimg::Result<PartitionTable>,
+    virtual_size: u64,
     request: &QuickImport,
-    skipped: &[String],
+    args: &ImportArgs,
     findings: &mut Findings,
 ) {
-    if request.kind == ImageKind::DataImage {
-        return;
-    }
-    let found = match found {
-        Ok(found) => found,
+    let is_system = request.kind != ImageKind::DataImage;
+    let mut table = match found {
+        Ok(table) => table,
         // A disk without a table that can be read may still boot.
-        Err(error) => {
+        Err(error) if is_system => {
             findings
                 .warnings
                 .push(format!("how the disk boots could not be told: {error}"));
             return;
         }
+        Err(_) => return,
     };
+    findings.warnings.append(&mut table.warnings);
+    // A disk that only holds data is read by systems of all kinds, and one that is not registered by nobody yet.
+    let strict = is_system && args.registering.register != RegisterBy::None;
+    let mut held = |id: &str, problem: String, hint: &str| match strict {
+        true => findings.broken(id, &args.skip_check, &problem, hint),
+        false => findings.warnings.push(problem),
+    };
+    if let Some(problem) = table.size_problem(virtual_size) {
+        held("disk-whole", problem, "copy or download the file again");
+    }
+    if let Some(problem) = table.sector_problem() {
+        let hint = "copy the partitions to a disk with sectors of 512 bytes, or write the table anew for them";
+        held("sector-size", problem, hint);
+    }
+    if !is_system {
+        return;
+    }
+    if table.is_blank() {
+        let problem = "the disk has no partition table, no file system and no boot code, so no machine starts from it";
+        let hint = "make sure that this is a disk; pass --type DataImage if it only holds data";
+        held("disk-content", problem.to_owned(), hint);
+        return;
+    }
+    firmware(&table, request, &args.skip_check, findings);
+}
+
+/// Holds the firmware that is asked for, or assumed by the service, against the disk's partition table.
+fn firmware(
+    table: &PartitionTable,
+    request: &QuickImport,
+    skipped: &[String],
+    findings: &mut Findings,
+) {
     let arm = request.architecture == Some(Architecture::Arm);
     let assumed = if arm { Firmware::Uefi } else { Firmware::Bios };
     let firmware = request.firmware.unwrap_or(assumed);
-    match (found, firmware) {
+    match (table.boot, firmware) {
+        (BootMode::Unknown, _) if !table.boot_code => findings.warnings.push(format!(
+            "nothing on the disk can be started: {}",
+            table.boot_reason
+        )),
         (BootMode::Uefi, Firmware::Bios) if request.firmware.is_none() => {
             findings.warnings.push(
                 "the disk has an EFI system partition and nothing that a BIOS starts, and the service assumes a BIOS; pass --firmware uefi"
@@ -179,6 +222,14 @@ pub(super) fn boot(
         (BootMode::Both | BootMode::Unknown, _)
         | (BootMode::Uefi, Firmware::Uefi)
         | (BootMode::Bios, Firmware::Bios) => {}
+    }
+}
+
+/// A warning when the name of the object promises another format than the one that it gets.
+pub(super) fn key(request: &QuickImport, format: Format, findings: &mut Findings) {
+    let key = &request.image_url.key;
+    if let Some(warning) = contradiction(Path::new(key), format) {
+        findings.warnings.push(format!("the key {key}: {warning}"));
     }
 }
 

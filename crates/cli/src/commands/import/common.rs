@@ -7,6 +7,7 @@ mod registering;
 mod sending;
 mod starting;
 
+use diskimg::text::shown;
 use diskimg::units::human;
 use obs::Client as Storage;
 use serde_json::json;
@@ -143,7 +144,7 @@ async fn import(
     session.refuse_no_wait(args.no_wait)?;
     console.notice(format_args!(
         "{} is {} and registered by --register {}: {}",
-        args.disk.display(),
+        shown(&args.disk),
         match way.quick {
             true => "converted with its data disks",
             false => "uploaded as it is",

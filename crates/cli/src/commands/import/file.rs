@@ -1,12 +1,13 @@
 //! A file as it is into an object: what is missing is read where it is, and nothing else is.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::convert::{CancelToken, Counter, Monitor, Sink};
+use diskimg::source::open_regular;
+use diskimg::text::shown;
 use obs::{MultipartSink, UploadOptions, Uploaded};
 
 use super::errors::from_obs;
@@ -107,7 +108,7 @@ struct Reading {
 impl Reading {
     /// Reads the ranges of `missing`, ascending, and passes over what is between them.
     fn into_sink(self, mut sink: MultipartSink, missing: Vec<Range<u64>>) -> Outcome {
-        let mut file = File::open(&self.path).map_err(|e| self.failed(&e, 0))?;
+        let mut file = open_regular(&self.path).map_err(|e| self.failed(&e, 0))?;
         let mut piece = vec![0; PIECE];
         let mut at = 0;
         let refused = |error| Failure::from(::convert::Error::Sink(error));
@@ -147,10 +148,8 @@ impl Reading {
     }
 
     fn failed(&self, error: &io::Error, at: u64) -> Failure {
-        Failure::from_error(Exit::Io, error).context(format!(
-            "{} cannot be read at byte {at}",
-            self.path.display()
-        ))
+        Failure::from_error(Exit::Io, error)
+            .context(format!("{} cannot be read at byte {at}", shown(&self.path)))
     }
 
     fn changed(&self, how: &str) -> Failure {
@@ -158,7 +157,7 @@ impl Reading {
             Exit::Io,
             format!(
                 "{} {how}, and had {} when the upload began",
-                self.path.display(),
+                shown(&self.path),
                 self.len
             ),
         )

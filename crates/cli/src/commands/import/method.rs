@@ -1,8 +1,9 @@
 //! Which way the image is registered, and why.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+
+use diskimg::FileSource;
+use diskimg::probe::Probe;
 
 use super::common::Way;
 use crate::args::{ImageType, ImportArgs, RegisterBy};
@@ -111,6 +112,9 @@ fn by_options(args: &ImportArgs) -> Outcome<Method> {
 /// Nothing was left to choose.
 const ASKED: &str = "asked for";
 
+/// Formats that imgferry does not read and the service takes.
+const OF_SERVICE: [&str; 4] = ["VMDK", "VDI", "QED", "QCOW version 1"];
+
 /// What a file begins with, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
@@ -122,26 +126,25 @@ enum Found {
 }
 
 impl Found {
+    /// What cannot be read is for whoever opens it to tell.
     fn of(path: &Path) -> Self {
-        let Ok(file) = File::open(path) else {
+        let probe = FileSource::open(path).and_then(|source| Probe::read(&source));
+        let Ok(probe) = probe else {
             return Self::Other;
-        };
-        let has = |at: u64, magic: &[u8]| {
-            let mut bytes = vec![0; magic.len()];
-            file.read_exact_at(&mut bytes, at).is_ok() && bytes == magic
         };
         let named_iso = path
             .extension()
             .is_some_and(|extension| extension.eq_ignore_ascii_case("iso"));
-        if named_iso && has(0x8001, b"CD001") {
+        if named_iso && probe.starts_with(0x8001, b"CD001") {
             return Self::Iso;
         }
-        let foreign = has(0, b"KDMV")
-            || has(0, b"# Disk DescriptorFile")
-            || has(0x40, &[0x7f, 0x10, 0xda, 0xbe])
-            || has(0, b"QED\0")
-            || has(0, b"QFI\xfb\0\0\0\x01");
-        if foreign { Self::Foreign } else { Self::Other }
+        match probe
+            .foreign()
+            .any(|found| OF_SERVICE.contains(&found.name))
+        {
+            true => Self::Foreign,
+            false => Self::Other,
+        }
     }
 }
 

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use ::convert::holes::Misreported;
 use ::convert::{Plan, PlanOptions};
-use diskimg::DiskImage;
-use diskimg::partitions::{boot_mode, boot_mode_by_front};
+use diskimg::partitions;
+use diskimg::{DiskImage, Format};
 use ims::QuickImport;
 
 use super::method::Chosen;
 use super::raw::{self, RawJob};
 use super::{checks, request, upload};
-use crate::args::{ImportArgs, RegisterBy};
+use crate::args::{ImportArgs, RegisterBy, TargetFormat};
 use crate::commands::bitmap::with_holes;
 use crate::commands::input::{self, Reading, warn_of_more};
 use crate::console::Console;
@@ -106,17 +106,14 @@ pub(super) fn open(
         findings = checks::unregistered(&request);
     } else {
         findings = checks::local(&request, virtual_size, provider);
-        let boot_mode = match is_pipe {
-            true => boot_mode_by_front,
-            false => boot_mode,
+        // Of a pipe only the beginning is there yet.
+        let table = match is_pipe {
+            true => partitions::read_front(opened.image.as_ref()),
+            false => partitions::read(opened.image.as_ref()),
         };
-        checks::boot(
-            boot_mode(opened.image.as_ref()),
-            &request,
-            &args.skip_check,
-            &mut findings,
-        );
+        checks::disk(table, virtual_size, &request, args, &mut findings);
     }
+    checks::key(&request, made(args.raw.to), &mut findings);
     let checks::Findings {
         mut problems,
         warnings,
@@ -141,6 +138,14 @@ pub(super) fn open(
         raw,
         misreported,
     })
+}
+
+/// The format of the object.
+const fn made(to: TargetFormat) -> Format {
+    match to {
+        TargetFormat::Zvhd2 => Format::Zvhd2,
+        TargetFormat::Raw => Format::Raw,
+    }
 }
 
 /// Runs work that waits for the disk without keeping other imports from going on.

@@ -7,13 +7,15 @@
 mod command;
 mod transfer;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use ::convert::bitmap::{MAX_FILE_BYTES, ZVHD2_SECTION};
 use ::convert::{Plan, PlanOptions, SinkMemory, Target, count_parts};
 use bytes::Bytes;
+use diskimg::source::open_regular;
+use diskimg::text::shown;
 use diskimg::units::human;
 use diskimg::{DiskImage, Format};
 use ims::QuickImport;
@@ -25,6 +27,7 @@ use super::resuming::Ours;
 use super::upload::BUSY;
 use crate::args::{Concurrency, ImportArgs, TargetFormat};
 use crate::commands::bitmap::{CAUTION, names};
+use crate::commands::typed;
 use crate::exit::{Exit, Failure, Outcome};
 
 /// What only an import of a raw object needs.
@@ -132,14 +135,11 @@ fn ready(args: &ImportArgs, key: &str, file: &Path) -> Result<Bytes, String> {
 
 /// The bytes of a bitmap file of any layout.
 fn read_bitmap(file: &Path) -> Result<Bytes, String> {
-    let wrong = |what: String| format!("the bitmap file {} {what}", file.display());
+    let wrong = |what: String| format!("the bitmap file {} {what}", shown(&file));
     let unreadable = |error: std::io::Error| wrong(format!("cannot be read: {error}"));
-    if !fs::metadata(file).map_err(unreadable)?.is_file() {
-        return Err(wrong("is no regular file".into()));
-    }
     let mut bytes = Vec::new();
     // One byte more than is taken, so that a longer file is seen to be one.
-    File::open(file)
+    open_regular(file)
         .and_then(|file| {
             file.take(MAX_FILE_BYTES.saturating_add(1))
                 .read_to_end(&mut bytes)
@@ -165,13 +165,13 @@ fn command(
     if format != Format::Raw || !is_file {
         return Err(format!(
             "--bitmap-command needs a raw file on disk, and {} is {}; make one first: imgferry convert {} DISK.raw",
-            args.disk.display(),
+            shown(&args.disk),
             if is_file {
                 format.to_string()
             } else {
                 "no regular file".into()
             },
-            args.disk.display()
+            typed(&args.disk, "IMAGE")
         ));
     }
     Ok(command)

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use ::convert::{ContentDigest, Level, Levels, Plan};
+use diskimg::text::escaped;
 use diskimg::units::human;
 use ims::QuickImport;
 use obs::Uploaded;
@@ -219,7 +220,7 @@ impl fmt::Display for DryRun {
         write!(
             f,
             "would import {} as {} in {}, through {}/{}, min_disk {} GiB\nand register by --register {}: {}\n{}\nnothing speaks against it; nothing was changed",
-            self.source,
+            escaped(&self.source, |_| false),
             self.name,
             self.region,
             self.bucket,

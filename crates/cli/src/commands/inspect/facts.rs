@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::eligibility::{self, CommonImport, QuickImport};
 use super::map::Map;
+use crate::commands::typed;
 use crate::exit::{Failure, Outcome};
 
 /// The result of `inspect`, as it is in JSON. All sizes are bytes unless they say otherwise.
@@ -60,6 +61,8 @@ pub(super) fn inspect(
         Err(_) if details.encryption.is_some() => None,
         Ok(mut table) => {
             details.warnings.append(&mut table.warnings);
+            details.warnings.extend(table.sector_problem());
+            details.warnings.extend(table.size_problem(virtual_size));
             Some(table)
         }
         Err(error) => {
@@ -100,7 +103,7 @@ fn damaged(error: diskimg::Error, path: &Path) -> Failure {
     match kind {
         Corrupt | Truncated => failure.hint(format!(
             "list everything that is wrong with it: imgferry inspect --check {}",
-            path.display()
+            typed(path, "IMAGE")
         )),
         _ => failure,
     }

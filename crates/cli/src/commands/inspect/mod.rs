@@ -12,6 +12,7 @@ use std::path::Path;
 
 use ::convert::{CancelToken, OutputFile, Overwrite, Sink};
 use diskimg::BackingPolicy;
+use diskimg::text::shown;
 
 use crate::args::InspectArgs;
 use crate::commands::input::refuse_standard_input;
@@ -56,7 +57,7 @@ pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) ->
         return console.raw(svg::draw(&map, &inspection).as_bytes());
     }
     if let Some(mut file) = file {
-        let target = file.target().display().to_string();
+        let target = shown(file.target()).to_string();
         file.write(svg::draw(&map, &inspection).as_bytes())
             .map_err(::convert::Error::Sink)?;
         file.commit()?;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use ::convert::{CancelToken, Plan};
 use diskimg::open::Opened;
-use diskimg::partitions::boot_mode;
+use diskimg::partitions;
+use diskimg::source::{is_disk, type_name};
+use diskimg::text::shown;
 use diskimg::units::human;
 use diskimg::{DiskImage, Format};
 use ims::rules::{CommonFile, MAX_DATA_DISKS};
@@ -52,7 +54,7 @@ pub(super) struct Converted {
 impl Piece {
     /// What would be done with it.
     pub(super) fn would(&self) -> String {
-        let (path, object) = (self.path.display(), &self.request.image_url);
+        let (path, object) = (shown(&self.path), &self.request.image_url);
         let min_disk = self.request.min_disk;
         match &self.content {
             Content::AsItIs => format!(
@@ -220,7 +222,8 @@ impl Look<'_> {
         self.check(&request, &file, findings);
         if let Some(opened) = &opened {
             let image = opened.image.as_ref();
-            checks::boot(boot_mode(image), &request, &args.skip_check, findings);
+            let size = image.virtual_size();
+            checks::disk(partitions::read(image), size, &request, args, findings);
         }
         Ok(Piece {
             path: args.disk.clone(),
@@ -267,7 +270,9 @@ impl Look<'_> {
         };
         let mut found = checks::Findings::default();
         self.check(&request, &file, &mut found);
-        let of = |text: String| format!("{}: {text}", path.display());
+        let table = partitions::read(opened.image.as_ref());
+        checks::disk(table, virtual_size, &request, self.args, &mut found);
+        let of = |text: String| format!("{}: {text}", shown(&path));
         findings.problems.extend(found.problems.into_iter().map(of));
         findings.warnings.extend(found.warnings.into_iter().map(of));
         Ok(Piece {
@@ -307,19 +312,23 @@ impl Look<'_> {
 /// Bytes of a regular file.
 fn size_of(path: &Path) -> Outcome<u64> {
     let metadata = std::fs::metadata(path).map_err(|e| {
-        Failure::from_error(Exit::Refused, &e).context(format!("{} cannot be read", path.display()))
+        Failure::from_error(Exit::Refused, &e).context(format!("{} cannot be read", shown(&path)))
     })?;
     if metadata.is_file() {
         return Ok(metadata.len());
     }
-    Err(Failure::new(
+    let failure = Failure::new(
         Exit::Refused,
         format!(
-            "{} is no regular file, and only files are uploaded as they are",
-            path.display()
+            "{} is {}; only regular files are uploaded as they are",
+            shown(&path),
+            type_name(metadata.file_type())
         ),
-    )
-    .hint("--register quick converts devices too"))
+    );
+    Err(match is_disk(metadata.file_type()) {
+        true => failure.hint("--register quick converts devices too"),
+        false => failure,
+    })
 }
 
 /// `base` with `suffix`, and with the extension of the file that is uploaded.

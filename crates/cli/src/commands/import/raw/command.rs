@@ -6,6 +6,7 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::Stdio;
 
+use diskimg::text::shown;
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -84,7 +85,7 @@ impl BitmapCommand {
         let (Some(raw_text), Some(mf_text)) = (raw.to_str(), mf.to_str()) else {
             return Err(Failure::new(
                 Exit::Refused,
-                format!("{} is no text that a command line can hold", raw.display()),
+                format!("{} is no text that a command line can hold", shown(&raw)),
             ));
         };
         let before = fs::metadata(&raw).map_err(|e| failed(e, "the disk cannot be examined"))?;
@@ -123,7 +124,7 @@ impl BitmapCommand {
         if (before.len(), before.modified().ok()) != (after.len(), after.modified().ok()) {
             return Err(refused(format!(
                 "{} changed while the bitmap command ran: {self}",
-                raw.display()
+                shown(&raw)
             )));
         }
         Ok(Made { mf, _dir: dir })

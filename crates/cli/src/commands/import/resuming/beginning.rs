@@ -1,9 +1,11 @@
 //! What a journal begins with: which disk, which object, which command.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ::convert::{Level, Plan};
+use diskimg::text::{shell_word, shown};
 use journal::{Begun, PlanRecord, SourceIdentity};
 use url::Url;
 
@@ -44,7 +46,7 @@ pub(super) fn source(disk: &Path) -> Outcome<Option<SourceIdentity>> {
 pub(super) fn identify(file: &Path) -> Outcome<SourceIdentity> {
     SourceIdentity::of(file).map_err(|error| {
         Failure::from_error(Exit::Io, &error)
-            .context(format!("{}: looking at the file failed", file.display()))
+            .context(format!("{}: looking at the file failed", shown(file)))
     })
 }
 
@@ -156,18 +158,10 @@ pub(super) fn parse_hex(text: &str, bytes: &mut [u8; 16]) -> bool {
 
 /// A command as a shell takes it.
 pub(crate) fn command_line(arguments: &[String]) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
-    let quoted: Vec<String> = arguments
+    let words = arguments
         .iter()
-        .map(|argument| {
-            if !argument.is_empty() && argument.chars().all(plain) {
-                argument.clone()
-            } else {
-                format!("'{}'", argument.replace('\'', r"'\''"))
-            }
-        })
-        .collect();
-    quoted.join(" ")
+        .map(|argument| shell_word(OsStr::new(argument)).unwrap_or_else(|| argument.clone()));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

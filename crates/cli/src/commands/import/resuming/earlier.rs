@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use diskimg::text::shown;
 use journal::{Ending, Found, Journal, State};
 
 use super::{Session, command_line, level};
@@ -21,7 +22,7 @@ impl Session {
                 console.warn(format_args!(
                     "the journal {} is damaged at byte {at} and says nothing; the import begins anew, \
                      and parts of an earlier upload may still be stored",
-                    path.display()
+                    shown(&path)
                 ));
                 return;
             }
@@ -31,11 +32,11 @@ impl Session {
             Ending::Clean => {}
             Ending::Torn { at } => console.notice(format_args!(
                 "the journal {} ends inside a record (byte {at}); what stands before it counts",
-                path.display()
+                shown(&path)
             )),
             Ending::Damaged { at } => console.warn(format_args!(
                 "the journal {} is damaged at byte {at}; what stands before it counts",
-                path.display()
+                shown(&path)
             )),
         }
         let anew = if restart {

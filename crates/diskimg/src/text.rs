@@ -1,0 +1,164 @@
+//! Names and texts that other people chose: as a terminal may show them, and as a shell takes them.
+
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::fmt::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path};
+
+/// Whether `c` does something to a terminal instead of appearing on it: control characters (C0, DEL and
+/// C1), line separators, and marks that change the direction of writing or take no room.
+#[must_use]
+pub fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// `text` with every unsafe character escaped, except those that `keep` allows.
+#[must_use]
+pub fn escaped(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
+    let escape = |c: char| is_unsafe(c) && !keep(c);
+    if !text.contains(escape) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if escape(c) {
+            safe.extend(c.escape_debug());
+        } else {
+            safe.push(c);
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// A path in a message. It stays in one line and steers no terminal.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a>(pub &'a Path);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&escaped(&self.0.to_string_lossy(), |_| false))
+    }
+}
+
+/// [`Shown`], for short.
+#[must_use]
+pub fn shown<P: AsRef<Path> + ?Sized>(path: &P) -> Shown<'_> {
+    Shown(path.as_ref())
+}
+
+/// `word` as every POSIX shell takes it, and printable: what cannot be shown is written by `printf`.
+/// `None` for an ending line feed, which a shell would drop.
+#[must_use]
+pub fn shell_word(word: &OsStr) -> Option<String> {
+    let bytes = word.as_bytes();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%=,".contains(c);
+    match word.to_str() {
+        Some(text) if !text.is_empty() && text.chars().all(plain) => return Some(text.to_owned()),
+        Some(text) if !text.contains(is_unsafe) => {
+            return Some(format!("'{}'", text.replace('\'', r"'\''")));
+        }
+        _ => {}
+    }
+    if bytes.ends_with(b"\n") {
+        return None;
+    }
+    let mut format = String::new();
+    for byte in bytes {
+        match byte {
+            b'/' | b'.' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                format.push(char::from(*byte));
+            }
+            byte => {
+                let _ = write!(format, "\\{byte:03o}");
+            }
+        }
+    }
+    Some(format!("\"$(printf '{format}')\""))
+}
+
+/// `path` as an argument in a command that can be pasted: neither an option, nor a protocol for
+/// `qemu-img`, nor another machine for `tar`.
+#[must_use]
+pub fn shell_path(path: &Path) -> Option<String> {
+    let first = path.components().next()?;
+    let odd = match first {
+        Component::Normal(name) => {
+            let name = name.as_bytes();
+            name.starts_with(b"-") || name.contains(&b':')
+        }
+        _ => false,
+    };
+    if odd && !path.as_os_str().as_bytes().starts_with(b"./") {
+        shell_word(Path::new(".").join(path).as_os_str())
+    } else {
+        shell_word(path.as_os_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    const NASTY: [&[u8]; 16] = [
+        b"disk.raw",
+        b"a b.raw",
+        b"it's \"quoted\" $HOME `id` \\ ! * ?.raw",
+        b"-rf",
+        b"-",
+        b"vm:1.vmdk",
+        b"dir/vm:1.vmdk",
+        b"a,b=c.raw",
+        b"~root",
+        b"#x",
+        b"%d\\n.raw",
+        b"a\x1b[31m\x07.raw",
+        b"two\nlines 'q'.raw",
+        b"not utf-8 \xff\xfe.raw",
+        "turned \u{202e}war.\u{9b}31m".as_bytes(),
+        "e\u{301}.raw".as_bytes(),
+    ];
+
+    #[test]
+    fn a_shell_gets_back_every_word() {
+        for name in NASTY {
+            let word = shell_word(OsStr::from_bytes(name)).unwrap();
+            assert!(!word.contains(is_unsafe), "{word:?}");
+            let script = format!("printf '%s.' {word}");
+            let run = Command::new("sh").args(["-c", &script]).output().unwrap();
+            let expected = [name, b"."].concat();
+            assert_eq!(run.stdout, expected, "{word}");
+        }
+        assert_eq!(shell_word(OsStr::new("a\n")), None);
+    }
+
+    #[test]
+    fn a_path_is_neither_an_option_nor_a_protocol() {
+        let of = |path: &str| shell_path(Path::new(path)).unwrap();
+        assert_eq!(of("vm:1.vmdk"), "./vm:1.vmdk");
+        assert_eq!(of("./vm:1.vmdk"), "./vm:1.vmdk");
+        assert_eq!(of("/x/vm:1.vmdk"), "/x/vm:1.vmdk");
+        assert_eq!(of("x/vm:1.vmdk"), "x/vm:1.vmdk");
+        assert_eq!(of("x:y/a"), "./x:y/a");
+        assert_eq!(of("-"), "./-");
+        assert_eq!(of("-r f"), "'./-r f'");
+        assert_eq!(of("disk.raw"), "disk.raw");
+        assert_eq!(shell_path(Path::new("")), None);
+    }
+
+    #[test]
+    fn what_steers_a_terminal_is_escaped_and_the_rest_is_left() {
+        let plain = "ü 'a' \"b\" \\ e\u{301} 字";
+        assert_eq!(escaped(plain, |_| false), plain);
+        assert_eq!(
+            escaped("a\u{1b}]0;t\u{7}\u{9b}31m\u{202e}\n", |c| c == '\n'),
+            "a\\u{1b}]0;t\\u{7}\\u{9b}31m\\u{202e}\n"
+        );
+        assert_eq!(shown("a\nb").to_string(), "a\\nb");
+    }
+}
