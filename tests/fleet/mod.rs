@@ -207,7 +207,10 @@ impl Fleet {
             let name = format!("disk-{number:02}");
             let raw = dir.path().join(format!("{name}.raw"));
             // Each disk is another one.
-            fs::write(&raw, &noise[number * 4096..number * 4096 + mib * MIB]).unwrap();
+            let mut bytes = noise[number * 4096..number * 4096 + mib * MIB].to_vec();
+            // Some are imported as systems.
+            bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+            fs::write(&raw, bytes).unwrap();
             let digest = digest(&raw);
             let format = FORMATS[number % FORMATS.len()];
             let file = if mixed && number % 5 == 4 {
