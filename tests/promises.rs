@@ -17,7 +17,6 @@ mod importing;
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::Duration;
 
 use common::{Run, json_of, run};
 use importing::{Import, MIB, PART, is_right};

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::convert::{CancelToken, Comparison, default_threads};
-use diskimg::text::shown;
 use diskimg::{DiskImage, Format, OpenOptions, ReadAt};
 use obs::ObjectSource;
 

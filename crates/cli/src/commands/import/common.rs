@@ -8,7 +8,6 @@ mod sending;
 mod starting;
 
 use diskimg::text::shown;
-use diskimg::units::human;
 use obs::Client as Storage;
 use serde_json::json;
 
