@@ -158,7 +158,7 @@ fn a_check_that_writes_tells_what_the_storage_does_and_leaves_nothing_behind() {
 fn an_endpoint_without_a_scheme_is_taken_wherever_it_stands() {
     let home = config_home(
         "imgferry/config.toml",
-        "[profiles.default]\nregion = 'eu-de'\nims_endpoint = 'IMS.example.com:8443/'\n",
+        "[profile.default]\nregion = 'eu-de'\nims_endpoint = 'IMS.example.com:8443/'\n",
     );
     let shown = run(with_home(&home)
         .env("IMGFERRY_IAM_ENDPOINT", "iam.example.com")
