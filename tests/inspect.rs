@@ -283,6 +283,9 @@ fn an_encrypted_image_is_described_and_the_way_to_decrypt_it_can_be_typed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("secret.qcow2");
     for (format, name) in [("luks,encrypt.iter-time=10", "LUKS"), ("aes", "AES")] {
+        if name == "LUKS" && !qemu::makes_luks() {
+            continue;
+        }
         qemu::img([
             "create",
             "-q",

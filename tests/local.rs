@@ -88,7 +88,7 @@ fn write_vhd(path: &Path, whole: &Path, bitmap: [u8; 512]) {
     header[16..24].copy_from_slice(&1536_u64.to_be_bytes());
     header[25] = 1;
     header[31] = 4;
-    header[32..36].copy_from_slice(&(BLOCK as u32).to_be_bytes());
+    header[32..36].copy_from_slice(&(2_u32 << 20).to_be_bytes());
     seal(&mut header, 36);
     let mut table = vec![0xff; 512];
     table[..4].copy_from_slice(&4_u32.to_be_bytes());

@@ -316,6 +316,9 @@ fn images_that_qemu_makes_with_such_features_are_refused() {
             "AES",
         ),
     ] {
+        if word == "LUKS" && !qemu::makes_luks() {
+            continue;
+        }
         let path = dir.path().join("disk.qcow2");
         let mut create = vec!["create", "-f", "qcow2"];
         create.extend(args);
