@@ -144,6 +144,73 @@ fn a_worker_that_was_frozen_finds_its_claim_lost_and_registers_nothing() {
     assert_eq!(world.open_uploads(), 0);
 }
 
+#[test]
+fn a_worker_that_renews_its_claim_keeps_a_disk_that_takes_longer_than_a_lease() {
+    let world = World::new();
+    let fleet = Fleet::raw(1, 1);
+    world
+        .proxy
+        .script(|seen| (seen.op == Op::UploadPart).then(|| Fault::Slow(Duration::from_secs(7))));
+    let start = |state: &str| -> Child {
+        world
+            .batch("run", &fleet, state)
+            .args(["--json", "--claim", "--lease", "2s"])
+            .spawn()
+            .unwrap()
+    };
+    let first = start("first");
+    wait_until(|| world.proxy.count(Op::UploadPart) >= 1);
+    let second: Run = start("second").wait_with_output().unwrap().into();
+    let first: Run = first.wait_with_output().unwrap().into();
+    assert_eq!(states(&report_of(first.success())).get("active"), Some(&1));
+    assert_eq!(
+        states(&report_of(second.success())).get("skipped"),
+        Some(&1)
+    );
+    assert_eq!(world.proxy.count(Op::CreateUpload), 1);
+    assert_eq!(world.proxy.count(Op::AbortUpload), 0);
+    assert_eq!(world.active(), fleet.digests());
+}
+
+/// A machine that slept wakes up with a clock that says that all is well.
+#[test]
+fn a_worker_whose_disk_was_taken_over_says_so_and_registers_nothing_under_that_claim() {
+    let world = World::new();
+    let fleet = Fleet::raw(1, 1);
+    // Of the disk, not of the claim that is put beside it.
+    world.proxy.script(|seen| {
+        let slow = seen.op == Op::UploadPart && !seen.path().contains("claims");
+        slow.then(|| Fault::Slow(Duration::from_secs(10)))
+    });
+    let worker = world
+        .batch("run", &fleet, "state")
+        .args(["--json", "--claim", "--lease", "8s"])
+        .spawn()
+        .unwrap();
+    wait_until(|| world.proxy.count(Op::UploadPart) >= 1);
+    let claims = world.objects(".imgferry/claims/");
+    let own = claims.iter().find(|key| key.ends_with("/g00000001"));
+    let other = own.unwrap().replace("/g00000001", "/g00000002");
+    let claim = world.dir.path().join("claim");
+    let text = r#"{"version":1,"item":"x","worker":"w-other","lease_seconds":2,"beat":3}"#;
+    std::fs::write(&claim, text).unwrap();
+    run(world
+        .command()
+        .arg("upload")
+        .arg(&claim)
+        .arg(format!("obs://images/{other}"))
+        .arg("--state-dir")
+        .arg(world.dir.path().join("other")))
+    .success();
+    let ended: Run = worker.wait_with_output().unwrap().into();
+    let told = "worker w-other has taken the disk over; it is looked at again";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    // The other one never renews its claim, so the disk is this worker's once more.
+    assert_eq!(states(&report_of(ended.success())).get("active"), Some(&1));
+    assert_eq!(world.images().len(), 1);
+    assert_eq!(world.active(), fleet.digests());
+}
+
 /// A call that begins a registration.
 fn begins(seen: &Seen) -> bool {
     let path = seen.path();

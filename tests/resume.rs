@@ -10,6 +10,8 @@
     reason = "tests"
 )]
 
+#[path = "resume/changed.rs"]
+mod changed;
 mod cloud;
 mod common;
 mod importing;

@@ -156,6 +156,26 @@ fn an_upload_of_a_file_that_changed_begins_anew_and_says_why() {
     assert_eq!(cloud.uploads(), 0);
 }
 
+#[test]
+fn an_upload_of_a_file_that_was_written_with_its_time_set_back_begins_anew() {
+    use std::os::unix::fs::FileExt;
+    let cloud = Cloud::start(&["images"]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("noise");
+    fs::write(&path, noise(60 << 20)).unwrap();
+    stopped_by(&cloud, &path, "KILL");
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let before = file.metadata().unwrap().modified().unwrap();
+    file.write_all_at(&[7; 4096], 5 << 20).unwrap();
+    file.set_modified(before).unwrap();
+    let done = run(upload(&cloud).arg(&path).args(["obs://images/a", "--json"]));
+    done.success();
+    assert_eq!(json_of(&done)["kept_bytes"], 0);
+    assert!(done.stderr.contains("part 1 "), "{}", done.stderr);
+    assert!(cloud.object("images", "a") == fs::read(&path).unwrap());
+    assert_eq!(cloud.uploads(), 0);
+}
+
 /// What came from a pipe cannot be read again, so nothing is kept.
 #[test]
 fn an_interrupted_upload_of_standard_input_leaves_nothing() {

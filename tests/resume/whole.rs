@@ -18,7 +18,7 @@ use crate::importing::{Import, MIB, PART};
 const IMAGES: &str = "IMGFERRY_IMS_ENDPOINT";
 
 /// The import of the disk by `way`.
-fn by(import: &Import, way: &str) -> Command {
+pub(crate) fn by(import: &Import, way: &str) -> Command {
     let mut command = import.command();
     command.args(["--register", way]);
     command
@@ -53,7 +53,7 @@ fn images(import: &Import) -> Vec<(String, String)> {
 
 /// Whether the import is done: one image of the disk, and nothing is left to do.
 #[track_caller]
-fn is_done(import: &Import, done: &Run) -> Value {
+pub(crate) fn is_done(import: &Import, done: &Run) -> Value {
     done.success();
     let json = json_of(done);
     assert_eq!(json["status"], "active", "{json}");
@@ -65,12 +65,12 @@ fn is_done(import: &Import, done: &Run) -> Value {
     json
 }
 
-fn number(json: &Value, name: &str) -> u64 {
+pub(crate) fn number(json: &Value, name: &str) -> u64 {
     json["uploaded"][name].as_u64().unwrap()
 }
 
 /// Ends the run with a signal when the server has two parts.
-fn interrupt(import: &Import, way: &str, with: &str) -> Run {
+pub(crate) fn interrupt(import: &Import, way: &str, with: &str) -> Run {
     let child = by(import, way).spawn().unwrap();
     wait_until(|| import.parts() >= 2);
     signal(&child, with);

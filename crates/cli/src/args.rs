@@ -34,7 +34,7 @@ pub(crate) use self::images::{
 };
 pub(crate) use self::inspect::InspectArgs;
 pub(crate) use self::raw::{BitmapArgs, HolesArgs, HolesMode, RawImportArgs};
-pub(crate) use self::source::{BackingArgs, PipeArgs, SourceArgs, VhdArgs, VhdBitmap};
+pub(crate) use self::source::{BackingArgs, PipeArgs, ShareArgs, SourceArgs, VhdArgs, VhdBitmap};
 pub(crate) use self::state::{StateArgs, StatusArgs};
 use self::transfer::PlaceParser;
 pub(crate) use self::transfer::{
@@ -185,6 +185,8 @@ pub(crate) struct VerifyArgs {
     pub(crate) backing: BackingArgs,
     #[command(flatten)]
     pub(crate) vhd: VhdArgs,
+    #[command(flatten)]
+    pub(crate) share: ShareArgs,
     #[command(flatten)]
     pub(crate) threads: ThreadArgs,
     #[command(flatten)]

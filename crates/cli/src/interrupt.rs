@@ -1,4 +1,7 @@
 //! SIGINT, SIGTERM and SIGHUP: the first asks every stage to stop, a later one ends the program at once.
+//!
+//! SIGINT and SIGHUP stay ignored if they were when the program started: that is how `nohup`, and a shell that puts
+//! a job into the background without job control, keep it running.
 
 use std::io;
 use std::time::Duration;
@@ -29,10 +32,15 @@ impl Interrupt {
     /// # Errors
     /// When the system lets no handler be installed.
     pub(crate) fn listen(console: Console) -> io::Result<Self> {
+        let ignored = Ignored::at_start();
+        let unless_ignored = |kind: SignalKind| match ignored.has(kind) {
+            true => Ok(None),
+            false => signal(kind).map(Some),
+        };
         let mut signals = Signals {
-            interrupt: signal(SignalKind::interrupt())?,
+            interrupt: unless_ignored(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
+            hangup: unless_ignored(SignalKind::hangup())?,
         };
         // A file that may not grow is an error of writing it, and must not kill whoever would clean up.
         drop(signal(SignalKind::from_raw(XFSZ))?);
@@ -112,18 +120,72 @@ pub(crate) fn interrupted() -> Failure {
     Failure::new(Exit::Interrupted, "stopped on request")
 }
 
+/// Signals that this process ignores, as the kernel shows them: one bit each, from signal 1 on.
+struct Ignored(u64);
+
+impl Ignored {
+    /// Those that it inherited. To be asked before handlers are installed; where there is no `/proc`, there are none.
+    fn at_start() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status");
+        Self(
+            status
+                .ok()
+                .and_then(|text| parse_ignored(&text))
+                .unwrap_or(0),
+        )
+    }
+
+    fn has(&self, kind: SignalKind) -> bool {
+        let bit = u32::try_from(kind.as_raw_value() - 1).ok();
+        bit.and_then(|bit| self.0.checked_shr(bit))
+            .is_some_and(|bits| bits & 1 == 1)
+    }
+}
+
+fn parse_ignored(status: &str) -> Option<u64> {
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
+}
+
 struct Signals {
-    interrupt: Signal,
+    interrupt: Option<Signal>,
     terminate: Signal,
-    hangup: Signal,
+    hangup: Option<Signal>,
+}
+
+/// The next of `signal`; never, if it is ignored.
+async fn next(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
 }
 
 impl Signals {
     async fn any(&mut self) {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
+            () = next(&mut self.interrupt) => {}
             _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
+            () = next(&mut self.hangup) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_from_the_kernels_mask() {
+        let status = "Name:\tx\nSigBlk:\t0000000000000003\nSigIgn:\t0000000000001001\n";
+        let ignored = Ignored(parse_ignored(status).unwrap());
+        assert!(ignored.has(SignalKind::hangup()));
+        assert!(!ignored.has(SignalKind::interrupt()));
+        assert_eq!(parse_ignored("Name:\tx\n"), None);
+        assert_eq!(parse_ignored("SigIgn:\tx\n"), None);
     }
 }

@@ -101,6 +101,26 @@ impl Group {
         Self { numbers, len: 1 }
     }
 
+    /// Up to `most` blocks that `next` yields, ascending; `None` when it yields none.
+    ///
+    /// # Errors
+    /// Those of `next`.
+    pub(crate) fn gather(
+        most: usize,
+        mut next: impl FnMut() -> error::Result<Option<u64>>,
+    ) -> error::Result<Option<Self>> {
+        let Some(first) = next()? else {
+            return Ok(None);
+        };
+        let mut group = Self::of(first);
+        for place in group.numbers.iter_mut().take(most).skip(1) {
+            let Some(number) = next()? else { break };
+            *place = number;
+            group.len += 1;
+        }
+        Ok(Some(group))
+    }
+
     fn iter(&self) -> impl Iterator<Item = u64> {
         self.numbers.into_iter().take(self.len)
     }
@@ -112,16 +132,7 @@ impl DataBlocks<'_> {
     /// # Errors
     /// Those of [`DataBlocks::next`].
     pub(crate) fn next_group(&mut self, most: usize) -> error::Result<Option<Group>> {
-        let Some(first) = self.next()? else {
-            return Ok(None);
-        };
-        let mut group = Group::of(first);
-        for place in group.numbers.iter_mut().take(most).skip(1) {
-            let Some(number) = self.next()? else { break };
-            *place = number;
-            group.len += 1;
-        }
-        Ok(Some(group))
+        Group::gather(most, || self.next())
     }
 }
 

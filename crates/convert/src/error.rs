@@ -30,6 +30,17 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The output file is finished, and cannot get its name. It is kept.
+    Unnamed {
+        /// The name that it was to get.
+        path: PathBuf,
+        /// Where it is.
+        kept: PathBuf,
+        /// What the user can do.
+        hint: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The request was refused before any work.
     Refused {
         /// What was found, and what was expected.
@@ -52,6 +63,26 @@ impl Error {
         }
     }
 
+    /// The finished file `kept` cannot be renamed to `path`.
+    pub(crate) fn unnamed(path: PathBuf, kept: PathBuf, source: io::Error) -> Self {
+        let quoted = |path: &std::path::Path| {
+            format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
+        };
+        let hint = match source.kind() {
+            io::ErrorKind::AlreadyExists => format!(
+                "give it another name: mv {} NAME; or pass --force next time to replace what is there",
+                quoted(&kept)
+            ),
+            _ => format!("rename it yourself: mv {} {}", quoted(&kept), quoted(&path)),
+        };
+        Self::Unnamed {
+            path,
+            kept,
+            hint,
+            source,
+        }
+    }
+
     /// Adds what the user can do to a refusal; other errors have their own hints.
     #[must_use]
     pub fn with_hint(mut self, text: impl Into<String>) -> Self {
@@ -67,6 +98,7 @@ impl Error {
         match self {
             Self::Source(error) => error.hint(),
             Self::Refused { hint, .. } => hint.as_deref(),
+            Self::Unnamed { hint, .. } => Some(hint),
             Self::Output { source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                     Some("make room there, or write to another disk")
@@ -100,6 +132,12 @@ impl fmt::Display for Error {
             Self::Source(error) => error.fmt(f),
             Self::Sink(error) => error.fmt(f),
             Self::Output { path, doing, .. } => write!(f, "{}: {doing} failed", shown(path)),
+            Self::Unnamed { path, kept, .. } => write!(
+                f,
+                "{}: renaming the finished file to this name failed; it is kept as {}",
+                shown(path),
+                shown(kept)
+            ),
             Self::Refused { message, .. } => f.write_str(message),
             Self::Cancelled => f.write_str("stopped on request"),
             Self::WorkerPanicked => f.write_str("a worker thread panicked"),
@@ -113,7 +151,7 @@ impl StdError for Error {
             // These two are shown as what they wrap, so the chain goes on behind it.
             Self::Source(error) => error.source(),
             Self::Sink(error) => error.source(),
-            Self::Output { source, .. } => Some(source),
+            Self::Output { source, .. } | Self::Unnamed { source, .. } => Some(source),
             Self::Refused { .. } | Self::Cancelled | Self::WorkerPanicked => None,
         }
     }

@@ -5,6 +5,7 @@
 //!                                  ├───to_raw()────▶ OutputFile, at its positions
 //!                                  └───to_parts()──▶ PartSink, in any order
 //!  Checkpoint ──resume_zvhd2()──▶ the same stream, from where it was interrupted
+//!  Rereading ──▶ whether the disk still holds what an earlier run read
 //!  image ──scan()──▶ Bitmap, ContentDigest
 //!  image ──digest()──▶ ContentDigest      two images ──compare()──▶ Comparison
 //! ```
@@ -38,6 +39,7 @@ pub mod output;
 pub mod parts;
 pub mod pipeline;
 pub mod plan;
+pub mod proof;
 pub mod raw;
 pub mod resume;
 pub mod sample;
@@ -61,6 +63,7 @@ pub use plan::{
     DEFAULT_MEMORY, LARGE_MEMORY, Memory, PROGRAM_MEMORY, Plan, PlanOptions, SinkMemory, Target,
     default_threads, encoding_threads, plan,
 };
+pub use proof::{Rereading, reread_sample};
 pub use raw::{to_raw, to_raw_with_bitmap};
 pub use resume::{BlockRecord, Checkpoint, Recorder, VoidRecorder};
 pub use scan::{Scan, scan};

@@ -2,7 +2,8 @@
 //!
 //! Bytes go into `.NAME.imgferry-XXXXXX.part` beside the target, so that the last step can be a
 //! rename, which is atomic: fsync of the file, rename, fsync of the directory. A run that fails
-//! removes the temporary file; one that is killed leaves it, and the target as it was.
+//! removes the temporary file; one that is killed leaves it, and the target as it was. A file that is finished and
+//! cannot get its name is kept.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -18,7 +19,7 @@ use diskimg::source::type_name;
 use diskimg::text::shown;
 use diskimg::units::human;
 use rustix::fs::{Advice, fadvise};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, PersistError};
 
 use crate::append::{self, Appender};
 use crate::error::{Error, Result};
@@ -110,6 +111,11 @@ impl OutputFile {
             .permissions(Permissions::from_mode(0o666))
             .tempfile_in(directory_of(&resolved))
             .map_err(failed)?;
+        try_renaming(&file).map_err(|source| Error::Output {
+            path: target.to_owned(),
+            doing: "trying to rename a file in its directory",
+            source,
+        })?;
         Ok(Self {
             file,
             target: resolved,
@@ -231,8 +237,8 @@ impl OutputFile {
     /// Makes the file appear under its name, safely on disk unless [`OutputFile::without_sync`].
     ///
     /// # Errors
-    /// `Output`; `Refused` when a file that must not be replaced appeared meanwhile. The target is
-    /// then as it was, except when only flushing its directory failed.
+    /// `Output`, with the target as it was, except when only flushing its directory failed; `Unnamed` when the file is
+    /// finished and cannot get its name, as when one that must not be replaced has appeared meanwhile.
     pub fn commit(self) -> Result<()> {
         let Self {
             file,
@@ -257,15 +263,10 @@ impl OutputFile {
                 .sync_all()
                 .map_err(|e| failed("flushing to disk", e))?;
         }
-        // On failure the temporary file comes back in the error, and is removed with it.
-        let renamed = match overwrite {
-            Overwrite::Refuse => file.persist_noclobber(&target),
-            Overwrite::Replace => file.persist(&target),
-        };
-        renamed.map_err(|e| match e.error.kind() {
-            io::ErrorKind::AlreadyExists => exists(&target),
-            _ => failed("renaming to its name", e.error),
-        })?;
+        match overwrite {
+            Overwrite::Replace => put_in_place(file, &target, NamedTempFile::persist)?,
+            Overwrite::Refuse => put_in_place(file, &target, persist_new)?,
+        }
         if !sync {
             return Ok(());
         }
@@ -285,6 +286,65 @@ impl OutputFile {
             source,
         }
     }
+}
+
+/// Gives a finished file its name by `rename`; if that fails, the file is kept.
+fn put_in_place(
+    file: NamedTempFile,
+    target: &Path,
+    rename: impl FnOnce(NamedTempFile, PathBuf) -> Result<File, PersistError>,
+) -> Result<()> {
+    let Err(PersistError {
+        error: source,
+        file,
+    }) = rename(file, target.to_owned())
+    else {
+        return Ok(());
+    };
+    match file.keep() {
+        Ok((_, kept)) => Err(Error::unnamed(target.to_owned(), kept, source)),
+        Err(_) => Err(Error::Output {
+            path: target.to_owned(),
+            doing: "renaming to its name",
+            source,
+        }),
+    }
+}
+
+/// Renames `file` unless something has the name `target`.
+fn persist_new(file: NamedTempFile, target: PathBuf) -> Result<File, PersistError> {
+    let renamed = file.persist_noclobber(&target);
+    renamed.or_else(|failed| persist_where_free(failed, target))
+}
+
+/// Some file systems have neither renames that replace nothing nor hard links: folders shared with a virtual machine, exFAT,
+/// some network shares. There it is looked whether something has the name; what appears in between is replaced.
+fn persist_where_free(failed: PersistError, target: PathBuf) -> Result<File, PersistError> {
+    if failed.error.kind() == io::ErrorKind::AlreadyExists {
+        return Err(failed);
+    }
+    match fs::symlink_metadata(&target) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => failed.file.persist(target),
+        Ok(_) => Err(PersistError {
+            error: io::ErrorKind::AlreadyExists.into(),
+            file: failed.file,
+        }),
+        Err(_) => Err(failed),
+    }
+}
+
+/// Finds out before the work whether its directory lets files be renamed: `file` is empty, and another one is renamed
+/// beside it.
+fn try_renaming(file: &NamedTempFile) -> io::Result<()> {
+    let probe = tempfile::Builder::new()
+        .prefix(".imgferry-")
+        .suffix(".part")
+        .tempfile_in(directory_of(file.path()))?;
+    let renamed = probe.path().with_extension("probe");
+    fs::rename(probe.path(), &renamed)?;
+    // Nothing has the old name any more.
+    let _ = probe.keep();
+    fs::remove_file(renamed)
 }
 
 /// Appends, for formats that are written front to back.
@@ -392,4 +452,68 @@ fn temporary_prefix(name: &OsStr) -> OsString {
     prefix.push(OsStr::from_bytes(name.get(..NAME_BYTES).unwrap_or(name)));
     prefix.push(".imgferry-");
     prefix
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file that is finished, and what a file system without links says to a rename that must replace nothing.
+    fn without_links(directory: &Path) -> PersistError {
+        let file = NamedTempFile::new_in(directory).unwrap();
+        fs::write(file.path(), "work").unwrap();
+        PersistError {
+            error: io::ErrorKind::PermissionDenied.into(),
+            file,
+        }
+    }
+
+    #[test]
+    fn a_file_gets_its_name_where_there_are_no_links_and_replaces_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("disk");
+        persist_where_free(without_links(directory.path()), target.clone()).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"work");
+
+        fs::write(&target, "somebody else's").unwrap();
+        let failed = persist_where_free(without_links(directory.path()), target.clone());
+        assert_eq!(
+            failed.unwrap_err().error.kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        assert_eq!(fs::read(&target).unwrap(), b"somebody else's");
+    }
+
+    #[test]
+    fn a_finished_file_that_cannot_be_renamed_is_kept_and_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("it's a disk");
+        let PersistError { file, .. } = without_links(directory.path());
+        let error = put_in_place(file, &target, |file, _| {
+            Err(PersistError {
+                error: io::ErrorKind::PermissionDenied.into(),
+                file,
+            })
+        });
+        let error = error.unwrap_err();
+        let Error::Unnamed { kept, .. } = &error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(fs::read(kept).unwrap(), b"work");
+        let hint = error.hint().unwrap();
+        let moved = std::process::Command::new("sh")
+            .arg("-c")
+            .arg(hint.split_once(": ").unwrap().1)
+            .status();
+        assert!(moved.unwrap().success(), "{hint}");
+        assert_eq!(fs::read(&target).unwrap(), b"work");
+    }
+
+    #[test]
+    fn trying_a_rename_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = NamedTempFile::new_in(directory.path()).unwrap();
+        try_renaming(&file).unwrap();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
 }

@@ -79,7 +79,11 @@ fn a_file_that_appears_meanwhile_is_not_overwritten() {
     let error = out.commit().unwrap_err();
     assert!(error.hint().unwrap().contains("--force"), "{error}");
     assert_eq!(fs::read(&path).unwrap(), b"somebody else's");
-    assert_eq!(names(directory.path()), ["disk"]);
+    let Error::Unnamed { kept, .. } = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(fs::read(kept).unwrap(), b"ours", "the work is not lost");
+    assert!(error.hint().unwrap().contains(kept.to_str().unwrap()));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The one way in: opens any image, and says what it found.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::chain::{BackingPolicy, Context};
@@ -78,6 +78,8 @@ pub struct Opened {
     pub file_len: u64,
     /// Bytes the file system has allocated for the file.
     pub bytes_on_disk: u64,
+    /// Other files that were opened because the image names them, by path.
+    pub files: Vec<PathBuf>,
 }
 
 impl std::fmt::Debug for Opened {
@@ -133,6 +135,7 @@ pub fn open_source(
         format: driver.format,
         file_len: source.len(),
         bytes_on_disk: source.len(),
+        files: context.shared().files(),
         image: Box::new(Named {
             image,
             source,

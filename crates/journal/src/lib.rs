@@ -33,5 +33,5 @@ pub use file::{Found, Journal};
 pub use frame::Ending;
 pub use log::{Log, RunLock, read_log};
 pub use record::{Begun, Block, Completed, Part, PlanRecord, Record};
-pub use source::SourceIdentity;
+pub use source::{Sameness, SourceIdentity};
 pub use state::{Stage, State};

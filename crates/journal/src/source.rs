@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use diskimg::source::open_disk;
@@ -14,7 +14,7 @@ const HEAD: u64 = 64 << 10;
 /// Bytes at the end that are hashed: VHD and ZVHD2 have a footer there.
 const TAIL: u64 = 4 << 10;
 
-/// A disk image as it was at some time. Two that are equal are the same file, unchanged.
+/// A disk image as it was at some time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceIdentity {
     /// Absolute path, without links.
@@ -29,6 +29,24 @@ pub struct SourceIdentity {
     pub inode: u64,
     /// SHA-256 of the first 64 KiB and the last 4 KiB, in hexadecimal digits.
     pub header: String,
+    /// Last change of the file's status (`ctime`), in seconds and nanoseconds since 1970. Unlike the time of
+    /// modification, nobody can set it back. Journals of older versions do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_changed: Option<(i64, i64)>,
+    /// Whether it is a block device, whose times say nothing about its content.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub block_device: bool,
+}
+
+/// What two looks at a source tell about its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sameness {
+    /// Nothing has changed that a write would change.
+    Same,
+    /// The content may have changed, for this reason. Only reading it can tell.
+    Unproven(&'static str),
+    /// It has changed: this is different.
+    Changed(String),
 }
 
 impl SourceIdentity {
@@ -56,12 +74,39 @@ impl SourceIdentity {
             modified_nanos: metadata.mtime_nsec(),
             inode: metadata.ino(),
             header: hex::encode(hash.finalize()),
+            status_changed: Some((metadata.ctime(), metadata.ctime_nsec())),
+            block_device: metadata.file_type().is_block_device(),
         })
     }
 
-    /// How `now` differs from this, if it does: the first difference, in words.
+    /// Whether the content is still the same `now`. For a later run, which may read it to find out.
+    #[must_use]
+    pub fn compare(&self, now: &Self) -> Sameness {
+        if let Some(difference) = self.plain_difference(now) {
+            return Sameness::Changed(difference);
+        }
+        if self.block_device || now.block_device {
+            return Sameness::Unproven("a block device does not tell when it was written");
+        }
+        match (self.status_changed, now.status_changed) {
+            (Some(then), Some(now)) if then == now => Sameness::Same,
+            (Some(_), Some(_)) => {
+                Sameness::Unproven("its change time (ctime) moved, its modification time did not")
+            }
+            _ => Sameness::Unproven("its change time (ctime) was not recorded"),
+        }
+    }
+
+    /// How `now` differs from this, if it does: the first difference, in words. For two looks by one run.
     #[must_use]
     pub fn difference(&self, now: &Self) -> Option<String> {
+        self.plain_difference(now).or_else(|| {
+            let moved = !self.block_device && self.status_changed != now.status_changed;
+            moved.then(|| "its change time (ctime) moved".to_owned())
+        })
+    }
+
+    fn plain_difference(&self, now: &Self) -> Option<String> {
         if self.path != now.path {
             return Some(format!("it was {}, and is {}", self.path, now.path));
         }
@@ -75,5 +120,82 @@ impl SourceIdentity {
             return Some("it was modified".to_owned());
         }
         (self.inode != now.inode).then(|| "it is another file of the same name".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> SourceIdentity {
+        SourceIdentity {
+            path: "/disks/web.raw".into(),
+            size: 1 << 30,
+            modified: 1_700_000_000,
+            modified_nanos: 5,
+            inode: 77,
+            header: "ab".repeat(32),
+            status_changed: Some((1_700_000_000, 6)),
+            block_device: false,
+        }
+    }
+
+    #[test]
+    fn only_an_unchanged_ctime_proves_that_nobody_wrote() {
+        let then = identity();
+        assert_eq!(then.compare(&then), Sameness::Same);
+        let touched = SourceIdentity {
+            status_changed: Some((1_700_000_000, 7)),
+            ..identity()
+        };
+        assert!(matches!(then.compare(&touched), Sameness::Unproven(why) if why.contains("ctime")));
+        assert!(then.difference(&touched).is_some());
+    }
+
+    #[test]
+    fn an_identity_of_an_older_journal_is_read_and_proves_nothing() {
+        let mut json = serde_json::to_value(identity()).unwrap();
+        json.as_object_mut().unwrap().remove("status_changed");
+        let then: SourceIdentity = serde_json::from_value(json).unwrap();
+        assert_eq!(then.status_changed, None);
+        assert!(matches!(
+            then.compare(&identity()),
+            Sameness::Unproven(why) if why.contains("not recorded")
+        ));
+    }
+
+    #[test]
+    fn a_block_device_proves_nothing_and_its_node_may_change_hands() {
+        let then = SourceIdentity {
+            block_device: true,
+            ..identity()
+        };
+        assert!(matches!(then.compare(&then), Sameness::Unproven(_)));
+        let chowned = SourceIdentity {
+            status_changed: Some((1_700_000_009, 0)),
+            ..then.clone()
+        };
+        assert_eq!(then.difference(&chowned), None);
+    }
+
+    #[test]
+    fn what_is_plainly_different_has_changed() {
+        let then = identity();
+        let changes: [fn(&mut SourceIdentity); 5] = [
+            |now| now.path.push('2'),
+            |now| now.size += 512,
+            |now| now.modified_nanos += 1,
+            |now| now.inode += 1,
+            |now| now.header = "cd".repeat(32),
+        ];
+        for change in changes {
+            let mut now = identity();
+            change(&mut now);
+            assert!(
+                matches!(then.compare(&now), Sameness::Changed(_)),
+                "{now:?}"
+            );
+            assert!(then.difference(&now).is_some());
+        }
     }
 }

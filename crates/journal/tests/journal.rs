@@ -41,6 +41,8 @@ fn begun() -> Begun {
             modified_nanos: 5,
             inode: 77,
             header: "ab".repeat(32),
+            status_changed: Some((1_700_000_000, 6)),
+            block_device: false,
         },
         plan: PlanRecord {
             source_format: "qcow2".into(),

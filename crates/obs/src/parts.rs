@@ -99,6 +99,18 @@ impl Schedule {
         None
     }
 
+    /// Where part `number` (from 1) begins; `None` past the end of the last part.
+    #[must_use]
+    pub fn start(&self, number: u32) -> Option<u64> {
+        let (mut before, mut start) = (number.checked_sub(1)?, 0_u64);
+        for tier in self.tiers() {
+            let here = before.min(tier.parts);
+            start = start.saturating_add(u64::from(here).saturating_mul(tier.size));
+            before -= here;
+        }
+        (before == 0).then_some(start)
+    }
+
     /// Bytes that all parts hold together.
     #[must_use]
     pub const fn capacity(&self) -> u64 {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::liveness::Watch;
 use super::{
-    Action, Answer, Claim, DONE, Lease, Listing, MAX_LEASE, Seen, Timing, UNKNOWN_LEASE, Way,
+    Action, Answer, Claim, Lease, Listing, Timing, UNKNOWN_LEASE, Way, believed, candidate_lease,
+    generation,
 };
 
 /// Longest time between two looks at an item that another worker has. Ours.
@@ -33,10 +34,12 @@ enum Step {
     Idle,
     /// Looking who is there.
     Looking,
-    /// Reading the claim of a worker that seems dead, for its lease.
+    /// Reading what others hold, to see whether they renew it.
     Reading {
-        generation: u32,
         listing: Listing,
+        name: String,
+        /// Names that come after it.
+        rest: Vec<String>,
     },
     /// Storing a claim of this name.
     Claiming {
@@ -95,14 +98,18 @@ impl Contest {
                 self.step = Step::Looking;
                 Action::List
             }
-            (Step::Looking, Answer::Listing(listing)) => self.looked(now, listing),
+            (Step::Looking, Answer::Listing(listing)) => self.looked(listing),
             (
                 Step::Reading {
-                    generation,
                     listing,
+                    name,
+                    rest,
                 },
                 Answer::Body(body),
-            ) => self.read(generation, &listing, body.as_deref()),
+            ) => {
+                self.read(now, &name, body.as_deref().unwrap_or_default());
+                self.read_next(listing, rest)
+            }
             // Between the listing and the claim another worker may have done it all and gone.
             (Step::Claiming { name }, Answer::Stored) => {
                 let stored = self.asked;
@@ -142,40 +149,54 @@ impl Contest {
     }
 
     /// The directory as it was before this worker did anything.
-    fn looked(&mut self, now: Duration, listing: Listing) -> Action {
+    fn looked(&mut self, listing: Listing) -> Action {
         self.looked = self.asked;
-        self.watch.see(&listing, self.asked, now);
-        if is_done(&listing) {
+        self.watch.keep(&listing);
+        if listing.is_done() {
             return Action::Done;
         }
-        let candidates = listing
-            .objects
-            .iter()
-            .filter_map(|object| self.remaining(object, candidate_lease(&object.name)?, &listing));
-        if let Some(remaining) = candidates.max() {
-            return self.theirs(remaining);
-        }
-        let Some((generation, claim)) = highest(&listing) else {
-            return self.claim(0);
+        let claim = listing.highest().map(|(_, name)| name.to_owned());
+        let candidates = listing.names.iter().filter(|name| {
+            // Who is dead stays dead.
+            candidate_lease(name).is_some_and(|lease| self.watch.remaining(name, lease).is_some())
+        });
+        let names = candidates.cloned().chain(claim).collect();
+        self.read_next(listing, names)
+    }
+
+    /// Reads the last of `names`, or decides when there is none.
+    fn read_next(&mut self, listing: Listing, mut names: Vec<String>) -> Action {
+        let Some(name) = names.pop() else {
+            return self.decide(&listing);
         };
-        if let Some(remaining) = self.remaining(claim, self.timing.lease, &listing) {
-            return self.theirs(remaining);
-        }
-        // It is dead by this worker's lease; its own may be longer.
-        let name = claim.name.clone();
         self.step = Step::Reading {
-            generation,
             listing,
+            name: name.clone(),
+            rest: names,
         };
         Action::Get { name }
     }
 
-    fn read(&mut self, generation: u32, listing: &Listing, body: Option<&[u8]>) -> Action {
-        let lease = body.and_then(Claim::parse).map_or(UNKNOWN_LEASE, |claim| {
-            Duration::from_secs(claim.lease_seconds).min(MAX_LEASE)
+    fn read(&mut self, now: Duration, name: &str, body: &[u8]) {
+        let lease = candidate_lease(name).unwrap_or_else(|| {
+            Claim::parse(body).map_or(UNKNOWN_LEASE, |claim| believed(claim.lease_seconds))
         });
-        let claim = highest(listing).map(|(_, claim)| claim);
-        match claim.and_then(|claim| self.remaining(claim, lease, listing)) {
+        self.watch.see(name, body, lease, (self.asked, now));
+    }
+
+    /// Everything that others hold was read.
+    fn decide(&mut self, listing: &Listing) -> Action {
+        let candidates = listing.names.iter().filter_map(|name| {
+            let lease = candidate_lease(name)?;
+            self.watch.remaining(name, lease)
+        });
+        if let Some(remaining) = candidates.max() {
+            return self.theirs(remaining);
+        }
+        let Some((generation, claim)) = listing.highest() else {
+            return self.claim(0);
+        };
+        match self.watch.remaining(claim, UNKNOWN_LEASE) {
             Some(remaining) => self.theirs(remaining),
             None => self.claim(generation),
         }
@@ -183,6 +204,7 @@ impl Contest {
 
     /// Nobody has it, or the worker of `generation` is dead.
     fn claim(&mut self, generation: u32) -> Action {
+        self.attempt = self.attempt.saturating_add(1);
         let body = self.content().body();
         match self.way {
             Way::IfAbsent => {
@@ -198,7 +220,6 @@ impl Contest {
                 }
             }
             Way::LowestWins => {
-                self.attempt = self.attempt.saturating_add(1);
                 let (worker, attempt) = (&self.worker, self.attempt);
                 let name = format!("c.{worker}-{attempt}.{}", self.seconds());
                 self.step = Step::Standing { name: name.clone() };
@@ -218,12 +239,11 @@ impl Contest {
         stored: Duration,
         listing: &Listing,
     ) -> Action {
-        self.watch.see(listing, self.asked, now);
-        if is_done(listing) {
+        if listing.is_done() {
             return self.leave(name);
         }
-        match highest(listing) {
-            Some((_, claim)) if claim.name == name => self.won(now, name, stored),
+        match listing.highest() {
+            Some((_, claim)) if claim == name => self.won(now, name, stored, listing),
             // It was taken away, or taken over: this took very long.
             _ => self.theirs(self.timing.heartbeat()),
         }
@@ -250,39 +270,36 @@ impl Contest {
         stored: Duration,
         listing: &Listing,
     ) -> Action {
-        self.watch.see(listing, self.asked, now);
-        if is_done(listing) {
+        if listing.is_done() {
             return self.leave(name);
         }
-        let is_there = listing.objects.iter().any(|object| object.name == name);
-        let lives = |object: &&Seen| {
-            let lease = match object.name.starts_with('g') {
-                true => generation(&object.name).map(|_| self.timing.lease),
-                false => candidate_lease(&object.name),
+        let is_there = listing.names.contains(&name);
+        let lives = |other: &&String| {
+            let lease = match generation(other) {
+                Some(_) => Some(UNKNOWN_LEASE),
+                None => candidate_lease(other),
             };
-            lease.is_some_and(|lease| self.remaining(object, lease, listing).is_some())
+            lease.is_some_and(|lease| self.watch.remaining(other, lease).is_some())
         };
-        let lowest = listing
-            .objects
-            .iter()
-            .filter(|object| object.name != name)
-            .filter(lives)
-            .map(|object| object.name.as_str())
-            .min();
+        // A claim that a later one has followed counts no more.
+        let highest = listing.highest().map(|(_, claim)| claim);
+        let counts =
+            |other: &&String| generation(other).is_none() || highest == Some(other.as_str());
+        let others = listing.names.iter().filter(|other| **other != name);
+        let lowest = others.clone().filter(counts).filter(lives).min();
         // Claims of workers that put only if absent are ahead of every candidate.
-        let beaten = listing
-            .objects
-            .iter()
-            .any(|object| generation(&object.name).is_some() && lives(&object));
+        let beaten = others
+            .filter(counts)
+            .any(|other| generation(other).is_some() && lives(&other));
         match lowest {
             _ if !is_there || beaten => self.withdraw(name, self.timing.heartbeat()),
-            Some(other) if other < name.as_str() => self.withdraw(name, self.timing.heartbeat()),
-            _ => self.won(now, name, stored),
+            Some(other) if *other < name => self.withdraw(name, self.timing.heartbeat()),
+            _ => self.won(now, name, stored, listing),
         }
     }
 
-    fn won(&mut self, now: Duration, name: String, since: Duration) -> Action {
-        let lease = Lease::new(name, self.content(), self.timing, since);
+    fn won(&mut self, now: Duration, name: String, since: Duration, listing: &Listing) -> Action {
+        let lease = Lease::new(name, self.content(), self.timing, since, listing);
         if lease.is_held(now) {
             return Action::Won(lease);
         }
@@ -305,10 +322,6 @@ impl Contest {
         Action::Theirs { again }
     }
 
-    fn remaining(&self, object: &Seen, lease: Duration, listing: &Listing) -> Option<Duration> {
-        self.watch.remaining(object, lease, listing.now)
-    }
-
     fn seconds(&self) -> u64 {
         let whole = self.timing.lease.as_secs();
         whole.saturating_add(u64::from(self.timing.lease.subsec_nanos() > 0))
@@ -320,34 +333,8 @@ impl Contest {
             item: self.item.clone(),
             worker: self.worker.clone(),
             lease_seconds: self.seconds(),
+            attempt: self.attempt,
             beat: 0,
         }
     }
-}
-
-fn is_done(listing: &Listing) -> bool {
-    listing.objects.iter().any(|object| object.name == DONE)
-}
-
-/// The claim that counts.
-fn highest(listing: &Listing) -> Option<(u32, &Seen)> {
-    listing
-        .objects
-        .iter()
-        .filter_map(|object| Some((generation(&object.name)?, object)))
-        .max_by_key(|(generation, _)| *generation)
-}
-
-/// The number in `g00000001`.
-fn generation(name: &str) -> Option<u32> {
-    let digits = name.strip_prefix('g')?;
-    let plain = digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| digits.parse().ok()).flatten()
-}
-
-/// The lease in `c.WORKER.LEASE`.
-fn candidate_lease(name: &str) -> Option<Duration> {
-    let (_, lease) = name.strip_prefix("c.")?.rsplit_once('.')?;
-    let lease = Duration::from_secs(lease.parse().ok()?);
-    Some(lease.min(MAX_LEASE))
 }

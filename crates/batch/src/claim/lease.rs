@@ -1,8 +1,9 @@
 //! A claim that was won, and how long it is.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Claim, Timing};
+use super::{Claim, DONE, Listing, Timing, candidate_lease, generation};
 
 /// A won claim. Times are of the worker's monotonic clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,10 +16,18 @@ pub struct Lease {
     /// When the one that is on its way was sent.
     sent: Option<Duration>,
     lost: bool,
+    /// What was there when it was won.
+    before: BTreeSet<String>,
 }
 
 impl Lease {
-    pub(super) fn new(name: String, claim: Claim, timing: Timing, since: Duration) -> Self {
+    pub(super) fn new(
+        name: String,
+        claim: Claim,
+        timing: Timing,
+        since: Duration,
+        listing: &Listing,
+    ) -> Self {
         Self {
             name,
             claim,
@@ -26,6 +35,7 @@ impl Lease {
             since,
             sent: None,
             lost: false,
+            before: listing.names.iter().cloned().collect(),
         }
     }
 
@@ -35,9 +45,12 @@ impl Lease {
         &self.name
     }
 
-    /// When the next renewal is due.
+    /// When the next renewal is due: the first at once, because it tells others that the item was won.
     #[must_use]
     pub fn renew_at(&self) -> Duration {
+        if self.claim.beat == 0 {
+            return self.since;
+        }
         self.since.saturating_add(self.timing.heartbeat())
     }
 
@@ -51,6 +64,37 @@ impl Lease {
     #[must_use]
     pub fn is_held(&self, now: Duration) -> bool {
         !self.lost && now < self.ends_at()
+    }
+
+    /// Objects whose workers may have taken the item over, for [`Lease::yields_to`]. To be asked with a directory that was
+    /// listed after a renewal: who took this worker for dead before it, is there.
+    #[must_use]
+    pub fn rivals<'a>(&self, listing: &'a Listing) -> Vec<&'a str> {
+        let own = generation(&self.name);
+        let may = |name: &&String| match (generation(name), own) {
+            (Some(other), Some(own)) => other > own,
+            _ => {
+                let means = generation(name).is_some() || candidate_lease(name).is_some();
+                (means || *name == DONE) && !self.before.contains(*name)
+            }
+        };
+        let names = listing.names.iter().filter(may);
+        names.map(String::as_str).collect()
+    }
+
+    /// Whether the item is another worker's, now that `rival` is there with this content.
+    #[must_use]
+    pub fn yields_to(&self, rival: &str, body: &[u8]) -> bool {
+        // A candidate may only stand yet; one that was renewed has won.
+        match candidate_lease(rival) {
+            Some(_) => Claim::parse(body).is_some_and(|claim| claim.beat > 0),
+            None => true,
+        }
+    }
+
+    /// The item is another worker's: the claim is not held any more.
+    pub fn lose(&mut self) {
+        self.lost = true;
     }
 
     /// The object to store now, whatever stands there; `None` when the claim is lost.

@@ -1,12 +1,14 @@
-//! Whether an object was renewed within its lease, by the storage's clock or by watching it.
+//! Whether a claim was renewed within its lease: by reading it again, and nothing else.
+//!
+//! What a listing says besides names is not looked at. Some storages leave ETags out of it, some do not change them, and
+//! times are those of a clock that somebody may set.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{Listing, Seen};
+use sha2::{Digest as _, Sha256};
 
-/// Seconds by which two times of a storage may differ more than they say: they are cut to seconds.
-const GRAIN: u64 = 1;
+use super::Listing;
 
 /// What one worker saw of an item's directory.
 #[derive(Clone, Debug, Default)]
@@ -14,50 +16,53 @@ pub(super) struct Watch(HashMap<String, Watched>);
 
 #[derive(Clone, Debug)]
 struct Watched {
-    etag: String,
-    /// When the first listing with this etag had arrived.
+    /// SHA-256 of the content.
+    content: [u8; 32],
+    /// When the first answer with this content had arrived.
     since: Duration,
     /// When the last one was asked for.
     until: Duration,
+    /// How long it counts unchanged.
+    lease: Duration,
 }
 
 impl Watch {
-    /// Takes a listing in that was asked for at `asked` and had arrived at `now`.
-    pub(super) fn see(&mut self, listing: &Listing, asked: Duration, now: Duration) {
-        let known = std::mem::take(&mut self.0);
-        for object in &listing.objects {
-            let same = known
-                .get(&object.name)
-                .filter(|watched| watched.etag == object.etag);
-            let watched = Watched {
-                etag: object.etag.clone(),
-                since: same.map_or(now, |watched| watched.since),
-                until: asked,
-            };
-            self.0.insert(object.name.clone(), watched);
-        }
+    /// Forgets objects that are not there any more.
+    pub(super) fn keep(&mut self, listing: &Listing) {
+        self.0.retain(|name, _| listing.names.contains(name));
     }
 
-    /// How long the object counts yet; `None` when its worker is dead.
-    pub(super) fn remaining(
-        &self,
-        object: &Seen,
+    /// Takes in the content of an object, which was asked for at `asked` and had arrived at `now`.
+    pub(super) fn see(
+        &mut self,
+        name: &str,
+        body: &[u8],
         lease: Duration,
-        now: Option<u64>,
-    ) -> Option<Duration> {
-        let watched = self
+        (asked, now): (Duration, Duration),
+    ) {
+        let content = Sha256::digest(body).into();
+        let same = self
             .0
-            .get(&object.name)
-            .map(|watched| watched.until.saturating_sub(watched.since))
-            .unwrap_or_default();
-        let by_watching = lease.saturating_sub(watched);
-        let by_clock = match (object.modified, now) {
-            (Some(modified), Some(now)) => {
-                let age = now.saturating_sub(modified).saturating_sub(GRAIN);
-                lease.saturating_sub(Duration::from_secs(age))
-            }
-            _ => lease,
+            .get(name)
+            .filter(|watched| watched.content == content);
+        let watched = Watched {
+            content,
+            since: same.map_or(now, |watched| watched.since),
+            until: asked,
+            lease,
         };
-        Some(by_watching.min(by_clock)).filter(|remaining| !remaining.is_zero())
+        self.0.insert(name.to_owned(), watched);
+    }
+
+    /// How long the object counts yet; `None` when its worker is dead. One that was never read counts for `lease`.
+    pub(super) fn remaining(&self, name: &str, lease: Duration) -> Option<Duration> {
+        let remaining = match self.0.get(name) {
+            None => lease,
+            Some(watched) => {
+                let unchanged = watched.until.saturating_sub(watched.since);
+                watched.lease.saturating_sub(unchanged)
+            }
+        };
+        Some(remaining).filter(|remaining| !remaining.is_zero())
     }
 }

@@ -11,8 +11,10 @@
 //! A claim counts as long as its worker renews it: it stores its own object again, with a counter that
 //! grows. An owner holds itself to its own monotonic clock: it counts its lease from the moment at which
 //! the renewal that succeeded was *sent*, and stops an eighth early. A worker that looks on takes an object
-//! for dead when the storage's own clock says that it was stored a lease ago, or when it did not change
-//! for a lease while the worker watched. No two clocks are compared but those of the storage.
+//! for dead when it has read the same content for a lease. It compares no clocks, and no ETags.
+//!
+//! An owner also looks who else is there ([`Lease::rivals`]): its clock may have stood still with its machine, and
+//! then another worker has the item although this one still counts on it.
 //!
 //! The machine is pure: [`Contest::next`] says what is to be done, the runner does it and says what
 //! happened.
@@ -94,6 +96,9 @@ pub struct Claim {
     pub worker: String,
     /// How long it counts after it was stored.
     pub lease_seconds: u64,
+    /// How often this worker has claimed the item: what is stored anew never looks like what was there before.
+    #[serde(default)]
+    pub attempt: u32,
     /// How often it was renewed.
     pub beat: u64,
 }
@@ -113,24 +118,42 @@ impl Claim {
     }
 }
 
-/// An object in an item's directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// Its name in the directory.
-    pub name: String,
-    /// Changes when the object is stored again.
-    pub etag: String,
-    /// When it was stored, in seconds since 1970 by the storage's clock, if it tells.
-    pub modified: Option<u64>,
-}
-
 /// An item's directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// All objects in it.
-    pub objects: Vec<Seen>,
-    /// The storage's clock in seconds since 1970 (`Date` of the answer), if it tells.
-    pub now: Option<u64>,
+    /// Names of all objects in it.
+    pub names: Vec<String>,
+}
+
+impl Listing {
+    fn is_done(&self) -> bool {
+        self.names.iter().any(|name| name == DONE)
+    }
+
+    /// The claim that counts.
+    fn highest(&self) -> Option<(u32, &str)> {
+        let claims = self.names.iter();
+        let claims = claims.filter_map(|name| Some((generation(name)?, name.as_str())));
+        claims.max_by_key(|(generation, _)| *generation)
+    }
+}
+
+/// The number in `g00000001`.
+fn generation(name: &str) -> Option<u32> {
+    let digits = name.strip_prefix('g')?;
+    let plain = digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse().ok()).flatten()
+}
+
+/// The lease in `c.WORKER.LEASE`.
+fn candidate_lease(name: &str) -> Option<Duration> {
+    let (_, lease) = name.strip_prefix("c.")?.rsplit_once('.')?;
+    Some(believed(lease.parse().ok()?))
+}
+
+/// A lease that somebody claims to have.
+fn believed(seconds: u64) -> Duration {
+    Duration::from_secs(seconds.max(1)).min(MAX_LEASE)
 }
 
 /// What is to be done next.
@@ -227,6 +250,7 @@ mod tests {
             item: "web01".into(),
             worker: "w".into(),
             lease_seconds: 60,
+            attempt: 1,
             beat: 3,
         };
         assert_eq!(Claim::parse(&claim.body()), Some(claim));

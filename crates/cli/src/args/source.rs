@@ -18,6 +18,8 @@ pub(crate) struct SourceArgs {
     pub(crate) backing: BackingArgs,
     #[command(flatten)]
     pub(crate) vhd: VhdArgs,
+    #[command(flatten)]
+    pub(crate) share: ShareArgs,
 }
 
 /// How VHD files are read.
@@ -42,6 +44,15 @@ impl VhdArgs {
     pub(crate) fn ignores_bitmaps(self) -> bool {
         self.vhd_bitmap == VhdBitmap::Ignore
     }
+}
+
+/// Whether a disk that is in use is read.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct ShareArgs {
+    /// Read a disk that a running QEMU has open for writing, as for a machine that is paused. If it is
+    /// written to meanwhile, the command still fails
+    #[arg(long)]
+    pub(crate) force_share: bool,
 }
 
 /// What a disk on standard input does not tell itself.

@@ -17,6 +17,7 @@ use diskimg::{DiskImage, Format, Opened};
 use serde_json::json;
 
 use super::input::{open_named, refuse_standard_input};
+use super::watch::Watch;
 use crate::args::{BitmapArgs, HolesMode};
 use crate::commands::typed;
 use crate::console::Console;
@@ -45,9 +46,11 @@ pub(crate) fn run(args: &BitmapArgs, console: Console, cancel: &CancelToken) -> 
 
 fn make(args: &BitmapArgs, mf: &Path, console: Console, cancel: &CancelToken) -> Outcome {
     let image = raw_image(args, console, cancel)?;
+    let watch = Watch::begin(&args.file, &image, args.source.share.force_share)?;
     // Refused before everything is read.
     let file = OutputFile::create_from(&args.file, mf, overwrite(args.force))?;
     let scan = read(image, args, console, cancel)?;
+    watch.unchanged()?;
     commit(file, &scan.bitmap)?;
     console.notice(CAUTION);
     let figures = scan.bitmap.figures();
@@ -70,7 +73,9 @@ fn make(args: &BitmapArgs, mf: &Path, console: Console, cancel: &CancelToken) ->
 fn check(args: &BitmapArgs, mf: &Path, console: Console, cancel: &CancelToken) -> Outcome {
     let bitmap = read_file(mf)?;
     let image = raw_image(args, console, cancel)?;
+    let watch = Watch::begin(&args.file, &image, args.source.share.force_share)?;
     let scan = read(image, args, console, cancel)?;
+    watch.unchanged()?;
     let found = bitmap.compare(&scan.bitmap);
     if found.is_exact() {
         return console.result(

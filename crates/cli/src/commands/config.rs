@@ -58,6 +58,11 @@ fn show(args: &CloudArgs, console: Console) -> Outcome {
     }
     let Resolved { cloud, settings } = settings::examine(args, &ProcessEnvironment);
     let missing = cloud.err().map(|missing| missing.0).unwrap_or_default();
+    let cloud = settings.iter().find(|setting| setting.name == "cloud");
+    let cloud = cloud.and_then(|cloud| cloud.value.parse::<ims::Cloud>().ok());
+    if let Some((cloud, caution)) = cloud.and_then(|cloud| Some((cloud, cloud.caution()?))) {
+        console.warn(format_args!("{cloud}: {caution}"));
+    }
     let path = config_file(args);
     let shown = Shown {
         config_file_exists: path.as_ref().is_some_and(|path| path.exists()),

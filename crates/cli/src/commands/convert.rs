@@ -39,8 +39,10 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
         threads: args.work.threads.threads,
         console,
         cancel,
+        force_share: args.source.share.force_share,
     };
     let input = input::open(&args.src, &args.source.options(), reading)?;
+    let watch = input.watch;
     let (image, misreported) = bitmap::with_holes(input.opened.image, args.holes.holes);
     let image = image.as_ref();
     let plan = plan(image, target, &args.work)?;
@@ -59,6 +61,7 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
                 error => error.into(),
             })?;
         sink.finish().map_err(failed)?;
+        watch.unchanged()?;
         report
     } else {
         let overwrite = bitmap::overwrite(args.force);
@@ -78,11 +81,13 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
             (Target::Zvhd2, _) => {
                 let report =
                     ::convert::to_zvhd2(image, &plan, identity(), &mut file, monitor, cancel)?;
+                watch.unchanged()?;
                 file.commit()?;
                 report
             }
             (Target::Raw, None) => {
                 let report = ::convert::to_raw(image, &plan, &file, monitor, cancel)?;
+                watch.unchanged()?;
                 file.commit()?;
                 report
             }
@@ -90,6 +95,7 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
                 let (report, found) =
                     to_raw_with_bitmap(image, &plan, &file, ZVHD2_SECTION, monitor, cancel)?;
                 let path = beside.target().to_owned();
+                watch.unchanged()?;
                 file.commit()?;
                 // Last: a bitmap that is there belongs to a disk that is there.
                 bitmap::commit(beside, &found).map_err(|failure| {

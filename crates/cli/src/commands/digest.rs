@@ -4,7 +4,7 @@ use ::convert::{CancelToken, default_threads};
 use diskimg::text::shown;
 use serde_json::json;
 
-use super::input::{self, Reading};
+use super::input::{self, Input, Reading};
 use crate::args::DigestArgs;
 use crate::console::Console;
 use crate::exit::Outcome;
@@ -16,9 +16,13 @@ pub(crate) fn run(args: &DigestArgs, console: Console, cancel: &CancelToken) -> 
         threads: args.threads.threads,
         console,
         cancel,
+        force_share: args.source.share.force_share,
     };
-    let input::Input {
-        opened, warnings, ..
+    let Input {
+        opened,
+        warnings,
+        watch,
+        ..
     } = input::open(&args.image, &args.source.options(), reading)?;
     let image = opened.image.as_ref();
     let progress = Progress::new(console, "reading", image.virtual_size(), false);
@@ -26,6 +30,7 @@ pub(crate) fn run(args: &DigestArgs, console: Console, cancel: &CancelToken) -> 
     let digest = ::convert::digest(image, threads, progress.as_ref(), cancel)?;
     progress.finish();
     input::warn_of_more(image, &args.image, &warnings, console);
+    watch.unchanged()?;
     console.result(
         format_args!("{digest}  {}", shown(&args.image)),
         &json!({

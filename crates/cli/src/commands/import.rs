@@ -15,6 +15,7 @@ mod examine;
 pub(crate) mod file;
 mod method;
 mod prepare;
+mod proof;
 mod raw;
 mod register;
 mod report;
@@ -38,6 +39,7 @@ pub(crate) use self::errors::{from_ims, from_journal, from_obs};
 pub(crate) use self::examine::{Action, Examined, examine};
 use self::method::{Chosen, Method};
 use self::prepare::{Job, blocking, prepare};
+use self::proof::Proving;
 use self::register::Asking;
 pub(crate) use self::register::patience;
 use self::report::{DryRun, Facts, Imported, Stages, Told};
@@ -198,7 +200,8 @@ async fn import(
     } else {
         let object = (target.bucket.as_str(), target.key.as_str());
         let input = Input::disk(args, &job.plan, job.image.as_ref());
-        Some(Session::open(args, cloud, object, input, console)?)
+        let session = Session::open(args, cloud, object, input, console)?;
+        Some(session.watching(std::mem::take(&mut job.watch)))
     };
     let mut warnings = std::mem::take(&mut job.warnings);
     let mut looked = false;
@@ -298,6 +301,8 @@ async fn import(
     let transferred = match compared {
         Some(compared) => compared,
         None => {
+            let proving = Proving { console, interrupt };
+            proving.disk(&job.image, &job.plan, session).await?;
             let progress = Progress::new(console, "converting", job.image.virtual_size(), true);
             let transfer = Transfer {
                 route: Route {
@@ -306,12 +311,12 @@ async fn import(
                     key: &target.key,
                     console,
                     interrupt,
+                    steps: shared.steps,
                 },
                 image: Arc::clone(&job.image),
                 plan: &job.plan,
                 concurrency: args.pace.concurrency,
                 monitor: progress.clone(),
-                steps: shared.steps,
             };
             let transferred = match &job.raw {
                 None => transfer.run(session).await,

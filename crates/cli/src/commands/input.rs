@@ -12,6 +12,7 @@ use diskimg::text::shown;
 use diskimg::units::{SECTOR, round_up};
 use diskimg::{BackingPolicy, DiskImage, FileSource, OpenOptions, Opened, PipeOptions, ReadAt};
 
+use super::watch::Watch;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 
@@ -50,6 +51,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) threads: Option<usize>,
     pub(crate) console: Console,
     pub(crate) cancel: &'a CancelToken,
+    /// Whether to read what another process writes to.
+    pub(crate) force_share: bool,
 }
 
 /// An opened disk.
@@ -59,6 +62,8 @@ pub(crate) struct Input {
     pub(crate) is_pipe: bool,
     /// What the user was told of it.
     pub(crate) warnings: Vec<String>,
+    /// To be asked when everything was read.
+    pub(crate) watch: Watch,
 }
 
 /// Opens an image, and tells its warnings.
@@ -78,7 +83,7 @@ pub(crate) fn open_silently(
     options: &OpenOptions,
     reading: Reading<'_>,
 ) -> Outcome<Input> {
-    let input = if is_standard_input(path) {
+    let mut input = if is_standard_input(path) {
         open_standard_input(options, reading)?
     } else if reading.size.is_some() {
         return Err(refused(
@@ -90,8 +95,10 @@ pub(crate) fn open_silently(
             opened: ::convert::open_with(path, options)?,
             is_pipe: false,
             warnings: Vec::new(),
+            watch: Watch::default(),
         }
     };
+    input.watch = Watch::begin(path, &input.opened, reading.force_share)?;
     let warnings = warnings_of(&input.opened, reading.cancel)?;
     Ok(Input { warnings, ..input })
 }
@@ -201,9 +208,11 @@ fn open_pipe(file: File, options: &OpenOptions, reading: Reading<'_>) -> Outcome
             image: Box::new(image),
             file_len: size,
             bytes_on_disk: 0,
+            files: Vec::new(),
         },
         is_pipe: true,
         warnings: Vec::new(),
+        watch: Watch::default(),
     })
 }
 
@@ -235,6 +244,7 @@ fn open_file(mut file: File, options: &OpenOptions, size: Option<u64>) -> Outcom
         opened,
         is_pipe: false,
         warnings: Vec::new(),
+        watch: Watch::default(),
     })
 }
 

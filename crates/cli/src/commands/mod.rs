@@ -21,6 +21,7 @@ mod storage;
 pub(crate) mod upload;
 pub(crate) mod uploads;
 pub(crate) mod verify;
+mod watch;
 
 use std::path::Path;
 

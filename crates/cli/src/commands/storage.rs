@@ -48,7 +48,7 @@ pub(super) async fn connect(
     adjust: impl FnOnce(Config) -> Config,
 ) -> Outcome<Connected> {
     let Some(dir) = &args.sandbox else {
-        let cloud = settings::resolve(args, &ProcessEnvironment)
+        let cloud = settings::resolve_storage(args, &ProcessEnvironment)
             .map_err(|missing| super::import::refused(missing.0))?;
         let client = client(&cloud, adjust).await?;
         return Ok(Connected {

@@ -19,6 +19,7 @@ use super::import::file::FileUpload;
 use super::import::from_obs;
 use super::import::resuming::{Session, endpoint};
 use super::import::route::{Route, abort};
+use super::import::shared::Alone;
 use super::{storage, typed};
 use crate::args::{Concurrency, UploadArgs, memory_of_parts};
 use crate::console::Console;
@@ -93,6 +94,7 @@ async fn file(
             key,
             console,
             interrupt,
+            steps: &Alone,
         },
         path: &args.file,
         len,

@@ -11,6 +11,7 @@ use obs::ObjectSource;
 use super::import::from_obs;
 use super::input::{self, Reading, is_standard_input};
 use super::storage;
+use super::watch::Watch;
 use crate::args::{ObsUrl, Place, VerifyArgs};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
@@ -120,12 +121,14 @@ impl Source {
                     threads: args.threads.threads,
                     console,
                     cancel,
+                    force_share: args.share.force_share,
                 };
                 let input = input::open(&path, &options, reading)?;
                 Ok(Side {
                     image: input.opened.image,
                     name: path.into(),
                     told: input.warnings,
+                    watch: input.watch,
                 })
             }
             Self::Object(object) => {
@@ -140,6 +143,8 @@ impl Source {
                     image: opened.image,
                     name,
                     told,
+                    // Its ETag is compared with each read.
+                    watch: Watch::default(),
                 })
             }
         }
@@ -152,6 +157,7 @@ struct Side {
     name: PathBuf,
     /// What the user was told of it.
     told: Vec<String>,
+    watch: Watch,
 }
 
 fn compare(
@@ -178,7 +184,10 @@ fn compare(
     for side in [&a, &b] {
         input::warn_of_more(side.image.as_ref(), &side.name, &side.told, console);
     }
-    Ok(found?)
+    let found = found?;
+    a.watch.unchanged()?;
+    b.watch.unchanged()?;
+    Ok(found)
 }
 
 fn tell(found: &Comparison, a: &str, b: &str, console: Console) -> Outcome {

@@ -10,6 +10,7 @@ mod identity;
 mod layers;
 mod names;
 mod openstack;
+mod operator;
 
 use std::path::PathBuf;
 
@@ -85,8 +86,24 @@ pub(crate) fn resolve(args: &CloudArgs, env: &dyn Environment) -> Result<Cloud, 
     examine(args, env).cloud
 }
 
-/// The same, and tells where each value comes from.
+/// The same for a command that talks to the object storage only. Keys need no other service, so its address alone will do.
+pub(crate) fn resolve_storage(args: &CloudArgs, env: &dyn Environment) -> Result<Cloud, Missing> {
+    examine_for(args, env, Need::Storage).cloud
+}
+
+/// Which services are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    All,
+    Storage,
+}
+
+/// What would be used, and where each value comes from.
 pub(crate) fn examine(args: &CloudArgs, env: &dyn Environment) -> Resolved {
+    examine_for(args, env, Need::All)
+}
+
+fn examine_for(args: &CloudArgs, env: &dyn Environment, need: Need) -> Resolved {
     let mut missing = Vec::new();
     let layers = layers(args, env, &mut missing);
     let mut settings: Vec<Setting> = SPECS
@@ -106,7 +123,7 @@ pub(crate) fn examine(args: &CloudArgs, env: &dyn Environment) -> Resolved {
         .collect();
     // With a file that cannot be read, everything else that is missing may be in it.
     let cloud = if missing.is_empty() {
-        build(&layers, &mut settings, &mut missing)
+        build(&layers, need, &mut settings, &mut missing)
     } else {
         None
     };
@@ -184,7 +201,12 @@ fn layers(args: &CloudArgs, env: &dyn Environment, missing: &mut Vec<String>) ->
 }
 
 /// The values with their types; adds those that follow from others to `settings`.
-fn build(layers: &Layers, settings: &mut Vec<Setting>, missing: &mut Vec<String>) -> Option<Cloud> {
+fn build(
+    layers: &Layers,
+    need: Need,
+    settings: &mut Vec<Setting>,
+    missing: &mut Vec<String>,
+) -> Option<Cloud> {
     let allow_http = layers.is_on(Item::AllowHttp);
     let identity = identity::choose(layers, allow_http)
         .map(|chosen| {
@@ -206,21 +228,21 @@ fn build(layers: &Layers, settings: &mut Vec<Setting>, missing: &mut Vec<String>
             .map_err(|e: ims::clouds::UnknownCloud| e.to_string()),
         missing,
     )?;
-    let explicit = [Item::IamEndpoint, Item::ImsEndpoint, Item::ObsEndpoint];
-    let private = explicit.iter().all(|name| layers.get(*name).is_some());
-    let provider = given.or_else(|| {
-        let region = region.as_deref().filter(|_| !private)?;
-        let cloud = ims::Cloud::of_region(region);
-        settings.insert(
-            0,
-            Setting {
-                name: "cloud",
-                value: cloud.to_string(),
-                origin: "by the region".to_owned(),
-            },
-        );
-        Some(cloud)
-    });
+    let alone = need == Need::Storage
+        && matches!(identity, Some(Identity::Keys(_)))
+        && layers.get(Item::ObsEndpoint).is_some();
+    let operator = match alone {
+        true => None,
+        false => note(operator::choose(layers, given, region.as_deref()), missing)?,
+    };
+    let provider = operator.map(|operator| operator.cloud).or(given);
+    if let Some((cloud, by)) = operator.and_then(|operator| Some((operator.cloud, operator.by?))) {
+        settings.push(Setting {
+            name: "cloud",
+            value: cloud.to_string(),
+            origin: by.to_owned(),
+        });
+    }
     let mut endpoint = |name, service| {
         let url = endpoint(layers, name, service, provider, region.as_deref(), settings);
         note(url.transpose()?, missing)
@@ -228,6 +250,9 @@ fn build(layers: &Layers, settings: &mut Vec<Setting>, missing: &mut Vec<String>
     let iam = endpoint(Item::IamEndpoint, CloudService::Iam);
     let ims = endpoint(Item::ImsEndpoint, CloudService::Ims);
     let obs = endpoint(Item::ObsEndpoint, CloudService::Obs);
+    // Nobody asks these services then; an address where the keys go anyway gives nothing away.
+    let unasked = obs.clone().filter(|_| alone);
+    let (iam, ims) = (iam.or_else(|| unasked.clone()), ims.or(unasked));
     let order = |name| SPECS.iter().position(|spec| spec.key == name);
     settings.sort_by_key(|setting| order(setting.name).unwrap_or(usize::MAX));
     let text = |name| layers.get(name).map(|found| found.value.to_owned());
@@ -257,7 +282,8 @@ fn region(layers: &Layers) -> Result<String, String> {
         .get(Item::Region)
         .ok_or("no region: give --region, set HW_REGION_NAME, or write it into a profile")?;
     if is_host_label(found.value) {
-        return Ok(found.value.to_owned());
+        let known = ims::Cloud::of_region(found.value);
+        return Ok(known.map_or_else(|| found.value.to_owned(), |(_, region)| region));
     }
     Err(format!(
         "region {:?} is not a region's name, such as eu-west-0",

@@ -95,10 +95,112 @@ fn endpoints_follow_cloud_and_region_unless_given() {
     assert_eq!(cloud.iam.as_str(), "https://iam.eu-de.otc.t-systems.com/");
     assert_eq!(cloud.obs.as_str(), "https://oss.example.org/");
     assert!(!format!("{cloud:?}").contains("hunter2"));
-    // A named cloud wins over what the region suggests.
-    args.cloud = Some("huawei".into());
-    let cloud = resolve(&args, &env).unwrap();
-    assert_eq!(cloud.iam.as_str(), "https://iam.eu-de.myhuaweicloud.com/");
+}
+
+/// A key must not reach another operator, so nothing is guessed.
+#[test]
+fn the_operator_is_known_or_named_and_never_guessed() {
+    let env = HashMap::from(KEY);
+    let iam = |cloud: Option<&str>, region: &str| {
+        let mut args = args(Some(region));
+        args.cloud = cloud.map(Into::into);
+        let resolved = resolve(&args, &env).map(|cloud| cloud.iam.host_str().unwrap().to_owned());
+        resolved.map_err(|Missing(missing)| missing.join("\n"))
+    };
+    for (cloud, region, expected) in [
+        (None, "EU-DE", "iam.eu-de.otc.t-systems.com"),
+        (None, "eu-ch2", "iam-pub.eu-ch2.sc.otc.t-systems.com"),
+        (None, "eu-west-102", "iam.eu-west-102.myhuaweicloud.eu"),
+        (None, "ru-moscow-1", "iam.ru-moscow-1.hc.sbercloud.ru"),
+        (None, "cn-north-4", "iam.cn-north-4.myhuaweicloud.com"),
+        (Some("otc"), "eu-de", "iam.eu-de.otc.t-systems.com"),
+        // A region that is newer than this program: whose it is was said.
+        (
+            Some("huawei"),
+            "cn-north-77",
+            "iam.cn-north-77.myhuaweicloud.com",
+        ),
+        (
+            Some("otc-swiss"),
+            "eu-ch3",
+            "iam-pub.eu-ch3.sc.otc.t-systems.com",
+        ),
+    ] {
+        assert_eq!(iam(cloud, region).as_deref(), Ok(expected), "{region}");
+    }
+    for (cloud, region, why) in [
+        (None, "cn-north-77", "unknown region"),
+        (None, "RegionOne", "unknown region"),
+        (Some("huawei"), "eu-de", "region eu-de belongs to otc"),
+        (Some("otc"), "eu-ch2", "pass --cloud otc-swiss"),
+        (Some("huawei"), "eu-west-101", "belongs to huawei-eu"),
+        (Some("huawei"), "ru-moscow-1", "belongs to sbercloud"),
+    ] {
+        let refused = iam(cloud, region).unwrap_err();
+        assert!(refused.contains(why), "{region}: {refused}");
+    }
+    let unknown = iam(None, "moon-1").unwrap_err();
+    for expected in ["--cloud", "--obs-endpoint", "otc-swiss: eu-ch2"] {
+        assert!(unknown.contains(expected), "{unknown}");
+    }
+}
+
+#[test]
+fn addresses_of_two_operators_are_not_mixed() {
+    let env = HashMap::from(KEY);
+    let of = |cloud: Option<&str>, region: &str, iam: &str| {
+        let mut args = args(Some(region));
+        args.cloud = cloud.map(Into::into);
+        args.iam_endpoint = Url::parse(iam).ok();
+        resolve(&args, &env).map(|cloud| cloud.provider)
+    };
+    let otc = "https://iam.eu-de.otc.t-systems.com";
+    assert_eq!(of(None, "eu-de", otc), Ok(Some(ims::Cloud::Otc)));
+    // The address names the operator of a region that is not known.
+    assert_eq!(of(None, "eu-de-9", otc), Ok(Some(ims::Cloud::Otc)));
+    let own = "https://iam.example.org";
+    assert_eq!(of(Some("otc"), "eu-de", own), Ok(Some(ims::Cloud::Otc)));
+    for (cloud, region, iam) in [
+        (None, "cn-north-4", otc),
+        (None, "eu-ch2", otc),
+        (Some("huawei"), "cn-north-4", otc),
+        (None, "eu-de", own),
+    ] {
+        assert!(of(cloud, region, iam).is_err(), "{region} {iam}");
+    }
+}
+
+#[test]
+fn an_auth_url_of_another_operator_than_the_regions_is_refused() {
+    let home = Home::new();
+    home.write(
+        "openstack/clouds.yaml",
+        0o600,
+        "clouds:\n  otc:\n    region_name: eu-de\n    auth: {auth_url: 'https://iam.eu-de.otc.t-systems.com/v3', token: hunter2}\n",
+    );
+    let mut args = args(Some("cn-north-4"));
+    args.os_cloud = Some("otc".into());
+    let refused = refusal(&args, &home.env(&[]));
+    assert!(
+        refused.contains("auth_url") || refused.contains("iam_endpoint"),
+        "{refused}"
+    );
+    assert!(
+        refused.contains("otc") && refused.contains("huawei"),
+        "{refused}"
+    );
+    assert!(!refused.contains("hunter2"), "{refused}");
+}
+
+#[test]
+fn a_command_about_objects_needs_the_address_of_the_storage_only() {
+    let env = HashMap::from(KEY);
+    let mut args = args(Some("us-east-1"));
+    args.obs_endpoint = Url::parse("https://minio.example.org").ok();
+    assert!(refusal(&args, &env).contains("unknown region"));
+    let cloud = resolve_storage(&args, &env).unwrap();
+    assert_eq!(cloud.obs.as_str(), "https://minio.example.org/");
+    assert_eq!(cloud.iam, cloud.obs, "keys go nowhere else");
 }
 
 #[test]
@@ -119,13 +221,13 @@ fn a_cloud_of_which_all_addresses_are_given_is_a_private_one() {
 fn flags_win_over_the_environment_and_that_over_the_file() {
     let home = Home::new();
     home.config(
-        "[profile.default]\nregion = 'file-1'\nproject_id = 'p-file'\naccess_key = 'f'\nsecret_key = 'g'\npath_style = true\n",
+        "[profile.default]\nregion = 'cn-north-1'\nproject_id = 'p-file'\naccess_key = 'f'\nsecret_key = 'g'\npath_style = true\n",
     );
     let mut env = home.env(&[]);
     let resolved = examine(&args(None), &env);
     let cloud = resolved.cloud.as_ref().unwrap();
     assert!(cloud.path_style);
-    assert_eq!(cloud.region, "file-1");
+    assert_eq!(cloud.region, "cn-north-1");
     assert!(
         origin(&resolved, "region")
             .1
@@ -133,23 +235,23 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
     );
     assert_eq!(origin(&resolved, "secret_key").0, "***");
 
-    env.extend([("HW_REGION_NAME", "env-1"), ("IMGFERRY_PATH_STYLE", "no")]);
+    env.extend([("HW_REGION_NAME", "eu-nl"), ("IMGFERRY_PATH_STYLE", "no")]);
     env.extend(KEY);
     let resolved = examine(&args(None), &env);
     let cloud = resolved.cloud.as_ref().unwrap();
     assert!(!cloud.path_style);
-    assert_eq!(origin(&resolved, "region"), ("env-1", "HW_REGION_NAME"));
+    assert_eq!(origin(&resolved, "region"), ("eu-nl", "HW_REGION_NAME"));
     assert_eq!(origin(&resolved, "access_key"), ("a", "HW_ACCESS_KEY"));
     assert_eq!(cloud.project_id.as_deref(), Some("p-file"));
 
-    let resolved = examine(&args(Some("flag-1")), &env);
-    assert_eq!(origin(&resolved, "region"), ("flag-1", "--region"));
+    let resolved = examine(&args(Some("la-south-2")), &env);
+    assert_eq!(origin(&resolved, "region"), ("la-south-2", "--region"));
 }
 
 #[test]
 fn credentials_of_two_places_are_never_mixed() {
     let home = Home::new();
-    home.config("[profile.default]\nregion = 'r-1'\naccess_key = 'f'\nsecret_key = 'g'\nsecurity_token = 't'\n");
+    home.config("[profile.default]\nregion = 'eu-nl'\naccess_key = 'f'\nsecret_key = 'g'\nsecurity_token = 't'\n");
     // The pair of the environment is complete: the token of the file is not for it.
     let env = home.env(&KEY);
     let resolved = examine(&args(None), &env);
@@ -169,13 +271,13 @@ fn credentials_of_two_places_are_never_mixed() {
 fn profiles_are_chosen_by_name_and_mistyped_names_find_the_nearest() {
     let home = Home::new();
     home.config(
-        "default_profile = 'home'\n[profile.home]\nregion = 'h-1'\n[profile.work]\nregion = 'w-1'\n",
+        "default_profile = 'home'\n[profile.home]\nregion = 'eu-de'\n[profile.work]\nregion = 'eu-nl'\n",
     );
     let env = home.env(&KEY);
-    assert_eq!(resolve(&args(None), &env).unwrap().region, "h-1");
+    assert_eq!(resolve(&args(None), &env).unwrap().region, "eu-de");
     let mut named = args(None);
     named.profile = Some("work".into());
-    assert_eq!(resolve(&named, &env).unwrap().region, "w-1");
+    assert_eq!(resolve(&named, &env).unwrap().region, "eu-nl");
     named.profile = Some("wrok".into());
     let text = refusal(&named, &env);
     assert!(text.contains("did you mean \"work\"?"), "{text}");
@@ -187,7 +289,7 @@ fn profiles_are_chosen_by_name_and_mistyped_names_find_the_nearest() {
 #[test]
 fn a_file_with_secrets_that_others_can_read_is_refused() {
     let home = Home::new();
-    let text = "[profile.default]\nregion = 'r-1'\naccess_key = 'f'\nsecret_key = 'g'\n";
+    let text = "[profile.default]\nregion = 'eu-nl'\naccess_key = 'f'\nsecret_key = 'g'\n";
     for mode in [0o644, 0o640, 0o604] {
         home.write("imgferry/config.toml", mode, text);
         let text = refusal(&args(None), &home.env(&[]));
@@ -197,10 +299,10 @@ fn a_file_with_secrets_that_others_can_read_is_refused() {
     home.write(
         "imgferry/config.toml",
         0o644,
-        "[profile.default]\nregion = 'r-1'\naccess_key = 'f'\n",
+        "[profile.default]\nregion = 'eu-nl'\naccess_key = 'f'\n",
     );
     let env = home.env(&KEY);
-    assert_eq!(resolve(&args(None), &env).unwrap().region, "r-1");
+    assert_eq!(resolve(&args(None), &env).unwrap().region, "eu-nl");
 }
 
 #[test]
@@ -256,7 +358,7 @@ fn a_broken_file_is_refused_without_quoting_a_secret_of_it() {
 #[test]
 fn a_file_that_was_named_must_be_there() {
     let env = HashMap::from([("IMGFERRY_CONFIG", "/nonexistent/x.toml")]);
-    let text = refusal(&args(Some("r-1")), &env);
+    let text = refusal(&args(Some("eu-nl")), &env);
     assert!(
         text.contains("no configuration file /nonexistent/x.toml"),
         "{text}"
@@ -291,7 +393,7 @@ fn a_cloud_of_openstack_stands_behind_the_place_that_names_it() {
     );
     let mut by_flag = args(None);
     by_flag.os_cloud = Some("otc".into());
-    let env = home.env(&[("HW_REGION_NAME", "env-1")]);
+    let env = home.env(&[("HW_REGION_NAME", "eu-nl")]);
     let resolved = examine(&by_flag, &env);
     let cloud = resolved.cloud.as_ref().unwrap();
     assert_eq!(
@@ -321,18 +423,18 @@ fn a_cloud_of_openstack_stands_behind_the_place_that_names_it() {
     let (_, place) = origin(&resolved, "credentials");
     assert!(place.starts_with("cloud otc in "), "{place}");
 
-    let env = home.env(&[("HW_REGION_NAME", "env-1"), ("OS_CLOUD", "otc")]);
-    assert_eq!(resolve(&args(None), &env).unwrap().region, "env-1");
+    let env = home.env(&[("HW_REGION_NAME", "eu-nl"), ("OS_CLOUD", "otc")]);
+    assert_eq!(resolve(&args(None), &env).unwrap().region, "eu-nl");
 }
 
 #[test]
 fn a_chosen_profile_is_not_mixed_with_the_cloud_of_openstacks_tools() {
     let home = Home::new();
-    home.config("[profile.work]\nregion = 'w-1'\naccess_key = 'f'\nsecret_key = 'g'\n");
+    home.config("[profile.work]\nregion = 'eu-nl'\naccess_key = 'f'\nsecret_key = 'g'\n");
     let env = home.env(&[("OS_CLOUD", "not-there")]);
     let mut named = args(None);
     named.profile = Some("work".into());
-    assert_eq!(resolve(&named, &env).unwrap().region, "w-1");
+    assert_eq!(resolve(&named, &env).unwrap().region, "eu-nl");
     assert!(refusal(&args(None), &env).contains("no clouds.yaml"));
 }
 
@@ -342,7 +444,7 @@ fn secrets_and_tokens_of_openstack_are_taken_from_both_files() {
     home.write(
         "openstack/clouds.yaml",
         0o600,
-        "clouds:\n  keys: {region_name: r-1, ak: AK}\n  token: {region_name: r-1, auth_type: token, auth: {token: tok, username: x}}\n  odd: {region_name: r-1, auth_type: v3oidcpassword}\n  temporary:\n    region_name: r-1\n    auth: {access_key: A, secret_key: S, security_token: T}\n",
+        "clouds:\n  keys: {region_name: eu-nl, ak: AK}\n  token: {region_name: eu-nl, auth_type: token, auth: {token: tok, username: x}}\n  odd: {region_name: eu-nl, auth_type: v3oidcpassword}\n  temporary:\n    region_name: eu-nl\n    auth: {access_key: A, secret_key: S, security_token: T}\n",
     );
     home.write(
         "openstack/secure.yaml",
@@ -388,7 +490,7 @@ fn hostile_yaml_is_refused_without_quoting_it() {
     ] {
         home.write("openstack/clouds.yaml", 0o600, text);
         let env = home.env(&[("OS_CLOUD", "otc")]);
-        let error = refusal(&args(Some("r-1")), &env);
+        let error = refusal(&args(Some("eu-nl")), &env);
         assert!(error.contains("clouds.yaml"), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
     }
@@ -399,7 +501,7 @@ fn temporary_keys_of_a_profile_are_read_again_when_they_are_refused() {
     let home = Home::new();
     let write = |id: &str| {
         home.config(&format!(
-            "[profile.default]\nregion = 'r-1'\naccess_key = '{id}'\nsecret_key = 's'\nsecurity_token = 't'\n"
+            "[profile.default]\nregion = 'eu-nl'\naccess_key = '{id}'\nsecret_key = 's'\nsecurity_token = 't'\n"
         ));
     };
     write("K0");
@@ -442,7 +544,7 @@ fn a_password_in_an_address_is_not_shown() {
         "IMGFERRY_IAM_ENDPOINT",
         "https://me:hunter22@iam.example.org",
     );
-    let resolved = examine(&args(Some("r-1")), &env);
+    let resolved = examine(&args(Some("eu-nl")), &env);
     assert!(!format!("{:?}", resolved.settings).contains("hunter22"));
 }
 

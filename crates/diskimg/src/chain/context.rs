@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::inside::Inside;
 use super::names::{NamedPath, candidates};
@@ -55,10 +55,20 @@ pub(crate) struct Shared {
     whole: AtomicU64,
     /// Most bytes that opening one of the files takes for a moment, before anything is read from it.
     opening: AtomicU64,
+    /// Files below the first one that were opened.
+    files: Mutex<Vec<PathBuf>>,
     /// What unpacks qcow2's clusters: a thread reads from one file at a time.
     pub(crate) unpackers: Pool,
     /// Counts the work of finding out what lies where.
     steps: Steps,
+}
+
+impl Shared {
+    /// Files below the first one that were opened.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let files = self.files.lock();
+        files.unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// What opening the files of a chain took for a moment; the first one answers for all of them.
@@ -331,6 +341,12 @@ impl Context {
                     wanted.describe()
                 ),
             ));
+        }
+        if let Some(path) = &link.path {
+            let files = self.shared.files.lock();
+            files
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(path.clone());
         }
         let mut context = self.clone();
         context.options.snapshot = None;

@@ -27,9 +27,9 @@ impl DiskLimits {
     pub const fn of(cloud: Option<Cloud>) -> Self {
         let (data, usual_linux, usual_windows) = match cloud {
             Some(Cloud::FlexibleEngine) => (1024, 1, 1),
-            Some(Cloud::Otc) => (2048, 1, 1),
+            Some(Cloud::Otc | Cloud::OtcSwiss) => (2048, 1, 1),
             Some(Cloud::Huawei | Cloud::HuaweiEu) => (2048, 40, 40),
-            None => (2048, 10, 20),
+            Some(Cloud::SberCloud) | None => (2048, 10, 20),
         };
         Self {
             system: 1..=1024,

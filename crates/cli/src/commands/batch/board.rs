@@ -246,15 +246,15 @@ impl Board {
         self.event("ended", Some(item), json!({ "outcome": outcome }));
     }
 
-    /// An item is given back: another worker may have it.
-    pub(super) fn back(&self, item: usize) {
+    /// An item is given back, because of `why`: another worker may have it.
+    pub(super) fn back(&self, item: usize, why: &str) {
         let view = self.lock().items.remove(&item);
         if let (Some(bars), Some(bar)) = (&self.bars, view.and_then(|view| view.bar)) {
             bar.finish_and_clear();
             bars.all.remove(&bar);
         }
         self.warn(format_args!(
-            "{}: the claim was not renewed in time, and another worker may have it; it is looked at again",
+            "{}: {why}; it is looked at again",
             self.id(item)
         ));
         self.event("lost", Some(item), json!({}));

@@ -2,7 +2,7 @@
 
 use ::batch::{Item, ItemOutcome, ItemState};
 use futures::{StreamExt as _, stream};
-use journal::SourceIdentity;
+use journal::{Sameness, SourceIdentity};
 
 use super::budget::Budget;
 use super::request;
@@ -64,13 +64,19 @@ pub(super) fn known(
 /// A disk that is done stays done, unless its source is another one now: that is for the user to decide.
 fn done_before(item: &Item, done: &ItemOutcome, source: Option<&SourceIdentity>) -> Verdict {
     let image = done.image_id.as_deref().unwrap_or("none");
-    let changed = match (source, SourceIdentity::of(&item.source)) {
-        (Some(then), Ok(now)) => then.difference(&now),
+    let sameness = match (source, SourceIdentity::of(&item.source)) {
+        (Some(then), Ok(now)) => then.compare(&now),
         // Nobody needs the source of what is done.
-        _ => None,
+        _ => Sameness::Same,
     };
-    match changed {
-        Some(difference) => Verdict::Refused(
+    let mut cause = "done by an earlier run".to_owned();
+    if let Sameness::Unproven(why) = sameness {
+        cause.push_str(&format!(
+            "; whether its source is the same is not known: {why}"
+        ));
+    }
+    match sameness {
+        Sameness::Changed(difference) => Verdict::Refused(
             Failure::new(
                 Exit::Refused,
                 format!(
@@ -82,9 +88,9 @@ fn done_before(item: &Item, done: &ItemOutcome, source: Option<&SourceIdentity>)
                 item.id
             )),
         ),
-        None => Verdict::Done(Box::new(ItemOutcome {
+        Sameness::Same | Sameness::Unproven(_) => Verdict::Done(Box::new(ItemOutcome {
             state: ItemState::Skipped,
-            cause: Some("done by an earlier run".to_owned()),
+            cause: Some(cause),
             hint: None,
             read_bytes: 0,
             sent_bytes: 0,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::batch::claim::{
-    self, Action, Answer, Contest, DONE, Lease, Listing, MAX_CLAIM_BYTES, Seen, Timing, Way,
+    self, Action, Answer, Claim, Contest, DONE, Lease, Listing, MAX_CLAIM_BYTES, Timing, Way,
 };
 use ::batch::{Item, ItemOutcome};
 use bytes::Bytes;
@@ -27,6 +27,8 @@ const BEGAN: &str = "began";
 const JSON: &str = "application/json";
 /// Longest outcome of another worker that is read, in bytes.
 const MAX_OUTCOME: u64 = 256 << 10;
+/// Longest claim that is read, in bytes.
+const MAX_CLAIM: u64 = MAX_CLAIM_BYTES as u64;
 
 /// The claims of one worker.
 pub(super) struct Claims {
@@ -150,14 +152,13 @@ impl Claims {
     async fn act(&self, bucket: &str, directory: &str, action: Action) -> Answer {
         let storage = &self.storage;
         let key = |name: &str| format!("{directory}{name}");
-        let most = u64::try_from(MAX_CLAIM_BYTES).unwrap_or(u64::MAX);
         let answer = match action {
             Action::List => storage
                 .list_objects(bucket, directory)
                 .await
-                .map(|objects| Answer::Listing(listing(directory, objects))),
+                .map(|objects| Answer::Listing(listing(directory, &objects))),
             Action::Get { name } => storage
-                .small_object(bucket, &key(&name), most)
+                .small_object(bucket, &key(&name), MAX_CLAIM)
                 .await
                 .map(|body| Answer::Body(body.map(Vec::from))),
             Action::Put {
@@ -205,6 +206,7 @@ impl Claims {
             lease: Mutex::new(lease),
             start: self.start,
             lost: AtomicBool::new(false),
+            taken_by: Mutex::default(),
         });
         let child = interrupt.child();
         let beat = tokio::spawn(beat(Arc::clone(&core), child.clone()));
@@ -212,23 +214,12 @@ impl Claims {
     }
 }
 
-fn listing(directory: &str, objects: Vec<obs::ListedObject>) -> Listing {
-    let objects = objects.into_iter().filter_map(|object| {
-        Some(Seen {
-            name: object.key.strip_prefix(directory)?.to_owned(),
-            // A storage may report no ETags: the time changes with the object too.
-            etag: format!(
-                "{} {}",
-                object.etag.unwrap_or_default(),
-                object.modified.unwrap_or_default()
-            ),
-            modified: object.modified.and_then(|time| time.try_into().ok()),
-        })
-    });
+fn listing(directory: &str, objects: &[obs::ListedObject]) -> Listing {
+    let names = objects
+        .iter()
+        .filter_map(|object| object.key.strip_prefix(directory));
     Listing {
-        objects: objects.collect(),
-        // The client does not tell when the server answered: watching decides.
-        now: None,
+        names: names.map(str::to_owned).collect(),
     }
 }
 
@@ -263,6 +254,16 @@ struct Core {
     lease: Mutex<Lease>,
     start: Instant,
     lost: AtomicBool,
+    /// The worker that has the item now, where that is known.
+    taken_by: Mutex<Option<String>>,
+}
+
+/// What looking at a claim told.
+enum Standing {
+    Held,
+    Lost,
+    /// It is renewed, and whether another worker has the item is not known.
+    Unknown(obs::Error),
 }
 
 impl Core {
@@ -270,19 +271,22 @@ impl Core {
         self.lease.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn taken_by(&self) -> MutexGuard<'_, Option<String>> {
+        self.taken_by.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn key(&self, name: &str) -> String {
         format!("{}{name}", self.directory)
     }
 
-    /// Renews the claim; whether it is held.
-    async fn renew(&self) -> bool {
+    /// Renews the claim, and looks whether another worker has taken the item over.
+    async fn renew(&self) -> Standing {
         let (renewal, until) = {
             let mut lease = self.lease();
             (lease.renew(self.start.elapsed()), lease.ends_at())
         };
         let Some((name, body)) = renewal else {
-            self.lost.store(true, Ordering::Release);
-            return false;
+            return self.lose();
         };
         let left = until.saturating_sub(self.start.elapsed());
         let key = self.key(&name);
@@ -292,11 +296,60 @@ impl Core {
         if let Ok(Ok(_)) = tokio::time::timeout(left, put).await {
             self.lease().renewed(self.start.elapsed());
         }
-        let held = self.lease().is_held(self.start.elapsed());
-        if !held {
-            self.lost.store(true, Ordering::Release);
+        // A worker whose machine slept has missed the end of its lease.
+        let rival = match self.left() {
+            Some(left) => tokio::time::timeout(left, self.rival()).await,
+            None => return self.lose(),
+        };
+        match rival {
+            Ok(Ok(Some(worker))) => {
+                self.lease().lose();
+                *self.taken_by() = Some(worker);
+                self.lose()
+            }
+            Ok(Err(error)) if self.left().is_some() => Standing::Unknown(error),
+            Ok(Ok(None)) if self.left().is_some() => Standing::Held,
+            _ => self.lose(),
         }
-        held
+    }
+
+    fn lose(&self) -> Standing {
+        self.lost.store(true, Ordering::Release);
+        Standing::Lost
+    }
+
+    /// How long the claim is held if nothing renews it.
+    fn left(&self) -> Option<Duration> {
+        let now = self.start.elapsed();
+        let lease = self.lease();
+        let held = lease.is_held(now);
+        held.then(|| lease.ends_at().saturating_sub(now))
+    }
+
+    /// The worker that has taken the item over, if there is one.
+    async fn rival(&self) -> Result<Option<String>, obs::Error> {
+        let objects = self
+            .storage
+            .list_objects(&self.bucket, &self.directory)
+            .await?;
+        let listing = listing(&self.directory, &objects);
+        let rivals: Vec<String> = {
+            let lease = self.lease();
+            let rivals = lease.rivals(&listing);
+            rivals.into_iter().map(str::to_owned).collect()
+        };
+        for name in rivals {
+            let body = self
+                .storage
+                .small_object(&self.bucket, &self.key(&name), MAX_CLAIM)
+                .await?;
+            let body = body.unwrap_or_default();
+            if self.lease().yields_to(&name, &body) {
+                let claim = Claim::parse(&body);
+                return Ok(Some(claim.map_or_else(|| "another".into(), |c| c.worker)));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -309,7 +362,7 @@ async fn beat(core: Arc<Core>, interrupt: Interrupt) {
             .saturating_sub(core.start.elapsed())
             .max(Duration::from_millis(50));
         tokio::time::sleep(pause).await;
-        if !core.renew().await {
+        if matches!(core.renew().await, Standing::Lost) {
             interrupt.stop();
             return;
         }
@@ -337,8 +390,17 @@ impl Held {
         &self.child
     }
 
-    pub(super) fn is_lost(&self) -> bool {
+    fn is_lost(&self) -> bool {
         self.core.lost.load(Ordering::Acquire)
+    }
+
+    /// Why the claim is lost, if it is. What another worker does to the upload of a disk that it has taken over looks like
+    /// any failure: so this is asked first.
+    pub(super) async fn why_lost(&self) -> Option<Failure> {
+        if !self.is_lost() && !matches!(self.core.renew().await, Standing::Lost) {
+            return None;
+        }
+        Some(lost(&self.core))
     }
 
     /// What asks for the claim before a step that cannot be undone.
@@ -412,20 +474,23 @@ impl Guard {
     /// Renews the claim, so that nobody takes the disk over during what comes next.
     ///
     /// # Errors
-    /// When it is lost.
+    /// When it is lost, or when nobody can tell.
     pub(super) async fn sure(&self) -> Outcome {
         match self.0.renew().await {
-            true => Ok(()),
-            false => Err(lost()),
+            Standing::Held => Ok(()),
+            Standing::Lost => Err(lost(&self.0)),
+            Standing::Unknown(error) => Err(from_obs(&error)
+                .context("whether this worker still has the disk could not be checked")),
         }
     }
 }
 
-/// The failure of a disk that another worker may have taken over.
-fn lost() -> Failure {
-    Failure::new(
-        Exit::Interrupted,
-        "the claim was not renewed in time, so another worker may have the disk",
-    )
-    .hint("check the line to the object storage, or pass a longer --lease")
+/// The failure of a disk that another worker has taken over, or may have.
+fn lost(core: &Core) -> Failure {
+    let message = match core.taken_by().as_deref() {
+        Some(worker) => format!("worker {worker} has taken the disk over"),
+        None => "the claim was not renewed in time, so another worker may have the disk".to_owned(),
+    };
+    Failure::new(Exit::Interrupted, message)
+        .hint("check the line to the object storage, or pass a longer --lease")
 }

@@ -78,9 +78,14 @@ pub(super) fn write(args: &BatchRunArgs, report: &BatchReport) -> Outcome {
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Outcome {
-    let file = begin(path)?;
-    file.write_at(0, bytes)?;
-    Ok(file.commit()?)
+    let write = || -> Outcome {
+        let file = OutputFile::create(path, Overwrite::Replace)?;
+        file.write_at(0, bytes)?;
+        Ok(file.commit()?)
+    };
+    write().map_err(|failure| {
+        failure.context(format!("the report {} cannot be written", shown(path)))
+    })
 }
 
 /// Name of the machine, where the system tells it.

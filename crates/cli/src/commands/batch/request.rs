@@ -6,8 +6,8 @@ use diskimg::Format;
 
 use crate::args::{
     Arch, BackingArgs, BatchCommonArgs, Boot, CloudArgs, HolesArgs, HolesMode, ImageType,
-    ImportArgs, OsFamily, PaceArgs, PipeArgs, RawImportArgs, RegisterArgs, RegisterBy, SourceArgs,
-    StateArgs, TargetFormat, ThreadArgs, VhdArgs, VhdBitmap, WorkArgs,
+    ImportArgs, OsFamily, PaceArgs, PipeArgs, RawImportArgs, RegisterArgs, RegisterBy, ShareArgs,
+    SourceArgs, StateArgs, TargetFormat, ThreadArgs, VhdArgs, VhdBitmap, WorkArgs,
 };
 
 /// Key of the object that is made of `item`: where the manifest gives none, it depends on what is uploaded.
@@ -131,6 +131,7 @@ pub(super) fn arguments(
                     Some(wanted::VhdBitmap::Honor) | None => VhdBitmap::Honor,
                 },
             },
+            share: ShareArgs::default(),
         },
         pipe: PipeArgs { size: None },
         work: WorkArgs {

@@ -63,6 +63,14 @@ impl ItemSteps {
         }
     }
 
+    /// Whether the disk is this worker's.
+    async fn is_sure(&self) -> Outcome {
+        match &self.claim {
+            Some(claim) => claim.sure().await,
+            None => Ok(()),
+        }
+    }
+
     fn holds(&self) -> MutexGuard<'_, Holds> {
         self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,6 +103,10 @@ impl Steps for ItemSteps {
         }
     }
 
+    fn may_complete(&self) -> BoxFuture<'_, Outcome> {
+        Box::pin(self.is_sure())
+    }
+
     fn may_register(&self) -> BoxFuture<'_, Outcome> {
         Box::pin(async {
             let turn = Arc::clone(&self.runner.jobs).acquire_owned();
@@ -105,10 +117,7 @@ impl Steps for ItemSteps {
                 at: now(),
                 id: self.id.clone(),
             })?;
-            match &self.claim {
-                Some(claim) => claim.sure().await,
-                None => Ok(()),
-            }
+            self.is_sure().await
         })
     }
 }

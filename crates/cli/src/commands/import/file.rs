@@ -11,6 +11,7 @@ use diskimg::text::shown;
 use obs::{MultipartSink, UploadOptions, Uploaded};
 
 use super::errors::from_obs;
+use super::proof::Proving;
 use super::resuming::Session;
 use super::route::{self, Left, Route, suspend};
 use crate::args::Concurrency;
@@ -38,6 +39,11 @@ impl FileUpload<'_> {
     /// remembers it, and aborts it otherwise.
     pub(crate) async fn run(self, session: &mut Session) -> Outcome<Uploaded> {
         let route = self.route;
+        let proving = Proving {
+            console: route.console,
+            interrupt: route.interrupt,
+        };
+        proving.file(self.path, session).await?;
         if let Some(uploaded) = route.done_before(session).await? {
             route.console.notice(format_args!(
                 "{}/{} was uploaded before",

@@ -14,6 +14,7 @@ use super::{checks, request, upload};
 use crate::args::{ImportArgs, RegisterBy, TargetFormat};
 use crate::commands::bitmap::with_holes;
 use crate::commands::input::{self, Reading, warn_of_more};
+use crate::commands::watch::Watch;
 use crate::console::Console;
 use crate::exit::Outcome;
 use crate::interrupt::Interrupt;
@@ -30,6 +31,8 @@ pub(super) struct Job {
     /// What only a raw object needs.
     pub(super) raw: Option<RawJob>,
     pub(super) misreported: Option<Misreported>,
+    /// To be asked before what was read is put in place.
+    pub(super) watch: Watch,
 }
 
 /// A disk that is open, and the request that it is registered with.
@@ -41,6 +44,7 @@ pub(super) struct Opened {
     pub(super) told: Vec<String>,
     pub(super) raw: Option<RawJob>,
     pub(super) misreported: Option<Misreported>,
+    pub(super) watch: Watch,
 }
 
 impl Opened {
@@ -77,6 +81,7 @@ pub(super) fn prepare(
         request: opened.request,
         raw: opened.raw,
         misreported: opened.misreported,
+        watch: opened.watch,
     })
 }
 
@@ -93,11 +98,13 @@ pub(super) fn open(
         threads: args.work.threads.threads,
         console,
         cancel: interrupt.token(),
+        force_share: args.source.share.force_share,
     };
     let input::Input {
         opened,
         is_pipe,
         warnings: told,
+        watch,
     } = input::open(&args.disk, &args.source.options(), reading)?;
     let virtual_size = opened.image.virtual_size();
     let request = request::build(args, virtual_size);
@@ -137,6 +144,7 @@ pub(super) fn open(
         told,
         raw,
         misreported,
+        watch,
     })
 }
 

@@ -19,7 +19,8 @@ use std::time::SystemTime;
 use ::convert::{Level, Plan};
 use diskimg::DiskImage;
 use journal::{
-    Begun, Completed, Found, Journal, PlanRecord, Record, SourceIdentity, State, StateDir, Target,
+    Begun, Completed, Found, Journal, PlanRecord, Record, Sameness, SourceIdentity, State,
+    StateDir, Target,
 };
 use obs::{Client, Uploaded};
 
@@ -31,6 +32,7 @@ use super::errors::{from_journal, from_obs};
 use crate::args::ImportArgs;
 use crate::commands::identity;
 use crate::commands::input::is_standard_input;
+use crate::commands::watch::{self, Watch};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::settings::Cloud;
@@ -56,6 +58,8 @@ pub(crate) struct Session {
     streamed: bool,
     /// Whether the disk builds on files that its image names.
     layered: bool,
+    /// All files of the disk, as they were when it was opened.
+    watch: Watch,
     begun: Begun,
 }
 
@@ -203,8 +207,14 @@ impl Session {
             source,
             streamed: false,
             layered: false,
+            watch: Watch::default(),
             begun,
         }
+    }
+
+    /// The same, of a disk whose files are watched.
+    pub(super) fn watching(self, watch: Watch) -> Self {
+        Self { watch, ..self }
     }
 
     /// Opens the journal, and takes up what it says.
@@ -322,6 +332,17 @@ impl Session {
         }))
     }
 
+    /// What looking at the source tells of the one that the interrupted run read.
+    pub(super) fn sameness(&self) -> Option<Sameness> {
+        let then = &self.state.as_ref()?.begun.source;
+        Some(then.compare(self.source.as_ref()?))
+    }
+
+    /// The source, for messages.
+    pub(super) fn source_path(&self) -> Option<&str> {
+        self.source.as_ref().map(|source| source.path.as_str())
+    }
+
     /// Whether the source has changed, so that going on would be in vain.
     pub(super) fn source_changed(&self) -> bool {
         // One that cannot be looked at may come back as it was.
@@ -330,20 +351,11 @@ impl Session {
 
     /// Refuses a source that has changed since the run began: what was read of it is no one disk.
     pub(super) fn check_source(&self) -> Outcome {
-        let Some(source) = &self.source else {
-            return Ok(());
-        };
-        let now = SourceIdentity::of(Path::new(&source.path)).map_err(|error| {
-            Failure::from_error(Exit::Io, &error)
-                .context(format!("{}: looking at the file failed", source.path))
-        })?;
-        match source.difference(&now) {
+        match &self.source {
+            // The source is one of the files that are watched.
+            _ if !self.watch.is_empty() => self.watch.unchanged(),
+            Some(source) => watch::check(Path::new(&source.path), source),
             None => Ok(()),
-            Some(difference) => Err(Failure::new(
-                Exit::Refused,
-                format!("{} changed while it was read: {difference}", source.path),
-            )
-            .hint("import a disk that nobody writes to: stop the machine, or import a snapshot")),
         }
     }
 

@@ -7,6 +7,7 @@ use obs::{Client, MultipartSink, PartLog, Resumed, Resumption, Upload, UploadOpt
 
 use super::errors::from_obs;
 use super::resuming::Session;
+use super::shared::Steps;
 use crate::commands::storage::{self, GRACE};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
@@ -20,6 +21,7 @@ pub(crate) struct Route<'a> {
     pub(crate) key: &'a str,
     pub(crate) console: Console,
     pub(crate) interrupt: &'a Interrupt,
+    pub(crate) steps: &'a dyn Steps,
 }
 
 /// What an earlier run has left to do.
@@ -160,6 +162,7 @@ impl Route<'_> {
             .await?
             .map_err(|error| from_obs(&error))?;
         session.check_source()?;
+        self.steps.may_complete().await?;
         // Before the parts are joined: only who knows all of them can tell afterwards whose object it is.
         session.record(&Record::Sent { size, digest })?;
         self.interrupt

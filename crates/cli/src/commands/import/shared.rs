@@ -33,10 +33,13 @@ pub(crate) enum Step {
     Register,
 }
 
-/// Is told of the steps of an import, and lets it wait before the one that cannot be taken back.
+/// Is told of the steps of an import, and lets it wait before those that cannot be taken back.
 pub(crate) trait Steps: Send + Sync {
     /// The import is at `step` now.
     fn at(&self, step: Step);
+
+    /// Ends when the import may join the parts of its object.
+    fn may_complete(&self) -> BoxFuture<'_, Outcome>;
 
     /// Ends when the import may register its image.
     fn may_register(&self) -> BoxFuture<'_, Outcome>;
@@ -47,6 +50,10 @@ pub(crate) struct Alone;
 
 impl Steps for Alone {
     fn at(&self, _: Step) {}
+
+    fn may_complete(&self) -> BoxFuture<'_, Outcome> {
+        Box::pin(async { Ok(()) })
+    }
 
     fn may_register(&self) -> BoxFuture<'_, Outcome> {
         Box::pin(async { Ok(()) })

@@ -16,7 +16,7 @@ use super::errors::{from_journal, from_obs};
 use super::raw::RawTransferred;
 use super::resuming::Session;
 use super::route::{self, Left, Route, suspend};
-use super::shared::{Step, Steps};
+use super::shared::Step;
 use crate::args::Concurrency;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::interrupted;
@@ -97,7 +97,6 @@ pub(super) struct Transfer<'a> {
     pub(super) plan: &'a Plan,
     pub(super) concurrency: Concurrency,
     pub(super) monitor: Arc<dyn Monitor>,
-    pub(super) steps: &'a dyn Steps,
 }
 
 /// An upload, and where its stream begins.
@@ -147,7 +146,7 @@ impl Transfer<'_> {
         let started = Instant::now();
         let encoded = self.encode(session, sink, from).await;
         let converting = started.elapsed();
-        self.steps.at(Step::Complete);
+        self.route.steps.at(Step::Complete);
         let report = match encoded {
             Ok(report) => report,
             Err(failure) => return Err(suspend(&mut upload, session, failure).await),

@@ -91,9 +91,13 @@ impl Runner {
             Err(failure) => failure,
         };
         let interrupted = failure.exit() == Exit::Interrupted;
-        if interrupted && held.as_ref().is_some_and(Held::is_lost) && !self.interrupt.is_asked() {
+        let lost = match &held {
+            Some(held) if !self.interrupt.is_asked() => held.why_lost().await,
+            _ => None,
+        };
+        if let Some(lost) = lost {
             // Whoever has it now does it, or dies too: it is looked at again.
-            self.board.back(number);
+            self.board.back(number, &lost.line());
             work.ready.begun = true;
             work.after = Some(Instant::now());
             self.queue().push(work);

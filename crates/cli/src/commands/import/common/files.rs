@@ -20,6 +20,7 @@ use super::Way;
 use crate::args::{ImageType, ImportArgs};
 use crate::commands::convert::options as options_of;
 use crate::commands::input::open_named;
+use crate::commands::watch::Watch;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::settings::Cloud;
@@ -33,6 +34,8 @@ pub(super) struct Piece {
     pub(super) zvhd2: bool,
     pub(super) content: Content,
     pub(super) request: QuickImport,
+    /// All files of the disk, where it was opened as one.
+    pub(super) watch: Watch,
 }
 
 /// What is uploaded of a file.
@@ -226,6 +229,7 @@ impl Look<'_> {
             checks::disk(partitions::read(image), size, &request, args, findings);
         }
         Ok(Piece {
+            watch: self.watch(&args.disk, opened.as_ref())?,
             path: args.disk.clone(),
             size,
             zvhd2: opened
@@ -276,12 +280,21 @@ impl Look<'_> {
         findings.problems.extend(found.problems.into_iter().map(of));
         findings.warnings.extend(found.warnings.into_iter().map(of));
         Ok(Piece {
+            watch: self.watch(path, Some(&opened))?,
             path: path.to_owned(),
             size,
             zvhd2: opened.format == Format::Zvhd2,
             content: self.content(Some(opened))?,
             request,
         })
+    }
+
+    fn watch(&self, path: &Path, opened: Option<&Opened>) -> Outcome<Watch> {
+        let force_share = self.args.source.share.force_share;
+        opened.map_or_else(
+            || Ok(Watch::default()),
+            |opened| Watch::begin(path, opened, force_share),
+        )
     }
 
     /// The rules of the way that it goes.

@@ -42,10 +42,11 @@ impl Kept {
                     },
                 },
             };
-            match looks_only {
+            let session = match looks_only {
                 true => Session::peek(args, cloud, object, input, console),
                 false => Session::open(args, cloud, object, input, console),
-            }
+            };
+            session.map(|session| session.watching(piece.watch.clone()))
         };
         let data = pieces.data.iter().map(|piece| of(piece, None));
         Ok(Self {

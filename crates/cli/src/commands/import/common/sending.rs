@@ -8,11 +8,12 @@ use ims::ImageUrl;
 use obs::{Client as Storage, UploadOptions, Uploaded};
 
 use super::super::file::FileUpload;
+use super::super::proof::Proving;
 use super::super::resuming::Session;
 use super::super::route::Route;
 use super::super::shared::Steps;
 use super::super::upload::Transfer;
-use super::files::{Content, Piece};
+use super::files::{Content, Converted, Piece};
 use crate::args::ImportArgs;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
@@ -63,6 +64,10 @@ pub(super) async fn upload(
             ),
         ));
     }
+    let proving = Proving { console, interrupt };
+    if let Content::Converted(Converted { image, plan }) = &piece.content {
+        proving.disk(image, plan, session).await?;
+    }
     let progress = Progress::new(console, doing, guest, true);
     let target = &piece.request.image_url;
     let route = Route {
@@ -71,6 +76,7 @@ pub(super) async fn upload(
         key: &target.key,
         console,
         interrupt,
+        steps,
     };
     let done = match &piece.content {
         Content::AsItIs => {
@@ -91,7 +97,6 @@ pub(super) async fn upload(
                 plan: &converted.plan,
                 concurrency: args.pace.concurrency,
                 monitor: progress.clone(),
-                steps,
             };
             transfer
                 .run(session)

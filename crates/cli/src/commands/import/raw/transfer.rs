@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use ::convert::bitmap::{Figures, ZVHD2_SECTION};
 use ::convert::parts::Fill;
-use ::convert::{Bitmap, PartSink, Report, SinkError, to_parts};
+use ::convert::{Bitmap, ContentDigest, PartSink, Report, SinkError, to_parts};
 use bytes::Bytes;
 use diskimg::units::human;
-use journal::Record;
+use journal::{Record, Sameness};
 use obs::{RawResumption, RawSink, RawUpload, RawUploaded, UploadOptions, Uploaded};
 use serde::Serialize;
 
@@ -99,18 +99,22 @@ pub(crate) async fn transfer(
             let sent = send(&this, *ends, session).await?;
             (sent.0, Some(sent.1), Some(sent.2))
         }
-        Left::Nothing(uploaded) => match &job.bitmap {
-            BitmapSource::Own => {
+        Left::Nothing(uploaded) => {
+            let noted = as_noted(session, this.plan, uploaded)?;
+            let proven = session.sameness() == Some(Sameness::Same);
+            if proven && !matches!(job.bitmap, BitmapSource::Own) {
+                (noted, None, None)
+            } else {
                 let (report, bitmap) = build(&this, Nowhere::default()).await?;
+                check_same(&noted.content.digest, &report.digest, session)?;
                 let transferred = Transferred {
                     content: Content::from(&report),
                     converting: started.elapsed(),
-                    ..as_noted(session, this.plan, uploaded)?
+                    ..noted
                 };
                 (transferred, None, Some(bitmap))
             }
-            _ => (as_noted(session, this.plan, uploaded)?, None, None),
-        },
+        }
     };
     let (bytes, figures): (Bytes, _) = match (&job.bitmap, made, bitmap) {
         (BitmapSource::Ready(bytes), ..) => (bytes.clone(), None),
@@ -146,6 +150,21 @@ pub(crate) async fn transfer(
     Ok(transferred)
 }
 
+/// Refuses a disk that is not the one in the object, whose bitmap would be of another disk.
+fn check_same(then: &ContentDigest, now: &ContentDigest, session: &Session) -> Outcome {
+    if then == now {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Refused,
+        format!(
+            "{} has changed since it was uploaded: its content digest was {then}, and is {now}",
+            session.source_path().unwrap_or_default()
+        ),
+    )
+    .hint("upload it anew with --restart --force"))
+}
+
 /// Makes all parts, sends those that are missing, and joins them.
 async fn send(
     this: &Transfer<'_>,
@@ -154,7 +173,7 @@ async fn send(
 ) -> Outcome<(Transferred, RawUploaded, Bitmap)> {
     let started = Instant::now();
     let built = build(this, sink).await;
-    this.steps.at(Step::Complete);
+    this.route.steps.at(Step::Complete);
     let (report, bitmap) = match built {
         Ok(built) => built,
         Err(failure) => return Err(suspend(&mut upload, session, failure).await),
@@ -187,6 +206,7 @@ async fn complete(
         .await?
         .map_err(|error| from_obs(&error))?;
     session.check_source()?;
+    this.route.steps.may_complete().await?;
     // Before the parts are joined: only who knows all of them can tell afterwards whose object it is.
     session.record(&Record::Sent {
         size,

@@ -73,6 +73,8 @@ pub(super) fn begun(
             modified_nanos: 0,
             inode: 0,
             header: String::new(),
+            status_changed: None,
+            block_device: false,
         }),
         plan: PlanRecord {
             source_format: plan.source_format.to_string(),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use diskimg::text::shown;
-use journal::{Ending, Found, Journal, State};
+use journal::{Ending, Found, Journal, Sameness, State};
 
 use super::{Session, command_line, level};
 use crate::console::Console;
@@ -81,7 +81,7 @@ impl Session {
     pub(super) fn why_anew(&self, state: &State) -> Option<String> {
         let before = &state.begun;
         if let Some(now) = &self.source
-            && let Some(difference) = before.source.difference(now)
+            && let Sameness::Changed(difference) = before.source.compare(now)
         {
             return Some(format!("the source has changed: {difference}"));
         }
