@@ -166,12 +166,15 @@ fn an_upload_of_a_file_that_was_written_with_its_time_set_back_begins_anew() {
     stopped_by(&cloud, &path, "KILL");
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
     let before = file.metadata().unwrap().modified().unwrap();
-    file.write_all_at(&[7; 4096], 5 << 20).unwrap();
+    // Into each part: which of them were noted before the kill depends on the moment.
+    for part in 0..7 {
+        let at = (part << 23) + (5 << 20);
+        file.write_all_at(&[7; 4096], at).unwrap();
+    }
     file.set_modified(before).unwrap();
     let done = run(upload(&cloud).arg(&path).args(["obs://images/a", "--json"]));
     done.success();
     assert_eq!(json_of(&done)["kept_bytes"], 0);
-    assert!(done.stderr.contains("part 1 "), "{}", done.stderr);
     assert!(cloud.object("images", "a") == fs::read(&path).unwrap());
     assert_eq!(cloud.uploads(), 0);
 }

@@ -70,7 +70,7 @@ pub(crate) fn number(json: &Value, name: &str) -> u64 {
 }
 
 /// Ends the run with a signal when the server has two parts.
-pub(crate) fn interrupt(import: &Import, way: &str, with: &str) -> Run {
+fn interrupt(import: &Import, way: &str, with: &str) -> Run {
     let child = by(import, way).spawn().unwrap();
     wait_until(|| import.parts() >= 2);
     signal(&child, with);

@@ -32,7 +32,9 @@ impl Watch {
     /// When a running QEMU has one of its files open for writing, unless `force_share`; when one cannot be looked at.
     pub(crate) fn begin(path: &Path, opened: &Opened, force_share: bool) -> Outcome<Self> {
         let first = match is_standard_input(path) {
-            true => redirected_file().map(Path::to_owned),
+            // By its own name, for messages.
+            true => redirected_file()
+                .map(|device| std::fs::canonicalize(device).unwrap_or_else(|_| device.to_owned())),
             false => Some(path.to_owned()),
         };
         let files: Vec<PathBuf> = first.into_iter().chain(opened.files.clone()).collect();
