@@ -33,8 +33,11 @@ fn with_etags(reply: Reply, change: impl Fn(&str) -> Option<String>) -> Reply {
     Reply::Answer(answer)
 }
 
+/// What becomes of an ETag.
+type Change = fn(&str) -> Option<String>;
+
 /// A storage whose ETags are all changed like this.
-async fn storage(change: fn(&str) -> Option<String>) -> Fake {
+async fn storage(change: Change) -> Fake {
     Fake::with(move |store, request| {
         let date = "Thu, 01 Jan 2026 00:00:00 GMT";
         with_etags(store.handle(request), change).header("Last-Modified", date)
@@ -49,7 +52,7 @@ async fn etags_of_any_kind_or_none_are_taken_and_each_part_is_sent_once() {
     let other = |etag: &str| Some(etag.chars().rev().collect());
     let empty = |_: &str| Some(String::new());
     let none = |_: &str| None;
-    let changes: [(&str, fn(&str) -> Option<String>, bool); 5] = [
+    let changes: [(&str, Change, bool); 5] = [
         ("weak", weak, true),
         ("opaque", opaque, false),
         ("empty", empty, false),
