@@ -209,7 +209,7 @@ mod tests {
         let mut noted = Vec::new();
         for number in [0, 2, 3, 4_u32] {
             let at = number as usize * BLOCK_LEN;
-            bytes[at + 7] = number as u8 + 1;
+            bytes[at + 7] = u8::try_from(number).unwrap() + 1;
             noted.push(BlockRecord {
                 number,
                 offset: 0,
