@@ -1,8 +1,9 @@
 //! A claim that was won, and how long it is.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::liveness::{Content, content_of};
 use super::{Claim, DONE, Listing, Timing, candidate_lease, generation};
 
 /// A won claim. Times are of the worker's monotonic clock.
@@ -16,8 +17,8 @@ pub struct Lease {
     /// When the one that is on its way was sent.
     sent: Option<Duration>,
     lost: bool,
-    /// What was there when it was won.
-    before: BTreeSet<String>,
+    /// What was there when it was won, and what this worker had read of it.
+    before: BTreeMap<String, Option<Content>>,
 }
 
 impl Lease {
@@ -26,7 +27,7 @@ impl Lease {
         claim: Claim,
         timing: Timing,
         since: Duration,
-        listing: &Listing,
+        before: BTreeMap<String, Option<Content>>,
     ) -> Self {
         Self {
             name,
@@ -35,7 +36,7 @@ impl Lease {
             since,
             sent: None,
             lost: false,
-            before: listing.names.iter().cloned().collect(),
+            before,
         }
     }
 
@@ -73,10 +74,9 @@ impl Lease {
         let own = generation(&self.name);
         let may = |name: &&String| match (generation(name), own) {
             (Some(other), Some(own)) => other > own,
-            _ => {
-                let means = generation(name).is_some() || candidate_lease(name).is_some();
-                (means || *name == DONE) && !self.before.contains(*name)
-            }
+            // A candidate that was taken for dead may have woken up.
+            _ if candidate_lease(name).is_some() => **name != self.name,
+            (other, _) => (other.is_some() || *name == DONE) && !self.before.contains_key(*name),
         };
         let names = listing.names.iter().filter(may);
         names.map(String::as_str).collect()
@@ -85,9 +85,13 @@ impl Lease {
     /// Whether the item is another worker's, now that `rival` is there with this content.
     #[must_use]
     pub fn yields_to(&self, rival: &str, body: &[u8]) -> bool {
-        // A candidate may only stand yet; one that was renewed has won.
+        // A candidate may only stand yet. One that was renewed has won, unless it died long ago.
         match candidate_lease(rival) {
-            Some(_) => Claim::parse(body).is_some_and(|claim| claim.beat > 0),
+            Some(_) => {
+                let known = self.before.get(rival).copied().flatten();
+                Claim::parse(body).is_some_and(|claim| claim.beat > 0)
+                    && known != Some(content_of(body))
+            }
             None => true,
         }
     }

@@ -10,14 +10,21 @@ use sha2::{Digest as _, Sha256};
 
 use super::Listing;
 
+/// SHA-256 of an object's content.
+pub(super) type Content = [u8; 32];
+
+/// By which two states of an object are compared.
+pub(super) fn content_of(body: &[u8]) -> Content {
+    Sha256::digest(body).into()
+}
+
 /// What one worker saw of an item's directory.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Watch(HashMap<String, Watched>);
 
 #[derive(Clone, Debug)]
 struct Watched {
-    /// SHA-256 of the content.
-    content: [u8; 32],
+    content: Content,
     /// When the first answer with this content had arrived.
     since: Duration,
     /// When the last one was asked for.
@@ -40,7 +47,7 @@ impl Watch {
         lease: Duration,
         (asked, now): (Duration, Duration),
     ) {
-        let content = Sha256::digest(body).into();
+        let content = content_of(body);
         let same = self
             .0
             .get(name)
@@ -52,6 +59,16 @@ impl Watch {
             lease,
         };
         self.0.insert(name.to_owned(), watched);
+    }
+
+    /// Whether the object still holds what was read of it last.
+    pub(super) fn is_unchanged(&self, name: &str, body: &[u8]) -> bool {
+        self.content(name) == Some(content_of(body))
+    }
+
+    /// What was read of the object last.
+    pub(super) fn content(&self, name: &str) -> Option<Content> {
+        self.0.get(name).map(|watched| watched.content)
     }
 
     /// How long the object counts yet; `None` when its worker is dead. One that was never read counts for `lease`.

@@ -130,10 +130,16 @@ impl Listing {
         self.names.iter().any(|name| name == DONE)
     }
 
+    /// The claims that were put only if absent.
+    fn generations(&self) -> impl Iterator<Item = &str> {
+        let names = self.names.iter().map(String::as_str);
+        names.filter(|name| generation(name).is_some())
+    }
+
     /// The claim that counts.
     fn highest(&self) -> Option<(u32, &str)> {
-        let claims = self.names.iter();
-        let claims = claims.filter_map(|name| Some((generation(name)?, name.as_str())));
+        let claims = self.generations();
+        let claims = claims.filter_map(|name| Some((generation(name)?, name)));
         claims.max_by_key(|(generation, _)| *generation)
     }
 }

@@ -83,9 +83,8 @@ fn write_file(path: &Path, bytes: &[u8]) -> Outcome {
         file.write_at(0, bytes)?;
         Ok(file.commit()?)
     };
-    write().map_err(|failure| {
-        failure.context(format!("the report {} cannot be written", shown(path)))
-    })
+    write()
+        .map_err(|failure| failure.context(format!("the report {} cannot be written", shown(path))))
 }
 
 /// Name of the machine, where the system tells it.
