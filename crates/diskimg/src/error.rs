@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::text::{shell_path, shown};
+use crate::text::{other_than, shell_path, shown};
 
 /// What readers return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -162,6 +162,15 @@ fn fill_in(hint: &str, path: &Path) -> Option<String> {
     let word = shell_path(path)?;
     let option = OsString::from_vec(doubled_commas(path.as_os_str().as_bytes()));
     let option = shell_path(Path::new(&option))?;
+    // A command must not write what it reads: gunzip < disk.img > disk.img leaves nothing of it.
+    let hint = hint
+        .split(' ')
+        .map(|word| match word.contains('.') {
+            true => other_than(path, word),
+            false => word.to_owned(),
+        })
+        .collect::<Vec<_>>()
+        .join(" ");
     // In one pass: a path may say IMAGE itself.
     let mut pieces = hint.split(IMAGE);
     let mut filled = pieces.next().unwrap_or_default().to_owned();
@@ -247,6 +256,18 @@ mod tests {
         for left in ["a\n", ""] {
             assert_eq!(hint(left), "gunzip -c IMAGE > disk.img");
         }
+    }
+
+    #[test]
+    fn a_hint_writes_no_file_that_it_reads() {
+        let error = Error::unsupported("gzip").with_hint("gunzip -c < IMAGE > disk.img");
+        let error = error.in_file(Path::new("/vm/disk.img"));
+        let expected = "gunzip -c < /vm/disk.img > new-disk.img";
+        assert_eq!(error.hint(), Some(expected));
+        // Words that are no names of files stay.
+        let error = Error::unsupported("gzip").with_hint("gunzip -c < IMAGE > disk.img");
+        let error = error.in_file(Path::new("gunzip"));
+        assert_eq!(error.hint(), Some("gunzip -c < gunzip > disk.img"));
     }
 
     #[test]

@@ -99,6 +99,16 @@ pub fn shell_path(path: &Path) -> Option<String> {
     }
 }
 
+/// A name for a file that a command writes: `name`, or another one when the file at `path`, which it reads,
+/// is called so.
+#[must_use]
+pub fn other_than(path: &Path, name: &str) -> String {
+    match path.file_name() == Some(OsStr::new(name)) {
+        true => format!("new-{name}"),
+        false => name.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::Command;

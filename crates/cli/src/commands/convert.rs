@@ -1,8 +1,6 @@
 //! `imgferry convert`: a local image to ZVHD2 or raw.
 
-use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd as _;
 
 use ::convert::bitmap::ZVHD2_SECTION;
 use ::convert::{
@@ -10,7 +8,7 @@ use ::convert::{
     SinkMemory, Target, to_raw_with_bitmap,
 };
 use diskimg::DiskImage;
-use diskimg::text::shown;
+use diskimg::text::{other_than, shown};
 use diskimg::units::human;
 use serde_json::json;
 
@@ -52,15 +50,12 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
     let monitor: &dyn Monitor = progress.as_ref();
     let mut marked = None;
     let report = if to_stdout {
-        let unwritten = "standard output cannot be written";
-        let failed = |e: io::Error| Failure::from_error(Exit::Io, &e).context(unwritten);
-        let mut sink = Stdout::new(cancel).map_err(failed)?;
+        let mut sink = Stdout(io::stdout(), cancel.clone());
         let report = ::convert::to_zvhd2(image, &plan, identity(), &mut sink, monitor, cancel)
-            .map_err(|error| match error {
-                error @ ::convert::Error::Sink(_) => Failure::from(error).context(unwritten),
-                error => error.into(),
-            })?;
-        sink.finish().map_err(failed)?;
+            .map_err(|error| unwritten(error, args))?;
+        sink.0
+            .flush()
+            .map_err(|error| unwritten(::convert::Error::Sink(error.into()), args))?;
         watch.unchanged()?;
         report
     } else {
@@ -177,7 +172,8 @@ fn refuse_stdout(target: Target, args: &ConvertArgs, console: Console) -> Outcom
             "raw goes to a file: its workers write at many places at once",
         )
         .hint(format!(
-            "write a file first: imgferry convert {source} disk.raw; or stream ZVHD2: imgferry convert {source} - --to zvhd2 | …"
+            "write a file first: imgferry convert {source} {}; or stream ZVHD2: imgferry convert {source} - --to zvhd2 | …",
+            other_than(&args.src, "disk.raw")
         )));
     }
     if io::stdout().is_terminal() {
@@ -228,50 +224,38 @@ pub(crate) fn summary(report: &Report) -> String {
     )
 }
 
-/// Standard output as a sink. What is short is gathered, and written at once.
-struct Stdout {
-    out: File,
-    gathered: Vec<u8>,
-    cancel: CancelToken,
+/// The failure of writing to standard output, or what else stopped the run.
+fn unwritten(error: ::convert::Error, args: &ConvertArgs) -> Failure {
+    let ::convert::Error::Sink(cause) = &error else {
+        return error.into();
+    };
+    let cause = cause.downcast_ref::<io::Error>();
+    let nobody_reads = cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe);
+    let failure = Failure::from(error).context("standard output cannot be written");
+    match nobody_reads {
+        true => failure.hint(format!(
+            "the program that reads the pipe ended before the image did: see what it says, or write to a file and not to - with: imgferry convert {} {}",
+            typed(&args.src, "IMAGE"),
+            other_than(&args.src, "disk.zvhd2")
+        )),
+        false => failure,
+    }
 }
 
-/// Bytes that are gathered: as many as a pipe takes at once.
-const GATHERED: usize = 64 << 10;
+/// Standard output as a sink.
+struct Stdout(io::Stdout, CancelToken);
 
 /// Bytes that a slow reader takes, at most, before an interruption is seen.
 const STDOUT_PIECE: usize = 256 << 10;
 
-impl Stdout {
-    fn new(cancel: &CancelToken) -> io::Result<Self> {
-        Ok(Self {
-            out: File::from(io::stdout().as_fd().try_clone_to_owned()?),
-            gathered: Vec::with_capacity(GATHERED),
-            cancel: cancel.clone(),
-        })
-    }
-
-    /// Writes what was gathered.
-    fn finish(&mut self) -> io::Result<()> {
-        self.out.write_all(&self.gathered)?;
-        self.gathered.clear();
-        Ok(())
-    }
-}
-
 impl Sink for Stdout {
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
-        if self.gathered.len().saturating_add(bytes.len()) > GATHERED {
-            self.finish()?;
-        }
-        if bytes.len() < GATHERED {
-            self.gathered.extend_from_slice(bytes);
-            return Ok(());
-        }
+        let mut out = self.0.lock();
         for piece in bytes.chunks(STDOUT_PIECE) {
-            if self.cancel.is_cancelled() {
+            if self.1.is_cancelled() {
                 return Err(Box::new(::convert::Error::Cancelled));
             }
-            self.out.write_all(piece)?;
+            out.write_all(piece)?;
         }
         Ok(())
     }

@@ -176,7 +176,9 @@ pub(super) fn disk(
         held("disk-content", problem.to_owned(), hint);
         return;
     }
-    firmware(&table, request, &args.skip_check, findings);
+    if strict {
+        firmware(&table, request, &args.skip_check, findings);
+    }
 }
 
 /// Holds the firmware that is asked for, or assumed by the service, against the disk's partition table.

@@ -108,18 +108,16 @@ pub(super) fn open(
     } = input::open(&args.disk, &args.source.options(), reading)?;
     let virtual_size = opened.image.virtual_size();
     let request = request::build(args, virtual_size);
-    let mut findings;
-    if args.registering.register == RegisterBy::None {
-        findings = checks::unregistered(&request);
-    } else {
-        findings = checks::local(&request, virtual_size, provider);
-        // Of a pipe only the beginning is there yet.
-        let table = match is_pipe {
-            true => partitions::read_front(opened.image.as_ref()),
-            false => partitions::read(opened.image.as_ref()),
-        };
-        checks::disk(table, virtual_size, &request, args, &mut findings);
-    }
+    let mut findings = match args.registering.register {
+        RegisterBy::None => checks::unregistered(&request),
+        _ => checks::local(&request, virtual_size, provider),
+    };
+    // Of a pipe only the beginning is there yet.
+    let table = match is_pipe {
+        true => partitions::read_front(opened.image.as_ref()),
+        false => partitions::read(opened.image.as_ref()),
+    };
+    checks::disk(table, virtual_size, &request, args, &mut findings);
     checks::key(&request, made(args.raw.to), &mut findings);
     let checks::Findings {
         mut problems,
