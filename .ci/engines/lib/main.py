@@ -1,0 +1,87 @@
+"""The entry point: which engines run, one after the other, and what came of it."""
+
+import argparse
+import ast
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+import engine
+import table
+
+ENGINES = pathlib.Path(__file__).resolve().parents[1]
+# The quick ones first; `.ci/run` leaves out those that are not named here.
+ORDER = ["moto", "s3rver", "swift", "radosgw", "s3-clients", "obs-sdk", "ims-sdk", "openstack"]
+
+
+def about(name):
+    """The first line of an engine's own description."""
+    return ast.get_docstring(ast.parse((ENGINES / f"{name}.py").read_text())).splitlines()[0]
+
+
+def arguments():
+    known = [name for name in ORDER if (ENGINES / f"{name}.py").exists()]
+    parser = argparse.ArgumentParser(
+        prog=".ci/engines/run",
+        description="Runs imgferry against programs that share no code with it: foreign storage "
+        "servers, foreign clients, a foreign identity and image service. Everything is installed "
+        "from PyPI, Debian and npm, listens on 127.0.0.1 only, and is stopped at the end.",
+        epilog="IMGFERRY names the program [default: target/debug/imgferry], IMGFERRY_ENGINES_DIR "
+        "the place of installations and results [default: target/engines]. Results are in "
+        "results/NAME.json there. Exit code 1: some check failed.",
+    )
+    parser.add_argument("engines", nargs="*", metavar="NAME", help="engines to run [default: all]")
+    parser.add_argument("--list", action="store_true", help="list the engines and end")
+    parser.add_argument("--table", action="store_true", help="write docs/interop.md afterwards")
+    parser.add_argument("--timeout", type=int, default=900, metavar="SECONDS",
+                        help="longest time for one engine [default: 900]")
+    given = parser.parse_args()
+    for name in given.engines:
+        if name not in known:
+            parser.error(f"no engine is called {name}; there are {', '.join(known)}")
+    return given, known
+
+
+def run(name, seconds):
+    """Runs one engine; true when nothing failed."""
+    result = engine.RESULTS / f"{name}.json"
+    result.unlink(missing_ok=True)
+    process = subprocess.Popen([sys.executable, ENGINES / f"{name}.py"])
+    try:
+        code = process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        print(f"   {name} was stopped after {seconds} s")
+        code = 1
+    finally:
+        process.terminate()
+        process.wait()
+    return code == 0 and result.exists()
+
+
+def main():
+    given, known = arguments()
+    if given.list:
+        for name in known:
+            print(f"{name:12} {about(name)}")
+        return 0
+    began, failed, totals = time.monotonic(), [], dict.fromkeys(("passed", "failed", "skipped"), 0)
+    names = given.engines or known
+    for name in names:
+        if not run(name, given.timeout):
+            failed.append(name)
+        report = engine.RESULTS / f"{name}.json"
+        if report.exists():
+            for result in totals:
+                totals[result] += json.loads(report.read_text())[result]
+    print(f"== {', '.join(f'{n} {result}' for result, n in totals.items())}, "
+          f"{len(names)} engines in {time.monotonic() - began:.0f} s")
+    if failed:
+        print(f"failed: {', '.join(failed)}; results and logs are in {engine.HOME}")
+    if given.table:
+        table.write()
+    return 1 if failed else 0
+
+
+sys.exit(main())
