@@ -48,7 +48,7 @@ def s3cmd(judge, cloud, tools, tree):
     )
 
     def tool(*words):
-        return run([tools / "python", tools / "s3cmd", "-c", conf, "--no-progress", *words]).ok()
+        return run([tools / "s3cmd", "-c", conf, "--no-progress", *words]).ok()
 
     with judge.check("s3cmd mb and sync upload a tree"):
         tool("mb", "s3://by-s3cmd")
@@ -80,10 +80,10 @@ def s3cmd(judge, cloud, tools, tree):
 def rclone(judge, cloud, tree):
     env = {
         "RCLONE_CONFIG": "/dev/null", "RCLONE_CONFIG_R_TYPE": "s3",
-        "RCLONE_CONFIG_R_PROVIDER": "HuaweiOBS", "RCLONE_CONFIG_R_FORCE_PATH_STYLE": "true",
+        "RCLONE_CONFIG_R_PROVIDER": "Other", "RCLONE_CONFIG_R_FORCE_PATH_STYLE": "true",
         "RCLONE_CONFIG_R_ACCESS_KEY_ID": cloud.access_key, "RCLONE_CONFIG_R_ENDPOINT": cloud.obs,
         "RCLONE_CONFIG_R_SECRET_ACCESS_KEY": cloud.secret_key, "RCLONE_CONFIG_R_REGION": cloud.region,
-        "RCLONE_S3_UPLOAD_CUTOFF": "5M", "RCLONE_S3_CHUNK_SIZE": "5M",
+        "RCLONE_RETRIES": "1", "RCLONE_LOW_LEVEL_RETRIES": "2", "RCLONE_S3_UPLOAD_CUTOFF": "5M", "RCLONE_S3_CHUNK_SIZE": "5M",
     }
 
     def tool(*words):
@@ -114,7 +114,7 @@ def aws(judge, cloud, tools, tree):
     }
 
     def tool(*words):
-        return run([tools / "python", tools / "aws", *words], env).ok()
+        return run([tools / "aws", *words], env).ok()
 
     with judge.check("aws s3 sync uploads a tree, and nothing for the second time"):
         tool("s3", "mb", "s3://by-aws")
