@@ -67,7 +67,7 @@ def keystone(judge, tools, serve, images):
     run([*manage, "db_sync"]).ok()
     run([*manage, "fernet_setup", "--keystone-user", user, "--keystone-group", group]).ok()
     run([*manage, "bootstrap", "--bootstrap-password", PASSWORD, "--bootstrap-region-id", "RegionOne",
-         "--bootstrap-public-url", f"{address}/v3"]).ok()
+         "--bootstrap-public-url", f"{address}/v3", "--bootstrap-internal-url", f"{address}/v3"]).ok()
     env = {"OS_KEYSTONE_CONFIG_FILES": str(conf)}
     judge.start([tools / "python", serve, "keystone.wsgi.api", port], port, env)
     identity = administrator(address).identity

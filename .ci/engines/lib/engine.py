@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import socket
@@ -259,11 +260,13 @@ class Engine:
 
     def write(self):
         total = time.monotonic() - self.began
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
         counts = {result: self.count(result) for result in ("passed", "failed", "skipped")}
         print(f"   {', '.join(f'{n} {result}' for result, n in counts.items())} in {total:.0f} s")
         report = {
             "engine": self.name, "about": self.about, "versions": self.versions, **counts,
             "date": time.strftime("%Y-%m-%d", time.gmtime()), "seconds": round(total),
+            "processor_seconds": round(used.ru_utime + used.ru_stime),
             "start_seconds": None if self.installed is None else round(self.installed),
             "imgferry": run([IMGFERRY, "--version"]).out.strip() if IMGFERRY.exists() else None,
             "checks": self.checks,

@@ -34,7 +34,8 @@ def arguments():
     )
     parser.add_argument("engines", nargs="*", metavar="NAME", help="engines to run [default: all]")
     parser.add_argument("--list", action="store_true", help="list the engines and end")
-    parser.add_argument("--table", action="store_true", help="write docs/interop.md afterwards")
+    parser.add_argument("--table", action="store_true",
+                        help="write docs/interop.md afterwards, of the last runs of all engines")
     parser.add_argument("--timeout", type=int, default=900, metavar="SECONDS",
                         help="longest time for one engine [default: 900]")
     given = parser.parse_args()
@@ -80,7 +81,7 @@ def main():
     if failed:
         print(f"failed: {', '.join(failed)}; results and logs are in {engine.HOME}")
     if given.table:
-        table.write()
+        table.write(known)
     return 1 if failed else 0
 
 

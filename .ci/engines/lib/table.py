@@ -1,0 +1,84 @@
+"""Writes docs/interop.md from the results of the last runs."""
+
+import json
+
+import engine
+
+TARGET = engine.ROOT / "docs/interop.md"
+HEAD = """\
+# Who imgferry was tried with
+
+Programs that share no code with imgferry, and what came of it. `.ci/engines/run --table` writes this page from the
+results of its runs; do not edit it by hand.
+
+```sh
+.ci/engines/run --list             # the engines
+.ci/engines/run moto swift         # some of them; without a name, all
+.ci/engines/run --table            # all, and this page
+```
+
+Everything is installed by the scripts on a fresh Debian 12 (PyPI, npm and Debian packages; root for the latter), listens
+on 127.0.0.1, and is stopped at the end. Installations are kept in `target/engines`, results as JSON in
+`target/engines/results`. None of this is the cloud itself.
+
+Storage servers run the upload suite (`.ci/engines/lib/suite.py`): sizes around one part, keys that need encoding,
+`kill -9` and SIGINT with resume, server-side copies, import, `verify`, refusals. boto3 reads every object back, and it is
+compared byte for byte. A relay in front of the server holds requests back, so that a process is killed where it should be.
+Clients and SDKs run against `imgferry sandbox`.
+
+"""
+REST = """
+## What did not pass, and why
+
+"""
+CHECKS = """
+## Checks
+
+"""
+
+
+def cell(text):
+    return str(text).replace("|", "\\|").replace("\n", " ")
+
+
+def overview(reports):
+    lines = ["| engine | who | version | passed | failed | skipped | date | seconds | processor seconds |",
+             "|---|---|---|---|---|---|---|---|---|"]
+    for r in reports:
+        row = [f"`{r['engine']}`", r["about"], "; ".join(r["versions"]), r["passed"], r["failed"], r["skipped"],
+               r["date"], r["seconds"], r["processor_seconds"]]
+        lines.append("| " + " | ".join(map(cell, row)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def without(reports):
+    """What did not pass, one line for each."""
+    found = [f"- `{r['engine']}`: {c['check']} ({c['result']}): {cell(c['detail'])}\n"
+             for r in reports for c in r["checks"] if c["result"] != "passed"]
+    return "".join(found) or "Nothing.\n"
+
+
+def checks(reports):
+    """All checks by name, and which engines passed them."""
+    passed = {}
+    for r in reports:
+        for c in r["checks"]:
+            passed.setdefault(c["check"], [])
+            if c["result"] == "passed":
+                passed[c["check"]].append(r["engine"])
+    lines = ["| check | passed by |", "|---|---|"]
+    lines += [f"| {cell(name)} | {', '.join(engines)} |" for name, engines in passed.items()]
+    return "\n".join(lines) + "\n"
+
+
+def write(order):
+    reports = []
+    for name in order:
+        place = engine.RESULTS / f"{name}.json"
+        if place.exists():
+            reports.append(json.loads(place.read_text()))
+    programs = sorted({r["imgferry"] for r in reports})
+    text = HEAD + f"The runs below were made with {', '.join(programs)}.\n\n" + overview(reports)
+    text += REST + without(reports) + CHECKS + checks(reports)
+    TARGET.write_text(text)
+    print(f"wrote {TARGET.relative_to(engine.ROOT)}: {len(reports)} engines")
