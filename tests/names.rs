@@ -125,7 +125,7 @@ fn qcow2(entry: u64) -> Vec<u8> {
     put(40, &(CLUSTER as u64).to_be_bytes());
     put(48, &(2 * CLUSTER as u64).to_be_bytes());
     put(56, &1_u32.to_be_bytes());
-    put(CLUSTER, &(1 << 63 | 3 * CLUSTER as u64).to_be_bytes());
+    put(CLUSTER, &((1 << 63) | (3 * CLUSTER as u64)).to_be_bytes());
     put(3 * CLUSTER, &entry.to_be_bytes());
     file
 }
