@@ -136,8 +136,9 @@ fn a_block_device_is_read_again_whatever_its_times_say() {
 fn a_sample_catches_another_disk_behind_the_same_identity() {
     let import = Import::of_noise(48);
     import.interrupt(2, "KILL");
-    let other = common::noise(48 << 20);
-    let other: Vec<u8> = other.iter().map(|byte| byte ^ 1).collect();
+    let mut other = common::noise(48 << 20);
+    // What makes it a disk stays: its boot sector.
+    other[4096..].iter_mut().for_each(|byte| *byte ^= 1);
     fs::write(&import.source, other).unwrap();
     forge_identity(&import);
     began_anew(&import, &import.go_on(), "is not what it was");
