@@ -11,10 +11,18 @@ from suite import Storage, boto3, upload_suite
 
 def user(port):
     """Makes a user who may do everything with objects, and returns its keys."""
-    iam = boto3.client("iam", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1",
-                       aws_access_key_id="AK", aws_secret_access_key="SK")
+    iam = boto3.client(
+        "iam",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name="us-east-1",
+        aws_access_key_id="AK",
+        aws_secret_access_key="SK",
+    )
     iam.create_user(UserName="judge")
-    rights = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+    rights = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}],
+    }
     iam.put_user_policy(UserName="judge", PolicyName="all", PolicyDocument=json.dumps(rights))
     keys = iam.create_access_key(UserName="judge")["AccessKey"]
     return keys["AccessKeyId"], keys["SecretAccessKey"]

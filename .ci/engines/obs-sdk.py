@@ -25,9 +25,14 @@ def ok(answer):
 
 def client(cloud, secret=None, signature="v4"):
     return obs.ObsClient(
-        access_key_id=cloud.access_key, secret_access_key=secret or cloud.secret_key,
-        server=cloud.obs, region=cloud.region, signature=signature, path_style=True,
-        max_retry_count=0, timeout=60,
+        access_key_id=cloud.access_key,
+        secret_access_key=secret or cloud.secret_key,
+        server=cloud.obs,
+        region=cloud.region,
+        signature=signature,
+        path_style=True,
+        max_retry_count=0,
+        timeout=60,
     )
 
 
@@ -56,7 +61,11 @@ def objects(sdk, check):
         same_bytes(read(sdk, KEY), data, "object")
         told = ok(sdk.getObjectMetadata(BUCKET, KEY))
         same(int(told.body.contentLength), len(data), "length")
-        same(dict(told.header).get("who") or dict(told.header).get("x-amz-meta-who"), "sdk", "metadata")
+        same(
+            dict(told.header).get("who") or dict(told.header).get("x-amz-meta-who"),
+            "sdk",
+            "metadata",
+        )
         ok(sdk.headObject(BUCKET, KEY))
     with check("getObject reads a range"):
         part = read(sdk, KEY, headers=obs.GetObjectHeader(range="10-19"))
@@ -91,14 +100,18 @@ def objects(sdk, check):
 def parts(sdk, check, work):
     data = random.Random(2).randbytes(13 * MIB + 5)
     with check("initiateMultipartUpload, uploadPart, copyPart, listParts, completeMultipartUpload"):
-        ok(sdk.putContent(BUCKET, "source", data[:6 * MIB]))
+        ok(sdk.putContent(BUCKET, "source", data[: 6 * MIB]))
         upload = ok(sdk.initiateMultipartUpload(BUCKET, "parts")).body.uploadId
         place = (BUCKET, "parts")
         first = ok(sdk.copyPart(*place, 1, upload, f"{BUCKET}/source")).body.etag
-        second = ok(sdk.uploadPart(*place, 2, upload, data[6 * MIB:], isAttachMd5=True)).body.etag
+        second = ok(sdk.uploadPart(*place, 2, upload, data[6 * MIB :], isAttachMd5=True)).body.etag
         same([p.partNumber for p in ok(sdk.listParts(*place, upload)).body.parts], [1, 2], "parts")
         done = [obs.CompletePart(partNum=1, etag=first), obs.CompletePart(partNum=2, etag=second)]
-        ok(sdk.completeMultipartUpload(*place, upload, obs.CompleteMultipartUploadRequest(parts=done)))
+        ok(
+            sdk.completeMultipartUpload(
+                *place, upload, obs.CompleteMultipartUploadRequest(parts=done)
+            )
+        )
         same_bytes(read(sdk, "parts"), data, "object")
     with check("listMultipartUploads, abortMultipartUpload"):
         upload = ok(sdk.initiateMultipartUpload(BUCKET, "open")).body.uploadId
@@ -109,8 +122,23 @@ def parts(sdk, check, work):
     with check("uploadFile and downloadFile, in parts, with checkpoints"):
         source, back = work / "source", work / "back"
         source.write_bytes(data)
-        ok(sdk.uploadFile(BUCKET, "by-uploadFile", str(source), 5 * MIB, 3, True, str(work / "up"), checkSum=True))
-        ok(sdk.downloadFile(BUCKET, "by-uploadFile", str(back), 5 * MIB, 3, True, str(work / "down")))
+        ok(
+            sdk.uploadFile(
+                BUCKET,
+                "by-uploadFile",
+                str(source),
+                5 * MIB,
+                3,
+                True,
+                str(work / "up"),
+                checkSum=True,
+            )
+        )
+        ok(
+            sdk.downloadFile(
+                BUCKET, "by-uploadFile", str(back), 5 * MIB, 3, True, str(work / "down")
+            )
+        )
         same_bytes(back.read_bytes(), data, "file")
 
 
@@ -119,7 +147,9 @@ def refusals(sdk, check, cloud):
         ok(sdk.putContent(BUCKET, "kept", b"kept"))
         calls = {
             "setObjectMetadata": lambda: sdk.setObjectMetadata(BUCKET, "kept", {"a": "b"}),
-            "appendObject": lambda: sdk.appendObject(BUCKET, "kept", obs.AppendObjectContent(content="x", position=4)),
+            "appendObject": lambda: sdk.appendObject(
+                BUCKET, "kept", obs.AppendObjectContent(content="x", position=4)
+            ),
             "modifyFile": lambda: sdk.modifyFile(BUCKET, "kept", 0, "x"),
             "truncateFile": lambda: sdk.truncateFile(BUCKET, "kept", 1),
             "renameFile": lambda: sdk.renameFile(BUCKET, "kept", "renamed"),
@@ -144,7 +174,9 @@ def deleting(sdk, check):
     with check("deleteObject, deleteObjects, deleteBucket"):
         ok(sdk.deleteObject(BUCKET, KEY))
         keys = [entry.key for entry in ok(sdk.listObjects(BUCKET)).body.contents]
-        request = obs.DeleteObjectsRequest(quiet=False, objects=[obs.Object(key=key) for key in keys])
+        request = obs.DeleteObjectsRequest(
+            quiet=False, objects=[obs.Object(key=key) for key in keys]
+        )
         same(len(ok(sdk.deleteObjects(BUCKET, request)).body.deleted), len(keys), "deleted")
         ok(sdk.deleteBucket(BUCKET))
 
@@ -153,7 +185,9 @@ with Engine("obs-sdk", "esdk-obs-python against the sandbox") as judge:
     cloud = Sandbox(judge)
     judge.ready(VERSION)
     judge.limits["getBucketLocation tells the region"] = (
-        "with signatures of S3 the SDK looks for LocationConstraint inside the element that S3 calls so")
+        "with signature version 4 the SDK looks for LocationConstraint inside S3's element "
+        "of that name"
+    )
     sdk = client(cloud)
     buckets(sdk, judge.check, cloud)
     objects(sdk, judge.check)

@@ -43,7 +43,9 @@ rgw data = {work}/rgw
 rgw frontends = beast endpoint=127.0.0.1:{port}
 """
 KEYS = {
-    "mon.": ["mon"], "client.admin": ["mon", "osd", "mgr"], "osd.0": ["mon", "osd"],
+    "mon.": ["mon"],
+    "client.admin": ["mon", "osd", "mgr"],
+    "osd.0": ["mon", "osd"],
     "client.rgw": ["mon", "osd"],
 }
 
@@ -65,7 +67,9 @@ def start(judge):
         tool("ceph-authtool", work / "keyring", "--gen-key", "-n", name, *caps)
     address = f"[v2:127.0.0.1:{mon}]"
     tool("monmaptool", "--create", "--addv", "a", address, "--fsid", fsid, work / "monmap")
-    tool("ceph-mon", "--mkfs", "-i", "a", "--monmap", work / "monmap", "--keyring", work / "keyring")
+    tool(
+        "ceph-mon", "--mkfs", "-i", "a", "--monmap", work / "monmap", "--keyring", work / "keyring"
+    )
     judge.start(["ceph-mon", "-f", "-i", "a"], mon, env)
     disk = str(uuid.uuid4())
     tool("ceph", "--connect-timeout", "30", "osd", "new", disk)
@@ -73,8 +77,19 @@ def start(judge):
     judge.start(["ceph-osd", "-f", "-i", "0"], env=env)
     wait_for(lambda: "1 up" in tool("ceph", "osd", "stat"), 60, "the storage daemon is not up")
     # This makes the gateway's pools, so it comes before the gateway.
-    tool("radosgw-admin", "user", "create", "--uid", "judge", "--display-name", "judge",
-         "--access-key", "AK", "--secret-key", "SK")
+    tool(
+        "radosgw-admin",
+        "user",
+        "create",
+        "--uid",
+        "judge",
+        "--display-name",
+        "judge",
+        "--access-key",
+        "AK",
+        "--secret-key",
+        "SK",
+    )
     judge.start(["radosgw", "-f", "-n", "client.rgw"], port, env, seconds=120)
     wait_for(lambda: listening(port), 10, "the gateway has gone")
     return port

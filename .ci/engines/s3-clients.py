@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """s3cmd, rclone, the aws tool and boto3 as clients of imgferry's sandbox."""
 
+import base64
 import hashlib
 import random
 import sys
@@ -13,7 +14,9 @@ from suite import PART, Storage
 
 NOISE = random.Random(7)
 FILES = {
-    "empty": b"", "one byte": b"x", "sub/größe & +%41.bin": NOISE.randbytes(1000),
+    "empty": b"",
+    "one byte": b"x",
+    "sub/größe & +%41.bin": NOISE.randbytes(1000),
     "sub/several parts": NOISE.randbytes(3 * PART + 7),
 }
 
@@ -79,11 +82,18 @@ def s3cmd(judge, cloud, tools, tree):
 
 def rclone(judge, cloud, tree):
     env = {
-        "RCLONE_CONFIG": "/dev/null", "RCLONE_CONFIG_R_TYPE": "s3",
-        "RCLONE_CONFIG_R_PROVIDER": "Other", "RCLONE_CONFIG_R_FORCE_PATH_STYLE": "true",
-        "RCLONE_CONFIG_R_ACCESS_KEY_ID": cloud.access_key, "RCLONE_CONFIG_R_ENDPOINT": cloud.obs,
-        "RCLONE_CONFIG_R_SECRET_ACCESS_KEY": cloud.secret_key, "RCLONE_CONFIG_R_REGION": cloud.region,
-        "RCLONE_RETRIES": "1", "RCLONE_LOW_LEVEL_RETRIES": "2", "RCLONE_S3_UPLOAD_CUTOFF": "5M", "RCLONE_S3_CHUNK_SIZE": "5M",
+        "RCLONE_CONFIG": "/dev/null",
+        "RCLONE_CONFIG_R_TYPE": "s3",
+        "RCLONE_CONFIG_R_PROVIDER": "Other",
+        "RCLONE_CONFIG_R_FORCE_PATH_STYLE": "true",
+        "RCLONE_CONFIG_R_ACCESS_KEY_ID": cloud.access_key,
+        "RCLONE_CONFIG_R_ENDPOINT": cloud.obs,
+        "RCLONE_CONFIG_R_SECRET_ACCESS_KEY": cloud.secret_key,
+        "RCLONE_CONFIG_R_REGION": cloud.region,
+        "RCLONE_RETRIES": "1",
+        "RCLONE_LOW_LEVEL_RETRIES": "2",
+        "RCLONE_S3_UPLOAD_CUTOFF": "5M",
+        "RCLONE_S3_CHUNK_SIZE": "5M",
     }
 
     def tool(*words):
@@ -94,7 +104,9 @@ def rclone(judge, cloud, tree):
     with judge.check("rclone check finds the tree the same, by downloading it"):
         tool("check", "--download", tree, "r:by-rclone")
     with judge.check("rclone md5sum gives the MD5s of objects in one piece"):
-        lines = dict(reversed(line.split("  ", 1)) for line in tool("md5sum", "r:by-rclone").out.splitlines())
+        lines = dict(
+            reversed(line.split("  ", 1)) for line in tool("md5sum", "r:by-rclone").out.splitlines()
+        )
         for name in ("empty", "one byte", "sub/größe & +%41.bin"):
             same(lines.get(name), hashlib.md5(FILES[name]).hexdigest(), name)
     with judge.check("rclone sync for the second time transfers nothing"):
@@ -106,10 +118,14 @@ def rclone(judge, cloud, tree):
 
 def aws(judge, cloud, tools, tree):
     env = {
-        "AWS_ACCESS_KEY_ID": cloud.access_key, "AWS_SECRET_ACCESS_KEY": cloud.secret_key,
-        "AWS_DEFAULT_REGION": cloud.region, "AWS_ENDPOINT_URL": cloud.obs,
-        "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required", "AWS_CONFIG_FILE": "/dev/null",
-        "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required", "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ACCESS_KEY_ID": cloud.access_key,
+        "AWS_SECRET_ACCESS_KEY": cloud.secret_key,
+        "AWS_DEFAULT_REGION": cloud.region,
+        "AWS_ENDPOINT_URL": cloud.obs,
+        "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+        "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
     }
 
@@ -118,7 +134,11 @@ def aws(judge, cloud, tools, tree):
 
     with judge.check("aws s3 sync uploads a tree, and nothing for the second time"):
         tool("s3", "mb", "s3://by-aws")
-        same(tool("s3", "sync", tree, "s3://by-aws").out.count("upload:"), len(FILES), "uploads")
+        # Alone: botocore misreads what follows on a connection when a server answers an empty
+        # body without 100 Continue, which it may.
+        tool("s3", "cp", tree / "empty", "s3://by-aws/empty")
+        out = tool("s3", "sync", "--size-only", tree, "s3://by-aws").out
+        same(out.count("upload:"), len(FILES) - 1, "uploads")
         same(tool("s3", "sync", tree, "s3://by-aws").out.count("upload:"), 0, "uploads")
     with judge.check("aws s3 cp brings the tree back, byte for byte"):
         tool("s3", "cp", "--recursive", "s3://by-aws", judge.work / "aws")
@@ -131,6 +151,14 @@ def storage(cloud, **keys):
     port = int(cloud.obs_host.rpartition(":")[2])
     keys = {"access_key": cloud.access_key, "secret_key": cloud.secret_key, **keys}
     return Storage(port, region=cloud.region, **keys)
+
+
+def content_md5(request, **_):
+    for name in ("x-amz-checksum-crc32", "x-amz-sdk-checksum-algorithm"):
+        if name in request.headers:
+            del request.headers[name]
+    digest = hashlib.md5(request.body).digest()
+    request.headers["Content-MD5"] = base64.b64encode(digest).decode()
 
 
 def boto3(judge, cloud):
@@ -146,29 +174,38 @@ def boto3(judge, cloud):
 
     with judge.check("boto3 puts, gets, copies and deletes"):
         client.create_bucket(Bucket="by-boto3")
-        same(client.put_object(Bucket="by-boto3", Key="a", Body=b"abc")["ETag"],
-             f'"{hashlib.md5(b"abc").hexdigest()}"', "ETag")
-        client.copy_object(Bucket="by-boto3", Key="b", CopySource={"Bucket": "by-boto3", "Key": "a"})
+        same(
+            client.put_object(Bucket="by-boto3", Key="a", Body=b"abc")["ETag"],
+            f'"{hashlib.md5(b"abc").hexdigest()}"',
+            "ETag",
+        )
+        client.copy_object(
+            Bucket="by-boto3", Key="b", CopySource={"Bucket": "by-boto3", "Key": "a"}
+        )
         same(client.get_object(Bucket="by-boto3", Key="b")["Body"].read(), b"abc", "copy")
         client.delete_object(Bucket="by-boto3", Key="b")
         same(code(lambda: client.get_object(Bucket="by-boto3", Key="b")), "NoSuchKey", "error")
     with judge.check("boto3 uploads in parts, out of order, and reads a range"):
         upload = client.create_multipart_upload(Bucket="by-boto3", Key="parts")["UploadId"]
         place = {"Bucket": "by-boto3", "Key": "parts", "UploadId": upload}
-        pieces = [data[i:i + PART] for i in range(0, len(data), PART)]
+        pieces = [data[i : i + PART] for i in range(0, len(data), PART)]
         done = {}
         for number in reversed(range(1, len(pieces) + 1)):
             answer = client.upload_part(PartNumber=number, Body=pieces[number - 1], **place)
             done[number] = {"PartNumber": number, "ETag": answer["ETag"]}
         same(len(client.list_parts(**place)["Parts"]), len(pieces), "parts")
-        client.complete_multipart_upload(MultipartUpload={"Parts": [done[n] for n in sorted(done)]}, **place)
+        client.complete_multipart_upload(
+            MultipartUpload={"Parts": [done[n] for n in sorted(done)]}, **place
+        )
         same_bytes(client.get_object(Bucket="by-boto3", Key="parts")["Body"].read(), data, "object")
         part = client.get_object(Bucket="by-boto3", Key="parts", Range="bytes=100-199")
         same_bytes(part["Body"].read(), data[100:200], "range")
     with judge.check("boto3 lists in pages, with a delimiter"):
         for name in ("d/1", "d/2", "e"):
             client.put_object(Bucket="by-boto3", Key=name, Body=b"")
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket="by-boto3", PaginationConfig={"PageSize": 2})
+        pages = client.get_paginator("list_objects_v2").paginate(
+            Bucket="by-boto3", PaginationConfig={"PageSize": 2}
+        )
         keys = [e["Key"] for page in pages for e in page.get("Contents", [])]
         same(keys, ["a", "d/1", "d/2", "e", "parts"], "keys")
         answer = client.list_objects_v2(Bucket="by-boto3", Delimiter="/")
@@ -178,14 +215,28 @@ def boto3(judge, cloud):
         same(urllib.request.urlopen(url, timeout=30).read(), b"abc", "body")
     with judge.check("boto3 gets the codes of S3 for what is wrong"):
         wrong = storage(cloud, secret_key="wrong").client()
-        same(code(lambda: wrong.list_objects_v2(Bucket="by-boto3")), "SignatureDoesNotMatch", "wrong secret")
+        same(
+            code(lambda: wrong.list_objects_v2(Bucket="by-boto3")),
+            "SignatureDoesNotMatch",
+            "wrong secret",
+        )
         nobody = storage(cloud, access_key="nobody").client()
-        same(code(lambda: nobody.list_objects_v2(Bucket="by-boto3")), "InvalidAccessKeyId", "unknown key")
+        same(
+            code(lambda: nobody.list_objects_v2(Bucket="by-boto3")),
+            "InvalidAccessKeyId",
+            "unknown key",
+        )
         same(code(lambda: client.list_objects_v2(Bucket="not-there")), "NoSuchBucket", "no bucket")
         same(code(lambda: client.delete_bucket(Bucket="by-boto3")), "BucketNotEmpty", "full bucket")
-    with judge.check("boto3 deletes many objects at once"):
+    with judge.check("boto3 deletes many objects at once, with the Content-MD5 that OBS wants"):
+        # Since 1.36 it sends a checksum in its place, which OBS does not know.
+        client.meta.events.register("before-sign.s3.DeleteObjects", content_md5)
         keys = [{"Key": e["Key"]} for e in client.list_objects_v2(Bucket="by-boto3")["Contents"]]
-        same(len(client.delete_objects(Bucket="by-boto3", Delete={"Objects": keys})["Deleted"]), len(keys), "deleted")
+        same(
+            len(client.delete_objects(Bucket="by-boto3", Delete={"Objects": keys})["Deleted"]),
+            len(keys),
+            "deleted",
+        )
         client.delete_bucket(Bucket="by-boto3")
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""OpenStack Swift with its s3api middleware: one replica, one directory, one process of each kind."""
+"""OpenStack Swift with its s3api middleware: one replica, one process of each kind."""
 
 import sys
 
@@ -15,7 +15,9 @@ swift_dir = {etc}
 user = {user}
 workers = 1
 """
-BACKEND = SERVER + """\
+BACKEND = (
+    SERVER
+    + """\
 devices = {devices}
 mount_check = false
 disable_fallocate = true
@@ -24,20 +26,27 @@ pipeline = {kind}-server
 [app:{kind}-server]
 use = egg:swift#{kind}
 """
+)
 # The order matters: s3api before the authentication, copy and slo after both.
-FILTERS = "catch_errors gatekeeper listing_formats bulk s3api tempauth copy slo dlo versioned_writes symlink"
+FILTERS = (
+    "catch_errors gatekeeper listing_formats bulk s3api tempauth copy slo dlo "
+    "versioned_writes symlink"
+)
 OPTIONS = {
     "tempauth": "user_test_tester = testing .admin\n",
     "s3api": "location = us-east-1\n",
     "versioned_writes": "allow_object_versioning = true\n",
 }
-PROXY = SERVER + """\
+PROXY = (
+    SERVER
+    + """\
 [pipeline:main]
 pipeline = {filters} proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
 """
+)
 HASH = """\
 [swift-hash]
 swift_hash_path_suffix = imgferry
@@ -79,5 +88,6 @@ with Engine("swift", "OpenStack Swift with s3api") as judge:
     port = start(judge, tools)
     judge.ready(version(tools, "swift", "eventlet"))
     judge.limits["a key with 1024 bytes"] = (
-        "Swift stores a part under KEY/UPLOAD/NUMBER, and no name there is longer than 1024 bytes")
+        "Swift stores a part under KEY/UPLOAD/NUMBER, and no name there is longer than 1024 bytes"
+    )
     upload_suite(judge, Storage(port, "test:tester", "testing"))

@@ -54,7 +54,9 @@ class Done:
             lines = (self.err or self.out).strip().splitlines()
             telling = [line for line in lines if line.startswith("error")] or lines[-1:]
             command = " ".join(str(word) for word in self.command[1:3])
-            raise AssertionError(f"{command}: exit code {self.code}, expected {code}: {short(' '.join(telling))}")
+            raise AssertionError(
+                f"{command}: exit code {self.code}, expected {code}: {short(' '.join(telling))}"
+            )
         return self
 
     def json(self):
@@ -89,9 +91,13 @@ def short(value):
 def run(command, env=None, timeout=TIMEOUT, **more):
     """Runs a command to its end and returns what it said."""
     done = subprocess.run(
-        list(map(str, command)), env={**os.environ, **(env or {})}, timeout=timeout,
-        stdin=more.pop("stdin", subprocess.DEVNULL), stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, **more,
+        list(map(str, command)),
+        env={**os.environ, **(env or {})},
+        timeout=timeout,
+        stdin=more.pop("stdin", subprocess.DEVNULL),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **more,
     )
     out, err = (data.decode(errors="replace") for data in (done.stdout, done.stderr))
     return Done(list(command), done.returncode, out, err)
@@ -197,7 +203,9 @@ class Engine:
         for process in reversed(self.processes):
             stop(process)
         if kind is not None:
-            self.note("the engine starts and runs to its end", "failed", f"{kind.__name__}: {error}")
+            self.note(
+                "the engine starts and runs to its end", "failed", f"{kind.__name__}: {error}"
+            )
             if not issubclass(kind, (Missing, SystemExit, AssertionError)):
                 traceback.print_exc()
         self.write()
@@ -217,13 +225,21 @@ class Engine:
         log = self.work / f"{len(self.processes)}-{name}.log"
         with open(log, "wb") as out:
             process = subprocess.Popen(
-                list(map(str, command)), env={**os.environ, **(env or {})}, cwd=cwd or self.work,
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+                list(map(str, command)),
+                env={**os.environ, **(env or {})},
+                cwd=cwd or self.work,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
             )
         self.processes.append(process)
         if port:
-            wait_for(lambda: listening(port) or process.poll() is not None, seconds,
-                     f"{name} does not listen on port {port}, see {log}")
+            wait_for(
+                lambda: listening(port) or process.poll() is not None,
+                seconds,
+                f"{name} does not listen on port {port}, see {log}",
+            )
             if process.poll() is not None:
                 last = log.read_text(errors="replace").strip().splitlines()[-5:]
                 raise Missing(f"{name} ended at once: " + " | ".join(last))
@@ -264,8 +280,12 @@ class Engine:
         counts = {result: self.count(result) for result in ("passed", "failed", "skipped")}
         print(f"   {', '.join(f'{n} {result}' for result, n in counts.items())} in {total:.0f} s")
         report = {
-            "engine": self.name, "about": self.about, "versions": self.versions, **counts,
-            "date": time.strftime("%Y-%m-%d", time.gmtime()), "seconds": round(total),
+            "engine": self.name,
+            "about": self.about,
+            "versions": self.versions,
+            **counts,
+            "date": time.strftime("%Y-%m-%d", time.gmtime()),
+            "seconds": round(total),
             "processor_seconds": round(used.ru_utime + used.ru_stime),
             "start_seconds": None if self.installed is None else round(self.installed),
             "imgferry": run([IMGFERRY, "--version"]).out.strip() if IMGFERRY.exists() else None,
@@ -273,7 +293,9 @@ class Engine:
         }
         RESULTS.mkdir(parents=True, exist_ok=True)
         target = RESULTS / f"{self.name}.json"
-        target.with_suffix(".new").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        target.with_suffix(".new").write_text(
+            json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+        )
         target.with_suffix(".new").replace(target)
 
 

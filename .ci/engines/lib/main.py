@@ -34,10 +34,18 @@ def arguments():
     )
     parser.add_argument("engines", nargs="*", metavar="NAME", help="engines to run [default: all]")
     parser.add_argument("--list", action="store_true", help="list the engines and end")
-    parser.add_argument("--table", action="store_true",
-                        help="write docs/interop.md afterwards, of the last runs of all engines")
-    parser.add_argument("--timeout", type=int, default=900, metavar="SECONDS",
-                        help="longest time for one engine [default: 900]")
+    parser.add_argument(
+        "--table",
+        action="store_true",
+        help="write docs/interop.md afterwards, of the last runs of all engines",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=int,
+        default=900,
+        metavar="SECONDS",
+        help="longest time for one engine [default: 900]",
+    )
     given = parser.parse_args()
     for name in given.engines:
         if name not in known:
@@ -76,8 +84,10 @@ def main():
         if report.exists():
             for result in totals:
                 totals[result] += json.loads(report.read_text())[result]
-    print(f"== {', '.join(f'{n} {result}' for result, n in totals.items())}, "
-          f"{len(names)} engines in {time.monotonic() - began:.0f} s")
+    print(
+        f"== {', '.join(f'{n} {result}' for result, n in totals.items())}, "
+        f"{len(names)} engines in {time.monotonic() - began:.0f} s"
+    )
     if failed:
         print(f"failed: {', '.join(failed)}; results and logs are in {engine.HOME}")
     if given.table:

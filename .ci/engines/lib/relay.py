@@ -1,4 +1,4 @@
-"""An HTTP relay between imgferry and a storage server: it keeps a record and can hold requests back.
+"""An HTTP relay before a storage server: it keeps a record and can hold requests back.
 
 A request that is held back makes "kill it just before it completes" a fact instead of a race.
 """
@@ -46,7 +46,9 @@ class Relay:
         while not self.reached.wait(0.1):
             if ended() or time.monotonic() > end:
                 seen = ", ".join(f"{r.method} {r.status}" for r in self.record)
-                raise AssertionError(f"the upload did not get to where it was to be stopped: {seen}")
+                raise AssertionError(
+                    f"the upload did not get to where it was to be stopped: {seen}"
+                )
 
     def admit(self, method, query):
         """Holds the request back if it is to be; false when it must not go on."""
@@ -122,7 +124,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = self.body()
         self.close_connection = True
-        if len(body) < int(headers.get("content-length", 0)) or not relay.admit(self.command, query):
+        if len(body) < int(headers.get("content-length", 0)) or not relay.admit(
+            self.command, query
+        ):
             return
         answer, data = self.ask(body)
         if relay.lose(self.command, query):

@@ -12,7 +12,9 @@ SYSTEM = "Debian GNU/Linux 12.0.0 64bit"
 class Sandbox:
     def __init__(self, judge, *options):
         self.judge = judge
-        process = judge.start([IMGFERRY, "sandbox", "--dir", judge.work / "cloud", "--json", *options])
+        process = judge.start(
+            [IMGFERRY, "sandbox", "--dir", judge.work / "cloud", "--json", *options]
+        )
         log = judge.work / f"{len(judge.processes) - 1}-{IMGFERRY.name}.log"
         self.env = {}
 
@@ -28,7 +30,9 @@ class Sandbox:
             return True
 
         wait_for(told, 30, f"the sandbox does not tell its environment, see {log}")
-        self.env.update(XDG_STATE_HOME=str(judge.work / "state"), XDG_CONFIG_HOME=str(judge.work / "config"))
+        self.env.update(
+            XDG_STATE_HOME=str(judge.work / "state"), XDG_CONFIG_HOME=str(judge.work / "config")
+        )
         self.obs = self.env["IMGFERRY_OBS_ENDPOINT"]
         self.ims = self.env["IMGFERRY_IMS_ENDPOINT"]
         self.obs_host = urllib.parse.urlsplit(self.obs).netloc

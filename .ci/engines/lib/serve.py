@@ -9,4 +9,6 @@ sys.argv[1:] = []
 
 import waitress  # noqa: E402
 
-waitress.serve(importlib.import_module(module).application, host="127.0.0.1", port=int(port), threads=8)
+waitress.serve(
+    importlib.import_module(module).application, host="127.0.0.1", port=int(port), threads=8
+)

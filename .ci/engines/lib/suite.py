@@ -1,6 +1,6 @@
 """The upload suite: what imgferry does with a storage server, whoever made that.
 
-Every object is read back with boto3, which shares no code with imgferry, and compared byte for byte.
+boto3, which shares no code with imgferry, reads every object back; it is compared byte for byte.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ KEYS = {
     "percent signs": "100%/%41%2F%zz",
     "slashes": "a/b//c/d",
     "dots": ".a/b..c/...d/e.",
-    "quotes": "it's \"quoted\"",
+    "quotes": 'it\'s "quoted"',
     "XML's own characters": "a&b<c>d&amp;e",
     "colons and equal signs": "a:b=c;d,e@f",
     "query characters": "a?b#c&d=e",
@@ -72,13 +72,21 @@ class Storage:
     def client(self):
         """The independent client."""
         config = botocore.config.Config(
-            signature_version="s3v4", s3={"addressing_style": "path"}, retries={"max_attempts": 1},
-            request_checksum_calculation="when_required", proxies={},
-            response_checksum_validation="when_required", read_timeout=120,
+            signature_version="s3v4",
+            s3={"addressing_style": "path"},
+            retries={"max_attempts": 1},
+            request_checksum_calculation="when_required",
+            proxies={},
+            response_checksum_validation="when_required",
+            read_timeout=120,
         )
         return boto3.client(
-            "s3", endpoint_url=f"http://127.0.0.1:{self.port}", region_name=self.region,
-            aws_access_key_id=self.access_key, aws_secret_access_key=self.secret_key, config=config,
+            "s3",
+            endpoint_url=f"http://127.0.0.1:{self.port}",
+            region_name=self.region,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            config=config,
         )
 
 
@@ -96,12 +104,16 @@ class Suite:
         storage = self.storage
         nowhere = "http://127.0.0.1:9"
         return {
-            "HW_ACCESS_KEY": storage.access_key, "HW_SECRET_KEY": storage.secret_key,
-            "HW_REGION_NAME": storage.region, "HW_PROJECT_ID": "none",
+            "HW_ACCESS_KEY": storage.access_key,
+            "HW_SECRET_KEY": storage.secret_key,
+            "HW_REGION_NAME": storage.region,
+            "HW_PROJECT_ID": "none",
             "IMGFERRY_OBS_ENDPOINT": f"http://127.0.0.1:{self.relay.port}",
             "IMGFERRY_PATH_STYLE": "true",
-            "IMGFERRY_IMS_ENDPOINT": nowhere, "IMGFERRY_IAM_ENDPOINT": nowhere,
-            "XDG_STATE_HOME": str(self.state), "XDG_CONFIG_HOME": str(self.judge.work / "config"),
+            "IMGFERRY_IMS_ENDPOINT": nowhere,
+            "IMGFERRY_IAM_ENDPOINT": nowhere,
+            "XDG_STATE_HOME": str(self.state),
+            "XDG_CONFIG_HOME": str(self.judge.work / "config"),
             **more,
         }
 
@@ -134,8 +146,11 @@ class Suite:
         self.relay.clear()
         reach(self.relay)
         process = subprocess.Popen(
-            [IMGFERRY, *arguments], env={**os.environ, **self.env()}, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            [IMGFERRY, *arguments],
+            env={**os.environ, **self.env()},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
         )
         try:
             self.relay.wait(lambda: process.poll() is not None)
@@ -175,7 +190,9 @@ def sizes(suite, check):
         data = suite.noise(PART + 4321)
         with open(suite.file("piped", data), "rb") as piped:
             cat = subprocess.Popen(["cat"], stdin=piped, stdout=subprocess.PIPE)
-            run([IMGFERRY, "upload", "-", f"obs://{BUCKET}/piped"], suite.env(), stdin=cat.stdout).ok()
+            run(
+                [IMGFERRY, "upload", "-", f"obs://{BUCKET}/piped"], suite.env(), stdin=cat.stdout
+            ).ok()
             cat.wait()
         same_bytes(suite.stored("piped"), data, "object")
 
@@ -202,7 +219,9 @@ def overwriting(suite, check):
     first, second = suite.noise(1000), suite.noise(PART + 1000)
     with check("an object that exists is kept without --force"):
         suite.upload(suite.file("first", first), "kept")
-        refused = suite.ferry("upload", suite.file("second", second), f"obs://{BUCKET}/kept").exits(2)
+        refused = suite.ferry("upload", suite.file("second", second), f"obs://{BUCKET}/kept").exits(
+            2
+        )
         holds("--force" in refused.err, f"no hint about --force: {refused.err}")
         same_bytes(suite.stored("kept"), first, "object")
     with check("--force replaces it"):
@@ -220,7 +239,9 @@ def going_on(suite, check):
             key = name.replace(" ", "-")
             command = ["upload", path, f"obs://{BUCKET}/{key}"]
             code, err, before = suite.interrupt(signal_sent, command, reach)
-            same(code, 130 if signal_sent == signal.SIGINT else -signal.SIGKILL, f"exit code ({err})")
+            same(
+                code, 130 if signal_sent == signal.SIGINT else -signal.SIGKILL, f"exit code ({err})"
+            )
             same(before, parts_before, "parts before the interruption")
             suite.ferry(*command).ok()
             same(len(suite.relay.parts()), parts_after, "parts sent afterwards")
@@ -330,8 +351,12 @@ def refusals(suite, check):
 
     refused("a wrong secret key gives one clear error", 3, "key", HW_SECRET_KEY="wrong-secret")
     refused("a wrong access key gives one clear error", 3, "key", HW_ACCESS_KEY="nobody")
-    refused("a bucket that is not there gives one clear error", 3, "no-such-bucket",
-            target="obs://no-such-bucket/a")
+    refused(
+        "a bucket that is not there gives one clear error",
+        3,
+        "no-such-bucket",
+        target="obs://no-such-bucket/a",
+    )
     with check("an object that is not there gives one clear error"):
         done = suite.ferry("verify", DISK, f"obs://{BUCKET}/nothing").exits(3)
         holds("nothing" in done.err, done.err)
@@ -349,12 +374,18 @@ def report(done):
     """Only the checks of the storage count: there is no image service here."""
     found = {check.get("check", check.get("name")): check for check in done.json()["checks"]}
     holds(found, "no checks reported")
-    bad = {n: c for n, c in found.items() if n and ("bucket" in n or "stor" in n) and c.get("result", c.get("status")) in ("failed", "error")}
+    bad = {
+        n: c
+        for n, c in found.items()
+        if n
+        and ("bucket" in n or "stor" in n)
+        and c.get("result", c.get("status")) in ("failed", "error")
+    }
     same(bad, {}, "storage checks that failed")
 
 
 def wire(suite, check):
-    """What all requests had in common; the record is of one upload in parts and one in one piece."""
+    """What all requests have in common: those of an upload in parts, and of one byte."""
     suite.relay.clear()
     with check("requests have a length, a signature, and no parameters of the SDK's own"):
         suite.upload(suite.file("wire", suite.noise(PART + 1)), "wire-parts")
@@ -366,5 +397,7 @@ def wire(suite, check):
             holds("x-id" not in request.query, f"{where} has x-id")
             if request.method in ("PUT", "POST"):
                 holds("content-length" in request.headers, f"{where} has no Content-Length")
-            chunked = request.headers.get("content-encoding", "") + request.headers.get("transfer-encoding", "")
+            chunked = request.headers.get("content-encoding", "") + request.headers.get(
+                "transfer-encoding", ""
+            )
             holds("chunked" not in chunked, f"{where} is sent in chunks")

@@ -6,10 +6,10 @@ import engine
 
 TARGET = engine.ROOT / "docs/interop.md"
 HEAD = """\
-# Who imgferry was tried with
+# Foreign servers and clients
 
-Programs that share no code with imgferry, and what came of it. `.ci/engines/run --table` writes this page from the
-results of its runs; do not edit it by hand.
+Programs that share no code with imgferry, and how they get on with it. `.ci/engines/run --table`
+writes this page from the results of its runs; do not edit it by hand.
 
 ```sh
 .ci/engines/run --list             # the engines
@@ -17,14 +17,16 @@ results of its runs; do not edit it by hand.
 .ci/engines/run --table            # all, and this page
 ```
 
-Everything is installed by the scripts on a fresh Debian 12 (PyPI, npm and Debian packages; root for the latter), listens
-on 127.0.0.1, and is stopped at the end. Installations are kept in `target/engines`, results as JSON in
-`target/engines/results`. None of this is the cloud itself.
+The scripts install everything on a fresh Debian 12: packages from PyPI, npm and Debian (root is
+needed for the last). Every server listens on 127.0.0.1 only and is stopped at the end.
+Installations are kept in `target/engines`, results as JSON in `target/engines/results`. `.ci/run`
+runs the engines that fit into ten minutes. None of this is the cloud itself.
 
-Storage servers run the upload suite (`.ci/engines/lib/suite.py`): sizes around one part, keys that need encoding,
-`kill -9` and SIGINT with resume, server-side copies, import, `verify`, refusals. boto3 reads every object back, and it is
-compared byte for byte. A relay in front of the server holds requests back, so that a process is killed where it should be.
-Clients and SDKs run against `imgferry sandbox`.
+Storage servers run the upload suite, `.ci/engines/lib/suite.py`: sizes around one part, keys that
+need encoding, `kill -9` and SIGINT with resume, copies inside the server, imports, `verify`,
+refusals. boto3 reads every object back, and the suite compares it byte for byte. A relay in front
+of the server holds requests back, so that imgferry is killed exactly where the check says.
+Clients and SDKs run against `imgferry sandbox`; every call of the image service's SDK is made.
 
 """
 REST = """
@@ -42,20 +44,35 @@ def cell(text):
 
 
 def overview(reports):
-    lines = ["| engine | who | version | passed | failed | skipped | date | seconds | processor seconds |",
-             "|---|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| engine | who | version | passed | failed | skipped | date | seconds | processor |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for r in reports:
-        row = [f"`{r['engine']}`", r["about"], "; ".join(r["versions"]), r["passed"], r["failed"], r["skipped"],
-               r["date"], r["seconds"], r["processor_seconds"]]
+        row = [
+            f"`{r['engine']}`",
+            r["about"],
+            "; ".join(r["versions"]),
+            r["passed"],
+            r["failed"],
+            r["skipped"],
+            r["date"],
+            r["seconds"],
+            r["processor_seconds"],
+        ]
         lines.append("| " + " | ".join(map(cell, row)) + " |")
     return "\n".join(lines) + "\n"
 
 
 def without(reports):
     """What did not pass, one line for each."""
-    found = [f"- `{r['engine']}`: {c['check']} ({c['result']}): {cell(c['detail'])}\n"
-             for r in reports for c in r["checks"] if c["result"] != "passed"]
-    return "".join(found) or "Nothing.\n"
+    lines = []
+    for r in reports:
+        for c in r["checks"]:
+            if c["result"] != "passed":
+                detail = cell(c["detail"][:300])
+                lines.append(f"- `{r['engine']}`: {c['check']} ({c['result']}): {detail}\n")
+    return "".join(lines) or "Nothing.\n"
 
 
 def checks(reports):
