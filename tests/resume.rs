@@ -425,6 +425,8 @@ fn text(len: usize) -> Vec<u8> {
         text.push(b' ');
     }
     text.truncate(len);
+    // The end of a boot sector, without which no system image is imported.
+    text[510..512].copy_from_slice(&[0x55, 0xaa]);
     text
 }
 
