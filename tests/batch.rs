@@ -279,8 +279,12 @@ fn fail_fast_stops_everything_and_says_so() {
 fn an_interrupt_leaves_a_state_that_goes_on() {
     let world = World::new();
     let fleet = Fleet::raw(6, 2);
-    world.proxy.script(|seen| {
-        (seen.op == Op::UploadPart).then(|| Fault::Slow(std::time::Duration::from_millis(300)))
+    // One disk gets through; the others have parts on their way for longer than anybody waits.
+    let parts = std::sync::atomic::AtomicUsize::new(0);
+    world.proxy.script(move |seen| {
+        let is_part = seen.op == Op::UploadPart;
+        let later = is_part && parts.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0;
+        later.then(|| Fault::Slow(testkit::measure::HANG))
     });
     let child = world
         .batch("run", &fleet, "state")

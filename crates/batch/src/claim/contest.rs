@@ -59,14 +59,6 @@ enum Step {
         name: String,
         stored: Duration,
     },
-    /// Reading again the claims that this one follows.
-    Proving {
-        name: String,
-        stored: Duration,
-        listing: Listing,
-        other: String,
-        rest: Vec<String>,
-    },
     /// Looking who else stands.
     Counting {
         name: String,
@@ -125,21 +117,8 @@ impl Contest {
                 Action::List
             }
             (Step::Confirming { name, stored }, Answer::Listing(listing)) => {
-                self.confirmed(now, name, stored, listing)
+                self.confirmed(now, name, stored, &listing)
             }
-            (
-                Step::Proving {
-                    name,
-                    stored,
-                    listing,
-                    other,
-                    rest,
-                },
-                Answer::Body(body),
-            ) => match body.is_none_or(|body| self.watch.is_unchanged(&other, &body)) {
-                true => self.prove_next(now, name, stored, listing, rest),
-                false => self.withdraw(name, self.timing.heartbeat()),
-            },
             (Step::Standing { name }, Answer::Stored) => self.stood(now, name),
             (Step::Settling { name, stored }, Answer::Waited) => {
                 self.step = Step::Counting { name, stored };
@@ -152,8 +131,7 @@ impl Contest {
             (
                 Step::Standing { name }
                 | Step::Counting { name, .. }
-                | Step::Confirming { name, .. }
-                | Step::Proving { name, .. },
+                | Step::Confirming { name, .. },
                 Answer::Failed,
             ) => self.withdraw(name, self.timing.settle),
             (Step::Withdrawing { again }, _) => Action::Theirs { again },
@@ -177,14 +155,12 @@ impl Contest {
         if listing.is_done() {
             return Action::Done;
         }
-        let names = listing.names.iter().filter(|name| match generation(name) {
-            // A worker that was slow may hold a claim below the highest one.
-            Some(_) => true,
-            // A candidate that died stays dead: its name is never used again.
-            None => candidate_lease(name)
-                .is_some_and(|lease| self.watch.remaining(name, lease).is_some()),
+        let claim = listing.highest().map(|(_, name)| name.to_owned());
+        let candidates = listing.names.iter().filter(|name| {
+            // Who is dead stays dead.
+            candidate_lease(name).is_some_and(|lease| self.watch.remaining(name, lease).is_some())
         });
-        let names = names.cloned().collect();
+        let names = candidates.cloned().chain(claim).collect();
         self.read_next(listing, names)
     }
 
@@ -217,13 +193,13 @@ impl Contest {
         if let Some(remaining) = candidates.max() {
             return self.theirs(remaining);
         }
-        let claims = listing
-            .generations()
-            .filter_map(|name| self.watch.remaining(name, UNKNOWN_LEASE));
-        if let Some(remaining) = claims.max() {
-            return self.theirs(remaining);
+        let Some((generation, claim)) = listing.highest() else {
+            return self.claim(0);
+        };
+        match self.watch.remaining(claim, UNKNOWN_LEASE) {
+            Some(remaining) => self.theirs(remaining),
+            None => self.claim(generation),
         }
-        self.claim(listing.highest().map_or(0, |(generation, _)| generation))
     }
 
     /// Nobody has it, or the worker of `generation` is dead.
@@ -261,44 +237,16 @@ impl Contest {
         now: Duration,
         name: String,
         stored: Duration,
-        listing: Listing,
+        listing: &Listing,
     ) -> Action {
         if listing.is_done() {
             return self.leave(name);
         }
         match listing.highest() {
-            Some((_, claim)) if claim == name => {
-                let rest = listing.generations().filter(|other| *other != name);
-                let rest = rest.map(str::to_owned).collect();
-                self.prove_next(now, name, stored, listing, rest)
-            }
+            Some((_, claim)) if claim == name => self.won(now, name, stored, listing),
             // It was taken away, or taken over: this took very long.
             _ => self.theirs(self.timing.heartbeat()),
         }
-    }
-
-    /// Reads the last of the claims below `name` again, or wins when there is none. Between the look that
-    /// found its worker dead and the claim of this one, such a claim may have been deleted and won by
-    /// another worker.
-    fn prove_next(
-        &mut self,
-        now: Duration,
-        name: String,
-        stored: Duration,
-        listing: Listing,
-        mut rest: Vec<String>,
-    ) -> Action {
-        let Some(other) = rest.pop() else {
-            return self.won(now, name, stored, &listing);
-        };
-        self.step = Step::Proving {
-            name,
-            stored,
-            listing,
-            other: other.clone(),
-            rest,
-        };
-        Action::Get { name: other }
     }
 
     /// The candidate is stored. A worker that looked before and stored late could be overlooked by one
@@ -365,7 +313,14 @@ impl Contest {
 
     fn withdraw(&mut self, name: String, again: Duration) -> Action {
         self.step = Step::Withdrawing { again };
-        Action::Delete { name }
+        match generation(&name) {
+            None => Action::Delete { name },
+            Some(_) => Action::Put {
+                name,
+                body: self.content().released().body(),
+                if_absent: false,
+            },
+        }
     }
 
     fn leave(&mut self, name: String) -> Action {

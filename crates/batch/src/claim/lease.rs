@@ -40,7 +40,7 @@ impl Lease {
         }
     }
 
-    /// The object's name in the item's directory; to be deleted when the item is given up.
+    /// The object's name in the item's directory; to be deleted when the item is done.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -99,6 +99,13 @@ impl Lease {
     /// The item is another worker's: the claim is not held any more.
     pub fn lose(&mut self) {
         self.lost = true;
+    }
+
+    /// The object to store in its place when the item is left to others; `None` for a candidate, which is
+    /// deleted.
+    #[must_use]
+    pub fn released(&self) -> Option<Vec<u8>> {
+        generation(&self.name).map(|_| self.claim.clone().released().body())
     }
 
     /// The object to store now, whatever stands there; `None` when the claim is lost.

@@ -61,11 +61,6 @@ impl Watch {
         self.0.insert(name.to_owned(), watched);
     }
 
-    /// Whether the object still holds what was read of it last.
-    pub(super) fn is_unchanged(&self, name: &str, body: &[u8]) -> bool {
-        self.content(name) == Some(content_of(body))
-    }
-
     /// What was read of the object last.
     pub(super) fn content(&self, name: &str) -> Option<Content> {
         self.0.get(name).map(|watched| watched.content)

@@ -112,6 +112,14 @@ impl Claim {
         (claim.version == 1).then_some(claim)
     }
 
+    /// The claim as its worker leaves it to others. It is not deleted: a worker that was slow could store
+    /// another one of its name, or delete one that another worker has stored meanwhile.
+    fn released(mut self) -> Self {
+        self.lease_seconds = 0;
+        self.beat = self.beat.saturating_add(1);
+        self
+    }
+
     fn body(&self) -> Vec<u8> {
         // A struct of texts and numbers always has a JSON form.
         serde_json::to_vec(self).unwrap_or_default()
@@ -130,16 +138,10 @@ impl Listing {
         self.names.iter().any(|name| name == DONE)
     }
 
-    /// The claims that were put only if absent.
-    fn generations(&self) -> impl Iterator<Item = &str> {
-        let names = self.names.iter().map(String::as_str);
-        names.filter(|name| generation(name).is_some())
-    }
-
     /// The claim that counts.
     fn highest(&self) -> Option<(u32, &str)> {
-        let claims = self.generations();
-        let claims = claims.filter_map(|name| Some((generation(name)?, name)));
+        let claims = self.names.iter();
+        let claims = claims.filter_map(|name| Some((generation(name)?, name.as_str())));
         claims.max_by_key(|(generation, _)| *generation)
     }
 }

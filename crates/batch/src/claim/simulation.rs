@@ -95,6 +95,8 @@ impl Storage {
 enum Event {
     /// The request reaches the storage.
     Arrives(usize, Action, bool),
+    /// An attempt that nobody waits for reaches the storage.
+    Late(Action),
     /// The answer reaches the worker, or a wait is over.
     Answered(usize, Answer),
     /// A renewal reaches the storage; whether the item is done when the claim is still held.
@@ -219,6 +221,11 @@ fn run(world: World, seed: u64, until: Millis) -> Outcome {
                     false => Answer::Failed,
                 };
                 let answer = if fails { Answer::Failed } else { answer };
+                // An attempt whose answer was lost may take effect once more, when nobody waits for it.
+                if fails && chance.percent(50) {
+                    let at = now + chance.below(24_000);
+                    later(&mut queue, &mut events, at, Event::Late(action));
+                }
                 later(
                     &mut queue,
                     &mut events,
@@ -226,6 +233,7 @@ fn run(world: World, seed: u64, until: Millis) -> Outcome {
                     Event::Answered(index, answer),
                 );
             }
+            Event::Late(action) => drop(storage.act(&action)),
             Event::Answered(index, answer) => {
                 if workers[index].dead {
                     continue;

@@ -74,7 +74,8 @@ fn paths_that_lead_out_of_the_directory_are_refused_however_they_do_it() {
             ErrorKind::Unsupported,
             &["outside", "--allow-backing"],
         );
-        assert!(!text(&error).contains("\u{55}\u{55}"));
+        // None of its content, which a directory of a random name cannot hold by chance.
+        assert!(!text(&error).contains(&"\u{55}".repeat(16)));
         // It is the directory that is refused, not the way to it.
         if !name.starts_with("..") {
             let both = Path::new("/");

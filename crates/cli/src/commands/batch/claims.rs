@@ -448,21 +448,33 @@ impl Held {
             .map_err(|error| {
                 from_obs(&error).context("that the disk is done could not be noted in the bucket")
             })?;
-        self.give_up().await
+        self.end(None).await
     }
 
     /// Lets others have the disk.
     pub(super) async fn give_up(self) -> Outcome {
+        let released = self.core.lease().released();
+        self.end(released).await
+    }
+
+    /// Stores what is left of the claim in its place, or deletes it.
+    async fn end(self, left: Option<Vec<u8>>) -> Outcome {
         self.beat.abort();
         let core = Arc::clone(&self.core);
         if self.is_lost() {
             return Ok(());
         }
-        let name = core.lease().name().to_owned();
-        core.storage
-            .delete_object(&core.bucket, &core.key(&name))
-            .await
-            .map_err(|error| from_obs(&error))
+        let key = core.key(core.lease().name());
+        let ended = match left {
+            Some(body) => {
+                let put = core
+                    .storage
+                    .put_object(&core.bucket, &key, body.into(), JSON);
+                put.await.map(drop)
+            }
+            None => core.storage.delete_object(&core.bucket, &key).await,
+        };
+        ended.map_err(|error| from_obs(&error))
     }
 }
 
