@@ -298,6 +298,7 @@ async fn import(
         None => None,
     };
     let reused = compared.is_some();
+    let earlier = session.state().and_then(|state| state.completed.clone());
     let transferred = match compared {
         Some(compared) => compared,
         None => {
@@ -379,9 +380,17 @@ async fn import(
     ));
 
     let registering = Instant::now();
+    // Nobody can have registered an object that this run has stored.
+    let is_new = !reused
+        && earlier.is_none_or(|earlier| {
+            (earlier.size, earlier.etag.as_str()) != (uploaded.size, uploaded.etag.as_str())
+        });
     let attach = Attach {
         session,
-        before: shared.before,
+        before: Before {
+            registered: shared.before.registered && !is_new,
+            ..shared.before
+        },
     };
     let asking = Asking {
         client: images,
