@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use diskimg::check::check_source;
 use diskimg::open::open_source;
 use diskimg::{
-    BackingPolicy, DiskImage, DiskImageExt, Error, ErrorKind, ExtentKind, FileOffset, OpenOptions,
-    ReadAt, Result, SourceExtent, Tally,
+    BackingPolicy, CheckReport, DiskImage, DiskImageExt, Error, ErrorKind, ExtentKind, FileOffset,
+    Format, OpenOptions, ReadAt, Result, SourceExtent, Tally,
 };
 
 const KIB: u64 = 1 << 10;
@@ -37,6 +37,8 @@ struct Holey {
     /// In order and apart from each other.
     stretches: Vec<(Range<u64>, Word)>,
     uses: AtomicU64,
+    /// Bytes that were read.
+    bytes_read: AtomicU64,
 }
 
 impl Holey {
@@ -76,6 +78,8 @@ impl ReadAt for Holey {
 
     fn read_exact_at(&self, at: FileOffset, buf: &mut [u8]) -> Result<()> {
         self.uses.fetch_add(1, Ordering::Relaxed);
+        self.bytes_read
+            .fetch_add(buf.len() as u64, Ordering::Relaxed);
         let end = at.0 + buf.len() as u64;
         if end > self.len {
             return Err(Error::new(ErrorKind::Truncated, "it ends before"));
@@ -158,6 +162,18 @@ fn check(source: &Arc<Holey>, uses: u64) {
     check_source(&file, &OpenOptions::default(), &[], &|| false).unwrap();
     let used = source.uses.load(Ordering::Relaxed) - before;
     assert!(used <= uses, "{used} reads");
+}
+
+/// The check of a file reads at most `bytes` bytes of it.
+#[track_caller]
+fn check_reading(source: Holey, bytes: u64) -> CheckReport {
+    let source = Arc::new(source);
+    let file: Arc<dyn ReadAt> = Arc::<Holey>::clone(&source);
+    let options = OpenOptions::of(Some(Format::Qcow2));
+    let report = check_source(&file, &options, &[], &|| false).unwrap();
+    let read = source.bytes_read.load(Ordering::Relaxed);
+    assert!(read <= bytes, "{read} bytes");
+    report
 }
 
 /// The header of a qcow2 whose L1 table is its third cluster.
@@ -400,4 +416,50 @@ fn a_chain_of_32_files_costs_what_they_hold() {
     assert_eq!(image.all_extents().count(), 1);
     let work = image.work();
     assert!(work.done < 4 << 20, "{work:?}");
+}
+
+/// `header` with big-endian `value` at `at`.
+fn with(mut header: Vec<u8>, at: usize, value: &[u8]) -> Vec<u8> {
+    header[at..at + value.len()].copy_from_slice(value);
+    header
+}
+
+#[test]
+fn a_check_reads_of_refcount_blocks_what_is_stored() {
+    const CLUSTER: u64 = 2 * MIB;
+    const BLOCKS: u64 = 1000;
+    let header = qcow2_header(21, MIB, 0, false);
+    let header = with(header, 48, &CLUSTER.to_be_bytes());
+    let header = with(header, 56, &1_u32.to_be_bytes());
+    let header = with(header, 96, &0_u32.to_be_bytes());
+    let table = (0..BLOCKS).flat_map(|index| ((8 + index) * CLUSTER).to_be_bytes());
+    let mut file = Holey::new((8 + BLOCKS) * CLUSTER)
+        .bytes(0, header)
+        .bytes(CLUSTER, table.collect());
+    for index in 0..BLOCKS {
+        // In the second half of the block, and past the clusters that the file has; first the count of
+        // cluster 1 as well.
+        let at = (8 + index) * CLUSTER;
+        if index == 0 {
+            file = file.bytes(at, vec![2, 0, 0, 0, 0, 0, 0, 0]);
+        }
+        file = file.bytes(at + CLUSTER / 2, vec![3, 0, 0, 0, 0, 0, 0, 1]);
+    }
+    let report = check_reading(file, 8 * MIB);
+    let beyond = report
+        .findings
+        .iter()
+        .filter(|finding| finding.structure == "refcount block");
+    let beyond: Vec<_> = beyond.map(|finding| finding.message.as_str()).collect();
+    assert!(!beyond.is_empty());
+    let expected = "3 clusters past the end of the file are marked as in use";
+    assert!(beyond.iter().all(|message| *message == expected), "{beyond:?}");
+    let too_low: Vec<_> = report
+        .findings
+        .iter()
+        .filter(|finding| finding.rule == "refcount-too-low")
+        .filter_map(|finding| finding.offset)
+        .collect();
+    // Cluster 1 is counted, 0 and those of the blocks are not.
+    assert_eq!(too_low, [0, 8 * CLUSTER], "{:?}", report.findings);
 }

@@ -5,6 +5,7 @@
 //! writes would overwrite what is in use; one that is too high wastes space, a warning.
 
 mod extras;
+mod pieces;
 mod refcounts;
 mod walk;
 

@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-use super::{Base, placed};
+use super::{Base, pieces, placed};
 use crate::check::CheckReport;
 use crate::error::Result;
 use crate::limits::MAX_REFCOUNT_TABLE_BYTES;
 use crate::source::ReadAt;
 use crate::stored::StoredMap;
 use crate::units::FileOffset;
+use crate::zero::is_zero;
 
 /// Bits of an entry of the refcount table that must be 0.
 const RESERVED: u64 = 0x1ff;
@@ -107,9 +108,7 @@ impl Refcounts {
         self.loaded = true;
         let mut table = vec![0; usize::try_from(len).unwrap_or_default()];
         source.read_exact_at(FileOffset(at), &mut table)?;
-        let cluster_len = usize::try_from(base.cluster_size).unwrap_or_default();
         let per_block = (base.cluster_size * 8) >> base.refcount_order;
-        let mut block = vec![0; cluster_len];
         for (index, entry) in (0_u64..).zip(table.as_chunks::<8>().0) {
             let offset = u64::from_be_bytes(*entry);
             if offset == 0 {
@@ -143,27 +142,56 @@ impl Refcounts {
                 );
                 continue;
             }
-            let hole = holes.hole(offset)?;
-            if hole.is_some_and(|end| end >= offset + base.cluster_size) {
-                continue;
+            let beyond = self.load_block(source, holes, base, offset, index * per_block)?;
+            if beyond > 0 {
+                report.warning(
+                    "leak",
+                    BLOCK,
+                    offset,
+                    format_args!(
+                        "{beyond} clusters past the end of the file are marked as in use"
+                    ),
+                );
             }
-            source.read_exact_at(FileOffset(offset), &mut block)?;
-            self.take_block(&block, index * per_block, base, report, offset);
         }
         Ok(())
     }
 
-    /// Takes over the counts in `block`, whose first one is for cluster `first`.
-    fn take_block(
+    /// Takes over the counts in the block at `offset`, whose first one is for cluster `first`. Returns how
+    /// many clusters past the end of the file are marked as in use.
+    fn load_block(
         &mut self,
-        block: &[u8],
-        first: u64,
+        source: &dyn ReadAt,
+        holes: &StoredMap,
         base: &Base,
-        report: &mut CheckReport,
-        at: u64,
-    ) {
-        let mut beyond = 0_u64;
-        let counts = (first..).zip(counts(block, base.refcount_order));
+        offset: u64,
+        first: u64,
+    ) -> Result<u64> {
+        // A block of one-bit counts has eight of them in each byte: a stored sector of zeros, or a hole,
+        // must not cost as much as counts.
+        const ZEROS: usize = 4096;
+        let mut beyond = 0;
+        let mut rest = offset..offset + base.cluster_size;
+        while let Some(piece) = pieces::first_stored(holes, rest.clone())? {
+            let len = usize::try_from(piece.end - piece.start).unwrap_or_default();
+            let mut bytes = vec![0; len];
+            source.read_exact_at(FileOffset(piece.start), &mut bytes)?;
+            for (at, chunk) in (piece.start..).step_by(ZEROS).zip(bytes.chunks(ZEROS)) {
+                if !is_zero(chunk) {
+                    let before = ((at - offset) * 8) >> base.refcount_order;
+                    beyond += self.take_counts(chunk, base.refcount_order, first + before);
+                }
+            }
+            rest.start = piece.end;
+        }
+        Ok(beyond)
+    }
+
+    /// Takes over the counts in `bytes`, whose first one is for cluster `first`. Returns how many clusters
+    /// past the end of the file are marked as in use.
+    fn take_counts(&mut self, bytes: &[u8], order: u32, first: u64) -> u64 {
+        let mut beyond = 0;
+        let counts = (first..).zip(counts(bytes, order));
         for (cluster, count) in counts.filter(|(_, count)| *count != 0) {
             let stored = usize::try_from(cluster)
                 .ok()
@@ -173,14 +201,7 @@ impl Refcounts {
                 None => beyond += 1,
             }
         }
-        if beyond > 0 {
-            report.warning(
-                "leak",
-                "refcount block",
-                at,
-                format_args!("{beyond} clusters past the end of the file are marked as in use"),
-            );
-        }
+        beyond
     }
 
     /// Compares both counts and reports where they differ, run by run.
