@@ -1,7 +1,6 @@
 //! Whose cloud it is: accounts belong to one operator, and no key or token may reach another.
 
 use ims::Cloud;
-use url::Url;
 
 use super::layers::{Found, Layers};
 use super::names::Item;
@@ -93,8 +92,14 @@ fn fits(name: Item, found: Found<'_>, operator: Operator, region: &str) -> Resul
     ))
 }
 
+/// Read as the address is read later: a host without a scheme counts.
 fn host(found: Found<'_>) -> Option<String> {
-    Some(Url::parse(found.value).ok()?.host_str()?.to_owned())
+    Some(
+        net::endpoint::parse(found.value)
+            .ok()?
+            .host_str()?
+            .to_owned(),
+    )
 }
 
 fn unknown(region: &str) -> String {

@@ -171,6 +171,67 @@ fn addresses_of_two_operators_are_not_mixed() {
 }
 
 #[test]
+fn an_address_without_a_scheme_belongs_to_an_operator_too() {
+    for (variable, key, address, region, fits) in [
+        (
+            "IMGFERRY_IAM_ENDPOINT",
+            "iam_endpoint",
+            "iam.eu-de.otc.t-systems.com",
+            "eu-de",
+            true,
+        ),
+        (
+            "IMGFERRY_IAM_ENDPOINT",
+            "iam_endpoint",
+            "iam.eu-de.otc.t-systems.com",
+            "cn-north-4",
+            false,
+        ),
+        (
+            "IMGFERRY_IAM_ENDPOINT",
+            "iam_endpoint",
+            "iam.example.org",
+            "eu-de",
+            false,
+        ),
+        (
+            "IMGFERRY_IMS_ENDPOINT",
+            "ims_endpoint",
+            "ims.eu-de.otc.t-systems.com:443",
+            "eu-de",
+            true,
+        ),
+        (
+            "IMGFERRY_IMS_ENDPOINT",
+            "ims_endpoint",
+            "ims.eu-de.otc.t-systems.com:443",
+            "cn-north-4",
+            false,
+        ),
+        (
+            "IMGFERRY_OBS_ENDPOINT",
+            "obs_endpoint",
+            "//OBS.eu-de.otc.t-systems.com/",
+            "cn-north-4",
+            false,
+        ),
+    ] {
+        let mut env = HashMap::from(KEY);
+        env.insert(variable, address);
+        let home = Home::new();
+        home.config(&format!("[profile.default]\n{key} = '{address}'\n"));
+        for env in [env, home.env(&KEY)] {
+            let resolved = resolve(&args(Some(region)), &env);
+            assert_eq!(
+                resolved.is_ok(),
+                fits,
+                "{address} in {region}: {resolved:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn an_auth_url_of_another_operator_than_the_regions_is_refused() {
     let home = Home::new();
     home.write(
