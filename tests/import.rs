@@ -87,6 +87,25 @@ fn the_sandbox_ignores_what_the_environment_says_of_a_real_cloud() {
     run.success();
 }
 
+/// A sandbox listens on another port in each run, and is the same cloud.
+#[test]
+fn the_same_command_finds_its_image_again_in_the_directory_of_a_sandbox() {
+    let dir = tempfile::tempdir().unwrap();
+    let again = || {
+        let mut command = command();
+        command.arg("import").arg(real_disk());
+        command.arg(format!("--sandbox={}", dir.path().display()));
+        command.args(["--name", "demo", "--bucket", "demo", "--json"]);
+        command.args(["--os-version", DEBIAN]);
+        let run = run(&mut command);
+        run.success();
+        json_of(&run)
+    };
+    let (first, second) = (again(), again());
+    assert!(first["image_id"].is_string(), "{first}");
+    assert_eq!(second["image_id"], first["image_id"]);
+}
+
 #[test]
 fn a_sandbox_in_another_process_takes_the_documented_environment() {
     let cloud = Cloud::start(&["images"]);

@@ -145,7 +145,11 @@ impl Session {
         input: Input<'_>,
     ) -> Outcome<Self> {
         let endpoint = endpoint_of(&args.cloud, cloud);
-        let service = cloud.ims.to_string();
+        let service = match &args.cloud.sandbox {
+            // Its port is another one in each run.
+            Some(Some(_)) => endpoint.clone(),
+            _ => cloud.ims.to_string(),
+        };
         let How::Converted {
             plan,
             snapshot,
