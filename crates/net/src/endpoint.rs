@@ -35,6 +35,8 @@ pub fn parse(text: &str) -> Result<Url, String> {
             }
         ));
     }
+    // From here on it is repeated, without a user and a password.
+    let bare = bare.rsplit_once('@').map_or(bare, |(_, host)| host);
     if url.path().bytes().all(|byte| byte == b'/') {
         url.set_path("");
     }
@@ -108,7 +110,18 @@ mod tests {
             let error = parse(text).unwrap_err();
             assert!(error.contains(told), "{text}: {error}");
         }
-        let error = parse("me:hunter2@host:99999").unwrap_err();
-        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_password_is_repeated_in_no_error() {
+        for text in [
+            "me:hunter2@host:99999",
+            "me:hunter2@storage",
+            "me:hunter2@localhost:9000",
+            "ftp://me:hunter2@obs.example.com",
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(!error.contains("hunter2"), "{text}: {error}");
+        }
     }
 }

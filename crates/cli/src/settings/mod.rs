@@ -115,7 +115,7 @@ fn examine_for(args: &CloudArgs, env: &dyn Environment, need: Need) -> Resolved 
                 value: if spec.secret {
                     MASK.to_owned()
                 } else {
-                    shown(found.value)
+                    shown(spec.key, found.value)
                 },
                 origin: found.place.origin(spec),
             })
@@ -139,13 +139,19 @@ pub(crate) const EXAMPLE: &str = include_str!("example.toml");
 /// What stands for a secret.
 const MASK: &str = "***";
 
-/// A value without a password that somebody put into an address.
-fn shown(value: &str) -> String {
-    match Url::parse(value) {
+/// A value without a password that somebody put into an address, which may have no scheme.
+fn shown(key: &str, value: &str) -> String {
+    let url = match key.ends_with("_endpoint") {
+        true => net::endpoint::parse(value),
+        false => Url::parse(value).map_err(|error| error.to_string()),
+    };
+    match url {
         Ok(mut url) if url.password().is_some() => match url.set_password(Some(MASK)) {
             Ok(()) => url.to_string(),
             Err(()) => MASK.to_owned(),
         },
+        // No address, so nobody knows where a password in it ends.
+        Err(_) if key.ends_with("_endpoint") && value.contains('@') => MASK.to_owned(),
         _ => value.to_owned(),
     }
 }

@@ -600,13 +600,38 @@ fn a_region_cannot_smuggle_another_host_in() {
 
 #[test]
 fn a_password_in_an_address_is_not_shown() {
-    let mut env = HashMap::from(KEY);
-    env.insert(
-        "IMGFERRY_IAM_ENDPOINT",
-        "https://me:hunter22@iam.example.org",
-    );
-    let resolved = examine(&args(Some("eu-nl")), &env);
-    assert!(!format!("{:?}", resolved.settings).contains("hunter22"));
+    for (address, expected) in [
+        (
+            "https://me:hunter22@obs.example.org",
+            "https://me:***@obs.example.org/",
+        ),
+        (
+            "me:hunter22@obs.example.org",
+            "https://me:***@obs.example.org/",
+        ),
+        (
+            "me:hunter22@obs.example.org:8443",
+            "https://me:***@obs.example.org:8443/",
+        ),
+        // What is no address.
+        ("me:hunter22@storage", "***"),
+        ("me:hunter22@localhost:9000", "***"),
+        ("me:hunter22@obs.example.org:99999", "***"),
+        ("ftp://me:hunter22@obs.example.org", "***"),
+        ("obs.example.org:8443", "obs.example.org:8443"),
+    ] {
+        for variable in ["IMGFERRY_IAM_ENDPOINT", "IMGFERRY_OBS_ENDPOINT"] {
+            let mut env = HashMap::from(KEY);
+            env.insert(variable, address);
+            let resolved = examine(&args(Some("eu-nl")), &env);
+            let key = variable.trim_start_matches("IMGFERRY_").to_lowercase();
+            assert_eq!(origin(&resolved, &key).0, expected, "{variable}={address}");
+            if let Err(Missing(missing)) = resolved.cloud {
+                let missing = missing.join("\n");
+                assert!(!missing.contains("hunter22"), "{address}: {missing}");
+            }
+        }
+    }
 }
 
 #[test]
