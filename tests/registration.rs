@@ -215,7 +215,9 @@ fn an_image_of_somebody_else_is_neither_adopted_nor_in_the_way_of_another_name()
     assert_eq!(refused.code, Some(3), "{}", refused.stderr);
     assert!(refused.stderr.contains("IMG.0009"), "{}", refused.stderr);
     assert!(
-        refused.stderr.contains("another name"),
+        refused
+            .stderr
+            .contains("another name with --name NEW --key a.zvhd2"),
         "{}",
         refused.stderr
     );

@@ -1,5 +1,8 @@
 //! Why there is no image, and what to do about it: never to delete one, and no two things that contradict each other.
 
+use std::ffi::OsStr;
+
+use diskimg::text::shell_word;
 use ims::{ErrorKind, ImageId};
 use journal::registration::End;
 
@@ -18,6 +21,8 @@ impl Run<'_> {
             (End::NameTaken, _) => {
                 let id = self.image.as_ref().map_or("another", ImageId::as_str);
                 let url = &self.asking.request.image_url;
+                // The default key follows the name, and another key is another upload.
+                let key = shell_word(OsStr::new(&url.key)).unwrap_or_else(|| "KEY".to_owned());
                 // Nothing goes on from there.
                 return Failure::new(
                     Exit::Cloud,
@@ -25,7 +30,9 @@ impl Run<'_> {
                         "image {id} has the name {name:?} (IMG.0009), and was not made of the object {url} by this import"
                     ),
                 )
-                .hint("choose another name with --name; the object is not uploaded again");
+                .hint(format!(
+                    "choose another name with --name NEW --key {key}; the object is not uploaded again"
+                ));
             }
             (End::Unknown, Some(error)) if error.code() == Some("IMG.0009") => Failure::new(
                 Exit::Cloud,
