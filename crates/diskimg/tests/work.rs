@@ -453,7 +453,10 @@ fn a_check_reads_of_refcount_blocks_what_is_stored() {
     let beyond: Vec<_> = beyond.map(|finding| finding.message.as_str()).collect();
     assert!(!beyond.is_empty());
     let expected = "3 clusters past the end of the file are marked as in use";
-    assert!(beyond.iter().all(|message| *message == expected), "{beyond:?}");
+    assert!(
+        beyond.iter().all(|message| *message == expected),
+        "{beyond:?}"
+    );
     let too_low: Vec<_> = report
         .findings
         .iter()
@@ -462,4 +465,102 @@ fn a_check_reads_of_refcount_blocks_what_is_stored() {
         .collect();
     // Cluster 1 is counted, 0 and those of the blocks are not.
     assert_eq!(too_low, [0, 8 * CLUSTER], "{:?}", report.findings);
+}
+
+/// Entries of a table of 32 MiB.
+const LONG_TABLE: u64 = 32 * MIB;
+
+#[test]
+fn a_check_reads_of_the_l1_tables_of_snapshots_what_is_stored() {
+    const CLUSTER: u64 = 2 * MIB;
+    const SNAPSHOTS: u64 = 255;
+    let table = |index: u64| 8 * CLUSTER + index * LONG_TABLE;
+    let header = qcow2_header(21, MIB, 0, false);
+    let header = with(header, 60, &(SNAPSHOTS as u32).to_be_bytes());
+    let header = with(header, 64, &(3 * CLUSTER).to_be_bytes());
+    let snapshots = (0..SNAPSHOTS).flat_map(|index| {
+        let head = with(vec![0; 64], 0, &table(index).to_be_bytes());
+        let head = with(head, 8, &((LONG_TABLE / 8) as u32).to_be_bytes());
+        let head = with(head, 12, &[0, 1, 0, 1]);
+        let head = with(head, 36, &16_u32.to_be_bytes());
+        with(head, 56, b"ab")
+    });
+    let mut file = Holey::new(table(SNAPSHOTS))
+        .bytes(0, header)
+        .bytes(3 * CLUSTER, snapshots.collect());
+    // One entry in the middle of each, which names no cluster.
+    for index in 0..SNAPSHOTS {
+        let entry = 512_u64.to_be_bytes().to_vec();
+        file = file.bytes(table(index) + LONG_TABLE / 2, entry);
+    }
+    let report = check_reading(file, 4 * MIB);
+    assert!(report.skipped.is_empty(), "{:?}", report.skipped);
+    let misplaced = report
+        .findings
+        .iter()
+        .filter(|finding| finding.structure == "L2 table");
+    assert!(misplaced.count() > 10, "{:?}", report.findings);
+}
+
+#[test]
+fn a_check_reads_of_bitmap_tables_what_is_stored() {
+    const CLUSTER: u64 = 2 * MIB;
+    const BITMAPS: u64 = 200;
+    let table = |index: u64| 8 * CLUSTER + index * LONG_TABLE;
+    let heads = (0..BITMAPS).flat_map(|index| {
+        let head = with(vec![0; 32], 0, &table(index).to_be_bytes());
+        let head = with(head, 8, &((LONG_TABLE / 8) as u32).to_be_bytes());
+        let head = with(head, 16, &[1, 16, 0, 1]);
+        with(head, 24, b"b")
+    });
+    let heads: Vec<u8> = heads.collect();
+    let header = qcow2_header(21, MIB, 0, false);
+    let header = with(header, 88, &1_u64.to_be_bytes());
+    let header = with(header, 104, &0x2385_2875_u32.to_be_bytes());
+    let header = with(header, 108, &24_u32.to_be_bytes());
+    let header = with(header, 112, &(BITMAPS as u32).to_be_bytes());
+    let header = with(header, 120, &(heads.len() as u64).to_be_bytes());
+    let header = with(header, 128, &(3 * CLUSTER).to_be_bytes());
+    let mut file = Holey::new(table(BITMAPS))
+        .bytes(0, header)
+        .bytes(3 * CLUSTER, heads);
+    for index in 0..BITMAPS {
+        let entry = 512_u64.to_be_bytes().to_vec();
+        file = file.bytes(table(index) + LONG_TABLE / 2, entry);
+    }
+    let report = check_reading(file, 4 * MIB);
+    assert!(report.skipped.is_empty(), "{:?}", report.skipped);
+    let misplaced = report
+        .findings
+        .iter()
+        .filter(|finding| finding.structure == "bitmap table");
+    assert!(misplaced.count() > 10, "{:?}", report.findings);
+}
+
+#[test]
+fn a_check_reads_of_l2_tables_what_is_stored() {
+    const CLUSTER: u64 = 2 * MIB;
+    const TABLES: u64 = 1000;
+    for (subclusters, structure, rule) in [
+        (false, "L2 entry", "alignment"),
+        (true, "L2 entry", "subclusters"),
+    ] {
+        let table = |index: u64| (8 + index) * CLUSTER;
+        let l1 = (0..TABLES).flat_map(|index| table(index).to_be_bytes());
+        let mut file = Holey::new(table(TABLES))
+            .bytes(0, qcow2_header(21, MIB, TABLES, subclusters))
+            .bytes(2 * CLUSTER, l1.collect());
+        // An offset that is no multiple of the cluster size, and with subclusters that are both.
+        let entry = [512_u64.to_be_bytes(), (1 << 32 | 1_u64).to_be_bytes()].concat();
+        for index in 0..TABLES {
+            let entry = if subclusters { &entry } else { &entry[..8] };
+            file = file.bytes(table(index) + CLUSTER / 2, entry.to_vec());
+        }
+        let report = check_reading(file, 8 * MIB);
+        assert!(report.skipped.is_empty(), "{:?}", report.skipped);
+        let found = |finding: &&diskimg::check::Finding| {
+            finding.structure == structure && finding.rule == rule
+        };
+        assert!(report.findings.iter().filter(found).count() > 10);
+    }
 }

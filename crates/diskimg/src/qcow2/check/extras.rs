@@ -1,6 +1,6 @@
 //! What else takes clusters of the file: snapshots, bitmaps, the header of an encrypted disk.
 
-use super::walk::Walker;
+use super::walk::{Walker, places};
 use super::{placed, structure};
 use crate::error::Result;
 use crate::limits::{
@@ -231,16 +231,14 @@ fn bitmap(base: &super::Base, walker: &mut Walker<'_>, head: &BitmapHead) -> Res
     if len == 0 {
         return Ok(());
     }
-    if len > MAX_L1_BYTES || !walker.spend(len) {
-        if !walker.report.cancelled && walker.complete {
-            walker.complete = false;
-            walker.report.error(
-                "limit",
-                TABLE,
-                offset,
-                format_args!("it is {len} bytes long, at most {MAX_L1_BYTES} are read"),
-            );
-        }
+    if len > MAX_L1_BYTES {
+        walker.complete = false;
+        walker.report.error(
+            "limit",
+            TABLE,
+            offset,
+            format_args!("it is {len} bytes long, at most {MAX_L1_BYTES} are read"),
+        );
         return Ok(());
     }
     if !placed(walker.source, base, walker.report, TABLE, (offset, len)) {
@@ -251,21 +249,23 @@ fn bitmap(base: &super::Base, walker: &mut Walker<'_>, head: &BitmapHead) -> Res
         walker.complete = false;
         return Ok(());
     }
-    for (index, entry) in (0_u64..).zip(walker.numbers(offset, len)?) {
-        let cluster = entry & BITMAP_OFFSET;
-        if cluster == 0 {
-            continue;
+    walker.entries(offset, len, |walker, first, entries| {
+        for (at, entry) in places(first, entries) {
+            let cluster = entry & BITMAP_OFFSET;
+            if cluster == 0 {
+                continue;
+            }
+            if !cluster.is_multiple_of(base.cluster_size) || cluster >= walker.source.len() {
+                walker.report.error(
+                    "past-end",
+                    TABLE,
+                    at,
+                    format_args!("found {entry:#018x}: no cluster of the file is there"),
+                );
+                continue;
+            }
+            walker.counts.mark(cluster, base.cluster_size);
         }
-        if !cluster.is_multiple_of(base.cluster_size) || cluster >= walker.source.len() {
-            walker.report.error(
-                "past-end",
-                TABLE,
-                offset + index * 8,
-                format_args!("found {entry:#018x}: no cluster of the file is there"),
-            );
-            continue;
-        }
-        walker.counts.mark(cluster, base.cluster_size);
-    }
+    })?;
     Ok(())
 }

@@ -7,11 +7,11 @@ use crate::image::ExtentKind;
 use crate::stored::StoredMap;
 
 /// Most bytes that are read at once.
-const MAX_PIECE: u64 = 64 << 10;
+const MAX_PIECE: u64 = 1 << 20;
 /// Pieces begin at multiples of this, so that they hold whole entries: the longest has 16 bytes.
 const ALIGNMENT: u64 = 16;
 
-/// The first piece of `table` that the file stores, at most 64 KiB; `None` when the rest is a hole.
+/// The first piece of `table` that the file stores, at most 1 MiB; `None` when the rest is a hole.
 /// `table` lies in the file, and starts at a multiple of 16, as every piece does.
 pub(super) fn first_stored(holes: &StoredMap, table: Range<u64>) -> Result<Option<Range<u64>>> {
     let mut at = table.start;

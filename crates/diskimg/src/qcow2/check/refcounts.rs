@@ -148,9 +148,7 @@ impl Refcounts {
                     "leak",
                     BLOCK,
                     offset,
-                    format_args!(
-                        "{beyond} clusters past the end of the file are marked as in use"
-                    ),
+                    format_args!("{beyond} clusters past the end of the file are marked as in use"),
                 );
             }
         }

@@ -5,7 +5,7 @@ use std::mem::take;
 use zerocopy::IntoBytes;
 
 use super::refcounts::Refcounts;
-use super::{Base, placed};
+use super::{Base, pieces, placed};
 use crate::check::CheckReport;
 use crate::error::Result;
 use crate::limits::{MAX_CHECKED_TABLE_BYTES, MAX_L1_BYTES};
@@ -92,6 +92,28 @@ impl<'a> Walker<'a> {
         Ok(numbers)
     }
 
+    /// Gives `each` the entries of the table of `len` bytes at `offset`, which lies in the file, piece by
+    /// piece, with the place of the first one. Entries in holes of the file are zero and are left out.
+    /// `false` when not all of it could be read.
+    pub(super) fn entries(
+        &mut self,
+        offset: u64,
+        len: u64,
+        mut each: impl FnMut(&mut Self, u64, &[u64]),
+    ) -> Result<bool> {
+        let mut rest = offset..offset + len;
+        while let Some(piece) = pieces::first_stored(self.holes, rest.clone())? {
+            let len = piece.end - piece.start;
+            if !self.spend(len) {
+                return Ok(false);
+            }
+            let numbers = self.numbers(piece.start, len)?;
+            each(self, piece.start, &numbers);
+            rest.start = piece.end;
+        }
+        Ok(true)
+    }
+
     /// Takes the `len` bytes of a table at `offset`, which lie in the file, for it alone. `false` when
     /// something else is there already: tables that lie on each other are walked once, or a small file
     /// could make a check endless.
@@ -104,6 +126,10 @@ impl<'a> Walker<'a> {
                 offset,
                 format_args!("its {len} bytes lie on another table"),
             );
+            // Tables that lie apart can cover the file once; these could cover it again and again.
+            if !self.spend(len) {
+                return false;
+            }
         }
         self.counts.mark(offset, len);
         free
@@ -132,7 +158,7 @@ impl<'a> Walker<'a> {
         if active {
             self.check_coverage(entries);
         }
-        if entries == 0 || !self.spend(len) {
+        if entries == 0 {
             return Ok(());
         }
         if !placed(
@@ -149,11 +175,13 @@ impl<'a> Walker<'a> {
             self.complete = false;
             return Ok(());
         }
-        for (index, entry) in (0_u64..).zip(self.numbers(offset, len)?) {
-            if entry != 0 {
-                self.l1_entry(offset + index * ENTRY_SIZE, entry, active);
+        self.entries(offset, len, |walker, first, entries| {
+            for (at, entry) in places(first, entries) {
+                if *entry != 0 {
+                    walker.l1_entry(at, *entry, active);
+                }
             }
-        }
+        })?;
         Ok(())
     }
 
@@ -163,39 +191,33 @@ impl<'a> Walker<'a> {
         let tables = (0_u64..).zip(&found);
         for (cluster, uses) in tables.filter(|(_, uses)| **uses != 0) {
             let offset = cluster * self.base.cluster_size;
-            // Where the file has a hole, all entries are zero.
-            let hole = self.holes.hole(offset)?;
-            if hole.is_some_and(|end| end >= offset + self.base.cluster_size) {
-                continue;
-            }
-            if !self.spend(self.base.cluster_size) {
-                return Ok(());
-            }
             self.uses = *uses;
             let word = usize::try_from(cluster / 64).unwrap_or(usize::MAX);
             let active = active
                 .get(word)
                 .is_some_and(|word| word >> (cluster % 64) & 1 == 1);
-            self.l2_table(offset, active)?;
+            if !self.l2_table(offset, active)? {
+                break;
+            }
         }
         Ok(())
     }
 
-    fn l2_table(&mut self, offset: u64, active: bool) -> Result<()> {
-        let entries = self.numbers(offset, self.base.cluster_size)?;
-        if self.extended() {
-            let (pairs, _) = entries.as_chunks::<2>();
-            for (index, [entry, bitmap]) in (0_u64..).zip(pairs) {
-                let at = offset + index * 2 * ENTRY_SIZE;
-                self.subclusters(at, *entry, *bitmap);
-                self.l2_entry(at, *entry, active);
+    /// Walks the L2 table at `offset`. `false` when not all of it could be read.
+    fn l2_table(&mut self, offset: u64, active: bool) -> Result<bool> {
+        let extended = self.extended();
+        self.entries(offset, self.base.cluster_size, |walker, first, entries| {
+            if extended {
+                for (at, [entry, bitmap]) in places(first, entries.as_chunks::<2>().0) {
+                    walker.subclusters(at, *entry, *bitmap);
+                    walker.l2_entry(at, *entry, active);
+                }
+            } else {
+                for (at, entry) in places(first, entries) {
+                    walker.l2_entry(at, *entry, active);
+                }
             }
-        } else {
-            for (index, entry) in (0_u64..).zip(entries) {
-                self.l2_entry(offset + index * ENTRY_SIZE, entry, active);
-            }
-        }
-        Ok(())
+        })
     }
 
     /// Holds the number of L1 entries against the disk's size.
@@ -408,4 +430,9 @@ impl<'a> Walker<'a> {
             format_args!("found {entry:#018x}: {broken}"),
         );
     }
+}
+
+/// Each of `entries` with its place; the first one is at `first`.
+pub(super) fn places<T>(first: u64, entries: &[T]) -> impl Iterator<Item = (u64, &T)> {
+    (first..).step_by(size_of::<T>()).zip(entries)
 }
