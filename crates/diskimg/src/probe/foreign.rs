@@ -212,7 +212,7 @@ pub(super) static FOREIGN: &[Foreign] = &[
     },
     Foreign {
         name: "LUKS",
-        advice: "the cloud cannot boot an encrypted disk: decrypt it first, and give /dev/mapper/plain: cryptsetup open --readonly IMAGE plain",
+        advice: "the cloud cannot boot an encrypted disk: decrypt it first, and give /dev/mapper/plain: cryptsetup open --readonly IMAGE plain; a disk that only holds data can stay encrypted: pass --format raw",
         marks: &[Mark::Head(0, b"LUKS\xba\xbe")],
     },
     Foreign {
@@ -349,6 +349,15 @@ mod tests {
     }
 
     const LZMA: &[u8] = b"\x5d\0\0\x80\0\xff\xff\xff\xff\xff\xff\xff\xff\0";
+
+    #[test]
+    fn an_encrypted_disk_of_data_may_stay_encrypted() {
+        let luks = FOREIGN.iter().find(|format| format.name == "LUKS").unwrap();
+        assert!(
+            luks.advice
+                .ends_with("can stay encrypted: pass --format raw")
+        );
+    }
 
     #[test]
     fn every_foreign_mark_is_found_where_it_stands() {
