@@ -19,7 +19,7 @@ use crate::units::{FileOffset, fits};
 const HEADER: &str = "dynamic header";
 
 const MERGE_HINT: &str =
-    "merge it first, in Hyper-V: Convert-VHD -Path IMAGE -DestinationPath whole.vhd";
+    "merge it first, in Hyper-V: Convert-VHD -Path DISK -DestinationPath whole.vhd";
 
 /// Longest path of a parent in bytes: Windows' own limit of 32767 characters.
 const MAX_PATH_BYTES: u64 = 64 << 10;

@@ -19,7 +19,7 @@ use crate::units::FileOffset;
 
 const LOCATOR: &str = "VHDX parent locator";
 
-const MERGE_HINT: &str = "merge it with its parent first, in Hyper-V: Convert-VHD -Path IMAGE -DestinationPath whole.vhdx";
+const MERGE_HINT: &str = "merge it with its parent first, in Hyper-V: Convert-VHD -Path DISK -DestinationPath whole.vhdx";
 
 /// Keys under which the locator has paths, in the order in which the format wants them tried.
 const PATHS: [&str; 3] = ["relative_path", "volume_path", "absolute_win32_path"];

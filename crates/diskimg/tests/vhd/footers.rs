@@ -348,7 +348,7 @@ fn a_differencing_disk_is_refused_with_its_parents_name_which_is_not_opened() {
     assert!(
         error
             .hint()
-            .is_some_and(|hint| hint.contains("Convert-VHD"))
+            .is_some_and(|hint| hint.contains("Convert-VHD -Path DISK "))
     );
 
     let error = refused(open(&differencing(&"é".repeat(256))));
