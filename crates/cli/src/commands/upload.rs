@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::import::file::FileUpload;
 use super::import::from_obs;
-use super::import::resuming::{Session, endpoint};
+use super::import::resuming::{Ours, Session, endpoint};
 use super::import::route::{Route, abort};
 use super::import::shared::Alone;
 use super::{storage, typed};
@@ -54,7 +54,7 @@ async fn upload(
     let uploaded = match input.len {
         Some(len) => file(args, len, client, &progress, (console, interrupt)).await,
         None => {
-            refuse_existing(args, client, None, interrupt).await?;
+            refuse_existing(args, client, &Ours::default(), interrupt).await?;
             stream(args, input, client, &progress, interrupt).await
         }
     };
@@ -86,7 +86,7 @@ async fn file(
         console,
     )?;
     let ours = session.ours();
-    refuse_existing(args, client, ours.etag(), interrupt).await?;
+    refuse_existing(args, client, &ours, interrupt).await?;
     let upload = FileUpload {
         route: Route {
             client,
@@ -171,7 +171,7 @@ fn longest(memory: u64) -> u64 {
 async fn refuse_existing(
     args: &UploadArgs,
     client: &obs::Client,
-    ours: Option<&str>,
+    ours: &Ours,
     interrupt: &Interrupt,
 ) -> Outcome {
     if args.force {
@@ -183,7 +183,7 @@ async fn refuse_existing(
         .await?;
     match found {
         Ok(None) => Ok(()),
-        Ok(Some(found)) if ours.is_some_and(|etag| found.may_be(found.size, etag)) => Ok(()),
+        Ok(Some(found)) if ours.may_be(&found) => Ok(()),
         Ok(Some(found)) => Err(Failure::new(
             Exit::Refused,
             format!("object {target} exists already, with {} bytes", found.size),

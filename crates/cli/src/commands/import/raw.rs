@@ -243,7 +243,7 @@ pub(super) async fn check_bitmap_key(
     let key = &job.bitmap_key;
     match storage.object(bucket, key).await {
         // An earlier run or an earlier owner of this import has stored it.
-        Ok(Some(_)) if ours.etag.is_some() || ours.before.uploaded => Ok(()),
+        Ok(Some(_)) if ours.object.is_some() || ours.before.uploaded => Ok(()),
         Ok(Some(_)) if !args.force => Err(Failure::new(
             Exit::Refused,
             format!("object {bucket}:{key} exists already"),

@@ -346,8 +346,7 @@ async fn key(
         }
         Err(error) => return Err(from_obs(&error)),
     };
-    let is_ours = |etag: &String| found.may_be(found.size, etag);
-    if args.force || ours.etag.as_ref().is_some_and(is_ours) {
+    if args.force || ours.may_be(&found) {
         return Ok(None);
     }
     let existing = match ours.disk {

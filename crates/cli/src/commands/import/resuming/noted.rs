@@ -2,7 +2,7 @@
 
 use ::convert::ContentDigest;
 use journal::registration::Known;
-use obs::{Client, PartRecord, Uploaded};
+use obs::{Client, ObjectInfo, PartRecord, Uploaded};
 
 use super::Session;
 use crate::commands::import::shared::Before;
@@ -14,8 +14,8 @@ const TOLD_UPLOADS: usize = 5;
 /// What of the cloud's state may be this import's own doing.
 #[derive(Clone, Debug)]
 pub(crate) struct Ours {
-    /// ETag that the object has if it is this import's.
-    pub(in crate::commands::import) etag: Option<String>,
+    /// Length and ETag that the object has if it is this import's.
+    pub(in crate::commands::import) object: Option<(u64, String)>,
     /// What is known of the registration: an image of the name may be this import's.
     pub(in crate::commands::import) known: Known,
     /// When it was sent first, or else when the upload began, in seconds since 1970.
@@ -29,7 +29,7 @@ pub(crate) struct Ours {
 impl Default for Ours {
     fn default() -> Self {
         Self {
-            etag: None,
+            object: None,
             known: Known::Nothing,
             since: None,
             disk: None,
@@ -44,9 +44,10 @@ impl Ours {
         matches!(self.known, Known::Sent | Known::Job | Known::Done)
     }
 
-    /// ETag that the object has if it is this import's.
-    pub(crate) fn etag(&self) -> Option<&str> {
-        self.etag.as_deref()
+    /// Whether `found` may be this import's object. Without ETags the length has to do.
+    pub(crate) fn may_be(&self, found: &ObjectInfo) -> bool {
+        let object = self.object.as_ref();
+        object.is_some_and(|(size, etag)| found.may_be(*size, etag))
     }
 }
 
@@ -56,15 +57,13 @@ impl Session {
         let Some(state) = &self.state else {
             return Ours::default();
         };
-        let etag = match &state.completed {
-            Some(completed) => Some(completed.etag.clone()),
-            None => state
-                .sent
-                .as_ref()
-                .and_then(|_| obs::etag_of(&self.parts())),
+        let object = match (&state.completed, &state.sent) {
+            (Some(completed), _) => Some((completed.size, completed.etag.clone())),
+            (None, Some((size, _))) => obs::etag_of(&self.parts()).map(|etag| (*size, etag)),
+            (None, None) => None,
         };
         Ours {
-            etag,
+            object,
             known: self.known(),
             since: self.since(),
             disk: None,
@@ -158,5 +157,37 @@ impl Session {
                  work on it: imgferry uploads abort {bucket} --id {id}"
             ));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_of_another_length_is_not_ours_without_etags_either() {
+        let found = |size, etag: Option<&str>| ObjectInfo {
+            size,
+            etag: etag.map(str::to_owned),
+            weak_etag: false,
+            modified: None,
+            storage_class: None,
+            encrypted: false,
+        };
+        let ours = |etag: &str| Ours {
+            object: Some((5, etag.to_owned())),
+            ..Ours::default()
+        };
+        assert!(ours("ab").may_be(&found(5, Some("ab"))));
+        assert!(ours("").may_be(&found(5, None)));
+        for (noted, size, etag) in [
+            ("", 6, None),
+            ("ab", 6, None),
+            ("", 6, Some("ab")),
+            ("ab", 5, Some("cd")),
+        ] {
+            assert!(!ours(noted).may_be(&found(size, etag)), "{size} {etag:?}");
+        }
+        assert!(!Ours::default().may_be(&found(5, None)));
     }
 }
