@@ -67,10 +67,19 @@ impl Thing {
 /// What the ETags of one storage have turned out to be.
 #[derive(Debug, Default)]
 pub(crate) struct Etags {
-    parts: AtomicBool,
-    copies: AtomicBool,
-    objects: AtomicBool,
+    parts: Kind,
+    copies: Kind,
+    objects: Kind,
     noted: AtomicBool,
+}
+
+/// The same of one kind of thing.
+#[derive(Debug, Default)]
+struct Kind {
+    /// An ETag was the MD5.
+    md5s: AtomicBool,
+    /// One with the form of an MD5 was something else twice, and was accepted.
+    others: AtomicBool,
 }
 
 impl Etags {
@@ -78,7 +87,7 @@ impl Etags {
     ///
     /// One that has the form of an MD5 and is another one says that other bytes arrived, if this storage reports
     /// MD5s. While nobody knows whether it does, what was sent is sent once more; the second such answer settles
-    /// that its ETags are something else.
+    /// that its ETags are something else, until one is the MD5.
     ///
     /// # Errors
     /// [`ErrorKind::Integrity`], which is worth another attempt.
@@ -90,20 +99,21 @@ impl Etags {
         encrypts: bool,
         attempt: u32,
     ) -> Result<bool, Error> {
-        let reports = match thing {
+        let kind = match thing {
             Thing::Part => &self.parts,
             Thing::Copy => &self.copies,
             Thing::Object => &self.objects,
         };
         let expected = hex::encode(md5);
         if etag.eq_ignore_ascii_case(&expected) {
-            reports.store(true, Ordering::Relaxed);
+            kind.md5s.store(true, Ordering::Relaxed);
             return Ok(true);
         }
         if encrypts {
             return Ok(false);
         }
-        if is_md5(etag) && (attempt == 1 || reports.load(Ordering::Relaxed)) {
+        let is_other = || attempt > 1 || kind.others.load(Ordering::Relaxed);
+        if is_md5(etag) && (kind.md5s.load(Ordering::Relaxed) || !is_other()) {
             return Err(Error::new(
                 ErrorKind::Integrity,
                 format!(
@@ -116,6 +126,9 @@ impl Etags {
                 "other bytes were stored than were sent; ask the operator of the storage, \
                  and see what imgferry config check --write says",
             ));
+        }
+        if is_md5(etag) {
+            kind.others.store(true, Ordering::Relaxed);
         }
         self.note(etag);
         Ok(false)
@@ -188,11 +201,16 @@ mod tests {
         let etags = Etags::default();
         assert_eq!(judge(&etags, &other, 1), None);
         assert_eq!(judge(&etags, &other, 2), Some(false));
+        // What is known now holds for the next one.
+        assert_eq!(judge(&etags, &other, 1), Some(false));
         // One right answer is enough to know better.
         assert_eq!(judge(&etags, &"ab".repeat(16), 1), Some(true));
         assert_eq!(judge(&etags, &other, 2), None);
         assert_eq!(judge(&etags, &other, 6), None);
+        assert_eq!(judge(&etags, &other, 1), None);
         // That parts have MD5s says nothing of copies.
+        let copy = etags.judge(Thing::Copy, &other, MD5, false, 1);
+        assert!(copy.is_err(), "{copy:?}");
         let copy = etags.judge(Thing::Copy, &other, MD5, false, 2);
         assert!(matches!(copy, Ok(false)), "{copy:?}");
     }
