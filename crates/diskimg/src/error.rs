@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::text::{other_than, shell_path, shown};
+use crate::text::{shell_path, shown, with_free_outputs};
 
 /// What readers return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -98,11 +98,13 @@ impl Error {
     #[must_use]
     pub fn in_file(mut self, path: &Path) -> Self {
         if self.0.path.is_none() {
-            if let Some(hint) = &mut self.0.hint
-                && hint.contains(IMAGE)
-                && let Some(filled) = fill_in(hint, path)
-            {
-                *hint = filled;
+            if let Some(hint) = &mut self.0.hint {
+                *hint = with_free_outputs(hint, path);
+                if hint.contains(IMAGE)
+                    && let Some(filled) = fill_in(hint, path)
+                {
+                    *hint = filled;
+                }
             }
             self.0.path = Some(path.to_owned());
         }
@@ -162,15 +164,6 @@ fn fill_in(hint: &str, path: &Path) -> Option<String> {
     let word = shell_path(path)?;
     let option = OsString::from_vec(doubled_commas(path.as_os_str().as_bytes()));
     let option = shell_path(Path::new(&option))?;
-    // A command must not write what it reads: gunzip < disk.img > disk.img leaves nothing of it.
-    let hint = hint
-        .split(' ')
-        .map(|word| match word.contains('.') {
-            true => other_than(path, word),
-            false => word.to_owned(),
-        })
-        .collect::<Vec<_>>()
-        .join(" ");
     // In one pass: a path may say IMAGE itself.
     let mut pieces = hint.split(IMAGE);
     let mut filled = pieces.next().unwrap_or_default().to_owned();
@@ -264,7 +257,7 @@ mod tests {
         let error = error.in_file(Path::new("/vm/disk.img"));
         let expected = "gunzip -c < /vm/disk.img > new-disk.img";
         assert_eq!(error.hint(), Some(expected));
-        // Words that are no names of files stay.
+        // The name of a program stays.
         let error = Error::unsupported("gzip").with_hint("gunzip -c < IMAGE > disk.img");
         let error = error.in_file(Path::new("gunzip"));
         assert_eq!(error.hint(), Some("gunzip -c < gunzip > disk.img"));

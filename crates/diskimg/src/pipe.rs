@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -27,6 +27,7 @@ use crate::image::{Details, DiskImage, Extent, ExtentKind, check_range, clip_ext
 use crate::limits::MAX_VIRTUAL_SIZE;
 use crate::open::{Driver, known, recognise};
 use crate::probe::{Format, Probe};
+use crate::text::{other_than, with_free_outputs};
 use crate::units::{GuestOffset, MIB, SECTOR, human, round_up};
 
 /// Unit in which a disk on a pipe is read, in bytes.
@@ -387,7 +388,7 @@ fn refuse_recognised(probe: &Probe, drivers: &[Driver]) -> Result<()> {
         // What can be typed needs a file, and a pipe has none.
         Some(hint) => {
             let hint = hint.replace("IMAGE", "FILE");
-            error.with_hint(hint)
+            error.with_hint(with_free_outputs(&hint, Path::new("-")))
         }
         None => error,
     })?;
@@ -398,11 +399,12 @@ fn refuse_recognised(probe: &Probe, drivers: &[Driver]) -> Result<()> {
 }
 
 fn not_on_a_pipe(format: Format) -> Error {
+    let name = other_than(Path::new("-"), &format!("disk.{format}"));
     Error::unsupported(format!(
         "{format} cannot be read from a pipe: it is not stored front to back"
     ))
     .with_hint(format!(
-        "save it to a file first (cat > disk.{format}), and name that; a file may also be redirected: - < disk.{format}"
+        "save it to a file first (cat > {name}), and name that; a file may also be redirected: - < {name}"
     ))
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
+use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 
@@ -99,14 +100,47 @@ pub fn shell_path(path: &Path) -> Option<String> {
     }
 }
 
-/// A name for a file that a command writes: `name`, or another one when the file at `path`, which it reads,
-/// is called so.
+/// A name for a file that a command writes: `name`, or another one when the file at `path`, which the
+/// command reads, is called so, or when there is something of that name already.
 #[must_use]
 pub fn other_than(path: &Path, name: &str) -> String {
-    match path.file_name() == Some(OsStr::new(name)) {
-        true => format!("new-{name}"),
-        false => name.to_owned(),
+    const MOST: u32 = 1000;
+    // A link counts too, wherever it leads: the command would write through it.
+    let free = |name: &String| {
+        path.file_name() != Some(OsStr::new(name)) && fs::symlink_metadata(name).is_err()
+    };
+    let others = (2..MOST).map(|number| format!("new-{number}-{name}"));
+    [name.to_owned(), format!("new-{name}")]
+        .into_iter()
+        .chain(others)
+        .find(free)
+        .unwrap_or_else(|| "NEW_FILE".to_owned())
+}
+
+/// `hint` with names in it that its commands may write: a command must write neither what it reads, the
+/// file at `path`, nor anything else that is there already.
+#[must_use]
+pub fn with_free_outputs(hint: &str, path: &Path) -> String {
+    let mut converts = false;
+    let mut before = "";
+    let mut words: Vec<Cow<'_, str>> = Vec::new();
+    let mut rest = hint.split(' ').peekable();
+    while let Some(word) = rest.next() {
+        let name = word.trim_end_matches([';', ',', ')']);
+        // The last word of these commands is what they write.
+        converts |= (before == "qemu-img" && word == "convert") || word == "simg2img";
+        let ends = rest.peek().is_none() || name.len() < word.len();
+        let written = matches!(before, ">" | "-o") || (converts && ends);
+        converts &= !ends;
+        words.push(if written && !name.is_empty() && !name.contains('/') {
+            let after = word.get(name.len()..).unwrap_or_default();
+            Cow::Owned(other_than(path, name) + after)
+        } else {
+            Cow::Borrowed(word)
+        });
+        before = word;
     }
+    words.join(" ")
 }
 
 #[cfg(test)]
@@ -170,5 +204,45 @@ mod tests {
             "a\\u{1b}]0;t\\u{7}\\u{9b}31m\\u{202e}\n"
         );
         assert_eq!(shown("a\nb").to_string(), "a\\nb");
+    }
+
+    #[test]
+    fn a_command_is_given_a_new_name_for_what_it_writes() {
+        // Tests run where the crate's Cargo.toml is.
+        let of = |hint: &str| with_free_outputs(hint, Path::new("/vm/disk.img"));
+        for (hint, expected) in [
+            (
+                "gunzip -c < x > Cargo.toml",
+                "gunzip -c < x > new-Cargo.toml",
+            ),
+            ("gunzip -c < x > free.img", "gunzip -c < x > free.img"),
+            ("gunzip -c < x > disk.img", "gunzip -c < x > new-disk.img"),
+            ("lrzip -o Cargo.toml src", "lrzip -o new-Cargo.toml src"),
+            (
+                "qemu-img convert -O qcow2 src Cargo.toml; or x",
+                "qemu-img convert -O qcow2 src new-Cargo.toml; or x",
+            ),
+            ("(cat > src), and", "(cat > new-src), and"),
+            ("simg2img src src", "simg2img src new-src"),
+            // What is read, and what is no file.
+            ("cpio -idm < Cargo.toml", "cpio -idm < Cargo.toml"),
+            ("qemu-img check Cargo.toml", "qemu-img check Cargo.toml"),
+            ("src is damaged", "src is damaged"),
+            (
+                "partclone.restore -s x -o /dev/null",
+                "partclone.restore -s x -o /dev/null",
+            ),
+        ] {
+            assert_eq!(of(hint), expected);
+        }
+    }
+
+    #[test]
+    fn a_new_name_is_no_link_that_leads_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        std::os::unix::fs::symlink("nowhere", at("disk.img")).unwrap();
+        assert_ne!(other_than(Path::new("x"), &at("disk.img")), at("disk.img"));
+        assert_eq!(other_than(Path::new("x"), &at("free.img")), at("free.img"));
     }
 }
