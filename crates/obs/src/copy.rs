@@ -128,6 +128,8 @@ impl Client {
                     etag,
                     md5,
                     etag_is_md5,
+                    // That parts have MD5s says nothing of copies.
+                    etag_may_differ: true,
                 })
             }
         })

@@ -41,6 +41,8 @@ pub(crate) struct Confirmed {
     pub(crate) md5: [u8; 16],
     /// Whether the ETag is the MD5 of what was sent; it is not where the server encrypts, nor with some gateways.
     pub(crate) etag_is_md5: bool,
+    /// Whether the ETag may be none where those of other parts are: the server encrypts or has copied this part.
+    pub(crate) etag_may_differ: bool,
 }
 
 impl Confirmed {
@@ -50,6 +52,29 @@ impl Confirmed {
             "" => hex::encode(self.md5),
             etag => etag.to_owned(),
         }
+    }
+
+    /// Whether the ETag is the MD5 of other bytes, if this storage reports MD5s.
+    fn is_doubtful(&self) -> bool {
+        !self.etag_is_md5 && !self.etag_may_differ && etag::is_md5(&self.etag)
+    }
+}
+
+/// Holds parts that were accepted while nobody knew what their ETags are against those that came later.
+fn check_doubtful(parts: &[Confirmed]) -> Result<(), Error> {
+    let doubtful = parts.iter().find(|part| part.is_doubtful());
+    match doubtful {
+        Some(part) if parts.iter().any(|part| part.etag_is_md5) => Err(Error::new(
+            ErrorKind::Integrity,
+            format!(
+                "the server confirmed part {} with ETag {:?}, expected {:?} as it reports MD5s of other parts",
+                part.number,
+                part.etag,
+                hex::encode(part.md5)
+            ),
+        )
+        .with_hint("give the same command again: it sends the parts that are not stored as they were sent")),
+        _ => Ok(()),
     }
 }
 
@@ -192,6 +217,7 @@ impl Client {
                     etag,
                     md5,
                     etag_is_md5,
+                    etag_may_differ: encrypts,
                 })
             }
         })
@@ -200,10 +226,11 @@ impl Client {
     }
 
     /// Asks what is stored where the answers to parts did not say it: their ETags may be in the list of parts, which
-    /// completing must repeat; and a part that is not in it was never stored, whoever said so.
+    /// completing must repeat; and a part that is not in it was never stored, whoever said so. What is then still
+    /// an MD5 of other bytes is damage, if other parts have their MD5s.
     ///
     /// # Errors
-    /// [`ErrorKind::Integrity`] when the list lacks a part. A list that cannot be had is no error.
+    /// [`ErrorKind::Integrity`] when the list lacks a part, or a part is damaged. A list that cannot be had is no error.
     pub(crate) async fn settle(
         &self,
         target: &Target,
@@ -220,8 +247,9 @@ impl Client {
         let listed = match self.list_parts(bucket, key, upload_id).await {
             Ok(listed) => listed,
             Err(error) => {
-                tracing::info!("the parts are joined unseen: {error}");
-                return Ok(());
+                tracing::info!("the parts are not listed before they are joined: {error}");
+                return check_doubtful(parts)
+                    .map_err(|error| error.doing(format!("completing {bucket}/{key}")));
             }
         };
         let listed: BTreeMap<u32, ListedPart> =
@@ -250,7 +278,7 @@ impl Client {
             part.etag_is_md5 = found.etag.eq_ignore_ascii_case(&hex::encode(part.md5));
             part.etag = found.etag.clone();
         }
-        Ok(())
+        check_doubtful(parts).map_err(|error| error.doing(format!("completing {bucket}/{key}")))
     }
 
     /// Joins `parts`, which are in order, to the object. Returns the object's ETag as the server

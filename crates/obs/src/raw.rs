@@ -15,7 +15,7 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::multipart::Target;
 use crate::parts::{MAX_PARTS, MIN_PART_SIZE, Schedule, Tier};
-use crate::resume::{Before, PartRecord, Resumption};
+use crate::resume::{Before, PartRecord, Resumption, credible};
 use crate::sink::{Message, MultipartSink, Part, Shared};
 use crate::upload::{Upload, UploadOptions, Uploaded};
 use crate::zeros::{ZeroPart, Zeros};
@@ -156,13 +156,14 @@ impl Client {
         let stored_bytes = listed
             .iter()
             .fold(0, |sum: u64, part| sum.saturating_add(part.size));
+        let noted = credible(&listed, known)
+            .into_iter()
+            .map(|part| (part.number, part))
+            .collect();
         let before = Before {
             kept: Vec::new(),
             stored: listed.into_iter().map(|part| (part.number, part)).collect(),
-            noted: known
-                .iter()
-                .map(|part| (part.number, part.clone()))
-                .collect(),
+            noted,
         };
         let (sink, upload) = self.begin(target, &plan.options, plan.schedule, before);
         let zeros = Zeros::of_earlier(upload.target(), part_size);

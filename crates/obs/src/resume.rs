@@ -87,6 +87,7 @@ impl ListedPart {
             },
             md5,
             etag_is_md5,
+            etag_may_differ: false,
         })
     }
 }
@@ -246,7 +247,8 @@ impl Client {
             Err(error) => return Err(error),
         };
         self.check_start(options, schedule)?;
-        let before = sort_out(listed, known, whole, options, schedule);
+        let known = credible(&listed, known);
+        let before = sort_out(listed, &known, whole, options, schedule);
         let missing = missing(&before.kept, whole, schedule);
         let kept_parts = u32::try_from(before.kept.len()).unwrap_or(u32::MAX);
         let kept_bytes = sum(before.kept.iter().map(|part| part.size));
@@ -318,11 +320,31 @@ fn confirmed(part: &PartRecord) -> Confirmed {
         etag: part.etag.clone().unwrap_or_else(|| hex::encode(part.md5)),
         md5: part.md5,
         etag_is_md5: part.etag.is_none(),
+        etag_may_differ: false,
     }
 }
 
 fn sum(sizes: impl Iterator<Item = u64>) -> u64 {
     sizes.fold(0, u64::saturating_add)
+}
+
+/// What of `known` still counts: where the list has the MD5s of parts, one that was confirmed with another MD5 was not
+/// stored as it was sent.
+pub(crate) fn credible(listed: &[ListedPart], known: &[PartRecord]) -> Vec<PartRecord> {
+    let etags: BTreeMap<u32, &str> = listed
+        .iter()
+        .map(|part| (part.number, part.etag.as_str()))
+        .collect();
+    let is_md5 = |etag: &str, part: &PartRecord| etag.eq_ignore_ascii_case(&hex::encode(part.md5));
+    let lists_md5s = known.iter().any(|part| {
+        let etag = etags.get(&part.number);
+        etag.is_some_and(|etag| is_md5(etag, part))
+    });
+    let is_credible = |part: &&PartRecord| match part.etag.as_deref() {
+        Some(etag) if lists_md5s && etag::is_md5(etag) => is_md5(etag, part),
+        _ => true,
+    };
+    known.iter().filter(is_credible).cloned().collect()
 }
 
 /// Which of the `listed` parts stay as they are.

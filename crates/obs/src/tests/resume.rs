@@ -5,13 +5,15 @@
 )]
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use convert::{Sink, SinkError};
+use md5::{Digest, Md5};
 use testkit::http::Reply;
 
-use super::fake::{Fake, Op, TINY, content, options, xml};
+use super::fake::{Fake, Op, TINY, content, error, options, xml};
 use super::lifecycle::{begin, write_all};
 use crate::{Error, ErrorKind, PartLog, PartRecord, Resumed, Resumption, UploadOptions, Uploaded};
 
@@ -165,6 +167,50 @@ async fn what_the_server_has_can_be_passed_over_and_nothing_else() {
     let mut resumed = resumed(&fake, &id, &known, Some(LEN as u64)).await;
     let skipped = tokio::task::spawn_blocking(move || resumed.sink.skip(1001)).await;
     assert!(skipped.unwrap().unwrap_err().to_string().contains("part 2"));
+}
+
+/// While nobody knows what the ETags are, a damaged part looks like one of a storage whose ETags are no MD5s.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_that_turns_out_to_be_damaged_is_not_joined_and_is_sent_again() {
+    for can_list in [true, false] {
+        let damaged = vec![7; 1000];
+        let etag = format!("\"{}\"", hex::encode(Md5::digest(&damaged)));
+        let sent = AtomicUsize::new(0);
+        let may_list = Arc::new(AtomicBool::new(can_list));
+        let fake = Fake::with({
+            let may_list = Arc::clone(&may_list);
+            move |store, request| match Op::of(request) {
+                Op::Part(1) if sent.fetch_add(1, Ordering::Relaxed) < 2 => {
+                    for upload in store.uploads.values_mut() {
+                        upload.insert(1, damaged.clone());
+                    }
+                    Reply::status(200).header("ETag", &etag)
+                }
+                Op::List if !may_list.load(Ordering::Relaxed) => error(403, "AccessDenied"),
+                _ => store.handle(request),
+            }
+        })
+        .await;
+        let (options, notes) = noting(LEN as u64);
+        let options = UploadOptions {
+            max_in_flight: 1,
+            ..options
+        };
+        let (sink, mut upload) = begin(&fake, &options).await;
+        write_all(sink, content(LEN), 700).await.unwrap();
+        let error = upload.complete().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Integrity, "{error}");
+        assert!(error.to_string().contains("part 1 with ETag"), "{error}");
+        assert_eq!(fake.count(|op| op == Op::Complete), 0);
+        may_list.store(true, Ordering::Relaxed);
+        let before = fake.server.requests().len();
+        let id = upload.upload_id().to_owned();
+        let resumed = resumed(&fake, &id, &notes.sorted(), Some(LEN as u64)).await;
+        assert_eq!(resumed.missing, [0..1000]);
+        go_on(resumed).await.unwrap();
+        assert_eq!(parts_since(&fake, before), [1].into());
+        assert!(fake.object("key").unwrap() == content(LEN));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

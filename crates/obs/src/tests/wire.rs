@@ -166,6 +166,7 @@ async fn every_call(client: &Client) {
         etag: "ab".into(),
         md5: digest,
         etag_is_md5: false,
+        etag_may_differ: false,
     }];
     let manifest = Manifest::new("raw", "0f".into(), 20, 1, (20, "ab".into()));
     let metadata = BTreeMap::from([("one".to_owned(), "1".to_owned())]);
