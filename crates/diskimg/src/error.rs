@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::text::{shell_path, shown, with_free_outputs};
+use crate::text::{is_descriptor, shell_path, shown, with_free_outputs};
 
 /// What readers return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -101,6 +101,7 @@ impl Error {
             if let Some(hint) = &mut self.0.hint {
                 *hint = with_free_outputs(hint, path);
                 if hint.contains(IMAGE)
+                    && !is_descriptor(path)
                     && let Some(filled) = fill_in(hint, path)
                 {
                     *hint = filled;
@@ -246,7 +247,7 @@ mod tests {
             hint("a\u{1b}[2J"),
             r#"gunzip -c "$(printf 'a\033\1332J')" > disk.img"#
         );
-        for left in ["a\n", ""] {
+        for left in ["a\n", "", "/dev/stdin", "/dev/fd/63", "/proc/self/fd/0"] {
             assert_eq!(hint(left), "gunzip -c IMAGE > disk.img");
         }
     }

@@ -317,7 +317,7 @@ impl OtherType {
             type_name(self.0)
         ));
         if self.0.is_fifo() {
-            error.with_hint("give - as the image, and the pipe as standard input: - < IMAGE")
+            error.with_hint("save it to a file first, or give - where the command takes it")
         } else {
             error
         }

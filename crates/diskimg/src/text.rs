@@ -100,6 +100,21 @@ pub fn shell_path(path: &Path) -> Option<String> {
     }
 }
 
+/// Whether `path` names a file that this process has open, such as `/dev/stdin` and `/dev/fd/63`: it
+/// means something else, or nothing, in a command that is typed later.
+#[must_use]
+pub fn is_descriptor(path: &Path) -> bool {
+    ["/dev/stdin", "/dev/stdout", "/dev/stderr"]
+        .map(Path::new)
+        .contains(&path)
+        || path.starts_with("/dev/fd")
+        || path.starts_with("/proc")
+            && path
+                .components()
+                .skip(3)
+                .any(|part| part.as_os_str() == "fd")
+}
+
 /// A name for a file that a command writes: `name`, or another one when the file at `path`, which the
 /// command reads, is called so, or when there is something of that name already.
 #[must_use]
@@ -244,5 +259,21 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", at("disk.img")).unwrap();
         assert_ne!(other_than(Path::new("x"), &at("disk.img")), at("disk.img"));
         assert_eq!(other_than(Path::new("x"), &at("free.img")), at("free.img"));
+    }
+
+    #[test]
+    fn names_of_open_files_are_known() {
+        for path in [
+            "/dev/stdin",
+            "/dev/fd/63",
+            "/proc/self/fd/0",
+            "/proc/17/fd/3",
+            "/proc/self/task/17/fd/3",
+        ] {
+            assert!(is_descriptor(Path::new(path)), "{path}");
+        }
+        for path in ["/dev/sda", "/dev/fd0", "fd/3", "/vm/fd/3", "/dev/mapper/fd"] {
+            assert!(!is_descriptor(Path::new(path)), "{path}");
+        }
     }
 }

@@ -28,13 +28,16 @@ use std::path::Path;
 use ::convert::{Error, Target};
 use diskimg::Format;
 use diskimg::extension::Extension;
-use diskimg::text::{shell_path, shown};
+use diskimg::text::{is_descriptor, shell_path, shown};
 
 use crate::exit::{Exit, Failure, Outcome, is_wrong_path};
 
 /// `path` as it can be pasted into a command; `otherwise`, a word that stands for it, when it cannot.
 pub(crate) fn typed(path: &Path, otherwise: &str) -> String {
-    shell_path(path).unwrap_or_else(|| otherwise.to_owned())
+    match shell_path(path) {
+        Some(word) if !is_descriptor(path) => word,
+        _ => otherwise.to_owned(),
+    }
 }
 
 /// The format that the name of the file at `path` asks for; `None` when it does not say. `anyway` is what

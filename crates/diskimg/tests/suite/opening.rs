@@ -313,6 +313,8 @@ fn what_is_no_file_is_refused_without_waiting_for_it() {
             assert_eq!(error.kind(), ErrorKind::Unsupported);
             assert!(error.to_string().contains(word), "{error}");
             assert!(error.to_string().starts_with(path.to_str().unwrap()));
+            let hint = "save it to a file first, or give - where the command takes it";
+            assert_eq!(error.hint(), (path == fifo).then_some(hint));
         }
     }
     let missing = dir.path().join("missing");
