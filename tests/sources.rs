@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::{Run, command, noise, run, signal};
+use common::{Run, command, noise, run, send};
 use tempfile::TempDir;
 
 fn disk(mib: usize) -> (TempDir, std::path::PathBuf) {
@@ -158,7 +158,9 @@ fn a_disk_that_qemu_has_open_for_writing_is_refused_unless_told_otherwise() {
 /// Starts a conversion that waits for its reader, with `signals` ignored as by `nohup`.
 fn ignoring(signals: &str, live: &Path) -> std::process::Child {
     let imgferry = command();
-    let mut shell = Command::new("sh");
+    // A shell cannot listen to what was ignored when it started; `env` can make it.
+    let mut shell = Command::new("env");
+    shell.args(["--default-signal=HUP,INT", "sh"]);
     for (name, value) in imgferry.get_envs() {
         match value {
             Some(value) => shell.env(name, value),
@@ -185,8 +187,8 @@ fn signals_that_were_ignored_at_the_start_stay_ignored() {
     // Its handlers are there, and it waits: much more is to come than a pipe holds.
     let mut stdout = child.stdout.take().unwrap();
     stdout.read_exact(&mut [0; 4096]).unwrap();
-    signal(&child, "HUP");
-    signal(&child, "INT");
+    send(&child, "HUP");
+    send(&child, "INT");
     let mut rest = Vec::new();
     stdout.read_to_end(&mut rest).unwrap();
     let ended: Run = child.wait_with_output().unwrap().into();
@@ -196,7 +198,7 @@ fn signals_that_were_ignored_at_the_start_stay_ignored() {
     let mut child = ignoring("INT", &live);
     let mut stdout = child.stdout.take().unwrap();
     stdout.read_exact(&mut [0; 4096]).unwrap();
-    signal(&child, "HUP");
+    send(&child, "HUP");
     std::io::copy(&mut stdout, &mut std::io::sink()).unwrap();
     let ended: Run = child.wait_with_output().unwrap().into();
     assert_eq!(ended.code, Some(130), "{}", ended.stderr);

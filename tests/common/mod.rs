@@ -95,7 +95,27 @@ pub fn json_of(run: &Run) -> serde_json::Value {
         .unwrap_or_else(|e| panic!("{e}\nstdout: {}\nstderr: {}", run.text(), run.stderr))
 }
 
+/// Asks `child` to stop by the signal of this name; by SIGTERM where the tests themselves were started with
+/// that signal ignored (`nohup`, `cmd &` in a script), because the program leaves it ignored then.
 pub fn signal(child: &Child, name: &str) {
+    let number = match name {
+        "HUP" => 1,
+        "INT" => 2,
+        _ => return send(child, name),
+    };
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    match ignored.is_some_and(|mask| mask & 1 << (number - 1) != 0) {
+        true => send(child, "TERM"),
+        false => send(child, name),
+    }
+}
+
+/// Sends the signal of this name, whatever is ignored.
+pub fn send(child: &Child, name: &str) {
     let status = Command::new("kill")
         .args([&format!("-{name}"), &child.id().to_string()])
         .status()
