@@ -190,6 +190,12 @@ impl Error {
         self.0.code.as_deref()
     }
 
+    /// Whether the server does not know the upload that a request named. Ceph says `NoSuchKey` when
+    /// its parts are listed after it was completed.
+    pub(crate) fn is_unknown_upload(&self) -> bool {
+        matches!(self.code(), Some("NoSuchUpload" | "NoSuchKey"))
+    }
+
     /// The HTTP status of the answer, when there was one.
     #[must_use]
     pub fn status(&self) -> Option<u16> {

@@ -27,8 +27,7 @@ pub struct OpenUpload {
     pub storage_class: Option<String>,
 }
 
-/// A key in a listing. Keys may hold characters that XML cannot, so they are asked for percent-encoded; a server that
-/// does not do that does not say so either.
+/// A key in a listing, decoded where the server says that it is percent-encoded.
 pub(crate) fn decoded(key: &str, encoding: Option<&EncodingType>) -> String {
     if encoding != Some(&EncodingType::Url) {
         return key.to_owned();
@@ -59,6 +58,7 @@ impl Client {
             let page = self
                 .call(self.policy(), &what, |_| {
                     let (key, id) = after.clone().unzip();
+                    // No encoding-type: Ceph would encode the keys and not say so.
                     let request = self
                         .s3()
                         .list_multipart_uploads()
@@ -66,7 +66,6 @@ impl Client {
                         .set_prefix(prefix.map(str::to_owned))
                         .set_key_marker(key)
                         .set_upload_id_marker(id)
-                        .encoding_type(EncodingType::Url)
                         .max_uploads(PAGE);
                     async move { request.send().await.map_err(from_sdk) }
                 })

@@ -391,7 +391,7 @@ impl Client {
             .await;
         match aborted {
             Ok(_) => Ok(()),
-            Err(error) if error.code() == Some("NoSuchUpload") => Ok(()),
+            Err(error) if error.is_unknown_upload() => Ok(()),
             Err(error) => Err(error.doing(what)),
         }
     }
@@ -463,7 +463,7 @@ impl Expected {
 fn may_be_done(error: &Error, asked_before: bool) -> bool {
     match error.kind() {
         ErrorKind::Network | ErrorKind::Server => true,
-        ErrorKind::NotFound => asked_before && error.code() == Some("NoSuchUpload"),
+        ErrorKind::NotFound => asked_before && error.is_unknown_upload(),
         _ => false,
     }
 }

@@ -142,7 +142,7 @@ impl Client {
         };
         let listed = match self.list_parts(bucket, key, upload_id).await {
             Ok(listed) => listed,
-            Err(error) if error.code() == Some("NoSuchUpload") => {
+            Err(error) if error.is_unknown_upload() => {
                 let ended = self.completed_before(&target, known, whole).await?;
                 return Ok(match ended {
                     Resumption::Completed(uploaded) => RawResumption::Completed(uploaded),

@@ -146,7 +146,7 @@ impl Client {
     /// The parts that the server has of an upload, ascending.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] with the code `NoSuchUpload` when it knows none; what the server says.
+    /// [`ErrorKind::NotFound`] when the server does not know the upload; what the server says.
     pub async fn list_parts(
         &self,
         bucket: &str,
@@ -241,7 +241,7 @@ impl Client {
         };
         let listed = match self.list_parts(bucket, key, upload_id).await {
             Ok(listed) => listed,
-            Err(error) if error.code() == Some("NoSuchUpload") => {
+            Err(error) if error.is_unknown_upload() => {
                 return self.completed_before(&target, known, whole).await;
             }
             Err(error) => return Err(error),

@@ -203,6 +203,26 @@ async fn keys_with_control_characters_are_listed_however_the_server_writes_them(
 }
 
 #[tokio::test]
+async fn keys_of_open_uploads_are_right_where_the_server_encodes_them_and_does_not_say_so() {
+    let fake = Fake::with(|_, request| {
+        let key = match request.target.contains("encoding-type") {
+            true => "left%20behind",
+            false => "left behind",
+        };
+        xml(format!(
+            "<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>\
+             <Upload><Key>{key}</Key><UploadId>1</UploadId></Upload></ListMultipartUploadsResult>"
+        ))
+    })
+    .await;
+    let listed = fake.client.list_uploads("bucket", None).await.unwrap();
+    assert_eq!(
+        listed.first().map(|upload| upload.key.as_str()),
+        Some("left behind")
+    );
+}
+
+#[tokio::test]
 async fn a_length_that_head_does_not_tell_is_asked_for_with_a_range() {
     let fake = Fake::with(|_, request| match request.method.as_str() {
         "HEAD" => Reply::status(200).header("ETag", "\"e\"").without_length(),

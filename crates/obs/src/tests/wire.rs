@@ -84,14 +84,10 @@ const EXPECTED: &[Expectation] = &[
         "/bucket/a/b%20c?uploadId=id",
         &["content-length: 0"],
     ),
+    ("GET", "/bucket/?uploads&max-uploads=200&prefix=a%2F", &[]),
     (
         "GET",
-        "/bucket/?uploads&encoding-type=url&max-uploads=200&prefix=a%2F",
-        &[],
-    ),
-    (
-        "GET",
-        "/bucket/?uploads&encoding-type=url&key-marker=a%2Fb%20c&max-uploads=200&prefix=a%2F&upload-id-marker=id",
+        "/bucket/?uploads&key-marker=a%2Fb%20c&max-uploads=200&prefix=a%2F&upload-id-marker=id",
         &[],
     ),
     (
