@@ -21,6 +21,10 @@ pub(crate) fn refuse(
     if matches!(status, 401 | 408 | 429 | 500..) {
         return None;
     }
+    // OpenStack's own services answer unknown calls with a web page that names the request.
+    if answer.headers.contains_key("x-openstack-request-id") {
+        return None;
+    }
     let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&answer.body).is_ok();
     let leads_away = matches!(status, 301..=303 | 307 | 308);
     if is_json || !(leads_away || is_page(answer)) {
@@ -114,5 +118,9 @@ mod tests {
         ] {
             assert_eq!(kind(&answer, Repeat::Safe), None, "{answer:?}");
         }
+        let mut page = answer(404, "text/html", "<html>");
+        let id = HeaderValue::from_static("req-1");
+        page.headers.insert("x-openstack-request-id", id);
+        assert_eq!(kind(&page, Repeat::Safe), None);
     }
 }
