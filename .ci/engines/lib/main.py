@@ -12,7 +12,7 @@ import engine
 import table
 
 ENGINES = pathlib.Path(__file__).resolve().parents[1]
-# The quick ones first; `.ci/run` leaves out those that are not named here.
+# The order in which they run.
 ORDER = ["moto", "s3rver", "swift", "radosgw", "s3-clients", "obs-sdk", "ims-sdk", "openstack"]
 
 

@@ -20,7 +20,8 @@ writes this page from the results of its runs; do not edit it by hand.
 The scripts install everything on a fresh Debian 12: packages from PyPI, npm and Debian (root is
 needed for the last). Every server listens on 127.0.0.1 only and is stopped at the end.
 Installations are kept in `target/engines`, results as JSON in `target/engines/results`. `.ci/run`
-runs the engines that fit into ten minutes. None of this is the cloud itself.
+runs all of it, in about five minutes, and ten with everything to install. None of this is the
+cloud itself.
 
 Storage servers run the upload suite, `.ci/engines/lib/suite.py`: sizes around one part, keys that
 need encoding, `kill -9` and SIGINT with resume, copies inside the server, imports, `verify`,
