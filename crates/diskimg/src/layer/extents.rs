@@ -102,6 +102,7 @@ impl<'a, M: Mapped> Kinds<'a, M> {
     }
 
     /// What `run` is from guest offset `at` on, and for how many bytes.
+    #[inline]
     pub(super) fn of(&mut self, run: &Run<M::Packed>, at: u64) -> Result<(ExtentKind, u64)> {
         self.pieces += 1;
         let passed = at - run.start;
@@ -126,6 +127,7 @@ impl<'a, M: Mapped> Kinds<'a, M> {
     }
 
     /// Whether enough was looked at for one question.
+    #[inline]
     pub(super) fn is_enough(&self) -> bool {
         self.pieces >= MAX_PIECES
     }
@@ -150,6 +152,7 @@ struct Listing<'a, M: Mapped> {
 
 impl<M: Mapped> Listing<'_, M> {
     /// Adds what `run` is; `false` when there are enough.
+    #[inline]
     fn add(&mut self, run: &Run<M::Packed>) -> Result<bool> {
         let end = run.start + run.len;
         while self.at < end {
@@ -162,6 +165,7 @@ impl<M: Mapped> Listing<'_, M> {
     }
 
     /// Adds `len` bytes of `kind`; `false` when that would be one extent too many.
+    #[inline]
     fn push(&mut self, kind: ExtentKind, len: u64) -> bool {
         let start = GuestOffset(self.at);
         let enough = self.found.len() - self.first >= self.most;
