@@ -284,7 +284,7 @@ fn an_interrupt_leaves_a_state_that_goes_on() {
     world.proxy.script(move |seen| {
         let is_part = seen.op == Op::UploadPart;
         let later = is_part && parts.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0;
-        later.then(|| Fault::Slow(testkit::measure::HANG))
+        later.then_some(Fault::Slow(testkit::measure::HANG))
     });
     let child = world
         .batch("run", &fleet, "state")
