@@ -235,6 +235,21 @@ fn an_image_of_somebody_else_is_neither_adopted_nor_in_the_way_of_another_name()
 }
 
 #[test]
+fn an_image_of_the_object_that_this_one_replaced_is_not_adopted() {
+    let faulty = Faulty::new("quick");
+    faulty.is_done(&faulty.run(), "first");
+    let mut disk = fs::read(&faulty.import.source).unwrap();
+    disk[4096] ^= 1;
+    fs::write(&faulty.import.source, disk).unwrap();
+    // The clocks of storage and image service may differ by five seconds.
+    std::thread::sleep(Duration::from_secs(7));
+    let mut command = faulty.command();
+    let refused = run(command.args(["--force", "--skip-check", "name-free"]));
+    assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+    assert!(refused.stderr.contains("IMG.0009"), "{}", refused.stderr);
+}
+
+#[test]
 fn a_journal_that_says_done_answers_the_same_command_with_the_image() {
     let faulty = Faulty::new("quick");
     let first = faulty.is_done(&faulty.run(), "first");

@@ -394,6 +394,7 @@ async fn import(
     };
     let asking = Asking {
         client: images,
+        storage: Some(&storage),
         request: &job.request,
         call: &Call::Quick,
         attach: &attach,

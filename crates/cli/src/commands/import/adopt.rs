@@ -54,6 +54,7 @@ impl Early<'_> {
         };
         let asking = Asking {
             client: self.shared.images,
+            storage: self.shared.storage,
             request: &job.request,
             call: &Call::Quick,
             attach: &attach,

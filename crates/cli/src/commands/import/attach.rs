@@ -10,6 +10,9 @@ use super::shared::Before;
 /// Seconds by which the service's clock, as far as its answers tell it, may be wrong.
 const SLACK: i64 = 120;
 
+/// Seconds by which the clocks of storage and image service may differ.
+const APART: i64 = 5;
+
 /// What is known of the registration before this run.
 pub(super) struct Attach<'a> {
     pub(super) session: &'a Session,
@@ -32,6 +35,7 @@ impl<'a> Attach<'a> {
             request,
             two_steps: matches!(call, Call::TwoSteps(_)),
             since: self.session.since(),
+            stored: None,
             trusting: matches!(self.session.known(), Known::Sent | Known::Job),
         }
     }
@@ -45,6 +49,8 @@ pub(super) struct Own<'a> {
     pub(super) two_steps: bool,
     /// When this import asked first, in seconds since 1970: what was there before is not its own.
     pub(super) since: Option<i64>,
+    /// When the object was stored, in seconds since 1970: an older image was made of one that it replaced.
+    pub(super) stored: Option<i64>,
     /// Whether an image of which nothing is told is its own: the name was free before it asked, and nobody refused.
     pub(super) trusting: bool,
 }
@@ -53,7 +59,8 @@ impl Own<'_> {
     /// Whose `image` is.
     pub(super) fn judge(&self, image: &ImageDetail) -> Found {
         let made = image.created_at.zip(self.since);
-        let older = made.is_some_and(|(made, since)| made < since.saturating_sub(SLACK));
+        let early = made.is_some_and(|(made, since)| made < since.saturating_sub(SLACK));
+        let older = early || is_older(image, self.stored);
         if image.has_failed() {
             Found::Nothing
         } else if older {
@@ -84,6 +91,12 @@ impl Own<'_> {
             .min_by_key(|(found, _)| rank(found))
             .unwrap_or((Found::Nothing, None))
     }
+}
+
+/// Whether `image` was made before its object was `stored`: of one that this object has replaced.
+pub(super) fn is_older(image: &ImageDetail, stored: Option<i64>) -> bool {
+    let times = image.created_at.zip(stored);
+    times.is_some_and(|(made, stored)| made < stored.saturating_sub(APART))
 }
 
 /// Whether `image` has no file, as far as is told: one that was made by the first of two calls.

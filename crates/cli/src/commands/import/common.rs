@@ -166,6 +166,7 @@ async fn import(
         let mut told = facts(args, way, &pieces, &warnings);
         let registering = Registering {
             session,
+            storage: shared.storage,
             args,
             way,
             pieces: &pieces,
@@ -214,7 +215,7 @@ async fn import(
     }
     // A journal that has come as far as the registration knows more.
     if shared.before.registered && !ours.registering() && pieces.data.is_empty() {
-        let before = starting::made_before(session, args, &system.request, console, interrupt);
+        let before = starting::made_before(session, &storage, args, system, console, interrupt);
         if let Some(image) = before.await? {
             kept.finish_unused(&storage, image.id.as_str(), console)
                 .await?;
@@ -248,6 +249,7 @@ async fn import(
         .map_err(|failure| kept.system.goes_on(sent.iter().fold(failure, stays)))?;
     let registering = Registering {
         session,
+        storage: Some(&storage),
         args,
         way,
         pieces: &pieces,

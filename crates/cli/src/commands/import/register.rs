@@ -46,6 +46,8 @@ pub(super) const DIGEST_FIELD: &str = "__imgferry_content_digest";
 /// A registration, and how patient it is.
 pub(super) struct Asking<'a> {
     pub(super) client: &'a Client,
+    /// Where the object is. `None` where it was not connected to: then nothing is known of when it was stored.
+    pub(super) storage: Option<&'a obs::Client>,
     pub(super) request: &'a QuickImport,
     pub(super) call: &'a Call,
     pub(super) attach: &'a Attach<'a>,
@@ -83,6 +85,15 @@ impl<'a> Asking<'a> {
                 .notice(format_args!("image {id} was made by an earlier run"));
         }
         Ok(adopted)
+    }
+}
+
+impl Asking<'_> {
+    /// When the object was stored, where that is told.
+    async fn stored(&self) -> Option<i64> {
+        let target = &self.request.image_url;
+        let found = self.storage?.object(&target.bucket, &target.key).await;
+        found.ok().flatten()?.modified
     }
 }
 
@@ -206,6 +217,12 @@ impl<'a> Run<'a> {
         } = *self.asking;
         if let Err(stop) = self.pause(pause).await {
             return stop;
+        }
+        if self.own.stored.is_none() {
+            match interrupt.unless_asked(self.asking.stored()).await {
+                Err(_) => return Event::Stop,
+                Ok(stored) => self.own.stored = stored,
+            }
         }
         let listed = interrupt
             .unless_asked(client.images_named(&request.name))

@@ -105,6 +105,7 @@ async fn made_before(
         request,
         two_steps: args.registering.register == RegisterBy::Glance,
         since: ours.since,
+        stored: None,
         trusting: false,
     };
     Ok(matches!(own.among(named).0, Found::Ours | Found::Half))

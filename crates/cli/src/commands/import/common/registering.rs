@@ -23,6 +23,8 @@ use crate::interrupt::Interrupt;
 /// What is in the bucket, on its way to images.
 pub(super) struct Registering<'a> {
     pub(super) session: &'a Session,
+    /// `None` before it was connected to.
+    pub(super) storage: Option<&'a obs::Client>,
     pub(super) args: &'a ImportArgs,
     pub(super) way: Way,
     pub(super) pieces: &'a Pieces,
@@ -84,6 +86,7 @@ impl Registering<'_> {
     ) -> Asking<'b> {
         Asking {
             client: &self.session.images,
+            storage: self.storage,
             request: &self.pieces.system.request,
             call,
             attach,

@@ -7,13 +7,13 @@ use ims::metadata::ImageMetadata;
 use ims::{Client, ImageDetail, ImageId, ImageKind, ImageStatus, QuickImport, Tags, WaitOptions};
 use journal::registration::LOOKS;
 
-use super::super::attach::comes_from;
+use super::super::attach::{comes_from, is_older};
 use super::super::call::Call;
 use super::super::errors::from_ims;
 use super::super::register::{DIGEST_FIELD, Registered};
 use super::super::settle::settle;
 use super::Way;
-use super::files::Pieces;
+use super::files::{Content, Piece, Pieces};
 use crate::args::ImportArgs;
 use crate::commands::session::Session;
 use crate::console::Console;
@@ -137,11 +137,26 @@ fn metadata(args: &ImportArgs, request: &QuickImport, way: Way) -> ImageMetadata
 /// The image that an earlier run has registered from the object of `request`, once nothing works on it any more.
 pub(super) async fn made_before(
     session: &Session,
+    storage: &obs::Client,
     args: &ImportArgs,
-    request: &QuickImport,
+    piece: &Piece,
     console: Console,
     interrupt: &Interrupt,
 ) -> Outcome<Option<ImageDetail>> {
+    let request = &piece.request;
+    let target = &request.image_url;
+    let object = interrupt
+        .unless_asked(storage.object(&target.bucket, &target.key))
+        .await?;
+    // Where it cannot be looked at, only its name tells of it.
+    let object = object.ok().flatten();
+    let other = object.as_ref().is_some_and(|object| {
+        matches!(piece.content, Content::AsItIs) && object.size != piece.size
+    });
+    if other {
+        return Ok(None);
+    }
+    let stored = object.and_then(|object| object.modified);
     let patience = session.patience(args.timeout);
     let until = Instant::now() + patience.timeout;
     loop {
@@ -149,7 +164,8 @@ pub(super) async fn made_before(
             .unless_asked(session.images.image_named(&request.name))
             .await?
             .map_err(|e| from_ims(&e))?;
-        let found = found.filter(|image| comes_from(image, request) == Some(true));
+        let found = found
+            .filter(|image| comes_from(image, request) == Some(true) && !is_older(image, stored));
         let Some(image) = found else { return Ok(None) };
         match image.status {
             ImageStatus::Queued | ImageStatus::Saving if Instant::now() < until => {}
