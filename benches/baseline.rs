@@ -1,5 +1,5 @@
-//! What imgferry is measured against: the work of a conversion in a plain loop on one thread, as the
-//! vendor's tool does it, and the speed of the parts on one core. `benches/bars.sh` runs it.
+//! What imgferry is measured against: the work of a conversion in a plain loop on one thread, as
+//! the vendor's tool does it, and the speed of the parts on one core. `benches/bars.sh` runs it.
 //!
 //! ```text
 //! baseline compress IN.raw OUT.zvhd2 [LEVEL]   read, zero check, zstd, write, flush

@@ -1,5 +1,5 @@
-//! Generated disks in memory, so that benches measure work and not the machine's disk. The bytes are those of
-//! `convert::sample`, the same everywhere.
+//! Generated disks in memory, so that benches measure work and not the machine's disk. The bytes
+//! are those of `convert::sample`, the same everywhere.
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
 use std::sync::Arc;

@@ -1,8 +1,10 @@
-//! Hot functions for `benches/instructions.sh`, which counts their instructions under callgrind: unlike
-//! seconds these hardly depend on what else a machine does, so that a change of a few percent is seen.
+//! Hot functions for `benches/instructions.sh`, which counts their instructions under callgrind:
+//! unlike seconds these hardly depend on what else a machine does, so that a change of a few
+//! percent is seen.
 //!
-//! Every case is a function of its own that is never inlined; what it needs is made outside it. SHA-256 and MD5
-//! are left out: valgrind hides the processor's SHA instructions, so that other code would be counted.
+//! Every case is a function of its own that is never inlined; what it needs is made outside it.
+//! SHA-256 and MD5 are left out: valgrind hides the processor's SHA instructions, so that other
+//! code would be counted.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -153,8 +155,8 @@ const TABLES: u64 = 8;
 /// Header, L1 table, and the L2 tables.
 const FIRST_DATA: u64 = 2 + TABLES;
 
-/// A qcow2 image of 4 GiB whose tables are real and whose clusters hold zeros. Of four clusters two hold data,
-/// one is zero and one is a hole.
+/// A qcow2 image of 4 GiB whose tables are real and whose clusters hold zeros. Of four clusters two
+/// hold data, one is zero and one is a hole.
 struct Qcow2(Vec<u8>);
 
 impl Qcow2 {

@@ -1,4 +1,5 @@
-//! Where things are: building the index of a ZVHD2 file, and the extents of a fragmented qcow2 image.
+//! Where things are: building the index of a ZVHD2 file, and the extents of a fragmented qcow2
+//! image.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

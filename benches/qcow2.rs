@@ -83,8 +83,8 @@ impl ReadAt for Tables {
     }
 }
 
-/// An image with `tables` L2 tables, of half a GiB of the disk each. Of four clusters two hold data, one is zero, and
-/// one is a hole.
+/// An image with `tables` L2 tables, of half a GiB of the disk each. Of four clusters two hold
+/// data, one is zero, and one is a hole.
 pub(crate) fn fragmented(tables: u64) -> Box<dyn DiskImage> {
     let size = tables * ENTRIES * CLUSTER as u64;
     let mut metadata = header(size, tables, false);

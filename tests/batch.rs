@@ -350,7 +350,8 @@ fn a_batch_that_is_killed_five_times_ends_without_sending_or_registering_anythin
         "an image for each disk, and no other"
     );
     assert_eq!(world.open_uploads(), 0);
-    // Each part of about 1 MiB once, and for each kill at most the parts in flight of the disks at work.
+    // Each part of about 1 MiB once, and for each kill at most the parts in flight of the disks at
+    // work.
     let whole = 24 * (MIB + 64 * 1024);
     let in_flight = 5 * 4 * 2 * MIB;
     let sent = world.part_bytes();

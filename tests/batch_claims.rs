@@ -24,7 +24,8 @@ use sandbox::ImageStatus;
 use sandbox::faults::Faults;
 use testkit::faults::{Fault, Op, Proxy, Seen};
 
-/// Four workers, each with a state directory of its own as on machines of their own; two are killed.
+/// Four workers, each with a state directory of its own as on machines of their own; two are
+/// killed.
 fn four_workers_of_which_two_die(faults: Faults, seed: u64, way: &str) {
     let world = World::with(faults);
     let fleet = Fleet::raw(10, 1);
@@ -221,8 +222,9 @@ fn begins(seen: &Seen) -> bool {
     }
 }
 
-/// A worker dies when the service has done what its `nth` call asked for, and before it hears so. Whoever takes the disk over
-/// is on another machine and has no journal of it: the image itself must tell whose it is.
+/// A worker dies when the service has done what its `nth` call asked for, and before it hears so.
+/// Whoever takes the disk over is on another machine and has no journal of it: the image itself
+/// must tell whose it is.
 fn a_worker_dies_before_the_answer_to(way: &str, nth: u32) {
     let world = World::new();
     let fleet = Fleet::raw(1, 1);
@@ -293,8 +295,9 @@ fn an_import_in_two_steps_whose_worker_died_before_either_answer_is_made_once() 
     a_worker_dies_before_the_answer_to("glance", 2);
 }
 
-/// A worker dies when the bitmap is stored beside the raw disk, and before the image is registered. What it has begun may be
-/// replaced by whoever takes the disk over, on another machine and without its journal.
+/// A worker dies when the bitmap is stored beside the raw disk, and before the image is registered.
+/// What it has begun may be replaced by whoever takes the disk over, on another machine and without
+/// its journal.
 #[test]
 fn a_raw_disk_whose_worker_died_between_the_bitmap_and_the_registration_is_taken_over() {
     let world = World::new();

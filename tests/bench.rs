@@ -1,5 +1,5 @@
-//! `imgferry bench`, as a user runs it. What it measures is not looked at: only that it does, tells it in the
-//! documented form, and leaves nothing behind.
+//! `imgferry bench`, as a user runs it. What it measures is not looked at: only that it does, tells
+//! it in the documented form, and leaves nothing behind.
 
 #![allow(
     clippy::unwrap_used,

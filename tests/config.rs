@@ -554,7 +554,8 @@ fn no_output_at_the_most_verbose_has_a_secret_in_it() {
         run(by_password().args(check)),
         run(by_agency().args(check)),
         run(by_key().args(["config", "show"])),
-        // Failures: the name is taken (by another command), the key is wrong, the bucket is not there, the password is wrong.
+        // Failures: the name is taken (by another command), the key is wrong, the bucket is not
+        // there, the password is wrong.
         import(by_key().arg("-v"), "by key"),
         import(by_key().env("HW_SECRET_KEY", &wrong), "wrong"),
         run(by_key().env("HW_SECRET_KEY", &wrong).args(check)),

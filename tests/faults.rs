@@ -1,4 +1,5 @@
-//! What the user gets when the cloud fails: retries that succeed, or a clear end with its exit code.
+//! What the user gets when the cloud fails: retries that succeed, or a clear end with its exit
+//! code.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! What a path leads to: pipes and devices, names of formats that are not written, and files that are no disks.
+//! What a path leads to: pipes and devices, names of formats that are not written, and files that
+//! are no disks.
 
 #![allow(
     clippy::unwrap_used,
@@ -288,7 +289,8 @@ fn an_extension_of_another_format_is_warned_of() {
     }
 }
 
-/// A disk with one partition in its MBR, which counts in sectors of `sector` bytes, and holds an ext4.
+/// A disk with one partition in its MBR, which counts in sectors of `sector` bytes, and holds an
+/// ext4.
 fn partitioned(len: usize, sector: usize, sectors: u32) -> Vec<u8> {
     let mut disk = vec![0; len];
     let entry = &mut disk[446..462];

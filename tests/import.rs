@@ -115,7 +115,8 @@ fn a_sandbox_in_another_process_takes_the_documented_environment() {
     let json = json_of(&first);
     assert_eq!(json["key"], "web-01.zvhd2");
     assert_eq!(json["image_digest"], DEBIAN_TREE_DIGEST);
-    // The same again: the name is taken. Under another name the object is used, and replaced only if that is asked for.
+    // The same again: the name is taken. Under another name the object is used, and replaced only
+    // if that is asked for.
     let refused = again(&["--force"]);
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
     assert!(refused.stderr.contains("IMG.0009"), "{}", refused.stderr);

@@ -1,4 +1,5 @@
-//! Whatever became of a journal, the bucket and the disk: the next run makes the right object, or says why not.
+//! Whatever became of a journal, the bucket and the disk: the next run makes the right object, or
+//! says why not.
 
 #![allow(
     clippy::unwrap_used,
@@ -36,7 +37,8 @@ fn record_ends(journal: &[u8]) -> Vec<usize> {
     ends
 }
 
-/// The machine lost power, and with it the end of the journal, up to any record, while the cloud kept everything.
+/// The machine lost power, and with it the end of the journal, up to any record, while the cloud
+/// kept everything.
 #[test]
 fn a_journal_that_lost_its_end_to_a_power_failure_leads_to_the_right_object_or_a_refusal() {
     let mut import = Import::of_noise(0);
@@ -120,17 +122,17 @@ fn parts_behind_a_gap_are_kept() {
     let json = is_right(&done);
     let number = |value: &serde_json::Value| value.as_u64().unwrap();
     let uploaded = &json["uploaded"];
-    // Not sent is what the server has. Sent is the rest of the object: the lost part, further gaps if parts arrived out of
-    // order, and what comes behind the last one.
+    // Not sent is what the server has. Sent is the rest of the object: the lost part, further gaps
+    // if parts arrived out of order, and what comes behind the last one.
     let kept: u64 = stored.values().map(|(len, _)| len).sum();
     assert_eq!(number(&uploaded["kept_bytes"]), kept);
     let missing = number(&uploaded["size"]) - kept;
     assert_eq!(number(&uploaded["sent_bytes"]), missing);
-    // Read is the whole of each block of which a byte is missing. At both ends of a gap that is one which lies partly in a
-    // part that is kept, so more is read than is missing.
+    // Read is the whole of each block of which a byte is missing. At both ends of a gap that is one
+    // which lies partly in a part that is kept, so more is read than is missing.
     assert_eq!(number(&json["read_bytes"]), DISK - known * BLOCK);
-    // On the line there are also the heads of requests (of each part, and some twenty others), the list of parts, and the
-    // manifest; of half a KiB to two KiB each.
+    // On the line there are also the heads of requests (of each part, and some twenty others), the
+    // list of parts, and the manifest; of half a KiB to two KiB each.
     let requests = DISK / PART + 1 + 20;
     let beside = on_the_line - missing;
     assert!(beside < requests * 2048, "{beside} bytes beside parts");
@@ -147,7 +149,8 @@ fn parts_of(import: &Import) -> BTreeMap<u32, (u64, PathBuf)> {
             let entry = entry.unwrap();
             let name = entry.file_name().into_string().unwrap();
             let (number, rest) = name.strip_prefix("part-")?.split_once('-')?;
-            // The bytes of a part that lies in its place in the object are elsewhere, and its length is in the name.
+            // The bytes of a part that lies in its place in the object are elsewhere, and its
+            // length is in the name.
             let len = match rest.split_once('+') {
                 Some((_, len)) => len.parse().unwrap(),
                 None => entry.metadata().unwrap().len(),
@@ -157,8 +160,8 @@ fn parts_of(import: &Import) -> BTreeMap<u32, (u64, PathBuf)> {
         .collect()
 }
 
-/// How many blocks need not be read again when the server has lost the part `lost`, worked out from the places of blocks and
-/// parts that the journal has.
+/// How many blocks need not be read again when the server has lost the part `lost`, worked out from
+/// the places of blocks and parts that the journal has.
 fn blocks_that_are_kept(import: &Import, lost: u32) -> u64 {
     let (mut journal, found) = Journal::open(&import.journal()).unwrap();
     let Found::Import(state, _) = found else {

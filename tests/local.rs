@@ -67,8 +67,8 @@ fn qemu_img_reads_the_same_bytes() {
     assert!(status.success(), "our raw differs from that of qemu-img");
 }
 
-/// Writes a dynamic VHD of 8 MiB with two blocks at `path`, and the bytes that it stores at `whole`. The first block's
-/// sector bitmap is `bitmap`, the other one's marks everything.
+/// Writes a dynamic VHD of 8 MiB with two blocks at `path`, and the bytes that it stores at
+/// `whole`. The first block's sector bitmap is `bitmap`, the other one's marks everything.
 fn write_vhd(path: &Path, whole: &Path, bitmap: [u8; 512]) {
     const BLOCK: usize = 2 << 20;
     let seal = |structure: &mut [u8], at: usize| {

@@ -1,5 +1,5 @@
-//! File names that other people chose: no name steers a terminal, and every command in a hint can be pasted,
-//! whatever the file is called.
+//! File names that other people chose: no name steers a terminal, and every command in a hint can
+//! be pasted, whatever the file is called.
 
 #![allow(
     clippy::unwrap_used,

@@ -439,7 +439,8 @@ fn a_redirected_file_is_never_overwritten_nor_read_from_its_middle() {
     );
 }
 
-/// Sends the signal when `bytes` have been written into the pipe, which stays open; the run must end soon.
+/// Sends the signal when `bytes` have been written into the pipe, which stays open; the run must
+/// end soon.
 fn interrupted(command: Command, bytes: &[u8]) -> Run {
     let mut child = start(command);
     let mut stdin = child.stdin.take().unwrap();
@@ -532,7 +533,8 @@ fn an_import_from_a_pipe_that_fails_is_aborted_and_says_why_it_cannot_go_on() {
     }
 }
 
-/// The reader takes `first` bytes and stops; what it gets after an interruption, and how the run ended.
+/// The reader takes `first` bytes and stops; what it gets after an interruption, and how the run
+/// ended.
 fn interrupted_reader(args: &[&str], first: usize) -> (usize, Option<i32>, String) {
     let mut child = start(with(args));
     let mut stdout = child.stdout.take().unwrap();

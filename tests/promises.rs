@@ -1,5 +1,5 @@
-//! What users know other programs for, and what this one promises instead: one test each, run as a user runs it. Those
-//! that need no process are in the crate `obs`.
+//! What users know other programs for, and what this one promises instead: one test each, run as a
+//! user runs it. Those that need no process are in the crate `obs`.
 
 #![allow(
     clippy::unwrap_used,
@@ -61,7 +61,8 @@ fn through(proxy: &Proxy, variable: &str, mut command: Command) -> Run {
 const STORAGE: &str = "IMGFERRY_OBS_ENDPOINT";
 const IMAGES: &str = "IMGFERRY_IMS_ENDPOINT";
 
-/// Promise: an upload that dies near its end goes on there with the same command, without any option.
+/// Promise: an upload that dies near its end goes on there with the same command, without any
+/// option.
 #[test]
 fn an_import_that_dies_near_its_end_goes_on_with_the_same_command() {
     let import = Import::of_noise(80);
@@ -84,8 +85,9 @@ fn an_import_that_dies_near_its_end_goes_on_with_the_same_command() {
     assert!(json["uploaded"]["kept_bytes"].as_u64().unwrap() >= 5 * PART);
 }
 
-/// Promise: whoever waits is told what for. Each retry names the part, the attempt, the cause and the server's id of
-/// the request. (That a line appears while nothing moves is a test of the program's progress.)
+/// Promise: whoever waits is told what for. Each retry names the part, the attempt, the cause and
+/// the server's id of the request. (That a line appears while nothing moves is a test of the
+/// program's progress.)
 #[test]
 fn each_retry_is_told_with_part_attempt_cause_and_request_id() {
     let import = Import::of_noise(20);
@@ -108,8 +110,8 @@ fn each_retry_is_told_with_part_attempt_cause_and_request_id() {
     }
 }
 
-/// Promise: an import of a disk that is larger than its memory stays inside the bound that its plan printed, on a line
-/// that is much slower than the disk.
+/// Promise: an import of a disk that is larger than its memory stays inside the bound that its plan
+/// printed, on a line that is much slower than the disk.
 #[test]
 fn a_large_import_over_a_slow_line_stays_inside_its_memory_bound() {
     let import = Import::with_rate(160, 24 * MIB);
@@ -118,13 +120,15 @@ fn a_large_import_over_a_slow_line_stays_inside_its_memory_bound() {
     let done = run(&mut command);
     let json = is_right(&done);
     let [peak, bound] = ["peak_memory", "memory_bound"].map(|name| json[name].as_u64().unwrap());
-    // The bound counts the program as it was built (`convert::PROGRAM_MEMORY`), so nothing is allowed beside it.
+    // The bound counts the program as it was built (`convert::PROGRAM_MEMORY`), so nothing is
+    // allowed beside it.
     assert!(peak <= bound, "{peak} of {bound}");
     assert!(bound <= 96 * MIB, "{bound}");
 }
 
-/// Promise: what something between here and the storage answers in its place is never taken for an answer of the storage,
-/// whatever was asked for: no object "exists", no part is stored. It is asked once, and what is stored is gone on with.
+/// Promise: what something between here and the storage answers in its place is never taken for an
+/// answer of the storage, whatever was asked for: no object "exists", no part is stored. It is
+/// asked once, and what is stored is gone on with.
 #[test]
 fn a_sign_in_page_in_the_place_of_the_storage_is_told_as_one() {
     let import = Import::of_noise(20);
@@ -153,8 +157,8 @@ fn a_sign_in_page_in_the_place_of_the_storage_is_told_as_one() {
     is_right(&through(&proxy, STORAGE, import.command()));
 }
 
-/// Promise: parts that were left behind are neither invisible nor thrown away by mistake. The id is printed, the
-/// listing says which uploads can go on, and only who names them aborts those.
+/// Promise: parts that were left behind are neither invisible nor thrown away by mistake. The id is
+/// printed, the listing says which uploads can go on, and only who names them aborts those.
 #[test]
 fn an_upload_that_was_left_behind_is_named_listed_and_kept_until_somebody_means_it() {
     let import = Import::of_noise(64);
@@ -195,8 +199,8 @@ fn an_upload_that_was_left_behind_is_named_listed_and_kept_until_somebody_means_
     );
 }
 
-/// Promise: an upload whose last answer was lost is done, and is not done again. Here the process dies before it can
-/// look at the object itself.
+/// Promise: an upload whose last answer was lost is done, and is not done again. Here the process
+/// dies before it can look at the object itself.
 #[test]
 fn an_import_that_died_while_it_completed_is_found_complete() {
     let import = Import::of_noise(20);

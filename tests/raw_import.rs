@@ -349,7 +349,8 @@ fn zeros(cloud: &Cloud) -> usize {
     objects.iter().filter(|key| key.contains(".zeros-")).count()
 }
 
-/// Whether interrupted or killed, the same command sends what is missing, and no zeros a second time.
+/// Whether interrupted or killed, the same command sends what is missing, and no zeros a second
+/// time.
 #[test]
 fn a_raw_import_that_was_interrupted_goes_on_with_the_same_command() {
     for with in ["INT", "KILL"] {

@@ -1,5 +1,6 @@
-//! A registration that may have happened ends with the service's own word only, whatever answers in between: one image
-//! comes of it, the same command ends well, and no advice costs the image that is good.
+//! A registration that may have happened ends with the service's own word only, whatever answers in
+//! between: one image comes of it, the same command ends well, and no advice costs the image that
+//! is good.
 
 #![allow(
     clippy::unwrap_used,
@@ -254,7 +255,8 @@ fn a_journal_that_says_done_answers_the_same_command_with_the_image() {
     let faulty = Faulty::new("quick");
     let first = faulty.is_done(&faulty.run(), "first");
     let end = faulty.files("done").remove(0);
-    // Killed between the last note and the end of the journal; killed behind that; and without the object.
+    // Killed between the last note and the end of the journal; killed behind that; and without the
+    // object.
     for (journal, object) in [(true, true), (false, true), (true, false), (false, false)] {
         if journal {
             fs::copy(&end, end.with_extension("journal")).unwrap();

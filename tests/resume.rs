@@ -54,7 +54,8 @@ fn an_import_that_is_killed_at_any_moment_goes_on_and_sends_little_twice() {
             seed = (seed ^ 0x9e37_79b9_u64)
                 .wrapping_mul(0x2545_f491_4f6c_dd1d)
                 .rotate_left(17);
-            // After some time, or more often after some bytes: a busy machine must not put all moments before the first.
+            // After some time, or more often after some bytes: a busy machine must not put all
+            // moments before the first.
             let (time, bytes) = match seed % 4 {
                 0 => (Duration::from_millis((seed >> 8) % 400), u64::MAX),
                 _ => (
@@ -388,7 +389,8 @@ fn a_source_that_is_cut_off_while_it_is_read_is_a_clear_error() {
 #[test]
 fn an_import_job_that_was_started_is_gone_on_with_and_not_started_twice() {
     let import = Import::of_noise(8);
-    // The image service is far away, so that there is time to kill the run while the job is followed.
+    // The image service is far away, so that there is time to kill the run while the job is
+    // followed.
     let ims = Line::to(&import.cloud.variable("IMGFERRY_IMS_ENDPOINT"), 2048);
     let child = import
         .command()
@@ -450,7 +452,8 @@ fn last_level(journal: &std::path::Path) -> Option<i8> {
     }
 }
 
-/// Promise: with `--level auto` each block goes on at the level that it was begun at, whatever level the next ones get.
+/// Promise: with `--level auto` each block goes on at the level that it was begun at, whatever
+/// level the next ones get.
 #[test]
 fn an_import_whose_levels_rise_with_a_slow_line_goes_on_after_a_kill_and_sends_no_part_again() {
     const SIZE: u64 = 320 * MIB;

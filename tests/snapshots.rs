@@ -19,8 +19,8 @@ use common::{imgferry, json_of, os_str};
 use tempfile::TempDir;
 use testkit::qemu;
 
-/// An image with the snapshots `clean` and `before upgrade`, and what QEMU reads from each and from the
-/// active disk.
+/// An image with the snapshots `clean` and `before upgrade`, and what QEMU reads from each and from
+/// the active disk.
 fn image(dir: &TempDir) -> (PathBuf, [Vec<u8>; 3]) {
     let path = dir.path().join("disk.qcow2");
     let name = path.to_str().unwrap();

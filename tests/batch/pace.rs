@@ -8,8 +8,8 @@ use testkit::faults::Op;
 use crate::common::run;
 use crate::fleet::{Fleet, World, report_of, states};
 
-/// Four disks of 2 MiB at 4 MiB a second are on the line for two seconds. If each of them had the whole rate, it would be
-/// half a second, because all are sent at the same time.
+/// Four disks of 2 MiB at 4 MiB a second are on the line for two seconds. If each of them had the
+/// whole rate, it would be half a second, because all are sent at the same time.
 #[test]
 fn a_limit_on_bytes_per_second_is_one_for_all_disks_of_a_batch() {
     #[derive(Default)]

@@ -95,8 +95,9 @@ pub fn json_of(run: &Run) -> serde_json::Value {
         .unwrap_or_else(|e| panic!("{e}\nstdout: {}\nstderr: {}", run.text(), run.stderr))
 }
 
-/// Asks `child` to stop by the signal of this name; by SIGTERM where the tests themselves were started with
-/// that signal ignored (`nohup`, `cmd &` in a script), because the program leaves it ignored then.
+/// Asks `child` to stop by the signal of this name; by SIGTERM where the tests themselves were
+/// started with that signal ignored (`nohup`, `cmd &` in a script), because the program leaves it
+/// ignored then.
 pub fn signal(child: &Child, name: &str) {
     let number = match name {
         "HUP" => 1,
@@ -132,8 +133,8 @@ pub fn wait_until(mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Bytes that no compressor makes smaller, and that pass for a disk: the first sector ends as one that a BIOS
-/// starts.
+/// Bytes that no compressor makes smaller, and that pass for a disk: the first sector ends as one
+/// that a BIOS starts.
 pub fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(len + 8);

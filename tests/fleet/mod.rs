@@ -107,7 +107,8 @@ impl World {
         self.sandbox.as_ref().unwrap().images()
     }
 
-    /// The images that are active: digest of what the service decoded, by name. No name comes twice.
+    /// The images that are active: digest of what the service decoded, by name. No name comes
+    /// twice.
     #[track_caller]
     pub fn active(&self) -> HashMap<String, String> {
         let mut active = HashMap::new();
@@ -190,7 +191,8 @@ pub struct Disk {
 const FORMATS: [&str; 4] = ["raw", "qcow2", "vpc", "vhdx"];
 
 impl Fleet {
-    /// `count` disks of noise, `mib` MiB each, in mixed formats; raw ones only where `qemu-img` is missing.
+    /// `count` disks of noise, `mib` MiB each, in mixed formats; raw ones only where `qemu-img` is
+    /// missing.
     pub fn mixed(count: usize, mib: usize) -> Self {
         Self::new(count, mib, true)
     }

@@ -108,7 +108,8 @@ fn images_are_made_of_servers_volumes_and_backups() {
     );
 }
 
-/// Runs `imgferry image delete ID` on a terminal, and types `answer`; the exit code, and what stood there.
+/// Runs `imgferry image delete ID` on a terminal, and types `answer`; the exit code, and what stood
+/// there.
 fn delete_on_a_terminal(cloud: &Cloud, id: &str, answer: &str) -> (i32, String) {
     use std::fs::File;
     use std::io::{Read as _, Write as _};

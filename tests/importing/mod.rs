@@ -71,7 +71,8 @@ impl Line {
         self.up.load(Ordering::SeqCst)
     }
 
-    /// The same, once nothing moves any more: what a client has left in its sockets arrives after its end.
+    /// The same, once nothing moves any more: what a client has left in its sockets arrives after
+    /// its end.
     pub fn sent_in_the_end(&self) -> u64 {
         let mut before = self.sent();
         loop {

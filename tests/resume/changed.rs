@@ -1,4 +1,5 @@
-//! The source changes between two runs, and its size and modification time do not tell: no image may be a mix.
+//! The source changes between two runs, and its size and modification time do not tell: no image
+//! may be a mix.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -11,8 +12,8 @@ use crate::common::{self, Run, json_of, run};
 use crate::importing::{Import, MIB, PART, is_right};
 use crate::whole;
 
-/// Writes into each part of the file at `path`, and sets its modification time back: which parts were noted before a
-/// kill depends on the moment.
+/// Writes into each part of the file at `path`, and sets its modification time back: which parts
+/// were noted before a kill depends on the moment.
 fn write_unseen(path: &Path) {
     let file = fs::OpenOptions::new().write(true).open(path).unwrap();
     let before = file.metadata().unwrap().modified().unwrap();

@@ -1,5 +1,5 @@
-//! Imports of whole files, and of systems with their data disks: they go on like all others, and one call registers
-//! each of them once.
+//! Imports of whole files, and of systems with their data disks: they go on like all others, and
+//! one call registers each of them once.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -192,7 +192,8 @@ fn a_whole_file_whose_registration_was_refused_is_registered_without_another_upl
     }
 }
 
-/// The file is in the bucket, and its image is still to come: an upload must not end what is noted of that.
+/// The file is in the bucket, and its image is still to come: an upload must not end what is noted
+/// of that.
 #[test]
 fn an_upload_of_the_same_file_does_not_end_an_import_that_waits_for_its_registration() {
     let import = Import::of_noise(2);

@@ -180,8 +180,8 @@ pub struct Item {
     pub group: Option<String>,
     /// What the disk is in its server.
     pub role: Role,
-    /// Where the disk image is, from the directory of the manifest. Machines may have it at different
-    /// places, so it is no part of the digest.
+    /// Where the disk image is, from the directory of the manifest. Machines may have it at
+    /// different places, so it is no part of the digest.
     #[serde(skip)]
     pub source: PathBuf,
     /// The source as the manifest says it, after expansion.

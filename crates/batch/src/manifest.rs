@@ -1,4 +1,5 @@
-//! The manifest of a batch: read whole, expanded, and refused with everything that is wrong with it.
+//! The manifest of a batch: read whole, expanded, and refused with everything that is wrong with
+//! it.
 
 use std::path::{Path, PathBuf};
 

@@ -12,8 +12,8 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
 /// Most characters of a word that are compared: the cost grows with their square.
 const MAX_COMPARED: usize = 128;
 
-/// At most `count` of `known` that are like `word`, the nearest first: those that need few changes, or
-/// have the same words in them. Case does not count.
+/// At most `count` of `known` that are like `word`, the nearest first: those that need few changes,
+/// or have the same words in them. Case does not count.
 #[must_use]
 pub fn nearest<'a>(
     word: &str,
@@ -63,7 +63,8 @@ fn words(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Changes between two words: insertions, deletions, replacements, and neighbours that changed places.
+/// Changes between two words: insertions, deletions, replacements, and neighbours that changed
+/// places.
 fn distance(a: &[char], b: &[char]) -> usize {
     let at = |row: &[usize], column: usize| row.get(column).copied().unwrap_or(usize::MAX);
     let mut before: Vec<usize> = Vec::new();

@@ -6,9 +6,9 @@ use crate::item::Item;
 
 /// The items of worker `index` (from 0) of `count`, in the manifest's order.
 ///
-/// What belongs together (a group, or an item without one) goes to the workers in turn, in the order
-/// in which it is first named. So every worker that reads the same manifest gets the same answer, each
-/// item has exactly one worker, and the disks of one server stay with one worker.
+/// What belongs together (a group, or an item without one) goes to the workers in turn, in the
+/// order in which it is first named. So every worker that reads the same manifest gets the same
+/// answer, each item has exactly one worker, and the disks of one server stay with one worker.
 #[must_use]
 pub fn select(items: &[Item], index: usize, count: usize) -> Vec<&Item> {
     let mut units: HashMap<&str, usize> = HashMap::new();

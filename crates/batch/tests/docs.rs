@@ -134,8 +134,8 @@ fn pods_have_no_rights_and_the_memory_that_imgferry_is_told_of() {
     }
 }
 
-/// Runs the Slurm script with programs in place of imgferry and scontrol, which write down what they
-/// were told. Their names and arguments, and the exit code.
+/// Runs the Slurm script with programs in place of imgferry and scontrol, which write down what
+/// they were told. Their names and arguments, and the exit code.
 fn slurm(imgferry: &str, task: &[(&str, &str)], signal: bool) -> (String, Option<i32>) {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");

@@ -90,8 +90,8 @@ pub(crate) enum Command {
 /// Convert a disk image to ZVHD2 or raw
 ///
 /// The target appears complete or not at all. DST may be - for standard output (ZVHD2 only, it is
-/// written front to back). SRC may be - for standard input: a file that is redirected, in any format, or a
-/// pipe with a raw disk of the size that --size gives.
+/// written front to back). SRC may be - for standard input: a file that is redirected, in any
+/// format, or a pipe with a raw disk of the size that --size gives.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  imgferry convert disk.qcow2 disk.zvhd2\n  imgferry convert --level 3 disk.qcow2 disk.zvhd2\n  imgferry convert export.zvhd2 disk.raw\n  imgferry convert disk.qcow2 disk.raw --bitmap\n  imgferry convert --snapshot before-upgrade disk.qcow2 disk.zvhd2\n  imgferry convert disk.qcow2 - | ssh host 'cat > disk.zvhd2'\n  ssh host 'cat /dev/vg/disk' | imgferry convert - disk.zvhd2 --size 40GiB"
@@ -154,8 +154,8 @@ pub(crate) struct DigestArgs {
 
 /// Compare the content of two disk images, whatever their formats
 ///
-/// Either may be an object of a bucket, obs://BUCKET/KEY: it is read back, and nothing is stored. Exit
-/// code 5 when they differ; the first differing block is named.
+/// Either may be an object of a bucket, obs://BUCKET/KEY: it is read back, and nothing is stored.
+/// Exit code 5 when they differ; the first differing block is named.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  imgferry verify disk.qcow2 disk.zvhd2\n  imgferry verify disk.qcow2 obs://my-images/web01.zvhd2\n  imgferry verify --snapshot-a before-upgrade disk.qcow2 disk.zvhd2"
@@ -195,16 +195,17 @@ pub(crate) struct VerifyArgs {
 
 /// Take a disk to an active cloud image: convert, upload, register, wait
 ///
-/// The disk is converted to ZVHD2 (or, with --to raw, cut into parts) while it is uploaded; no scratch file is written. Everything that
-/// can be refused is refused before the first byte is uploaded.
+/// The disk is converted to ZVHD2 (or, with --to raw, cut into parts) while it is uploaded; no
+/// scratch file is written. Everything that can be refused is refused before the first byte is
+/// uploaded.
 ///
-/// An import that was interrupted goes on when the same command is given again: what is stored is not
-/// read, compressed or sent again. 'imgferry status' lists those that wait.
+/// An import that was interrupted goes on when the same command is given again: what is stored is
+/// not read, compressed or sent again. 'imgferry status' lists those that wait.
 ///
-/// Credentials come from the environment (HW_ACCESS_KEY and HW_SECRET_KEY, with HW_SECURITY_TOKEN when
-/// they are temporary, or HW_USER_NAME, HW_USER_PASSWORD and HW_DOMAIN_NAME), from a profile of the
-/// configuration file, from clouds.yaml or from the server's agency; never from the command line. See
-/// 'imgferry config check'.
+/// Credentials come from the environment (HW_ACCESS_KEY and HW_SECRET_KEY, with HW_SECURITY_TOKEN
+/// when they are temporary, or HW_USER_NAME, HW_USER_PASSWORD and HW_DOMAIN_NAME), from a profile
+/// of the configuration file, from clouds.yaml or from the server's agency; never from the command
+/// line. See 'imgferry config check'.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   Try it without an account:
@@ -309,7 +310,8 @@ pub(crate) struct SandboxArgs {
     /// Bucket to make; may be given more than once
     #[arg(long = "bucket", value_name = "NAME", default_value = "images")]
     pub(crate) buckets: Vec<String>,
-    /// Speak https, with a certificate made for this run, and take only the bodies that OBS takes there
+    /// Speak https, with a certificate made for this run, and take only the bodies that OBS takes
+    /// there
     #[arg(long)]
     pub(crate) https: bool,
     /// Images that the account may have
@@ -329,11 +331,12 @@ pub(crate) struct ThreadArgs {
 pub(crate) struct WorkArgs {
     #[command(flatten)]
     pub(crate) threads: ThreadArgs,
-    /// zstd level, from -7 (fast) to 19 (small), or auto: while an upload waits for the line, blocks get higher
-    /// levels, up to 6, and lower ones again when compression is the limit
+    /// zstd level, from -7 (fast) to 19 (small), or auto: while an upload waits for the line,
+    /// blocks get higher levels, up to 6, and lower ones again when compression is the limit
     #[arg(long, value_name = "LEVEL|auto", default_value_t = Level::default(), allow_hyphen_values = true)]
     pub(crate) level: Level,
-    /// Most memory that buffers and caches may take [default: 256MiB, and 512MiB for disks so large that they need more]
+    /// Most memory that buffers and caches may take [default: 256MiB, and 512MiB for disks so large
+    /// that they need more]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
 }
@@ -345,8 +348,8 @@ impl WorkArgs {
     }
 }
 
-/// Memory for the parts of `len` bytes, unless told: so much that together with the program they keep to the
-/// same budgets as everything else.
+/// Memory for the parts of `len` bytes, unless told: so much that together with the program they
+/// keep to the same budgets as everything else.
 pub(crate) fn memory_of_parts(len: u64) -> u64 {
     let least = obs::UploadOptions::least_memory(len);
     let fits = |budget: &u64| *budget >= least;

@@ -9,8 +9,8 @@ use crate::commands::import::{from_ims, from_obs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::settings::{Cloud, Identity};
 
-/// How long temporary keys last that are fetched for the object storage, in seconds: the most that the
-/// service gives, because an upload may take hours.
+/// How long temporary keys last that are fetched for the object storage, in seconds: the most that
+/// the service gives, because an upload may take hours.
 const KEY_SECONDS: u32 = 86_400;
 
 /// A client of the identity and the image service. Nothing is sent yet.

@@ -1,5 +1,5 @@
-//! What is written where: data to standard output, everything else to standard error. Of one item among
-//! many everything goes to whoever shows them all.
+//! What is written where: data to standard output, everything else to standard error. Of one item
+//! among many everything goes to whoever shows them all.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -41,8 +41,8 @@ pub(crate) struct Moved {
     pub(crate) uploaded: u64,
 }
 
-/// Takes what is said of items that are at work at the same time. It lives as long as the program, so that a
-/// [`Console`] stays a plain value.
+/// Takes what is said of items that are at work at the same time. It lives as long as the program,
+/// so that a [`Console`] stays a plain value.
 pub(crate) trait Listener: Send + Sync {
     fn line(&self, item: usize, level: Level, text: &str);
     fn moved(&self, item: usize, moved: Moved);
@@ -174,8 +174,8 @@ pub(crate) fn for_terminal(text: &str) -> Cow<'_, str> {
     escaped(text, |c| matches!(c, '\n' | '\t'))
 }
 
-/// JSON in which every character that steers a terminal is written as `\uXXXX`. JSON itself asks for that
-/// below U+0020 only.
+/// JSON in which every character that steers a terminal is written as `\uXXXX`. JSON itself asks
+/// for that below U+0020 only.
 fn plain_json(text: &str) -> Cow<'_, str> {
     // Outside of texts there are line feeds only.
     let escape = |c: char| is_unsafe(c) && c != '\n';

@@ -1,7 +1,8 @@
-//! SIGINT, SIGTERM and SIGHUP: the first asks every stage to stop, a later one ends the program at once.
+//! SIGINT, SIGTERM and SIGHUP: the first asks every stage to stop, a later one ends the program at
+//! once.
 //!
-//! SIGINT and SIGHUP stay ignored if they were when the program started: that is how `nohup`, and a shell that puts
-//! a job into the background without job control, keep it running.
+//! SIGINT and SIGHUP stay ignored if they were when the program started: that is how `nohup`, and a
+//! shell that puts a job into the background without job control, keep it running.
 
 use std::io;
 use std::time::Duration;
@@ -42,7 +43,8 @@ impl Interrupt {
             terminate: signal(SignalKind::terminate())?,
             hangup: unless_ignored(SignalKind::hangup())?,
         };
-        // A file that may not grow is an error of writing it, and must not kill whoever would clean up.
+        // A file that may not grow is an error of writing it, and must not kill whoever would clean
+        // up.
         drop(signal(SignalKind::from_raw(XFSZ))?);
         let this = Self {
             cancel: CancelToken::new(),
@@ -63,8 +65,8 @@ impl Interrupt {
         Ok(this)
     }
 
-    /// One that is asked to stop with this one, or alone by [`Interrupt::stop`], which must be called at
-    /// the end in any case.
+    /// One that is asked to stop with this one, or alone by [`Interrupt::stop`], which must be
+    /// called at the end in any case.
     pub(crate) fn child(&self) -> Self {
         let child = Self {
             cancel: CancelToken::new(),
@@ -124,7 +126,8 @@ pub(crate) fn interrupted() -> Failure {
 struct Ignored(u64);
 
 impl Ignored {
-    /// Those that it inherited. To be asked before handlers are installed; where there is no `/proc`, there are none.
+    /// Those that it inherited. To be asked before handlers are installed; where there is no
+    /// `/proc`, there are none.
     fn at_start() -> Self {
         let status = std::fs::read_to_string("/proc/self/status");
         Self(

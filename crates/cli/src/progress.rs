@@ -33,8 +33,9 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Progress through `total` bytes of virtual disk. `what` is a word for it (`converting`). Inside a runtime a
-    /// line is due also while nothing moves: a log that stands still must not look like a program that hangs.
+    /// Progress through `total` bytes of virtual disk. `what` is a word for it (`converting`).
+    /// Inside a runtime a line is due also while nothing moves: a log that stands still must not
+    /// look like a program that hangs.
     pub(crate) fn new(console: Console, what: &'static str, total: u64, upload: bool) -> Arc<Self> {
         let bars = MultiProgress::with_draw_target(if console.bars() {
             ProgressDrawTarget::stderr()
@@ -173,7 +174,8 @@ impl Monitor for Progress {
     }
 }
 
-/// A bar for a job that reports percent, or a line when the percentage moved, and now and then when it did not.
+/// A bar for a job that reports percent, or a line when the percentage moved, and now and then when
+/// it did not.
 pub(crate) struct JobProgress {
     console: Console,
     bar: ProgressBar,

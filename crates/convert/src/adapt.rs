@@ -8,11 +8,12 @@
 //!                 one and a half sinks of bytes without a wait, and it holds no more than before: the CPU is the limit
 //! ```
 //!
-//! A state machine without clock and threads: it is told what the sink and the workers did. While the line is the limit, the
-//! part of the time that workers were at work says how much longer each block may take: the level becomes the highest at which
-//! they would still rest a little. Work is measured as it passes on the clock: where others want the processor too, it takes longer,
-//! and the level stays low. Between the two rules lies a wide gap, and after a step down nothing is tried for a while, so the
-//! level does not swing.
+//! A state machine without clock and threads: it is told what the sink and the workers did. While
+//! the line is the limit, the part of the time that workers were at work says how much longer each
+//! block may take: the level becomes the highest at which they would still rest a little. Work is
+//! measured as it passes on the clock: where others want the processor too, it takes longer, and
+//! the level stays low. Between the two rules lies a wide gap, and after a step down nothing is
+//! tried for a while, so the level does not swing.
 
 use std::time::{Duration, Instant};
 
@@ -20,14 +21,15 @@ use crate::level::AUTO_LEVELS;
 use crate::plan::cores;
 use crate::sink::Backlog;
 
-/// Time that a byte takes at each level, to that of the first, and some more: `docs/performance.md` has 1.4 and 3.7 for whole
-/// conversions, and zstd alone takes more.
+/// Time that a byte takes at each level, to that of the first, and some more: `docs/performance.md`
+/// has 1.4 and 3.7 for whole conversions, and zstd alone takes more.
 const COSTS: [f64; AUTO_LEVELS.len()] = [1.0, 1.6, 4.0];
 /// The part of the time that workers may be at work after a step up.
 const MOST_BUSY: f64 = 0.8;
-/// A round of measuring takes at least this long. It also has as many blocks as are on their way at any time, and
-/// [`WAITS`] waits or all that the sink holds, so that it is a whole cycle of parts that end together. A step up needs
-/// two rounds that agree: a server that stalls once makes no slow line.
+/// A round of measuring takes at least this long. It also has as many blocks as are on their way at
+/// any time, and [`WAITS`] waits or all that the sink holds, so that it is a whole cycle of parts
+/// that end together. A step up needs two rounds that agree: a server that stalls once makes no
+/// slow line.
 const ROUND: Duration = Duration::from_millis(500);
 /// Waits of a round: so many parts share the line, and end together, when an upload begins.
 const WAITS: u32 = 4;
@@ -139,8 +141,8 @@ impl Controller {
         }
         self.round = round;
         self.calm = self.calm.saturating_add(seen.bytes);
-        // After a wait several parts may be through at once: so much fits in without another one, and half as much again
-        // while it is sent.
+        // After a wait several parts may be through at once: so much fits in without another one,
+        // and half as much again while it is sent.
         if self.calm >= seen.capacity.saturating_add(seen.capacity / 2) {
             if seen.held > self.held {
                 // All parts were through at once, and a slow line lets them be filled again.
@@ -199,7 +201,8 @@ pub(crate) struct Adapting {
 impl Adapting {
     /// For a run of `threads` workers.
     pub(crate) fn new(threads: usize, window: usize) -> Self {
-        // However many there are: while they rest a little, which is when it matters, each works at full speed.
+        // However many there are: while they rest a little, which is when it matters, each works at
+        // full speed.
         let at_once = threads.min(cores());
         Self {
             controller: Controller::new(window),
@@ -209,8 +212,8 @@ impl Adapting {
         }
     }
 
-    /// Looks at the sink after `blocks` blocks of `bytes` bytes were written, which took a worker `worked`; the level of the
-    /// blocks that are begun next.
+    /// Looks at the sink after `blocks` blocks of `bytes` bytes were written, which took a worker
+    /// `worked`; the level of the blocks that are begun next.
     pub(crate) fn look(
         &mut self,
         backlog: Backlog,

@@ -1,10 +1,10 @@
 //! Appending to a file past the page cache: what is written once and not read again has no business
-//! there. Pages need not be found, filled, sent to the disk and given back, the user's cache keeps what it
-//! has, and the flush at the end finds nothing left to do.
+//! there. Pages need not be found, filled, sent to the disk and given back, the user's cache keeps
+//! what it has, and the flush at the end finds nothing left to do.
 //!
 //! Such writes (`O_DIRECT`) must begin at a multiple of the disk's block in the file and in memory,
-//! and be as long. What is like that, and [`LONG`], is written as it is; anything else is gathered, and written
-//! [`GATHERED`] at a time.
+//! and be as long. What is like that, and [`LONG`], is written as it is; anything else is gathered,
+//! and written [`GATHERED`] at a time.
 
 use std::fs::File;
 use std::io;
@@ -14,20 +14,21 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 /// Bytes of a write: many blocks of the disk are under way at once.
 const GATHERED: usize = 4 << 20;
-/// Bytes that are worth a write of their own, so that a copy of them is saved. With less, a disk that is slow to answer would
-/// get too little at a time.
+/// Bytes that are worth a write of their own, so that a copy of them is saved. With less, a disk
+/// that is slow to answer would get too little at a time.
 const LONG: usize = GATHERED / 2;
 /// Bytes that an [`Appender`] holds.
 pub(crate) const MEMORY: u64 = (GATHERED + ALIGN) as u64;
-/// What writes past the page cache begin and end at, in bytes. Blocks of disks are 512 or 4096 bytes; a file
-/// system that wants more refuses, and gets its writes through the page cache.
+/// What writes past the page cache begin and end at, in bytes. Blocks of disks are 512 or 4096
+/// bytes; a file system that wants more refuses, and gets its writes through the page cache.
 pub(crate) const ALIGN: usize = 4096;
 
 /// How far behind the beginning of `buffer` a multiple of [`ALIGN`] is: less than that.
 pub(crate) fn to_aligned(buffer: &[u8]) -> usize {
     match buffer.as_ptr().align_offset(ALIGN) {
         start if start < ALIGN => start,
-        // The address cannot be known to the type system only: then nothing is aligned, and is refused or copied.
+        // The address cannot be known to the type system only: then nothing is aligned, and is
+        // refused or copied.
         _ => 0,
     }
 }
@@ -87,8 +88,8 @@ impl Appender {
         Ok(())
     }
 
-    /// Writes what is gathered. If that is no multiple of [`ALIGN`], as at the end of a file, all further writes go
-    /// through the page cache.
+    /// Writes what is gathered. If that is no multiple of [`ALIGN`], as at the end of a file, all
+    /// further writes go through the page cache.
     ///
     /// # Errors
     /// Those of the write.

@@ -1,8 +1,8 @@
 //! The bitmap file of a raw image: one bit for each stretch of the disk, set where it holds data.
 //!
-//! What the bytes mean is a [`Layout`], which is data: name, granule, order of bits, padding. The one
-//! that is known, [`ZVHD2_SECTION`], is the bitmap of the ZVHD2 format standing alone. Bytes of a file
-//! are held against [`MAX_FILE_BYTES`] before anything is allocated for them.
+//! What the bytes mean is a [`Layout`], which is data: name, granule, order of bits, padding. The
+//! one that is known, [`ZVHD2_SECTION`], is the bitmap of the ZVHD2 format standing alone. Bytes of
+//! a file are held against [`MAX_FILE_BYTES`] before anything is allocated for them.
 
 use std::ops::Range;
 
@@ -33,7 +33,8 @@ pub enum BitOrder {
 pub struct Layout {
     /// What users and reports call it.
     pub name: &'static str,
-    /// Bytes of the disk for which one bit stands: a power of two, at least [`Layout::LEAST_GRANULE`].
+    /// Bytes of the disk for which one bit stands: a power of two, at least
+    /// [`Layout::LEAST_GRANULE`].
     pub granule: u64,
     /// Order of the bits in a byte. Bytes ascend.
     pub bit_order: BitOrder,
@@ -43,8 +44,9 @@ pub struct Layout {
     pub least_segments: u64,
 }
 
-/// The bitmap section of ZVHD2, the one sparse bitmap layout that the vendor has published: a bit for
-/// each block of 2 MiB, bit 0 of byte 0 is block 0, segments of 4096 bytes (64 GiB of disk each).
+/// The bitmap section of ZVHD2, the one sparse bitmap layout that the vendor has published: a bit
+/// for each block of 2 MiB, bit 0 of byte 0 is block 0, segments of 4096 bytes (64 GiB of disk
+/// each).
 pub const ZVHD2_SECTION: Layout = Layout {
     name: "zvhd2-section",
     granule: 2 * MIB,

@@ -1,6 +1,6 @@
 //! The disk in blocks: which of them hold data, reading them without touching their holes, and
-//! their hashes. Workers take some blocks at a time, because hashes cost less together than one after
-//! the other.
+//! their hashes. Workers take some blocks at a time, because hashes cost less together than one
+//! after the other.
 
 use diskimg::image::check_answer;
 use diskimg::zero::is_zero;
@@ -80,8 +80,8 @@ impl<'a> DataBlocks<'a> {
 /// Most blocks that a worker takes at a time: as many as are hashed at the same time.
 pub(crate) const MOST_GROUPED: usize = AT_ONCE;
 
-/// Blocks that each of `threads` workers takes at a time where nothing else plans memory: with few of them as many as
-/// pay, so that all together hold 64 MiB, or 2 MiB each.
+/// Blocks that each of `threads` workers takes at a time where nothing else plans memory: with few
+/// of them as many as pay, so that all together hold 64 MiB, or 2 MiB each.
 pub(crate) fn group_of(threads: usize) -> usize {
     (32 / threads.max(1)).clamp(1, MOST_GROUPED)
 }

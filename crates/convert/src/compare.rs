@@ -49,7 +49,8 @@ pub struct Difference {
 /// Compares the content of `a` and `b` with `threads` threads, whatever their formats.
 ///
 /// Both are read to the end, because both digests are wanted. Holds 4 MiB for each thread, besides
-/// what the images hold. `monitor` counts the bytes of the larger disk once; reads are those of both.
+/// what the images hold. `monitor` counts the bytes of the larger disk once; reads are those of
+/// both.
 ///
 /// # Errors
 /// Those of either image; `Cancelled`; `WorkerPanicked`.

@@ -93,8 +93,8 @@ impl DigestBuilder {
 
 /// Computes the content digest of `image` with `threads` threads.
 ///
-/// Holds 8 MiB for each of up to 8 threads, 2 MiB for each of very many, besides what the image holds. Zero blocks are not hashed, and
-/// holes are not read.
+/// Holds 8 MiB for each of up to 8 threads, 2 MiB for each of very many, besides what the image
+/// holds. Zero blocks are not hashed, and holes are not read.
 ///
 /// # Errors
 /// Those of the image; `Cancelled`; `WorkerPanicked`.

@@ -7,8 +7,8 @@ use crate::append::{ALIGN, to_aligned};
 /// Bytes of memory that each block of a buffer counts for at most.
 pub(crate) const MEMORY_PER_BLOCK: u64 = (zvhd2::MAX_ENCODED_BLOCK + ALIGN) as u64;
 
-/// The encoded blocks of a group, one behind the other. Where they begin, a disk can take them without a copy, and
-/// each is a multiple of what the next one must begin at.
+/// The encoded blocks of a group, one behind the other. Where they begin, a disk can take them
+/// without a copy, and each is a multiple of what the next one must begin at.
 pub(crate) struct Encoded {
     buffer: Vec<u8>,
     start: usize,
@@ -41,8 +41,8 @@ impl Encoded {
     }
 }
 
-/// Buffers that are used again. A worker takes one only when it is inside the window, so there are never more of them
-/// than groups in the window.
+/// Buffers that are used again. A worker takes one only when it is inside the window, so there are
+/// never more of them than groups in the window.
 pub(crate) struct Pool {
     free: Mutex<Vec<Encoded>>,
     blocks: usize,

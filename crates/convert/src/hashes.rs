@@ -1,8 +1,8 @@
 //! SHA-256 of blocks, several at the same time.
 //!
-//! Each round of SHA-256 waits for the one before. The rounds of other hashes fill these waits: on processors with
-//! instructions for SHA-256 four hashes together take half as long as one after the other, on
-//! those without, vectors hold a word of each.
+//! Each round of SHA-256 waits for the one before. The rounds of other hashes fill these waits: on
+//! processors with instructions for SHA-256 four hashes together take half as long as one after the
+//! other, on those without, vectors hold a word of each.
 
 use sha2::{Digest, Sha256};
 

@@ -1,4 +1,5 @@
-//! Which zstd level blocks are compressed at: one for all, or the one that the line leaves time for.
+//! Which zstd level blocks are compressed at: one for all, or the one that the line leaves time
+//! for.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +14,8 @@ use serde::{Deserialize as DeserializeDerive, Serialize};
 pub enum Level {
     /// One of [`zvhd2::MIN_LEVEL`] to [`zvhd2::MAX_LEVEL`] for every block.
     Fixed(i32),
-    /// For each block one of [`AUTO_LEVELS`]: higher while the sink is the limit, lower while compression is.
+    /// For each block one of [`AUTO_LEVELS`]: higher while the sink is the limit, lower while
+    /// compression is.
     Auto,
 }
 

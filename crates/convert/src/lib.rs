@@ -12,8 +12,8 @@
 //!
 //! All of these walk the extents lazily, give the blocks of 2 MiB that hold data to worker threads,
 //! and take the results in order on the calling thread. Memory is bounded by the plan, a
-//! [`CancelToken`] is looked at once per group of up to four blocks, and progress goes to a [`Monitor`]. The crate knows
-//! no network and no terminal.
+//! [`CancelToken`] is looked at once per group of up to four blocks, and progress goes to a
+//! [`Monitor`]. The crate knows no network and no terminal.
 
 use std::fs::File;
 use std::path::Path;
@@ -105,7 +105,8 @@ pub fn open_source_with(source: Arc<dyn ReadAt>, options: &OpenOptions) -> diski
 // Everything here reads a disk on a pipe in the blocks that it can be read in.
 const _: () = assert!(blocks::BLOCK_BYTES == diskimg::pipe::BLOCK_BYTES);
 
-/// Begins to read the raw disk that comes out of `pipe`. Everything in this crate can run on it, once.
+/// Begins to read the raw disk that comes out of `pipe`. Everything in this crate can run on it,
+/// once.
 ///
 /// # Errors
 /// Those of [`PipeImage::open`].

@@ -7,11 +7,13 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Counter {
-    /// Bytes of the virtual disk that are dealt with: read, or known to be zero. Ends at the virtual size.
+    /// Bytes of the virtual disk that are dealt with: read, or known to be zero. Ends at the
+    /// virtual size.
     GuestBytes,
     /// Bytes read from the source image as guest data.
     ReadBytes,
-    /// Bytes of the virtual disk that were never read, because the metadata says that they are zero.
+    /// Bytes of the virtual disk that were never read, because the metadata says that they are
+    /// zero.
     SkippedBytes,
     /// Bytes that were read and turned out to be zero.
     ZeroBytes,

@@ -2,8 +2,8 @@
 //!
 //! Bytes go into `.NAME.imgferry-XXXXXX.part` beside the target, so that the last step can be a
 //! rename, which is atomic: fsync of the file, rename, fsync of the directory. A run that fails
-//! removes the temporary file; one that is killed leaves it, and the target as it was. A file that is finished and
-//! cannot get its name is kept.
+//! removes the temporary file; one that is killed leaves it, and the target as it was. A file that
+//! is finished and cannot get its name is kept.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -63,7 +63,8 @@ struct OnTheWay {
 const ON_THE_WAY_BYTES: u64 = 64 << 20;
 
 impl OnTheWay {
-    /// Adds a stretch. Returns the oldest one when there are more bytes than the disk gets time for.
+    /// Adds a stretch. Returns the oldest one when there are more bytes than the disk gets time
+    /// for.
     fn push(&mut self, offset: u64, len: u64) -> Option<(u64, u64)> {
         self.stretches.push_back((offset, len));
         self.bytes = self.bytes.saturating_add(len);
@@ -128,8 +129,8 @@ impl OutputFile {
         })
     }
 
-    /// Does not wait for the disk at [`OutputFile::commit`]: the file still appears complete or not at
-    /// all, but what a power failure soon after leaves of it is not known.
+    /// Does not wait for the disk at [`OutputFile::commit`]: the file still appears complete or not
+    /// at all, but what a power failure soon after leaves of it is not known.
     #[must_use]
     pub fn without_sync(mut self) -> Self {
         self.sync = false;
@@ -179,9 +180,10 @@ impl OutputFile {
     }
 
     /// Lets the disk begin with `len` bytes at `offset`, so that the flush at the end finds little
-    /// left to do; and gives back the pages of what the disk has by now, so that the next bytes go into
-    /// the same few pages and evict nobody's. The advice that pages are not needed does both: it starts
-    /// the way of changed pages to the disk, and frees unchanged ones. Nothing depends on it.
+    /// left to do; and gives back the pages of what the disk has by now, so that the next bytes go
+    /// into the same few pages and evict nobody's. The advice that pages are not needed does both:
+    /// it starts the way of changed pages to the disk, and frees unchanged ones. Nothing depends on
+    /// it.
     fn send(&self, offset: u64, len: u64) {
         if !self.sync {
             return;
@@ -237,8 +239,9 @@ impl OutputFile {
     /// Makes the file appear under its name, safely on disk unless [`OutputFile::without_sync`].
     ///
     /// # Errors
-    /// `Output`, with the target as it was, except when only flushing its directory failed; `Unnamed` when the file is
-    /// finished and cannot get its name, as when one that must not be replaced has appeared meanwhile.
+    /// `Output`, with the target as it was, except when only flushing its directory failed;
+    /// `Unnamed` when the file is finished and cannot get its name, as when one that must not be
+    /// replaced has appeared meanwhile.
     pub fn commit(self) -> Result<()> {
         let Self {
             file,
@@ -317,8 +320,9 @@ fn persist_new(file: NamedTempFile, target: PathBuf) -> Result<File, PersistErro
     renamed.or_else(|failed| persist_where_free(failed, target))
 }
 
-/// Some file systems have neither renames that replace nothing nor hard links: folders shared with a virtual machine, exFAT,
-/// some network shares. There it is looked whether something has the name; what appears in between is replaced.
+/// Some file systems have neither renames that replace nothing nor hard links: folders shared with
+/// a virtual machine, exFAT, some network shares. There it is looked whether something has the
+/// name; what appears in between is replaced.
 fn persist_where_free(failed: PersistError, target: PathBuf) -> Result<File, PersistError> {
     if failed.error.kind() == io::ErrorKind::AlreadyExists {
         return Err(failed);
@@ -333,8 +337,8 @@ fn persist_where_free(failed: PersistError, target: PathBuf) -> Result<File, Per
     }
 }
 
-/// Finds out before the work whether its directory lets files be renamed: `file` is empty, and another one is renamed
-/// beside it.
+/// Finds out before the work whether its directory lets files be renamed: `file` is empty, and
+/// another one is renamed beside it.
 fn try_renaming(file: &NamedTempFile) -> io::Result<()> {
     let probe = tempfile::Builder::new()
         .prefix(".imgferry-")
@@ -458,7 +462,8 @@ fn temporary_prefix(name: &OsStr) -> OsString {
 mod tests {
     use super::*;
 
-    /// A file that is finished, and what a file system without links says to a rename that must replace nothing.
+    /// A file that is finished, and what a file system without links says to a rename that must
+    /// replace nothing.
     fn without_links(directory: &Path) -> PersistError {
         let file = NamedTempFile::new_in(directory).unwrap();
         fs::write(file.path(), "work").unwrap();

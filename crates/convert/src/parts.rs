@@ -1,7 +1,8 @@
-//! A raw disk in parts of one size, built in parallel: for uploads whose parts may come in any order.
+//! A raw disk in parts of one size, built in parallel: for uploads whose parts may come in any
+//! order.
 //!
-//! Parts in which the metadata shows no data are never read nor built; those that turn out to be all
-//! zero after reading are told apart too, so that a sink needs memory and a line for data only.
+//! Parts in which the metadata shows no data are never read nor built; those that turn out to be
+//! all zero after reading are told apart too, so that a sink needs memory and a line for data only.
 
 use std::time::Instant;
 
@@ -115,7 +116,8 @@ struct Block {
 }
 
 /// Hands `image` to `sink` as raw, in parts of `part_size` bytes (a multiple of [`PART_UNIT`]; the
-/// last may be shorter), and makes its bitmap in `layout`. Completing the sink is left to the caller.
+/// last may be shorter), and makes its bitmap in `layout`. Completing the sink is left to the
+/// caller.
 ///
 /// # Errors
 /// `Source`; `Sink`; `Cancelled`; `WorkerPanicked`; `Refused` when the plan is not for this.

@@ -77,8 +77,8 @@ struct Made {
 /// Writes `image` as ZVHD2 into `sink`, front to back. The sink's own completion (commit, complete
 /// the upload) is left to the caller.
 ///
-/// The same content, level and identity give the same bytes, whatever the number of threads, unless the level is
-/// [`Level::Auto`].
+/// The same content, level and identity give the same bytes, whatever the number of threads, unless
+/// the level is [`Level::Auto`].
 ///
 /// # Errors
 /// `Source`, `Sink` (or the sink's own, when it is one of this crate), `Cancelled`,
@@ -104,9 +104,9 @@ enum Job {
     New(Group),
 }
 
-/// Goes on with the stream that `from` stands in, as [`to_zvhd2`] does with a new one: the bytes are
-/// the same. What the sink has already is passed over by [`Sink::skip`]; blocks that lie in it are
-/// neither read nor encoded. `recorder` is told of every block that is new.
+/// Goes on with the stream that `from` stands in, as [`to_zvhd2`] does with a new one: the bytes
+/// are the same. What the sink has already is passed over by [`Sink::skip`]; blocks that lie in it
+/// are neither read nor encoded. `recorder` is told of every block that is new.
 ///
 /// # Errors
 /// As for [`to_zvhd2`]. `Refused` also when a block that is made again is not what it was, so that

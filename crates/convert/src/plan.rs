@@ -1,8 +1,8 @@
 //! What a run will do and what it will hold in memory, before it does anything.
 //!
 //! The memory bound is a sum of named parts ([`Memory`]); each is what the run really allocates at
-//! most. When it does not fit the budget, first the sink gets no more than it needs to be busy, then
-//! the window and the groups of blocks shrink, then threads go.
+//! most. When it does not fit the budget, first the sink gets no more than it needs to be busy,
+//! then the window and the groups of blocks shrink, then threads go.
 
 mod fit;
 mod show;
@@ -67,28 +67,31 @@ impl FromStr for Target {
 /// What the user may choose.
 #[derive(Clone, Debug)]
 pub struct PlanOptions {
-    /// Worker threads, 1 to [`MAX_THREADS`]; `None`: [`encoding_threads`] or, to raw, [`default_threads`].
+    /// Worker threads, 1 to [`MAX_THREADS`]; `None`: [`encoding_threads`] or, to raw,
+    /// [`default_threads`].
     pub threads: Option<usize>,
     /// zstd level. Ignored for raw.
     pub level: Level,
     /// Budget in bytes for everything that is held in memory. `None`: [`DEFAULT_MEMORY`], and
     /// [`LARGE_MEMORY`] for a run that does not fit into that.
     pub memory: Option<u64>,
-    /// What of the budget the sink may hold; [`OutputFile::MEMORY`](crate::OutputFile::MEMORY) for a file that is appended to.
+    /// What of the budget the sink may hold; [`OutputFile::MEMORY`](crate::OutputFile::MEMORY) for
+    /// a file that is appended to.
     pub upload_memory: SinkMemory,
     /// Bytes of the budget that the caller holds for something else in this process, such as an
     /// embedded server.
     pub reserved_memory: u64,
-    /// Bytes of the budget for the program itself, [`PROGRAM_MEMORY`] unless the caller counts them once for
-    /// several runs in this process.
+    /// Bytes of the budget for the program itself, [`PROGRAM_MEMORY`] unless the caller counts them
+    /// once for several runs in this process.
     pub program_memory: u64,
 }
 
-/// The budget in bytes when [`PlanOptions::memory`] says nothing. Every disk of less than 64 GiB fits into it, however
-/// many cores there are.
+/// The budget in bytes when [`PlanOptions::memory`] says nothing. Every disk of less than 64 GiB
+/// fits into it, however many cores there are.
 pub const DEFAULT_MEMORY: u64 = 256 * MIB;
 
-/// The budget in bytes for what does not fit into [`DEFAULT_MEMORY`]: disks so large that two of their parts do not.
+/// The budget in bytes for what does not fit into [`DEFAULT_MEMORY`]: disks so large that two of
+/// their parts do not.
 pub const LARGE_MEMORY: u64 = 480 * MIB + PROGRAM_MEMORY;
 
 /// Bytes that a sink may hold.
@@ -194,8 +197,8 @@ pub struct Plan {
     pub window: usize,
     /// Blocks that a worker takes at a time, 1 to 4: their hashes cost less together.
     pub group: usize,
-    /// Size of the output in bytes if nothing can be compressed and no stored byte is zero. Of a raw
-    /// file these are the bytes on disk, its length is [`Plan::virtual_size`].
+    /// Size of the output in bytes if nothing can be compressed and no stored byte is zero. Of a
+    /// raw file these are the bytes on disk, its length is [`Plan::virtual_size`].
     pub worst_case_bytes: u64,
     /// What may be held in memory.
     pub memory: Memory,
@@ -329,17 +332,18 @@ fn wanted_threads(target: Target, options: &PlanOptions) -> Result<usize> {
     }
 }
 
-/// Worker threads unless told, where nothing is compressed: one more than the cores that this process may use. Now and
-/// then they wait for the disk, and the one more works meanwhile.
+/// Worker threads unless told, where nothing is compressed: one more than the cores that this
+/// process may use. Now and then they wait for the disk, and the one more works meanwhile.
 #[must_use]
 pub fn default_threads() -> usize {
     cores().saturating_add(1).min(MAX_THREADS)
 }
 
-/// Worker threads unless told, where blocks are compressed: as many as the cores that this process may use. Reads mostly
-/// find what the kernel has read ahead and only the calling thread writes, so that there was little to gain from one more (measured in
-/// `docs/performance.md`, for raw disks), and workers that take turns on a core throw each other's tables out of its
-/// cache. A batch, whose disks take turns, has one more for all of them.
+/// Worker threads unless told, where blocks are compressed: as many as the cores that this process
+/// may use. Reads mostly find what the kernel has read ahead and only the calling thread writes, so
+/// that there was little to gain from one more (measured in `docs/performance.md`, for raw disks),
+/// and workers that take turns on a core throw each other's tables out of its cache. A batch, whose
+/// disks take turns, has one more for all of them.
 #[must_use]
 pub fn encoding_threads() -> usize {
     cores()
@@ -352,7 +356,8 @@ pub(crate) fn cores() -> usize {
         .min(MAX_THREADS)
 }
 
-/// Bytes of `Data`, and blocks that hold at least one of them. In sums: a block has one state, whatever it is made of.
+/// Bytes of `Data`, and blocks that hold at least one of them. In sums: a block has one state,
+/// whatever it is made of.
 fn count_data(image: &dyn DiskImage) -> Result<(u64, u64)> {
     let (mut bytes, mut blocks) = (0, 0_u64);
     // First block that has not been counted.
@@ -371,8 +376,8 @@ fn count_data(image: &dyn DiskImage) -> Result<(u64, u64)> {
 }
 
 /// The program's own memory: its code and libraries, stacks, and what the allocator keeps back. A
-/// conversion alone has 3 MiB of it; the cloud clients, their runtime and TLS need the larger part: 17 MiB of code are in
-/// memory during an import. Of a build without optimisation they are 33 MiB.
+/// conversion alone has 3 MiB of it; the cloud clients, their runtime and TLS need the larger part:
+/// 17 MiB of code are in memory during an import. Of a build without optimisation they are 33 MiB.
 pub const PROGRAM_MEMORY: u64 = match cfg!(debug_assertions) {
     true => 48 * MIB,
     false => 32 * MIB,

@@ -1,7 +1,8 @@
 //! Proving that a disk still holds what an earlier run read of it, by reading it again.
 //!
-//! A stream that goes on is made of blocks that were read then and blocks that are read now. If somebody wrote to the
-//! disk in between, the result is a mix of two states, and its digest is that of the mix.
+//! A stream that goes on is made of blocks that were read then and blocks that are read now. If
+//! somebody wrote to the disk in between, the result is a mix of two states, and its digest is that
+//! of the mix.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,8 +49,8 @@ impl<'a> Rereading<'a> {
         }
     }
 
-    /// Reads on up to the last block of `noted`, which follow those that were given before. What was not noted must
-    /// be zero. Returns the first block that differs.
+    /// Reads on up to the last block of `noted`, which follow those that were given before. What
+    /// was not noted must be zero. Returns the first block that differs.
     ///
     /// # Errors
     /// Those of the image; `Cancelled`; `WorkerPanicked`.
@@ -104,7 +105,8 @@ impl<'a> Rereading<'a> {
     }
 }
 
-/// Reads the blocks in `expected`, each with its hash or none if it is all zero. Returns the first that differs.
+/// Reads the blocks in `expected`, each with its hash or none if it is all zero. Returns the first
+/// that differs.
 ///
 /// # Errors
 /// Those of the image; `Cancelled`; `WorkerPanicked`.

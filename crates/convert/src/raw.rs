@@ -1,5 +1,6 @@
-//! From an image to a sparse raw file. Workers read some blocks, look whether they are zero, hash them, and write
-//! them at their places; the calling thread takes the hashes in order, and adds up the digest.
+//! From an image to a sparse raw file. Workers read some blocks, look whether they are zero, hash
+//! them, and write them at their places; the calling thread takes the hashes in order, and adds up
+//! the digest.
 
 use std::time::Instant;
 
@@ -23,8 +24,8 @@ use crate::tally::Tally;
 const PAGE: usize = 4096;
 
 /// Writes `image` into `out` as a sparse raw file of exactly the virtual size: holes, zero blocks
-/// and zero pages of 4 KiB are not written. Workers write at their positions in parallel. Committing
-/// `out` is left to the caller.
+/// and zero pages of 4 KiB are not written. Workers write at their positions in parallel.
+/// Committing `out` is left to the caller.
 ///
 /// # Errors
 /// `Source`, `Output`, `Cancelled`, `WorkerPanicked`; `Refused` when the plan is not for this.
@@ -148,8 +149,8 @@ fn write_raw(
     })
 }
 
-/// Writes the pages of `block` that are not all zero at their place in `range`, neighbours together.
-/// Returns the number of bytes written.
+/// Writes the pages of `block` that are not all zero at their place in `range`, neighbours
+/// together. Returns the number of bytes written.
 fn write_pages(out: &OutputFile, range: std::ops::Range<u64>, block: &[u8]) -> Result<u64> {
     let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
     let on_disk = block.get(..len).unwrap_or(block);

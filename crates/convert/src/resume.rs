@@ -6,8 +6,9 @@
 //!  again                      └ block 1 ┘ └ block 7 ┘ read and encoded again, and held against its CRC
 //! ```
 //!
-//! The stream depends on the image's content, the level of each block and the identity only, so what is made again
-//! is what it was before. A block whose bytes are all stored is neither read nor encoded.
+//! The stream depends on the image's content, the level of each block and the identity only, so
+//! what is made again is what it was before. A block whose bytes are all stored is neither read nor
+//! encoded.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -18,9 +19,9 @@ use crate::error::{Error, Result};
 use crate::level::{Level, Levels};
 use crate::sink::SinkError;
 
-/// Blocks that are made again because a part of them is missing, at most. Ours: parts in flight
-/// are a few hundred blocks. If more of them are missing, the rest of what is known counts as not made, unless
-/// its levels are its own: who forgets them cannot make the same bytes.
+/// Blocks that are made again because a part of them is missing, at most. Ours: parts in flight are
+/// a few hundred blocks. If more of them are missing, the rest of what is known counts as not made,
+/// unless its levels are its own: who forgets them cannot make the same bytes.
 const MAX_AGAIN: usize = 16_384;
 
 /// A block of a ZVHD2 stream, as its maker needs to know it to go on later.
@@ -82,8 +83,8 @@ pub(crate) struct Again {
 pub(crate) const AGAIN_BYTES: u64 = size_of::<Again>() as u64;
 
 impl Again {
-    /// Refuses a block that is not what it was. `made` is CRC and length of its encoded bytes, or `None`
-    /// when it is all zero now.
+    /// Refuses a block that is not what it was. `made` is CRC and length of its encoded bytes, or
+    /// `None` when it is all zero now.
     pub(crate) fn check(&self, made: Option<(u32, usize)>) -> Result<()> {
         match made {
             Some((crc, len)) if crc == self.crc && len as u64 == u64::from(self.len) => Ok(()),

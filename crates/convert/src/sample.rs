@@ -1,8 +1,9 @@
-//! Generated disks for measuring: the same bytes everywhere, and like those that operating systems leave.
+//! Generated disks for measuring: the same bytes everywhere, and like those that operating systems
+//! leave.
 //!
-//! A block of 2 MiB depends on the kind of content, the seed and its number alone, so blocks can be made in
-//! any order and by many threads. [`Content::OsLike`] was set so that zstd makes about as little of its data
-//! as of a tar of `/usr`: 0.39 at level 1, 0.36 at level 3.
+//! A block of 2 MiB depends on the kind of content, the seed and its number alone, so blocks can be
+//! made in any order and by many threads. [`Content::OsLike`] was set so that zstd makes about as
+//! little of its data as of a tar of `/usr`: 0.39 at level 1, 0.36 at level 3.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -54,7 +55,8 @@ impl Content {
     }
 }
 
-/// Fills `block`, of 2 MiB or less, with block `number`. A shorter one is the beginning of the whole.
+/// Fills `block`, of 2 MiB or less, with block `number`. A shorter one is the beginning of the
+/// whole.
 pub fn fill_block(content: Content, seed: u64, number: u64, block: &mut [u8]) {
     if content.is_zero(number) {
         block.fill(0);

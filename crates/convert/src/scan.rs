@@ -33,7 +33,8 @@ pub struct Scan {
 
 /// Reads the data of `image` with `threads` threads: its bitmap in `layout`, and its digest.
 ///
-/// Holds 8 MiB for each of up to 8 threads, 2 MiB for each of very many and the bitmap, besides what the image holds. Holes are not read.
+/// Holds 8 MiB for each of up to 8 threads, 2 MiB for each of very many and the bitmap, besides
+/// what the image holds. Holes are not read.
 ///
 /// # Errors
 /// Those of the image and of [`Bitmap::new`]; `Cancelled`; `WorkerPanicked`.

@@ -35,7 +35,8 @@ impl<'a> Tally<'a> {
         self.monitor.count(Counter::GuestBytes, bytes);
     }
 
-    /// The block at `range`, which an earlier run has dealt with, was read again: `read` bytes of it.
+    /// The block at `range`, which an earlier run has dealt with, was read again: `read` bytes of
+    /// it.
     pub(crate) fn again(&mut self, range: Range<u64>, read: u64) {
         self.kept = self
             .kept

@@ -26,7 +26,8 @@ use proptest::prelude::*;
 
 const SEGMENT_COVERS: u64 = 64 << 30;
 
-/// The bitmap file by its definition: byte for byte of the disk, a bit for every byte that is not 0.
+/// The bitmap file by its definition: byte for byte of the disk, a bit for every byte that is not
+/// 0.
 fn by_definition(parts: &[(u64, Fill)]) -> Vec<u8> {
     let size: u64 = parts.iter().map(|part| part.0).sum();
     let mut segments = size / SEGMENT_COVERS;

@@ -123,8 +123,8 @@ proptest! {
     }
 }
 
-/// The window of a disk of 100 blocks when memory does not matter: four blocks for each thread; two groups more than
-/// threads; groups so small that each thread gets four.
+/// The window of a disk of 100 blocks when memory does not matter: four blocks for each thread; two
+/// groups more than threads; groups so small that each thread gets four.
 fn full_window(threads: usize) -> usize {
     let group = [4, 2, 1]
         .into_iter()

@@ -1,4 +1,5 @@
-//! A stream that was interrupted anywhere goes on to the same bytes, and costs only what is missing.
+//! A stream that was interrupted anywhere goes on to the same bytes, and costs only what is
+//! missing.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -319,7 +320,8 @@ fn a_recorder_that_fails_ends_the_run_with_its_error() {
     assert_eq!(error.to_string(), "no room for notes");
 }
 
-/// A line that is always behind: the level rises. Every write seems to have waited longer than the one before.
+/// A line that is always behind: the level rises. Every write seems to have waited longer than the
+/// one before.
 #[derive(Default)]
 struct Slow {
     bytes: Vec<u8>,
@@ -328,7 +330,8 @@ struct Slow {
 
 impl Sink for Slow {
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
-        // Much longer than workers need for a group of blocks; a window of them is a round of the controller.
+        // Much longer than workers need for a group of blocks; a window of them is a round of the
+        // controller.
         let group = Duration::from_millis(160);
         std::thread::sleep(group);
         self.waited += group;
@@ -408,7 +411,8 @@ fn a_stream_of_many_levels_goes_on_to_the_same_bytes_whatever_the_line_is_then()
     assert_eq!(again.digest, report.digest);
     assert_eq!(again.levels, report.levels);
 
-    // Nothing is known of the last blocks: they get the level of this run, and the disk is the same.
+    // Nothing is known of the last blocks: they get the level of this run, and the disk is the
+    // same.
     let known = &notes[..last - 3];
     let missing = vec![known.last().unwrap().offset..u64::MAX];
     let (sink, new, again) = go_on_as(&auto(&disk), &disk, &whole, missing, known, false).unwrap();

@@ -87,8 +87,8 @@ impl CheckReport {
         self.errors == 0 && self.skipped.is_empty() && !self.cancelled
     }
 
-    /// Counts a finding, and lists it while there is room. Its message is made only then: a hostile file
-    /// may have millions of broken entries.
+    /// Counts a finding, and lists it while there is room. Its message is made only then: a hostile
+    /// file may have millions of broken entries.
     fn add(
         &mut self,
         severity: Severity,
@@ -127,8 +127,8 @@ impl CheckReport {
         self.add(Severity::Error, rule, structure, Some(offset), message);
     }
 
-    /// Adds a finding of severity `Warning` in `structure`, which lies at byte `offset` of the file.
-    /// Give `message` as `format_args!` where a file can have many of them.
+    /// Adds a finding of severity `Warning` in `structure`, which lies at byte `offset` of the
+    /// file. Give `message` as `format_args!` where a file can have many of them.
     pub fn warning(
         &mut self,
         rule: &'static str,
@@ -139,8 +139,8 @@ impl CheckReport {
         self.add(Severity::Warning, rule, structure, Some(offset), message);
     }
 
-    /// Adds what a reader said of the file. The device's errors and questions outside the disk are no
-    /// findings.
+    /// Adds what a reader said of the file. The device's errors and questions outside the disk are
+    /// no findings.
     ///
     /// # Errors
     /// `error` itself when it says nothing about the file's content.
@@ -165,16 +165,16 @@ impl CheckReport {
     }
 }
 
-/// What checks a file of one format: adds what it finds to the report. It asks `cancelled` again and
-/// again, and ends early when the answer is yes.
+/// What checks a file of one format: adds what it finds to the report. It asks `cancelled` again
+/// and again, and ends early when the answer is yes.
 pub type CheckFn = fn(
     source: &Arc<dyn ReadAt>,
     report: &mut CheckReport,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<()>;
 
-/// Checks the file at `path` against the rules of its format, with this crate's formats and those of
-/// `more`. No other file is opened, whatever it names.
+/// Checks the file at `path` against the rules of its format, with this crate's formats and those
+/// of `more`. No other file is opened, whatever it names.
 ///
 /// # Errors
 /// Those of telling the format apart and of reading the file. Broken rules are in the report.

@@ -94,7 +94,8 @@ impl Error {
         self
     }
 
-    /// Names the file, unless a deeper layer already did; in the hint too, where `IMAGE` stands for it.
+    /// Names the file, unless a deeper layer already did; in the hint too, where `IMAGE` stands for
+    /// it.
     #[must_use]
     pub fn in_file(mut self, path: &Path) -> Self {
         if self.0.path.is_none() {
@@ -157,7 +158,8 @@ impl Error {
     }
 }
 
-/// What stands for the file's path in a hint. Behind a `=` it is the value of one of QEMU's options.
+/// What stands for the file's path in a hint. Behind a `=` it is the value of one of QEMU's
+/// options.
 const IMAGE: &str = "IMAGE";
 
 /// `hint` with `path` in it, as it can be pasted; `None` when no shell would take the path.

@@ -1,5 +1,5 @@
-//! What the extension of a file name promises. Content decides what a file is; a name that says something
-//! else is a mistake that somebody should hear of.
+//! What the extension of a file name promises. Content decides what a file is; a name that says
+//! something else is a mistake that somebody should hear of.
 
 use std::path::Path;
 
@@ -17,8 +17,8 @@ pub enum Extension {
 }
 
 impl Extension {
-    /// What the last extension of `path` stands for, in whatever case. `None` when it has none, or one that
-    /// says nothing here.
+    /// What the last extension of `path` stands for, in whatever case. `None` when it has none, or
+    /// one that says nothing here.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();

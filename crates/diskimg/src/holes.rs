@@ -1,8 +1,9 @@
 //! Where a file stores bytes and where it has holes, as its file system answers.
 //!
-//! Some file systems answer nonsense: the place that was asked, whatever is there (older FUSE libraries); no
-//! `ENXIO` in the last hole (OpenZFS 2.1.0); places before the one that was asked. Such an answer is no
-//! reason to fail, and none to believe the next one: the rest of the file counts as data.
+//! Some file systems answer nonsense: the place that was asked, whatever is there (older FUSE
+//! libraries); no `ENXIO` in the last hole (OpenZFS 2.1.0); places before the one that was asked.
+//! Such an answer is no reason to fail, and none to believe the next one: the rest of the file
+//! counts as data.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};

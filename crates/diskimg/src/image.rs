@@ -20,8 +20,8 @@ pub enum ExtentKind {
     Zero,
     /// Nothing is stored here; the guest reads zeros.
     Hole,
-    /// Stored in another file that was not opened, see [`crate::BackingPolicy::Describe`]; reading it
-    /// fails.
+    /// Stored in another file that was not opened, see [`crate::BackingPolicy::Describe`]; reading
+    /// it fails.
     Elsewhere,
 }
 
@@ -144,8 +144,8 @@ pub struct Reference {
 /// Most characters of a text from a file that are shown.
 const SHOWN_CHARS: usize = 1023;
 
-/// A text from a file so that it can be printed anywhere: control characters and those that turn the
-/// direction of writing are escaped, and what is longer than any name is cut.
+/// A text from a file so that it can be printed anywhere: control characters and those that turn
+/// the direction of writing are escaped, and what is longer than any name is cut.
 #[must_use]
 pub fn printable(text: &str) -> String {
     let mut shown = String::new();
@@ -170,17 +170,18 @@ pub trait DiskImage: Send + Sync {
     /// Size the guest sees in bytes; a multiple of 512.
     fn virtual_size(&self) -> u64;
 
-    /// What begins at `at`, for at most `limit` bytes: one extent that starts exactly at `at`, holds
-    /// at least one byte, and ends inside the disk. Metadata only, no guest data is read. Neighbours
-    /// of one kind may come in pieces; [`DiskImageExt::extents`] joins them.
+    /// What begins at `at`, for at most `limit` bytes: one extent that starts exactly at `at`,
+    /// holds at least one byte, and ends inside the disk. Metadata only, no guest data is read.
+    /// Neighbours of one kind may come in pieces; [`DiskImageExt::extents`] joins them.
     ///
     /// # Errors
-    /// `OutOfRange` when `at` is not on the disk or `limit` is 0; otherwise what the metadata deserves.
+    /// `OutOfRange` when `at` is not on the disk or `limit` is 0; otherwise what the metadata
+    /// deserves.
     fn extent_at(&self, at: GuestOffset, limit: u64) -> Result<Extent>;
 
-    /// The extents from `at` on that end at `end` at the latest: appends at least one and at most `most` to
-    /// `found`, each at the end of the one before and of another kind. For walks: a format that keeps its place
-    /// between two of them makes each cost a fraction.
+    /// The extents from `at` on that end at `end` at the latest: appends at least one and at most
+    /// `most` to `found`, each at the end of the one before and of another kind. For walks: a
+    /// format that keeps its place between two of them makes each cost a fraction.
     ///
     /// # Errors
     /// As [`Self::extent_at`], when not even the first can be told. Nothing is appended then.
@@ -196,9 +197,10 @@ pub trait DiskImage: Send + Sync {
         Ok(())
     }
 
-    /// What [`Self::extents_from`] says, in sums: appends at least one and at most `most` tallies, each at the end of
-    /// the one before. A tally of more than one kind lies inside one unit of `unit` bytes of the disk, a power of two. For
-    /// walks that need no more than sums: a format that counts bits makes them far cheaper.
+    /// What [`Self::extents_from`] says, in sums: appends at least one and at most `most` tallies,
+    /// each at the end of the one before. A tally of more than one kind lies inside one unit of
+    /// `unit` bytes of the disk, a power of two. For walks that need no more than sums: a format
+    /// that counts bits makes them far cheaper.
     ///
     /// # Errors
     /// As [`Self::extents_from`].
@@ -217,12 +219,14 @@ pub trait DiskImage: Send + Sync {
         Ok(())
     }
 
-    /// The work of finding out what lies where: done so far, and allowed for one walk over the whole disk.
+    /// The work of finding out what lies where: done so far, and allowed for one walk over the
+    /// whole disk.
     fn work(&self) -> Work {
         Work::UNLIMITED
     }
 
-    /// Fills `buf` with the disk's bytes from `at`. Either all of it is right, or an error says why not.
+    /// Fills `buf` with the disk's bytes from `at`. Either all of it is right, or an error says why
+    /// not.
     ///
     /// # Errors
     /// `OutOfRange` when the range leaves the disk, `Truncated`, `Corrupt` or `Io` by cause.
@@ -231,8 +235,9 @@ pub trait DiskImage: Send + Sync {
     /// What the image says of itself.
     fn details(&self) -> Details;
 
-    /// Looks for contradictions that only content shows, of which [`Self::details`] warns from then on. Reads stored
-    /// bytes that are on no disk, and none that are; asks `cancelled` now and then, and ends early when the answer is yes.
+    /// Looks for contradictions that only content shows, of which [`Self::details`] warns from then
+    /// on. Reads stored bytes that are on no disk, and none that are; asks `cancelled` now and
+    /// then, and ends early when the answer is yes.
     ///
     /// # Errors
     /// As [`Self::read_at`].
@@ -241,8 +246,8 @@ pub trait DiskImage: Send + Sync {
         Ok(())
     }
 
-    /// Most memory in bytes that the opened image ever holds with `readers` threads reading from it:
-    /// tables, caches and scratch buffers.
+    /// Most memory in bytes that the opened image ever holds with `readers` threads reading from
+    /// it: tables, caches and scratch buffers.
     fn memory_bound(&self, readers: usize) -> u64 {
         let _ = readers;
         0
@@ -268,9 +273,9 @@ pub trait DiskImageExt: DiskImage {
         }
     }
 
-    /// The extents of the whole disk. Ends with an error of kind `Limit` when they are far more than the files
-    /// could describe honestly: see [`Self::work`]. Nothing else should use the image meanwhile, or its work
-    /// counts too.
+    /// The extents of the whole disk. Ends with an error of kind `Limit` when they are far more
+    /// than the files could describe honestly: see [`Self::work`]. Nothing else should use the
+    /// image meanwhile, or its work counts too.
     fn all_extents(&self) -> Extents<'_, Self> {
         Extents {
             watch: Some(Watch::new(self)),
@@ -278,7 +283,8 @@ pub trait DiskImageExt: DiskImage {
         }
     }
 
-    /// The whole disk in sums: see [`Self::tallies_from`] for `unit`. Limited as [`Self::all_extents`].
+    /// The whole disk in sums: see [`Self::tallies_from`] for `unit`. Limited as
+    /// [`Self::all_extents`].
     fn tallies(&self, unit: u64) -> Tallies<'_, Self> {
         Tallies::new(self, unit)
     }
@@ -335,8 +341,8 @@ impl<T: DiskImage + ?Sized> Extents<'_, T> {
         }
     }
 
-    /// Whether there is another extent in the batch, after asking for a new one if need be; never again after a
-    /// failure.
+    /// Whether there is another extent in the batch, after asking for a new one if need be; never
+    /// again after a failure.
     fn has_more(&mut self) -> bool {
         if self.taken < self.batch.len() {
             return true;
@@ -381,8 +387,8 @@ impl<T: DiskImage + ?Sized> Iterator for Extents<'_, T> {
     }
 }
 
-/// Holds `extent` against what [`DiskImage::extent_at`] promises for at most `limit` bytes at `at`: a walk
-/// must get on.
+/// Holds `extent` against what [`DiskImage::extent_at`] promises for at most `limit` bytes at `at`:
+/// a walk must get on.
 ///
 /// # Errors
 /// `Corrupt`.

@@ -8,9 +8,9 @@
 //! ```
 //!
 //! Everything that comes from a file is hostile: sums are checked, tables are held against the
-//! file's length and a named cap ([`limits`]) before they are allocated, and a second file is opened
-//! because the first one names it only as [`BackingPolicy`] allows. Errors say what was found, what was
-//! expected and where.
+//! file's length and a named cap ([`limits`]) before they are allocated, and a second file is
+//! opened because the first one names it only as [`BackingPolicy`] allows. Errors say what was
+//! found, what was expected and where.
 //!
 //! The crate is synchronous and knows no network and no terminal. Images are `Send + Sync`; all
 //! methods take `&self`, so that workers share one opened image.

@@ -6,33 +6,34 @@ use crate::units::{GIB, KIB, MIB, TIB};
 /// what the service imports; beyond it a size field is damaged or hostile.
 pub const MAX_VIRTUAL_SIZE: u64 = 64 * TIB;
 
-/// Most files that may build on each other: an image, its backing file, the backing file of that, and
-/// so on. Ours: a chain grows by one with each snapshot; each file costs its own tables and a share of the caches.
+/// Most files that may build on each other: an image, its backing file, the backing file of that,
+/// and so on. Ours: a chain grows by one with each snapshot; each file costs its own tables and a
+/// share of the caches.
 pub const MAX_CHAIN_FILES: usize = 32;
 
-/// Most of what files below another one hold whole (a qcow2 L1 table, a VHD's BAT, a VHDX's replayed log), all
-/// files of a chain together, in bytes. Ours: the L1 tables of 64 disks of 64 TiB at clusters of 64 KiB, or the BATs of
-/// 16 VHDs of 2 TiB.
+/// Most of what files below another one hold whole (a qcow2 L1 table, a VHD's BAT, a VHDX's
+/// replayed log), all files of a chain together, in bytes. Ours: the L1 tables of 64 disks of 64
+/// TiB at clusters of 64 KiB, or the BATs of 16 VHDs of 2 TiB.
 pub const MAX_CHAINED_BYTES: u64 = 64 * MIB;
 
-/// Share of a cache that each file below another one has: the caches of all of them together take less than that of
-/// the first one. Conversion goes front to back, and needs a few entries of each.
+/// Share of a cache that each file below another one has: the caches of all of them together take
+/// less than that of the first one. Conversion goes front to back, and needs a few entries of each.
 pub(crate) const CHAINED_CACHE_SHARE: u64 = 32;
 
-/// Longest piece of a table that is read and cached of a file below another one, in bytes: each thread holds
-/// one of each file.
+/// Longest piece of a table that is read and cached of a file below another one, in bytes: each
+/// thread holds one of each file.
 pub(crate) const MAX_CHAINED_SLICE_BYTES: u64 = 4 * KIB;
 
-/// Steps that a walk over a disk may take, whatever its files store. A step is about the work for one extent,
-/// 40 ns. Ours: less than 2 seconds of processor time.
+/// Steps that a walk over a disk may take, whatever its files store. A step is about the work for
+/// one extent, 40 ns. Ours: less than 2 seconds of processor time.
 pub const SURVEY_STEPS: u64 = 24 << 20;
 
-/// Bytes of tables for which a walk may take one more step. Ours: the worst table of a real disk has an extent
-/// for each entry of 8 bytes.
+/// Bytes of tables for which a walk may take one more step. Ours: the worst table of a real disk
+/// has an extent for each entry of 8 bytes.
 pub const TABLE_BYTES_PER_STEP: u64 = 8;
 
-/// Bytes that a file stores for which a walk may take one more step. Ours: a file system keeps pieces of 4 KiB, and each
-/// of them may be data between two holes, which are asked for.
+/// Bytes that a file stores for which a walk may take one more step. Ours: a file system keeps
+/// pieces of 4 KiB, and each of them may be data between two holes, which are asked for.
 pub const STORED_BYTES_PER_STEP: u64 = 128;
 
 /// Most that is kept of where an image file has holes, in bytes. Ours: 16,384 stretches of data.
@@ -64,7 +65,8 @@ pub const VHD_BITMAP_CACHE_BYTES: u64 = 4 * MIB;
 /// empty may have any length.
 pub const MAX_VHDX_LOG_BYTES: u64 = 32 * MIB;
 
-/// Most of a differencing VHDX's sector bitmaps that are held in memory, in bytes. Ours: as for a VHD.
+/// Most of a differencing VHDX's sector bitmaps that are held in memory, in bytes. Ours: as for a
+/// VHD.
 pub const VHDX_BITMAP_CACHE_BYTES: u64 = 4 * MIB;
 
 /// Most of a VHDX's block allocation table (BAT) that is held in memory, in bytes. Ours: it maps
@@ -92,12 +94,12 @@ pub const MAX_BITMAPS: u32 = 65_535;
 /// from a hostile table stay below a few MiB.
 pub const MAX_LISTED: usize = 256;
 
-/// Most clusters of a qcow2 file, or blocks of another one, whose uses a check counts. Ours: 2 TiB of file
-/// at 64 KiB a cluster, and 200 MiB of counts.
+/// Most clusters of a qcow2 file, or blocks of another one, whose uses a check counts. Ours: 2 TiB
+/// of file at 64 KiB a cluster, and 200 MiB of counts.
 pub const MAX_CHECKED_CLUSTERS: u64 = 32 << 20;
 
-/// Most bytes of qcow2's L1 and L2 tables that a check walks; L2 tables that snapshots share are walked
-/// once. Ours: they map 64 TiB of disk at 64 KiB a cluster.
+/// Most bytes of qcow2's L1 and L2 tables that a check walks; L2 tables that snapshots share are
+/// walked once. Ours: they map 64 TiB of disk at 64 KiB a cluster.
 pub const MAX_CHECKED_TABLE_BYTES: u64 = 8 * GIB;
 
 /// Longest refcount table of a qcow2 image, in bytes. QEMU's limit (`QCOW_MAX_REFTABLE_SIZE`).

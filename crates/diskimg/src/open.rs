@@ -27,11 +27,12 @@ pub struct OpenOptions {
     pub backing: BackingPolicy,
     /// Format of backing files whose format is not declared. `None`: they are refused.
     pub backing_format: Option<Format>,
-    /// Whether only metadata are wanted: an encrypted image opens too, and reading it fails. `false`:
-    /// it is refused.
+    /// Whether only metadata are wanted: an encrypted image opens too, and reading it fails.
+    /// `false`: it is refused.
     pub metadata_only: bool,
-    /// Whether all sectors of a dynamic VHD's stored blocks are read, also those that its sector bitmaps mark as
-    /// never written. Without effect on differencing disks, in which the bitmaps tell child and parent apart.
+    /// Whether all sectors of a dynamic VHD's stored blocks are read, also those that its sector
+    /// bitmaps mark as never written. Without effect on differencing disks, in which the bitmaps
+    /// tell child and parent apart.
     pub ignore_vhd_bitmaps: bool,
 }
 
@@ -179,8 +180,8 @@ pub(crate) fn named(image: Box<dyn DiskImage>, source: &Arc<dyn ReadAt>) -> Box<
     })
 }
 
-/// A file whose name says that it is a raw disk and whose content says that it is an image. The guest of a
-/// raw disk can do that by writing an image's header into its first sector.
+/// A file whose name says that it is a raw disk and whose content says that it is an image. The
+/// guest of a raw disk can do that by writing an image's header into its first sector.
 #[derive(Clone, Debug)]
 pub(crate) struct Disguise {
     extension: String,
@@ -191,7 +192,8 @@ impl Disguise {
     /// Extensions of raw disks.
     const RAW: [&'static str; 5] = ["raw", "img", "dd", "hdd", "bin"];
 
-    /// `None` when name and content agree, when the name says nothing, or when the user named the format.
+    /// `None` when name and content agree, when the name says nothing, or when the user named the
+    /// format.
     pub(crate) fn of(source: &dyn ReadAt, options: &OpenOptions, format: Format) -> Option<Self> {
         if options.format.is_some() || format == Format::Raw {
             return None;
@@ -298,12 +300,13 @@ pub(crate) fn recognise(probe: &Probe, drivers: &[Driver]) -> Result<Driver> {
     Ok(raw::DRIVER)
 }
 
-/// What the file begins with, when that is a raw disk's beginning and a format claims the file all the same:
-/// programs that look at the disk and programs that look for the format would read different disks.
+/// What the file begins with, when that is a raw disk's beginning and a format claims the file all
+/// the same: programs that look at the disk and programs that look for the format would read
+/// different disks.
 ///
-/// No program puts a boot sector or a partition table into an image's header. A claim by the end of the file
-/// is worth even less: whoever is root in the guest of a raw disk writes its last sectors. A fixed VHD alone
-/// is the disk that it begins with, whoever reads it, up to the footer.
+/// No program puts a boot sector or a partition table into an image's header. A claim by the end of
+/// the file is worth even less: whoever is root in the guest of a raw disk writes its last sectors.
+/// A fixed VHD alone is the disk that it begins with, whoever reads it, up to the footer.
 fn disk_in_front(probe: &Probe, ours: &[&Driver], foreign: &[&Foreign]) -> Option<&'static str> {
     let front = probe.without_tail();
     if ours.iter().any(|driver| (driver.claims)(&front)) {

@@ -6,10 +6,10 @@
 //!                                   └─ passed on the way: kept until its reader comes
 //! ```
 //!
-//! Threads that take the blocks in ascending order, one or two at a time each, ask for them in almost
-//! that order: when one asks for block 5, the blocks before it that have not been read are those of
-//! other threads. So at most two blocks are kept for each other reader, and nobody waits for anybody but
-//! the writer of the pipe.
+//! Threads that take the blocks in ascending order, one or two at a time each, ask for them in
+//! almost that order: when one asks for block 5, the blocks before it that have not been read are
+//! those of other threads. So at most two blocks are kept for each other reader, and nobody waits
+//! for anybody but the writer of the pipe.
 //!
 //! The last byte is handed out only when the pipe has ended behind it. A disk that is shorter or
 //! longer than was said is never read whole, and so nothing made of it is complete.
@@ -87,8 +87,9 @@ impl PipeImage {
     /// crate and of `more` are recognised, and refused.
     ///
     /// # Errors
-    /// `Unsupported` when it is no raw disk, or its size was not given; `Truncated` when it is empty or
-    /// ends early, `Corrupt` when it does not end; `Limit`, `Io`, `Cancelled`. All name the pipe.
+    /// `Unsupported` when it is no raw disk, or its size was not given; `Truncated` when it is
+    /// empty or ends early, `Corrupt` when it does not end; `Limit`, `Io`, `Cancelled`. All name
+    /// the pipe.
     pub fn open(pipe: File, options: PipeOptions, more: &[Driver]) -> Result<Self> {
         let name = options.name.clone();
         Self::begin(pipe, options, more).map_err(|error| error.in_file(&name))
@@ -156,8 +157,8 @@ impl PipeImage {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Fills `block` with the next one, and with zeros what lies past the disk's bytes. Behind the last
-    /// one the pipe must end.
+    /// Fills `block` with the next one, and with zeros what lies past the disk's bytes. Behind the
+    /// last one the pipe must end.
     fn next_block(&self, pipe: &mut Pipe, block: &mut [u8]) -> Result<()> {
         if let Some(broken) = pipe.broken {
             return Err(broken.error(pipe.position, self.size));
@@ -176,7 +177,8 @@ impl PipeImage {
         Ok(())
     }
 
-    /// Refuses a pipe that goes on, and a disk whose last bytes, in `last`, are a footer of another format.
+    /// Refuses a pipe that goes on, and a disk whose last bytes, in `last`, are a footer of another
+    /// format.
     fn expect_end(&self, pipe: &mut Pipe, last: &[u8]) -> Result<()> {
         if pipe.fill(&mut [0])? > 0 {
             pipe.broken = Some(Broken::Longer);

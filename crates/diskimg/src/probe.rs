@@ -197,7 +197,8 @@ impl Probe {
     }
 }
 
-/// Refuses a file that more than one of `claims` recognise; `formats` are those of them that imgferry reads.
+/// Refuses a file that more than one of `claims` recognise; `formats` are those of them that
+/// imgferry reads.
 ///
 /// # Errors
 /// `Ambiguous`: what one program checks would not be what another one reads.

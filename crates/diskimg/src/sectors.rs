@@ -45,8 +45,8 @@ pub(crate) struct SectorBitmaps {
 }
 
 impl SectorBitmaps {
-    /// Reads pieces of `piece_len` bytes, of which each bitmap has a whole number, and keeps at most `cache_bytes`
-    /// of them in memory.
+    /// Reads pieces of `piece_len` bytes, of which each bitmap has a whole number, and keeps at
+    /// most `cache_bytes` of them in memory.
     pub(crate) fn new(
         order: BitOrder,
         piece_len: u64,
@@ -69,9 +69,9 @@ impl SectorBitmaps {
         }
     }
 
-    /// Whether the bit of `sector` is set in the bitmap at `at` of `source`, and how many sectors from there on are
-    /// like it, as far as one piece or one hole of the file tells: at least 1, and maybe more than the bitmap has.
-    /// `held` is of the walk that asks, and of this file only.
+    /// Whether the bit of `sector` is set in the bitmap at `at` of `source`, and how many sectors
+    /// from there on are like it, as far as one piece or one hole of the file tells: at least 1,
+    /// and maybe more than the bitmap has. `held` is of the walk that asks, and of this file only.
     ///
     /// # Errors
     /// Those of reading.
@@ -88,8 +88,8 @@ impl SectorBitmaps {
         })
     }
 
-    /// How many of the `sectors` sectors from `sector` on have their bit set, as far as one piece tells; and of how
-    /// many that is said, at least 1.
+    /// How many of the `sectors` sectors from `sector` on have their bit set, as far as one piece
+    /// tells; and of how many that is said, at least 1.
     ///
     /// # Errors
     /// Those of reading.
@@ -136,8 +136,8 @@ impl SectorBitmaps {
         Ok(Bits::Piece(piece, sector % piece_sectors))
     }
 
-    /// Most bytes that they ever take with `readers` threads: a reader holds one piece that may have
-    /// left the cache, and reads the next one, which is copied once when it becomes shared.
+    /// Most bytes that they ever take with `readers` threads: a reader holds one piece that may
+    /// have left the cache, and reads the next one, which is copied once when it becomes shared.
     pub(crate) fn memory_bound(&self, readers: u64) -> u64 {
         self.cache_bytes
             .saturating_add(readers.saturating_mul(3 * self.piece_len))

@@ -88,8 +88,8 @@ const SHRUNK_HINT: &str = "the file became shorter while it was read; is it stil
 /// A regular file or block device, opened read-only.
 ///
 /// Bulk reads leave the page cache as it was. Of a cold file nothing stays behind: dropping pages
-/// behind the cursor recycles the same few pages instead of evicting the user's, and is several times
-/// as fast. A file that is in memory already stays there.
+/// behind the cursor recycles the same few pages instead of evicting the user's, and is several
+/// times as fast. A file that is in memory already stays there.
 #[derive(Debug)]
 pub struct FileSource {
     file: File,
@@ -204,7 +204,8 @@ impl FileSource {
     }
 }
 
-/// Whether most of the file at `path` is in the page cache, so that reading it does not wait for its disk.
+/// Whether most of the file at `path` is in the page cache, so that reading it does not wait for
+/// its disk.
 ///
 /// # Errors
 /// When it cannot be opened for reading.
@@ -257,7 +258,8 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     open_regular_with(path, OpenOptions::new().read(true))
 }
 
-/// Opens the regular file at `path` as `options` say, or makes it. Never waits, as opening a pipe does.
+/// Opens the regular file at `path` as `options` say, or makes it. Never waits, as opening a pipe
+/// does.
 ///
 /// # Errors
 /// `InvalidInput` when something else is there; those of opening it.
@@ -265,7 +267,8 @@ pub fn open_regular_with(path: &Path, options: &mut OpenOptions) -> io::Result<F
     open_checked(path, options, is_regular, "a regular file")
 }
 
-/// Opens the regular file or block device at `path` for reading. Never waits, as opening a pipe does.
+/// Opens the regular file or block device at `path` for reading. Never waits, as opening a pipe
+/// does.
 ///
 /// # Errors
 /// `InvalidInput` when it is something else; those of opening it.
@@ -464,7 +467,8 @@ mod tests {
 
     use super::*;
 
-    /// A file of 2 MiB that the disk has; `None` where the system does not let the cache be emptied.
+    /// A file of 2 MiB that the disk has; `None` where the system does not let the cache be
+    /// emptied.
     fn file_that_can_be_cold() -> Option<tempfile::NamedTempFile> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(&vec![7; 2 << 20]).unwrap();

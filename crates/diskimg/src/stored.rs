@@ -11,9 +11,9 @@ use crate::source::{ReadAt, SourceExtent};
 use crate::units::FileOffset;
 use crate::work::{SEEK_STEPS, Steps};
 
-/// Where a file holds data. The file system is asked front to back, once, and the answers are kept: an
-/// image may name a place any number of times. A file with more stretches than are kept is asked each
-/// time from there on.
+/// Where a file holds data. The file system is asked front to back, once, and the answers are kept:
+/// an image may name a place any number of times. A file with more stretches than are kept is asked
+/// each time from there on.
 pub(crate) struct StoredMap {
     source: Arc<dyn ReadAt>,
     steps: Steps,
@@ -55,7 +55,8 @@ impl StoredMap {
         }
     }
 
-    /// What begins at `at`, which lies in the file, and where it ends: `Data`, or a `Hole` that reads as zeros.
+    /// What begins at `at`, which lies in the file, and where it ends: `Data`, or a `Hole` that
+    /// reads as zeros.
     ///
     /// # Errors
     /// Those of asking the file.
@@ -117,7 +118,8 @@ impl StoredMap {
     fn learn(&self, known: &mut Known, to: u64) -> Result<()> {
         let len = self.source.len();
         while known.end <= to && known.end < len {
-            // Most answers are a stretch of data or the hole behind it; a file system may cut them into pieces.
+            // Most answers are a stretch of data or the hole behind it; a file system may cut them
+            // into pieces.
             if known.data.len() >= self.most || known.asked >= 4 * self.most {
                 return Ok(());
             }

@@ -1,7 +1,7 @@
 //! The whole disk in sums: how much of it is data, without listing every extent.
 //!
-//! A cluster of 32 subclusters or a block with a bitmap of its sectors may be thousands of extents. Who
-//! only adds them up gets their sum instead.
+//! A cluster of 32 subclusters or a block with a bitmap of its sectors may be thousands of extents.
+//! Who only adds them up gets their sum instead.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{DiskImage, Extent, ExtentKind};

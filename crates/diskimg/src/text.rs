@@ -7,8 +7,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 
-/// Whether `c` does something to a terminal instead of appearing on it: control characters (C0, DEL and
-/// C1), line separators, and marks that change the direction of writing or take no room.
+/// Whether `c` does something to a terminal instead of appearing on it: control characters (C0, DEL
+/// and C1), line separators, and marks that change the direction of writing or take no room.
 #[must_use]
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
@@ -51,8 +51,8 @@ pub fn shown<P: AsRef<Path> + ?Sized>(path: &P) -> Shown<'_> {
     Shown(path.as_ref())
 }
 
-/// `word` as every POSIX shell takes it, and printable: what cannot be shown is written by `printf`.
-/// `None` for an ending line feed, which a shell would drop.
+/// `word` as every POSIX shell takes it, and printable: what cannot be shown is written by
+/// `printf`. `None` for an ending line feed, which a shell would drop.
 #[must_use]
 pub fn shell_word(word: &OsStr) -> Option<String> {
     let bytes = word.as_bytes();
@@ -100,8 +100,8 @@ pub fn shell_path(path: &Path) -> Option<String> {
     }
 }
 
-/// Whether `path` names a file that this process has open, such as `/dev/stdin` and `/dev/fd/63`: it
-/// means something else, or nothing, in a command that is typed later.
+/// Whether `path` names a file that this process has open, such as `/dev/stdin` and `/dev/fd/63`:
+/// it means something else, or nothing, in a command that is typed later.
 #[must_use]
 pub fn is_descriptor(path: &Path) -> bool {
     ["/dev/stdin", "/dev/stdout", "/dev/stderr"]
@@ -115,8 +115,8 @@ pub fn is_descriptor(path: &Path) -> bool {
                 .any(|part| part.as_os_str() == "fd")
 }
 
-/// A name for a file that a command writes: `name`, or another one when the file at `path`, which the
-/// command reads, is called so, or when there is something of that name already.
+/// A name for a file that a command writes: `name`, or another one when the file at `path`, which
+/// the command reads, is called so, or when there is something of that name already.
 #[must_use]
 pub fn other_than(path: &Path, name: &str) -> String {
     const MOST: u32 = 1000;
@@ -132,8 +132,8 @@ pub fn other_than(path: &Path, name: &str) -> String {
         .unwrap_or_else(|| "NEW_FILE".to_owned())
 }
 
-/// `hint` with names in it that its commands may write: a command must write neither what it reads, the
-/// file at `path`, nor anything else that is there already.
+/// `hint` with names in it that its commands may write: a command must write neither what it reads,
+/// the file at `path`, nor anything else that is there already.
 #[must_use]
 pub fn with_free_outputs(hint: &str, path: &Path) -> String {
     let mut converts = false;

@@ -1,8 +1,9 @@
 //! Counts the work of finding out what lies where, so that a small file cannot make it long.
 //!
-//! The count does not know what makes a file slow: every format charges what it does, and a walk over
-//! a whole disk ends with an error once it has done more than the files deserve. Steps are counted and
-//! not seconds, so that a file that is accepted on one machine is accepted on every other one.
+//! The count does not know what makes a file slow: every format charges what it does, and a walk
+//! over a whole disk ends with an error once it has done more than the files deserve. Steps are
+//! counted and not seconds, so that a file that is accepted on one machine is accepted on every
+//! other one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,8 +19,8 @@ pub(crate) const SEEK_STEPS: u64 = 16;
 /// Bytes of a table that are read and decoded in a step.
 pub(crate) const READ_BYTES_PER_STEP: u64 = 256;
 
-/// The work that an image has done so far, and what one walk over it may do, in steps. A step is about
-/// the work for one extent.
+/// The work that an image has done so far, and what one walk over it may do, in steps. A step is
+/// about the work for one extent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Work {
     /// Steps taken since the image was opened, by all files of its chain and all threads.
@@ -52,7 +53,8 @@ impl Steps {
         self.0.done.fetch_add(steps, Ordering::Relaxed);
     }
 
-    /// Allows for what `source` really stores: of its tables, which claim `table_bytes`, and of everything else.
+    /// Allows for what `source` really stores: of its tables, which claim `table_bytes`, and of
+    /// everything else.
     pub(crate) fn allow_for(&self, source: &dyn ReadAt, table_bytes: u64) {
         let stored = source.stored_len();
         let earned =
@@ -111,9 +113,9 @@ impl Watch {
     }
 }
 
-/// How far ahead a walk asks: a layer looks for the end of what it does not store before it asks the
-/// layer below, which may have cut the same stretch into many pieces. So a walk asks for a few times
-/// what it got last, and both sides cost what they hold.
+/// How far ahead a walk asks: a layer looks for the end of what it does not store before it asks
+/// the layer below, which may have cut the same stretch into many pieces. So a walk asks for a few
+/// times what it got last, and both sides cost what they hold.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window(u64);
 

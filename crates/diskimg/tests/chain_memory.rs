@@ -1,5 +1,5 @@
-//! What the longest chain holds in memory, measured. A process of its own, and one test only, so that nothing
-//! else allocates meanwhile.
+//! What the longest chain holds in memory, measured. A process of its own, and one test only, so
+//! that nothing else allocates meanwhile.
 
 #![allow(
     clippy::unwrap_used,
@@ -36,7 +36,8 @@ const SLACK: u64 = 8 << 20;
 const THREADS: usize = 4;
 /// Size of the disk in bytes.
 const SIZE: u64 = (MAX_CHAIN_FILES as u64) << LARGE;
-/// log2 of the size of clusters in files whose tables are many, and in those whose clusters are large.
+/// log2 of the size of clusters in files whose tables are many, and in those whose clusters are
+/// large.
 const SMALL: u32 = 9;
 const LARGE: u32 = 21;
 

@@ -1,5 +1,5 @@
-//! Checking qcow2 files, with `qemu-img check` as the oracle: what it calls clean, leaked or corrupt is
-//! clean, a warning or an error here.
+//! Checking qcow2 files, with `qemu-img check` as the oracle: what it calls clean, leaked or
+//! corrupt is clean, a warning or an error here.
 
 #![allow(
     clippy::unwrap_used,
@@ -431,9 +431,9 @@ fn a_check_can_be_stopped() {
 /// Clusters of the crafted files below, in bytes.
 const CLUSTER: u64 = 64 << 10;
 
-/// A disk of 64 TiB whose L1 table, in cluster 3, gives the L2 table at `table` for every entry; refcount
-/// table and block in clusters 1 and 2; `snapshots` snapshots with the same L1 table, listed in cluster
-/// 60; 80 clusters in all.
+/// A disk of 64 TiB whose L1 table, in cluster 3, gives the L2 table at `table` for every entry;
+/// refcount table and block in clusters 1 and 2; `snapshots` snapshots with the same L1 table,
+/// listed in cluster 60; 80 clusters in all.
 fn aliased(snapshots: u32, table: u64) -> Vec<u8> {
     let entries: u64 = (64 << 40) / (CLUSTER * CLUSTER / 8);
     let mut bytes = vec![0; 80 * CLUSTER as usize];

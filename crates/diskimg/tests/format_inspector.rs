@@ -202,7 +202,8 @@ fn vmdk_descriptor() {
 #[test]
 fn vmdk_header() {
     let sound = vmdk("createType=\"monolithicSparse\"\nRW 2048 SPARSE \"d.vmdk\"\n");
-    // Versions, where the descriptor is, and how long it is: whatever they say, it is named and not read.
+    // Versions, where the descriptor is, and how long it is: whatever they say, it is named and not
+    // read.
     for (at, value) in [(4, 0), (4, 4), (28, 2), (36, 4096), (28, u64::MAX)] {
         let mut bytes = sound.clone();
         put(&mut bytes, at, &value.to_le_bytes());
@@ -260,7 +261,8 @@ fn gpt() -> Vec<u8> {
     bytes
 }
 
-/// What is said of the partition table of `bytes`, which is a raw disk and read as one whatever it says.
+/// What is said of the partition table of `bytes`, which is a raw disk and read as one whatever it
+/// says.
 fn said_of_partitions(bytes: &[u8]) -> String {
     let opened = open(bytes).unwrap();
     assert_eq!(opened.format, Format::Raw);

@@ -1,4 +1,5 @@
-//! The most fragmented disks that the formats allow: what it costs to learn what lies where, in processor time.
+//! The most fragmented disks that the formats allow: what it costs to learn what lies where, in
+//! processor time.
 
 #![allow(
     clippy::unwrap_used,
@@ -87,7 +88,8 @@ fn open(source: impl ReadAt + 'static) -> Result<Box<dyn DiskImage>> {
     open_source(Arc::new(source), &options, &[]).map(|opened| opened.image)
 }
 
-/// The number of extents of `image`, half of which is data; what it takes to find them is at most `limit`.
+/// The number of extents of `image`, half of which is data; what it takes to find them is at most
+/// `limit`.
 #[track_caller]
 fn count(what: &str, image: &dyn DiskImage, limit: Duration) -> u64 {
     let started = cpu_time();
@@ -117,7 +119,8 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const TIB: u64 = 1 << 40;
 const BAT: u64 = 8 << 20;
 
-/// A VHDX of 64 TiB with blocks of `block_size` bytes: the file up to its BAT, and the place of the first block.
+/// A VHDX of 64 TiB with blocks of `block_size` bytes: the file up to its BAT, and the place of the
+/// first block.
 fn vast_vhdx(block_size: u64, differencing: bool) -> (Vec<u8>, u64) {
     let craft = Craft {
         block_size: block_size as usize,
@@ -299,7 +302,8 @@ fn vhdx_blocks_at_one_place_are_refused_when_the_file_is_opened() {
     open(with(256 << 20)).unwrap();
 }
 
-/// A qcow2 of `size` bytes whose clusters take turns, data and nothing, and whose L2 tables are all there.
+/// A qcow2 of `size` bytes whose clusters take turns, data and nothing, and whose L2 tables are all
+/// there.
 fn qcow2(cluster_bits: u32, size: u64) -> impl ReadAt {
     let cluster = 1_u64 << cluster_bits;
     let tables = size / (cluster * cluster / 8);

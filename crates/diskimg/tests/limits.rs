@@ -1,7 +1,7 @@
-//! Damage takes at most 2 seconds of processor time, 256 MiB and a number of steps and reads, in every format: each word of
-//! the seeds' metadata set to 0, 1, all ones, one more, one less, and past the end of the file; table entries that
-//! name one place, or a hole; the head of one image on the tail of another. A process of its own and one
-//! test, because memory is the whole process's.
+//! Damage takes at most 2 seconds of processor time, 256 MiB and a number of steps and reads, in
+//! every format: each word of the seeds' metadata set to 0, 1, all ones, one more, one less, and
+//! past the end of the file; table entries that name one place, or a hole; the head of one image on
+//! the tail of another. A process of its own and one test, because memory is the whole process's.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 

@@ -1,5 +1,5 @@
-//! What a small file may cost: files of a few MiB that describe disks of many tebibytes, held against numbers of
-//! steps and reads. No clock is asked, so that the machine does not matter.
+//! What a small file may cost: files of a few MiB that describe disks of many tebibytes, held
+//! against numbers of steps and reads. No clock is asked, so that the machine does not matter.
 
 #![allow(
     clippy::unwrap_used,
@@ -247,7 +247,8 @@ fn tables_in_holes_cost_no_reads() {
 fn a_table_that_is_stored_in_part_maps_what_is_stored() {
     const CLUSTER: u64 = 64 * KIB;
     let data = 5 * CLUSTER;
-    // Of the table's 8192 entries the last 512 are stored, and each of these has a cluster of its own.
+    // Of the table's 8192 entries the last 512 are stored, and each of these has a cluster of its
+    // own.
     let stored = 3 * CLUSTER + 60 * KIB;
     let file = Holey::new(data + 512 * CLUSTER)
         .bytes(0, qcow2_header(16, GIB, 2, false))
@@ -310,8 +311,8 @@ fn subclusters_by_turns_are_summed_up_and_not_listed() {
     assert_eq!((found.data, found.zero, found.hole), expected);
 }
 
-/// A dynamic VHD of 4 Mi blocks of 4 KiB; `bitmaps` are the first eight bytes of the sector bitmap of each, or all of
-/// them are in a hole.
+/// A dynamic VHD of 4 Mi blocks of 4 KiB; `bitmaps` are the first eight bytes of the sector bitmap
+/// of each, or all of them are in a hole.
 fn vhd(bitmaps: bool) -> Arc<Holey> {
     const BLOCK: u64 = 4 * KIB;
     let blocks = if bitmaps { 64 << 10 } else { 4 << 20 };
@@ -437,8 +438,8 @@ fn a_check_reads_of_refcount_blocks_what_is_stored() {
         .bytes(0, header)
         .bytes(CLUSTER, table.collect());
     for index in 0..BLOCKS {
-        // In the second half of the block, and past the clusters that the file has; first the count of
-        // cluster 1 as well.
+        // In the second half of the block, and past the clusters that the file has; first the count
+        // of cluster 1 as well.
         let at = (8 + index) * CLUSTER;
         if index == 0 {
             file = file.bytes(at, vec![2, 0, 0, 0, 0, 0, 0, 0]);

@@ -1,7 +1,7 @@
 //! What an error answer says, whatever shape it has.
 //!
-//! Shapes, in the order in which the services' SDKs look for them: `error_code` and `error_msg`, `errorCode` and
-//! `errorMsg`, `code` and `message`; at the top, then inside each nested object.
+//! Shapes, in the order in which the services' SDKs look for them: `error_code` and `error_msg`,
+//! `errorCode` and `errorMsg`, `code` and `message`; at the top, then inside each nested object.
 
 use net::mask::mask;
 use net::secret::SecretString;
@@ -10,8 +10,8 @@ use serde_json::Value;
 /// Longest text of a server that is shown, in characters. Ours: messages have one sentence.
 const MAX_MESSAGE: usize = 500;
 
-/// Longest canonical request that is shown, in characters. Ours: methods, path and a handful of headers; a
-/// session token among them is masked before.
+/// Longest canonical request that is shown, in characters. Ours: methods, path and a handful of
+/// headers; a session token among them is masked before.
 const MAX_CANONICAL: usize = 4000;
 
 /// Longest code that is taken for one, in characters.

@@ -142,8 +142,8 @@ impl Client {
         self.call_in_project(call).await.map(drop)
     }
 
-    /// Makes `call`, whose answer names a job. `look` says how to find out what became of a request whose
-    /// answer was lost.
+    /// Makes `call`, whose answer names a job. `look` says how to find out what became of a request
+    /// whose answer was lost.
     pub(crate) async fn start(&self, call: &Call<'_>, look: impl Fn() -> String) -> Result<JobId> {
         let answer = match self.call_in_project(call).await {
             Err(error) if error.kind() == ErrorKind::Ambiguous => {
@@ -190,7 +190,8 @@ impl Client {
         retry(&call.policy, call.doing, attempt).await
     }
 
-    /// One attempt; one more when the credentials went stale, which says nothing of the call itself.
+    /// One attempt; one more when the credentials went stale, which says nothing of the call
+    /// itself.
     async fn attempt(&self, call: &Call<'_>, project: Option<&str>) -> Result<Response> {
         let inner = &*self.0;
         let mut refreshed = false;

@@ -13,8 +13,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::is_id;
 use crate::token::TokenCache;
 
-/// Which release of the calls that make, copy and export images is used. The bodies are the same; the newer one
-/// asks for rights to the key of encrypted images, and only Huawei's own clouds have it.
+/// Which release of the calls that make, copy and export images is used. The bodies are the same;
+/// the newer one asks for rights to the key of encrypted images, and only Huawei's own clouds have
+/// it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ApiVersion {
     /// `/v2` (some calls `/v1`), which every cloud has.
@@ -43,8 +44,8 @@ pub struct ClientOptions {
     pub policy: Policy,
     /// Release of the calls.
     pub api_version: ApiVersion,
-    /// How often the attempts of [`ClientOptions::policy`] begin anew where too many imports run at once (`IMG.0060`):
-    /// nothing is wrong then, and others end in minutes.
+    /// How often the attempts of [`ClientOptions::policy`] begin anew where too many imports run at
+    /// once (`IMG.0060`): nothing is wrong then, and others end in minutes.
     pub flow_control_rounds: u32,
 }
 
@@ -66,7 +67,8 @@ impl ClientOptions {
     }
 }
 
-/// A client of IAM and IMS. Clones share connections, token and project id. Many calls may run at once.
+/// A client of IAM and IMS. Clones share connections, token and project id. Many calls may run at
+/// once.
 #[derive(Clone, Debug)]
 pub struct Client(pub(crate) Arc<Inner>);
 
@@ -83,7 +85,8 @@ impl Client {
     /// A client; nothing is sent yet.
     ///
     /// # Errors
-    /// `Invalid` when a given project id is no id, an endpoint holds credentials, or TLS cannot be set up.
+    /// `Invalid` when a given project id is no id, an endpoint holds credentials, or TLS cannot be
+    /// set up.
     pub fn new(options: ClientOptions) -> Result<Self> {
         if let Some(id) = options.project_id.as_deref().filter(|id| !is_id(id)) {
             return Err(Error::new(

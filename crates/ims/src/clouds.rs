@@ -1,11 +1,12 @@
 //! The public clouds of this family: how their services are called.
 //!
-//! Sources: "Regions and Endpoints" of Huawei Cloud, of Open Telekom Cloud and of Flexible Engine, the Object Storage
-//! Service pages of eu-west-0 (whose host begins with `oss`), and the region tables of Huawei Cloud's SDKs. The hosts of
-//! the Swiss Open Telekom Cloud and of SberCloud are those that the Terraform providers of both name.
+//! Sources: "Regions and Endpoints" of Huawei Cloud, of Open Telekom Cloud and of Flexible Engine,
+//! the Object Storage Service pages of eu-west-0 (whose host begins with `oss`), and the region
+//! tables of Huawei Cloud's SDKs. The hosts of the Swiss Open Telekom Cloud and of SberCloud are
+//! those that the Terraform providers of both name.
 //!
-//! Operators share software and not accounts: a key or a token of one must never reach another. So a region that is not
-//! in the table belongs to nobody here.
+//! Operators share software and not accounts: a key or a token of one must never reach another. So
+//! a region that is not in the table belongs to nobody here.
 
 use std::fmt;
 use std::str::FromStr;
@@ -110,7 +111,8 @@ impl Cloud {
         };
         match self {
             Self::Huawei => usual,
-            // The SDKs' table has the image service under .com; the site's own services are under .eu.
+            // The SDKs' table has the image service under .com; the site's own services are under
+            // .eu.
             Self::HuaweiEu => Facts {
                 name: "huawei-eu",
                 domain: "myhuaweicloud.eu",
@@ -158,7 +160,8 @@ impl Cloud {
         self.facts().regions
     }
 
-    /// The cloud that a known region belongs to, and the region as it is spelled there: consoles show some in capitals.
+    /// The cloud that a known region belongs to, and the region as it is spelled there: consoles
+    /// show some in capitals.
     #[must_use]
     pub fn of_region(region: &str) -> Option<(Self, String)> {
         let region = region.to_ascii_lowercase();

@@ -1,8 +1,10 @@
-//! The other ways to make an image: from a file by the common import, from servers, volumes and backups.
+//! The other ways to make an image: from a file by the common import, from servers, volumes and
+//! backups.
 //!
-//! Source: Image Management Service API Reference, "Creating an Image", "Creating a Full-ECS Image", and the
-//! newer release of the first (2024-12-20), which adds volumes, data images of a file and architectures;
-//! "Creating a Data Disk Image Using an External Image File" of the newer reference.
+//! Source: Image Management Service API Reference, "Creating an Image", "Creating a Full-ECS
+//! Image", and the newer release of the first (2024-12-20), which adds volumes, data images of a
+//! file and architectures; "Creating a Data Disk Image Using an External Image File" of the newer
+//! reference.
 
 use net::http::Method;
 use serde::Serialize;
@@ -38,8 +40,8 @@ pub enum OsFamily {
     Other,
 }
 
-/// An image of an uploaded file in any format that the service reads, at most 128 GB: the common import.
-/// The service looks inside, and what it finds there wins over `os_version`.
+/// An image of an uploaded file in any format that the service reads, at most 128 GB: the common
+/// import. The service looks inside, and what it finds there wins over `os_version`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FileImport {
     /// Name of the image.
@@ -63,8 +65,8 @@ pub struct FileImport {
     /// Whether the service is to prepare the system (drivers, boot by UUID).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub is_config: Option<bool>,
-    /// Whether the system counts as prepared already. Only examples of old releases have it; no table explains it, and
-    /// newer releases took it away.
+    /// Whether the system counts as prepared already. Only examples of old releases have it; no
+    /// table explains it, and newer releases took it away.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub is_config_init: Option<bool>,
     /// Key that encrypts the image.
@@ -148,8 +150,8 @@ pub struct DataFile {
     pub tags: Option<Tags>,
 }
 
-/// A data image of an uploaded file in any format (POST /v1/cloudimages/dataimages/action, which not every
-/// cloud has).
+/// A data image of an uploaded file in any format (POST /v1/cloudimages/dataimages/action, which
+/// not every cloud has).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DataFileImport {
     /// Name of the image.
@@ -308,8 +310,8 @@ impl Client {
             .await
     }
 
-    /// Whether the cloud has the call of [`Client::import_data_file`]; the one of the 2023 reference has not. A request that
-    /// names nothing is sent, which makes nothing.
+    /// Whether the cloud has the call of [`Client::import_data_file`]; the one of the 2023
+    /// reference has not. A request that names nothing is sent, which makes nothing.
     ///
     /// # Errors
     /// What the service said, if that tells neither.
@@ -345,7 +347,8 @@ impl Client {
             .await
     }
 
-    /// Starts making data images of data disks, which must belong to one server (POST /v2/cloudimages/action).
+    /// Starts making data images of data disks, which must belong to one server (POST
+    /// /v2/cloudimages/action).
     ///
     /// # Errors
     /// As [`Client::import_file`].

@@ -5,7 +5,8 @@ use url::Url;
 use crate::clouds::{Cloud, CloudService};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Base addresses of the services; a path in them is kept, as installations behind a gateway need it.
+/// Base addresses of the services; a path in them is kept, as installations behind a gateway need
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {
     /// Identity service.

@@ -1,4 +1,5 @@
-//! One error type: what was being done, what the service said, whether to try again, and what to do.
+//! One error type: what was being done, what the service said, whether to try again, and what to
+//! do.
 
 use std::error::Error as StdError;
 use std::fmt;

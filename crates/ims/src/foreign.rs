@@ -1,7 +1,8 @@
-//! Answers that do not come from the service: the sign-in page of a network, a proxy's refusal, a web server.
+//! Answers that do not come from the service: the sign-in page of a network, a proxy's refusal, a
+//! web server.
 //!
-//! The services answer in JSON. A web page under a status that is no overload, or a redirect, is somebody else's; under
-//! status 200 it would look like a success.
+//! The services answer in JSON. A web page under a status that is no overload, or a redirect, is
+//! somebody else's; under status 200 it would look like a success.
 
 use net::http::{Response, header};
 use net::status::Repeat;
@@ -9,8 +10,9 @@ use net::status::Repeat;
 use crate::call::Service;
 use crate::error::{Error, ErrorKind};
 
-/// The error that `answer` to `doing` is, if it comes from something else. Pages of gateways whose service is overloaded or
-/// down are judged by their status, and 401 by what becomes of other credentials.
+/// The error that `answer` to `doing` is, if it comes from something else. Pages of gateways whose
+/// service is overloaded or down are judged by their status, and 401 by what becomes of other
+/// credentials.
 pub(crate) fn refuse(
     doing: &str,
     service: Service,

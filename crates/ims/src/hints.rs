@@ -1,7 +1,7 @@
 //! What a user can do about the services' error codes.
 //!
-//! Source of the codes: Image Management Service API Reference, appendix "Error Codes"; the gateway's from
-//! "API Gateway: Error Codes".
+//! Source of the codes: Image Management Service API Reference, appendix "Error Codes"; the
+//! gateway's from "API Gateway: Error Codes".
 
 /// The hint for `code`, such as `IMG.0009`.
 pub(crate) fn for_code(code: &str) -> Option<&'static str> {
@@ -300,7 +300,8 @@ mod tests {
 
     #[test]
     fn every_code_of_the_table_has_a_hint() {
-        // Which codes there are: appendix "Error Codes", in `table`; `newer` has those of later releases.
+        // Which codes there are: appendix "Error Codes", in `table`; `newer` has those of later
+        // releases.
         let codes: serde_json::Value =
             serde_json::from_str(include_str!("../../../testdata/ims/codes.json")).unwrap();
         let named = |list: &str| codes[list].as_object().unwrap().keys();

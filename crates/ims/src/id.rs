@@ -11,8 +11,8 @@ const MAX_ID: usize = 128;
 #[error("an id has 1 to 128 letters, digits, '-', '_' and '.', found {0:?}")]
 pub struct BadId(String);
 
-/// Whether `text` can be one segment of a path without any encoding: gateways differ in how they decode
-/// before they compare signatures.
+/// Whether `text` can be one segment of a path without any encoding: gateways differ in how they
+/// decode before they compare signatures.
 pub(crate) fn is_id(text: &str) -> bool {
     (1..=MAX_ID).contains(&text.len())
         && !matches!(text, "." | "..")

@@ -142,13 +142,13 @@ impl ImageDetail {
 }
 
 impl Client {
-    /// Starts the import of an uploaded object (POST /v2/cloudimages/quickimport/action). Two of these make two
-    /// images, so it is repeated only when the service surely did not begin: no connection, 429, 503, or flow
-    /// control (`IMG.0060`).
+    /// Starts the import of an uploaded object (POST /v2/cloudimages/quickimport/action). Two of
+    /// these make two images, so it is repeated only when the service surely did not begin: no
+    /// connection, 429, 503, or flow control (`IMG.0060`).
     ///
     /// # Errors
-    /// `Invalid` when a rule of [`crate::rules`] is broken, and nothing was sent; `Ambiguous` when the import may have
-    /// begun; otherwise what the service said.
+    /// `Invalid` when a rule of [`crate::rules`] is broken, and nothing was sent; `Ambiguous` when
+    /// the import may have begun; otherwise what the service said.
     pub async fn quick_import(&self, import: &QuickImport) -> Result<JobId> {
         const DOING: &str = "registering the image";
         if let Some(violation) = import.field_violations().first() {
@@ -161,8 +161,9 @@ impl Client {
         self.create(DOING, path, &body, &import.name).await
     }
 
-    /// Whether the caller has the right to import images: an import that names neither a file nor an image is sent, which
-    /// makes nothing, and is refused for what it lacks where the caller has the right, and with 403 where not.
+    /// Whether the caller has the right to import images: an import that names neither a file nor
+    /// an image is sent, which makes nothing, and is refused for what it lacks where the caller has
+    /// the right, and with 403 where not.
     ///
     /// # Errors
     /// What the service said, if that tells neither.
@@ -198,8 +199,9 @@ impl Client {
         Ok(listed.into_iter().find(|image| image.id == *id))
     }
 
-    /// A private image with this name, or `None` (GET /v2/cloudimages?name=). One that has failed gives its name up, so
-    /// another of the same name comes before it. Also a cheap proof that the service takes the credentials and the project.
+    /// A private image with this name, or `None` (GET /v2/cloudimages?name=). One that has failed
+    /// gives its name up, so another of the same name comes before it. Also a cheap proof that the
+    /// service takes the credentials and the project.
     ///
     /// # Errors
     /// What the service said, or `BadAnswer`.

@@ -79,8 +79,8 @@ pub enum LicenseType {
 
 /// A quick import: an object in ZVHD2 format becomes a system or data image.
 ///
-/// Source: Image Management Service API Reference, "Importing an Image File Quickly"; the fields that it lacks
-/// (firmware, licence, enterprise project) from the newer reference of the same call.
+/// Source: Image Management Service API Reference, "Importing an Image File Quickly"; the fields
+/// that it lacks (firmware, licence, enterprise project) from the newer reference of the same call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuickImport {
     /// Name of the image.
@@ -111,11 +111,12 @@ pub struct QuickImport {
     pub form: QuickForm,
 }
 
-/// How a quick import is written where the reference leaves a choice. The default is what every region takes.
+/// How a quick import is written where the reference leaves a choice. The default is what every
+/// region takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QuickForm {
-    /// Tags as texts `key.value` (`tags`) and not as objects (`image_tags`): the service takes one of the two. A text
-    /// cannot have a dot in its key.
+    /// Tags as texts `key.value` (`tags`) and not as objects (`image_tags`): the service takes one
+    /// of the two. A text cannot have a dot in its key.
     pub tags_as_text: bool,
     /// `type` also where it is the one that the service assumes, `ECS`.
     pub default_type: bool,

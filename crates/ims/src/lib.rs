@@ -1,6 +1,6 @@
-//! Client of the Image Management Service of Huawei Cloud, Open Telekom Cloud, Flexible Engine and private stacks: sign in,
-//! register images, follow jobs, look after what is there. Made for imgferry; it knows nothing of its command line and
-//! prints nothing.
+//! Client of the Image Management Service of Huawei Cloud, Open Telekom Cloud, Flexible Engine and
+//! private stacks: sign in, register images, follow jobs, look after what is there. Made for
+//! imgferry; it knows nothing of its command line and prints nothing.
 //!
 //! ```text
 //! QuickImport::violations ─▶ Client::quick_import ─▶ JobId ─▶ Client::wait ─▶ ImageId ─▶ Client::image
@@ -9,8 +9,8 @@
 //!            each attempt: token (cached, renewed) or a fresh SDK-HMAC-SHA256 signature
 //! ```
 //!
-//! Answers are taken with tolerance: unknown fields, unknown states, numbers as text and missing fields
-//! never break a call. Everything the server says is cut to a sane length, freed of control
+//! Answers are taken with tolerance: unknown fields, unknown states, numbers as text and missing
+//! fields never break a call. Everything the server says is cut to a sane length, freed of control
 //! characters and of our own secrets before it gets into an error.
 //!
 //! ```no_run

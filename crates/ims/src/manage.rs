@@ -1,8 +1,8 @@
 //! Images that exist: lists, changes, deleting, copies, exports.
 //!
-//! Source: Image Management Service API Reference, "Querying Images", "Updating Image Information", "Deleting an
-//! Image", "Replicating an Image Within a Region", "Exporting an Image", "Querying the Image Quota"; the names of
-//! operating systems from the newer reference.
+//! Source: Image Management Service API Reference, "Querying Images", "Updating Image Information",
+//! "Deleting an Image", "Replicating an Image Within a Region", "Exporting an Image", "Querying the
+//! Image Quota"; the names of operating systems from the newer reference.
 
 use std::collections::HashSet;
 
@@ -18,7 +18,8 @@ use crate::images::ImageDetail;
 use crate::import::ImageUrl;
 use crate::value;
 
-/// Images of a page when the caller names no number. The service's own default is 500, or 25 in the other list.
+/// Images of a page when the caller names no number. The service's own default is 500, or 25 in the
+/// other list.
 const PAGE: u32 = 100;
 
 /// Most pages that are asked for: a server whose markers lead nowhere ends.
@@ -200,8 +201,8 @@ impl Client {
         named(DOING, &self.ask(&call).await?)
     }
 
-    /// Deletes an image (DELETE /v2/images/{id}), with the backups of a full-ECS image when `backups` says so. The
-    /// service answers before the image is gone.
+    /// Deletes an image (DELETE /v2/images/{id}), with the backups of a full-ECS image when
+    /// `backups` says so. The service answers before the image is gone.
     ///
     /// # Errors
     /// What the service said; `NotFound` when there is none.
@@ -268,8 +269,8 @@ impl Client {
             .await
     }
 
-    /// The same, where `is_quick_export` is given as it is to be sent. The reference says that no format may stand beside
-    /// `true`; `false` is what the service assumes.
+    /// The same, where `is_quick_export` is given as it is to be sent. The reference says that no
+    /// format may stand beside `true`; `false` is what the service assumes.
     ///
     /// # Errors
     /// As [`Client::export_image`].
@@ -362,8 +363,8 @@ impl Client {
             .collect())
     }
 
-    /// The operating systems that the region has names for (GET /v1/cloudimages/os_version); `tag` such as
-    /// `uefi`, `arm` or `x86` keeps those that fit.
+    /// The operating systems that the region has names for (GET /v1/cloudimages/os_version); `tag`
+    /// such as `uefi`, `arm` or `x86` keeps those that fit.
     ///
     /// # Errors
     /// What the service said.

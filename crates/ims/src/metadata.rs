@@ -1,7 +1,7 @@
 //! Images in two steps, as OpenStack does it: metadata first, then the file.
 //!
-//! Source: Image Management Service API Reference, "Creating Image Metadata (Native OpenStack API)" and
-//! "Registering an Image".
+//! Source: Image Management Service API Reference, "Creating Image Metadata (Native OpenStack API)"
+//! and "Registering an Image".
 
 use net::http::Method;
 use serde::Serialize;
@@ -14,8 +14,8 @@ use crate::id::{ImageId, JobId};
 use crate::images::ImageDetail;
 use crate::import::ImageUrl;
 
-/// An image without a file (POST /v2/images). Only what is set is sent; the service assumes `bare`, `zvhd2` and
-/// private.
+/// An image without a file (POST /v2/images). Only what is set is sent; the service assumes `bare`,
+/// `zvhd2` and private.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ImageMetadata {
     /// Name; without one no server can be made of it.
@@ -63,8 +63,8 @@ impl Client {
         })
     }
 
-    /// Starts giving the queued image `id` its file (PUT /v1/cloudimages/{id}/upload). One image takes one
-    /// file, so a repetition does no harm.
+    /// Starts giving the queued image `id` its file (PUT /v1/cloudimages/{id}/upload). One image
+    /// takes one file, so a repetition does no harm.
     ///
     /// # Errors
     /// `NotFound` when the cloud lacks the call; otherwise what the service said.

@@ -1,7 +1,8 @@
-//! Images in OpenStack's form: also those that the service's own list leaves out, and tags that are words.
+//! Images in OpenStack's form: also those that the service's own list leaves out, and tags that are
+//! words.
 //!
-//! Source: Image Management Service API Reference, chapter "Native OpenStack APIs". Calls that it marks as abandoned
-//! (`/v1`, `/v1.1`) are not here.
+//! Source: Image Management Service API Reference, chapter "Native OpenStack APIs". Calls that it
+//! marks as abandoned (`/v1`, `/v1.1`) are not here.
 
 use net::http::{Bytes, Method};
 use net::sign::MAX_SIGNED_BODY;
@@ -15,7 +16,8 @@ use crate::id::{ImageId, is_id};
 use crate::images::ImageDetail;
 use crate::manage::{Change, ImageQuery, named};
 
-/// Largest file that the service takes from a request: 2 GB. Source: Reference, "Uploading an Image".
+/// Largest file that the service takes from a request: 2 GB. Source: Reference, "Uploading an
+/// Image".
 pub const MAX_UPLOAD: usize = 2 << 30;
 
 /// Longest tag in this form, in characters. Source: Reference, "Image Tag Data Formats".
@@ -45,7 +47,8 @@ impl Client {
             .await
     }
 
-    /// An image in OpenStack's form (GET /v2/images/{id}): also those that the other list leaves out.
+    /// An image in OpenStack's form (GET /v2/images/{id}): also those that the other list leaves
+    /// out.
     ///
     /// # Errors
     /// `NotFound` when there is none; otherwise what the service said, or `BadAnswer`.
@@ -55,8 +58,8 @@ impl Client {
         named(DOING, &self.ask(&call).await?)
     }
 
-    /// [`Client::update_image`] in OpenStack's form (PATCH /v2/images/{id}), for clouds that lack the other: attributes
-    /// of one's own, name and description only.
+    /// [`Client::update_image`] in OpenStack's form (PATCH /v2/images/{id}), for clouds that lack
+    /// the other: attributes of one's own, name and description only.
     ///
     /// # Errors
     /// What the service said.
@@ -82,9 +85,10 @@ impl Client {
         named(DOING, &self.ask(&call).await?)
     }
 
-    /// Sends the bytes of a queued image's file (PUT /v2/images/{id}/file), which becomes active afterwards. For files
-    /// that are small: at most 12 MiB where requests are signed and 2 GiB with a token, in one request that cannot be
-    /// taken up again. All others go into a bucket, and from there by [`Client::register_file`].
+    /// Sends the bytes of a queued image's file (PUT /v2/images/{id}/file), which becomes active
+    /// afterwards. For files that are small: at most 12 MiB where requests are signed and 2 GiB
+    /// with a token, in one request that cannot be taken up again. All others go into a bucket, and
+    /// from there by [`Client::register_file`].
     ///
     /// # Errors
     /// `Invalid` when the file is too large, and nothing was sent; otherwise what the service said.
@@ -127,7 +131,8 @@ impl Client {
     /// Takes a tag that is one word away (DELETE /v2/images/{id}/tags/{tag}).
     ///
     /// # Errors
-    /// `Invalid` for a word that fits no path; `NotFound` when the image lacks it; otherwise what the service said.
+    /// `Invalid` for a word that fits no path; `NotFound` when the image lacks it; otherwise what
+    /// the service said.
     pub async fn remove_tag_word(&self, id: &ImageId, tag: &str) -> Result<()> {
         let path = word_path(id, tag)?;
         self.tell_to("untagging the image", Method::DELETE, path)

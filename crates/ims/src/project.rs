@@ -93,9 +93,9 @@ impl Client {
         }
     }
 
-    /// Keys that other services accept, such as object storage, which knows no tokens: the given ones, or temporary
-    /// ones that last `seconds` (POST /v3.0/OS-CREDENTIAL/securitytokens; clamped to what IAM
-    /// allows, 900 to 86,400).
+    /// Keys that other services accept, such as object storage, which knows no tokens: the given
+    /// ones, or temporary ones that last `seconds` (POST /v3.0/OS-CREDENTIAL/securitytokens;
+    /// clamped to what IAM allows, 900 to 86,400).
     ///
     /// # Errors
     /// What the call brings; `BadAnswer` when the answer has no keys.

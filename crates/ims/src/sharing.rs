@@ -74,7 +74,8 @@ impl Client {
         self.members(doing, Method::DELETE, images, projects).await
     }
 
-    /// Starts accepting or rejecting images that are shared with this project (PUT /v1/cloudimages/members).
+    /// Starts accepting or rejecting images that are shared with this project (PUT
+    /// /v1/cloudimages/members).
     ///
     /// # Errors
     /// What the service said.
@@ -121,7 +122,8 @@ impl Client {
     /// One project that an image is shared with (GET /v2/images/{id}/members/{project}).
     ///
     /// # Errors
-    /// `Invalid` when `project` is no id; `NotFound` when it is not shared with it; otherwise what the service said.
+    /// `Invalid` when `project` is no id; `NotFound` when it is not shared with it; otherwise what
+    /// the service said.
     pub async fn image_member(&self, id: &ImageId, project: &str) -> Result<Member> {
         let doing = "asking whom the image is shared with";
         let call = Call::get(self, doing, Service::Ims, member_path(id, project)?);
@@ -160,7 +162,8 @@ impl Client {
     /// Stops sharing one image with one project at once (DELETE /v2/images/{id}/members/{project}).
     ///
     /// # Errors
-    /// `Invalid` when `project` is no id; `NotFound` when it is not shared with it; otherwise what the service said.
+    /// `Invalid` when `project` is no id; `NotFound` when it is not shared with it; otherwise what
+    /// the service said.
     pub async fn remove_member(&self, id: &ImageId, project: &str) -> Result<()> {
         let path = member_path(id, project)?;
         self.tell_to("stopping to share the image", Method::DELETE, path)

@@ -1,7 +1,7 @@
 //! Tags of images, in both forms that the service knows.
 //!
-//! Source: Image Management Service API Reference, "Image Tag Data Formats": `tags` holds `key.value` texts,
-//! `image_tags` objects; a request has one of them. Newer lists separate by `=`.
+//! Source: Image Management Service API Reference, "Image Tag Data Formats": `tags` holds
+//! `key.value` texts, `image_tags` objects; a request has one of them. Newer lists separate by `=`.
 
 use serde::{Deserialize, Serialize};
 

@@ -142,8 +142,8 @@ impl Client {
         self.tell(&call).await
     }
 
-    /// Tags of the images that `query` describes, as texts: `key.value`, in newer regions `key=value` (GET
-    /// /v1/cloudimages/tags). Pages are counted from 1.
+    /// Tags of the images that `query` describes, as texts: `key.value`, in newer regions
+    /// `key=value` (GET /v1/cloudimages/tags). Pages are counted from 1.
     ///
     /// # Errors
     /// What the service said.
@@ -184,8 +184,8 @@ impl Client {
             .await
     }
 
-    /// Takes one tag away (DELETE /v2/{project}/images/{id}/tags/{key}; keys that fit no path go by the other
-    /// call).
+    /// Takes one tag away (DELETE /v2/{project}/images/{id}/tags/{key}; keys that fit no path go by
+    /// the other call).
     ///
     /// # Errors
     /// What the service said; `NotFound` when the image lacks the tag.

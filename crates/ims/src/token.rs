@@ -1,7 +1,7 @@
 //! Signing in: POST /v3/auth/tokens, and the cache that keeps its token fresh.
 //!
-//! Source: Identity and Access Management API Reference, "Obtaining a User Token". A token lasts 24 hours; a
-//! change of password or rights ends it within half an hour.
+//! Source: Identity and Access Management API Reference, "Obtaining a User Token". A token lasts 24
+//! hours; a change of password or rights ends it within half an hour.
 
 use net::http::{HeaderValue, Method, Request, Response, header};
 use net::retry::Retryable;
@@ -23,7 +23,8 @@ const RENEW_BEFORE: Duration = Duration::minutes(30);
 /// Assumed lifetime when the answer names none. Ours: far below the documented 24 hours.
 const UNSTATED_LIFETIME: Duration = Duration::hours(1);
 
-/// Longest token that is taken, in bytes. Ours: real ones have several KiB, and gateways refuse larger headers.
+/// Longest token that is taken, in bytes. Ours: real ones have several KiB, and gateways refuse
+/// larger headers.
 const MAX_TOKEN_BYTES: usize = 64 << 10;
 
 /// A token as the server gave it.
@@ -51,8 +52,8 @@ struct Slot {
 }
 
 impl TokenCache {
-    /// A token that is good for a while at `now`; `sign_in` is called if there is none. When it fails
-    /// for a passing reason and the old token still holds, the old one is returned.
+    /// A token that is good for a while at `now`; `sign_in` is called if there is none. When it
+    /// fails for a passing reason and the old token still holds, the old one is returned.
     pub(crate) async fn get<F>(&self, now: OffsetDateTime, sign_in: F) -> Result<Token>
     where
         F: AsyncFnOnce() -> Result<Token>,

@@ -1,7 +1,7 @@
 //! Which releases of the API a cloud has, and how it describes its objects.
 //!
-//! Source: Image Management Service API Reference, "API Version Query" and "Image Schema", of chapter "Native OpenStack
-//! APIs".
+//! Source: Image Management Service API Reference, "API Version Query" and "Image Schema", of
+//! chapter "Native OpenStack APIs".
 
 use serde::Serialize;
 use serde_json::Value;
@@ -95,7 +95,8 @@ impl Client {
     /// One release (GET /{version}), such as `v2`.
     ///
     /// # Errors
-    /// `Invalid` for a text that is no version; `NotFound` where the cloud lacks it; otherwise what the service said.
+    /// `Invalid` for a text that is no version; `NotFound` where the cloud lacks it; otherwise what
+    /// the service said.
     pub async fn version(&self, version: &str) -> Result<Vec<Version>> {
         if !is_id(version) {
             return Err(Error::new(

@@ -152,7 +152,8 @@ async fn read(client: &Client, name: &str) -> ims::Result<String> {
     })
 }
 
-/// A client whose cloud answers with what is put into the other half, in status 300 where that is documented.
+/// A client whose cloud answers with what is put into the other half, in status 300 where that is
+/// documented.
 async fn answering() -> (Server, Client, Arc<Mutex<Value>>) {
     let cloud = Server::start().await.unwrap();
     let answer = Arc::new(Mutex::new(Value::Null));

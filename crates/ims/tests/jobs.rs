@@ -19,7 +19,8 @@ use ims::{Error, ErrorKind, ImageId, JobId, JobStatus, WaitOptions};
 use serde_json::{Value, json};
 use testkit::http::{Reply, Server};
 
-/// Image Management Service API Reference (2023-01-20), "Querying the Status of an Asynchronous Job", example response.
+/// Image Management Service API Reference (2023-01-20), "Querying the Status of an Asynchronous
+/// Job", example response.
 const EXAMPLE: &str = r#"{
   "status": "SUCCESS",
   "entities": {

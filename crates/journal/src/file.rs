@@ -21,7 +21,8 @@ use crate::state::State;
 /// Longest time that the record of a part waits for its sync.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
-/// How often a lock is tried, and the pause between: whoever lists journals holds them for a moment.
+/// How often a lock is tried, and the pause between: whoever lists journals holds them for a
+/// moment.
 const LOCK_TRIES: u32 = 10;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
@@ -136,7 +137,8 @@ impl Journal {
             .map_err(|source| Error::io(&self.path, "syncing the directory", source))
     }
 
-    /// Forgets what the journal says: there is nothing to go on with. The file goes with this journal.
+    /// Forgets what the journal says: there is nothing to go on with. The file goes with this
+    /// journal.
     ///
     /// # Errors
     /// `Io`.
@@ -324,7 +326,8 @@ impl Drop for Journal {
     fn drop(&mut self) {
         let unused = self.end == 0 && self.file.metadata().is_ok_and(|file| file.len() == 0);
         if unused && is_at(&self.file, &self.path) {
-            // Best effort. Whoever opened it meanwhile finds that the name is gone, and opens another one.
+            // Best effort. Whoever opened it meanwhile finds that the name is gone, and opens
+            // another one.
             let _ = fs::remove_file(&self.path);
         }
     }

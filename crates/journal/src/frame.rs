@@ -11,7 +11,8 @@ use crc32fast::Hasher;
 /// What a journal begins with.
 pub const MAGIC: &[u8; 19] = b"imgferry-journal-1\n";
 
-/// Longest payload that is written or read, in bytes. Ours: it bounds what a damaged length can ask for.
+/// Longest payload that is written or read, in bytes. Ours: it bounds what a damaged length can ask
+/// for.
 pub const MAX_PAYLOAD: u32 = 64 << 10;
 
 /// Bytes before the payload.
@@ -50,8 +51,8 @@ impl Default for Writer {
 }
 
 impl Writer {
-    /// Appends a frame to `out`. `false` when the payload is longer than [`MAX_PAYLOAD`]; nothing is
-    /// appended then.
+    /// Appends a frame to `out`. `false` when the payload is longer than [`MAX_PAYLOAD`]; nothing
+    /// is appended then.
     #[must_use]
     pub fn push(&mut self, kind: u8, payload: &[u8], out: &mut Vec<u8>) -> bool {
         let len = match u32::try_from(payload.len()) {
@@ -87,7 +88,8 @@ pub struct Reader<R> {
 }
 
 impl<R: Read> Reader<R> {
-    /// A reader of a file from its first byte. A file that does not begin with [`MAGIC`] has no frames.
+    /// A reader of a file from its first byte. A file that does not begin with [`MAGIC`] has no
+    /// frames.
     ///
     /// # Errors
     /// Those of `input`.

@@ -1,7 +1,8 @@
-//! A log that several processes write and anybody reads: records of JSON in frames, each appended whole.
+//! A log that several processes write and anybody reads: records of JSON in frames, each appended
+//! whole.
 //!
-//! What is appended is synced before the call returns. A record that a power failure or a kill has torn is cut off by
-//! the next writer; what stands before it counts.
+//! What is appended is synced before the call returns. A record that a power failure or a kill has
+//! torn is cut off by the next writer; what stands before it counts.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufReader, Seek as _, SeekFrom, Write as _};
@@ -17,7 +18,8 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Result};
 use crate::frame::{Ending, MAGIC, Reader, Writer};
 
-/// Kind of the frames of a log. Journals of imports use other kinds, so neither is taken for the other.
+/// Kind of the frames of a log. Journals of imports use other kinds, so neither is taken for the
+/// other.
 const KIND: u8 = 0x40;
 
 /// How often a lock is tried, and the pause between.
@@ -119,8 +121,8 @@ fn append(file: &mut File, end: &mut u64, writer: &mut Writer, payload: &[u8]) -
     Ok(())
 }
 
-/// What a log says, as far as it can be believed. Records that this version does not know are left out. A log that
-/// is not there says nothing.
+/// What a log says, as far as it can be believed. Records that this version does not know are left
+/// out. A log that is not there says nothing.
 ///
 /// # Errors
 /// `Io`.
@@ -153,8 +155,8 @@ pub struct RunLock {
 }
 
 impl RunLock {
-    /// Locks `path`, which is made when it is missing: alone, or together with others that do not ask to be alone.
-    /// `None` when others have it.
+    /// Locks `path`, which is made when it is missing: alone, or together with others that do not
+    /// ask to be alone. `None` when others have it.
     ///
     /// # Errors
     /// `Io`.

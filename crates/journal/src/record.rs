@@ -162,8 +162,8 @@ pub enum Record {
         /// Its id.
         id: String,
     },
-    /// The service said no: it refused the registration, or the job failed. The next run looks whether there is an image
-    /// all the same, and sends another one if not.
+    /// The service said no: it refused the registration, or the job failed. The next run looks
+    /// whether there is an image all the same, and sends another one if not.
     Declined,
     /// The image is there.
     Active {

@@ -1,8 +1,10 @@
-//! What an import does next about its registration, whatever the cloud answered: the one table for all ways to register.
+//! What an import does next about its registration, whatever the cloud answered: the one table for
+//! all ways to register.
 //!
-//! A registration that was sent once may have made an image, whoever said otherwise: a gateway answers 503 after the
-//! service acted, a proxy delivers a request twice, a list lags behind. So only the service's own word ends one, and even
-//! after a "no" the image of this name is looked at: one that comes from this very object is this import's own.
+//! A registration that was sent once may have made an image, whoever said otherwise: a gateway
+//! answers 503 after the service acted, a proxy delivers a request twice, a list lags behind. So
+//! only the service's own word ends one, and even after a "no" the image of this name is looked at:
+//! one that comes from this very object is this import's own.
 //!
 //! | state | answer | next |
 //! |---|---|---|
@@ -28,11 +30,11 @@
 //! | waiting | active | end: done |
 //! | | failed | note it, end: failed |
 //!
-//! Names are unique in the cloud, which is what makes sending again safe: a request for a name that has an image is
-//! refused, and a refusal is a reason to look.
+//! Names are unique in the cloud, which is what makes sending again safe: a request for a name that
+//! has an image is refused, and a refusal is a reason to look.
 //!
-//! The machine is pure. Whoever drives it writes the note of a [`Step`] before the action of that step, does the action,
-//! and passes on what came of it. A run may end between any two of these.
+//! The machine is pure. Whoever drives it writes the note of a [`Step`] before the action of that
+//! step, does the action, and passes on what came of it. A run may end between any two of these.
 
 /// How often an image that is not listed yet is asked for: lists lag behind.
 pub const LOOKS: u32 = 10;
@@ -48,7 +50,8 @@ const GIVES: u32 = 2;
 pub enum Known {
     /// This object was not there before this run, so nothing can have been made of it.
     Nothing,
-    /// Something may have been made: by an earlier owner, by a run whose last note was lost, or by a request that was refused.
+    /// Something may have been made: by an earlier owner, by a run whose last note was lost, or by
+    /// a request that was refused.
     Perhaps,
     /// A request was sent, and its answer is not known.
     Sent,
@@ -59,8 +62,8 @@ pub enum Known {
 }
 
 impl Known {
-    /// Whether an image of the name may be this import's own before this run has sent anything. Otherwise the name must be
-    /// free.
+    /// Whether an image of the name may be this import's own before this run has sent anything.
+    /// Otherwise the name must be free.
     #[must_use]
     pub fn may_have_an_image(self) -> bool {
         self != Self::Nothing

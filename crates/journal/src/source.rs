@@ -29,8 +29,8 @@ pub struct SourceIdentity {
     pub inode: u64,
     /// SHA-256 of the first 64 KiB and the last 4 KiB, in hexadecimal digits.
     pub header: String,
-    /// Last change of the file's status (`ctime`), in seconds and nanoseconds since 1970. Unlike the time of
-    /// modification, nobody can set it back. Journals of older versions do not have it.
+    /// Last change of the file's status (`ctime`), in seconds and nanoseconds since 1970. Unlike
+    /// the time of modification, nobody can set it back. Journals of older versions do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status_changed: Option<(i64, i64)>,
     /// Whether it is a block device, whose times say nothing about its content.
@@ -97,7 +97,8 @@ impl SourceIdentity {
         }
     }
 
-    /// How `now` differs from this, if it does: the first difference, in words. For two looks by one run.
+    /// How `now` differs from this, if it does: the first difference, in words. For two looks by
+    /// one run.
     #[must_use]
     pub fn difference(&self, now: &Self) -> Option<String> {
         self.plain_difference(now).or_else(|| {

@@ -57,7 +57,8 @@ pub struct State {
     pub sent: Option<(u64, String)>,
     /// The object, once it is there.
     pub completed: Option<Completed>,
-    /// Address of the service and name of the image, once a registration was about to be sent. No answer takes it back.
+    /// Address of the service and name of the image, once a registration was about to be sent. No
+    /// answer takes it back.
     pub registering: Option<(String, String)>,
     /// When the first of them was about to be sent, in seconds since 1970 by the service's clock.
     pub asked_at: Option<u64>,

@@ -1,9 +1,11 @@
-//! The table of registrations, driven against a simulated cloud in which everything goes wrong that can: gateways that
-//! answer for a service which acted, requests that arrive twice or late, answers that are lost, lists and jobs that lag
-//! behind, pages instead of answers, processes that die between any two steps, and journals that lose their last note.
+//! The table of registrations, driven against a simulated cloud in which everything goes wrong that
+//! can: gateways that answer for a service which acted, requests that arrive twice or late, answers
+//! that are lost, lists and jobs that lag behind, pages instead of answers, processes that die
+//! between any two steps, and journals that lose their last note.
 //!
-//! What happens is a tape of numbers: each question of "does this go wrong, and how" takes the next one, and where the tape
-//! has ended nothing goes wrong any more. So a failing case shrinks to the few faults that matter.
+//! What happens is a tape of numbers: each question of "does this go wrong, and how" takes the next
+//! one, and where the tape has ended nothing goes wrong any more. So a failing case shrinks to the
+//! few faults that matter.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -77,8 +79,8 @@ struct Cloud {
     /// Requests that are still on their way, and when they arrive.
     late: Vec<u64>,
     two_steps: bool,
-    /// Names are looked up where lists are: an image that is not listed yet does not hold its name. Such a cloud makes a
-    /// second image for whoever asks too early.
+    /// Names are looked up where lists are: an image that is not listed yet does not hold its name.
+    /// Such a cloud makes a second image for whoever asks too early.
     lax: bool,
 }
 
@@ -296,7 +298,8 @@ fn request(
         }
         // A gateway answered in its place before it was carried out.
         2 => (Event::Unclear, None),
-        // Carried out, a gateway says 503, and the client tries again; or it is delivered twice, and the second answer counts.
+        // Carried out, a gateway says 503, and the client tries again; or it is delivered twice,
+        // and the second answer counts.
         3 | 4 => {
             act(cloud, tape);
             tell(act(cloud, tape))
@@ -420,7 +423,8 @@ proptest! {
         holds(&cloud, &journal, &again)?;
     }
 
-    /// A stranger takes the name while the request is on its way: that image is never this import's.
+    /// A stranger takes the name while the request is on its way: that image is never this
+    /// import's.
     #[test]
     fn an_image_of_somebody_else_is_never_taken_for_ones_own(
         faults in prop::collection::vec(any::<u8>(), 0..100),

@@ -1,8 +1,8 @@
 //! Keys of the agency that a server runs with, from its metadata service.
 //!
 //! Source: Elastic Cloud Server User Guide, "Obtaining Metadata", "Security Key": GET
-//! /openstack/latest/securitykey; the keys last an hour and are replaced ten minutes before their end. Where a server
-//! allows only the second version of the service, a token is fetched first (PUT
+//! /openstack/latest/securitykey; the keys last an hour and are replaced ten minutes before their
+//! end. Where a server allows only the second version of the service, a token is fetched first (PUT
 //! /meta-data/latest/api/token), as Huawei Cloud's SDKs do.
 
 use std::net::IpAddr;
@@ -26,7 +26,8 @@ pub const METADATA_ENDPOINT: &str = "http://169.254.169.254";
 /// The service is on the same host; elsewhere nobody answers, and the user waits for that.
 const TIME_LIMIT: Duration = Duration::from_secs(3);
 
-/// Life of a metadata token in seconds: one is fetched each time, so the shortest that is accepted by all.
+/// Life of a metadata token in seconds: one is fetched each time, so the shortest that is accepted
+/// by all.
 const TOKEN_SECONDS: &str = "60";
 
 /// Longest text of the service that is shown, in characters.
@@ -44,8 +45,8 @@ pub struct Agency {
 }
 
 impl Agency {
-    /// The service at `endpoint`. Plain http is allowed to this machine and to link-local addresses, which no
-    /// router passes on; elsewhere if `allow_http`. No proxy is used.
+    /// The service at `endpoint`. Plain http is allowed to this machine and to link-local
+    /// addresses, which no router passes on; elsewhere if `allow_http`. No proxy is used.
     ///
     /// # Errors
     /// When the HTTP client cannot be set up.

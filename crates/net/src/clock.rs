@@ -18,8 +18,8 @@ const HTTP_DATE: &[BorrowedFormatItem<'_>] = format_description!(
     "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
 );
 
-/// Differences below this are left alone, in seconds: `Date` counts whole seconds, and an answer may
-/// have been under way for a while. Far inside the 15 minutes that servers accept.
+/// Differences below this are left alone, in seconds: `Date` counts whole seconds, and an answer
+/// may have been under way for a while. Far inside the 15 minutes that servers accept.
 const TOLERATED_SECONDS: i64 = 60;
 
 /// `time` as `20261122T013000Z`.
@@ -80,8 +80,8 @@ impl Clock {
         Duration::seconds(self.skew.load(Ordering::Relaxed))
     }
 
-    /// Takes the difference from an answer's `Date` header. Returns whether the time to sign with has
-    /// changed noticeably, so that a refused signature is worth another attempt.
+    /// Takes the difference from an answer's `Date` header. Returns whether the time to sign with
+    /// has changed noticeably, so that a refused signature is worth another attempt.
     pub fn learn(&self, headers: &HeaderMap) -> bool {
         let date = headers.get(DATE).and_then(|value| value.to_str().ok());
         date.is_some_and(|date| self.learn_date(date))

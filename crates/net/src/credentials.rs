@@ -1,4 +1,5 @@
-//! Access keys that change while a program runs: read again before they end, and when a server refuses them.
+//! Access keys that change while a program runs: read again before they end, and when a server
+//! refuses them.
 //!
 //! ```text
 //! Keys::current ──▶ the key in hand, while it lasts ──▶ otherwise KeySource::fetch, once for all callers
@@ -17,8 +18,8 @@ use tokio::sync::Mutex;
 use crate::retry::{Retryable, Verdict, chain};
 use crate::secret::{AccessKey, SecretString};
 
-/// A key is replaced when it has less than this left, or half of what it had if that is shorter. The
-/// metadata service has a new key ten minutes before the old one ends, and both hold meanwhile.
+/// A key is replaced when it has less than this left, or half of what it had if that is shorter.
+/// The metadata service has a new key ten minutes before the old one ends, and both hold meanwhile.
 const RENEW_BEFORE: Duration = Duration::minutes(5);
 
 /// A key, and when it ends.
@@ -148,8 +149,8 @@ impl Keys {
         }))
     }
 
-    /// The key to sign with now. Costs nothing while the one in hand lasts. When a new one cannot be had and
-    /// the old one still holds, the old one is returned.
+    /// The key to sign with now. Costs nothing while the one in hand lasts. When a new one cannot
+    /// be had and the old one still holds, the old one is returned.
     ///
     /// # Errors
     /// The source's.
@@ -186,8 +187,8 @@ impl Keys {
         }
     }
 
-    /// A server refused the key with this id: it is forgotten, unless it has been replaced already. Returns
-    /// whether the next [`Keys::current`] may bring another one.
+    /// A server refused the key with this id: it is forgotten, unless it has been replaced already.
+    /// Returns whether the next [`Keys::current`] may bring another one.
     pub async fn refused(&self, id: &str) -> bool {
         let Inner::Renewed { held, .. } = &*self.0 else {
             return false;

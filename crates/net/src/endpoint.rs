@@ -4,8 +4,8 @@ use url::Url;
 
 use crate::http::is_loopback;
 
-/// The address of a service. A host without a scheme is reached with https; on this machine nobody knows, and it is
-/// refused.
+/// The address of a service. A host without a scheme is reached with https; on this machine nobody
+/// knows, and it is refused.
 ///
 /// # Errors
 /// What is wrong, and what to write instead.

@@ -6,9 +6,9 @@
 //!      └──────────── Verdict ◀──────── status::verdict / HttpError::verdict ◀────────┘
 //! ```
 //!
-//! A request is plain data until it is sent, so each attempt is signed anew. There is one place that
-//! repeats ([`retry`]); [`http`] never repeats and never follows a redirect. [`sign`] holds both sides of
-//! `SDK-HMAC-SHA256`, the client's and the server's, over one canonical form.
+//! A request is plain data until it is sent, so each attempt is signed anew. There is one place
+//! that repeats ([`retry`]); [`http`] never repeats and never follows a redirect. [`sign`] holds
+//! both sides of `SDK-HMAC-SHA256`, the client's and the server's, over one canonical form.
 
 pub mod agency;
 pub mod clock;

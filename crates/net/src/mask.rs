@@ -10,15 +10,17 @@ use crate::secret::{ExposeSecret, SecretString};
 /// What a mask looks like.
 const MASK: &str = "***";
 
-/// Secrets shorter than this are not looked for: masking each "a" would leave nothing to read. The services accept no
-/// password this short.
+/// Secrets shorter than this are not looked for: masking each "a" would leave nothing to read. The
+/// services accept no password this short.
 const MIN_SECRET: usize = 4;
 
-/// So many characters of a secret in a row are masked even where the rest is missing: servers cut what they repeat.
+/// So many characters of a secret in a row are masked even where the rest is missing: servers cut
+/// what they repeat.
 const TELLING: usize = 12;
 
-/// Replaces each of `secrets` in `text`, and every piece of a long one, also as JSON, XML and addresses spell it and
-/// with line breaks inside; and the signatures of requests. What is longer than [`MOST`] is cut.
+/// Replaces each of `secrets` in `text`, and every piece of a long one, also as JSON, XML and
+/// addresses spell it and with line breaks inside; and the signatures of requests. What is longer
+/// than [`MOST`] is cut.
 #[must_use]
 pub fn mask(text: &str, secrets: &[SecretString]) -> String {
     let text = beginning(text);
@@ -54,7 +56,8 @@ fn beginning(text: &str) -> &str {
 /// Longest text, in bytes. Nobody shows more of what a server says.
 pub const MOST: usize = 64 << 10;
 
-/// What begins a spelling: of an address, of JSON, of XML; and of all of them, one inside the other.
+/// What begins a spelling: of an address, of JSON, of XML; and of all of them, one inside the
+/// other.
 const SPELLINGS: [&str; 4] = ["%", "\\", "&", "%\\&"];
 
 /// A character, and where it stands in the text.
@@ -72,8 +75,8 @@ fn plain(text: &str) -> Vec<Letter> {
         .collect()
 }
 
-/// The characters that are meant where the text spells them otherwise, beginning with one of `marks`. White space is
-/// left out.
+/// The characters that are meant where the text spells them otherwise, beginning with one of
+/// `marks`. White space is left out.
 fn decoded(text: &str, marks: &str) -> Vec<Letter> {
     let mut letters = Vec::new();
     let mut at = 0;
@@ -92,7 +95,8 @@ fn decoded(text: &str, marks: &str) -> Vec<Letter> {
     letters
 }
 
-/// The character that `text` begins with in the spelling of an address, JSON or XML, and the spelling's length.
+/// The character that `text` begins with in the spelling of an address, JSON or XML, and the
+/// spelling's length.
 fn spelled(text: &str) -> Option<(char, usize)> {
     let code = |digits: &str, radix| char::from_u32(u32::from_str_radix(digits, radix).ok()?);
     match text.as_bytes().first()? {

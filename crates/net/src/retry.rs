@@ -62,8 +62,8 @@ pub enum Verdict {
     Fatal,
     /// Another attempt may help.
     Retry,
-    /// Another attempt may help, and the server said when. When that is past the budget, the error is
-    /// returned at once: an earlier attempt would be turned away too.
+    /// Another attempt may help, and the server said when. When that is past the budget, the error
+    /// is returned at once: an earlier attempt would be turned away too.
     RetryAfter(Duration),
 }
 
@@ -72,8 +72,8 @@ pub trait Retryable: Display {
     /// The verdict.
     fn verdict(&self) -> Verdict;
 
-    /// The text for the log line of a retry, where nobody prints the causes. Errors whose own text does not
-    /// say why answer with [`chain`].
+    /// The text for the log line of a retry, where nobody prints the causes. Errors whose own text
+    /// does not say why answer with [`chain`].
     fn reason(&self) -> String {
         self.to_string()
     }

@@ -1,6 +1,7 @@
 //! `SDK-HMAC-SHA256`, the request signature of API gateways: both sides over one canonical form.
 //!
-//! Source: the signers of Huawei Cloud's SDKs for Python and Go, and "API Sign Guide: Signing algorithm".
+//! Source: the signers of Huawei Cloud's SDKs for Python and Go, and "API Sign Guide: Signing
+//! algorithm".
 //!
 //! ```text
 //! METHOD \n path, with a final slash \n sorted query \n name:value\n … \n names;… \n hex(SHA-256(body))
@@ -89,9 +90,9 @@ pub enum SignError {
     NoHost,
 }
 
-/// Signs `request` with `key` at `now`: sets `Host`, `X-Sdk-Date`, `X-Security-Token` (temporary keys)
-/// and `Authorization`, and brings the query into the form that is signed. A former signature is
-/// replaced. `Host`, `Content-Type` and all `X-*` headers that are set by then are signed.
+/// Signs `request` with `key` at `now`: sets `Host`, `X-Sdk-Date`, `X-Security-Token` (temporary
+/// keys) and `Authorization`, and brings the query into the form that is signed. A former signature
+/// is replaced. `Host`, `Content-Type` and all `X-*` headers that are set by then are signed.
 ///
 /// # Errors
 /// When a value cannot stand in a header, or the body is too large.
@@ -146,8 +147,8 @@ pub fn sign(
     Ok(signature)
 }
 
-/// The signature of `parts` over the headers in `names` (in any case and order), made at `date` in the form of
-/// `X-Sdk-Date`.
+/// The signature of `parts` over the headers in `names` (in any case and order), made at `date` in
+/// the form of `X-Sdk-Date`.
 #[must_use]
 pub fn signature(parts: &Parts<'_>, names: &[&str], key: &AccessKey, date: &str) -> Signature {
     let names = canonical::header_names(names);

@@ -12,7 +12,8 @@ use crate::retry::Verdict;
 /// Whether a request may be sent again when nobody knows whether it was carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
-    /// Carrying it out twice is the same as once: reading, deleting, putting whole things, signing in.
+    /// Carrying it out twice is the same as once: reading, deleting, putting whole things, signing
+    /// in.
     Safe,
     /// Carrying it out twice makes two of something.
     Unsafe,
@@ -52,8 +53,8 @@ pub fn is_ambiguous(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 500 | 502 | 504)
 }
 
-/// The pause that `Retry-After` asks for, in seconds or as a date (RFC 9110 section 10.2.3). A date in the
-/// past asks for none.
+/// The pause that `Retry-After` asks for, in seconds or as a date (RFC 9110 section 10.2.3). A date
+/// in the past asks for none.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
     pause(headers.get(RETRY_AFTER)?.to_str().ok()?, now)

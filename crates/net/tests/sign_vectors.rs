@@ -1,4 +1,5 @@
-//! Signatures against vectors made with the SDKs for Python and Go, and the two sides against each other.
+//! Signatures against vectors made with the SDKs for Python and Go, and the two sides against each
+//! other.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

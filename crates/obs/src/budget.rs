@@ -1,4 +1,5 @@
-//! The memory that parts may hold, shared by the thread that fills them and the tasks that send them.
+//! The memory that parts may hold, shared by the thread that fills them and the tasks that send
+//! them.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 

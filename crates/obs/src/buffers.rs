@@ -1,8 +1,8 @@
-//! The buffers of parts that are built in memory: used again and again, and counted until the last byte of
-//! them is let go.
+//! The buffers of parts that are built in memory: used again and again, and counted until the last
+//! byte of them is let go.
 //!
-//! Buffers of some MiB that many threads allocate and free are kept by the allocator in several heaps, far
-//! beyond what is in use at any time.
+//! Buffers of some MiB that many threads allocate and free are kept by the allocator in several
+//! heaps, far beyond what is in use at any time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -30,8 +30,8 @@ impl Buffers {
         })
     }
 
-    /// Waits for a buffer, and returns it with `len` zeros in it. `None` once the budget is closed, and
-    /// when a buffer is too small.
+    /// Waits for a buffer, and returns it with `len` zeros in it. `None` once the budget is closed,
+    /// and when a buffer is too small.
     pub(crate) fn take(self: &Arc<Self>, len: usize) -> Option<Buffer> {
         if len > self.size {
             return None;

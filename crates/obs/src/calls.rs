@@ -1,4 +1,5 @@
-//! What every request has around it: the retry layer, keys that may have ended, a clock that may be wrong.
+//! What every request has around it: the retry layer, keys that may have ended, a clock that may be
+//! wrong.
 
 use std::future::Future;
 
@@ -11,8 +12,8 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 
 impl Client {
-    /// Runs `attempt` as `policy` says. A key that the server calls ended is read again from its source, and a
-    /// clock that is off is corrected by the server's; then there is another attempt.
+    /// Runs `attempt` as `policy` says. A key that the server calls ended is read again from its
+    /// source, and a clock that is off is corrected by the server's; then there is another attempt.
     ///
     /// # Errors
     /// The last attempt's.
@@ -36,7 +37,8 @@ impl Client {
                 }
                 match sent.await {
                     Err(error) => {
-                        // A server may repeat what it was sent. Keys that were renewed meanwhile count too.
+                        // A server may repeat what it was sent. Keys that were renewed meanwhile
+                        // count too.
                         let secrets = self.keys().secrets().await;
                         let of_key = [Some(key.secret.clone()), key.session_token.clone()];
                         let secrets: Vec<_> = secrets
@@ -53,8 +55,9 @@ impl Client {
         .await
     }
 
-    /// Makes a refusal worth another attempt where something here can be mended. The SDK signs with the time of the
-    /// server's last answer by itself; whether that is another time than before decides.
+    /// Makes a refusal worth another attempt where something here can be mended. The SDK signs with
+    /// the time of the server's last answer by itself; whether that is another time than before
+    /// decides.
     async fn reconsider(&self, error: Error, key_id: &str) -> Error {
         if let Some(error) = self.elsewhere(&error) {
             return error;
@@ -74,8 +77,8 @@ impl Client {
         error
     }
 
-    /// What a refusal means that names another region than the client's: S3 answers 400 to HEAD then, and nothing
-    /// else says why.
+    /// What a refusal means that names another region than the client's: S3 answers 400 to HEAD
+    /// then, and nothing else says why.
     fn elsewhere(&self, error: &Error) -> Option<Error> {
         let region = error.region().filter(|region| *region != self.region())?;
         let is_about_region = matches!(error.status(), Some(301 | 307))

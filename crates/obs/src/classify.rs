@@ -66,7 +66,8 @@ where
     }
 }
 
-/// A success whose document is not what was asked for. One that arrived whole will be the same next time.
+/// A success whose document is not what was asked for. One that arrived whole will be the same next
+/// time.
 fn unreadable(response: &HttpResponse, reason: &str) -> Error {
     let status = response.status().as_u16();
     let body = response.body().bytes().unwrap_or_default();
@@ -117,8 +118,9 @@ pub(crate) fn no_key(error: &KeyError) -> Error {
     }
 }
 
-/// Whether the server says that the key is not, or no longer, one: another one from the same source may be. OBS
-/// knows no code of its own for temporary keys that have ended, so an unknown id counts too.
+/// Whether the server says that the key is not, or no longer, one: another one from the same source
+/// may be. OBS knows no code of its own for temporary keys that have ended, so an unknown id counts
+/// too.
 ///
 /// The answer to a HEAD has no room for a code: S3 servers say 400 and nothing else then.
 pub(crate) fn is_spent_key(error: &Error) -> bool {
@@ -260,7 +262,8 @@ fn rule(code: &str, status: u16) -> Rule {
             .hint("this machine's clock is more than 15 minutes off: set it (for example with chronyc makestep)"),
         "ExpiredToken" | "InvalidToken" | "InvalidSecurityToken" | "TokenRefreshRequired" => Rule::fatal(ErrorKind::Auth)
             .hint("the temporary credentials have ended: get new ones and set HW_ACCESS_KEY, HW_SECRET_KEY and HW_SECURITY_TOKEN"),
-        // Damaged on the way, as with BadDigest, or a server that wants payloads signed in another way.
+        // Damaged on the way, as with BadDigest, or a server that wants payloads signed in another
+        // way.
         "XAmzContentSHA256Mismatch" => Rule::retry(ErrorKind::Auth).hint(
             "if it stays: something on the way changes the bytes, or this server takes no signed payloads; over https they are not signed",
         ),
@@ -303,7 +306,8 @@ fn by_status(status: u16) -> Rule {
     }
 }
 
-/// The pause the server asks for: OBS's own header in milliseconds, or the standard one, in seconds or as a date.
+/// The pause the server asks for: OBS's own header in milliseconds, or the standard one, in seconds
+/// or as a date.
 fn told_pause(response: &HttpResponse) -> Option<Duration> {
     let headers = response.headers();
     let number = |name| headers.get(name)?.trim().parse::<u64>().ok();
@@ -312,7 +316,8 @@ fn told_pause(response: &HttpResponse) -> Option<Duration> {
         .or_else(|| net::status::pause(headers.get("retry-after")?, OffsetDateTime::now_utc()))
 }
 
-/// The region that an answer names, in a header or, where a signature has the wrong one, in its body.
+/// The region that an answer names, in a header or, where a signature has the wrong one, in its
+/// body.
 fn told_region(response: &HttpResponse) -> Option<String> {
     let headers = response.headers();
     let in_header = || {

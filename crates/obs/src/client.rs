@@ -51,10 +51,11 @@ pub struct Config {
     pub retry: Policy,
     /// How long one attempt may take.
     pub limits: Limits,
-    /// Bytes per second that parts and ranges may take together, for all clones of the client. `None` for no limit.
+    /// Bytes per second that parts and ranges may take together, for all clones of the client.
+    /// `None` for no limit.
     pub rate_limit: Option<NonZeroU64>,
-    /// Parts that are sent at the same time, for all clones of the client and all their uploads. `None` leaves it
-    /// to each upload.
+    /// Parts that are sent at the same time, for all clones of the client and all their uploads.
+    /// `None` leaves it to each upload.
     pub parts_at_once: Option<NonZeroUsize>,
     /// Allows plain http to other machines. To this machine it is always allowed.
     pub allow_http: bool,
@@ -109,8 +110,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Time limit of attempt number `attempt` (from 1) to move `len` bytes. It grows, so that a line
-    /// slower than expected gets them through in the end.
+    /// Time limit of attempt number `attempt` (from 1) to move `len` bytes. It grows, so that a
+    /// line slower than expected gets them through in the end.
     pub(crate) fn attempt(&self, len: u64, attempt: u32) -> Duration {
         self.data
             .saturating_add(self.draining(len))
@@ -185,8 +186,8 @@ pub struct ObjectInfo {
 }
 
 impl ObjectInfo {
-    /// The MD5 of the object's bytes, in hexadecimal, where its ETag is one: not of objects that were stored in
-    /// parts (`MD5-PARTS`), and not of encrypted ones.
+    /// The MD5 of the object's bytes, in hexadecimal, where its ETag is one: not of objects that
+    /// were stored in parts (`MD5-PARTS`), and not of encrypted ones.
     #[must_use]
     pub fn md5(&self) -> Option<&str> {
         let etag = self.etag.as_deref().filter(|_| !self.encrypted)?;
@@ -199,8 +200,8 @@ impl ObjectInfo {
         Some(format!("\"{etag}\""))
     }
 
-    /// Whether this may be the object that had `size` bytes and `etag`. Where either ETag was not reported, the length
-    /// has to do.
+    /// Whether this may be the object that had `size` bytes and `etag`. Where either ETag was not
+    /// reported, the length has to do.
     #[must_use]
     pub fn may_be(&self, size: u64, etag: &str) -> bool {
         let same = match self.etag.as_deref() {
@@ -311,7 +312,8 @@ impl Client {
         &self.0.limits
     }
 
-    /// Time limit of attempt number `attempt` (from 1) to move `len` bytes, the wait for one's turn included.
+    /// Time limit of attempt number `attempt` (from 1) to move `len` bytes, the wait for one's turn
+    /// included.
     pub(crate) fn data_limit(&self, len: u64, attempt: u32) -> Duration {
         let turns = self.rate().map_or(Duration::ZERO, |rate| {
             // All others may be served first.
@@ -325,14 +327,15 @@ impl Client {
         self.0.rate.as_ref()
     }
 
-    /// Waits for one's turn to send a part, first come, first served. It ends when what is returned is dropped.
+    /// Waits for one's turn to send a part, first come, first served. It ends when what is returned
+    /// is dropped.
     pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         // It is never closed.
         self.0.turns.as_ref()?.acquire().await.ok()
     }
 
-    /// Whether signatures cover bodies. Over TLS nothing can change a body on its way, and `Content-MD5`, which is
-    /// signed, covers it.
+    /// Whether signatures cover bodies. Over TLS nothing can change a body on its way, and
+    /// `Content-MD5`, which is signed, covers it.
     pub(crate) fn signs_bodies(&self) -> bool {
         signs_bodies(&self.0.endpoint)
     }

@@ -29,8 +29,8 @@ impl Client {
     /// Stores `body` as the object `key` in one request, in storage class STANDARD; its ETag.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`] when bucket or key cannot be; [`ErrorKind::Integrity`] when the server
-    /// confirms other bytes; what the server says.
+    /// [`ErrorKind::Refused`] when bucket or key cannot be; [`ErrorKind::Integrity`] when the
+    /// server confirms other bytes; what the server says.
     pub async fn put_object(
         &self,
         bucket: &str,
@@ -74,10 +74,11 @@ impl Client {
         .map_err(|error: Error| error.doing(what))
     }
 
-    /// Makes part `number` of the first `size` bytes of the object `source` in the same bucket, which
-    /// has `source_size` bytes. `md5` is the MD5 of those bytes.
+    /// Makes part `number` of the first `size` bytes of the object `source` in the same bucket,
+    /// which has `source_size` bytes. `md5` is the MD5 of those bytes.
     ///
-    /// Success is a document about the part, and nothing else: a server that has begun to answer 200 can still fail.
+    /// Success is a document about the part, and nothing else: a server that has begun to answer
+    /// 200 can still fail.
     pub(crate) async fn copy_part(
         &self,
         target: &Target,

@@ -1,5 +1,5 @@
-//! XML answers that the SDK would not take, made readable: control characters in keys, and roots that other servers
-//! name otherwise.
+//! XML answers that the SDK would not take, made readable: control characters in keys, and roots
+//! that other servers name otherwise.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -71,8 +71,8 @@ pub(crate) fn is_answered_by_document(operation: &str) -> bool {
     SHAPES.iter().any(|shape| shape.operation == operation)
 }
 
-/// Cuts a body off where it gets longer than what was asked for can be, because the SDK would take all of it into
-/// memory; and makes documents readable.
+/// Cuts a body off where it gets longer than what was asked for can be, because the SDK would take
+/// all of it into memory; and makes documents readable.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Readable;
 

@@ -11,8 +11,8 @@ impl Client {
     /// Bytes `from` to `from + len` of the object, while it is the one that `info` tells of.
     ///
     /// # Errors
-    /// What the server says; [`crate::ErrorKind::Integrity`] when the object is another one meanwhile, or the answer is not
-    /// as long as what was asked for, after all attempts.
+    /// What the server says; [`crate::ErrorKind::Integrity`] when the object is another one
+    /// meanwhile, or the answer is not as long as what was asked for, after all attempts.
     pub async fn get_range(
         &self,
         bucket: &str,

@@ -20,7 +20,8 @@ pub enum ErrorKind {
     WrongRegion,
     /// What the server holds differs from what was sent.
     Integrity,
-    /// No answer of the storage: connection, name lookup, TLS, time limit, or somebody else's answer.
+    /// No answer of the storage: connection, name lookup, TLS, time limit, or somebody else's
+    /// answer.
     Network,
     /// The server failed, or answered something that cannot be understood.
     Server,
@@ -141,7 +142,8 @@ impl Error {
         self
     }
 
-    /// The same with each of its texts passed through `masked`. Hints are made of what servers say too.
+    /// The same with each of its texts passed through `masked`. Hints are made of what servers say
+    /// too.
     pub(crate) fn with_texts(mut self, masked: impl Fn(&str) -> String) -> Self {
         let inner = self.inner();
         inner.message = masked(&inner.message);

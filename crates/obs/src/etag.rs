@@ -1,8 +1,8 @@
 //! ETags: what a storage says about the bytes that it holds, as far as it says anything.
 //!
-//! S3 and OBS report the MD5 of a part, and `MD5-PARTS` of an object in parts. Other storages report weak ETags,
-//! hashes of something else, or none. Each part carries `Content-MD5`, so the server has checked its bytes already,
-//! and an ETag that is no MD5 proves nothing either way.
+//! S3 and OBS report the MD5 of a part, and `MD5-PARTS` of an object in parts. Other storages
+//! report weak ETags, hashes of something else, or none. Each part carries `Content-MD5`, so the
+//! server has checked its bytes already, and an ETag that is no MD5 proves nothing either way.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -85,9 +85,9 @@ struct Kind {
 impl Etags {
     /// Whether `etag` is the MD5 of what was sent.
     ///
-    /// One that has the form of an MD5 and is another one says that other bytes arrived, if this storage reports
-    /// MD5s. While nobody knows whether it does, what was sent is sent once more; the second such answer settles
-    /// that its ETags are something else, until one is the MD5.
+    /// One that has the form of an MD5 and is another one says that other bytes arrived, if this
+    /// storage reports MD5s. While nobody knows whether it does, what was sent is sent once more;
+    /// the second such answer settles that its ETags are something else, until one is the MD5.
     ///
     /// # Errors
     /// [`ErrorKind::Integrity`], which is worth another attempt.

@@ -1,9 +1,11 @@
-//! Answers that do not come from an object storage: the sign-in page of a network, a proxy's refusal, a web server.
+//! Answers that do not come from an object storage: the sign-in page of a network, a proxy's
+//! refusal, a web server.
 //!
-//! Such an answer can look like a success: to HEAD, a page under status 200 says that the object exists. What tells
-//! it apart is what it does: it is a web page, or leads elsewhere without an error document. A storage shows itself by
-//! headers of its own, by a document, or by an ETag that is an MD5. An answer without a body is no page, whatever
-//! type it claims: storages on web frameworks send the framework's default.
+//! Such an answer can look like a success: to HEAD, a page under status 200 says that the object
+//! exists. What tells it apart is what it does: it is a web page, or leads elsewhere without an
+//! error document. A storage shows itself by headers of its own, by a document, or by an ETag that
+//! is an MD5. An answer without a body is no page, whatever type it claims: storages on web
+//! frameworks send the framework's default.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -67,8 +69,8 @@ pub(crate) fn was_stopped(error: &(dyn StdError + 'static)) -> bool {
     false
 }
 
-/// Whether a success comes from something else, as far as its head tells. Documents are read first: one that is what
-/// was asked for is the storage's.
+/// Whether a success comes from something else, as far as its head tells. Documents are read first:
+/// one that is what was asked for is the storage's.
 fn is_foreign_success(operation: &str, response: &HttpResponse) -> bool {
     let status = response.status().as_u16();
     if !matches!(status, 200..=299) || status == 206 || is_answered_by_document(operation) {
@@ -77,9 +79,9 @@ fn is_foreign_success(operation: &str, response: &HttpResponse) -> bool {
     is_page(response) && !is_own(response) && length(response) != Some(0)
 }
 
-/// Whether an answer that is no success, or one that cannot be read, comes from something else. Its body was read.
-/// Gateways in front of a storage that is overloaded or down have pages of their own, which are no reason to give up:
-/// those are judged by their status.
+/// Whether an answer that is no success, or one that cannot be read, comes from something else. Its
+/// body was read. Gateways in front of a storage that is overloaded or down have pages of their
+/// own, which are no reason to give up: those are judged by their status.
 pub(crate) fn is_foreign(response: &HttpResponse) -> bool {
     let status = response.status().as_u16();
     if is_own(response) || matches!(status, 408 | 429 | 500..) {
@@ -129,7 +131,8 @@ fn is_document(response: &HttpResponse, body: &[u8]) -> bool {
     text.starts_with('<') && !is_web && (text.starts_with("<?xml") || text.contains("<error"))
 }
 
-/// What the answer says about the length of its body; of the answer to HEAD, the length of what it is about.
+/// What the answer says about the length of its body; of the answer to HEAD, the length of what it
+/// is about.
 fn length(response: &HttpResponse) -> Option<u64> {
     response
         .headers()

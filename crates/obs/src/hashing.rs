@@ -1,7 +1,7 @@
 //! The hashes of parts: several parts at the same time, each in a lane of the processor's vectors.
 //!
-//! A step of MD5 waits for the one before it, so a core computes four MD5s in little more time than one.
-//! Parts are held back until some have come together, where that costs nobody anything:
+//! A step of MD5 waits for the one before it, so a core computes four MD5s in little more time than
+//! one. Parts are held back until some have come together, where that costs nobody anything:
 //!
 //! ```text
 //!  full parts ──▶ Held ──▶ hashed when half of the memory or MOST parts are held, or the stream has ended;
@@ -16,10 +16,11 @@ use tokio::time::Instant;
 
 use crate::sink::Part;
 
-/// Most parts that are hashed at the same time: as many as the vectors of common processors have lanes.
+/// Most parts that are hashed at the same time: as many as the vectors of common processors have
+/// lanes.
 const MOST: usize = 8;
-/// How long a part waits for others. Short against the time in which a line that matters sends it, long against
-/// that in which two cores make the next ones.
+/// How long a part waits for others. Short against the time in which a line that matters sends it,
+/// long against that in which two cores make the next ones.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// What is to be known of a body before it is sent.

@@ -10,11 +10,12 @@
 //!              Upload::complete: CompleteMultipartUpload, HEAD, length and ETag compared
 //! ```
 //!
-//! A raw disk goes another way: [`RawSink`] takes its parts in any order, and those that are all zero are
-//! copied by the server from one object of zeros.
+//! A raw disk goes another way: [`RawSink`] takes its parts in any order, and those that are all
+//! zero are copied by the server from one object of zeros.
 //!
-//! [`Client`] checks buckets and starts uploads; [`MultipartSink`] takes the bytes;
-//! [`Upload`] completes, pauses or aborts; [`Client::resume_upload`] goes on with one of another run. This is the only place where threads and async meet.
+//! [`Client`] checks buckets and starts uploads; [`MultipartSink`] takes the bytes; [`Upload`]
+//! completes, pauses or aborts; [`Client::resume_upload`] goes on with one of another run. This is
+//! the only place where threads and async meet.
 
 mod budget;
 mod buffers;

@@ -8,8 +8,8 @@ use crate::classify::from_sdk;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 
-/// Entries of a listing that are asked for at a time: an answer with the longest keys, encoded, still fits the cap of
-/// an answer.
+/// Entries of a listing that are asked for at a time: an answer with the longest keys, encoded,
+/// still fits the cap of an answer.
 pub(crate) const PAGE: i32 = 200;
 /// Uploads that are listed at most; a bucket that has more is told so by an error.
 const MOST: usize = 100_000;

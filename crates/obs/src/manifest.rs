@@ -18,8 +18,8 @@ const MAX_LEN: u64 = 64 << 10;
 /// Version of the fields below.
 const VERSION: u32 = 1;
 
-/// What an object holds. It is uploaded after the object is complete and verified, so a manifest that fits its object
-/// says that the object was once right.
+/// What an object holds. It is uploaded after the object is complete and verified, so a manifest
+/// that fits its object says that the object was once right.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of this document: 1.
@@ -40,7 +40,8 @@ pub struct Manifest {
     pub data_blocks: u64,
     /// All blocks of 2 MiB of the disk.
     pub blocks: u64,
-    /// The zstd level that it was compressed at, or `auto`; not in manifests of raw objects, nor in old ones.
+    /// The zstd level that it was compressed at, or `auto`; not in manifests of raw objects, nor in
+    /// old ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<Level>,
     /// When the manifest itself was stored, in seconds since 1970, where the server tells it.
@@ -85,8 +86,8 @@ impl Manifest {
         format!("{key}.imgferry.json")
     }
 
-    /// Whether `object` is the one that this describes, and not one that replaced it. Where the storage reports no
-    /// ETags, one that was stored after its manifest has replaced it.
+    /// Whether `object` is the one that this describes, and not one that replaced it. Where the
+    /// storage reports no ETags, one that was stored after its manifest has replaced it.
     #[must_use]
     pub fn describes(&self, object: &ObjectInfo) -> bool {
         let is_reported = object.etag.is_some() && !self.object_etag.is_empty();
@@ -102,7 +103,8 @@ impl Client {
     /// Stores the manifest of the object `key`, replacing an older one.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`] when the key has no room for the ending; otherwise what the server says.
+    /// [`ErrorKind::Refused`] when the key has no room for the ending; otherwise what the server
+    /// says.
     pub async fn put_manifest(
         &self,
         bucket: &str,
@@ -133,7 +135,8 @@ impl Client {
         .map_err(|error| error.doing(what))
     }
 
-    /// The manifest of the object `key`. `None` when there is none, or none that this version understands.
+    /// The manifest of the object `key`. `None` when there is none, or none that this version
+    /// understands.
     ///
     /// # Errors
     /// What the server says.

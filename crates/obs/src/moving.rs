@@ -23,8 +23,8 @@ use crate::rate::Rate;
 
 /// Bytes that are handed to the connection at a time.
 const PIECE: usize = 64 << 10;
-/// Bytes that may still be under way in buffers when the last piece has been handed over: 4 MiB is the most that
-/// Linux gives a socket by itself.
+/// Bytes that may still be under way in buffers when the last piece has been handed over: 4 MiB is
+/// the most that Linux gives a socket by itself.
 const BUFFERED: u64 = (4 << 20) + (512 << 10);
 
 /// When something last moved.

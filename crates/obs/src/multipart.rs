@@ -39,9 +39,11 @@ pub(crate) struct Confirmed {
     /// As the server told it: completing must repeat it. Empty when it told none.
     pub(crate) etag: String,
     pub(crate) md5: [u8; 16],
-    /// Whether the ETag is the MD5 of what was sent; it is not where the server encrypts, nor with some gateways.
+    /// Whether the ETag is the MD5 of what was sent; it is not where the server encrypts, nor with
+    /// some gateways.
     pub(crate) etag_is_md5: bool,
-    /// Whether the ETag may be none where those of other parts are: the server encrypts or has copied this part.
+    /// Whether the ETag may be none where those of other parts are: the server encrypts or has
+    /// copied this part.
     pub(crate) etag_may_differ: bool,
 }
 
@@ -60,7 +62,8 @@ impl Confirmed {
     }
 }
 
-/// Holds parts that were accepted while nobody knew what their ETags are against those that came later.
+/// Holds parts that were accepted while nobody knew what their ETags are against those that came
+/// later.
 fn check_doubtful(parts: &[Confirmed]) -> Result<(), Error> {
     let doubtful = parts.iter().find(|part| part.is_doubtful());
     match doubtful {
@@ -99,8 +102,8 @@ impl Traffic {
 }
 
 impl Client {
-    /// The policy for a part of `len` bytes: the time that two attempts may spend on sending does not
-    /// count, or else a large part on a slow line would have one attempt only.
+    /// The policy for a part of `len` bytes: the time that two attempts may spend on sending does
+    /// not count, or else a large part on a slow line would have one attempt only.
     pub(crate) fn data_policy(&self, len: u64) -> Policy {
         let policy = *self.policy();
         Policy {
@@ -225,12 +228,14 @@ impl Client {
         .map_err(|error: Error| error.doing(format!("sending {what}")))
     }
 
-    /// Asks what is stored where the answers to parts did not say it: their ETags may be in the list of parts, which
-    /// completing must repeat; and a part that is not in it was never stored, whoever said so. What is then still
-    /// an MD5 of other bytes is damage, if other parts have their MD5s.
+    /// Asks what is stored where the answers to parts did not say it: their ETags may be in the
+    /// list of parts, which completing must repeat; and a part that is not in it was never stored,
+    /// whoever said so. What is then still an MD5 of other bytes is damage, if other parts have
+    /// their MD5s.
     ///
     /// # Errors
-    /// [`ErrorKind::Integrity`] when the list lacks a part, or a part is damaged. A list that cannot be had is no error.
+    /// [`ErrorKind::Integrity`] when the list lacks a part, or a part is damaged. A list that
+    /// cannot be had is no error.
     pub(crate) async fn settle(
         &self,
         target: &Target,
@@ -284,9 +289,9 @@ impl Client {
     /// Joins `parts`, which are in order, to the object. Returns the object's ETag as the server
     /// told it, if it did. `asked_before` says that an earlier call was given up without an answer.
     ///
-    /// The answer to this request can be lost after it had its effect, and then a second one is told
-    /// that there is no such upload. So after any such failure the object is looked at: it is there
-    /// if it has the length and the ETag that these parts make.
+    /// The answer to this request can be lost after it had its effect, and then a second one is
+    /// told that there is no such upload. So after any such failure the object is looked at: it is
+    /// there if it has the length and the ETag that these parts make.
     pub(crate) async fn complete_upload(
         &self,
         target: &Target,
@@ -336,8 +341,8 @@ impl Client {
         .map_err(|error: Error| error.doing(what))
     }
 
-    /// Whether nothing speaks against the object that completing was confirmed for. Whoever may not look has to believe
-    /// the answer.
+    /// Whether nothing speaks against the object that completing was confirmed for. Whoever may not
+    /// look has to believe the answer.
     async fn may_be_there(&self, target: &Target, expected: &Expected) -> bool {
         match self.object(&target.bucket, &target.key).await {
             Ok(Some(object)) => expected.check(None, &object).is_ok(),
@@ -421,8 +426,8 @@ impl Expected {
         }
     }
 
-    /// Holds what the server says of the object against this. Whether an ETag proves it: one that has another form than
-    /// that of an object in parts says nothing.
+    /// Holds what the server says of the object against this. Whether an ETag proves it: one that
+    /// has another form than that of an object in parts says nothing.
     ///
     /// # Errors
     /// [`ErrorKind::Integrity`].

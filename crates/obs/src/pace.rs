@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 /// Where the search begins.
 const START: usize = 4;
-/// The most that are tried when the number is found out: servers turn away clients that open more, and a line
-/// that eight streams cannot fill is rarely filled by forty.
+/// The most that are tried when the number is found out: servers turn away clients that open more,
+/// and a line that eight streams cannot fill is rarely filled by forty.
 pub const MOST_IN_FLIGHT: usize = 32;
 /// A round takes at least this long: shorter ones measure the machine's mood.
 const ROUND: Duration = Duration::from_millis(500);
@@ -77,7 +77,8 @@ impl Pace {
         self.limit
     }
 
-    /// A part of `bytes` bytes was confirmed. `waiting` says whether another one was ready to be sent.
+    /// A part of `bytes` bytes was confirmed. `waiting` says whether another one was ready to be
+    /// sent.
     pub(crate) fn confirmed(&mut self, bytes: u64, waiting: bool, now: Duration) {
         if !self.adapts {
             return;

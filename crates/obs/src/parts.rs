@@ -21,8 +21,9 @@ pub struct Tier {
     pub size: u64,
 }
 
-/// The schedule of every upload. Two of the parts of a disk of less than 64 GiB take at most a quarter of the memory
-/// that an import has by default; beyond that, parts are as small as 10,000 of them allow.
+/// The schedule of every upload. Two of the parts of a disk of less than 64 GiB take at most a
+/// quarter of the memory that an import has by default; beyond that, parts are as small as 10,000
+/// of them allow.
 pub const STANDARD: Schedule = Schedule::new(&[
     Tier {
         parts: 1024,

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Time that may be made up for after a pause: enough to keep a line busy between two polls, too little to be seen.
+/// Time that may be made up for after a pause: enough to keep a line busy between two polls, too
+/// little to be seen.
 const BURST: Duration = Duration::from_millis(50);
 
-/// Hands out turns: each taker is told how long to wait, so that all of them together keep to the limit.
+/// Hands out turns: each taker is told how long to wait, so that all of them together keep to the
+/// limit.
 #[derive(Debug)]
 pub(crate) struct Rate {
     per_second: NonZeroU64,

@@ -25,8 +25,8 @@ const LEAST_PART: u64 = 8 << 20;
 
 const _: () = assert!(LEAST_PART >= MIN_PART_SIZE);
 
-/// Bytes of each part of a raw object of `len` bytes but the last: as small as 10,000 parts allow, so
-/// that little is sent for a disk whose data is spread, and at least 8 MiB.
+/// Bytes of each part of a raw object of `len` bytes but the last: as small as 10,000 parts allow,
+/// so that little is sent for a disk whose data is spread, and at least 8 MiB.
 #[must_use]
 pub const fn raw_part_size(len: u64) -> u64 {
     let least = len.div_ceil(MAX_PARTS as u64);
@@ -74,12 +74,12 @@ pub struct RawUploaded {
 }
 
 impl Client {
-    /// Begins the upload of a raw object of exactly `len` bytes. Must be called inside a tokio runtime.
-    /// [`UploadOptions::expected_max`] is not looked at.
+    /// Begins the upload of a raw object of exactly `len` bytes. Must be called inside a tokio
+    /// runtime. [`UploadOptions::expected_max`] is not looked at.
     ///
     /// # Errors
-    /// As for [`Client::start_upload`]; [`ErrorKind::Refused`] when the object is empty or beyond what
-    /// parts can hold.
+    /// As for [`Client::start_upload`]; [`ErrorKind::Refused`] when the object is empty or beyond
+    /// what parts can hold.
     pub async fn start_raw_upload(
         &self,
         bucket: &str,
@@ -106,10 +106,10 @@ impl Client {
         Ok(plan.ends(self, sink, upload, zeros))
     }
 
-    /// Goes on with the raw upload `upload_id`; as [`Client::resume_upload`], with this difference: every part is
-    /// made again, and those that the server has already are not sent. Only what the server says counts for that,
-    /// so `known`, all parts that were noted, serve to recognise an object whose last answer was lost; `whole` says
-    /// that all were.
+    /// Goes on with the raw upload `upload_id`; as [`Client::resume_upload`], with this difference:
+    /// every part is made again, and those that the server has already are not sent. Only what the
+    /// server says counts for that, so `known`, all parts that were noted, serve to recognise an
+    /// object whose last answer was lost; `whole` says that all were.
     ///
     /// # Errors
     /// As for [`Client::start_raw_upload`].
@@ -182,7 +182,8 @@ impl Client {
 pub enum RawResumption {
     /// It goes on.
     GoesOn(Box<RawResumed>),
-    /// All parts were joined already: the object is there with the length and the ETag that they make.
+    /// All parts were joined already: the object is there with the length and the ETag that they
+    /// make.
     Completed(Uploaded),
     /// The server does not know the upload, and the object is not what it was to become.
     Gone,
@@ -272,9 +273,9 @@ impl RawPlan {
 
 /// Takes the parts of a raw disk, from many plain threads and in any order.
 ///
-/// [`PartSink::part`] blocks while all memory is held by parts that are built or sent. A sink that is
-/// dropped without [`RawSink::close`] makes the upload fail, as does closing it before every part was
-/// taken.
+/// [`PartSink::part`] blocks while all memory is held by parts that are built or sent. A sink that
+/// is dropped without [`RawSink::close`] makes the upload fail, as does closing it before every
+/// part was taken.
 #[derive(Debug)]
 pub struct RawSink {
     shared: Arc<Shared>,
@@ -334,7 +335,8 @@ impl PartSink for RawSink {
     fn part(&self, number: u32, len: u64, fill: &mut Fill<'_>) -> convert::Result<()> {
         let failed = |error: Error| convert::Error::Sink(error.into());
         let size = usize::try_from(len).unwrap_or(usize::MAX);
-        // The buffer is counted until the last clone of the body is gone; the part itself holds nothing.
+        // The buffer is counted until the last clone of the body is gone; the part itself holds
+        // nothing.
         let (Some(mut buffer), Some(permit)) =
             (self.buffers.take(size), self.shared.budget.acquire(0))
         else {
@@ -356,8 +358,8 @@ impl PartSink for RawSink {
     }
 }
 
-/// One upload of a raw object on its way: [`Upload`], and the helper object of zeros that goes when it
-/// ends.
+/// One upload of a raw object on its way: [`Upload`], and the helper object of zeros that goes when
+/// it ends.
 pub struct RawUpload {
     client: Client,
     upload: Upload,

@@ -23,8 +23,8 @@ use crate::multipart::limit;
 /// Bytes that are fetched at a time: few requests, and each well under a second on a usual line.
 const CHUNK: u64 = 4 << 20;
 
-/// An object of a bucket. Reads fetch whole chunks, keep the last few, and fail when the object is replaced
-/// meanwhile.
+/// An object of a bucket. Reads fetch whole chunks, keep the last few, and fail when the object is
+/// replaced meanwhile.
 ///
 /// Do not read from a thread of the async runtime: reads block on it.
 pub struct ObjectSource {
@@ -33,7 +33,8 @@ pub struct ObjectSource {
     key: String,
     info: ObjectInfo,
     runtime: Handle,
-    /// A chunk's own lock is held while it is fetched, so that threads that want the same one fetch it once.
+    /// A chunk's own lock is held while it is fetched, so that threads that want the same one fetch
+    /// it once.
     chunks: Mutex<LruCache<u64, Arc<Mutex<Option<Bytes>>>>>,
     name: PathBuf,
 }
@@ -48,8 +49,9 @@ impl fmt::Debug for ObjectSource {
 }
 
 impl Client {
-    /// The object `key` for reading. Holds up to `chunks` chunks of [`ObjectSource::CHUNK_BYTES`] in memory; one
-    /// for each thread that reads, and some more, avoids fetching twice. Must be called inside a tokio runtime.
+    /// The object `key` for reading. Holds up to `chunks` chunks of [`ObjectSource::CHUNK_BYTES`]
+    /// in memory; one for each thread that reads, and some more, avoids fetching twice. Must be
+    /// called inside a tokio runtime.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when there is none; otherwise what the server says.

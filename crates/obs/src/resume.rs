@@ -60,11 +60,11 @@ pub struct ListedPart {
 }
 
 impl ListedPart {
-    /// The part as it is stored, if that is the one with `size` bytes and this MD5. `noted` is the ETag with which it was
-    /// confirmed, where that is known and no MD5.
+    /// The part as it is stored, if that is the one with `size` bytes and this MD5. `noted` is the
+    /// ETag with which it was confirmed, where that is known and no MD5.
     ///
-    /// With `was_confirmed`, a part whose ETag tells nothing counts too: the server has checked its `Content-MD5`, and
-    /// nobody else knows the upload.
+    /// With `was_confirmed`, a part whose ETag tells nothing counts too: the server has checked its
+    /// `Content-MD5`, and nobody else knows the upload.
     pub(crate) fn is(
         &self,
         (size, md5): (u64, [u8; 16]),
@@ -97,7 +97,8 @@ impl ListedPart {
 pub enum Resumption {
     /// It goes on.
     GoesOn(Box<Resumed>),
-    /// All parts were joined already: the object is there with the length and the ETag that they make.
+    /// All parts were joined already: the object is there with the length and the ETag that they
+    /// make.
     Completed(Uploaded),
     /// The server does not know the upload, and the object is not what it was to become.
     Gone,
@@ -201,11 +202,13 @@ impl Client {
     }
 
     /// Goes on with the upload `upload_id`. `known` are the parts that were noted as confirmed; one
-    /// counts when the server lists it with that size and an ETag that is its MD5, or that tells nothing. `whole` is the
-    /// length of the stream if all of it was sent. Must be called inside a tokio runtime.
+    /// counts when the server lists it with that size and an ETag that is its MD5, or that tells
+    /// nothing. `whole` is the length of the stream if all of it was sent. Must be called inside a
+    /// tokio runtime.
     ///
     /// An upload that the server does not know may have been completed, with the answer lost. So
-    /// the object is looked at then: it is ours if it has the length and the ETag that the parts make.
+    /// the object is looked at then: it is ours if it has the length and the ETag that the parts
+    /// make.
     ///
     /// # Errors
     /// As for [`Client::start_upload`].
@@ -328,8 +331,8 @@ fn sum(sizes: impl Iterator<Item = u64>) -> u64 {
     sizes.fold(0, u64::saturating_add)
 }
 
-/// What of `known` still counts: where the list has the MD5s of parts, one that was confirmed with another MD5 was not
-/// stored as it was sent.
+/// What of `known` still counts: where the list has the MD5s of parts, one that was confirmed with
+/// another MD5 was not stored as it was sent.
 pub(crate) fn credible(listed: &[ListedPart], known: &[PartRecord]) -> Vec<PartRecord> {
     let etags: BTreeMap<u32, &str> = listed
         .iter()

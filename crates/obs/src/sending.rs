@@ -46,9 +46,8 @@ impl Stop {
 
 impl Sending {
     /// Sends what arrives until the end, and returns the confirmed parts in order. With the first
-    /// error all parts on their way are dropped, and when told to stop after the time that they were
-    /// given; the error is then in
-    /// [`Shared`], and no request is under way any more.
+    /// error all parts on their way are dropped, and when told to stop after the time that they
+    /// were given; the error is then in [`Shared`], and no request is under way any more.
     pub(crate) async fn run(
         self,
         mut arriving: UnboundedReceiver<Message>,
@@ -186,7 +185,8 @@ impl Sending {
 /// Parts that are not on their way yet.
 struct Queue {
     held: Held,
-    /// In their order: what comes first is sent first, so that an upload that dies near its end has most of it behind it.
+    /// In their order: what comes first is sent first, so that an upload that dies near its end has
+    /// most of it behind it.
     hashing: VecDeque<JoinHandle<Vec<Hashed>>>,
     ready: VecDeque<Ready>,
     /// No more will come.
@@ -226,7 +226,8 @@ impl Queue {
     }
 }
 
-/// What comes of the first task, which is taken out then. Never ends when there is none; can be dropped and made again.
+/// What comes of the first task, which is taken out then. Never ends when there is none; can be
+/// dropped and made again.
 async fn first_of<T>(tasks: &mut VecDeque<JoinHandle<T>>) -> Result<T, JoinError> {
     let Some(first) = tasks.front_mut() else {
         return std::future::pending().await;

@@ -34,8 +34,8 @@ impl ProvideCredentials for CurrentKey {
     }
 }
 
-/// Signs a request with the SHA-256 of its body as it is known, in hexadecimal: it was computed together with that of
-/// other bodies, and once for all attempts.
+/// Signs a request with the SHA-256 of its body as it is known, in hexadecimal: it was computed
+/// together with that of other bodies, and once for all attempts.
 #[derive(Debug)]
 pub(crate) struct SignedBody(pub(crate) String);
 

@@ -164,7 +164,8 @@ impl MultipartSink {
         Ok(())
     }
 
-    /// Passes over up to `len` bytes of a part that is stored; how many. `None` where no such part is.
+    /// Passes over up to `len` bytes of a part that is stored; how many. `None` where no such part
+    /// is.
     fn pass(&mut self, len: u64) -> Option<u64> {
         let size = *self.kept.get(&self.next)?;
         let passed = len.min(size.saturating_sub(self.dropped));

@@ -1,4 +1,5 @@
-//! Small objects that processes tell each other things with: stored only where none is, read whole, listed.
+//! Small objects that processes tell each other things with: stored only where none is, read whole,
+//! listed.
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{EncodingType, StorageClass};
@@ -41,9 +42,10 @@ pub struct ListedObject {
 }
 
 impl Client {
-    /// Stores `body` as `key` if no object has that key (`If-None-Match: *`). A server that does not know the condition
-    /// ignores it and replaces the object: try it out before relying on it. An answer that is lost does not
-    /// matter where bodies differ between callers: an object that holds `body` counts as stored by this call.
+    /// Stores `body` as `key` if no object has that key (`If-None-Match: *`). A server that does
+    /// not know the condition ignores it and replaces the object: try it out before relying on it.
+    /// An answer that is lost does not matter where bodies differ between callers: an object that
+    /// holds `body` counts as stored by this call.
     ///
     /// # Errors
     /// What the server says.

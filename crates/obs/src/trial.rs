@@ -69,7 +69,8 @@ pub struct Trial<'a> {
 }
 
 impl<'a> Trial<'a> {
-    /// A trial of `bucket` with objects whose keys begin with `key`, which must be nobody else's. Nothing is sent.
+    /// A trial of `bucket` with objects whose keys begin with `key`, which must be nobody else's.
+    /// Nothing is sent.
     #[must_use]
     pub fn new(client: &'a Client, bucket: &'a str, key: String) -> Self {
         Self {
@@ -80,8 +81,8 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// Stores an object in one part, reads it back, and has another one made of it by the server. A step that fails
-    /// does not end the trial if others can do without it.
+    /// Stores an object in one part, reads it back, and has another one made of it by the server. A
+    /// step that fails does not end the trial if others can do without it.
     pub async fn run(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
         let (target, mut parts) = match self.begin_and_send().await {

@@ -33,7 +33,8 @@ pub struct UploadOptions {
     /// Parts that are sent at the same time, at most. At least 1.
     pub max_in_flight: usize,
     /// Begins with few parts at the same time and finds out how many pay, up to
-    /// [`UploadOptions::max_in_flight`]: more while that is faster, half as many when the server is busy.
+    /// [`UploadOptions::max_in_flight`]: more while that is faster, half as many when the server is
+    /// busy.
     pub adaptive: bool,
     /// The object's `Content-Type`.
     pub content_type: String,
@@ -90,8 +91,9 @@ pub struct Uploaded {
     pub size: u64,
     /// The object's ETag, without quotes.
     pub etag: String,
-    /// Whether an ETag was held against the MD5 of what was sent. False where the storage reports no MD5s, because it
-    /// encrypts or has ETags of another kind: `Content-MD5` still covered each part on its way.
+    /// Whether an ETag was held against the MD5 of what was sent. False where the storage reports
+    /// no MD5s, because it encrypts or has ETags of another kind: `Content-MD5` still covered each
+    /// part on its way.
     pub etag_verified: bool,
     /// Number of parts.
     pub parts: u32,
@@ -308,8 +310,8 @@ impl Upload {
             .filter(|error| error.kind() != ErrorKind::Cancelled)
     }
 
-    /// Waits until the sink is closed and all parts are confirmed; the length of the stream. Until [`Upload::complete`] is
-    /// called, nothing can be seen in the bucket.
+    /// Waits until the sink is closed and all parts are confirmed; the length of the stream. Until
+    /// [`Upload::complete`] is called, nothing can be seen in the bucket.
     ///
     /// The future can be dropped and made again: nothing that was done is lost.
     ///
@@ -409,7 +411,8 @@ impl Upload {
         let Target { bucket, key, .. } = &self.target;
         let doing = || format!("verifying {bucket}/{key}");
         let found = match self.client.object(bucket, key).await {
-            // A key that may only write: the server's word on joining, an MD5 over all parts, has to do.
+            // A key that may only write: the server's word on joining, an MD5 over all parts, has
+            // to do.
             Err(error)
                 if error.kind() == ErrorKind::AccessDenied
                     && told.is_some()
@@ -436,8 +439,8 @@ impl Upload {
     }
 
     /// Stops the stream, lets parts that are on their way arrive for up to `grace`, and ends. What
-    /// has arrived was told to [`UploadOptions::log`]: [`Client::resume_upload`] goes on from there.
-    /// Nothing happens to an upload whose parts are all stored.
+    /// has arrived was told to [`UploadOptions::log`]: [`Client::resume_upload`] goes on from
+    /// there. Nothing happens to an upload whose parts are all stored.
     pub async fn pause(&mut self, grace: Duration) {
         if let State::Sending(driver) = &mut self.state {
             self.stop.within(grace);

@@ -1,7 +1,7 @@
 //! Parts that are all zero: made by the server, from one object of zeros that is uploaded once.
 //!
-//! The object lies beside the target while the upload lasts. When the server refuses to copy, the zeros
-//! are sent.
+//! The object lies beside the target while the upload lasts. When the server refuses to copy, the
+//! zeros are sent.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -279,8 +279,8 @@ pub(crate) fn helper_key(key: &str, upload_id: &str) -> String {
 }
 
 impl Client {
-    /// Deletes the helper object that the raw upload `upload_id` of `key` may have left. That there is
-    /// none is no error.
+    /// Deletes the helper object that the raw upload `upload_id` of `key` may have left. That there
+    /// is none is no error.
     ///
     /// # Errors
     /// What the server says.

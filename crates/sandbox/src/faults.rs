@@ -18,11 +18,14 @@ pub struct Faults {
     pub busy_above: Option<usize>,
     /// Fails every import job with this reason, after it was accepted.
     pub fail_jobs: Option<String>,
-    /// Objects are stored whatever If-Match and If-None-Match say, as by servers that do not know them.
+    /// Objects are stored whatever If-Match and If-None-Match say, as by servers that do not know
+    /// them.
     pub ignore_conditions: bool,
-    /// Refuses every call of the image service that changes something with IMG.0026: the caller may only look.
+    /// Refuses every call of the image service that changes something with IMG.0026: the caller may
+    /// only look.
     pub may_only_look: bool,
-    /// The call for data images of files in any format does not exist, as in clouds of the 2023 reference.
+    /// The call for data images of files in any format does not exist, as in clouds of the 2023
+    /// reference.
     pub without_data_files: bool,
     /// Images show this minimum disk in GiB, whatever was asked for.
     pub other_min_disk: Option<u64>,
@@ -60,7 +63,8 @@ impl FaultState {
         self.faults.complete_answer_lost.contains(&number)
     }
 
-    /// Counts an import; whether it is to be refused by flow control, where `unfinished` jobs have not ended.
+    /// Counts an import; whether it is to be refused by flow control, where `unfinished` jobs have
+    /// not ended.
     pub(crate) fn refuse_import(&self, unfinished: impl FnOnce() -> usize) -> bool {
         let busy = self
             .faults

@@ -93,8 +93,8 @@ impl Images {
         Ok(())
     }
 
-    /// The same for several, of which all are added or none. `refuse` sees the images that are there, those of `made` that come
-    /// before, and the next.
+    /// The same for several, of which all are added or none. `refuse` sees the images that are
+    /// there, those of `made` that come before, and the next.
     pub(crate) fn add_all<E>(
         &self,
         made: Vec<(ImageRecord, JobRecord)>,
@@ -141,7 +141,8 @@ impl Images {
         state.jobs.insert(job.id.clone(), job);
     }
 
-    /// Changes an image unless `change` refuses; the image as it is then. Other images may be looked at.
+    /// Changes an image unless `change` refuses; the image as it is then. Other images may be
+    /// looked at.
     pub(crate) fn edit<E>(
         &self,
         id: &str,
@@ -282,7 +283,8 @@ impl Images {
         }
     }
 
-    /// Where the content of an image is kept: clouds copy it, and so do we, so that the object may go.
+    /// Where the content of an image is kept: clouds copy it, and so do we, so that the object may
+    /// go.
     pub(crate) fn content_path(&self, id: &str) -> PathBuf {
         self.layout.contents().join(id)
     }
@@ -292,8 +294,8 @@ impl Images {
         tempfile::NamedTempFile::new_in(self.layout.tmp())
     }
 
-    /// Keeps the object in `path` as the content of image `id`. The object is never written to, only replaced,
-    /// so a second name for its file is a copy.
+    /// Keeps the object in `path` as the content of image `id`. The object is never written to,
+    /// only replaced, so a second name for its file is a copy.
     pub(crate) fn keep_content(&self, id: &str, path: &Path) {
         let to = self.content_path(id);
         // What an earlier run left may be the same file under another name.

@@ -1,7 +1,8 @@
-//! What a sandbox has without anybody having put it there: servers, volumes, backups, keys, projects, and images of others.
+//! What a sandbox has without anybody having put it there: servers, volumes, backups, keys,
+//! projects, and images of others.
 //!
-//! There is one of each kind that a documented refusal is about, so that a client can meet it. The names say what is the
-//! matter; `docs/sandbox.md` lists them.
+//! There is one of each kind that a documented refusal is about, so that a client can meet it. The
+//! names say what is the matter; `docs/sandbox.md` lists them.
 
 use std::time::SystemTime;
 

@@ -40,7 +40,8 @@ pub struct Options {
     pub bucket_regions: BTreeMap<String, String>,
     /// Region that requests must be signed for, and name of the project.
     pub region: String,
-    /// Whether the servers speak https, with the certificate that [`Sandbox::certificate`] names. OBS is stricter there.
+    /// Whether the servers speak https, with the certificate that [`Sandbox::certificate`] names.
+    /// OBS is stricter there.
     pub https: bool,
     /// How long a token is valid.
     pub token_lifetime: Duration,
@@ -72,8 +73,8 @@ impl Options {
     }
 }
 
-/// Most threads of a job. Ours: with four an image is read faster than an import sends it, and what a sandbox holds
-/// does not grow with the machine.
+/// Most threads of a job. Ours: with four an image is read faster than an import sends it, and what
+/// a sandbox holds does not grow with the machine.
 const MOST_JOB_THREADS: usize = 4;
 
 /// Threads that read the image of a job.
@@ -81,9 +82,9 @@ pub(crate) fn job_threads() -> usize {
     convert::default_threads().min(MOST_JOB_THREADS)
 }
 
-/// Bytes that a sandbox holds at most beside its caller, while it takes one upload and then runs its
-/// import job: the buffers of its connections, and for each thread of the job a block and what the
-/// reader keeps for it.
+/// Bytes that a sandbox holds at most beside its caller, while it takes one upload and then runs
+/// its import job: the buffers of its connections, and for each thread of the job a block and what
+/// the reader keeps for it.
 #[must_use]
 pub fn memory_bound() -> u64 {
     bound(job_threads())

@@ -11,8 +11,8 @@ use tokio_rustls::rustls::{ServerConfig, crypto};
 
 use crate::Error;
 
-/// Takes connections for `localhost` and `addresses`, and writes the certificate to `file` for clients to trust. The key
-/// is kept nowhere.
+/// Takes connections for `localhost` and `addresses`, and writes the certificate to `file` for
+/// clients to trust. The key is kept nowhere.
 pub(crate) fn acceptor(file: &Path, addresses: &[IpAddr]) -> Result<TlsAcceptor, Error> {
     let mut names = vec!["localhost".to_owned()];
     names.extend(addresses.iter().map(IpAddr::to_string));

@@ -20,9 +20,9 @@ const WORD: usize = 4;
 /// Bytes of an entry of a table that names places in the file.
 const ENTRY: usize = 8;
 
-/// Gives each pair of neighbouring entries of a table in the file that `seed` describes the same content, lets each entry name
-/// a hole of the file, makes checksums right, and holds the reader of `format` against the result. Returns the number of
-/// cases.
+/// Gives each pair of neighbouring entries of a table in the file that `seed` describes the same
+/// content, lets each entry name a hole of the file, makes checksums right, and holds the reader of
+/// `format` against the result. Returns the number of cases.
 ///
 /// # Panics
 /// When something does not hold, the work that it takes included.
@@ -66,8 +66,8 @@ pub fn tables(format: Format, seed: &[u8], more: &[Driver]) -> usize {
     cases
 }
 
-/// Puts the first half of what `head` describes before the rest of what `tail` does, makes checksums right for `format`, and
-/// holds its reader against the result.
+/// Puts the first half of what `head` describes before the rest of what `tail` does, makes
+/// checksums right for `format`, and holds its reader against the result.
 ///
 /// # Panics
 /// When something does not hold, the work that it takes included.
@@ -80,10 +80,10 @@ pub fn spliced(format: Format, head: &[u8], tail: &[u8], more: &[Driver]) {
     hold(format, sealed(format, file), more, Effort::QUICK);
 }
 
-/// Sets each word of the file that `seed` describes, unless it and its neighbours are zeros, to 0, 1, all
-/// ones, one more, one less, and past the end of the file, and each pair of words to all ones; makes
-/// checksums right, and holds the reader of `format` against the result. Of a page that `metadata` is
-/// given, it says which bytes are looked at. Returns the number of cases.
+/// Sets each word of the file that `seed` describes, unless it and its neighbours are zeros, to 0,
+/// 1, all ones, one more, one less, and past the end of the file, and each pair of words to all
+/// ones; makes checksums right, and holds the reader of `format` against the result. Of a page that
+/// `metadata` is given, it says which bytes are looked at. Returns the number of cases.
 ///
 /// # Panics
 /// When something does not hold, the time that it takes included.

@@ -1,6 +1,6 @@
-//! Files that nobody should write: how bytes by chance become files that a reader takes seriously, and
-//! what must hold for whatever it makes of them. Shared by the fuzz targets and by the tests that
-//! replay what they found.
+//! Files that nobody should write: how bytes by chance become files that a reader takes seriously,
+//! and what must hold for whatever it makes of them. Shared by the fuzz targets and by the tests
+//! that replay what they found.
 
 #![allow(
     clippy::indexing_slicing,
@@ -48,7 +48,8 @@ impl Effort {
         places: 24,
         read: 48 << 10,
     };
-    /// For one of millions: formats with blocks of megabytes unpack or map a whole block for each read.
+    /// For one of millions: formats with blocks of megabytes unpack or map a whole block for each
+    /// read.
     pub const QUICK: Self = Self {
         extents: 256,
         places: 6,
@@ -58,15 +59,16 @@ impl Effort {
 
 /// Most memory that an opened image may say it takes, in bytes, with two readers.
 const MEMORY: u64 = 256 << 20;
-/// Most steps of a walk over the disk of a small file: a fraction of what an image of any size may take.
+/// Most steps of a walk over the disk of a small file: a fraction of what an image of any size may
+/// take.
 const STEPS: u64 = 4 << 20;
 /// Most reads of a small file, and questions about its holes, together.
 const READS: u64 = 400_000;
 /// Most processor time that a small file may take.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Looks at everything that an image says and holds it against itself: sizes, extents and reads agree,
-/// the same question has the same answer, and all of it ends.
+/// Looks at everything that an image says and holds it against itself: sizes, extents and reads
+/// agree, the same question has the same answer, and all of it ends.
 ///
 /// # Panics
 /// When something does not hold.
@@ -147,7 +149,8 @@ pub fn survey(opened: Result<Box<dyn DiskImage>>, effort: Effort) {
     assert!(took < PATIENCE, "{took:?}");
 }
 
-/// A walk over all extents says what single questions said, `told`, as far as these went: up to `end`.
+/// A walk over all extents says what single questions said, `told`, as far as these went: up to
+/// `end`.
 fn walks_alike(image: &dyn DiskImage, told: &[Extent], end: u64) {
     let mut walk = image.all_extents();
     for expected in told {
@@ -167,7 +170,8 @@ fn walks_alike(image: &dyn DiskImage, told: &[Extent], end: u64) {
     }
 }
 
-/// Sums say what single questions said, and take few steps: a small file has few tables, however it is damaged.
+/// Sums say what single questions said, and take few steps: a small file has few tables, however it
+/// is damaged.
 fn sums_alike(image: &dyn DiskImage, told: &[Extent], end: u64) {
     let size = image.virtual_size();
     let mut expected = Tally::new(GuestOffset(0));
@@ -276,8 +280,8 @@ fn is_printable(text: &str) -> bool {
     text.chars().all(|char| !char.is_control())
 }
 
-/// A file that is mostly zeros, as formats that spread over megabytes need it. In bytes: the length (4
-/// bytes), then pieces, each as sector number (4 bytes), length (2 bytes) and that many bytes;
+/// A file that is mostly zeros, as formats that spread over megabytes need it. In bytes: the length
+/// (4 bytes), then pieces, each as sector number (4 bytes), length (2 bytes) and that many bytes;
 /// little-endian. What is cut off or lies past the end is left out.
 #[derive(Clone, Debug, Default)]
 pub struct Sparse {
@@ -460,8 +464,8 @@ impl ReadAt for Metered {
     }
 }
 
-/// Turns the input of a fuzz target into a file: a [`Sparse`] file after one byte of flags, of which bit
-/// 0 makes those checksums right without which `format` looks at nothing else.
+/// Turns the input of a fuzz target into a file: a [`Sparse`] file after one byte of flags, of
+/// which bit 0 makes those checksums right without which `format` looks at nothing else.
 #[must_use]
 pub fn file(format: Format, input: &[u8]) -> Sparse {
     let Some((flags, rest)) = input.split_first() else {
@@ -501,8 +505,9 @@ pub fn fuzz(format: Format, input: &[u8], more: &[Driver]) {
     hold(format, file(format, input), more, Effort::QUICK);
 }
 
-/// Opens `file` as `format`, or, if that is raw, as what its content says, with the formats of `more`;
-/// surveys the disk and a snapshot; checks the file. What is refused is opened to be described, if it can be.
+/// Opens `file` as `format`, or, if that is raw, as what its content says, with the formats of
+/// `more`; surveys the disk and a snapshot; checks the file. What is refused is opened to be
+/// described, if it can be.
 ///
 /// # Panics
 /// When something does not hold.
@@ -521,7 +526,8 @@ pub fn hold(format: Format, file: Sparse, more: &[Driver], effort: Effort) {
     if let Err(error) = &opened {
         check_error(error);
         damaged = matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Truncated);
-        // What is refused may still be described: encrypted images, and those that need other files.
+        // What is refused may still be described: encrypted images, and those that need other
+        // files.
         options.backing = BackingPolicy::Describe;
         options.metadata_only = true;
         opened = open(&options);
@@ -556,8 +562,8 @@ pub fn hold(format: Format, file: Sparse, more: &[Driver], effort: Effort) {
     assert!(uses < READS, "{uses} reads of the file");
 }
 
-/// Does with [`Effort::THOROUGH`] what [`fuzz`] does, on every file in `directories` (seeds, and what was found before), and returns how
-/// many there are.
+/// Does with [`Effort::THOROUGH`] what [`fuzz`] does, on every file in `directories` (seeds, and
+/// what was found before), and returns how many there are.
 ///
 /// # Panics
 /// When something does not hold, or a directory cannot be read.
@@ -583,8 +589,8 @@ pub fn replay(format: Format, directories: &[&Path], more: &[Driver]) -> usize {
     count
 }
 
-/// Holds the seed file at `path` against `file`, whose description it must be; with `UPDATE_SEEDS` set
-/// in the environment, writes it instead.
+/// Holds the seed file at `path` against `file`, whose description it must be; with `UPDATE_SEEDS`
+/// set in the environment, writes it instead.
 ///
 /// # Panics
 /// When they differ.

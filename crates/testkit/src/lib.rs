@@ -1,4 +1,5 @@
-//! Test helpers: image makers, reference content, scripted servers, a proxy that goes wrong on order.
+//! Test helpers: image makers, reference content, scripted servers, a proxy that goes wrong on
+//! order.
 
 pub mod conformance;
 pub mod content;

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-/// How long a test waits before it says that something hangs. Far more than any machine needs, so that a
-/// busy one does not fail: a test that is to show a speed counts steps, requests or [`cpu_time`] instead.
+/// How long a test waits before it says that something hangs. Far more than any machine needs, so
+/// that a busy one does not fail: a test that is to show a speed counts steps, requests or
+/// [`cpu_time`] instead.
 pub const HANG: Duration = Duration::from_secs(60);
 
-/// Processor time that the calling thread has used so far. Unlike the wall clock it does not run while
-/// others have the processor, so that a limit on it can be strict. Zero where the system does not say.
+/// Processor time that the calling thread has used so far. Unlike the wall clock it does not run
+/// while others have the processor, so that a limit on it can be strict. Zero where the system does
+/// not say.
 #[must_use]
 pub fn cpu_time() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();

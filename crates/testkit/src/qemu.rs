@@ -54,7 +54,8 @@ pub fn version() -> (u32, u32) {
     }
 }
 
-/// Whether `what` has to be skipped because QEMU is older than version `major`.`minor`; says so when it has to.
+/// Whether `what` has to be skipped because QEMU is older than version `major`.`minor`; says so
+/// when it has to.
 #[must_use]
 pub fn older_than((major, minor): (u32, u32), what: &str) -> bool {
     let found = version();
@@ -70,8 +71,9 @@ pub fn older_than((major, minor): (u32, u32), what: &str) -> bool {
     older
 }
 
-/// Whether the installed QEMU makes LUKS headers reliably; says so when it does not. Older ones time the passphrase's
-/// hashing by the whole process and give up ("Unable to get accurate CPU usage") when the measure is off.
+/// Whether the installed QEMU makes LUKS headers reliably; says so when it does not. Older ones
+/// time the passphrase's hashing by the whole process and give up ("Unable to get accurate CPU
+/// usage") when the measure is off.
 #[must_use]
 pub fn makes_luks() -> bool {
     !older_than((9, 2), "LUKS")

@@ -25,8 +25,9 @@ const _: () = assert!(MAX_ENCODED_BLOCK as u64 <= max_padded_len(WRITTEN_BLOCK_S
 
 /// Upper bound in bytes of the memory that a [`BlockEncoder`] holds at `level`.
 ///
-/// Measured with the linked zstd for blocks of [`BLOCK_SIZE`], and rounded up; it follows from the level, what this crate
-/// sets for it, and the input size alone. Levels out of range count as the nearest one.
+/// Measured with the linked zstd for blocks of [`BLOCK_SIZE`], and rounded up; it follows from the
+/// level, what this crate sets for it, and the input size alone. Levels out of range count as the
+/// nearest one.
 #[must_use]
 pub fn encoder_memory(level: i32) -> u64 {
     let kib = match level {
@@ -45,16 +46,18 @@ pub fn encoder_memory(level: i32) -> u64 {
     kib * KIB
 }
 
-/// Longest block within a frame, in bytes, up to level [`LAST_UNSPLIT`]. zstd looks for better borders of its blocks
-/// where they have the full 128 KiB: at level 1 for a fiftieth of the time and a three-hundredth of the size, at levels 3 and 4 for
-/// a sixteenth of the time and a hundredth of the size.
+/// Longest block within a frame, in bytes, up to level [`LAST_UNSPLIT`]. zstd looks for better
+/// borders of its blocks where they have the full 128 KiB: at level 1 for a fiftieth of the time
+/// and a three-hundredth of the size, at levels 3 and 4 for a sixteenth of the time and a hundredth
+/// of the size.
 const UNSPLIT: u32 = 124 << 10;
-/// The last level at which that time is worth more than that size. At higher ones the share of the time is small.
+/// The last level at which that time is worth more than that size. At higher ones the share of the
+/// time is small.
 const LAST_UNSPLIT: i32 = 4;
 
-/// The window at levels of zstd's fastest match finder, as the power of 2: a whole block. Its own, of 512 KiB, saves no
-/// memory, because content and output are in memory anyway, finds less, and was not faster where it was measured. Other
-/// levels have a whole block anyway.
+/// The window at levels of zstd's fastest match finder, as the power of 2: a whole block. Its own,
+/// of 512 KiB, saves no memory, because content and output are in memory anyway, finds less, and
+/// was not faster where it was measured. Other levels have a whole block anyway.
 const WINDOW: u32 = BLOCK_SIZE.ilog2();
 /// The last level of that match finder.
 const LAST_FASTEST: i32 = 2;
@@ -108,7 +111,8 @@ impl BlockEncoder {
         Ok(Self { context, level })
     }
 
-    /// Encodes the blocks from here on at `level`. The bytes are those of an encoder that never had another one.
+    /// Encodes the blocks from here on at `level`. The bytes are those of an encoder that never had
+    /// another one.
     ///
     /// # Errors
     /// `Limit` for levels that [`BlockEncoder::new`] refuses, `Io` when zstd fails.
@@ -121,7 +125,8 @@ impl BlockEncoder {
         Ok(())
     }
 
-    /// Encodes guest block `number` into `out`, which is cleared first; otherwise as [`BlockEncoder::append`].
+    /// Encodes guest block `number` into `out`, which is cleared first; otherwise as
+    /// [`BlockEncoder::append`].
     ///
     /// # Errors
     /// Those of [`BlockEncoder::append`].
@@ -131,10 +136,10 @@ impl BlockEncoder {
         Ok(())
     }
 
-    /// Encodes guest block `number` behind what `out` holds: header, frame, zero padding, trailer; a multiple of
-    /// 4096 bytes, at most [`MAX_ENCODED_BLOCK`]. Returns how many. `content` is exactly [`BLOCK_SIZE`]
-    /// bytes; the disk's last block is filled up with zeros by the caller. After an error, what stands behind the old
-    /// end of `out` is nothing.
+    /// Encodes guest block `number` behind what `out` holds: header, frame, zero padding, trailer;
+    /// a multiple of 4096 bytes, at most [`MAX_ENCODED_BLOCK`]. Returns how many. `content` is
+    /// exactly [`BLOCK_SIZE`] bytes; the disk's last block is filled up with zeros by the caller.
+    /// After an error, what stands behind the old end of `out` is nothing.
     ///
     /// # Errors
     /// `OutOfRange` when `content` has another length, `Io` when zstd fails.

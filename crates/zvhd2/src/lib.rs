@@ -62,8 +62,8 @@ pub const DRIVERS: [Driver; 2] = [
     },
     Driver {
         format: Format::Zvhd,
-        // The word alone could begin a text; with its two zero bytes nothing else does. Either end, and
-        // whatever the version: a damaged file must not pass for a raw disk.
+        // The word alone could begin a text; with its two zero bytes nothing else does. Either end,
+        // and whatever the version: a damaged file must not pass for a raw disk.
         claims: |probe| {
             probe.starts_with(0, COOKIE_PADDED_V1)
                 || probe.ends_with(layout::PAGE_LEN, COOKIE_PADDED_V1)

@@ -2,9 +2,9 @@
 //!
 //! The block headers are not compressed, so what is stored is known without inflating anything.
 //! Content can only be inflated front to back. Reads are therefore served behind one lock, with the
-//! blocks inflated last kept at hand: workers that arrive a little out of order find what they need.
-//! A read of a block that has left this window starts again from the first block, so reading a
-//! file backwards costs the square of its length. Read it in order.
+//! blocks inflated last kept at hand: workers that arrive a little out of order find what they
+//! need. A read of a block that has left this window starts again from the first block, so reading
+//! a file backwards costs the square of its length. Read it in order.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;

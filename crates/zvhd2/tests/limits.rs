@@ -1,5 +1,5 @@
-//! Damage of ZVHD and ZVHD2 files takes at most 2 seconds of processor time and 256 MiB. A process of its
-//! own and one test, because memory is the whole process's.
+//! Damage of ZVHD and ZVHD2 files takes at most 2 seconds of processor time and 256 MiB. A process
+//! of its own and one test, because memory is the whole process's.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 

@@ -11,8 +11,8 @@ use super::{
 /// Longest time between two looks at an item that another worker has. Ours.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
-/// One worker's part in the contest for one item. It is kept while the batch runs: what it saw earlier
-/// tells who is dead.
+/// One worker's part in the contest for one item. It is kept while the batch runs: what it saw
+/// earlier tells who is dead.
 #[derive(Clone, Debug)]
 pub struct Contest {
     way: Way,
@@ -73,8 +73,8 @@ enum Step {
 }
 
 impl Contest {
-    /// The contest of `worker` for `item`. A worker's id is its own: no two processes share one, not even
-    /// one after the other. It has letters, digits and hyphens.
+    /// The contest of `worker` for `item`. A worker's id is its own: no two processes share one,
+    /// not even one after the other. It has letters, digits and hyphens.
     #[must_use]
     pub fn new(item: &str, worker: &str, way: Way, timing: Timing) -> Self {
         Self {
@@ -90,7 +90,8 @@ impl Contest {
         }
     }
 
-    /// What to do next, after `answer` came to the action before. `now` is the worker's monotonic clock.
+    /// What to do next, after `answer` came to the action before. `now` is the worker's monotonic
+    /// clock.
     pub fn next(&mut self, now: Duration, answer: Answer) -> Action {
         let step = std::mem::replace(&mut self.step, Step::Idle);
         let action = match (step, answer) {
@@ -136,7 +137,8 @@ impl Contest {
             ) => self.withdraw(name, self.timing.settle),
             (Step::Withdrawing { again }, _) => Action::Theirs { again },
             (Step::Leaving, _) => Action::Done,
-            // Somebody else was faster, or it is not known: a claim that nobody renews ends by itself.
+            // Somebody else was faster, or it is not known: a claim that nobody renews ends by
+            // itself.
             _ => self.theirs(self.timing.heartbeat()),
         };
         self.asked = now;
@@ -249,8 +251,8 @@ impl Contest {
         }
     }
 
-    /// The candidate is stored. A worker that looked before and stored late could be overlooked by one
-    /// that has won meanwhile; so it counts only if it was quick.
+    /// The candidate is stored. A worker that looked before and stored late could be overlooked by
+    /// one that has won meanwhile; so it counts only if it was quick.
     fn stood(&mut self, now: Duration, name: String) -> Action {
         let patience = self.timing.settle.checked_div(2).unwrap_or_default();
         if now.saturating_sub(self.looked) > patience {

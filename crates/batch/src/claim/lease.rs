@@ -46,7 +46,8 @@ impl Lease {
         &self.name
     }
 
-    /// When the next renewal is due: the first at once, because it tells others that the item was won.
+    /// When the next renewal is due: the first at once, because it tells others that the item was
+    /// won.
     #[must_use]
     pub fn renew_at(&self) -> Duration {
         if self.claim.beat == 0 {
@@ -67,8 +68,9 @@ impl Lease {
         !self.lost && now < self.ends_at()
     }
 
-    /// Objects whose workers may have taken the item over, for [`Lease::yields_to`]. To be asked with a directory that was
-    /// listed after a renewal: who took this worker for dead before it, is there.
+    /// Objects whose workers may have taken the item over, for [`Lease::yields_to`]. To be asked
+    /// with a directory that was listed after a renewal: who took this worker for dead before it,
+    /// is there.
     #[must_use]
     pub fn rivals<'a>(&self, listing: &'a Listing) -> Vec<&'a str> {
         let own = generation(&self.name);
@@ -101,8 +103,8 @@ impl Lease {
         self.lost = true;
     }
 
-    /// The object to store in its place when the item is left to others; `None` for a candidate, which is
-    /// deleted.
+    /// The object to store in its place when the item is left to others; `None` for a candidate,
+    /// which is deleted.
     #[must_use]
     pub fn released(&self) -> Option<Vec<u8>> {
         generation(&self.name).map(|_| self.claim.clone().released().body())
@@ -119,8 +121,8 @@ impl Lease {
         Some((self.name.clone(), self.claim.body()))
     }
 
-    /// The object is stored. Whether the claim is held: an answer that comes after its end is too late,
-    /// another worker may have the item by then.
+    /// The object is stored. Whether the claim is held: an answer that comes after its end is too
+    /// late, another worker may have the item by then.
     pub fn renewed(&mut self, now: Duration) -> bool {
         if !self.is_held(now) {
             self.lost = true;

@@ -1,7 +1,7 @@
 //! Whether a claim was renewed within its lease: by reading it again, and nothing else.
 //!
-//! What a listing says besides names is not looked at. Some storages leave ETags out of it, some do not change them, and
-//! times are those of a clock that somebody may set.
+//! What a listing says besides names is not looked at. Some storages leave ETags out of it, some do
+//! not change them, and times are those of a clock that somebody may set.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -66,7 +66,8 @@ impl Watch {
         self.0.get(name).map(|watched| watched.content)
     }
 
-    /// How long the object counts yet; `None` when its worker is dead. One that was never read counts for `lease`.
+    /// How long the object counts yet; `None` when its worker is dead. One that was never read
+    /// counts for `lease`.
     pub(super) fn remaining(&self, name: &str, lease: Duration) -> Option<Duration> {
         let remaining = match self.0.get(name) {
             None => lease,

@@ -8,13 +8,14 @@
 //! | `c.WORKER.LEASE` | every worker that wants the item | a candidate, where nothing is put only if absent |
 //! | `done` | the worker that did the item | nothing is left to do |
 //!
-//! A claim counts as long as its worker renews it: it stores its own object again, with a counter that
-//! grows. An owner holds itself to its own monotonic clock: it counts its lease from the moment at which
-//! the renewal that succeeded was *sent*, and stops an eighth early. A worker that looks on takes an object
-//! for dead when it has read the same content for a lease. It compares no clocks, and no ETags.
+//! A claim counts as long as its worker renews it: it stores its own object again, with a counter
+//! that grows. An owner holds itself to its own monotonic clock: it counts its lease from the
+//! moment at which the renewal that succeeded was *sent*, and stops an eighth early. A worker that
+//! looks on takes an object for dead when it has read the same content for a lease. It compares no
+//! clocks, and no ETags.
 //!
-//! An owner also looks who else is there ([`Lease::rivals`]): its clock may have stood still with its machine, and
-//! then another worker has the item although this one still counts on it.
+//! An owner also looks who else is there ([`Lease::rivals`]): its clock may have stood still with
+//! its machine, and then another worker has the item although this one still counts on it.
 //!
 //! The machine is pure: [`Contest::next`] says what is to be done, the runner does it and says what
 //! happened.
@@ -57,8 +58,8 @@ pub enum Way {
 pub struct Timing {
     /// How long a claim counts after its last renewal.
     pub lease: Duration,
-    /// [`Way::LowestWins`]: how long a candidate waits before it looks who else there is. A candidate
-    /// whose request took half of that withdraws.
+    /// [`Way::LowestWins`]: how long a candidate waits before it looks who else there is. A
+    /// candidate whose request took half of that withdraws.
     pub settle: Duration,
 }
 
@@ -96,7 +97,8 @@ pub struct Claim {
     pub worker: String,
     /// How long it counts after it was stored.
     pub lease_seconds: u64,
-    /// How often this worker has claimed the item: what is stored anew never looks like what was there before.
+    /// How often this worker has claimed the item: what is stored anew never looks like what was
+    /// there before.
     #[serde(default)]
     pub attempt: u32,
     /// How often it was renewed.
@@ -112,8 +114,8 @@ impl Claim {
         (claim.version == 1).then_some(claim)
     }
 
-    /// The claim as its worker leaves it to others. It is not deleted: a worker that was slow could store
-    /// another one of its name, or delete one that another worker has stored meanwhile.
+    /// The claim as its worker leaves it to others. It is not deleted: a worker that was slow could
+    /// store another one of its name, or delete one that another worker has stored meanwhile.
     fn released(mut self) -> Self {
         self.lease_seconds = 0;
         self.beat = self.beat.saturating_add(1);

@@ -1,6 +1,7 @@
-//! Many workers, one storage, every delay drawn by chance: at no moment do two workers hold an item, and
-//! a dead worker's item is taken over. Listings have names only, so whatever a storage does with ETags and times is
-//! covered; the clock of a worker may stand still while its machine sleeps.
+//! Many workers, one storage, every delay drawn by chance: at no moment do two workers hold an
+//! item, and a dead worker's item is taken over. Listings have names only, so whatever a storage
+//! does with ETags and times is covered; the clock of a worker may stand still while its machine
+//! sleeps.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -26,7 +27,8 @@ struct World {
     failures: u64,
     /// Of a hundred steps, how many are followed by a pause of up to three leases.
     pauses: u64,
-    /// Of a hundred beats, how many find that the machine slept for up to three leases, and its clock with it.
+    /// Of a hundred beats, how many find that the machine slept for up to three leases, and its
+    /// clock with it.
     sleeps: u64,
     /// Longest time that the item takes; 0: it never ends.
     work: Millis,
@@ -121,8 +123,8 @@ struct Worker {
     /// How long its machine has slept in all, and until when it sleeps.
     slept: Millis,
     asleep: Millis,
-    /// Whether it waits for the answer behind which it does what cannot be taken back. Nothing helps a machine that sleeps
-    /// then but the storage, which has no upload of its any more.
+    /// Whether it waits for the answer behind which it does what cannot be taken back. Nothing
+    /// helps a machine that sleeps then but the storage, which has no upload of its any more.
     finishing: bool,
 }
 
@@ -137,7 +139,8 @@ impl Worker {
         self.asleep = now + span;
     }
 
-    /// Whether the claim is held, as far as this worker can tell from what was there behind its renewal.
+    /// Whether the claim is held, as far as this worker can tell from what was there behind its
+    /// renewal.
     fn renewed(&mut self, clock: Duration, there: &Storage) -> bool {
         let Some(lease) = &mut self.lease else {
             return false;
@@ -221,7 +224,8 @@ fn run(world: World, seed: u64, until: Millis) -> Outcome {
                     false => Answer::Failed,
                 };
                 let answer = if fails { Answer::Failed } else { answer };
-                // An attempt whose answer was lost may take effect once more, when nobody waits for it.
+                // An attempt whose answer was lost may take effect once more, when nobody waits for
+                // it.
                 if fails && chance.percent(50) {
                     let at = now + chance.below(24_000);
                     later(&mut queue, &mut events, at, Event::Late(action));
@@ -396,7 +400,8 @@ proptest! {
         prop_assert_eq!(outcome.twice, None);
     }
 
-    // What is on its way when a claim ends is not called back; so requests are quicker than the margin.
+    // What is on its way when a claim ends is not called back; so requests are quicker than the
+    // margin.
     #[test]
     fn an_item_is_done_exactly_once(world in worlds(), seed: u64) {
         let world = World { delay: world.delay.min(400), work: 12_000, ..world };
@@ -407,7 +412,8 @@ proptest! {
         }
     }
 
-    // A sleeping machine counts on a claim that is long over; it looks before it does what cannot be taken back.
+    // A sleeping machine counts on a claim that is long over; it looks before it does what cannot
+    // be taken back.
     #[test]
     fn an_item_is_done_once_although_machines_sleep(world in worlds(), seed: u64) {
         let world = World { delay: world.delay.min(400), sleeps: 20, work: 12_000, ..world };

@@ -11,7 +11,8 @@ use crate::item::{Item, Kind, Role};
 const MAX_ID: usize = 128;
 
 impl Context<'_> {
-    /// What is wrong with the item itself, as far as this can be told without the image service's rules.
+    /// What is wrong with the item itself, as far as this can be told without the image service's
+    /// rules.
     pub(super) fn check_item(&mut self, item: &Item, own: &Fields) {
         let place = |key: &str| {
             let field = own.get(key).or_else(|| self.defaults.get(key));

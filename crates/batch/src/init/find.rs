@@ -47,8 +47,8 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// The disks in `places`, which are directories or files. Links and hidden files are passed over, as are
-/// files that are no disks. `stop` is asked between files.
+/// The disks in `places`, which are directories or files. Links and hidden files are passed over,
+/// as are files that are no disks. `stop` is asked between files.
 ///
 /// # Errors
 /// When a directory cannot be read, or there is too much in them.

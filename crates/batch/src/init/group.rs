@@ -94,7 +94,8 @@ impl Draft {
     /// Groups what was found.
     #[must_use]
     pub fn of(found: Found) -> Self {
-        // By directory and the server's name, case apart: a disk is of the server in its own directory.
+        // By directory and the server's name, case apart: a disk is of the server in its own
+        // directory.
         let mut by_place: HashMap<(PathBuf, String), Vec<usize>> = HashMap::new();
         let stems: Vec<String> = found.disks.iter().map(|disk| stem(&disk.path)).collect();
         let place = |index: usize, server: &str| {
@@ -223,8 +224,8 @@ fn plain(text: &str) -> String {
 struct Names(HashSet<String>);
 
 impl Names {
-    /// `wanted`, or with its directory's name before it, or with a number behind it; of characters that
-    /// names of images have.
+    /// `wanted`, or with its directory's name before it, or with a number behind it; of characters
+    /// that names of images have.
     fn unique(&mut self, wanted: &str, path: &Path) -> String {
         let dir = path.parent().and_then(Path::file_name);
         let dir = plain(&dir.unwrap_or_default().to_string_lossy());

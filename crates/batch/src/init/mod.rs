@@ -5,8 +5,8 @@
 //!                                                                             └─▶ YAML, TOML
 //! ```
 //!
-//! Names of files only suggest which disks belong together; what no file tells (the bucket, the operating
-//! system) is written as TODO, which reading the manifest refuses.
+//! Names of files only suggest which disks belong together; what no file tells (the bucket, the
+//! operating system) is written as TODO, which reading the manifest refuses.
 
 mod find;
 mod group;

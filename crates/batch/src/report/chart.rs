@@ -127,8 +127,8 @@ fn points(samples: &[ThroughputSample]) -> Vec<Point> {
         .collect()
 }
 
-/// A round step and the highest level, so that some four levels reach over `highest`. Steps are round in
-/// binary units, as the labels are.
+/// A round step and the highest level, so that some four levels reach over `highest`. Steps are
+/// round in binary units, as the labels are.
 fn nice(highest: f64) -> (f64, f64) {
     let mut unit = 1.0;
     while highest / unit > 1000.0 {

@@ -1,7 +1,7 @@
 //! The report of a batch: text for terminals, JSON for programs, one HTML page for people.
 //!
-//! Names, paths and messages come from files and servers: they are shown so that they can harm neither a
-//! terminal nor a browser.
+//! Names, paths and messages come from files and servers: they are shown so that they can harm
+//! neither a terminal nor a browser.
 
 mod chart;
 mod gantt;

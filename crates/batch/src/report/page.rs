@@ -1,7 +1,9 @@
-//! The report as one HTML page that needs nothing else: no script but its own, nothing from elsewhere.
+//! The report as one HTML page that needs nothing else: no script but its own, nothing from
+//! elsewhere.
 //!
-//! The page is well-formed XML too, so that a test can read it. A policy in its head lets a browser run the
-//! one script whose digest it names, so that even markup that slipped through could do nothing.
+//! The page is well-formed XML too, so that a test can read it. A policy in its head lets a browser
+//! run the one script whose digest it names, so that even markup that slipped through could do
+//! nothing.
 
 use std::fmt::Write as _;
 
@@ -14,7 +16,8 @@ use super::{by_need, chart, end, gantt, worked};
 use crate::outcome::{BatchReport, ItemOutcome, ItemState, Stage};
 
 const STYLE: &str = include_str!("page.css");
-/// Sorts the table by a column; without it, the page is complete all the same. It has neither < nor &.
+/// Sorts the table by a column; without it, the page is complete all the same. It has neither < nor
+/// &.
 const SCRIPT: &str = include_str!("page.js");
 
 /// The report as an HTML page.

@@ -56,9 +56,9 @@ pub(crate) struct BatchPlanArgs {
 
 /// Import every disk of the manifest that is not done
 ///
-/// A disk that fails does not stop the others. The same command again does what is left: it goes on with
-/// uploads, follows jobs that were started, and never registers an image twice. Exit code 0 when
-/// everything is done, 3 when a disk failed or was refused, 130 when it was interrupted.
+/// A disk that fails does not stop the others. The same command again does what is left: it goes on
+/// with uploads, follows jobs that were started, and never registers an image twice. Exit code 0
+/// when everything is done, 3 when a disk failed or was refused, 130 when it was interrupted.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   imgferry batch run fleet.yaml --report fleet.html
@@ -84,7 +84,8 @@ pub(crate) struct BatchRunArgs {
     /// Write the report as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) report_json: Option<PathBuf>,
-    /// Share the manifest with other workers through the bucket: each disk is claimed by one of them
+    /// Share the manifest with other workers through the bucket: each disk is claimed by one of
+    /// them
     #[arg(long, conflicts_with = "shard")]
     pub(crate) claim: bool,
     /// How long a worker may be silent before its disks are taken over, such as 60s
@@ -96,7 +97,8 @@ pub(crate) struct BatchRunArgs {
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct BatchCommonArgs {
-    /// Disks converted at the same time [default: the manifest's, else a quarter of the cores, at least 2]
+    /// Disks converted at the same time [default: the manifest's, else a quarter of the cores, at
+    /// least 2]
     #[arg(long, value_name = "N")]
     pub(crate) converts: Option<NonZeroUsize>,
     /// Disks uploaded at the same time: those that are converted, and those whose last parts are on
@@ -109,23 +111,26 @@ pub(crate) struct BatchCommonArgs {
     /// Worker threads of all conversions together [default: one more than cores]
     #[arg(long, value_parser = parse_threads)]
     pub(crate) threads: Option<usize>,
-    /// Most memory that buffers and caches of everything together may take [default: the manifest's, else
-    /// 1GiB]
+    /// Most memory that buffers and caches of everything together may take [default: the
+    /// manifest's, else 1GiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
     /// Parts of one disk sent at the same time: a number, or auto
     #[arg(long, value_name = "N|auto", default_value = "auto")]
     pub(crate) concurrency: Concurrency,
-    /// Most bytes per second for everything together, such as 50M [default: the manifest's, else no limit]
+    /// Most bytes per second for everything together, such as 50M [default: the manifest's, else no
+    /// limit]
     #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
     pub(crate) limit_rate: Option<std::num::NonZeroU64>,
     /// Longest time to follow a job, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     pub(crate) timeout: u64,
-    /// Only the disks of worker I of N, the same in every run; K+1/N is for schedulers that count from 0
+    /// Only the disks of worker I of N, the same in every run; K+1/N is for schedulers that count
+    /// from 0
     #[arg(long, value_name = "I/N")]
     pub(crate) shard: Option<Shard>,
-    /// Import this disk again although it is done; its old image must be gone. May be given more than once
+    /// Import this disk again although it is done; its old image must be gone. May be given more
+    /// than once
     #[arg(long, value_name = "ID")]
     pub(crate) redo: Vec<String>,
     #[command(flatten)]
@@ -149,9 +154,9 @@ pub(crate) struct BatchStatusArgs {
 
 /// Throw away what an abandoned batch has left in the cloud
 ///
-/// Open uploads and helper objects of its disks, images that never became active, its claims, and the
-/// journals on this machine that could go on. Objects that are complete and images that are active
-/// stay. Shows everything first and asks; elsewhere than on a terminal --yes is needed.
+/// Open uploads and helper objects of its disks, images that never became active, its claims, and
+/// the journals on this machine that could go on. Objects that are complete and images that are
+/// active stay. Shows everything first and asks; elsewhere than on a terminal --yes is needed.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  imgferry batch clean fleet.yaml\n  imgferry batch clean fleet.yaml --yes"

@@ -11,9 +11,10 @@ use super::{CloudArgs, ObsUrl, PaceArgs, SourceArgs, parse_size, parse_threads};
 /// Measure this machine: what limits a conversion or an import here, and which settings suit it
 ///
 /// Reads, detects zeros, compresses, hashes, writes and uploads, each by itself and then all of it
-/// together; tells medians and spread, what the limit is, and the level and the number of threads to use.
-/// Without IMAGE a disk like an operating system's is generated. IMAGE is only read. Everything that is
-/// written goes into a directory that is removed at the end, and an object that is uploaded is deleted.
+/// together; tells medians and spread, what the limit is, and the level and the number of threads
+/// to use. Without IMAGE a disk like an operating system's is generated. IMAGE is only read.
+/// Everything that is written goes into a directory that is removed at the end, and an object that
+/// is uploaded is deleted.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   imgferry bench
@@ -42,8 +43,8 @@ pub(crate) struct BenchArgs {
     /// Where output goes, and so which disk is measured [default: the working directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Upload to this bucket, or to this object of it, which must not exist and is deleted at the end
-    /// [default: a sandbox on this machine, which says nothing about a network]
+    /// Upload to this bucket, or to this object of it, which must not exist and is deleted at the
+    /// end [default: a sandbox on this machine, which says nothing about a network]
     #[arg(long, value_name = "OBJECT", value_parser = parse_bucket_or_object, conflicts_with = "sandbox")]
     pub(crate) upload: Option<ObsUrl>,
     /// Write a page with plots that needs nothing else

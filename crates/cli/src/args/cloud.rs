@@ -17,8 +17,8 @@ pub(crate) struct CloudArgs {
     /// Region, such as eu-west-0 [env: HW_REGION_NAME]
     #[arg(long)]
     pub(crate) region: Option<String>,
-    /// Profile of the configuration file [env: IMGFERRY_PROFILE] [default: the file's default_profile,
-    /// else 'default']
+    /// Profile of the configuration file [env: IMGFERRY_PROFILE] [default: the file's
+    /// default_profile, else 'default']
     #[arg(long, value_name = "NAME")]
     pub(crate) profile: Option<String>,
     /// Configuration file [env: IMGFERRY_CONFIG] [default: ~/.config/imgferry/config.toml]

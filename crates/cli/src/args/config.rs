@@ -20,9 +20,10 @@ pub(crate) struct ConfigArgs {
 pub(crate) enum ConfigCommand {
     /// Ask the cloud: credentials, project, rights, bucket and clock
     ///
-    /// Shows what would be used and from where each value comes, with secrets masked. Of the cloud it
-    /// only reads, but for the bucket: the right to write is tried by an upload that is begun and aborted.
-    /// With --write, two objects of a few bytes are stored and deleted, which shows how the storage behaves.
+    /// Shows what would be used and from where each value comes, with secrets masked. Of the cloud
+    /// it only reads, but for the bucket: the right to write is tried by an upload that is begun
+    /// and aborted. With --write, two objects of a few bytes are stored and deleted, which shows
+    /// how the storage behaves.
     Check(ConfigCheckArgs),
     /// Show what would be used and from where each value comes; nothing is sent
     Show(ConfigShowArgs),
@@ -37,7 +38,8 @@ pub(crate) struct ConfigCheckArgs {
     /// Bucket to look at too
     #[arg(long)]
     pub(crate) bucket: Option<String>,
-    /// Store, copy, read and delete two tiny objects in the bucket, and report what the storage does
+    /// Store, copy, read and delete two tiny objects in the bucket, and report what the storage
+    /// does
     #[arg(long, requires = "bucket")]
     pub(crate) write: bool,
     #[command(flatten)]

@@ -362,8 +362,9 @@ pub(crate) struct JobWaitArgs {
 
 /// Bring an image from the cloud onto this machine: export, download, convert
 ///
-/// The image is exported into a bucket, downloaded, compared with what the storage tells of it, and written as raw
-/// (or as the ZVHD2 that it is, when FILE ends in .zvhd2). The object is deleted at the end.
+/// The image is exported into a bucket, downloaded, compared with what the storage tells of it, and
+/// written as raw (or as the ZVHD2 that it is, when FILE ends in .zvhd2). The object is deleted at
+/// the end.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  imgferry export 4ca46bf1-5c61-48ff-b4f3-0ad4e5e3ba86 web01.raw --bucket my-images"
@@ -430,7 +431,8 @@ pub(crate) struct RegisterArgs {
     /// Key that encrypts the image; common import only
     #[arg(long, value_name = "ID")]
     pub(crate) cmk_id: Option<String>,
-    /// Data disk to upload and register together with the system disk; up to three; common import only
+    /// Data disk to upload and register together with the system disk; up to three; common import
+    /// only
     #[arg(long = "data-disk", value_name = "FILE")]
     pub(crate) data_disks: Vec<PathBuf>,
 }

@@ -8,9 +8,10 @@ use super::{SourceArgs, TargetFormat, ThreadArgs};
 
 /// Make, show or check the bitmap file that a raw quick import needs
 ///
-/// The bitmap marks the blocks of 2 MiB that hold data, in the layout zvhd2-section: the bitmap of the
-/// published ZVHD2 format, standing alone. What the vendor's own tool writes is not published, and that
-/// the service accepts this layout is not confirmed. ZVHD2 needs no bitmap and is the recommended way.
+/// The bitmap marks the blocks of 2 MiB that hold data, in the layout zvhd2-section: the bitmap of
+/// the published ZVHD2 format, standing alone. What the vendor's own tool writes is not published,
+/// and that the service accepts this layout is not confirmed. ZVHD2 needs no bitmap and is the
+/// recommended way.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  imgferry bitmap disk.raw\n  imgferry bitmap disk.raw /data/disk.mf\n  imgferry bitmap --show disk.mf\n  imgferry bitmap --check disk.raw disk.mf"
@@ -57,11 +58,12 @@ pub(crate) enum HolesMode {
 /// How the disk goes into the bucket.
 #[derive(Debug, Args)]
 pub(crate) struct RawImportArgs {
-    /// Format of the object: zvhd2 (recommended), or raw with its bitmap file beside it. The bitmap's
-    /// layout is zvhd2-section; that the service accepts it is not confirmed
+    /// Format of the object: zvhd2 (recommended), or raw with its bitmap file beside it. The
+    /// bitmap's layout is zvhd2-section; that the service accepts it is not confirmed
     #[arg(long, value_enum, default_value_t = TargetFormat::Zvhd2)]
     pub(crate) to: TargetFormat,
-    /// Ready bitmap file for --to raw, uploaded as it is; it must be called like the disk or the key
+    /// Ready bitmap file for --to raw, uploaded as it is; it must be called like the disk or the
+    /// key
     #[arg(long, value_name = "FILE.mf", conflicts_with = "bitmap_command")]
     pub(crate) bitmap: Option<PathBuf>,
     /// Program that makes the bitmap file for --to raw of a raw disk, run without a shell, such as

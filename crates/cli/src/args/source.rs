@@ -25,8 +25,8 @@ pub(crate) struct SourceArgs {
 /// How VHD files are read.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct VhdArgs {
-    /// Sectors of a dynamic VHD that are stored and marked as never written: honor reads zeros, ignore
-    /// reads what is stored
+    /// Sectors of a dynamic VHD that are stored and marked as never written: honor reads zeros,
+    /// ignore reads what is stored
     #[arg(long, value_enum, value_name = "MODE", default_value_t)]
     pub(crate) vhd_bitmap: VhdBitmap,
 }
@@ -49,8 +49,8 @@ impl VhdArgs {
 /// Whether a disk that is in use is read.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct ShareArgs {
-    /// Read a disk that a running QEMU has open for writing, as for a machine that is paused. If it is
-    /// written to meanwhile, the command still fails
+    /// Read a disk that a running QEMU has open for writing, as for a machine that is paused. If it
+    /// is written to meanwhile, the command still fails
     #[arg(long)]
     pub(crate) force_share: bool,
 }
@@ -66,8 +66,8 @@ pub(crate) struct PipeArgs {
 /// What an image may make the program open.
 #[derive(Debug, Args)]
 pub(crate) struct BackingArgs {
-    /// Open the files that the image names (backing files, parents, data files) when they lie in DIR
-    /// or below it [default: such an image is refused]
+    /// Open the files that the image names (backing files, parents, data files) when they lie in
+    /// DIR or below it [default: such an image is refused]
     #[arg(long, value_name = "DIR")]
     pub(crate) allow_backing: Option<PathBuf>,
     /// Format of a backing file whose format the image does not declare; it is never guessed

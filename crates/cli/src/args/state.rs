@@ -6,7 +6,8 @@ use clap::Args;
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct StateArgs {
-    /// Where journals of imports are kept [default: $XDG_STATE_HOME/imgferry or ~/.local/state/imgferry]
+    /// Where journals of imports are kept [default: $XDG_STATE_HOME/imgferry or
+    /// ~/.local/state/imgferry]
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
 }

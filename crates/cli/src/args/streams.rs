@@ -1,5 +1,5 @@
-//! Standard input and output by the names that the system gives them: scripts write those for tools that
-//! know no `-`.
+//! Standard input and output by the names that the system gives them: scripts write those for tools
+//! that know no `-`.
 
 use std::path::{Path, PathBuf};
 

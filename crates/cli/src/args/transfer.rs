@@ -200,8 +200,8 @@ pub(super) fn parse_age(text: &str) -> Result<Duration, String> {
 /// Upload any file to the object storage
 ///
 /// In parts, several at a time, each checked by MD5 and sent again when something fails on the way.
-/// The object appears complete and verified or not at all. An upload of a file that was interrupted goes on with
-/// the same command. FILE may be - for standard input.
+/// The object appears complete and verified or not at all. An upload of a file that was interrupted
+/// goes on with the same command. FILE may be - for standard input.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  imgferry upload disk.zvhd2 obs://images/disk.zvhd2\n  imgferry upload --limit-rate 20M disk.raw obs://images/disk.raw\n  imgferry convert disk.qcow2 - | imgferry upload - obs://images/disk.zvhd2"
@@ -216,7 +216,8 @@ pub(crate) struct UploadArgs {
     /// Replace the object if it exists already
     #[arg(long)]
     pub(crate) force: bool,
-    /// Most memory that parts may take [default: 224MiB, and more for files that need more and for standard input]
+    /// Most memory that parts may take [default: 224MiB, and more for files that need more and for
+    /// standard input]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
     /// Begin anew, even if an interrupted upload of the file could go on; that one is thrown away
@@ -254,7 +255,8 @@ pub(crate) struct ListArgs {
     /// Bucket, or obs://BUCKET/PREFIX
     #[arg(value_name = "BUCKET", value_parser = parse_bucket)]
     pub(crate) place: ObsUrl,
-    /// Where journals of imports are kept [default: $XDG_STATE_HOME/imgferry or ~/.local/state/imgferry]
+    /// Where journals of imports are kept [default: $XDG_STATE_HOME/imgferry or
+    /// ~/.local/state/imgferry]
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     #[command(flatten)]
@@ -281,7 +283,8 @@ pub(crate) struct AbortArgs {
     /// Say what would be aborted, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Where journals of imports are kept [default: $XDG_STATE_HOME/imgferry or ~/.local/state/imgferry]
+    /// Where journals of imports are kept [default: $XDG_STATE_HOME/imgferry or
+    /// ~/.local/state/imgferry]
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     #[command(flatten)]

@@ -166,7 +166,8 @@ fn directory(path: &Path) -> &Path {
 struct Fetched {
     /// Bytes.
     size: u64,
-    /// Whether the MD5 was held against the ETag. It is none for objects that were stored in parts, or encrypted.
+    /// Whether the MD5 was held against the ETag. It is none for objects that were stored in parts,
+    /// or encrypted.
     md5_compared: bool,
 }
 

@@ -126,8 +126,8 @@ async fn alone(
     ended.tell(console)
 }
 
-/// One import of many: nothing is written to standard output, and everything that is the process's own is `shared`'s.
-/// `memory` is what of the process's budget this import may take.
+/// One import of many: nothing is written to standard output, and everything that is the process's
+/// own is `shared`'s. `memory` is what of the process's budget this import may take.
 pub(crate) async fn one(
     args: &ImportArgs,
     shared: Shared<'_>,
@@ -151,8 +151,8 @@ pub(crate) async fn one(
     Box::pin(import(args, job, shared, started, console, interrupt)).await
 }
 
-/// Whether an import with these arguments finds its object again by the manifest beside it. A raw object is of no use
-/// without its bitmap, of which no manifest tells.
+/// Whether an import with these arguments finds its object again by the manifest beside it. A raw
+/// object is of no use without its bitmap, of which no manifest tells.
 pub(crate) fn finds_by_manifest(args: &ImportArgs) -> bool {
     matches!(method::choose(args), Ok(Method::Converted(_))) && args.raw.to == TargetFormat::Zvhd2
 }
@@ -449,7 +449,8 @@ fn done(imported: Imported, session: &mut Session, console: Console) -> Outcome<
     Ok(Ended::Imported(Box::new(imported)))
 }
 
-/// Holds the image that became active against what was read, as far as that and the service tell it.
+/// Holds the image that became active against what was read, as far as that and the service tell
+/// it.
 fn check_image(
     image: Option<(&str, &str)>,
     (found, digest): (Option<&str>, Option<&ContentDigest>),

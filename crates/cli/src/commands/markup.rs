@@ -3,8 +3,8 @@
 /// Most characters of a text from outside.
 const MAX_TEXT: usize = 100;
 
-/// Text for an element or a quoted attribute, cut where no name ends; XML has no way to write control
-/// characters.
+/// Text for an element or a quoted attribute, cut where no name ends; XML has no way to write
+/// control characters.
 pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len().min(MAX_TEXT));
     for char in text.chars().take(MAX_TEXT) {

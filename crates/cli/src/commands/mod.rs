@@ -32,7 +32,8 @@ use diskimg::text::{is_descriptor, shell_path, shown};
 
 use crate::exit::{Exit, Failure, Outcome, is_wrong_path};
 
-/// `path` as it can be pasted into a command; `otherwise`, a word that stands for it, when it cannot.
+/// `path` as it can be pasted into a command; `otherwise`, a word that stands for it, when it
+/// cannot.
 pub(crate) fn typed(path: &Path, otherwise: &str) -> String {
     match shell_path(path) {
         Some(word) if !is_descriptor(path) => word,
@@ -40,8 +41,8 @@ pub(crate) fn typed(path: &Path, otherwise: &str) -> String {
     }
 }
 
-/// The format that the name of the file at `path` asks for; `None` when it does not say. `anyway` is what
-/// helps whoever means the name.
+/// The format that the name of the file at `path` asks for; `None` when it does not say. `anyway`
+/// is what helps whoever means the name.
 ///
 /// # Errors
 /// When it is the name of a format that is not written.

@@ -24,7 +24,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Resolves where the cloud is and who we are; starts a sandbox with `buckets` if that is wanted.
+    /// Resolves where the cloud is and who we are; starts a sandbox with `buckets` if that is
+    /// wanted.
     pub(crate) async fn open(args: &CloudArgs, buckets: Vec<String>) -> Outcome<Self> {
         let (cloud, sandbox) = match &args.sandbox {
             Some(dir) => {

@@ -1,4 +1,5 @@
-//! Commands about objects reach the storage through here: a cloud as it is configured, or a sandbox.
+//! Commands about objects reach the storage through here: a cloud as it is configured, or a
+//! sandbox.
 
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ use crate::settings::{self, Cloud, ProcessEnvironment};
 /// How long what is on its way may take to arrive when the run is stopped.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
-/// Begins an upload. When the user asks to stop meanwhile, its answer is still waited for: dropped, it would leave
-/// an upload behind whose id nobody knows. So this may succeed after that; what comes next finds it out.
+/// Begins an upload. When the user asks to stop meanwhile, its answer is still waited for: dropped,
+/// it would leave an upload behind whose id nobody knows. So this may succeed after that; what
+/// comes next finds it out.
 pub(super) async fn start_upload(
     client: &Client,
     (bucket, key): (&str, &str),

@@ -167,7 +167,8 @@ fn longest(memory: u64) -> u64 {
     fits
 }
 
-/// An object that exists is replaced only when that is asked for, unless it is what an earlier run has made.
+/// An object that exists is replaced only when that is asked for, unless it is what an earlier run
+/// has made.
 async fn refuse_existing(
     args: &UploadArgs,
     client: &obs::Client,

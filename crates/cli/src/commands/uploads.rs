@@ -56,7 +56,8 @@ impl fmt::Display for Row {
     }
 }
 
-/// A name of the server's: quoted and escaped where it would not show as it is, so that no two names look the same.
+/// A name of the server's: quoted and escaped where it would not show as it is, so that no two
+/// names look the same.
 fn shown(name: &str) -> Cow<'_, str> {
     let quoted = format!("{name:?}");
     let inside = quoted.get(1..quoted.len().saturating_sub(1));

@@ -18,7 +18,8 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 
-/// Chunks of an object that are kept in memory beyond one for each thread: tables, and what lies in two chunks.
+/// Chunks of an object that are kept in memory beyond one for each thread: tables, and what lies in
+/// two chunks.
 const MORE_CHUNKS: usize = 4;
 
 pub(crate) async fn run(args: VerifyArgs, console: Console, interrupt: &Interrupt) -> Outcome {

@@ -1,8 +1,10 @@
-//! A source that somebody writes to while it is read: what comes of it is a mix of states that never were.
+//! A source that somebody writes to while it is read: what comes of it is a mix of states that
+//! never were.
 //!
-//! Its files are looked at before and after. A running QEMU is found before, by the locks that it holds: it locks a byte
-//! of the file for each thing that it does with it (bytes from 100) and for each that others must not do (from 200).
-//! Source: QEMU, "Disk image file locking" and `block/file-posix.c`.
+//! Its files are looked at before and after. A running QEMU is found before, by the locks that it
+//! holds: it locks a byte of the file for each thing that it does with it (bytes from 100) and for
+//! each that others must not do (from 200). Source: QEMU, "Disk image file locking" and
+//! `block/file-posix.c`.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,7 +16,8 @@ use rustix::process::{Flock, FlockType, fcntl_getlk};
 use super::input::{is_standard_input, redirected_file};
 use crate::exit::{Exit, Failure, Outcome};
 
-/// Bytes on which a QEMU that may write to a file, resize it, or that keeps others from reading it, holds a lock.
+/// Bytes on which a QEMU that may write to a file, resize it, or that keeps others from reading it,
+/// holds a lock.
 const LOCKS: [(u64, &str); 3] = [
     (101, "writes to it"),
     (103, "may resize it"),
@@ -29,7 +32,8 @@ impl Watch {
     /// Of the disk at `path`, or on standard input, which was just `opened`.
     ///
     /// # Errors
-    /// When a running QEMU has one of its files open for writing, unless `force_share`; when one cannot be looked at.
+    /// When a running QEMU has one of its files open for writing, unless `force_share`; when one
+    /// cannot be looked at.
     pub(crate) fn begin(path: &Path, opened: &Opened, force_share: bool) -> Outcome<Self> {
         let first = match is_standard_input(path) {
             // By its own name, for messages.

@@ -48,7 +48,8 @@ pub(crate) fn location(given: Option<&Path>, env: &dyn Environment) -> Option<Lo
     })
 }
 
-/// The user's configuration directory: XDG_CONFIG_HOME, which must be absolute to count, or ~/.config.
+/// The user's configuration directory: XDG_CONFIG_HOME, which must be absolute to count, or
+/// ~/.config.
 pub(crate) fn config_dir(env: &dyn Environment) -> Option<PathBuf> {
     env.get("XDG_CONFIG_HOME")
         .map(PathBuf::from)
@@ -56,7 +57,8 @@ pub(crate) fn config_dir(env: &dyn Environment) -> Option<PathBuf> {
         .or_else(|| Some(PathBuf::from(env.get("HOME")?).join(".config")))
 }
 
-/// The profile `wanted`, or the file's default one. `Ok(None)` when nothing was named and nothing is there.
+/// The profile `wanted`, or the file's default one. `Ok(None)` when nothing was named and nothing
+/// is there.
 pub(crate) fn profile(location: &Location, wanted: Option<&str>) -> Result<Option<Layer>, String> {
     let shown = shown(&location.path);
     let Some((text, is_private)) = read(&location.path)? else {

@@ -1,4 +1,5 @@
-//! Who we are: the strongest place that names credentials decides, and credentials of two places are never mixed.
+//! Who we are: the strongest place that names credentials decides, and credentials of two places
+//! are never mixed.
 
 use net::agency::{Agency, METADATA_ENDPOINT};
 use net::credentials::{Fetching, KeyError, KeySource, Keys, Lease};
@@ -137,7 +138,8 @@ fn access_key(layer: &Layer) -> Option<AccessKey> {
     })
 }
 
-/// Temporary keys in a file: whoever renews them writes the file anew, and a refused one is read again.
+/// Temporary keys in a file: whoever renews them writes the file anew, and a refused one is read
+/// again.
 #[derive(Debug)]
 struct Reread {
     place: Place,

@@ -89,8 +89,8 @@ impl Layer {
         layer
     }
 
-    /// Sets a value, if there is one. Files with secrets end in a line break, which is no part of them; other values have no
-    /// white space at their ends either, but a password may.
+    /// Sets a value, if there is one. Files with secrets end in a line break, which is no part of
+    /// them; other values have no white space at their ends either, but a password may.
     pub(crate) fn set(&mut self, name: Item, value: Option<String>) {
         let Some(value) = value else { return };
         let value = match name {

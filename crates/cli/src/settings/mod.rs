@@ -1,4 +1,5 @@
-//! Where the cloud is and who we are: options over environment over configuration file, resolved once into plain data.
+//! Where the cloud is and who we are: options over environment over configuration file, resolved
+//! once into plain data.
 //!
 //! ```text
 //! options ─▶ environment ─▶ profile of the configuration file ─▶ what follows from cloud and region
@@ -86,7 +87,8 @@ pub(crate) fn resolve(args: &CloudArgs, env: &dyn Environment) -> Result<Cloud, 
     examine(args, env).cloud
 }
 
-/// The same for a command that talks to the object storage only. Keys need no other service, so its address alone will do.
+/// The same for a command that talks to the object storage only. Keys need no other service, so its
+/// address alone will do.
 pub(crate) fn resolve_storage(args: &CloudArgs, env: &dyn Environment) -> Result<Cloud, Missing> {
     examine_for(args, env, Need::Storage).cloud
 }

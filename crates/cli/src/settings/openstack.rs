@@ -1,7 +1,8 @@
 //! OpenStack's `clouds.yaml`, with `secure.yaml` beside it.
 //!
-//! Source: openstacksdk, "Configuring OpenStack SDK Applications"; the names of access keys from the SDK extensions of
-//! Open Telekom Cloud. Errors never quote the files: there are secrets in them.
+//! Source: openstacksdk, "Configuring OpenStack SDK Applications"; the names of access keys from
+//! the SDK extensions of Open Telekom Cloud. Errors never quote the files: there are secrets in
+//! them.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -62,8 +63,8 @@ struct Auth {
     security_token: Option<String>,
 }
 
-/// The cloud `name` of the first `clouds.yaml` that there is: OS_CLIENT_CONFIG_FILE, this directory, the user's
-/// configuration, /etc/openstack. What `secure.yaml` says of it counts more.
+/// The cloud `name` of the first `clouds.yaml` that there is: OS_CLIENT_CONFIG_FILE, this
+/// directory, the user's configuration, /etc/openstack. What `secure.yaml` says of it counts more.
 pub(crate) fn cloud(name: &str, env: &dyn Environment) -> Result<Layer, String> {
     let candidates = candidates("clouds.yaml", "OS_CLIENT_CONFIG_FILE", env);
     let Some((path, clouds)) = first(&candidates)? else {

@@ -18,7 +18,8 @@ pub(super) struct Operator {
     pub(super) by: Option<&'static str>,
 }
 
-/// The operator of the cloud at `region`; `None` where every address is given, or where no region is.
+/// The operator of the cloud at `region`; `None` where every address is given, or where no region
+/// is.
 ///
 /// # Errors
 /// When nothing tells the operator, or when the settings tell two.
@@ -65,7 +66,8 @@ pub(super) fn choose(
     Ok(Some(operator))
 }
 
-/// Refuses an address whose keys or tokens would reach another operator at the addresses that are not given.
+/// Refuses an address whose keys or tokens would reach another operator at the addresses that are
+/// not given.
 fn fits(name: Item, found: Found<'_>, operator: Operator, region: &str) -> Result<(), String> {
     let Some(host) = host(found) else {
         // What is no address is refused as that.
@@ -73,7 +75,8 @@ fn fits(name: Item, found: Found<'_>, operator: Operator, region: &str) -> Resul
     };
     let Operator { cloud, by } = operator;
     let owner = Cloud::of_host(&host);
-    // Tokens come from the identity service: whose that is must be known, or the user must have named the cloud.
+    // Tokens come from the identity service: whose that is must be known, or the user must have
+    // named the cloud.
     let foreign = match owner {
         Some(owner) => owner != cloud,
         None => name == Item::IamEndpoint && by.is_some(),

@@ -13,7 +13,8 @@ const MIB: u64 = 1 << 20;
 /// A machine and a line.
 #[derive(Clone, Debug)]
 struct Model {
-    /// Blocks per second that all workers make at the lowest level, and how many times longer each level takes.
+    /// Blocks per second that all workers make at the lowest level, and how many times longer each
+    /// level takes.
     blocks_per_second: f64,
     costs: [f64; AUTO_LEVELS.len()],
     /// Bytes per second; the second from block `turn` on.
@@ -275,8 +276,8 @@ fn any_model() -> impl Strategy<Value = Model> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever machine and line: an import is hardly slower than at the best level that one could have chosen for
-    /// it, and the level does not swing.
+    /// Whatever machine and line: an import is hardly slower than at the best level that one could
+    /// have chosen for it, and the level does not swing.
     #[test]
     fn no_import_is_much_slower_than_at_its_best_fixed_level(model in any_model()) {
         const BLOCKS: usize = 6000;

@@ -40,8 +40,8 @@ pub(super) struct Fitted {
 }
 
 impl Needs<'_> {
-    /// What `threads` workers that take `group` blocks at a time, a window of `window` blocks and a sink of `sink` bytes
-    /// hold.
+    /// What `threads` workers that take `group` blocks at a time, a window of `window` blocks and a
+    /// sink of `sink` bytes hold.
     pub(super) fn memory(&self, threads: usize, group: usize, window: usize, sink: u64) -> Memory {
         let of_zvhd2 = |bytes: u64| match self.target {
             Target::Zvhd2 => bytes,
@@ -77,7 +77,8 @@ impl Needs<'_> {
     fn index_bytes_per_block(&self) -> u64 {
         match self.options.level {
             Level::Fixed(_) => INDEX_BYTES_PER_BLOCK,
-            // Of a stream of many levels every block that is made again has to be known, however many there are.
+            // Of a stream of many levels every block that is made again has to be known, however
+            // many there are.
             Level::Auto => INDEX_BYTES_PER_BLOCK + 3 * AGAIN_BYTES,
         }
     }
@@ -98,8 +99,8 @@ impl Needs<'_> {
         GROUPS.into_iter().find(fills).unwrap_or(1)
     }
 
-    /// The window that is worth having with groups of `group` blocks: enough for blocks that compress at different
-    /// speeds.
+    /// The window that is worth having with groups of `group` blocks: enough for blocks that
+    /// compress at different speeds.
     pub(super) fn full_window(&self, threads: usize, group: usize) -> usize {
         match self.target {
             Target::Zvhd2 => (threads * 4).max((threads + 2) * group),
@@ -108,8 +109,8 @@ impl Needs<'_> {
         }
     }
 
-    /// The most threads up to `wanted`, then the largest groups, then the largest window, that fit the budget beside a busy sink; what
-    /// is left then goes to the sink.
+    /// The most threads up to `wanted`, then the largest groups, then the largest window, that fit
+    /// the budget beside a busy sink; what is left then goes to the sink.
     pub(super) fn fit(&self, wanted: usize) -> Result<Fitted> {
         let fits = |memory: &Memory| memory.total() <= self.budget;
         let SinkMemory {

@@ -8,12 +8,13 @@ use crate::image::{Details, DiskImage, Extent, ExtentKind, Reference};
 use crate::source::ReadAt;
 use crate::units::{FileOffset, GuestOffset};
 
-/// Most guest bytes that one question for an extent of a chain answers for, where who asks sets no bound. What is
-/// stored above may be cut into pieces by what is stored below and the other way round; without a bound
-/// each of them would be walked again for each piece of the other one.
+/// Most guest bytes that one question for an extent of a chain answers for, where who asks sets no
+/// bound. What is stored above may be cut into pieces by what is stored below and the other way
+/// round; without a bound each of them would be walked again for each piece of the other one.
 const STEP_BYTES: u64 = 64 << 20;
 
-/// Most runs that one extent of a layer joins when nothing lies below it: bounds the tables it reads.
+/// Most runs that one extent of a layer joins when nothing lies below it: bounds the tables it
+/// reads.
 const MAX_JOINED_RUNS: usize = 64;
 
 /// What lies below a layer.
@@ -35,7 +36,8 @@ pub(crate) struct Answers {
     step: u64,
 }
 
-/// The last extent that the image below told: the layer above may have cut the same stretch into many pieces.
+/// The last extent that the image below told: the layer above may have cut the same stretch into
+/// many pieces.
 #[derive(Default)]
 struct LastExtent(Mutex<Option<Extent>>);
 

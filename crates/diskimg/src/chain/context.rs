@@ -28,8 +28,8 @@ pub enum BackingPolicy {
     /// The image is refused; the error names them. Nothing but the image itself is opened.
     #[default]
     Refuse,
-    /// The image is opened for its metadata, and nothing else is: [`crate::Details`] names the files,
-    /// and reading what they hold fails.
+    /// The image is opened for its metadata, and nothing else is: [`crate::Details`] names the
+    /// files, and reading what they hold fails.
     Describe,
     /// They are opened when they lie in this directory or below it.
     Inside(PathBuf),
@@ -53,7 +53,8 @@ pub struct Context {
 pub(crate) struct Shared {
     /// Bytes that files below the first one hold whole.
     whole: AtomicU64,
-    /// Most bytes that opening one of the files takes for a moment, before anything is read from it.
+    /// Most bytes that opening one of the files takes for a moment, before anything is read from
+    /// it.
     opening: AtomicU64,
     /// Files below the first one that were opened.
     files: Mutex<Vec<PathBuf>>,
@@ -124,7 +125,8 @@ pub(crate) struct Found {
     pub(crate) source: Arc<dyn ReadAt>,
     /// For opening it as an image.
     pub(crate) context: Context,
-    /// A warning, when it is not where the image says, and nothing but its name tells that it is the one.
+    /// A warning, when it is not where the image says, and nothing but its name tells that it is
+    /// the one.
     pub(crate) moved: Option<String>,
 }
 
@@ -196,7 +198,8 @@ impl Context {
         self.options.ignore_vhd_bitmaps
     }
 
-    /// Whether the image is the one that the user named, which answers for what all files of its chain share.
+    /// Whether the image is the one that the user named, which answers for what all files of its
+    /// chain share.
     pub(crate) fn is_first(&self) -> bool {
         self.chain.len() <= 1
     }
@@ -234,14 +237,14 @@ impl Context {
         }
     }
 
-    /// Takes note that opening the image takes `bytes` for a moment, which are given back before anything is
-    /// read from it.
+    /// Takes note that opening the image takes `bytes` for a moment, which are given back before
+    /// anything is read from it.
     pub(crate) fn takes_for_a_moment(&self, bytes: u64) {
         self.shared.opening.fetch_max(bytes, Ordering::Relaxed);
     }
 
-    /// Takes note that the image keeps `len` bytes of `structure` at `at` in memory, before it reads them. What the
-    /// first file keeps has the caps of its format alone.
+    /// Takes note that the image keeps `len` bytes of `structure` at `at` in memory, before it
+    /// reads them. What the first file keeps has the caps of its format alone.
     ///
     /// # Errors
     /// `Limit` when it is more than the files below the first one may keep together.
@@ -290,8 +293,8 @@ impl Context {
         let mut refused = None;
         for named in &wanted.paths {
             let elsewhere = matches!(named, NamedPath::Foreign(_)) && wanted.role != Role::Parent;
-            // A parent has an identifier. Of other files only the path tells which one it is, and a path that
-            // leads to a file says it.
+            // A parent has an identifier. Of other files only the path tells which one it is, and a
+            // path that leads to a file says it.
             if elsewhere && refused.is_some() {
                 break;
             }
@@ -359,11 +362,12 @@ impl Context {
         }))
     }
 
-    /// Opens a file that an image names as `declared`, the name of a format, or, when there is none,
-    /// as the format that the user named for this case. Its content is not asked.
+    /// Opens a file that an image names as `declared`, the name of a format, or, when there is
+    /// none, as the format that the user named for this case. Its content is not asked.
     ///
     /// # Errors
-    /// `Unsupported` when the format is not read, or neither declared nor named; those of opening it.
+    /// `Unsupported` when the format is not read, or neither declared nor named; those of opening
+    /// it.
     pub(crate) fn open_declared(&self, wanted: &Wanted, found: Found) -> Result<Below> {
         let format = match wanted.format.as_deref() {
             Some(declared) => format_named(declared).ok_or_else(|| {
@@ -407,8 +411,8 @@ impl Context {
         ))
     }
 
-    /// The directory that would have to be allowed, when the name itself says so. Of an absolute path it may be
-    /// one of another machine.
+    /// The directory that would have to be allowed, when the name itself says so. Of an absolute
+    /// path it may be one of another machine.
     fn dir_for(&self, wanted: &Wanted) -> Option<String> {
         let Some(NamedPath::Here(path)) = wanted.paths.first() else {
             return None;

@@ -46,8 +46,8 @@ impl Inside {
     /// Opens the regular file at `path`; `None` when there is nothing.
     ///
     /// # Errors
-    /// `Unsupported` when the path, with all its symbolic links followed, leads out of the directory,
-    /// or to something that is no regular file; `Io`.
+    /// `Unsupported` when the path, with all its symbolic links followed, leads out of the
+    /// directory, or to something that is no regular file; `Io`.
     pub(super) fn open(&self, path: &Path) -> Result<Option<FileSource>> {
         let real = match std::fs::canonicalize(path) {
             Ok(real) => real,
@@ -70,8 +70,8 @@ impl Inside {
         self.open_within(within, &real)
     }
 
-    /// Opens `within`, which has no symbolic links, from the directory on, component by component: if
-    /// somebody put one there meanwhile, it is not followed.
+    /// Opens `within`, which has no symbolic links, from the directory on, component by component:
+    /// if somebody put one there meanwhile, it is not followed.
     fn open_within(&self, within: &Path, real: &Path) -> Result<Option<FileSource>> {
         let failed = |e: Errno| Error::io("cannot be opened", e.into()).in_file(real);
         let not_regular =
@@ -110,8 +110,8 @@ impl Inside {
     }
 }
 
-/// Whether the name itself is at fault, so that trying again is of no use: it has a NUL byte, is longer than any
-/// name, or goes round in symbolic links.
+/// Whether the name itself is at fault, so that trying again is of no use: it has a NUL byte, is
+/// longer than any name, or goes round in symbolic links.
 fn is_impossible(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::InvalidInput
         || matches!(

@@ -20,8 +20,8 @@ pub(crate) enum NamedPath {
 }
 
 impl NamedPath {
-    /// A name in an image of QEMU's: a path, or something with a protocol before it. An absolute path may be
-    /// one of another machine: then its end counts.
+    /// A name in an image of QEMU's: a path, or something with a protocol before it. An absolute
+    /// path may be one of another machine: then its end counts.
     pub(crate) fn of_qemu(name: &Path) -> Vec<Self> {
         let text = name.to_string_lossy();
         // A colon before the first slash ends a protocol.
@@ -46,8 +46,8 @@ impl NamedPath {
         Self::foreign(parts.filter(|part| !part.ends_with(':') && !part.starts_with("Volume{")))
     }
 
-    /// The URL of a file, as macOS and XenServer give it: `file://host/path`, where a host `.` makes
-    /// the path relative.
+    /// The URL of a file, as macOS and XenServer give it: `file://host/path`, where a host `.`
+    /// makes the path relative.
     pub(crate) fn of_url(url: &str) -> Option<Self> {
         let rest = url.strip_prefix("file://")?;
         let path = decode_percent(rest);
@@ -88,8 +88,8 @@ fn decode_percent(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The paths to look at for `path`, which the file `namer` gives, when files in `dir` may be opened.
-/// At most [`MAX_FOREIGN_COMPONENTS`] and one.
+/// The paths to look at for `path`, which the file `namer` gives, when files in `dir` may be
+/// opened. At most [`MAX_FOREIGN_COMPONENTS`] and one.
 pub(super) fn candidates(
     path: &NamedPath,
     namer: Option<&Path>,

@@ -41,8 +41,8 @@ pub(crate) fn extent_at<M: Mapped>(disk: &M, at: GuestOffset, limit: u64) -> Res
     })
 }
 
-/// Most pieces that are looked at for one [`extents_from`]: bounds the time between two looks of a caller
-/// whether to go on.
+/// Most pieces that are looked at for one [`extents_from`]: bounds the time between two looks of a
+/// caller whether to go on.
 const MAX_PIECES: u64 = 4096;
 
 /// [`crate::DiskImage::extents_from`] of a mapped disk: one walk for all of them.
@@ -76,7 +76,8 @@ pub(crate) fn extents_from<M: Mapped>(
             Err(error) => return Err(error),
         }
     }
-    // Past the declared size there is only the rest of the last sector, in which the walk may begin.
+    // Past the declared size there is only the rest of the last sector, in which the walk may
+    // begin.
     if (declared..end).contains(&walk.at) {
         let rest = end - walk.at;
         walk.push(ExtentKind::Hole, rest);

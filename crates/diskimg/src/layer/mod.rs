@@ -107,8 +107,8 @@ pub(crate) trait Mapped {
     /// step goes at least one byte on or fails, and a failed walk is over.
     fn runs(&self, at: u64, end: u64) -> impl Iterator<Item = Result<Run<Self::Packed>>>;
 
-    /// [`Self::runs`], where runs that lie inside one unit of `unit` bytes, a power of two, may come as their
-    /// sum.
+    /// [`Self::runs`], where runs that lie inside one unit of `unit` bytes, a power of two, may
+    /// come as their sum.
     fn pieces(
         &self,
         at: u64,

@@ -17,8 +17,8 @@ pub(crate) trait Unpack<P> {
     /// Those of the format.
     fn unpack(&mut self, buf: &mut [u8], packed: P, target: Range<usize>) -> Result<()>;
 
-    /// Fills in what is left to do, and gives back what the files of a chain share: the next bytes come from the
-    /// image below, or there are no more.
+    /// Fills in what is left to do, and gives back what the files of a chain share: the next bytes
+    /// come from the image below, or there are no more.
     ///
     /// # Errors
     /// Those of the format.

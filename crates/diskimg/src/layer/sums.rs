@@ -40,7 +40,8 @@ pub(crate) fn tallies_from<M: Mapped>(
             Err(error) => return Err(error),
         }
     }
-    // Past the declared size there is only the rest of the last sector, in which the walk may begin.
+    // Past the declared size there is only the rest of the last sector, in which the walk may
+    // begin.
     if (declared..end).contains(&walk.at) {
         let rest = end - walk.at;
         walk.push_kind(ExtentKind::Hole, rest);
@@ -132,7 +133,8 @@ impl<M: Mapped> Sums<'_, M> {
         self.push(tally)
     }
 
-    /// Adds a tally, to the one before it where both are of one kind; `false` when that would be one too many.
+    /// Adds a tally, to the one before it where both are of one kind; `false` when that would be
+    /// one too many.
     fn push(&mut self, tally: Tally) -> bool {
         let len = tally.len();
         let enough = self.found.len() - self.first >= self.most;

@@ -1,4 +1,5 @@
-//! The master boot record: four entries, of which extended ones begin a chain of logical partitions.
+//! The master boot record: four entries, of which extended ones begin a chain of logical
+//! partitions.
 
 use std::collections::HashSet;
 
@@ -10,7 +11,8 @@ use super::{Disk, Partition, PartitionTable, Scheme, content};
 use crate::error::Result;
 use crate::units::SECTOR;
 
-/// Most records in the chains of logical partitions that are followed. Linux stops at 256 partitions.
+/// Most records in the chains of logical partitions that are followed. Linux stops at 256
+/// partitions.
 const MAX_LOGICAL: usize = 256;
 
 /// Last two bytes of a record.
@@ -221,8 +223,8 @@ pub(super) fn has_boot_code(first: &[u8; 512]) -> bool {
     record(first).is_some_and(|record| record.code.iter().any(|byte| *byte != 0))
 }
 
-/// Whether the first sector begins with a jump over data, as boot sectors do. Few programs that write one
-/// leave the signature out.
+/// Whether the first sector begins with a jump over data, as boot sectors do. Few programs that
+/// write one leave the signature out.
 pub(super) fn begins_with_jump(first: &[u8; 512]) -> bool {
     matches!(first, [0xeb, _, 0x90, ..] | [0xe9, ..])
 }

@@ -1,8 +1,9 @@
-//! The partition table that a disk has, read through the image: MBR with logical partitions, GPT with
-//! its backup, or a file system without any table; and the way of booting that it suggests.
+//! The partition table that a disk has, read through the image: MBR with logical partitions, GPT
+//! with its backup, or a file system without any table; and the way of booting that it suggests.
 //!
-//! What a guest wrote is hostile as well: counts are held against caps, chains of logical partitions
-//! have an end, and what is wrong with a table is a warning, because the guest may live with it.
+//! What a guest wrote is hostile as well: counts are held against caps, chains of logical
+//! partitions have an end, and what is wrong with a table is a warning, because the guest may live
+//! with it.
 
 mod content;
 mod gpt;
@@ -144,7 +145,8 @@ pub struct PartitionTable {
     /// What is wrong with the table. `inspect` shows it with the other warnings.
     #[serde(skip)]
     pub warnings: Vec<String>,
-    /// Bytes that the disk has by its table: to the end of the last partition, or of a GPT's backup.
+    /// Bytes that the disk has by its table: to the end of the last partition, or of a GPT's
+    /// backup.
     #[serde(skip)]
     pub least_size: u64,
     /// Whether the first sector begins with code, whatever else is on the disk.
@@ -168,7 +170,8 @@ impl PartitionTable {
         }
     }
 
-    /// Whether there is nothing that a machine could start or read: no table, no file system, no boot code.
+    /// Whether there is nothing that a machine could start or read: no table, no file system, no
+    /// boot code.
     #[must_use]
     pub fn is_blank(&self) -> bool {
         self.scheme == Scheme::None && !self.boot_code
@@ -209,8 +212,8 @@ impl PartitionTable {
     }
 }
 
-/// Reads the partition table of `image`, and the first bytes of each partition. A few reads, however
-/// large the disk is.
+/// Reads the partition table of `image`, and the first bytes of each partition. A few reads,
+/// however large the disk is.
 ///
 /// Of formats that can only be read front to back (ZVHD) just the beginning is looked at.
 ///

@@ -1,7 +1,7 @@
 //! Types of partitions by name.
 
-/// Names of MBR types. Source: util-linux' `sfdisk --list-types`, cut to what disks of virtual machines
-/// have.
+/// Names of MBR types. Source: util-linux' `sfdisk --list-types`, cut to what disks of virtual
+/// machines have.
 const MBR: &[(u8, &str)] = &[
     (0x01, "FAT12"),
     (0x04, "FAT16 (small)"),
@@ -43,8 +43,8 @@ const MBR: &[(u8, &str)] = &[
 const ESP: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
 const BIOS_BOOT: &str = "21686148-6449-6e6f-744e-656564454649";
 
-/// Names of GPT types. Sources: UEFI Specification, section 5.3.3; systemd's Discoverable Partitions
-/// Specification; util-linux' `sfdisk --list-types`.
+/// Names of GPT types. Sources: UEFI Specification, section 5.3.3; systemd's Discoverable
+/// Partitions Specification; util-linux' `sfdisk --list-types`.
 const GPT: &[(&str, &str)] = &[
     (ESP, "EFI System"),
     (BIOS_BOOT, "BIOS boot"),

@@ -38,8 +38,8 @@ impl Foreign {
     }
 }
 
-/// Whether a file begins as a VMDK descriptor, whatever follows the text: QEMU takes a file for one by its
-/// first line that is no comment, others by the type of disk that it gives.
+/// Whether a file begins as a VMDK descriptor, whatever follows the text: QEMU takes a file for one
+/// by its first line that is no comment, others by the type of disk that it gives.
 fn is_vmdk_descriptor(head: &[u8]) -> bool {
     const TYPE: &[u8] = b"createType=\"";
     const VERSION: &[u8] = b"version=";
@@ -58,9 +58,9 @@ fn is_vmdk_descriptor(head: &[u8]) -> bool {
             .any(|part| part.eq_ignore_ascii_case(TYPE))
 }
 
-/// Whether a file begins as `lzma` and `xz --format=lzma` write it. The format has no magic number: the
-/// properties are those of every preset, the dictionary has 2^n or 3 * 2^n bytes, and the length is
-/// unknown or one that a file can have.
+/// Whether a file begins as `lzma` and `xz --format=lzma` write it. The format has no magic number:
+/// the properties are those of every preset, the dictionary has 2^n or 3 * 2^n bytes, and the
+/// length is unknown or one that a file can have.
 fn is_lzma(head: &[u8]) -> bool {
     const LONGEST: u64 = 1 << 48;
     let Some((0x5d, rest)) = head.split_first() else {
@@ -78,8 +78,8 @@ fn is_lzma(head: &[u8]) -> bool {
     dictionary >= 4096 && usual && (length == u64::MAX || (1..LONGEST).contains(&length))
 }
 
-/// Whether a file begins with the header of a tar member, with or without the `ustar` of newer ones: its
-/// checksum is the sum of all its bytes, with spaces in place of the checksum.
+/// Whether a file begins with the header of a tar member, with or without the `ustar` of newer
+/// ones: its checksum is the sum of all its bytes, with spaces in place of the checksum.
 fn is_tar(head: &[u8]) -> bool {
     const CHECKSUM: std::ops::Range<usize> = 148..156;
     let Some(header) = head.first_chunk::<512>() else {

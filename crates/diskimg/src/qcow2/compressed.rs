@@ -301,8 +301,8 @@ fn stored_limit(cluster_size: u64) -> u64 {
     (2 * cluster_size).max(MIN_STORED_BYTES)
 }
 
-/// Unpackers that are not in use, for all images of a chain. There are never more than threads that read at one
-/// time, if each gives its own back before it reads from another image.
+/// Unpackers that are not in use, for all images of a chain. There are never more than threads that
+/// read at one time, if each gives its own back before it reads from another image.
 #[derive(Default)]
 pub(crate) struct Pool {
     images: AtomicU64,

@@ -18,8 +18,8 @@ pub(super) struct BackingFile {
     pub(super) format: Option<Vec<u8>>,
 }
 
-/// What lies below an image that names `backing`, if anything. What the user should know of it is added to
-/// `warnings`.
+/// What lies below an image that names `backing`, if anything. What the user should know of it is
+/// added to `warnings`.
 ///
 /// # Errors
 /// By the policy in `context`, and those of opening the file.
@@ -41,7 +41,8 @@ pub(super) fn open_backing(
     }
 }
 
-/// The external data file that the image calls `name`. What the user should know of it is added to `warnings`.
+/// The external data file that the image calls `name`. What the user should know of it is added to
+/// `warnings`.
 ///
 /// # Errors
 /// By the policy in `context`; `Corrupt` when the image does not name it.
@@ -76,8 +77,8 @@ fn wanted(role: Role, name: &[u8], format: Option<&[u8]>) -> Wanted {
     }
 }
 
-/// Holds a cluster's place in an external data file against where the guest sees it: there both have
-/// to be the same.
+/// Holds a cluster's place in an external data file against where the guest sees it: there both
+/// have to be the same.
 pub(super) fn check_place(guest: u64, host: u64) -> Result<()> {
     if guest == host {
         return Ok(());

@@ -119,7 +119,8 @@ impl Header {
         let backing = backing_name(&base, &area)?;
         let mut warnings = Vec::new();
         let features = match version {
-            // Version 2 has no features, and of its extensions only the backing file's format matters.
+            // Version 2 has no features, and of its extensions only the backing file's format
+            // matters.
             2 if backing.is_some() => Features::of_version_2(&area)?,
             2 => Features::NONE,
             _ => features::check(&area, cluster_bits, &mut warnings)?,
@@ -208,8 +209,8 @@ impl Header {
         }
     }
 
-    /// Turns to another disk of the image: one of `size` bytes whose L1 table of `entries` entries is
-    /// at `l1_offset`.
+    /// Turns to another disk of the image: one of `size` bytes whose L1 table of `entries` entries
+    /// is at `l1_offset`.
     ///
     /// # Errors
     /// Those of the header's own size and table.
@@ -353,8 +354,8 @@ struct L1Place {
 }
 
 impl L1Place {
-    /// Number of entries that a disk of `size` bytes needs, after holding the table against that, the
-    /// cap and the file.
+    /// Number of entries that a disk of `size` bytes needs, after holding the table against that,
+    /// the cap and the file.
     fn check(&self, size: u64, file_len: u64) -> Result<u64> {
         const L1_TABLE: &str = "L1 table";
         let cluster_size = 1_u64 << self.cluster_bits;

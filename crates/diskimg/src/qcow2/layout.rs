@@ -1,11 +1,13 @@
-//! qcow2 on disk: constants and big-endian structures, as QEMU's `docs/interop/qcow2.txt` gives them.
+//! qcow2 on disk: constants and big-endian structures, as QEMU's `docs/interop/qcow2.txt` gives
+//! them.
 //!
 //! ```text
 //! cluster 0: header, header extensions, backing file name
 //! anywhere:  L1 table ──▶ L2 tables (one cluster each) ──▶ data clusters, compressed clusters
 //! ```
 //!
-//! All integers are big-endian. Nothing here is checked; [`super::header`] and [`super::tables`] do.
+//! All integers are big-endian. Nothing here is checked; [`super::header`] and [`super::tables`]
+//! do.
 
 use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
@@ -35,7 +37,8 @@ pub(super) struct HeaderV2 {
     pub(super) version: U32,
     /// File offset of the backing file's name in bytes; 0: there is no backing file.
     pub(super) backing_file_offset: U64,
-    /// Length of that name in bytes, at most [`MAX_BACKING_NAME`]; undefined without a backing file.
+    /// Length of that name in bytes, at most [`MAX_BACKING_NAME`]; undefined without a backing
+    /// file.
     pub(super) backing_file_size: U32,
     /// log2 of the cluster size; see [`CLUSTER_BITS`].
     pub(super) cluster_bits: U32,

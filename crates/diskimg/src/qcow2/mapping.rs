@@ -66,13 +66,14 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The same walk in sums: a cluster whose subclusters differ is one piece when it lies inside one unit of
-    /// `unit` bytes.
+    /// The same walk in sums: a cluster whose subclusters differ is one piece when it lies inside
+    /// one unit of `unit` bytes.
     pub(super) fn in_sums(self, unit: u64) -> Sums<'a> {
         Sums { walk: self, unit }
     }
 
-    /// The sum of the cluster at `self.at`, whose subclusters differ; `None` when it has to be walked.
+    /// The sum of the cluster at `self.at`, whose subclusters differ; `None` when it has to be
+    /// walked.
     fn mix(&mut self, unit: u64) -> Option<Mix> {
         let cluster_size = 1_u64 << self.cluster_bits;
         let start = self.at;
@@ -137,8 +138,8 @@ impl<'a> Walk<'a> {
             Entry::Whole(cluster) => (cluster, cluster_size - skip),
         };
         let mut next = index + 1;
-        // An entry that is broken ends the run; it is reported when the walk gets there. So does one
-        // whose subclusters differ.
+        // An entry that is broken ends the run; it is reported when the walk gets there. So does
+        // one whose subclusters differ.
         while len < wanted && (skip + len) & (cluster_size - 1) == 0 && slice.has(next) {
             let Ok(entry) = self.tables.entry(slice, next) else {
                 break;
@@ -180,7 +181,8 @@ impl<'a> Walk<'a> {
         Ok(Run { start, len, place })
     }
 
-    /// Number of bytes that the file with the data has from `host` on, where guest offset `start` is stored.
+    /// Number of bytes that the file with the data has from `host` on, where guest offset `start`
+    /// is stored.
     fn stored(&self, start: u64, host: FileOffset) -> Result<u64> {
         let file_len = self.data.len();
         match file_len.checked_sub(host.0) {

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Backing files and external data files are opened by the policy in the [`Context`], and refused
-//! without one. Refused by name: encryption, unless only metadata are wanted, and incompatible features that are not known. What the
-//! file promises past its end is an error, not zeros.
+//! without one. Refused by name: encryption, unless only metadata are wanted, and incompatible
+//! features that are not known. What the file promises past its end is an error, not zeros.
 
 mod bitmaps;
 mod check;
@@ -88,8 +88,8 @@ impl Qcow2Image {
         Self::open_with(source, &Context::default())
     }
 
-    /// [`Self::open`] with options: the internal snapshot whose id, or else whose name, they give is
-    /// read as its disk was then, instead of the active disk.
+    /// [`Self::open`] with options: the internal snapshot whose id, or else whose name, they give
+    /// is read as its disk was then, instead of the active disk.
     ///
     /// # Errors
     /// `OutOfRange` when there is no such snapshot, and those of [`Self::open`].

@@ -1,7 +1,7 @@
 //! Internal snapshots: earlier disks in the same file, each with an L1 table of its own.
 //!
-//! The table is read entry by entry and nothing is kept of entries that are not asked for, so that a
-//! long table costs time in proportion to its length and no memory.
+//! The table is read entry by entry and nothing is kept of entries that are not asked for, so that
+//! a long table costs time in proportion to its length and no memory.
 
 use zerocopy::FromBytes;
 
@@ -43,8 +43,8 @@ impl Snapshot {
     }
 }
 
-/// The first [`MAX_LISTED`] snapshots. The active disk does not need their table: what is wrong with
-/// it becomes a warning.
+/// The first [`MAX_LISTED`] snapshots. The active disk does not need their table: what is wrong
+/// with it becomes a warning.
 pub(super) fn list(
     source: &dyn ReadAt,
     header: &Header,
@@ -69,7 +69,8 @@ pub(super) fn list(
     listed
 }
 
-/// The snapshot whose id is `wanted`, or else the first whose name is: the order in which QEMU looks.
+/// The snapshot whose id is `wanted`, or else the first whose name is: the order in which QEMU
+/// looks.
 ///
 /// # Errors
 /// `OutOfRange` when there is none, otherwise what the table deserves.

@@ -99,8 +99,8 @@ impl Subclusters {
         (self.host, bytes(self.stored), bytes(self.zero))
     }
 
-    /// What lies `skip` bytes into the cluster, as if the whole cluster were that; and how many bytes
-    /// of it there are from there on, at least 1. `skip` is less than the cluster size.
+    /// What lies `skip` bytes into the cluster, as if the whole cluster were that; and how many
+    /// bytes of it there are from there on, at least 1. `skip` is less than the cluster size.
     pub(super) fn part(self, skip: u64) -> (Cluster, u64) {
         let first = skip >> self.bits;
         let (stored, zero) = (self.stored >> first, self.zero >> first);
@@ -148,8 +148,8 @@ impl Tables {
     /// Loads and checks the L1 table that `header` describes.
     ///
     /// # Errors
-    /// `Limit` when the files of the chain that `context` is of keep too much, `Corrupt`, `Truncated` and `Io` by
-    /// cause.
+    /// `Limit` when the files of the chain that `context` is of keep too much, `Corrupt`,
+    /// `Truncated` and `Io` by cause.
     pub(super) fn load(
         source: &dyn ReadAt,
         header: &Header,
@@ -222,9 +222,9 @@ impl Tables {
         }
     }
 
-    /// Number of guest bytes from `at` on, at most `limit`, that nothing stored maps: they have no L2 table, or
-    /// it lies in a hole of the file. 0 when their entry is stored. One step per L1 entry, however large the disk
-    /// is.
+    /// Number of guest bytes from `at` on, at most `limit`, that nothing stored maps: they have no
+    /// L2 table, or it lies in a hole of the file. 0 when their entry is stored. One step per L1
+    /// entry, however large the disk is.
     ///
     /// # Errors
     /// Those of asking the file.
@@ -489,8 +489,8 @@ fn check_l1_entry(entry: u64, at: u64, cluster_size: u64, file_len: u64) -> Resu
     Err(entry_error(L1_ENTRY, at, entry, &broken))
 }
 
-/// Refuses L1 entries with the same L2 table: no program writes such, and a file of a few clusters could
-/// make a disk of many tebibytes that takes hours to walk.
+/// Refuses L1 entries with the same L2 table: no program writes such, and a file of a few clusters
+/// could make a disk of many tebibytes that takes hours to walk.
 fn check_shared(l1: &[U64], table: u64) -> Result<()> {
     let mut offsets = Vec::with_capacity(l1.len());
     offsets.extend(l1.iter().map(|entry| entry.get() & l1::OFFSET));

@@ -1,5 +1,5 @@
-//! Holding a VHD file against the rules of its format: both footers, the dynamic header, every entry of
-//! the BAT.
+//! Holding a VHD file against the rules of its format: both footers, the dynamic header, every
+//! entry of the BAT.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -366,8 +366,9 @@ impl Blocks {
         // At most MAX_VHD_BAT_BYTES, and inside the file.
         let mut entries = vec![U32::ZERO; usize::try_from(count).unwrap_or_default()];
         source.read_exact_at(FileOffset(self.table.start), entries.as_mut_bytes())?;
-        // Of each block that lies in the file its entry and, in the lower half, its number: in the order of
-        // their places once sorted, and in no more memory than a table of millions of entries deserves.
+        // Of each block that lies in the file its entry and, in the lower half, its number: in the
+        // order of their places once sorted, and in no more memory than a table of millions of
+        // entries deserves.
         let mut places: Vec<u64> = Vec::new();
         for (index, entry) in (0_u64..).zip(&entries) {
             if index.is_multiple_of(BATCH as u64) && cancelled() {
@@ -408,8 +409,8 @@ impl Blocks {
         Ok(())
     }
 
-    /// Length of block `index` in the file, in bytes: the disk's last block may be cut off behind the end of
-    /// the disk.
+    /// Length of block `index` in the file, in bytes: the disk's last block may be cut off behind
+    /// the end of the disk.
     fn len_of(&self, index: u64) -> u64 {
         let left = self.size.saturating_sub(index * self.block_size);
         self.bitmap_len + left.min(self.block_size)

@@ -23,8 +23,8 @@ const BAT_ENTRY: &str = "BAT entry";
 const OVERLAP_HINT: &str = "look for another copy of the disk first; to read this one as it stands, with the damage: qemu-img convert -f vpc -O qcow2 IMAGE disk.qcow2";
 
 /// Smallest block size that is read, in bytes: 8 sectors, whose bitmap is a byte. By the
-/// specification the bitmap of a smaller block takes a sector, by QEMU and libvhdi it takes nothing;
-/// no program is known that writes such blocks.
+/// specification the bitmap of a smaller block takes a sector, by QEMU and libvhdi it takes
+/// nothing; no program is known that writes such blocks.
 const MIN_BLOCK_SIZE: u64 = 8 * SECTOR;
 
 /// Sectors whose state one sector of a block's bitmap gives.

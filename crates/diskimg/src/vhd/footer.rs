@@ -152,8 +152,8 @@ impl Footer {
         Ok((declared, whole))
     }
 
-    /// Checks that a fixed disk of `declared` bytes lies in the file, and warns of what the file has
-    /// beyond it.
+    /// Checks that a fixed disk of `declared` bytes lies in the file, and warns of what the file
+    /// has beyond it.
     ///
     /// # Errors
     /// `Truncated`.
@@ -212,8 +212,9 @@ impl Sizes {
         }
     }
 
-    /// What to know when the two sizes differ. The geometry cannot express most sizes, so a smaller one is as it
-    /// should be where it is what the format's own calculation gives and nobody reads the disk by it.
+    /// What to know when the two sizes differ. The geometry cannot express most sizes, so a smaller
+    /// one is as it should be where it is what the format's own calculation gives and nobody reads
+    /// the disk by it.
     fn warning(self, creator: &str) -> Option<String> {
         let (current, geometry) = (self.current, self.geometry?);
         let by_current = self.declared() == current;
@@ -230,7 +231,8 @@ impl Sizes {
     }
 }
 
-/// The size in bytes of the geometry that the format's appendix "CHS Calculation" gives for a disk of `size` bytes.
+/// The size in bytes of the geometry that the format's appendix "CHS Calculation" gives for a disk
+/// of `size` bytes.
 fn calculated_geometry(size: u64) -> u64 {
     let sectors = (size / SECTOR).min(MAX_GEOMETRY_SECTORS);
     let (heads, per_track) = if sectors >= 65535 * 16 * 63 {

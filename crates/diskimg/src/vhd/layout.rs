@@ -6,7 +6,8 @@
 //! dynamic:  copy of the footer, dynamic header, BAT ──▶ blocks (sector bitmap, data), footer
 //! ```
 //!
-//! All integers are big-endian. Nothing here is checked; [`super::footer`] and [`super::dynamic`] do.
+//! All integers are big-endian. Nothing here is checked; [`super::footer`] and [`super::dynamic`]
+//! do.
 
 use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

@@ -1,15 +1,15 @@
 //! Walks the guest's address range and says, run by run, where its bytes are.
 //!
-//! The sector bitmap before each block counts. In a differencing disk its clear bits are the sectors
-//! that the parent holds. In a dynamic disk they are, by the specification, those that have never been
-//! written, and they read as zeros. VirtualBox and libvhdi read it that way; QEMU sets all bits in what
-//! it writes and looks at none when it reads. They differ only where a sector was never written but its
-//! place in the file is not zero: that is what the storage held before, maybe of somebody else, and
-//! does not belong into a cloud; or the writer forgot the bit. [`Map::audit`] counts such sectors, so that
-//! nothing is left out without a word.
+//! The sector bitmap before each block counts. In a differencing disk its clear bits are the
+//! sectors that the parent holds. In a dynamic disk they are, by the specification, those that have
+//! never been written, and they read as zeros. VirtualBox and libvhdi read it that way; QEMU sets
+//! all bits in what it writes and looks at none when it reads. They differ only where a sector was
+//! never written but its place in the file is not zero: that is what the storage held before, maybe
+//! of somebody else, and does not belong into a cloud; or the writer forgot the bit. [`Map::audit`]
+//! counts such sectors, so that nothing is left out without a word.
 //!
-//! A block of a dynamic disk in whose bitmap no bit is set is read whole: nobody stores a block without
-//! writing to it, so the bitmap was forgotten.
+//! A block of a dynamic disk in whose bitmap no bit is set is read whole: nobody stores a block
+//! without writing to it, so the bitmap was forgotten.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -114,9 +114,9 @@ impl Map {
         }
     }
 
-    /// Iterator over the runs from `at` to `end`, both inside the declared size, in order and without
-    /// gaps. Every step goes at least one byte on or fails, and a failed walk is over: so it ends,
-    /// whatever the tables say.
+    /// Iterator over the runs from `at` to `end`, both inside the declared size, in order and
+    /// without gaps. Every step goes at least one byte on or fails, and a failed walk is over: so
+    /// it ends, whatever the tables say.
     pub(super) fn walk<'a>(
         &'a self,
         source: &'a dyn ReadAt,
@@ -138,7 +138,8 @@ impl Map {
         })
     }
 
-    /// The same walk in sums: sectors of a block that differ are one piece inside one unit of `unit` bytes.
+    /// The same walk in sums: sectors of a block that differ are one piece inside one unit of
+    /// `unit` bytes.
     pub(super) fn walk_in_sums<'a>(
         &'a self,
         source: &'a dyn ReadAt,
@@ -362,7 +363,8 @@ impl Map {
         Ok(())
     }
 
-    /// What the sector bitmaps leave in doubt, as far as they were looked at, and where that begins in the file.
+    /// What the sector bitmaps leave in doubt, as far as they were looked at, and where that begins
+    /// in the file.
     pub(super) fn doubts(&self) -> Vec<(FileOffset, String)> {
         let Self::Blocks {
             table,
@@ -438,7 +440,8 @@ impl LeftOut {
     }
 }
 
-/// What begins at `at`, and for how many bytes before `end`: whole sectors, and a sector that is a hole in part is data.
+/// What begins at `at`, and for how many bytes before `end`: whole sectors, and a sector that is a
+/// hole in part is data.
 fn known_at(holes: &StoredMap, at: u64, end: u64) -> Result<(ExtentKind, u64)> {
     let (kind, known) = holes.stretch(at)?;
     let len = known.clamp(at + 1, end) - at;

@@ -8,9 +8,9 @@
 //!            read_at: stored runs read, the rest filled with zeros ◀──────────────────────┘
 //! ```
 //!
-//! What a differencing disk does not hold comes from its parent, which is opened by the policy in the
-//! [`Context`] and held against the identifier that the disk was made on. What the file promises past
-//! its end is an error, not zeros.
+//! What a differencing disk does not hold comes from its parent, which is opened by the policy in
+//! the [`Context`] and held against the identifier that the disk was made on. What the file
+//! promises past its end is an error, not zeros.
 
 mod check;
 mod dynamic;
@@ -51,8 +51,8 @@ pub const DRIVER: Driver = Driver {
     check: check::check,
 };
 
-/// Whether the footer at the file's end, checked by nobody yet, is that of a fixed disk: the file begins with
-/// the disk as it is.
+/// Whether the footer at the file's end, checked by nobody yet, is that of a fixed disk: the file
+/// begins with the disk as it is.
 pub(crate) fn is_fixed(probe: &Probe) -> bool {
     [layout::FOOTER_LEN, layout::OLD_FOOTER_LEN]
         .into_iter()
@@ -88,7 +88,8 @@ impl VhdImage {
     ///
     /// # Errors
     /// `Unsupported` for differencing disks and other things that are refused by name, `Ambiguous`
-    /// when footer and copy contradict each other, `Limit`, `Corrupt`, `Truncated` or `Io` by cause.
+    /// when footer and copy contradict each other, `Limit`, `Corrupt`, `Truncated` or `Io` by
+    /// cause.
     pub fn open(source: Arc<dyn ReadAt>) -> Result<Self> {
         Self::open_with(source, &Context::default())
     }

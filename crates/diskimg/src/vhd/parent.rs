@@ -27,8 +27,8 @@ const MAX_PATH_BYTES: u64 = 64 << 10;
 /// What lies below the differencing disk in `source`: its parent, if it may be opened.
 ///
 /// # Errors
-/// `Unsupported` when it may not, `Corrupt` when it is another disk than the one that was there when
-/// the differencing disk was made; those of opening it.
+/// `Unsupported` when it may not, `Corrupt` when it is another disk than the one that was there
+/// when the differencing disk was made; those of opening it.
 pub(super) fn open(source: &dyn ReadAt, footer: &Footer, context: &Context) -> Result<Below> {
     let header = match read_header(source, footer.data_offset, footer.data_end) {
         Ok(header) => header,
@@ -136,8 +136,8 @@ fn paths(
         .collect())
 }
 
-/// Text up to its first NUL. Programs disagree on the order of bytes; a path begins with a character
-/// below 256.
+/// Text up to its first NUL. Programs disagree on the order of bytes; a path begins with a
+/// character below 256.
 fn utf16(bytes: &[u8]) -> String {
     let (pairs, _) = bytes.as_chunks::<2>();
     let big = matches!(pairs.first(), Some([0, low]) if *low != 0);

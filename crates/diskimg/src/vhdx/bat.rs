@@ -1,13 +1,14 @@
-//! The block allocation table (BAT): loads it by slices, and says, run by run, where guest bytes are.
+//! The block allocation table (BAT): loads it by slices, and says, run by run, where guest bytes
+//! are.
 //!
 //! After each chunk of payload entries stands one for a block of sector bitmap. Without a parent
 //! those mean nothing and are not looked at: versions of QEMU before 8.1 left garbage in them. With
 //! one they say which sectors of blocks that are partially present are in this file.
 //!
-//! Blocks that are not present are the parent's. Without a parent they read as zeros, and so do, in any
-//! disk, those that are undefined, unmapped or zero. The format lets a reader
-//! return anything for undefined and unmapped blocks, what the storage held before included; QEMU and
-//! this reader return zeros.
+//! Blocks that are not present are the parent's. Without a parent they read as zeros, and so do, in
+//! any disk, those that are undefined, unmapped or zero. The format lets a reader return anything
+//! for undefined and unmapped blocks, what the storage held before included; QEMU and this reader
+//! return zeros.
 
 mod walk;
 
@@ -39,9 +40,11 @@ use crate::work::{READ_BYTES_PER_STEP, Steps};
 pub(super) const BAT: &str = "VHDX BAT";
 pub(super) const ENTRY: &str = "VHDX BAT entry";
 
-/// Bytes of the BAT that are read and held at once, of a file that stands alone: 8 GiB of the disk at 1 MiB a block.
+/// Bytes of the BAT that are read and held at once, of a file that stands alone: 8 GiB of the disk
+/// at 1 MiB a block.
 const SLICE_BYTES: u64 = 64 << 10;
-/// Bytes of a sector bitmap that are read at once, of a file that stands alone: 32 MiB of the disk at 512 bytes a sector.
+/// Bytes of a sector bitmap that are read at once, of a file that stands alone: 32 MiB of the disk
+/// at 512 bytes a sector.
 const BITMAP_PIECE: u64 = 8 << 10;
 /// What a cached slice costs beside its entries, in bytes. Counted generously.
 const SLICE_OVERHEAD: u64 = 256;
@@ -78,7 +81,8 @@ impl Slice {
     }
 }
 
-/// Where the `len` bytes from `skip` on in the block at `block` are, and how many of them there are.
+/// Where the `len` bytes from `skip` on in the block at `block` are, and how many of them there
+/// are.
 fn stored(
     block: FileOffset,
     skip: u64,
@@ -217,8 +221,8 @@ impl BlockTable {
         Ok(table)
     }
 
-    /// Iterator over the runs from `at` to `end`, both on the disk, in order and without gaps. Every
-    /// step goes at least one byte on or fails, and a failed walk is over.
+    /// Iterator over the runs from `at` to `end`, both on the disk, in order and without gaps.
+    /// Every step goes at least one byte on or fails, and a failed walk is over.
     pub(super) fn walk<'a>(&'a self, source: &'a dyn ReadAt, at: u64, end: u64) -> Walk<'a> {
         Walk {
             table: self,

@@ -36,7 +36,8 @@ impl Header {
     ///
     /// # Errors
     /// `Corrupt` when there is no identifier, no valid header, or no way to tell which one counts;
-    /// `Unsupported` for other versions; `Truncated` when the file is shorter than its header section.
+    /// `Unsupported` for other versions; `Truncated` when the file is shorter than its header
+    /// section.
     pub(super) fn read(source: &dyn ReadAt) -> Result<Self> {
         let mut identifier = FileIdentifier::new_zeroed();
         source.read_exact_at(FileOffset(0), identifier.as_mut_bytes())?;

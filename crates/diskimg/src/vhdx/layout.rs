@@ -329,7 +329,8 @@ pub(super) mod bat {
     pub(crate) const OFFSET: u64 = !0xfffff;
 }
 
-/// States of a payload block, and of a block of sector bitmap, which is either not present or fully.
+/// States of a payload block, and of a block of sector bitmap, which is either not present or
+/// fully.
 pub(super) mod state {
     /// Never written: zeros where there is no parent.
     pub(crate) const NOT_PRESENT: u64 = 0;
@@ -356,7 +357,8 @@ pub(super) const ZERO_DESCRIPTOR: [u8; 4] = *b"zero";
 /// First four bytes of a data sector.
 pub(super) const DATA_SECTOR: [u8; 4] = *b"data";
 
-/// At the beginning of a log entry. Descriptors follow, then, from the next sector on, data sectors.
+/// At the beginning of a log entry. Descriptors follow, then, from the next sector on, data
+/// sectors.
 #[derive(Clone, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(super) struct LogEntryHeader {

@@ -1,9 +1,10 @@
 //! The log: finds what has to be replayed, and replays it in memory.
 //!
-//! The log is a ring of 4 KiB sectors. An entry is valid when its checksum is right and it carries the
-//! GUID of the header; entries that follow each other with sequence numbers one apart are a sequence.
-//! A sequence counts when it holds the entry that its last one names as its tail, and of those the one
-//! with the highest sequence number is the active one. It is replayed from that tail on.
+//! The log is a ring of 4 KiB sectors. An entry is valid when its checksum is right and it carries
+//! the GUID of the header; entries that follow each other with sequence numbers one apart are a
+//! sequence. A sequence counts when it holds the entry that its last one names as its tail, and of
+//! those the one with the highest sequence number is the active one. It is replayed from that tail
+//! on.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,18 +26,19 @@ use crate::units::FileOffset;
 const LOG: &str = "VHDX log";
 const ENTRY: &str = "VHDX log entry";
 
-/// How many times its own length of a log is put through the checksum. Valid entries do not overlap,
-/// and are looked at three times at most; a log made to be slow is full of entries that do.
+/// How many times its own length of a log is put through the checksum. Valid entries do not
+/// overlap, and are looked at three times at most; a log made to be slow is full of entries that
+/// do.
 const CHECKSUM_PASSES: u64 = 16;
 
 type Sector = [u8; LOG_SECTOR];
 
-/// The file as it is once its log is replayed, and the number of entries that were; `None` when the log
-/// is empty.
+/// The file as it is once its log is replayed, and the number of entries that were; `None` when the
+/// log is empty.
 ///
 /// # Errors
-/// `Corrupt` when no valid sequence is found or it breaks a rule, `Truncated` when the file is shorter
-/// than it was when the log was written, `Limit` when the log is too long.
+/// `Corrupt` when no valid sequence is found or it breaks a rule, `Truncated` when the file is
+/// shorter than it was when the log was written, `Limit` when the log is too long.
 pub(super) fn replay(
     source: &Arc<dyn ReadAt>,
     header: &Header,
@@ -163,7 +165,8 @@ impl Log {
         })
     }
 
-    /// The valid entries that follow each other from sector `start` on, once round the ring at most.
+    /// The valid entries that follow each other from sector `start` on, once round the ring at
+    /// most.
     fn sequence(&self, start: usize, budget: &mut u64) -> Result<Vec<Entry>> {
         let count = self.sectors().len();
         let mut sequence: Vec<Entry> = Vec::new();
@@ -185,8 +188,8 @@ impl Log {
         Ok(sequence)
     }
 
-    /// The entry at sector `start`, when it is valid; `number` is the sequence number that it has to
-    /// have, if there was one before it.
+    /// The entry at sector `start`, when it is valid; `number` is the sequence number that it has
+    /// to have, if there was one before it.
     fn entry(
         &self,
         start: usize,

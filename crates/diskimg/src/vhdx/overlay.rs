@@ -38,8 +38,9 @@ pub(super) struct Overlay {
 }
 
 impl Overlay {
-    /// `source` as it is, `len` bytes long; what is past its end reads as zeros. There is room for `sectors`
-    /// sectors, which is what they take: a vector that grows holds more, and for a moment all twice.
+    /// `source` as it is, `len` bytes long; what is past its end reads as zeros. There is room for
+    /// `sectors` sectors, which is what they take: a vector that grows holds more, and for a moment
+    /// all twice.
     pub(super) fn new(source: Arc<dyn ReadAt>, len: u64, sectors: usize) -> Self {
         let len = len.max(source.len());
         Self {

@@ -28,12 +28,12 @@ const LINKAGES: [&str; 2] = ["parent_linkage", "parent_linkage2"];
 /// Longest key that is looked at, in bytes. Ours: twice what the longest known one needs.
 const MAX_KEY_BYTES: u16 = 80;
 
-/// What lies below the differencing disk in `source`, whose locator is at `locator`: its parent, if it
-/// may be opened.
+/// What lies below the differencing disk in `source`, whose locator is at `locator`: its parent, if
+/// it may be opened.
 ///
 /// # Errors
-/// `Unsupported` when it may not, `Corrupt` when the locator is damaged or the parent was changed since
-/// the differencing disk was made; those of opening it.
+/// `Unsupported` when it may not, `Corrupt` when the locator is damaged or the parent was changed
+/// since the differencing disk was made; those of opening it.
 pub(super) fn open(source: &dyn ReadAt, metadata: &Metadata, context: &Context) -> Result<Below> {
     let refused = *context.policy() == BackingPolicy::Refuse;
     let locator = match read(source, metadata.locator.as_ref()) {
@@ -92,8 +92,8 @@ impl Locator {
         }
     }
 
-    /// Holds what the parent's header has, which changes when the parent's content does, against what
-    /// it had when the differencing disk was made.
+    /// Holds what the parent's header has, which changes when the parent's content does, against
+    /// what it had when the differencing disk was made.
     fn check_linkage(&self, found: Guid, at: u64, path: &std::path::Path) -> Result<()> {
         let expected = format!("{{{found}}}");
         if self

@@ -1,5 +1,5 @@
-//! Which parts of the file are taken: blocks that name the same place are how a small file describes a
-//! vast disk.
+//! Which parts of the file are taken: blocks that name the same place are how a small file
+//! describes a vast disk.
 
 use std::ops::Range;
 
@@ -60,9 +60,9 @@ impl Places {
 }
 
 impl BlockTable {
-    /// Refuses blocks and sector bitmaps that share a place in the file: no program writes such, and a file of a
-    /// few megabytes could make a disk of 64 TiB that takes minutes to walk. What else is wrong with
-    /// an entry is reported when a walk comes to it.
+    /// Refuses blocks and sector bitmaps that share a place in the file: no program writes such,
+    /// and a file of a few megabytes could make a disk of 64 TiB that takes minutes to walk. What
+    /// else is wrong with an entry is reported when a walk comes to it.
     ///
     /// # Errors
     /// `Corrupt`; `Limit` when the file is longer than any disk; those of reading.

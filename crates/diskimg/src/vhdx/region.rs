@@ -22,7 +22,8 @@ pub(super) struct Regions {
     pub(super) bat: Range<u64>,
     /// Metadata; inside the file.
     pub(super) metadata: Range<u64>,
-    /// All that is not payload, header section and log included, in order and apart from each other.
+    /// All that is not payload, header section and log included, in order and apart from each
+    /// other.
     pub(super) occupied: Vec<Range<u64>>,
 }
 
@@ -30,8 +31,8 @@ impl Regions {
     /// Reads the first valid region table of `source`.
     ///
     /// # Errors
-    /// `Corrupt` when both tables are damaged or the regions break a rule, `Unsupported` for required
-    /// regions that are not known, `Truncated` when one lies past the file's end.
+    /// `Corrupt` when both tables are damaged or the regions break a rule, `Unsupported` for
+    /// required regions that are not known, `Truncated` when one lies past the file's end.
     pub(super) fn read(
         source: &dyn ReadAt,
         log: &Range<u64>,

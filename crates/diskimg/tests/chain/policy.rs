@@ -1,5 +1,5 @@
-//! What may be opened because an image names it: nothing, unless the user allows a directory, and then
-//! nothing outside of it.
+//! What may be opened because an image names it: nothing, unless the user allows a directory, and
+//! then nothing outside of it.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

@@ -216,7 +216,8 @@ fn a_last_cluster_that_is_cut_behind_the_end_of_the_disk_is_whole() {
     refused(extents(&opened));
 }
 
-/// Processor time: many times what a walk takes, and a small part of what steps of one cluster would.
+/// Processor time: many times what a walk takes, and a small part of what steps of one cluster
+/// would.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// All extents of a disk, which may be far too large to read.

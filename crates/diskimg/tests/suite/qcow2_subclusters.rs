@@ -15,8 +15,8 @@ const L2: usize = 2 * CLUSTER;
 const DATA: usize = 3 * CLUSTER;
 const COPIED: u64 = 1 << 63;
 
-/// An image with extended entries: `entries` map the first clusters, and whatever offset they name is
-/// stored from [`DATA`] on.
+/// An image with extended entries: `entries` map the first clusters, and whatever offset they name
+/// is stored from [`DATA`] on.
 fn image(entries: &[(u64, u64)], stored: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; DATA];
     put(&mut bytes, 0, b"QFI\xfb\0\0\0\x03");

@@ -82,7 +82,8 @@ fn whole_files_are_clean() {
 
 #[test]
 fn the_size_that_counts_is_the_one_by_which_the_disk_opens() {
-    // By its creator the geometry counts: more than the file has, and than the table has entries for.
+    // By its creator the geometry counts: more than the file has, and than the table has entries
+    // for.
     let craft = Craft {
         creator: *b"qemu",
         geometry: (8192, 4, 17),

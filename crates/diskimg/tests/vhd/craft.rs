@@ -204,7 +204,8 @@ pub(crate) fn mixed(block_size: usize, count: usize) -> Vec<Block> {
         .collect()
 }
 
-/// Blocks that are either full or not there; the first and the fifth are full, the second is a hole.
+/// Blocks that are either full or not there; the first and the fifth are full, the second is a
+/// hole.
 pub(crate) fn plain(block_size: usize, count: usize) -> Vec<Block> {
     (0..count)
         .map(|index| match index % 4 {

@@ -161,7 +161,8 @@ fn the_creator_decides_which_size_counts_as_in_qemu() {
     for creator in [
         b"vpc ", b"qemu", b"qem2", b"win ", b"d2v ", b"tap\0", b"wa\0\0", b"vbox", b"CTXS",
     ] {
-        // Until 10.0 QEMU knew some of those whose current size counts, and went by the geometry of all others.
+        // Until 10.0 QEMU knew some of those whose current size counts, and went by the geometry of
+        // all others.
         let known_longer = [
             b"vpc ", b"qemu", b"qem2", b"win ", b"d2v ", b"tap\0", b"CTXS",
         ];

@@ -1,5 +1,5 @@
-//! Writes VHDX files by hand, from the specification's offsets and not from the reader's structures:
-//! what QEMU does not make, and what nobody should.
+//! Writes VHDX files by hand, from the specification's offsets and not from the reader's
+//! structures: what QEMU does not make, and what nobody should.
 
 use std::ops::Range;
 

@@ -1,5 +1,5 @@
-//! Differencing disks over their parents. No program that runs here makes them; the files are written
-//! by hand.
+//! Differencing disks over their parents. No program that runs here makes them; the files are
+//! written by hand.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! What the service tells of a job. Every field may be missing, and numbers may be text.
 //!
-//! Source: Image Management Service API Reference, "Querying the Status of an Asynchronous Job"; the failure
-//! fields of `entities` from the newer SDKs' model of the same answer.
+//! Source: Image Management Service API Reference, "Querying the Status of an Asynchronous Job";
+//! the failure fields of `entities` from the newer SDKs' model of the same answer.
 
 use serde_json::Value;
 

@@ -28,7 +28,8 @@ pub struct WaitOptions {
 }
 
 impl Default for WaitOptions {
-    /// Every 10 to 30 s for an hour, as the service's other clients do. An outage of ten minutes is sat out.
+    /// Every 10 to 30 s for an hour, as the service's other clients do. An outage of ten minutes is
+    /// sat out.
     fn default() -> Self {
         Self {
             first: Duration::from_secs(10),
@@ -40,12 +41,14 @@ impl Default for WaitOptions {
 }
 
 impl Client {
-    /// Asks for the job until it ends; `on_progress` gets every answer. A network failure, 5xx or an answer that is none is no
-    /// failure of the job: only a long run of them ends the wait, and a shorter one of 404, because jobs can lag behind. Ends at once when `cancel` does. Neither that nor any error stops the
-    /// job itself, and nothing is lost by waiting again.
+    /// Asks for the job until it ends; `on_progress` gets every answer. A network failure, 5xx or
+    /// an answer that is none is no failure of the job: only a long run of them ends the wait, and
+    /// a shorter one of 404, because jobs can lag behind. Ends at once when `cancel` does. Neither
+    /// that nor any error stops the job itself, and nothing is lost by waiting again.
     ///
     /// # Errors
-    /// `JobFailed` with everything the job says; `JobTimeout`, `Cancelled`; otherwise why the job cannot be asked for.
+    /// `JobFailed` with everything the job says; `JobTimeout`, `Cancelled`; otherwise why the job
+    /// cannot be asked for.
     pub async fn wait(
         &self,
         job: &JobId,
@@ -151,7 +154,8 @@ fn not_known(job: &JobId) -> String {
     format!("what became of job {job} is not known; it may go on, and can be asked for again")
 }
 
-/// How many questions in a row may end like this: the next one may be answered, and the job itself is not concerned.
+/// How many questions in a row may end like this: the next one may be answered, and the job itself
+/// is not concerned.
 fn patience(error: &Error, options: &WaitOptions) -> u32 {
     match error.kind() {
         ErrorKind::Network | ErrorKind::Unavailable | ErrorKind::BadAnswer | ErrorKind::Foreign => {

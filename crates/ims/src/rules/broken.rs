@@ -1,4 +1,5 @@
-//! The rules, each with its document: what of an import is held against them, and the sentence when one is broken.
+//! The rules, each with its document: what of an import is held against them, and the sentence when
+//! one is broken.
 
 use super::catalog::{self, Rule};
 use super::{
@@ -27,9 +28,9 @@ impl Rules<'_> {
         });
     }
 
-    /// Reference, "Image Attributes": 1 to 128 characters, letters, digits, `-`, `.`, `_` and space, no space at the
-    /// ends. It says "uppercase and lowercase letters"; newer consoles take Chinese ones too, so letters beyond ASCII
-    /// are a warning.
+    /// Reference, "Image Attributes": 1 to 128 characters, letters, digits, `-`, `.`, `_` and
+    /// space, no space at the ends. It says "uppercase and lowercase letters"; newer consoles take
+    /// Chinese ones too, so letters beyond ASCII are a warning.
     pub(super) fn name(&mut self, name: &str) {
         const FIELD: &str = "name";
         let length = name.chars().count();
@@ -68,8 +69,8 @@ impl Rules<'_> {
         }
     }
 
-    /// Reference, `IMG.0068` and `IMG.0109` (bucket), `IMG.0017` (form), `IMG.0175` (spaces); the bucket's form from the
-    /// Object Storage Service API Reference, "Creating a Bucket".
+    /// Reference, `IMG.0068` and `IMG.0109` (bucket), `IMG.0017` (form), `IMG.0175` (spaces); the
+    /// bucket's form from the Object Storage Service API Reference, "Creating a Bucket".
     pub(super) fn image_url(&mut self, import: &QuickImport) {
         let bucket = import.image_url.bucket.as_str();
         let key = import.image_url.key.as_str();
@@ -122,7 +123,8 @@ impl Rules<'_> {
         }
     }
 
-    /// Reference, "Importing an Image File Quickly": 1 to 1024, for data disks 1 to 2048 in newer releases; `IMG.0055`.
+    /// Reference, "Importing an Image File Quickly": 1 to 1024, for data disks 1 to 2048 in newer
+    /// releases; `IMG.0055`.
     pub(super) fn min_disk(&mut self, import: &QuickImport, limits: &DiskLimits) {
         let (what, range) = match import.kind {
             ImageKind::DataImage => ("data", &limits.data),
@@ -154,7 +156,8 @@ impl Rules<'_> {
         }
     }
 
-    /// Reference, `IMG.0059` (128 GB, of the file) and `IMG.0166` (installation media name their system).
+    /// Reference, `IMG.0059` (128 GB, of the file) and `IMG.0166` (installation media name their
+    /// system).
     pub(super) fn file(&mut self, import: &QuickImport, file: &CommonFile) {
         if file.size > MAX_COMMON_FILE {
             self.broken(
@@ -197,8 +200,8 @@ impl Rules<'_> {
         }
     }
 
-    /// Reference, "Importing an Image File Quickly", the two tables of fields; `IMG.0159`. ARM boots by UEFI only: the note
-    /// at `architecture` there.
+    /// Reference, "Importing an Image File Quickly", the two tables of fields; `IMG.0159`. ARM
+    /// boots by UEFI only: the note at `architecture` there.
     pub(super) fn kind(&mut self, import: &QuickImport) {
         if import.kind == ImageKind::DataImage {
             let mut only_system = |field: &'static str, set: bool| {
@@ -248,8 +251,8 @@ impl Rules<'_> {
         }
     }
 
-    /// Reference: at most 1024 characters, no carriage returns and angle brackets. It also says "only letters and
-    /// digits" above examples with spaces and dots; that is no rule here.
+    /// Reference: at most 1024 characters, no carriage returns and angle brackets. It also says
+    /// "only letters and digits" above examples with spaces and dots; that is no rule here.
     pub(super) fn description(&mut self, description: Option<&str>) {
         const FIELD: &str = "description";
         let Some(text) = description else { return };
@@ -272,8 +275,9 @@ impl Rules<'_> {
         }
     }
 
-    /// Reference, "Image Tag Data Formats": unique keys of 1 to 36, values of 0 to 43 characters, without `= * < > \ , | /` and
-    /// without spaces at the ends; "Adding or Deleting Tags in Batches": at most 10. `IMG.0115`, `IMG.0116`.
+    /// Reference, "Image Tag Data Formats": unique keys of 1 to 36, values of 0 to 43 characters,
+    /// without `= * < > \ , | /` and without spaces at the ends; "Adding or Deleting Tags in
+    /// Batches": at most 10. `IMG.0115`, `IMG.0116`.
     pub(super) fn tags(&mut self, tags: &[(String, String)]) {
         const FIELD: &str = "tags";
         if tags.len() > MAX_TAGS {
@@ -321,7 +325,8 @@ impl Rules<'_> {
         }
     }
 
-    /// The same: texts `key.value` have A to Z, a to z, 0 to 9, `-`, `_` and Chinese characters. A dot would end the key.
+    /// The same: texts `key.value` have A to Z, a to z, 0 to 9, `-`, `_` and Chinese characters. A
+    /// dot would end the key.
     pub(super) fn tag_texts(&mut self, tags: &[(String, String)]) {
         let fits = |c: char| {
             c.is_ascii_alphanumeric()

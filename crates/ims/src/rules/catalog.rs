@@ -20,7 +20,8 @@ pub struct Rule {
 pub enum Level {
     /// Refused.
     Refused,
-    /// Refused, unless the user says that it does not apply: the service's answer may be older than its rules.
+    /// Refused, unless the user says that it does not apply: the service's answer may be older than
+    /// its rules.
     Skippable,
     /// Told: some regions or releases refuse it.
     Warned,

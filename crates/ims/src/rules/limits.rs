@@ -20,9 +20,9 @@ pub struct DiskLimits {
 impl DiskLimits {
     /// The ranges of a cloud; the widest that any has, where it is not known.
     ///
-    /// Sources: the reference of eu-west-0 (2023: 1 to 1024 for both, no least), the one of Open Telekom Cloud (2026: 1 to
-    /// 1024, data 1 to 2048), Huawei Cloud's (2024: at least 10 for Linux and 20 for Windows; its console and other
-    /// releases: 40).
+    /// Sources: the reference of eu-west-0 (2023: 1 to 1024 for both, no least), the one of Open
+    /// Telekom Cloud (2026: 1 to 1024, data 1 to 2048), Huawei Cloud's (2024: at least 10 for Linux
+    /// and 20 for Windows; its console and other releases: 40).
     #[must_use]
     pub const fn of(cloud: Option<Cloud>) -> Self {
         let (data, usual_linux, usual_windows) = match cloud {

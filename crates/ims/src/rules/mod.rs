@@ -1,8 +1,8 @@
 //! What the service would refuse, found before a byte is uploaded.
 //!
-//! Each rule names its document. "Reference" is the Image Management Service API Reference; where its
-//! releases differ, the laxest one is a violation and a stricter one a warning: no rule here forbids what a
-//! region may accept.
+//! Each rule names its document. "Reference" is the Image Management Service API Reference; where
+//! its releases differ, the laxest one is a violation and a stricter one a warning: no rule here
+//! forbids what a region may accept.
 
 mod broken;
 mod catalog;
@@ -15,22 +15,24 @@ use self::broken::Rules;
 use crate::clouds::Cloud;
 use crate::import::{ImageKind, QuickImport};
 
-/// Largest virtual disk that quick import takes: 1 TiB. Source: Image Management Service User Guide, "Quickly
-/// Importing an Image File" ("not larger than 1 TB").
+/// Largest virtual disk that quick import takes: 1 TiB. Source: Image Management Service User
+/// Guide, "Quickly Importing an Image File" ("not larger than 1 TB").
 pub const MAX_VIRTUAL_SIZE: u64 = 1 << 40;
 
 /// Largest file that an import takes which the service converts itself: 128 GB. Source: Reference,
-/// `IMG.0059`, and Image Management Service User Guide, "Image Formats" (VMDK, VHD, QCOW2, RAW, VHDX, QED, VDI, QCOW,
-/// ZVHD2, ZVHD and ISO). Both say "image file"; some pages mean the disk.
+/// `IMG.0059`, and Image Management Service User Guide, "Image Formats" (VMDK, VHD, QCOW2, RAW,
+/// VHDX, QED, VDI, QCOW, ZVHD2, ZVHD and ISO). Both say "image file"; some pages mean the disk.
 pub const MAX_COMMON_FILE: u64 = 128 << 30;
 
-/// Most data images beside a system image. Source: Reference, "Creating an Image", `data_images`, and `IMG.0194`.
+/// Most data images beside a system image. Source: Reference, "Creating an Image", `data_images`,
+/// and `IMG.0194`.
 pub const MAX_DATA_DISKS: usize = 3;
 
 /// Longest image name in characters. Source: Reference, "Image Attributes", and `IMG.0002`.
 pub const MAX_NAME: usize = 128;
 
-/// Longest description in characters. Source: Reference, "Importing an Image File Quickly", and `IMG.0004`.
+/// Longest description in characters. Source: Reference, "Importing an Image File Quickly", and
+/// `IMG.0004`.
 pub const MAX_DESCRIPTION: usize = 1024;
 
 /// Most tags of an image. Source: Reference, "Adding or Deleting Tags in Batches".
@@ -42,7 +44,8 @@ pub const MAX_TAG_KEY: usize = 36;
 /// Longest tag value in characters. Source: the same.
 pub const MAX_TAG_VALUE: usize = 43;
 
-/// Longest object key in bytes. Source: Object Storage Service API Reference, "Uploading Objects - PUT".
+/// Longest object key in bytes. Source: Object Storage Service API Reference, "Uploading Objects -
+/// PUT".
 pub const MAX_KEY: usize = 1024;
 
 const GIB: u64 = 1 << 30;
@@ -84,8 +87,9 @@ pub struct CommonFile {
     pub iso: bool,
 }
 
-/// The smallest disk that holds `virtual_size` bytes, in GiB, at least 1. Compared is the size that the guest
-/// sees, not the file's: 2,147,991,552 bytes, a "2 GB" disk rounded up by old geometry, need 3.
+/// The smallest disk that holds `virtual_size` bytes, in GiB, at least 1. Compared is the size that
+/// the guest sees, not the file's: 2,147,991,552 bytes, a "2 GB" disk rounded up by old geometry,
+/// need 3.
 #[must_use]
 pub fn min_disk_gib(virtual_size: u64) -> u64 {
     virtual_size.div_ceil(GIB).max(1)
@@ -108,8 +112,9 @@ impl QuickImport {
         list
     }
 
-    /// All broken rules for a file that is uploaded as it is and converted by the service: the common import, and
-    /// the form in two steps. The service finds the operating system itself, except on installation media.
+    /// All broken rules for a file that is uploaded as it is and converted by the service: the
+    /// common import, and the form in two steps. The service finds the operating system itself,
+    /// except on installation media.
     #[must_use]
     pub fn common_violations_on(&self, file: &CommonFile, cloud: Option<Cloud>) -> Vec<Violation> {
         let mut list = self.field_violations_on(cloud);

@@ -1,9 +1,10 @@
 //! Every documented request of IAM and of the image service, reproduced field by field.
 //!
-//! The requests are kept as data in `requests.json`: name, where the example stands, line (`{project}` for the client's
-//! project), body, and `more`, the query that this client adds. Places: `2023 5.1.3` is a section of the Image Management
-//! Service API Reference of 2023-01-20, `2024` the page "Creating an Image" of 2024-12-20, `en` and `zh` earlier editions of
-//! that page, `start` the page "Creating an Image Using an External Image File".
+//! The requests are kept as data in `requests.json`: name, where the example stands, line
+//! (`{project}` for the client's project), body, and `more`, the query that this client adds.
+//! Places: `2023 5.1.3` is a section of the Image Management Service API Reference of 2023-01-20,
+//! `2024` the page "Creating an Image" of 2024-12-20, `en` and `zh` earlier editions of that page,
+//! `start` the page "Creating an Image Using an External Image File".
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

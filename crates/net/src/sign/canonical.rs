@@ -13,13 +13,15 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'~');
 
-/// `text` as one segment of a path, or one key or value of a query: all but `A-Z a-z 0-9 - _ . ~` as `%XX`.
+/// `text` as one segment of a path, or one key or value of a query: all but `A-Z a-z 0-9 - _ . ~`
+/// as `%XX`.
 #[must_use]
 pub fn encode(text: &str) -> String {
     encode_bytes(text.as_bytes())
 }
 
-/// A query string of `pairs` in the form that is signed: `k=v` joined by `&`, sorted, space as `%20`.
+/// A query string of `pairs` in the form that is signed: `k=v` joined by `&`, sorted, space as
+/// `%20`.
 #[must_use]
 pub fn encode_query(pairs: &[(&str, &str)]) -> String {
     let pairs = pairs
@@ -75,8 +77,8 @@ fn path(path: &str) -> String {
     text
 }
 
-/// Pairs decoded, sorted by key then value, encoded; a key without a value gets `=`. A plus sign is a plus
-/// sign: the clients of this scheme write spaces as `%20`.
+/// Pairs decoded, sorted by key then value, encoded; a key without a value gets `=`. A plus sign is
+/// a plus sign: the clients of this scheme write spaces as `%20`.
 pub(super) fn query(query: &str) -> String {
     let pairs = query
         .split('&')

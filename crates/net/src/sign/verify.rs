@@ -45,11 +45,12 @@ pub enum SignatureError {
     },
 }
 
-/// Checks the `Authorization` header of `parts` against the key that `lookup` knows by its id. Returns the
-/// access key id. Signatures are compared in constant time.
+/// Checks the `Authorization` header of `parts` against the key that `lookup` knows by its id.
+/// Returns the access key id. Signatures are compared in constant time.
 ///
 /// # Errors
-/// [`SignatureError`]; its text holds no secret, but the canonical request of a mismatch holds the request's headers.
+/// [`SignatureError`]; its text holds no secret, but the canonical request of a mismatch holds the
+/// request's headers.
 pub fn verify(
     parts: &Parts<'_>,
     lookup: impl Fn(&str) -> Option<SecretString>,

@@ -227,7 +227,7 @@ async fn a_busy_server_is_sent_fewer_parts_at_the_same_time() {
         .map(|seen| seen.in_flight)
         .collect();
     at_once.sort_unstable();
-    // Four at the beginning; two after the cut, and three when some time has passed. The proxy sees the end of a
-    // request late, so that now and then one more is counted.
+    // Four at the beginning; two after the cut, and three when some time has passed. The proxy sees
+    // the end of a request late, so that now and then one more is counted.
     assert!(at_once[at_once.len() / 2] <= 3, "{at_once:?}");
 }

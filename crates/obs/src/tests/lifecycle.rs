@@ -170,7 +170,8 @@ async fn slow_server_slows_the_writer_and_everything_arrives() {
     assert!(fake.object("key").unwrap() == content(40_000));
 }
 
-/// Promise: what dies near its end has most of it behind it. The last part is hashed long before the eight in front of it.
+/// Promise: what dies near its end has most of it behind it. The last part is hashed long before
+/// the eight in front of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parts_go_off_in_their_order_however_many_are_hashed_at_the_same_time() {
     const PART: u64 = 2 << 20;

@@ -46,8 +46,8 @@ async fn an_upload_that_dies_at_nine_tenths_goes_on_from_there() {
     assert!(uploaded.kept_bytes >= 700_000, "{uploaded:?}");
 }
 
-/// Promise: what is noted here counts only as far as the server says the same, and an upload that is gone is no
-/// reason to believe in anything.
+/// Promise: what is noted here counts only as far as the server says the same, and an upload that
+/// is gone is no reason to believe in anything.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn notes_that_the_server_does_not_confirm_are_not_believed() {
     let cloud = Cloud::start().await;
@@ -174,8 +174,8 @@ async fn parts_hold_the_memory_that_they_were_given_and_no_more_on_a_slow_line()
     assert!(cloud.stored(KEY).unwrap() == content(LEN));
 }
 
-/// Promise: nobody has to find out how many parts a server bears: one that turns away the fourth gets three, and the
-/// upload does not fail of it.
+/// Promise: nobody has to find out how many parts a server bears: one that turns away the fourth
+/// gets three, and the upload does not fail of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_bears_three_parts_is_not_sent_four_for_long() {
     let cloud = Cloud::with(|config, _| Config {
@@ -204,7 +204,8 @@ async fn a_server_that_bears_three_parts_is_not_sent_four_for_long() {
     assert!(uploaded.retries < 20, "{} of 40 parts", uploaded.retries);
 }
 
-/// Promise: temporary keys that end at any moment of an upload are read again, and nothing else happens.
+/// Promise: temporary keys that end at any moment of an upload are read again, and nothing else
+/// happens.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_that_end_before_any_request_are_read_again() {
     let fetched = Arc::<AtomicU32>::default();

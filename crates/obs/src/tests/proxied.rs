@@ -1,4 +1,5 @@
-//! Uploads to the sandbox through a proxy that goes wrong: the server checks signatures and keeps what it got.
+//! Uploads to the sandbox through a proxy that goes wrong: the server checks signatures and keeps
+//! what it got.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -63,8 +64,8 @@ impl Cloud {
         }
     }
 
-    /// A new proxy without rules, and a client of it: what it sees was sent from now on. Requests of the client before
-    /// may still be on their way to the old one, however slow the machine is.
+    /// A new proxy without rules, and a client of it: what it sees was sent from now on. Requests
+    /// of the client before may still be on their way to the old one, however slow the machine is.
     pub(super) async fn renew_proxy(&mut self) {
         let server = self.sandbox.obs_endpoint().socket_addrs(|| None).unwrap()[0];
         self.proxy = Proxy::start(server).await.unwrap();
@@ -384,8 +385,8 @@ async fn a_clock_that_is_off_is_corrected_by_the_servers() {
     let cloud = Cloud::start().await;
     let skewed = Fault::clock_skew().header("Date", "Sun, 22 Nov 2026 01:30:45 GMT");
     cloud.proxy.once(|seen| seen.op == Op::CreateUpload, skewed);
-    // The proxy's date is nonsense to the server behind it, which refuses what is signed with it and tells the
-    // right one.
+    // The proxy's date is nonsense to the server behind it, which refuses what is signed with it
+    // and tells the right one.
     cloud.upload(&content(1000)).await.unwrap();
     let sent = cloud.proxy.passed();
     let date = sent[1].seen.header("x-amz-date").unwrap();

@@ -1,4 +1,5 @@
-//! Raw uploads through a proxy that goes wrong: zeros are copied where that works, and sent where not.
+//! Raw uploads through a proxy that goes wrong: zeros are copied where that works, and sent where
+//! not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +17,8 @@ const KEY: &str = "disks/a disk.raw";
 const PART: u64 = PART_UNIT;
 const TAIL: u64 = 4608;
 
-/// The parts of a disk: `None` for one that the metadata calls zero, else the byte that it is full of.
-/// A part of byte 0 is found to be zero by reading.
+/// The parts of a disk: `None` for one that the metadata calls zero, else the byte that it is full
+/// of. A part of byte 0 is found to be zero by reading.
 const DISK: [Option<u8>; 8] = [Some(1), None, None, Some(0), Some(2), None, Some(3), None];
 
 fn len_of(number: usize, disk: &[Option<u8>]) -> u64 {
@@ -281,8 +282,8 @@ async fn feed_all(sink: RawSink) -> Result<(), String> {
     fed.await.unwrap()
 }
 
-/// An upload that was stopped by a refusal of part 5; its id, and what was noted: parts 6, 7 and 8, and zeros that
-/// overtook part 5 while it was hashed.
+/// An upload that was stopped by a refusal of part 5; its id, and what was noted: parts 6, 7 and 8,
+/// and zeros that overtook part 5 while it was hashed.
 async fn stopped(cloud: &Cloud) -> (String, Vec<PartRecord>) {
     let (options, notes) = noting();
     let refusal = Fault::answer(403, "AccessDenied");

@@ -151,8 +151,8 @@ async fn over_https_the_bucket_is_in_the_host_and_the_payload_unsigned() {
     assert!(header("x-amz-trailer").is_none() && header("content-encoding").is_none());
 }
 
-/// Nothing else keeps a proxy from changing a body, and `Content-MD5` with it. In vain where that is signed, but the
-/// server is not bound to look.
+/// Nothing else keeps a proxy from changing a body, and `Content-MD5` with it. In vain where that
+/// is signed, but the server is not bound to look.
 #[tokio::test]
 async fn over_http_the_signature_covers_the_payload_with_the_hash_that_is_known() {
     let fake = Fake::start().await;

@@ -169,7 +169,8 @@ async fn what_the_server_has_can_be_passed_over_and_nothing_else() {
     assert!(skipped.unwrap().unwrap_err().to_string().contains("part 2"));
 }
 
-/// While nobody knows what the ETags are, a damaged part looks like one of a storage whose ETags are no MD5s.
+/// While nobody knows what the ETags are, a damaged part looks like one of a storage whose ETags
+/// are no MD5s.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_part_that_turns_out_to_be_damaged_is_not_joined_and_is_sent_again() {
     for can_list in [true, false] {

@@ -1,4 +1,5 @@
-//! Random mixes of any faults, also of those that end a run: the next run goes on until the object is right.
+//! Random mixes of any faults, also of those that end a run: the next run goes on until the object
+//! is right.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -167,7 +168,8 @@ async fn some(seeds: impl Iterator<Item = u64>) -> (u32, u32) {
     (failures, resumed)
 }
 
-/// Every run ends with the right object, or with an error that says why and a state that the next run goes on from.
+/// Every run ends with the right object, or with an error that says why and a state that the next
+/// run goes on from.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_mixes_of_all_faults_end_with_the_right_object_after_enough_runs() {
     let runs = std::env::var("IMGFERRY_WILD_RUNS").map_or(RUNS, |text| text.parse().unwrap());

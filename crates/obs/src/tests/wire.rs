@@ -1,5 +1,5 @@
-//! Every request that this crate makes, header by header and parameter by parameter, so that an update of the SDK
-//! cannot change what is sent. docs/upload.md lists the same.
+//! Every request that this crate makes, header by header and parameter by parameter, so that an
+//! update of the SDK cannot change what is sent. docs/upload.md lists the same.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -257,7 +257,8 @@ fn normal(request: &Recorded) -> (String, String, Vec<String>) {
     (request.method.clone(), request.target.clone(), headers)
 }
 
-/// Holds all requests against [`EXPECTED`]; `place` is the host, and what stands in front of the bucket's path.
+/// Holds all requests against [`EXPECTED`]; `place` is the host, and what stands in front of the
+/// bucket's path.
 fn check(requests: &[Recorded], (host, in_path): (&str, bool), payload: &str) {
     for (request, (method, target, more)) in requests.iter().zip(EXPECTED) {
         let target = match in_path {

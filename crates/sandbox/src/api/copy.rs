@@ -1,7 +1,7 @@
 //! Copies of images, in the region and to another.
 //!
-//! Source: IMS API reference, "Replicating an Image Within a Region", "Error Codes"; for other regions the SDK for Python,
-//! huaweicloudsdkims 3.1, CopyImageCrossRegion.
+//! Source: IMS API reference, "Replicating an Image Within a Region", "Error Codes"; for other
+//! regions the SDK for Python, huaweicloudsdkims 3.1, CopyImageCrossRegion.
 
 use std::sync::Arc;
 
@@ -73,8 +73,8 @@ pub(super) async fn within(
     Ok(Json(json!({"job_id": job_id})))
 }
 
-/// POST /v1/cloudimages/{image_id}/cross_region_copy. The copy is made and kept; that region is not here, so no call
-/// shows it.
+/// POST /v1/cloudimages/{image_id}/cross_region_copy. The copy is made and kept; that region is not
+/// here, so no call shows it.
 pub(super) async fn elsewhere(
     State(api): State<Arc<Api>>,
     _: InProject,

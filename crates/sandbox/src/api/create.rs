@@ -1,6 +1,8 @@
 //! The calls that make images of files, otherwise than by quick import.
 //!
-//! Source: IMS API reference, "Creating an Image" (2023 and 2024), "Creating Image Metadata", "Registering an Image", "Creating a Data Disk Image Using an External Image File", "Error Codes".
+//! Source: IMS API reference, "Creating an Image" (2023 and 2024), "Creating Image Metadata",
+//! "Registering an Image", "Creating a Data Disk Image Using an External Image File", "Error
+//! Codes".
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

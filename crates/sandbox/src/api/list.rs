@@ -1,7 +1,8 @@
 //! Lists of images: filters, order and pages.
 //!
-//! Source: IMS API reference, "Querying Images", "Querying Images (Native OpenStack API)", "Querying Tags"; `architecture`
-//! and `enterprise_project_id` from the SDK for Python, huaweicloudsdkims 3.1.
+//! Source: IMS API reference, "Querying Images", "Querying Images (Native OpenStack API)",
+//! "Querying Tags"; `architecture` and `enterprise_project_id` from the SDK for Python,
+//! huaweicloudsdkims 3.1.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -117,8 +118,8 @@ fn select(api: &Api, query: &Pairs) -> Result<Vec<Shown>, ApiError> {
     Ok(found)
 }
 
-/// Whether a list shows the image to the project. What others share is shown when it was accepted, or when the question is
-/// about what was said to it.
+/// Whether a list shows the image to the project. What others share is shown when it was accepted,
+/// or when the question is about what was said to it.
 fn shows(api: &Api, image: &ImageRecord, member_status: Option<&str>) -> bool {
     let members = api.members_of(image);
     let said = |status: &str| members.values().any(|said| said == status);
@@ -179,7 +180,8 @@ impl Shown {
     }
 }
 
-/// Whether a time is what `OPERATOR:TIME` asks for; a time alone must be equal. Seconds count, as images show no less.
+/// Whether a time is what `OPERATOR:TIME` asks for; a time alone must be equal. Seconds count, as
+/// images show no less.
 fn is_when(time: SystemTime, name: &str, wanted: &str) -> Result<bool, ApiError> {
     let invalid = || {
         bad_format(format_args!(

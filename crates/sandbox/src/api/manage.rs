@@ -1,6 +1,7 @@
 //! Images that exist: shown, changed, deleted, exported.
 //!
-//! Source: IMS API reference, "Updating Image Information", "Deleting an Image", "Exporting an Image", "Error Codes".
+//! Source: IMS API reference, "Updating Image Information", "Deleting an Image", "Exporting an
+//! Image", "Error Codes".
 
 use std::sync::Arc;
 

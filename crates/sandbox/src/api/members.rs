@@ -1,4 +1,5 @@
-//! Sharing images. Whoever asks may answer for all projects: the sandbox has only one that can sign in.
+//! Sharing images. Whoever asks may answer for all projects: the sandbox has only one that can sign
+//! in.
 //!
 //! Source: IMS API reference, "Image Sharing", "Error Codes".
 
@@ -41,7 +42,8 @@ pub(super) async fn share(
 
 /// Projects and accounts that a request names, all of them and the accounts among them.
 ///
-/// Source of `domains` and `organizations`: the SDK for Python, huaweicloudsdkims 3.1, BatchAddMembers.
+/// Source of `domains` and `organizations`: the SDK for Python, huaweicloudsdkims 3.1,
+/// BatchAddMembers.
 fn named(fields: &Fields) -> Result<(Vec<String>, Vec<String>), ApiError> {
     if fields
         .list("organizations")?

@@ -1,5 +1,6 @@
-//! The metadata service that each server of a cloud reaches: here it gives keys of an agency that may do
-//! everything. Like the real one it asks nobody who they are; it is reachable from this machine only.
+//! The metadata service that each server of a cloud reaches: here it gives keys of an agency that
+//! may do everything. Like the real one it asks nobody who they are; it is reachable from this
+//! machine only.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -104,7 +104,8 @@ pub(super) fn bad_format(what: impl std::fmt::Display) -> ApiError {
     )
 }
 
-/// Notes the enterprise project that an image is to belong to; the sandbox knows none and takes any.
+/// Notes the enterprise project that an image is to belong to; the sandbox knows none and takes
+/// any.
 pub(super) fn belongs(fields: &Fields, more: &mut More) -> Result<(), ApiError> {
     const FIELD: &str = "enterprise_project_id";
     if let Some(id) = fields.text(FIELD)? {

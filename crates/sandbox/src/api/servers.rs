@@ -1,6 +1,7 @@
 //! The calls that make images of servers, volumes and backups.
 //!
-//! Source: IMS API reference, "Creating an Image" (2023 and 2024), "Creating a Full-ECS Image", "Error Codes".
+//! Source: IMS API reference, "Creating an Image" (2023 and 2024), "Creating a Full-ECS Image",
+//! "Error Codes".
 
 use std::sync::Arc;
 

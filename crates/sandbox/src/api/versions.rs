@@ -1,7 +1,7 @@
 //! The names of operating systems that the sandbox's region has.
 //!
-//! Source: IMS API reference, "Values of Related Parameters" of 2023, with some newer systems as later releases spell
-//! them.
+//! Source: IMS API reference, "Values of Related Parameters" of 2023, with some newer systems as
+//! later releases spell them.
 
 use axum::Json;
 use axum::extract::Query;
@@ -253,7 +253,8 @@ pub(super) fn is_known(version: &str) -> bool {
         .any(|(_, versions)| versions.contains(&version))
 }
 
-/// What names of operating systems begin with, in lower case, and the platform that images of them show.
+/// What names of operating systems begin with, in lower case, and the platform that images of them
+/// show.
 ///
 /// Source: IMS API reference, `__platform` of "Querying Images"; openEuler from later releases.
 const BEGINNINGS: &[(&str, &str)] = &[

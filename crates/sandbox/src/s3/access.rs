@@ -42,7 +42,8 @@ impl S3Auth for Auth {
     }
 }
 
-/// Refuses anonymous requests, signatures for another region, what OBS refuses, and keys that cannot be files.
+/// Refuses anonymous requests, signatures for another region, what OBS refuses, and keys that
+/// cannot be files.
 pub(super) struct Access {
     credentials: Arc<Credentials>,
     region: String,

@@ -1,8 +1,8 @@
 //! Parts that are written where they belong in the object, so that joining them costs nothing.
 //!
-//! Which place that is follows from the size of the first part that arrives: the parts of an upload have one size, but
-//! for the last. What turns out otherwise, and what is sent a second time, lies in a file of its own and is
-//! copied when the parts are joined.
+//! Which place that is follows from the size of the first part that arrives: the parts of an upload
+//! have one size, but for the last. What turns out otherwise, and what is sent a second time, lies
+//! in a file of its own and is copied when the parts are joined.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -24,7 +24,8 @@ pub(super) struct Assembly {
     path: PathBuf,
     /// Bytes of each place.
     unit: u64,
-    /// Numbers of the parts that were given a place: each is given once, so that what is in it is clean.
+    /// Numbers of the parts that were given a place: each is given once, so that what is in it is
+    /// clean.
     given: HashSet<i32>,
     /// A larger part has come: those behind it belong elsewhere.
     ended: bool,
@@ -92,7 +93,8 @@ impl Assembly {
         }))
     }
 
-    /// Whether `parts`, in this order, make the object where they are, with those in files of their own copied in.
+    /// Whether `parts`, in this order, make the object where they are, with those in files of their
+    /// own copied in.
     pub(super) fn fits(&self, parts: &[&StoredPart]) -> bool {
         let mut at = 0_u64;
         let mut placed = 0_usize;
@@ -104,11 +106,13 @@ impl Assembly {
             }
             at = at.saturating_add(part.size);
         }
-        // What was begun in a place and is not there now could show through holes, or still be written.
+        // What was begun in a place and is not there now could show through holes, or still be
+        // written.
         placed == self.given.len() && Arc::strong_count(&self.writing) == 1
     }
 
-    /// The file under another name, at `to`. It stays where it is for as long as the upload may be needed.
+    /// The file under another name, at `to`. It stays where it is for as long as the upload may be
+    /// needed.
     ///
     /// # Errors
     /// Those of the file system.

@@ -1,7 +1,7 @@
 //! Requests that tell the time of their signature in `Date`.
 //!
-//! Signature version 4 takes it from `x-amz-date`, or from `Date` where that is missing. Huawei's SDK for Python sends only
-//! `Date`; `s3s` knows only the other.
+//! Signature version 4 takes it from `x-amz-date`, or from `Date` where that is missing. Huawei's
+//! SDK for Python sends only `Date`; `s3s` knows only the other.
 
 use http::header::{AUTHORIZATION, DATE, HeaderMap, HeaderValue};
 use s3s::{S3Result, s3_error};

@@ -89,8 +89,8 @@ fn check_content_md5(headers: &HeaderMap) -> S3Result<()> {
     }
 }
 
-/// OBS has none of the checksums of S3: Terraform provider for Huawei Cloud, guide "Remote state backend", and
-/// huaweicloud/terraform-provider-huaweicloud, issue 7021.
+/// OBS has none of the checksums of S3: Terraform provider for Huawei Cloud, guide "Remote state
+/// backend", and huaweicloud/terraform-provider-huaweicloud, issue 7021.
 fn check_checksums(headers: &HeaderMap) -> S3Result<()> {
     let mut names = headers.keys().map(http::HeaderName::as_str);
     let found = names.find(|name| {

@@ -1,7 +1,8 @@
 //! Request bodies that come back: what a refusal left unread is read before the answer is sent.
 //!
-//! A server that answers and closes while the client still sends resets the connection, and the client
-//! may never see the answer. Refusals before a handler (signature, region, token) read nothing at all.
+//! A server that answers and closes while the client still sends resets the connection, and the
+//! client may never see the answer. Refusals before a handler (signature, region, token) read
+//! nothing at all.
 
 use std::future::poll_fn;
 use std::pin::Pin;

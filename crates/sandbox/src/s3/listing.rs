@@ -26,8 +26,8 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~')
     .remove(b'/');
 
-/// How an answer writes keys and what belongs to them: as they are, or percent-encoded, which is the only
-/// form in which XML 1.0 can carry every key.
+/// How an answer writes keys and what belongs to them: as they are, or percent-encoded, which is
+/// the only form in which XML 1.0 can carry every key.
 #[derive(Clone, Copy)]
 pub(super) struct Spelling {
     encoded: bool,
@@ -233,7 +233,8 @@ impl Inner {
     }
 }
 
-/// The common prefix that stands for `key` in the answer, if it has the delimiter behind the prefix.
+/// The common prefix that stands for `key` in the answer, if it has the delimiter behind the
+/// prefix.
 fn common_prefix<'a>(key: &'a str, question: &Question) -> Option<&'a str> {
     if question.delimiter.is_empty() {
         return None;

@@ -1,4 +1,5 @@
-//! The S3 server: `s3s` speaks the protocol and checks signatures; what OBS does behind it is done here.
+//! The S3 server: `s3s` speaks the protocol and checks signatures; what OBS does behind it is done
+//! here.
 //!
 //! [`access`] holds requests against the rules of OBS, [`objects`] and [`uploads`] keep the data,
 //! [`listing`] finds it again, [`operations`] ties these to the protocol.

@@ -1,7 +1,7 @@
 //! What a request may ask for in its query.
 //!
-//! A sub-resource turns a request into another one: `PUT /bucket/key?truncate` is no upload. One that is not known here
-//! must never be taken for the request without it.
+//! A sub-resource turns a request into another one: `PUT /bucket/key?truncate` is no upload. One
+//! that is not known here must never be taken for the request without it.
 
 use hyper::Method;
 use s3s::{S3Result, s3_error};
@@ -9,8 +9,8 @@ use url::form_urlencoded;
 
 /// Sub-resources of OBS that the sandbox does not have.
 ///
-/// Source: OBS API reference, obs_04_0010 (the sub-resources that a signature covers) and the pages of the calls;
-/// `apiversion` is what Huawei's SDKs ask for, the last line what S3 has beside them.
+/// Source: OBS API reference, obs_04_0010 (the sub-resources that a signature covers) and the pages
+/// of the calls; `apiversion` is what Huawei's SDKs ask for, the last line what S3 has beside them.
 const NOT_HERE: &[&str] = &[
     "CDNNotifyConfiguration",
     "acl",
@@ -75,8 +75,8 @@ const NOT_HERE: &[&str] = &[
     "session",
 ];
 
-/// Sub-resources that stand for an operation of their own, with the operations that have them. Elsewhere they
-/// would be overlooked.
+/// Sub-resources that stand for an operation of their own, with the operations that have them.
+/// Elsewhere they would be overlooked.
 const HERE: &[(&str, &[&str])] = &[
     ("delete", &["DeleteObjects"]),
     ("location", &["GetBucketLocation"]),
@@ -113,8 +113,8 @@ const SIGNATURE: &[&str] = &[
     "x-amz-security-token",
 ];
 
-/// Refuses what would be misunderstood: sub-resources that are not here, and whatever the operation does not have where a
-/// request changes something.
+/// Refuses what would be misunderstood: sub-resources that are not here, and whatever the operation
+/// does not have where a request changes something.
 pub(super) fn check(operation: &str, method: &Method, query: &str) -> S3Result<()> {
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let is = |other: &&str| other.eq_ignore_ascii_case(&name);

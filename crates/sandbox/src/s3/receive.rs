@@ -80,7 +80,8 @@ impl From<Received> for Arrived {
     }
 }
 
-/// Writes up to `most` bytes from `start` on in `file`, which are holes before. Their number, and MD5 in lower-case hex.
+/// Writes up to `most` bytes from `start` on in `file`, which are holes before. Their number, and
+/// MD5 in lower-case hex.
 async fn write(
     file: File,
     start: u64,

@@ -1,8 +1,9 @@
 //! Unfinished multipart uploads on the disk.
 //!
 //! `uploads/ID/` holds `meta.json` and one file `part-NNNNN-MD5` for each part. Number, ETag, size
-//! and time of a part are those of its file, so one rename makes a part visible with all of them. Of a part that lies in
-//! its place in the [`Assembly`] there is an empty file `part-NNNNN-MD5@OFFSET+SIZE`.
+//! and time of a part are those of its file, so one rename makes a part visible with all of them.
+//! Of a part that lies in its place in the [`Assembly`] there is an empty file
+//! `part-NNNNN-MD5@OFFSET+SIZE`.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -65,8 +66,8 @@ pub(super) enum ArrivedIn {
     Place(Place, u64),
 }
 
-/// What is known of an upload that got parts in this run. Listing the directory for each of 10,000 parts would
-/// take longer than storing them.
+/// What is known of an upload that got parts in this run. Listing the directory for each of 10,000
+/// parts would take longer than storing them.
 #[derive(Debug)]
 struct Upload {
     /// Files of the parts by number.
@@ -287,7 +288,8 @@ impl Completing<'_> {
         parts(&self.dir).map_err(disk("list parts"))
     }
 
-    /// A file that holds `parts` one behind the other: the assembly if they are in their places, else a new one.
+    /// A file that holds `parts` one behind the other: the assembly if they are in their places,
+    /// else a new one.
     pub(super) fn join(&self, parts: &[&StoredPart]) -> S3Result<NamedTempFile> {
         let join = || {
             let (file, assembled) = match self.assembled(parts)? {

@@ -1,8 +1,8 @@
 //! Answers in XML that every parser can read, whatever clients named their objects.
 //!
-//! Keys may hold any character, XML 1.0 cannot carry most control characters. `s3s` writes them as they
-//! are; here they become character references, as S3 writes them. A client that cannot read those asks for
-//! `encoding-type=url`.
+//! Keys may hold any character, XML 1.0 cannot carry most control characters. `s3s` writes them as
+//! they are; here they become character references, as S3 writes them. A client that cannot read
+//! those asks for `encoding-type=url`.
 
 use std::fmt::Write as _;
 

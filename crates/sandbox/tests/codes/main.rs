@@ -1,6 +1,8 @@
-//! Every error code that a client can bring about, brought about. Those of quick imports are in `../api`.
+//! Every error code that a client can bring about, brought about. Those of quick imports are in
+//! `../api`.
 //!
-//! `testdata/ims/codes.json` has the whole table of codes: for each the test that provokes it, or why none can.
+//! `testdata/ims/codes.json` has the whole table of codes: for each the test that provokes it, or
+//! why none can.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

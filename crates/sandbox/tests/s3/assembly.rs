@@ -101,8 +101,8 @@ fn content(seed: u8, len: usize) -> Vec<u8> {
     body
 }
 
-/// Parts that mostly have one size, in any order, some sent again with other content, some refused before or after, some
-/// never listed, over a restart: the object is always what was listed.
+/// Parts that mostly have one size, in any order, some sent again with other content, some refused
+/// before or after, some never listed, over a restart: the object is always what was listed.
 #[tokio::test]
 async fn whatever_happens_to_the_parts_the_object_is_what_was_confirmed_last() {
     for seed in 0..40 {

@@ -1,4 +1,5 @@
-//! Listings: what they show of objects, pages, keys that XML cannot carry, objects that go away meanwhile.
+//! Listings: what they show of objects, pages, keys that XML cannot carry, objects that go away
+//! meanwhile.
 
 use crate::support::*;
 use crate::wire::Wire;

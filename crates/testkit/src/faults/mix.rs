@@ -34,10 +34,12 @@ const HARD: &[fn() -> Fault] = &[
     || Fault::StallInBody,
 ];
 
-/// A script of random faults that pass: each attempt fails with a probability of `percent`, but no request fails more
-/// than `most` times. The same `seed` and the same order of requests give the same faults.
+/// A script of random faults that pass: each attempt fails with a probability of `percent`, but no
+/// request fails more than `most` times. The same `seed` and the same order of requests give the
+/// same faults.
 ///
-/// Beginning an upload and completing it get the faults that fit them: wrong ETags are for parts only.
+/// Beginning an upload and completing it get the faults that fit them: wrong ETags are for parts
+/// only.
 pub fn mix(seed: u64, percent: u32, most: u32) -> impl FnMut(&Seen) -> Option<Fault> + Send {
     let mut random = fastrand::Rng::with_seed(seed);
     move |seen| {
@@ -48,9 +50,10 @@ pub fn mix(seed: u64, percent: u32, most: u32) -> impl FnMut(&Seen) -> Option<Fa
     }
 }
 
-/// A script of any faults, without mercy: each attempt fails with a probability of `percent`, however often, and one
-/// in four of these with a fault that ends the run or stalls it. What a client can promise then is an error that says
-/// what happened, and a state that another run can go on from.
+/// A script of any faults, without mercy: each attempt fails with a probability of `percent`,
+/// however often, and one in four of these with a fault that ends the run or stalls it. What a
+/// client can promise then is an error that says what happened, and a state that another run can go
+/// on from.
 pub fn wild(seed: u64, percent: u32) -> impl FnMut(&Seen) -> Option<Fault> + Send {
     let mut random = fastrand::Rng::with_seed(seed);
     move |seen| {

@@ -6,12 +6,13 @@
 //!               └─ answers itself, resets, stalls, cuts answers off, loses them, changes their ETags
 //! ```
 //!
-//! The server behind it is untouched, so what it stores after a fault is what a real one would. Requests are
-//! passed on byte by byte with their `Host`, which signatures cover: the server sees the proxy's address there.
-//! Each request gets a connection of its own on both sides.
+//! The server behind it is untouched, so what it stores after a fault is what a real one would.
+//! Requests are passed on byte by byte with their `Host`, which signatures cover: the server sees
+//! the proxy's address there. Each request gets a connection of its own on both sides.
 //!
-//! What belongs here: everything that happens to an S3 request on the wire or in front of the service. What a
-//! service does by its own rules (jobs that fail, flow control of imports) is the sandbox's to inject.
+//! What belongs here: everything that happens to an S3 request on the wire or in front of the
+//! service. What a service does by its own rules (jobs that fail, flow control of imports) is the
+//! sandbox's to inject.
 
 mod mix;
 mod relay;
@@ -32,8 +33,8 @@ pub use seen::{Op, Seen};
 /// What happens to one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The request is read and answered with this status and error code, and never reaches the server. Code 200
-    /// makes the answer an error inside a success.
+    /// The request is read and answered with this status and error code, and never reaches the
+    /// server. Code 200 makes the answer an error inside a success.
     Answer {
         /// Status code.
         status: u16,
@@ -42,8 +43,8 @@ pub enum Fault {
         /// Further headers.
         headers: Vec<(&'static str, String)>,
     },
-    /// The request is read, does not reach the server, and is answered as a network does whose users must sign in: by a web
-    /// page under status 200, or by a redirect to one under another.
+    /// The request is read, does not reach the server, and is answered as a network does whose
+    /// users must sign in: by a web page under status 200, or by a redirect to one under another.
     SignInPage(u16),
     /// The connection is reset as soon as the request's head was read.
     ResetBefore,
@@ -51,7 +52,8 @@ pub enum Fault {
     ResetInBody,
     /// The server gets the request and answers; the client's connection is reset instead.
     ResetAfter,
-    /// Nobody reads the request's body and nobody answers: what the client sends piles up in its socket.
+    /// Nobody reads the request's body and nobody answers: what the client sends piles up in its
+    /// socket.
     StallInBody,
     /// The request is read, does not reach the server, and is never answered.
     Stall,
@@ -65,9 +67,11 @@ pub enum Fault {
     WrongEtag,
     /// The server does what it is asked for, and the client is answered with 500 InternalError.
     LostAnswer,
-    /// The server does what it is asked for, and the client gets a web page with this status, as gateways have them.
+    /// The server does what it is asked for, and the client gets a web page with this status, as
+    /// gateways have them.
     PageAfter(u16),
-    /// The server gets the request twice, as from a proxy that repeats it; the client gets the second answer.
+    /// The server gets the request twice, as from a proxy that repeats it; the client gets the
+    /// second answer.
     Twice,
     /// One bit of the body is another one when it reaches the server.
     DamagedBody,
@@ -198,8 +202,8 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// Starts on a free port of the loopback interface, in front of `server`. Must be called inside a tokio
-    /// runtime. Without a script everything is passed on.
+    /// Starts on a free port of the loopback interface, in front of `server`. Must be called inside
+    /// a tokio runtime. Without a script everything is passed on.
     ///
     /// # Errors
     /// When no socket can be opened.

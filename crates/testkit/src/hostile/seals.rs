@@ -74,7 +74,8 @@ pub(super) fn vhd(file: &mut Sparse) {
     }
 }
 
-/// The footers, which stand at multiples of 4096: the complement of the sum of their first 512 bytes.
+/// The footers, which stand at multiples of 4096: the complement of the sum of their first 512
+/// bytes.
 pub(super) fn zvhd(file: &mut Sparse) {
     let footers: Vec<u64> = file
         .pages

@@ -70,7 +70,8 @@ pub(crate) fn outcome(
     Outcome::Harmless
 }
 
-/// Tries values at every one of `places`, on two threads; returns how many were refused and harmless.
+/// Tries values at every one of `places`, on two threads; returns how many were refused and
+/// harmless.
 pub(crate) fn corrupt(
     file: &[u8],
     guest: &[u8],

@@ -6,10 +6,10 @@ use clap::Args;
 
 /// Write a manifest of the disk images in directories
 ///
-/// Every image is opened, so that what is broken, encrypted or not complete is told, at the end of the
-/// manifest. Disks are put together as one server when their names say so (web01.qcow2 and
-/// web01-data1.qcow2). What no file tells is written as TODO, which 'batch plan' and 'batch run' refuse.
-/// Links and hidden files are passed over.
+/// Every image is opened, so that what is broken, encrypted or not complete is told, at the end of
+/// the manifest. Disks are put together as one server when their names say so (web01.qcow2 and
+/// web01-data1.qcow2). What no file tells is written as TODO, which 'batch plan' and 'batch run'
+/// refuse. Links and hidden files are passed over.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   imgferry batch init /vm/images

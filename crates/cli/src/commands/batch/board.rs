@@ -1,5 +1,5 @@
-//! What a batch shows while it runs: a line for each disk at work on a terminal, events as JSON lines, or a line for
-//! each disk that has ended.
+//! What a batch shows while it runs: a line for each disk at work on a terminal, events as JSON
+//! lines, or a line for each disk that has ended.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

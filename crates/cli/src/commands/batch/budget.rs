@@ -1,4 +1,5 @@
-//! One memory budget for all disks: each runs inside a grant, and grants are given in the order of asking.
+//! One memory budget for all disks: each runs inside a grant, and grants are given in the order of
+//! asking.
 
 use std::sync::Arc;
 
@@ -24,8 +25,8 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// `total` bytes for `items` disks, of which `converts` are converted at the same time. `reserved` is held by
-    /// something else in this process.
+    /// `total` bytes for `items` disks, of which `converts` are converted at the same time.
+    /// `reserved` is held by something else in this process.
     ///
     /// # Errors
     /// `Refused` when nothing is left for disks.
@@ -46,7 +47,8 @@ impl Budget {
             )
             .hint("pass a larger --memory, such as 1GiB"));
         }
-        // One more than are converted: the last parts of one are on their way while the next begins.
+        // One more than are converted: the last parts of one are on their way while the next
+        // begins.
         let share = left / count(converts).saturating_add(1).max(1);
         let permits = usize::try_from(left)
             .unwrap_or(usize::MAX)
@@ -86,7 +88,8 @@ impl Budget {
         }
     }
 
-    /// Waits for `bytes`. Whoever asks first gets first, so nobody waits for ever however much it needs.
+    /// Waits for `bytes`. Whoever asks first gets first, so nobody waits for ever however much it
+    /// needs.
     pub(super) async fn grant(&self, bytes: u64) -> Grant {
         let pieces = u32::try_from(bytes.div_ceil(MIB)).unwrap_or(u32::MAX);
         let grants = Arc::clone(&self.grants);

@@ -61,7 +61,8 @@ pub(super) fn known(
     }
 }
 
-/// A disk that is done stays done, unless its source is another one now: that is for the user to decide.
+/// A disk that is done stays done, unless its source is another one now: that is for the user to
+/// decide.
 fn done_before(item: &Item, done: &ItemOutcome, source: Option<&SourceIdentity>) -> Verdict {
     let image = done.image_id.as_deref().unwrap_or("none");
     let sameness = match (source, SourceIdentity::of(&item.source)) {
@@ -106,8 +107,8 @@ fn done_before(item: &Item, done: &ItemOutcome, source: Option<&SourceIdentity>)
 pub(super) fn before(item: &Item, known: &Known, args: &ImportArgs) -> Before {
     let begun = known.has_begun(item);
     Before {
-        // An import finds its object in its own journal, or by the manifest beside it. The one may have ended, and not
-        // all have the other.
+        // An import finds its object in its own journal, or by the manifest beside it. The one may
+        // have ended, and not all have the other.
         uploaded: begun && !crate::commands::import::finds_by_manifest(args),
         // Its journal may have ended, and this one not: a kill in between.
         registered: begun && known.registering,

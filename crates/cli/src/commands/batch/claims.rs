@@ -223,8 +223,8 @@ fn listing(directory: &str, objects: &[obs::ListedObject]) -> Listing {
     }
 }
 
-/// Whether the server stores an object only if there is none: tried out, because a server that ignores the condition
-/// says nothing.
+/// Whether the server stores an object only if there is none: tried out, because a server that
+/// ignores the condition says nothing.
 async fn probe(storage: &Client, bucket: &str, prefix: &str, worker: &str) -> Outcome<Way> {
     let key = format!("{prefix}probe-{worker}");
     let body = |number: u32| Bytes::from(json!({ "probe": worker, "number": number }).to_string());
@@ -394,8 +394,8 @@ impl Held {
         self.core.lost.load(Ordering::Acquire)
     }
 
-    /// Why the claim is lost, if it is. What another worker does to the upload of a disk that it has taken over looks like
-    /// any failure: so this is asked first.
+    /// Why the claim is lost, if it is. What another worker does to the upload of a disk that it
+    /// has taken over looks like any failure: so this is asked first.
     pub(super) async fn why_lost(&self) -> Option<Failure> {
         if !self.is_lost() && !matches!(self.core.renew().await, Standing::Lost) {
             return None;

@@ -243,7 +243,8 @@ impl Cleaning<'_> {
                 .await?
                 .map_err(|error| from_ims(&error))?;
         }
-        // Journals before claims: what this machine forgets, another one may still take up, but not the other way.
+        // Journals before claims: what this machine forgets, another one may still take up, but not
+        // the other way.
         for journal in &left.journals {
             std::fs::remove_file(journal).map_err(|error| {
                 Failure::from_error(Exit::Io, &error)

@@ -1,4 +1,5 @@
-//! How long a batch may take: a few blocks of real data are converted in memory, and the rest is reckoned from them.
+//! How long a batch may take: a few blocks of real data are converted in memory, and the rest is
+//! reckoned from them.
 
 use std::fmt;
 use std::sync::Arc;

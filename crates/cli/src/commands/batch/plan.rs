@@ -50,7 +50,8 @@ struct Line {
     virtual_size: Option<u64>,
     data_bytes: Option<u64>,
     min_disk: Option<u32>,
-    /// What would happen: `upload`, `upload-as-is`, `adopt`, `resume`, `register`, `attach`, `skip` or `refuse`.
+    /// What would happen: `upload`, `upload-as-is`, `adopt`, `resume`, `register`, `attach`, `skip`
+    /// or `refuse`.
     action: &'static str,
     why: Option<String>,
     hint: Option<String>,

@@ -10,7 +10,8 @@ use crate::args::{
     SourceArgs, StateArgs, TargetFormat, ThreadArgs, VhdArgs, VhdBitmap, WorkArgs,
 };
 
-/// Key of the object that is made of `item`: where the manifest gives none, it depends on what is uploaded.
+/// Key of the object that is made of `item`: where the manifest gives none, it depends on what is
+/// uploaded.
 pub(super) fn object_key(item: &::batch::Item) -> String {
     match arguments(item, &BatchCommonArgs::default(), 1) {
         Ok(args) => crate::commands::import::object_key(&args),

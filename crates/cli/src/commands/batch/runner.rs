@@ -6,8 +6,9 @@
 //!        ──▶ …                               ─┘                        └───────────┴────────────┴──────────
 //! ```
 //!
-//! A lane goes on with the next disk as soon as everything of the one before is encoded: its last parts, its job and its
-//! end go on beside. So nobody waits behind a huge disk, and the huge disk waits behind nobody.
+//! A lane goes on with the next disk as soon as everything of the one before is encoded: its last
+//! parts, its job and its end go on beside. So nobody waits behind a huge disk, and the huge disk
+//! waits behind nobody.
 
 mod driving;
 
@@ -164,7 +165,8 @@ impl Runner {
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes to the batch's journal. A run that cannot write down what it does would do it again: it stops.
+    /// Writes to the batch's journal. A run that cannot write down what it does would do it again:
+    /// it stops.
     pub(super) fn record(&self, record: &Record) -> Outcome {
         let written = match &mut *self.log() {
             Some(log) => log.append(record).map_err(|error| from_journal(&error)),

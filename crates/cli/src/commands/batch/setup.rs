@@ -1,4 +1,5 @@
-//! What every command about a batch begins with: the manifest, the cloud, the limits, what is known of earlier runs.
+//! What every command about a batch begins with: the manifest, the cloud, the limits, what is known
+//! of earlier runs.
 
 use std::path::Path;
 use std::thread::available_parallelism;
@@ -25,7 +26,8 @@ const DEFAULT_MEMORY: u64 = GIB;
 const DEFAULT_JOBS: usize = 10;
 /// Jobs of a sandbox in this process at the same time: memory is kept for so many.
 const SANDBOX_JOBS: usize = 2;
-/// Most parts under way at the same time, of all disks: more gain nothing, and time limits reckon with as many.
+/// Most parts under way at the same time, of all disks: more gain nothing, and time limits reckon
+/// with as many.
 const PARTS_AT_ONCE: usize = 64;
 /// Images that a sandbox in this process takes: it is there to try a fleet out.
 const SANDBOX_QUOTA: usize = 100_000;

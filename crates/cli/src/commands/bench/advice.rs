@@ -184,8 +184,8 @@ enum Sink {
     Line(f64),
 }
 
-/// Of the levels whose output is not too large, those that are as fast as the fastest; of these the one
-/// with the smallest output.
+/// Of the levels whose output is not too large, those that are as fast as the fastest; of these the
+/// one with the smallest output.
 fn choose(rates: &Rates, rate: impl Fn(&Level) -> f64) -> Option<&Level> {
     let reference = rates
         .levels

@@ -1,4 +1,5 @@
-//! Pieces of charts: SVG that takes its colours from the page, scales, and text from outside made harmless.
+//! Pieces of charts: SVG that takes its colours from the page, scales, and text from outside made
+//! harmless.
 
 use std::fmt::{Display, Write as _};
 

@@ -146,7 +146,8 @@ impl Place {
         Ok(Some(place))
     }
 
-    /// Refuses a bucket that is not there, and a key that is: what is deleted at the end must be ours.
+    /// Refuses a bucket that is not there, and a key that is: what is deleted at the end must be
+    /// ours.
     async fn check(&self, given: &str) -> Outcome {
         match self.client.bucket(&self.bucket).await {
             Err(error) if error.kind() != obs::ErrorKind::AccessDenied => {
@@ -232,8 +233,8 @@ impl Place {
         .await
     }
 
-    /// Uploads what `write` writes; what it returned, and the object's length. After a failure nothing is
-    /// left.
+    /// Uploads what `write` writes; what it returned, and the object's length. After a failure
+    /// nothing is left.
     async fn send<T: Send + 'static>(
         &self,
         memory: u64,
@@ -297,8 +298,8 @@ impl Place {
         }
     }
 
-    /// Deletes the object, whatever `ended` is and even when the user asked to stop: the first failure is
-    /// the one to see.
+    /// Deletes the object, whatever `ended` is and even when the user asked to stop: the first
+    /// failure is the one to see.
     async fn delete(&self, ended: Outcome) -> Outcome {
         let deleting = self.client.delete_object(&self.bucket, &self.key);
         let left = match tokio::time::timeout(CLEANING, deleting).await {

@@ -1,4 +1,5 @@
-//! `imgferry bench`: what this machine, its disks and its line can do, and which settings suit them.
+//! `imgferry bench`: what this machine, its disks and its line can do, and which settings suit
+//! them.
 //!
 //! ```text
 //!  view ──▶ work ──▶ ┐
@@ -6,7 +7,8 @@
 //!           peer ──▶ ┘  (stats)     (a rule)   html:   page with charts
 //! ```
 //!
-//! Everything is measured once in each round, so that what else the machine does meets all stages alike.
+//! Everything is measured once in each round, so that what else the machine does meets all stages
+//! alike.
 
 mod advice;
 mod chart;

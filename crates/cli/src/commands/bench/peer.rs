@@ -285,7 +285,8 @@ impl Peer {
         let said = async {
             let mut text = Vec::new();
             if let Some(mut stderr) = stderr {
-                // What a program says is read to its end, so that it never waits; its head is shown.
+                // What a program says is read to its end, so that it never waits; its head is
+                // shown.
                 let _ = tokio::io::AsyncReadExt::read_to_end(&mut stderr, &mut text).await;
             }
             text

@@ -28,7 +28,8 @@ pub(super) struct Settings {
     pub(super) default_threads: usize,
 }
 
-/// The whole result. Its JSON form is documented in `docs/benchmarking.md`; fields are added, not changed.
+/// The whole result. Its JSON form is documented in `docs/benchmarking.md`; fields are added, not
+/// changed.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Report {
     /// Raised when a field changes its meaning.

@@ -37,7 +37,8 @@ pub(super) struct Source {
     pub(super) measured_bytes: u64,
     /// Whether these are all of them.
     pub(super) whole: bool,
-    /// Whether most of the file was in the page cache, so that reading it says nothing about its disk.
+    /// Whether most of the file was in the page cache, so that reading it says nothing about its
+    /// disk.
     pub(super) in_page_cache: bool,
 }
 

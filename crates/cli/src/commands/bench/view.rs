@@ -12,8 +12,8 @@ use crate::interrupt::interrupted;
 pub(super) const BLOCK: u64 = 2 * MIB;
 const _: () = assert!(BLOCK == zvhd2::BLOCK_SIZE as u64);
 
-/// Stretches that a part consists of: few enough that reading it is sequential, many enough that it is like
-/// the whole.
+/// Stretches that a part consists of: few enough that reading it is sequential, many enough that it
+/// is like the whole.
 const STRETCHES: u64 = 16;
 
 /// An image of which only some blocks are seen; everything else reads as a hole.

@@ -187,8 +187,8 @@ pub(super) fn write(dir: &Path, len: u64, cancel: &CancelToken) -> Outcome<Run> 
     Ok(run)
 }
 
-/// Gives `len` bytes that do not compress to `to`, block by block. Blocks differ in every page, so that a
-/// file system that stores equal ones once gains nothing.
+/// Gives `len` bytes that do not compress to `to`, block by block. Blocks differ in every page, so
+/// that a file system that stores equal ones once gains nothing.
 pub(super) fn for_noise(
     len: u64,
     block: &mut [u8],

@@ -1,4 +1,5 @@
-//! Asking the cloud, step by step: what fails is told, and what does not depend on it is asked all the same.
+//! Asking the cloud, step by step: what fails is told, and what does not depend on it is asked all
+//! the same.
 
 use ims::Client as Images;
 use obs::{Client as Storage, UploadOptions};

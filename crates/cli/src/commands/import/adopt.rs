@@ -1,4 +1,5 @@
-//! What an earlier run has registered, before anything else is asked: neither its object nor a free name is needed for it.
+//! What an earlier run has registered, before anything else is asked: neither its object nor a free
+//! name is needed for it.
 
 use std::time::Instant;
 

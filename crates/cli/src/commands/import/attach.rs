@@ -1,4 +1,5 @@
-//! Whose an image is: what an earlier run has registered, or may have registered, is not registered twice.
+//! Whose an image is: what an earlier run has registered, or may have registered, is not registered
+//! twice.
 
 use ims::{ImageDetail, ImageStatus, QuickImport};
 use journal::registration::{Found, Known};
@@ -49,9 +50,11 @@ pub(super) struct Own<'a> {
     pub(super) two_steps: bool,
     /// When this import asked first, in seconds since 1970: what was there before is not its own.
     pub(super) since: Option<i64>,
-    /// When the object was stored, in seconds since 1970: an older image was made of one that it replaced.
+    /// When the object was stored, in seconds since 1970: an older image was made of one that it
+    /// replaced.
     pub(super) stored: Option<i64>,
-    /// Whether an image of which nothing is told is its own: the name was free before it asked, and nobody refused.
+    /// Whether an image of which nothing is told is its own: the name was free before it asked, and
+    /// nobody refused.
     pub(super) trusting: bool,
 }
 
@@ -104,8 +107,8 @@ pub(super) fn waits_for_file(image: &ImageDetail, request: &QuickImport) -> bool
     image.status == ImageStatus::Queued && comes_from(image, request).is_none()
 }
 
-/// Whether `image` was made of the object of `request`, where the service tells. Of an image that has no file yet it
-/// tells an origin that names nothing, if any.
+/// Whether `image` was made of the object of `request`, where the service tells. Of an image that
+/// has no file yet it tells an origin that names nothing, if any.
 pub(super) fn comes_from(image: &ImageDetail, request: &QuickImport) -> Option<bool> {
     let origin = request.image_url.to_string();
     let told = image

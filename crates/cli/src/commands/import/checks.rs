@@ -81,8 +81,8 @@ impl Findings {
     }
 }
 
-/// The rules of quick import, held against the request; and what the service takes, but the user should
-/// think about.
+/// The rules of quick import, held against the request; and what the service takes, but the user
+/// should think about.
 pub(super) fn local(
     request: &QuickImport,
     virtual_size: u64,
@@ -132,8 +132,8 @@ fn option_for(field: &str) -> Option<&'static str> {
     })
 }
 
-/// Holds what the disk begins with against what is asked for: whether a machine could start it, by which
-/// firmware, and whether all of it is there.
+/// Holds what the disk begins with against what is asked for: whether a machine could start it, by
+/// which firmware, and whether all of it is there.
 pub(super) fn disk(
     found: diskimg::Result<PartitionTable>,
     virtual_size: u64,
@@ -154,7 +154,8 @@ pub(super) fn disk(
         Err(_) => return,
     };
     findings.warnings.append(&mut table.warnings);
-    // A disk that only holds data is read by systems of all kinds, and one that is not registered by nobody yet.
+    // A disk that only holds data is read by systems of all kinds, and one that is not registered
+    // by nobody yet.
     let strict = is_system && args.registering.register != RegisterBy::None;
     let mut held = |id: &str, problem: String, hint: &str| match strict {
         true => findings.broken(id, &args.skip_check, &problem, hint),
@@ -181,7 +182,8 @@ pub(super) fn disk(
     }
 }
 
-/// Holds the firmware that is asked for, or assumed by the service, against the disk's partition table.
+/// Holds the firmware that is asked for, or assumed by the service, against the disk's partition
+/// table.
 fn firmware(
     table: &PartitionTable,
     request: &QuickImport,

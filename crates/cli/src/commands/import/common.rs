@@ -1,5 +1,6 @@
-//! Imports of whole files: as they are into the bucket, and the service converts them (the common import, and the two-step
-//! form), or a system converted here together with its data disks. However many there are, one call registers them.
+//! Imports of whole files: as they are into the bucket, and the service converts them (the common
+//! import, and the two-step form), or a system converted here together with its data disks. However
+//! many there are, one call registers them.
 
 mod files;
 mod kept;

@@ -94,7 +94,8 @@ pub(crate) async fn examine(
     }
 }
 
-/// Why a disk fits into no budget. What to pass is more than what the disk needs: the program takes its part.
+/// Why a disk fits into no budget. What to pass is more than what the disk needs: the program takes
+/// its part.
 fn too_little(refused: Option<Failure>) -> Failure {
     let refused =
         refused.unwrap_or_else(|| Failure::new(Exit::Refused, "there is no memory for it"));

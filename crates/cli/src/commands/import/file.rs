@@ -35,8 +35,8 @@ pub(crate) struct FileUpload<'a> {
 }
 
 impl FileUpload<'_> {
-    /// Sends what an earlier run has not. A run that is interrupted or fails keeps the upload where a journal
-    /// remembers it, and aborts it otherwise.
+    /// Sends what an earlier run has not. A run that is interrupted or fails keeps the upload where
+    /// a journal remembers it, and aborts it otherwise.
     pub(crate) async fn run(self, session: &mut Session) -> Outcome<Uploaded> {
         let route = self.route;
         let proving = Proving {

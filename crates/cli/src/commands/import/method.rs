@@ -15,7 +15,8 @@ use crate::exit::{Exit, Failure, Outcome};
 pub(super) enum Method {
     /// Converted to ZVHD2 on the way; registered by quick import, or not at all.
     Converted(Chosen),
-    /// Without a journal: uploaded as it is, for the service to convert, or converted together with its data disks.
+    /// Without a journal: uploaded as it is, for the service to convert, or converted together with
+    /// its data disks.
     AsItIs(Way),
 }
 

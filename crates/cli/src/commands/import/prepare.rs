@@ -1,4 +1,5 @@
-//! Everything that is decided before the cloud is asked: the disk is opened and planned, and held against the rules.
+//! Everything that is decided before the cloud is asked: the disk is opened and planned, and held
+//! against the rules.
 
 use std::sync::Arc;
 

@@ -74,7 +74,8 @@ impl Proving<'_> {
             threads: plan.threads,
             cancel: self.interrupt.token().clone(),
         };
-        // A raw import makes every part again and compares it with the server's, until its object is complete.
+        // A raw import makes every part again and compares it with the server's, until its object
+        // is complete.
         let differing = match (plan.target, extent, session.notes()) {
             (Target::Raw, Extent::Everything(why), _) if state.completed.is_some() => {
                 let Some(Ok(digest)) = digest else {
@@ -104,7 +105,8 @@ impl Proving<'_> {
         }
     }
 
-    /// Proves that the file at `path` is what the interrupted run sent, or lets the upload begin anew.
+    /// Proves that the file at `path` is what the interrupted run sent, or lets the upload begin
+    /// anew.
     pub(super) async fn file(self, path: &Path, session: &mut Session) -> Outcome {
         let Some((state, extent)) = to_prove(session) else {
             return Ok(());
@@ -164,7 +166,8 @@ impl Proving<'_> {
     }
 }
 
-/// What an interrupted run has stored and how it must be proven; `None` where nothing depends on that.
+/// What an interrupted run has stored and how it must be proven; `None` where nothing depends on
+/// that.
 fn to_prove(session: &Session) -> Option<(State, Extent)> {
     let state = session.state()?;
     // From there on the object decides, and there may be an image of it already.

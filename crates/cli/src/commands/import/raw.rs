@@ -109,8 +109,8 @@ pub(super) fn prepare(
     }
 }
 
-/// A file that the service converts by itself is neither cut into parts nor read, so nothing that is
-/// for that may be asked for.
+/// A file that the service converts by itself is neither cut into parts nor read, so nothing that
+/// is for that may be asked for.
 pub(super) fn refuse_as_it_is(args: &ImportArgs) -> Outcome {
     let options = &args.raw;
     let asked = options.to == TargetFormat::Raw

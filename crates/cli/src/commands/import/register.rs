@@ -46,7 +46,8 @@ pub(super) const DIGEST_FIELD: &str = "__imgferry_content_digest";
 /// A registration, and how patient it is.
 pub(super) struct Asking<'a> {
     pub(super) client: &'a Client,
-    /// Where the object is. `None` where it was not connected to: then nothing is known of when it was stored.
+    /// Where the object is. `None` where it was not connected to: then nothing is known of when it
+    /// was stored.
     pub(super) storage: Option<&'a obs::Client>,
     pub(super) request: &'a QuickImport,
     pub(super) call: &'a Call,
@@ -72,8 +73,8 @@ impl<'a> Asking<'a> {
         Ok(registered.unwrap_or_default())
     }
 
-    /// What an earlier run has registered. `None` when nothing was found, and the registration must be sent: whoever does
-    /// that makes sure of the object before.
+    /// What an earlier run has registered. `None` when nothing was found, and the registration must
+    /// be sent: whoever does that makes sure of the object before.
     pub(super) async fn adopt(&self) -> Outcome<Option<Registered>> {
         let known = self.attach.known();
         let adopted = Run::new(self).drive(known, false).await?;
@@ -126,7 +127,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Does what the table says, until there is nothing to do; `None` when it would send something and may not.
+    /// Does what the table says, until there is nothing to do; `None` when it would send something
+    /// and may not.
     async fn drive(mut self, known: Known, may_send: bool) -> Outcome<Option<Registered>> {
         let known = match known {
             // A note that names nothing.
@@ -284,8 +286,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A request that is on its way gets a few seconds for its answer when the run is asked to stop. Without an answer the
-    /// next run looks what became of it.
+    /// A request that is on its way gets a few seconds for its answer when the run is asked to
+    /// stop. Without an answer the next run looks what became of it.
     async fn in_time<T>(&self, request: impl Future<Output = T>) -> Option<T> {
         let mut request = std::pin::pin!(request);
         tokio::select! {

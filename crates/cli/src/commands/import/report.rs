@@ -90,7 +90,8 @@ pub(crate) struct Imported {
     pub(crate) register_reason: &'static str,
     pub(crate) bucket: String,
     pub(crate) key: String,
-    /// The job that registers the image; `None` when an earlier run started it and could not note it.
+    /// The job that registers the image; `None` when an earlier run started it and could not note
+    /// it.
     pub(crate) job_id: Option<String>,
     /// The image; `None` when its job was not waited for.
     pub(crate) image_id: Option<String>,
@@ -123,7 +124,8 @@ pub(crate) struct Imported {
     /// What was sent and what was copied, when the object is raw; its bitmap.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) raw: Option<RawTransferred>,
-    /// Whether an object that was there already and holds the same disk was used instead of uploading one.
+    /// Whether an object that was there already and holds the same disk was used instead of
+    /// uploading one.
     pub(crate) reused: bool,
     pub(crate) stages: Stages,
     /// Bytes that the plan allowed to be held in memory.

@@ -4,7 +4,8 @@ use ims::{Architecture, Firmware, ImageKind, ImageUrl, OsType, QuickImport};
 
 use crate::args::{Arch, Boot, ImageType, ImportArgs, OsFamily, TargetFormat};
 
-/// The request, with defaults from the disk: `min_disk` from its virtual size, the key from the name.
+/// The request, with defaults from the disk: `min_disk` from its virtual size, the key from the
+/// name.
 pub(super) fn build(args: &ImportArgs, virtual_size: u64) -> QuickImport {
     let url = ImageUrl {
         bucket: args.bucket.clone(),

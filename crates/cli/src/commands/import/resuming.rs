@@ -119,7 +119,8 @@ impl Session {
         }
     }
 
-    /// The same without a journal to write to: what would be gone on with. Nothing is made or locked.
+    /// The same without a journal to write to: what would be gone on with. Nothing is made or
+    /// locked.
     pub(super) fn peek(
         args: &ImportArgs,
         cloud: &Cloud,
@@ -182,8 +183,8 @@ impl Session {
         })
     }
 
-    /// For `file`, which is uploaded as it is into `key` of `bucket`; with `journal` its directory, if one was given,
-    /// and whether to begin anew. Without it nothing outlives this process.
+    /// For `file`, which is uploaded as it is into `key` of `bucket`; with `journal` its directory,
+    /// if one was given, and whether to begin anew. Without it nothing outlives this process.
     pub(crate) fn of_file(
         file: &Path,
         (endpoint, bucket, key): (String, &str, &str),
@@ -240,7 +241,8 @@ impl Session {
         }
     }
 
-    /// The upload of an earlier run that is of no use any more, until [`Session::begin`] throws it away.
+    /// The upload of an earlier run that is of no use any more, until [`Session::begin`] throws it
+    /// away.
     pub(super) fn stale(&self) -> Option<&str> {
         self.stale.as_deref()
     }
@@ -383,8 +385,8 @@ impl Session {
             })
     }
 
-    /// The import is done. That its journal cannot say so is no failure of the import: the next run of the same
-    /// command finds out.
+    /// The import is done. That its journal cannot say so is no failure of the import: the next run
+    /// of the same command finds out.
     pub(crate) fn finish(&mut self, image: Option<&str>, console: Console) {
         if self.ended || self.kept.is_some() {
             // What was kept of it says so already.

@@ -73,7 +73,8 @@ pub(super) struct Reuse<'a> {
 }
 
 impl Reuse<'_> {
-    /// Takes the object instead of uploading one, if it holds the disk. Otherwise it is refused, unless it `may_be_replaced`.
+    /// Takes the object instead of uploading one, if it holds the disk. Otherwise it is refused,
+    /// unless it `may_be_replaced`.
     pub(super) async fn run(
         self,
         existing: Existing,
@@ -199,8 +200,8 @@ impl Monitor for Counts {
     }
 }
 
-/// Stores the manifest of an object that is complete and verified. Without one the object is as good, so what goes wrong is a
-/// warning.
+/// Stores the manifest of an object that is complete and verified. Without one the object is as
+/// good, so what goes wrong is a warning.
 pub(super) async fn describe(
     storage: &Client,
     url: &ImageUrl,

@@ -1,4 +1,5 @@
-//! One object's way into the bucket, and what an earlier run has left of it: the same for streams, files and raw disks.
+//! One object's way into the bucket, and what an earlier run has left of it: the same for streams,
+//! files and raw disks.
 
 use std::sync::Arc;
 
@@ -163,7 +164,8 @@ impl Route<'_> {
             .map_err(|error| from_obs(&error))?;
         session.check_source()?;
         self.steps.may_complete().await?;
-        // Before the parts are joined: only who knows all of them can tell afterwards whose object it is.
+        // Before the parts are joined: only who knows all of them can tell afterwards whose object
+        // it is.
         session.record(&Record::Sent { size, digest })?;
         self.interrupt
             .unless_asked(upload.complete())
@@ -179,7 +181,8 @@ pub(super) fn not_begun(session: &Session, failure: &Failure) {
     }
 }
 
-/// Whether another run would end in the same way: what is stored is wrong, or is of a source that has changed.
+/// Whether another run would end in the same way: what is stored is wrong, or is of a source that
+/// has changed.
 pub(super) fn is_in_vain(failure: &Failure, upload: &Upload, session: &Session) -> bool {
     failure.exit() == Exit::Mismatch
         || (failure.exit() == Exit::Refused && upload.failure().is_none())

@@ -6,8 +6,8 @@ use super::errors::from_ims;
 use crate::console::Console;
 use crate::exit::Outcome;
 
-/// Sets the firmware where creation did not: regions of 2023 do not know the field there, and take it now. Tells
-/// when the service chose another minimum disk.
+/// Sets the firmware where creation did not: regions of 2023 do not know the field there, and take
+/// it now. Tells when the service chose another minimum disk.
 pub(super) async fn settle(
     client: &Client,
     image: ImageDetail,

@@ -1,5 +1,5 @@
-//! What an import works with and does not own: alone in its process it is the only one to use it, in a batch
-//! many do.
+//! What an import works with and does not own: alone in its process it is the only one to use it,
+//! in a batch many do.
 
 use futures::future::BoxFuture;
 

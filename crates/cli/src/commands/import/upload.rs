@@ -21,14 +21,14 @@ use crate::args::Concurrency;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::interrupted;
 
-/// Bytes of parts that keep a line busy: eight of the smallest. They are worth more than threads that have to wait for
-/// the line.
+/// Bytes of parts that keep a line busy: eight of the smallest. They are worth more than threads
+/// that have to wait for the line.
 pub(super) const BUSY: u64 = 64 * MIB;
 
 /// Plans the run so that the image, the workers and the parts fit the budget together.
 ///
-/// Parts get what keeps the line busy, and what conversion leaves, up to what the most parts in flight, one that is
-/// being filled and one that waits can use.
+/// Parts get what keeps the line busy, and what conversion leaves, up to what the most parts in
+/// flight, one that is being filled and one that waits can use.
 pub(crate) fn plan(
     image: &dyn DiskImage,
     concurrency: Concurrency,
@@ -108,8 +108,8 @@ struct Started {
 
 impl Transfer<'_> {
     /// Streams the image into the object, from where an earlier run was interrupted. When this one
-    /// is, or fails, the upload stays and the failure says how to go on; without a journal, and where
-    /// going on cannot help, it is aborted, so that nothing is left that costs money.
+    /// is, or fails, the upload stays and the failure says how to go on; without a journal, and
+    /// where going on cannot help, it is aborted, so that nothing is left that costs money.
     pub(super) async fn run(self, session: &mut Session) -> Outcome<Transferred> {
         if let Some(done) = self.done_before(session).await? {
             return Ok(done);

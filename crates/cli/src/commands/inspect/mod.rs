@@ -1,5 +1,5 @@
-//! `imgferry inspect`: what an image is, from its metadata and partition table; a picture of it; a check
-//! of the file against the rules of its format.
+//! `imgferry inspect`: what an image is, from its metadata and partition table; a picture of it; a
+//! check of the file against the rules of its format.
 
 mod check;
 mod eligibility;

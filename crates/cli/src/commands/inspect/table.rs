@@ -11,7 +11,8 @@ use time::format_description::well_known::Rfc3339;
 use super::eligibility::Verdict;
 use super::facts::Inspection;
 
-/// Names in the first column, values in the second; a name that is empty goes on with the row above.
+/// Names in the first column, values in the second; a name that is empty goes on with the row
+/// above.
 struct Rows(Vec<(&'static str, String)>);
 
 impl Rows {

@@ -140,7 +140,8 @@ fn extensions(base: &super::Base, walker: &mut Walker<'_>) -> Result<()> {
                     walker.counts.mark(offset, size);
                 }
             }
-            // Programs that do not know bitmaps clear the bit, and then their clusters count as lost.
+            // Programs that do not know bitmaps clear the bit, and then their clusters count as
+            // lost.
             extension::BITMAPS if base.autoclear & autoclear::BITMAPS != 0 && !listed => {
                 listed = true;
                 if len >= size_of::<BitmapsExtension>() as u64

@@ -1,8 +1,8 @@
-//! Holding a qcow2 file against the rules of its format: every table is walked, every use of a cluster
-//! is counted, and the counts are compared with those that the file keeps.
+//! Holding a qcow2 file against the rules of its format: every table is walked, every use of a
+//! cluster is counted, and the counts are compared with those that the file keeps.
 //!
-//! Severities are those of `qemu-img check`: a count that is too low is an error, because a program that
-//! writes would overwrite what is in use; one that is too high wastes space, a warning.
+//! Severities are those of `qemu-img check`: a count that is too low is an error, because a program
+//! that writes would overwrite what is in use; one that is too high wastes space, a warning.
 
 mod extras;
 mod pieces;

@@ -37,8 +37,8 @@ impl Refcounts {
         }
     }
 
-    /// Counts a use of every cluster that the `len` bytes from `offset` touch. What lies past the file's
-    /// end is not counted.
+    /// Counts a use of every cluster that the `len` bytes from `offset` touch. What lies past the
+    /// file's end is not counted.
     pub(super) fn mark(&mut self, offset: u64, len: u64) {
         self.mark_times(offset, len, 1);
     }
@@ -155,8 +155,8 @@ impl Refcounts {
         Ok(())
     }
 
-    /// Takes over the counts in the block at `offset`, whose first one is for cluster `first`. Returns how
-    /// many clusters past the end of the file are marked as in use.
+    /// Takes over the counts in the block at `offset`, whose first one is for cluster `first`.
+    /// Returns how many clusters past the end of the file are marked as in use.
     fn load_block(
         &mut self,
         source: &dyn ReadAt,
@@ -165,8 +165,8 @@ impl Refcounts {
         offset: u64,
         first: u64,
     ) -> Result<u64> {
-        // A block of one-bit counts has eight of them in each byte: a stored sector of zeros, or a hole,
-        // must not cost as much as counts.
+        // A block of one-bit counts has eight of them in each byte: a stored sector of zeros, or a
+        // hole, must not cost as much as counts.
         const ZEROS: usize = 4096;
         let mut beyond = 0;
         let mut rest = offset..offset + base.cluster_size;
@@ -185,8 +185,8 @@ impl Refcounts {
         Ok(beyond)
     }
 
-    /// Takes over the counts in `bytes`, whose first one is for cluster `first`. Returns how many clusters
-    /// past the end of the file are marked as in use.
+    /// Takes over the counts in `bytes`, whose first one is for cluster `first`. Returns how many
+    /// clusters past the end of the file are marked as in use.
     fn take_counts(&mut self, bytes: &[u8], order: u32, first: u64) -> u64 {
         let mut beyond = 0;
         let counts = (first..).zip(counts(bytes, order));

@@ -92,9 +92,9 @@ impl<'a> Walker<'a> {
         Ok(numbers)
     }
 
-    /// Gives `each` the entries of the table of `len` bytes at `offset`, which lies in the file, piece by
-    /// piece, with the place of the first one. Entries in holes of the file are zero and are left out.
-    /// `false` when not all of it could be read.
+    /// Gives `each` the entries of the table of `len` bytes at `offset`, which lies in the file,
+    /// piece by piece, with the place of the first one. Entries in holes of the file are zero and
+    /// are left out. `false` when not all of it could be read.
     pub(super) fn entries(
         &mut self,
         offset: u64,
@@ -114,9 +114,9 @@ impl<'a> Walker<'a> {
         Ok(true)
     }
 
-    /// Takes the `len` bytes of a table at `offset`, which lie in the file, for it alone. `false` when
-    /// something else is there already: tables that lie on each other are walked once, or a small file
-    /// could make a check endless.
+    /// Takes the `len` bytes of a table at `offset`, which lie in the file, for it alone. `false`
+    /// when something else is there already: tables that lie on each other are walked once, or a
+    /// small file could make a check endless.
     pub(super) fn claim(&mut self, structure: &'static str, offset: u64, len: u64) -> bool {
         let free = self.counts.is_free(offset, len);
         if !free {
@@ -135,8 +135,8 @@ impl<'a> Walker<'a> {
         free
     }
 
-    /// Walks the L1 table of `entries` entries at `offset`; its L2 tables wait for [`Self::l2_tables`].
-    /// The flags for counts of one are right in the active table only.
+    /// Walks the L1 table of `entries` entries at `offset`; its L2 tables wait for
+    /// [`Self::l2_tables`]. The flags for counts of one are right in the active table only.
     pub(super) fn table(
         &mut self,
         structure: &'static str,

@@ -25,8 +25,8 @@ pub(in crate::vhdx) struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// The run at `start`, of `wanted` bytes at most; not beyond its slice, except where the BAT itself
-    /// is a hole of the file: that is one run, however long.
+    /// The run at `start`, of `wanted` bytes at most; not beyond its slice, except where the BAT
+    /// itself is a hole of the file: that is one run, however long.
     fn run(&mut self, start: u64, wanted: u64) -> Result<Run> {
         let table = self.table;
         let (mut block, skip) = (start >> table.block_bits, start & (table.block_size - 1));
@@ -112,8 +112,8 @@ impl Walk<'_> {
         self.table.decode(index, entry, self.file_len).ok()
     }
 
-    /// The run at `start`, of `wanted` bytes at most, in a block whose place is at `block` and of which
-    /// some sectors are in the file.
+    /// The run at `start`, of `wanted` bytes at most, in a block whose place is at `block` and of
+    /// which some sectors are in the file.
     fn partial(&mut self, start: u64, wanted: u64, block: FileOffset) -> Result<Run> {
         let table = self.table;
         let bitmap = self.bitmap(start)?;
@@ -141,7 +141,8 @@ pub(in crate::vhdx) struct Sums<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// The same walk in sums: sectors of a block that differ are one piece inside one unit of `unit` bytes.
+    /// The same walk in sums: sectors of a block that differ are one piece inside one unit of
+    /// `unit` bytes.
     pub(in crate::vhdx) fn in_sums(self, unit: u64) -> Sums<'a> {
         Sums { walk: self, unit }
     }
@@ -158,8 +159,8 @@ impl<'a> Walk<'a> {
         Ok(bitmap)
     }
 
-    /// The sum of what begins at `start`, in a block at `block` of which some sectors are in the file; `None` when it
-    /// has to be walked.
+    /// The sum of what begins at `start`, in a block at `block` of which some sectors are in the
+    /// file; `None` when it has to be walked.
     fn mix(&mut self, start: u64, unit: u64, block: FileOffset) -> Result<Option<Mix>> {
         let table = self.table;
         let skip = start & (table.block_size - 1);

@@ -21,8 +21,8 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
 
 impl Runner {
-    /// Claims a disk where workers share the batch: the claim, or nothing to claim, or `None` when nothing is left
-    /// to do here.
+    /// Claims a disk where workers share the batch: the claim, or nothing to claim, or `None` when
+    /// nothing is left to do here.
     pub(super) async fn claim(&self, work: &mut Work) -> Result<Option<Option<Held>>, Claiming> {
         let Some(claims) = &self.claims else {
             return Ok(Some(None));
@@ -173,8 +173,9 @@ impl Runner {
         import::one(&ready.args, shared, memory, console, interrupt).await
     }
 
-    /// Throws away uploads of the disk that no journal here knows: a kill came before their id was noted, or a dead worker
-    /// has left them. A worker that is only slow cannot complete one any more either.
+    /// Throws away uploads of the disk that no journal here knows: a kill came before their id was
+    /// noted, or a dead worker has left them. A worker that is only slow cannot complete one any
+    /// more either.
     async fn fence(&self, item: &Item, args: &ImportArgs) -> Outcome {
         let storage = &self.setup.connected.storage;
         let key = item.object_key();

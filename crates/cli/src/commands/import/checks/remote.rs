@@ -26,8 +26,9 @@ pub(in super::super) struct Checked {
     pub(in super::super) existing: Option<Existing>,
 }
 
-/// Asks the cloud. All broken rules are told together; what the cloud cannot answer at all ends it at once. `beside` are
-/// images that are made together with that of `request`, in the same bucket, and what of them is this import's own doing.
+/// Asks the cloud. All broken rules are told together; what the cloud cannot answer at all ends it
+/// at once. `beside` are images that are made together with that of `request`, in the same bucket,
+/// and what of them is this import's own doing.
 pub(in super::super) async fn remote(
     args: &ImportArgs,
     shared: Shared<'_>,
@@ -150,8 +151,8 @@ async fn name(
     Ok(())
 }
 
-/// Whether an error of a call that is only asked for advice ends the import: one that the next call meets as
-/// well does.
+/// Whether an error of a call that is only asked for advice ends the import: one that the next call
+/// meets as well does.
 fn is_fatal(error: &ims::Error) -> bool {
     matches!(
         error.kind(),
@@ -240,7 +241,8 @@ async fn os_version(
     Ok(())
 }
 
-/// Whether the region has the system for the architecture and firmware that are asked for. Regions that cannot tell say nothing.
+/// Whether the region has the system for the architecture and firmware that are asked for. Regions
+/// that cannot tell say nothing.
 async fn os_version_fits(
     args: &ImportArgs,
     images: &Images,
@@ -270,7 +272,8 @@ async fn os_version_fits(
     Ok(())
 }
 
-/// Whether the bucket can be used. The image service imports from buckets of its `region` and of class STANDARD only.
+/// Whether the bucket can be used. The image service imports from buckets of its `region` and of
+/// class STANDARD only.
 async fn bucket(
     storage: &Storage,
     region: Option<&str>,
@@ -326,8 +329,8 @@ async fn bucket(
     Ok(())
 }
 
-/// An object that exists is not replaced unless the user says so. One that is known to hold some disk is returned: its content
-/// is compared later.
+/// An object that exists is not replaced unless the user says so. One that is known to hold some
+/// disk is returned: its content is compared later.
 async fn key(
     args: &ImportArgs,
     storage: &Storage,

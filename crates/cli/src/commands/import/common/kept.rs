@@ -1,5 +1,5 @@
-//! The journals of an import of several files: one for each object. That of the system's is also the one of the
-//! registration, which is one for all.
+//! The journals of an import of several files: one for each object. That of the system's is also
+//! the one of the registration, which is one for all.
 
 use obs::Client;
 
@@ -71,7 +71,8 @@ impl Kept {
         })
     }
 
-    /// The objects of an earlier run that has completed all of them, in the order of [`Pieces::all_mut`].
+    /// The objects of an earlier run that has completed all of them, in the order of
+    /// [`Pieces::all_mut`].
     pub(super) fn noted(&self, pieces: &Pieces) -> Option<Vec<Sent>> {
         let sessions = self.data.iter().chain([&self.system]);
         let noted = pieces.all().zip(sessions).map(|(piece, session)| {
@@ -106,7 +107,8 @@ impl Kept {
         Ok(())
     }
 
-    /// Everything is done. The system's journal ends first: while it is there, another run needs those of the data disks.
+    /// Everything is done. The system's journal ends first: while it is there, another run needs
+    /// those of the data disks.
     pub(super) fn finish(&mut self, image: Option<&str>, console: Console) {
         self.system.finish(image, console);
         for session in &mut self.data {

@@ -20,7 +20,8 @@ use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
 
-/// The way of a data disk: clouds that have no call for files of any format take it by quick import, if it is ZVHD2.
+/// The way of a data disk: clouds that have no call for files of any format take it by quick
+/// import, if it is ZVHD2.
 pub(super) async fn way_of_data(
     session: &Session,
     args: &ImportArgs,
@@ -134,7 +135,8 @@ fn metadata(args: &ImportArgs, request: &QuickImport, way: Way) -> ImageMetadata
     }
 }
 
-/// The image that an earlier run has registered from the object of `request`, once nothing works on it any more.
+/// The image that an earlier run has registered from the object of `request`, once nothing works on
+/// it any more.
 pub(super) async fn made_before(
     session: &Session,
     storage: &obs::Client,
@@ -182,8 +184,9 @@ pub(super) async fn made_before(
     }
 }
 
-/// The data image that was made together with the system's, when it is active; one that is still being made is waited for
-/// until `making`. The job names it in places that differ between releases, its name is its own everywhere.
+/// The data image that was made together with the system's, when it is active; one that is still
+/// being made is waited for until `making`. The job names it in places that differ between
+/// releases, its name is its own everywhere.
 pub(super) async fn made_beside(
     session: &Session,
     request: &QuickImport,
@@ -231,7 +234,8 @@ pub(super) async fn made_beside(
     })
 }
 
-/// The image, once it is listed as active, or as it is after some time; after `making`, while it is being made.
+/// The image, once it is listed as active, or as it is after some time; after `making`, while it is
+/// being made.
 async fn detail_of(
     client: &Client,
     image_id: &ImageId,

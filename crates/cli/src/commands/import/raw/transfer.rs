@@ -73,10 +73,11 @@ impl fmt::Display for RawTransferred {
     }
 }
 
-/// Takes the disk into the bucket, part by part, and then its bitmap beside it. When this run is interrupted or fails,
-/// the upload stays and the failure says how to go on: every part is made again then, and those that the server has are
-/// not sent again. Without a journal, and where going on cannot help, the upload is aborted and the helper object
-/// deleted, so that nothing is left that costs money.
+/// Takes the disk into the bucket, part by part, and then its bitmap beside it. When this run is
+/// interrupted or fails, the upload stays and the failure says how to go on: every part is made
+/// again then, and those that the server has are not sent again. Without a journal, and where going
+/// on cannot help, the upload is aborted and the helper object deleted, so that nothing is left
+/// that costs money.
 pub(crate) async fn transfer(
     this: Transfer<'_>,
     job: &RawJob,
@@ -207,7 +208,8 @@ async fn complete(
         .map_err(|error| from_obs(&error))?;
     session.check_source()?;
     this.route.steps.may_complete().await?;
-    // Before the parts are joined: only who knows all of them can tell afterwards whose object it is.
+    // Before the parts are joined: only who knows all of them can tell afterwards whose object it
+    // is.
     session.record(&Record::Sent {
         size,
         digest: report.digest.to_string(),

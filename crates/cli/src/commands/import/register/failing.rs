@@ -1,4 +1,5 @@
-//! Why there is no image, and what to do about it: never to delete one, and no two things that contradict each other.
+//! Why there is no image, and what to do about it: never to delete one, and no two things that
+//! contradict each other.
 
 use std::ffi::OsStr;
 

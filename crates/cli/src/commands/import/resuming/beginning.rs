@@ -18,7 +18,8 @@ use crate::settings::Cloud;
 /// Format, plan and encoder of a file that is uploaded as it is.
 const AS_IT_IS: &str = "file";
 
-/// Where the bucket is: a sandbox inside the process has another port each time, and is its directory.
+/// Where the bucket is: a sandbox inside the process has another port each time, and is its
+/// directory.
 pub(crate) fn endpoint(sandbox: Option<&Option<PathBuf>>, obs: &Url) -> String {
     match sandbox {
         Some(Some(dir)) => {

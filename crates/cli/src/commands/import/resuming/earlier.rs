@@ -56,8 +56,8 @@ impl Session {
         }
     }
 
-    /// Takes up what was kept of an import that is done, if the very same command was given again: a scheduler that did not
-    /// see its end gives it until it ends well.
+    /// Takes up what was kept of an import that is done, if the very same command was given again:
+    /// a scheduler that did not see its end gives it until it ends well.
     fn take_up_end(&mut self, path: &Path) {
         let Some(state) = Journal::kept(path) else {
             return;

@@ -1,4 +1,5 @@
-//! What the journal knows of object and image, and what the bucket shows of uploads that it does not know.
+//! What the journal knows of object and image, and what the bucket shows of uploads that it does
+//! not know.
 
 use ::convert::ContentDigest;
 use journal::registration::Known;
@@ -144,7 +145,8 @@ impl Session {
             .collect()
     }
 
-    /// Tells of uploads of this object that no journal knows any more. They may be another machine's, so they are left alone.
+    /// Tells of uploads of this object that no journal knows any more. They may be another
+    /// machine's, so they are left alone.
     pub(super) async fn tell_left_behind(&self, storage: &Client, console: Console) {
         let (bucket, key) = (&self.begun.bucket, &self.begun.key);
         // Whoever may not list them has no way to know.

@@ -56,7 +56,8 @@ fn on(threads: usize, reserved: u64) -> PlanOptions {
     }
 }
 
-/// Every plan of a disk: converted to a file, imported, imported raw; against a cloud and with the sandbox in this process.
+/// Every plan of a disk: converted to a file, imported, imported raw; against a cloud and with the
+/// sandbox in this process.
 fn plans(image: &Full, threads: usize) -> Vec<(String, Plan)> {
     let mut plans = Vec::new();
     for target in Target::ALL {
@@ -86,8 +87,8 @@ fn named(plan: &Plan) -> Option<u64> {
     Some(mib.parse::<u64>().unwrap() * MIB)
 }
 
-/// Promise: at defaults the printed bound of a disk under 64 GiB is at most 256 MiB, however many cores there are, and the plan
-/// says what more memory would bring.
+/// Promise: at defaults the printed bound of a disk under 64 GiB is at most 256 MiB, however many
+/// cores there are, and the plan says what more memory would bring.
 #[test]
 fn the_bound_of_a_disk_under_64_gib_is_at_most_256_mib_on_any_number_of_cores() {
     for (size, memory) in [
