@@ -1,0 +1,90 @@
+//! What of a batch needs no cloud: writing a manifest of what is found, and the schema.
+
+use std::ffi::OsStr;
+use std::fs;
+
+use crate::common::{imgferry, json_of, os_str, testdata};
+
+/// A directory with a disk, one beside it that is broken, and one that is none.
+fn disks() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let disks = dir.path().join("disks");
+    fs::create_dir(&disks).unwrap();
+    fs::copy(testdata("debian-tree.qcow2"), disks.join("web01.qcow2")).unwrap();
+    fs::copy(
+        testdata("debian-tree.qcow2"),
+        disks.join("web01-data1.qcow2"),
+    )
+    .unwrap();
+    let half = fs::read(testdata("debian-tree.qcow2")).unwrap();
+    fs::write(disks.join("half.qcow2"), &half[..60_000]).unwrap();
+    fs::write(disks.join("README"), "no disk").unwrap();
+    dir
+}
+
+#[test]
+fn a_manifest_of_a_directory_is_written_whole_or_not_at_all() {
+    let dir = disks();
+    let manifest = dir.path().join("fleet.yaml");
+    let init = |more: &[&str]| {
+        let disks = dir.path().join("disks");
+        let mut args = vec!["batch", "init", disks.to_str().unwrap()];
+        args.extend(["-o", manifest.to_str().unwrap()]);
+        args.extend(more);
+        let args: Vec<_> = args.into_iter().map(OsStr::new).collect();
+        imgferry(&args)
+    };
+    let run = init(&["--bucket", "my-images"]);
+    run.success();
+    assert!(run.stderr.contains("half.qcow2: "), "{}", run.stderr);
+    let text = fs::read_to_string(&manifest).unwrap();
+    assert!(text.contains("  - name: web01\n    system:\n"), "{text}");
+    assert!(text.contains("source: disks/web01-data1.qcow2\n"), "{text}");
+    assert!(text.contains("os_version: TODO\n"), "{text}");
+    assert!(text.contains("#   disks/half.qcow2: "), "{text}");
+    assert!(text.contains("bucket: my-images\n"), "{text}");
+    // It is somebody's work by now.
+    fs::write(&manifest, "edited").unwrap();
+    let run = init(&[]);
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert_eq!(fs::read_to_string(&manifest).unwrap(), "edited");
+    init(&["--force"]).success();
+    assert_ne!(fs::read_to_string(&manifest).unwrap(), "edited");
+    let left = fs::read_dir(dir.path()).unwrap().count();
+    assert_eq!(left, 2, "a temporary file was left");
+}
+
+#[test]
+fn batch_init_tells_what_it_found_as_json() {
+    let dir = disks();
+    let run = imgferry(&[
+        "batch".as_ref(),
+        "init".as_ref(),
+        os_str(dir.path()),
+        "--json".as_ref(),
+        "--toml".as_ref(),
+    ]);
+    let json = json_of(run.success());
+    assert_eq!(json["servers"][0]["name"], "web01");
+    assert_eq!(json["servers"][0]["data"][0]["disk"]["format"], "qcow2");
+    assert_eq!(json["refused"].as_array().unwrap().len(), 1);
+    let manifest = json["manifest"].as_str().unwrap();
+    assert!(manifest.contains("[[servers.data]]\n"), "{manifest}");
+}
+
+#[test]
+fn batch_init_without_disks_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.qcow2"), "text").unwrap();
+    let run = imgferry(&["batch".as_ref(), "init".as_ref(), os_str(dir.path())]);
+    assert_eq!(run.code, Some(2));
+    assert!(run.stderr.contains("note: "), "{}", run.stderr);
+    assert!(run.stdout.is_empty());
+}
+
+#[test]
+fn the_schema_that_is_printed_is_the_published_one() {
+    let run = imgferry(&["batch", "schema"].map(OsStr::new));
+    let published = fs::read(testdata("../docs/batch.schema.json")).unwrap();
+    assert_eq!(run.success().stdout, published);
+}
