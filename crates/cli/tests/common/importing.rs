@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use journal::{Found, Journal};
 use tempfile::TempDir;
 
 use crate::common::cloud::Cloud;
@@ -189,12 +190,23 @@ impl Import {
             .unwrap()
     }
 
-    /// Runs until the server has at least `parts` parts, and ends the run with `signal`.
+    /// Runs until at least `parts` parts are known to be stored, and ends the run with `signal`.
     pub fn interrupt(&self, parts: usize, signal: &str) -> Run {
         let child = self.start();
-        common::wait_until(|| self.parts() >= parts);
+        common::wait_until(|| self.confirmed_parts() >= parts);
         common::signal(&child, signal);
         child.wait_with_output().unwrap().into()
+    }
+
+    /// Parts of one object that the journals know to be stored: a server has a part before its
+    /// client knows.
+    pub fn confirmed_parts(&self) -> usize {
+        let files = fs::read_dir(self.state_dir()).into_iter().flatten();
+        let parts = files.map(|file| match Journal::peek(&file.unwrap().path()) {
+            Ok(Found::Import(state, _)) => state.parts.len(),
+            _ => 0,
+        });
+        parts.max().unwrap_or(0)
     }
 
     /// Parts that the server has.

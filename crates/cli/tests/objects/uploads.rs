@@ -73,7 +73,7 @@ fn an_object_that_exists_is_replaced_only_when_asked() {
     assert_eq!(cloud.object("images", "a"), b"two");
 }
 
-/// Starts the upload of `file`, slowly, and sends `with` once the server has a part.
+/// Starts the upload of `file`, slowly, and sends `with` once two parts are known to be stored.
 fn stopped_by(cloud: &Cloud, file: &Path, with: &str) -> Run {
     let child = upload(cloud)
         .arg(file)
@@ -82,7 +82,10 @@ fn stopped_by(cloud: &Cloud, file: &Path, with: &str) -> Run {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    wait_until(|| cloud.upload_parts() >= 2);
+    wait_until(|| {
+        let listed = json_of(&run(cloud.command().args(["status", "--json"])));
+        listed["imports"][0]["confirmed_bytes"].as_u64() >= Some(2 * (8 << 20))
+    });
     signal(&child, with);
     child.wait_with_output().unwrap().into()
 }

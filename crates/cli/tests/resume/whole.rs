@@ -69,10 +69,10 @@ pub(crate) fn number(json: &Value, name: &str) -> u64 {
     json["uploaded"][name].as_u64().unwrap()
 }
 
-/// Ends the run with a signal when the server has two parts.
+/// Ends the run with a signal when two parts are known to be stored.
 fn interrupt(import: &Import, way: &str, with: &str) -> Run {
     let child = by(import, way).spawn().unwrap();
-    wait_until(|| import.parts() >= 2);
+    wait_until(|| import.confirmed_parts() >= 2);
     signal(&child, with);
     child.wait_with_output().unwrap().into()
 }
@@ -307,7 +307,7 @@ fn a_system_with_its_data_disk_goes_on_where_it_was_interrupted() {
             command
         };
         let child = command().spawn().unwrap();
-        wait_until(|| import.cloud.objects("images") == [key] && import.parts() >= 2);
+        wait_until(|| import.cloud.objects("images") == [key] && import.confirmed_parts() >= 2);
         signal(&child, with);
         let stopped: Run = child.wait_with_output().unwrap().into();
         let mut listed = all_known(&import);
