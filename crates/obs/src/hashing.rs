@@ -14,7 +14,7 @@ use std::time::Duration;
 use md5_simd::Md5Engine;
 use tokio::time::Instant;
 
-use crate::sink::Part;
+use crate::part::Part;
 
 /// Most parts that are hashed at the same time: as many as the vectors of common processors have
 /// lanes.

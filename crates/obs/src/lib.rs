@@ -10,13 +10,14 @@
 //!              Upload::complete: CompleteMultipartUpload, HEAD, length and ETag compared
 //! ```
 //!
-//! A raw disk goes another way: [`RawSink`] takes its parts in any order, and those that are all
-//! zero are copied by the server from one object of zeros.
+//! A raw disk comes in another layout ([`Layout::Unordered`]): [`UnorderedSink`] takes its parts in
+//! any order, and those that are all zero are copied by the server from one object of zeros.
 //!
 //! [`Client`] checks buckets and starts uploads; [`MultipartSink`] takes the bytes; [`Upload`]
 //! completes, pauses or aborts; [`Client::resume_upload`] goes on with one of another run. This is
 //! the only place where threads and async meet.
 
+mod bridge;
 mod budget;
 mod buffers;
 mod calls;
@@ -35,19 +36,22 @@ mod manifest;
 mod moving;
 mod multipart;
 mod names;
+mod options;
 mod pace;
+mod part;
 pub mod parts;
 mod rate;
-mod raw;
 mod reading;
 mod resume;
 mod sending;
 mod signing;
 mod sink;
 mod small;
+mod start;
 #[cfg(test)]
 mod tests;
 mod trial;
+mod unordered;
 mod upload;
 mod wire;
 mod zeros;
@@ -56,13 +60,15 @@ pub use client::{BucketInfo, Client, Config, Limits, ObjectInfo};
 pub use error::{Error, ErrorKind};
 pub use listing::OpenUpload;
 pub use manifest::Manifest;
+pub use options::{Layout, UploadOptions, raw_memory, raw_part_size};
 pub use pace::MOST_IN_FLIGHT;
-pub use raw::{
-    RawResumed, RawResumption, RawSink, RawUpload, RawUploaded, raw_memory, raw_part_size,
-};
 pub use reading::ObjectSource;
-pub use resume::{ListedPart, PartLog, PartRecord, Resumed, Resumption, VoidPartLog, etag_of};
+pub use resume::{
+    EarlierUpload, ListedPart, PartLog, PartRecord, Resumed, Resumption, VoidPartLog, etag_of,
+};
 pub use sink::MultipartSink;
 pub use small::{ListedObject, Stored};
 pub use trial::{Found, Step, Trial};
-pub use upload::{Upload, UploadOptions, Uploaded};
+pub use unordered::UnorderedSink;
+pub use upload::{Upload, Uploaded};
+pub use zeros::ServerCopies;

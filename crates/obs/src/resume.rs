@@ -12,9 +12,10 @@ use crate::error::{Error, ErrorKind};
 use crate::etag::{self, unquoted};
 use crate::multipart::{Confirmed, Expected, Target};
 use crate::names;
+use crate::options::{Layout, UploadOptions};
 use crate::parts::{self, Schedule};
 use crate::sink::MultipartSink;
-use crate::upload::{Upload, UploadOptions, Uploaded};
+use crate::upload::{Upload, Uploaded};
 
 /// A part that the server has confirmed, as it is worth remembering.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +93,20 @@ impl ListedPart {
     }
 }
 
+/// The whole of an object, whatever its length is.
+const EVERYTHING: Range<u64> = 0..u64::MAX;
+
+/// What is known of an upload that another run began.
+#[derive(Clone, Copy, Debug)]
+pub struct EarlierUpload<'a> {
+    /// The server's id of it.
+    pub upload_id: &'a str,
+    /// Parts that were noted as confirmed.
+    pub known: &'a [PartRecord],
+    /// Length of the stream, if all of it was sent.
+    pub whole: Option<u64>,
+}
+
 /// What became of an upload that is to go on.
 #[derive(Debug)]
 pub enum Resumption {
@@ -105,16 +120,19 @@ pub enum Resumption {
 }
 
 /// An upload that goes on.
+///
+/// [`Layout::Unordered`]: crate::Layout::Unordered
 #[derive(Debug)]
 pub struct Resumed {
-    /// Takes the stream from its beginning; what the server has is dropped, or passed over.
+    /// Takes the stream from its beginning; what the server has is dropped, or passed over. With
+    /// [`Layout::Unordered`] every part is made again, and those that the server has are not sent.
     pub sink: MultipartSink,
-    /// To complete or abort.
+    /// To complete, pause or abort.
     pub upload: Upload,
-    /// Ranges of the stream that the server lacks, ascending. The last one is open-ended, unless
-    /// the whole stream is there.
+    /// Ranges of the stream that are to be made, ascending. The last one is open-ended, unless the
+    /// whole stream is there.
     pub missing: Vec<Range<u64>>,
-    /// Parts that are not sent again.
+    /// Parts that the server has.
     pub kept_parts: u32,
     /// Their bytes.
     pub kept_bytes: u64,
@@ -132,6 +150,15 @@ pub(crate) struct Before {
 }
 
 impl Before {
+    /// Nothing is known for sure: each part is compared when it is made again.
+    pub(crate) fn stored(listed: Vec<ListedPart>, noted: Vec<PartRecord>) -> Self {
+        Self {
+            kept: Vec::new(),
+            stored: listed.into_iter().map(|part| (part.number, part)).collect(),
+            noted: noted.into_iter().map(|part| (part.number, part)).collect(),
+        }
+    }
+
     /// The part `number` as it is stored, if that is the one with `size` bytes and this MD5.
     pub(crate) fn found(&self, number: u32, size: u64, md5: [u8; 16]) -> Option<Confirmed> {
         let noted = self.noted.get(&number);
@@ -201,10 +228,12 @@ impl Client {
         }
     }
 
-    /// Goes on with the upload `upload_id`. `known` are the parts that were noted as confirmed; one
-    /// counts when the server lists it with that size and an ETag that is its MD5, or that tells
-    /// nothing. `whole` is the length of the stream if all of it was sent. Must be called inside a
-    /// tokio runtime.
+    /// Goes on with an upload that another run began. A part that was noted as confirmed counts
+    /// when the server lists it with that size and an ETag that is its MD5, or that tells nothing.
+    /// Must be called inside a tokio runtime.
+    ///
+    /// With [`Layout::Unordered`] every part is made again, and only what the server says counts;
+    /// the notes serve to recognise an object whose last answer was lost.
     ///
     /// An upload that the server does not know may have been completed, with the answer lost. So
     /// the object is looked at then: it is ours if it has the length and the ETag that the parts
@@ -216,27 +245,14 @@ impl Client {
         &self,
         bucket: &str,
         key: &str,
-        upload_id: &str,
-        known: &[PartRecord],
-        whole: Option<u64>,
+        earlier: &EarlierUpload<'_>,
         options: &UploadOptions,
     ) -> Result<Resumption, Error> {
-        let schedule = parts::STANDARD;
-        self.resume_with(bucket, key, upload_id, known, whole, options, schedule)
-            .await
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the public one and a schedule")]
-    pub(crate) async fn resume_with(
-        &self,
-        bucket: &str,
-        key: &str,
-        upload_id: &str,
-        known: &[PartRecord],
-        whole: Option<u64>,
-        options: &UploadOptions,
-        schedule: Schedule,
-    ) -> Result<Resumption, Error> {
+        let &EarlierUpload {
+            upload_id,
+            known,
+            whole,
+        } = earlier;
         let target = Target {
             bucket: bucket.to_owned(),
             key: key.to_owned(),
@@ -249,24 +265,38 @@ impl Client {
             }
             Err(error) => return Err(error),
         };
-        self.check_start(options, schedule)?;
+        options.check()?;
         let known = credible(&listed, known);
-        let before = sort_out(listed, &known, whole, options, schedule);
-        let missing = missing(&before.kept, whole, schedule);
-        let kept_parts = u32::try_from(before.kept.len()).unwrap_or(u32::MAX);
-        let kept_bytes = sum(before.kept.iter().map(|part| part.size));
-        let (sink, upload) = self.begin(target, options, schedule, before);
+        let (before, missing) = match options.layout {
+            Layout::Stream(schedule) => {
+                let before = sort_out(listed, &known, whole, options, schedule);
+                let missing = missing(&before.kept, whole, schedule);
+                (before, missing)
+            }
+            Layout::Unordered { .. } => (Before::stored(listed, known), Vec::from([EVERYTHING])),
+        };
+        let (kept_parts, kept_bytes) = match options.layout {
+            Layout::Stream(_) => (
+                before.kept.len(),
+                sum(before.kept.iter().map(|part| part.size)),
+            ),
+            Layout::Unordered { .. } => (
+                before.stored.len(),
+                sum(before.stored.values().map(|part| part.size)),
+            ),
+        };
+        let (sink, upload) = self.ends(target, options, Some(before));
         Ok(Resumption::GoesOn(Box::new(Resumed {
             sink,
             upload,
             missing,
-            kept_parts,
+            kept_parts: u32::try_from(kept_parts).unwrap_or(u32::MAX),
             kept_bytes,
         })))
     }
 
     /// Whether an upload that the server does not know was completed.
-    pub(crate) async fn completed_before(
+    async fn completed_before(
         &self,
         target: &Target,
         known: &[PartRecord],
@@ -296,6 +326,7 @@ impl Client {
             sent_bytes: 0,
             kept_bytes: expected.size,
             retries: 0,
+            copies: None,
         }))
     }
 }
@@ -333,7 +364,7 @@ fn sum(sizes: impl Iterator<Item = u64>) -> u64 {
 
 /// What of `known` still counts: where the list has the MD5s of parts, one that was confirmed with
 /// another MD5 was not stored as it was sent.
-pub(crate) fn credible(listed: &[ListedPart], known: &[PartRecord]) -> Vec<PartRecord> {
+fn credible(listed: &[ListedPart], known: &[PartRecord]) -> Vec<PartRecord> {
     let etags: BTreeMap<u32, &str> = listed
         .iter()
         .map(|part| (part.number, part.etag.as_str()))

@@ -11,12 +11,13 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
 
+use crate::bridge::{Message, Shared};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::hashing::{self, Demand, Hashed, Held};
 use crate::multipart::{Confirmed, Target, Traffic};
+use crate::part::Part;
 use crate::resume::{self, Before, PartLog};
-use crate::sink::{Message, Part, Shared};
 use crate::zeros::ZeroPart;
 
 /// What it takes to send parts.

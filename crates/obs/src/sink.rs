@@ -1,69 +1,21 @@
 //! The end of the upload that a plain thread writes to.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use convert::{Backlog, Sink, SinkError};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::budget::{Budget, Permit};
-use crate::error::{Error, ErrorKind};
+use crate::bridge::{Message, Shared};
+use crate::budget::Permit;
+use crate::error::Error;
+use crate::options::UploadOptions;
+use crate::part::Part;
 use crate::parts::Schedule;
-use crate::zeros::ZeroPart;
-
-/// What the sink and the tasks that send its parts share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) budget: Arc<Budget>,
-    failure: OnceLock<Error>,
-}
-
-impl Shared {
-    pub(crate) fn new(memory: u64) -> Arc<Self> {
-        Arc::new(Self {
-            budget: Budget::new(memory),
-            failure: OnceLock::new(),
-        })
-    }
-
-    /// Stops the upload. The first error stays.
-    pub(crate) fn fail(&self, error: Error) {
-        let _ = self.failure.set(error);
-        self.budget.close();
-    }
-
-    pub(crate) fn failure(&self) -> Option<&Error> {
-        self.failure.get()
-    }
-
-    /// Why the upload takes nothing more.
-    pub(crate) fn stopped(&self) -> Error {
-        self.failure()
-            .cloned()
-            .unwrap_or_else(|| Error::new(ErrorKind::Cancelled, "the upload takes nothing more"))
-    }
-}
-
-/// What goes over the bridge.
-#[derive(Debug)]
-pub(crate) enum Message {
-    /// A part that is full, or the last one.
-    Part(Part),
-    /// A part that is all zero, of which no bytes are held.
-    Zeros(ZeroPart),
-    /// Everything was written.
-    End,
-}
-
-/// A part on its way. Its memory goes back to the budget when it is dropped.
-#[derive(Debug)]
-pub(crate) struct Part {
-    pub(crate) number: u32,
-    pub(crate) body: Bytes,
-    pub(crate) permit: Permit,
-}
+use crate::unordered::UnorderedSink;
+use crate::zeros::Zeros;
 
 /// Cuts a stream into parts and hands them over for sending, from a plain thread.
 ///
@@ -99,6 +51,10 @@ pub struct MultipartSink {
     ended: bool,
     /// Time that was spent waiting for memory.
     waited: Duration,
+    /// The zeros that the server copies, with [`Layout::Unordered`].
+    ///
+    /// [`Layout::Unordered`]: crate::Layout::Unordered
+    zeros: Option<Arc<Zeros>>,
 }
 
 #[derive(Debug)]
@@ -112,28 +68,44 @@ impl MultipartSink {
     pub(crate) fn new(
         shared: Arc<Shared>,
         parts: UnboundedSender<Message>,
-        schedule: Schedule,
-        expected_max: u64,
+        options: &UploadOptions,
         kept: BTreeMap<u32, u64>,
+        zeros: Option<Arc<Zeros>>,
     ) -> Self {
         Self {
             shared,
             parts,
-            schedule,
+            schedule: options.schedule(),
             filling: None,
             next: 1,
-            rest: expected_max,
-            expected_max,
+            rest: options.expected_max,
+            expected_max: options.expected_max,
             kept,
             dropped: 0,
             ended: false,
             waited: Duration::ZERO,
+            zeros,
         }
     }
 
-    /// Both things that hand parts over, for a writer that makes parts itself.
-    pub(crate) fn into_bridge(self) -> (Arc<Shared>, UnboundedSender<Message>) {
-        (self.shared, self.parts)
+    /// The same end for writers that make whole parts, in any order and from many threads.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] without [`Layout::Unordered`], and when something was written.
+    ///
+    /// [`ErrorKind::Refused`]: crate::ErrorKind::Refused
+    /// [`Layout::Unordered`]: crate::Layout::Unordered
+    pub fn into_unordered(self) -> Result<UnorderedSink, Error> {
+        let is_untouched = self.next == 1 && self.filling.is_none();
+        match self.zeros.clone().filter(|_| is_untouched) {
+            Some(zeros) => Ok(UnorderedSink::new(
+                self.shared,
+                self.parts,
+                zeros,
+                self.schedule.parts(),
+            )),
+            None => Err(self.stop(Error::refused("the parts of this upload come in order"))),
+        }
     }
 
     fn append(&mut self, mut bytes: &[u8]) -> Result<(), Error> {

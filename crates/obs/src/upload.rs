@@ -1,91 +1,21 @@
-//! One multipart upload: starting it, sending its parts, completing or aborting it.
+//! One multipart upload on its way: completing, pausing or aborting it.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use convert::{Monitor, VoidMonitor};
 use serde::Serialize;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::bridge::Shared;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::multipart::{Confirmed, Expected, Target, Traffic};
-use crate::names;
-use crate::pace::Pace;
-use crate::parts::{self, Schedule};
-use crate::resume::{Before, PartLog, VoidPartLog};
-use crate::sending::{Sending, Stop, broken};
-use crate::sink::{MultipartSink, Shared};
-
-/// How to upload.
-#[derive(Clone)]
-pub struct UploadOptions {
-    /// Bytes that parts may hold in memory, in all: the one being filled, those waiting and those
-    /// being sent.
-    pub memory: u64,
-    /// Upper bound of the stream's length in bytes. How large parts can become follows from it, and
-    /// so how much memory is needed; a stream that turns out longer fails.
-    pub expected_max: u64,
-    /// Parts that are sent at the same time, at most. At least 1.
-    pub max_in_flight: usize,
-    /// Begins with few parts at the same time and finds out how many pay, up to
-    /// [`UploadOptions::max_in_flight`]: more while that is faster, half as many when the server is
-    /// busy.
-    pub adaptive: bool,
-    /// The object's `Content-Type`.
-    pub content_type: String,
-    /// The object's own metadata (`x-amz-meta-…`): ASCII names and values.
-    pub metadata: BTreeMap<String, String>,
-    /// Counts [`convert::Counter::UploadedBytes`] for each part that the server has confirmed.
-    pub monitor: Arc<dyn Monitor>,
-    /// Is told of each part that the server has confirmed.
-    pub log: Arc<dyn PartLog>,
-}
-
-impl Default for UploadOptions {
-    /// 480 MiB, which holds three of the largest parts; a length that fits the largest image.
-    fn default() -> Self {
-        Self {
-            memory: 480 << 20,
-            expected_max: parts::LARGEST_IMAGE,
-            max_in_flight: 4,
-            adaptive: false,
-            content_type: "application/octet-stream".into(),
-            metadata: BTreeMap::new(),
-            monitor: Arc::new(VoidMonitor),
-            log: Arc::new(VoidPartLog),
-        }
-    }
-}
-
-impl fmt::Debug for UploadOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UploadOptions")
-            .field("memory", &self.memory)
-            .field("expected_max", &self.expected_max)
-            .field("max_in_flight", &self.max_in_flight)
-            .field("adaptive", &self.adaptive)
-            .field("content_type", &self.content_type)
-            .field("metadata", &self.metadata)
-            .finish_non_exhaustive()
-    }
-}
-
-impl UploadOptions {
-    /// Bytes of [`UploadOptions::memory`] that a stream of up to `expected_max` bytes needs at
-    /// least.
-    #[must_use]
-    pub fn least_memory(expected_max: u64) -> u64 {
-        parts::STANDARD.memory(expected_max)
-    }
-}
+use crate::sending::{Stop, broken};
+use crate::zeros::{ServerCopies, Zeros};
 
 /// What was uploaded and verified.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Uploaded {
     /// Length of the object in bytes, as the server tells it.
     pub size: u64,
@@ -99,12 +29,18 @@ pub struct Uploaded {
     pub parts: u32,
     /// The server's id of the upload.
     pub upload_id: String,
-    /// Bytes of part bodies in all attempts of this run.
+    /// Bytes that travelled in all attempts of this run: bodies of parts, and the helper object of
+    /// zeros.
     pub sent_bytes: u64,
     /// Bytes of parts that an earlier run has sent.
     pub kept_bytes: u64,
     /// Attempts to send a part beyond its first.
     pub retries: u64,
+    /// What the server copied, with [`Layout::Unordered`].
+    ///
+    /// [`Layout::Unordered`]: crate::Layout::Unordered
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub copies: Option<ServerCopies>,
 }
 
 /// One multipart upload on its way.
@@ -127,19 +63,26 @@ pub struct Uploaded {
 /// Dropping an `Upload` stops sending, and makes the sink fail. The parts that the server has stay
 /// there, invisible and paid for, until [`Upload::abort`] or [`Client::abort_upload`] throws them
 /// away; [`Upload::upload_id`] names them.
+///
+/// With [`Layout::Unordered`] a helper object may lie beside the target. Completing and aborting
+/// delete it; pausing does not, because a later run copies from it.
+///
+/// [`Layout::Unordered`]: crate::Layout::Unordered
 #[derive(Debug)]
 pub struct Upload {
-    client: Client,
-    target: Target,
-    shared: Arc<Shared>,
-    traffic: Arc<Traffic>,
-    kept_bytes: u64,
-    stop: Arc<Stop>,
-    state: State,
+    pub(crate) client: Client,
+    pub(crate) target: Target,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) kept_bytes: u64,
+    pub(crate) stop: Arc<Stop>,
+    /// The zeros that the server copies, with `Layout::Unordered`.
+    pub(crate) zeros: Option<Arc<Zeros>>,
+    pub(crate) state: State,
 }
 
 #[derive(Debug)]
-enum State {
+pub(crate) enum State {
     /// Parts are being sent.
     Sending(JoinHandle<Option<Vec<Confirmed>>>),
     /// All parts are confirmed. Joining them may have been asked for, with an unknown outcome.
@@ -157,125 +100,6 @@ enum State {
     Completed,
     /// There will be none.
     Failed,
-}
-
-impl Client {
-    /// Begins a multipart upload of `key` in storage class STANDARD. Must be called inside a tokio
-    /// runtime, whose tasks will send the parts.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Refused`] when bucket or key cannot be, the stream cannot fit, or the memory
-    /// does not suffice; otherwise what the server says.
-    pub async fn start_upload(
-        &self,
-        bucket: &str,
-        key: &str,
-        options: &UploadOptions,
-    ) -> Result<(MultipartSink, Upload), Error> {
-        self.start_with(bucket, key, options, parts::STANDARD).await
-    }
-
-    pub(crate) async fn start_with(
-        &self,
-        bucket: &str,
-        key: &str,
-        options: &UploadOptions,
-        schedule: Schedule,
-    ) -> Result<(MultipartSink, Upload), Error> {
-        self.check_bucket_name(bucket)?;
-        names::check_key(key)?;
-        self.check_start(options, schedule)?;
-        let upload_id = self
-            .create_upload(bucket, key, &options.content_type, &options.metadata)
-            .await?;
-        tracing::info!("upload of {bucket}/{key} has id {upload_id}");
-        let target = Target {
-            bucket: bucket.to_owned(),
-            key: key.to_owned(),
-            upload_id,
-        };
-        Ok(self.begin(target, options, schedule, Before::default()))
-    }
-
-    /// Refuses streams that cannot fit, and memory that does not suffice.
-    pub(crate) fn check_start(
-        &self,
-        options: &UploadOptions,
-        schedule: Schedule,
-    ) -> Result<(), Error> {
-        if options.expected_max > schedule.capacity() {
-            return Err(Error::refused(format!(
-                "up to {} bytes are announced, and {} parts hold {}",
-                options.expected_max,
-                schedule.parts(),
-                schedule.capacity()
-            )));
-        }
-        let needed = schedule.memory(options.expected_max);
-        if options.memory < needed {
-            return Err(Error::refused(format!(
-                "{} for parts, expected at least {}: an object of up to {} bytes needs two parts in memory",
-                mebibytes(options.memory),
-                mebibytes(needed),
-                options.expected_max
-            ))
-            .with_hint(format!("pass --memory {}MiB", needed.div_ceil(1 << 20))));
-        }
-        Ok(())
-    }
-
-    /// Both ends of an upload that the server knows.
-    pub(crate) fn begin(
-        &self,
-        target: Target,
-        options: &UploadOptions,
-        schedule: Schedule,
-        before: Before,
-    ) -> (MultipartSink, Upload) {
-        let shared = Shared::new(options.memory);
-        let traffic = Arc::new(Traffic::paced(Pace::new(
-            options.max_in_flight,
-            options.adaptive,
-        )));
-        let stop = Arc::new(Stop::default());
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let kept = before.kept.iter().map(|part| (part.number, part.size));
-        let sink = MultipartSink::new(
-            Arc::clone(&shared),
-            sender,
-            schedule,
-            options.expected_max,
-            kept.collect(),
-        );
-        let kept_bytes = before
-            .kept
-            .iter()
-            .fold(0, |sum: u64, part| sum.saturating_add(part.size));
-        let sending = Sending {
-            client: self.clone(),
-            target: Arc::new(target.clone()),
-            shared: Arc::clone(&shared),
-            traffic: Arc::clone(&traffic),
-            monitor: Arc::clone(&options.monitor),
-            log: Arc::clone(&options.log),
-            before: Arc::new(before),
-        };
-        let driver = tokio::spawn(sending.run(receiver, Arc::clone(&stop)));
-        let upload = Upload {
-            client: self.clone(),
-            target,
-            shared,
-            traffic,
-            kept_bytes,
-            stop,
-            state: State::Sending(driver),
-        };
-        (sink, upload)
-    }
-}
-
-fn mebibytes(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 impl Upload {
@@ -297,8 +121,10 @@ impl Upload {
         &self.target.key
     }
 
-    pub(crate) fn target(&self) -> &Target {
-        &self.target
+    /// Key of the helper object of zeros, if it may be in the bucket.
+    #[must_use]
+    pub fn helper(&self) -> Option<&str> {
+        self.zeros.as_deref()?.key()
     }
 
     /// Why this upload has failed by itself, if it has. That it was stopped from this side, by
@@ -347,8 +173,9 @@ impl Upload {
             .unwrap_or_else(|| Error::new(ErrorKind::Cancelled, "the upload has already ended"))
     }
 
-    /// As [`Upload::sent`]; then joins the parts, and holds length and ETag of the object against
-    /// what was sent.
+    /// As [`Upload::sent`]; then joins the parts, holds length and ETag of the object against what
+    /// was sent, and deletes the helper object of zeros. That this fails is no failure of the
+    /// upload; it is in [`ServerCopies::left_behind`].
     ///
     /// The future can be dropped and made again: nothing that was done is lost.
     ///
@@ -388,6 +215,16 @@ impl Upload {
         if !etag_verified {
             self.client.etags().note(&etag);
         }
+        let copies = match &self.zeros {
+            Some(zeros) => {
+                let removed = self.remove_helper().await;
+                Some(ServerCopies {
+                    left_behind: removed.err().map(|error| error.to_string()),
+                    ..zeros.copies()
+                })
+            }
+            None => None,
+        };
         let uploaded = Uploaded {
             size: expected.size,
             etag,
@@ -397,6 +234,7 @@ impl Upload {
             sent_bytes: self.traffic.sent_bytes.load(Ordering::Relaxed),
             kept_bytes: self.kept_bytes + self.traffic.found_bytes.load(Ordering::Relaxed),
             retries: self.traffic.retries.load(Ordering::Relaxed),
+            copies,
         };
         self.state = State::Completed;
         Ok(uploaded)
@@ -451,13 +289,37 @@ impl Upload {
         }
     }
 
-    /// Stops sending, and throws away what the server has. Nothing happens to an object that
-    /// [`Upload::complete`] has finished.
+    /// Stops sending, and throws away what the server has, the helper object in any case. Nothing
+    /// happens to an object that [`Upload::complete`] has finished.
     ///
     /// # Errors
     /// What the server says; parts may then still be stored and cost money. [`ErrorKind::Refused`]
-    /// when the parts were joined already and the object, verified or not, is in the bucket.
+    /// when the parts were joined already and the object, verified or not, is in the bucket. That
+    /// the helper object could not be deleted is a note of such an error, or the error itself.
     pub async fn abort(&mut self) -> Result<(), Error> {
+        let aborted = self.abort_parts().await;
+        let removed = self.remove_helper().await;
+        match (aborted, removed) {
+            (Ok(()), removed) => removed,
+            (Err(error), Ok(())) => Err(error),
+            (Err(error), Err(later)) => Err(error.with_note(later.to_string())),
+        }
+    }
+
+    async fn remove_helper(&self) -> Result<(), Error> {
+        let Some(zeros) = &self.zeros else {
+            return Ok(());
+        };
+        let removed = zeros.remove(&self.client, self.bucket()).await;
+        removed.map_err(|error| match error.kind() {
+            ErrorKind::AccessDenied => {
+                error.with_hint("delete the object by hand: the key may not delete objects")
+            }
+            _ => error,
+        })
+    }
+
+    async fn abort_parts(&mut self) -> Result<(), Error> {
         self.shared
             .fail(Error::new(ErrorKind::Cancelled, "the upload was aborted"));
         if let State::Sending(driver) = &mut self.state {

@@ -4,11 +4,13 @@
 //! zeros are sent.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use md5::{Digest as _, Md5};
+use serde::Serialize;
 use tokio::sync::OnceCell;
 
 use crate::client::Client;
@@ -18,6 +20,23 @@ use crate::multipart::{Confirmed, Target, Traffic};
 
 /// Longest key of an object, less what the helper's name adds.
 const MAX_STEM: usize = 1024 - 40;
+
+/// What the server copied instead of being sent it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ServerCopies {
+    /// Bytes of each part but the last.
+    pub part_size: u64,
+    /// Parts that the server copied from the helper object.
+    pub copied_parts: u64,
+    /// Their bytes.
+    pub copied_bytes: u64,
+    /// Parts of zeros that were sent, because the server did not copy.
+    pub zero_parts_sent: u64,
+    /// Why the server did not copy, if it did not.
+    pub copies_refused: Option<String>,
+    /// The helper object, when it could not be deleted, and why.
+    pub left_behind: Option<String>,
+}
 
 /// A part that is all zero.
 #[derive(Debug)]
@@ -54,7 +73,6 @@ impl ZeroPart {
 }
 
 /// The zeros of one upload.
-#[derive(Debug)]
 pub(crate) struct Zeros {
     /// Bytes of a full part, and of the helper object.
     part_size: u64,
@@ -75,6 +93,15 @@ pub(crate) struct Zeros {
     copied_parts: AtomicU64,
     copied_bytes: AtomicU64,
     sent_parts: AtomicU64,
+}
+
+impl fmt::Debug for Zeros {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Zeros")
+            .field("key", &self.key)
+            .field("copies", &self.copies())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Zeros {
@@ -104,29 +131,31 @@ impl Zeros {
         }
     }
 
+    /// Bytes of a full part.
+    pub(crate) fn part_size(&self) -> u64 {
+        self.part_size
+    }
+
     /// Key of the helper object, if it may be there.
     pub(crate) fn key(&self) -> Option<&str> {
         let begun = self.begun.load(Ordering::Relaxed);
         begun.then_some(self.key.as_str())
     }
 
-    /// Parts that the server made.
-    pub(crate) fn copied_parts(&self) -> u64 {
-        self.copied_parts.load(Ordering::Relaxed)
-    }
-
-    /// Bytes that the server made.
-    pub(crate) fn copied_bytes(&self) -> u64 {
-        self.copied_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Parts of zeros that were sent.
-    pub(crate) fn sent_parts(&self) -> u64 {
-        self.sent_parts.load(Ordering::Relaxed)
+    /// What was copied so far, and what was not.
+    pub(crate) fn copies(&self) -> ServerCopies {
+        ServerCopies {
+            part_size: self.part_size,
+            copied_parts: self.copied_parts.load(Ordering::Relaxed),
+            copied_bytes: self.copied_bytes.load(Ordering::Relaxed),
+            zero_parts_sent: self.sent_parts.load(Ordering::Relaxed),
+            copies_refused: self.refused().map(|error| error.to_string()),
+            left_behind: None,
+        }
     }
 
     /// Why the server does not copy, if it does not.
-    pub(crate) fn refused(&self) -> Option<Error> {
+    fn refused(&self) -> Option<Error> {
         self.refused
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -119,6 +119,7 @@ async fn all_pages_of_open_uploads_are_listed() {
     let cloud = Cloud::start().await;
     let options = UploadOptions {
         expected_max: 10,
+        layout: SMALL,
         ..UploadOptions::default()
     };
     let mut started = Vec::new();
@@ -127,14 +128,14 @@ async fn all_pages_of_open_uploads_are_listed() {
         let key = format!("disks/{}", number / 3);
         let (_, upload) = cloud
             .client
-            .start_with(BUCKET, &key, &options, SMALL)
+            .start_upload(BUCKET, &key, &options)
             .await
             .unwrap();
         started.push((key, upload.upload_id().to_owned()));
     }
     cloud
         .client
-        .start_with(BUCKET, "else", &options, SMALL)
+        .start_upload(BUCKET, "else", &options)
         .await
         .unwrap();
     cloud.proxy.script(mix(3, 30, 2));

@@ -10,7 +10,7 @@ use net::secret::AccessKey;
 use testkit::http::{Recorded, Reply, Server};
 
 use crate::parts::{Schedule, Tier};
-use crate::{Client, Config, UploadOptions};
+use crate::{Client, Config, Layout, UploadOptions};
 
 /// Small parts, so that tests send kilobytes: 1000, 2000 and 5000 bytes.
 pub(super) const TINY: Schedule = Schedule::new(&[
@@ -243,6 +243,7 @@ pub(super) fn options(expected_max: u64) -> UploadOptions {
         memory: 20_000,
         expected_max,
         max_in_flight: 3,
+        layout: Layout::Stream(TINY),
         ..UploadOptions::default()
     }
 }

@@ -6,7 +6,7 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use convert::Sink;
 use testkit::http::{Recorded, Reply};
 
-use super::fake::{Fake, Op, SECRET, TINY, TOKEN, config, content, error, options};
+use super::fake::{Fake, Op, SECRET, TOKEN, config, content, error, options};
 use super::lifecycle::{begin, upload};
 use crate::{Client, Error, ErrorKind};
 
@@ -310,7 +310,7 @@ async fn answer_without_end_is_not_taken_into_memory() {
     .await;
     let error = fake
         .client
-        .start_with("bucket", "key", &options(10), TINY)
+        .start_upload("bucket", "key", &options(10))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Server);
@@ -407,7 +407,7 @@ async fn secrets_appear_in_no_error_and_no_debug_text() {
     let fake = Fake::with(move |_, request| replies(request)).await;
     let error = fake
         .client
-        .start_with("bucket", "key", &options(10), TINY)
+        .start_upload("bucket", "key", &options(10))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Auth);

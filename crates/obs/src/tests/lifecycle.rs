@@ -9,9 +9,9 @@ use convert::monitor::CountingMonitor;
 use convert::{Counter, Sink};
 use testkit::http::Reply;
 
-use super::fake::{Fake, Op, TINY, content, options};
+use super::fake::{Fake, Op, content, options};
 use crate::parts::{Schedule, Tier};
-use crate::{Error, ErrorKind, MultipartSink, Upload, UploadOptions, Uploaded};
+use crate::{Error, ErrorKind, Layout, MultipartSink, Upload, UploadOptions, Uploaded};
 
 /// Writes `bytes` in slices of `slice` from a plain thread, and closes.
 pub(super) async fn write_all(
@@ -32,7 +32,7 @@ pub(super) async fn write_all(
 
 pub(super) async fn begin(fake: &Fake, options: &UploadOptions) -> (MultipartSink, Upload) {
     fake.client
-        .start_with("bucket", "key", options, TINY)
+        .start_upload("bucket", "key", options)
         .await
         .unwrap()
 }
@@ -180,13 +180,13 @@ async fn parts_go_off_in_their_order_however_many_are_hashed_at_the_same_time() 
     let options = UploadOptions {
         memory: 40 * PART,
         max_in_flight: 1,
+        layout: Layout::Stream(Schedule::uniform(Tier {
+            parts: 20,
+            size: PART,
+        })),
         ..options(bytes.len() as u64)
     };
-    let schedule = Schedule::uniform(Tier {
-        parts: 20,
-        size: PART,
-    });
-    let begun = fake.client.start_with("bucket", "key", &options, schedule);
+    let begun = fake.client.start_upload("bucket", "key", &options);
     let (sink, mut upload) = begun.await.unwrap();
     write_all(sink, bytes, 1 << 20).await.unwrap();
     upload.complete().await.unwrap();

@@ -11,7 +11,7 @@ use testkit::faults::{Fault, Op, Seen};
 use super::fake::content;
 use super::proxied::{BUCKET, Cloud, KEY, Renewed, SMALL, impatient};
 use super::wild::{Journal, run};
-use crate::{Config, ErrorKind, PartRecord, Resumption, UploadOptions};
+use crate::{Config, EarlierUpload, ErrorKind, PartRecord, Resumption, UploadOptions};
 
 const LEN: usize = 1_000_000;
 
@@ -95,12 +95,15 @@ async fn notes_that_the_server_does_not_confirm_are_not_believed() {
     let known: Vec<_> = journal.parts.0.lock().unwrap().values().cloned().collect();
     let options = UploadOptions {
         expected_max: LEN as u64,
+        layout: SMALL,
         ..UploadOptions::default()
     };
-    let whole = Some(LEN as u64);
-    let other = cloud
-        .client
-        .resume_with(BUCKET, KEY, &id, &known, whole, &options, SMALL);
+    let earlier = EarlierUpload {
+        upload_id: &id,
+        known: &known,
+        whole: Some(LEN as u64),
+    };
+    let other = cloud.client.resume_upload(BUCKET, KEY, &earlier, &options);
     let gone = other.await.unwrap();
     assert!(matches!(gone, Resumption::Gone), "{gone:?}");
 }
@@ -161,9 +164,10 @@ async fn parts_hold_the_memory_that_they_were_given_and_no_more_on_a_slow_line()
         memory: 4 * (100 << 10),
         expected_max: LEN as u64,
         max_in_flight: 32,
+        layout: SMALL,
         ..UploadOptions::default()
     };
-    let begun = cloud.client.start_with(BUCKET, KEY, &options, SMALL).await;
+    let begun = cloud.client.start_upload(BUCKET, KEY, &options).await;
     let (sink, mut upload) = begun.unwrap();
     let written = super::wild::write(sink, content(LEN));
     let (written, completed) = tokio::join!(written, upload.complete());

@@ -15,17 +15,17 @@ use testkit::faults::{Fault, Op, Proxy, Seen, mix};
 
 use super::fake::{config, content};
 use crate::parts::{Schedule, Tier};
-use crate::{Client, Config, Error, ErrorKind, Limits, UploadOptions, Uploaded};
+use crate::{Client, Config, Error, ErrorKind, Layout, Limits, UploadOptions, Uploaded};
 
 pub(super) const BUCKET: &str = "images";
 pub(super) const KEY: &str = "disks/a disk.zvhd2";
 const PART: u64 = 100 << 10;
 
 /// The smallest parts that the server takes.
-pub(super) const SMALL: Schedule = Schedule::new(&[Tier {
+pub(super) const SMALL: Layout = Layout::Stream(Schedule::new(&[Tier {
     parts: 100,
     size: PART,
-}]);
+}]));
 
 pub(super) struct Cloud {
     sandbox: Sandbox,
@@ -116,9 +116,10 @@ impl Cloud {
         let options = UploadOptions {
             memory: (options.max_in_flight as u64 + 2) * PART,
             expected_max: bytes.len() as u64,
+            layout: SMALL,
             ..options
         };
-        let (mut sink, mut upload) = self.client.start_with(BUCKET, KEY, &options, SMALL).await?;
+        let (mut sink, mut upload) = self.client.start_upload(BUCKET, KEY, &options).await?;
         let bytes = bytes.to_vec();
         let written = tokio::task::spawn_blocking(move || {
             use convert::Sink;

@@ -10,7 +10,8 @@ use testkit::faults::{Fault, Op, mix};
 
 use super::proxied::{BUCKET, Cloud};
 use crate::{
-    Error, ErrorKind, PartLog, PartRecord, RawResumption, RawSink, RawUploaded, UploadOptions,
+    EarlierUpload, Error, ErrorKind, Layout, PartLog, PartRecord, Resumption, ServerCopies,
+    UnorderedSink, Upload, UploadOptions, Uploaded,
 };
 
 const KEY: &str = "disks/a disk.raw";
@@ -35,7 +36,7 @@ fn content(disk: &[Option<u8>]) -> Vec<u8> {
 }
 
 /// Hands all parts over, the last first.
-fn feed(sink: &RawSink, disk: &[Option<u8>]) -> Result<(), SinkError> {
+fn feed(sink: &UnorderedSink, disk: &[Option<u8>]) -> Result<(), SinkError> {
     for number in (1..=disk.len()).rev() {
         let (id, len) = (u32::try_from(number).unwrap(), len_of(number, disk));
         match disk[number - 1] {
@@ -54,17 +55,24 @@ fn feed(sink: &RawSink, disk: &[Option<u8>]) -> Result<(), SinkError> {
     Ok(())
 }
 
-async fn upload(cloud: &Cloud, disk: &'static [Option<u8>]) -> Result<RawUploaded, Error> {
-    let len = PART * (disk.len() as u64 - 1) + TAIL;
-    let options = UploadOptions {
+fn options(len: u64) -> UploadOptions {
+    UploadOptions {
         memory: PART * 4,
         max_in_flight: 3,
+        expected_max: len,
+        layout: Layout::Unordered { part_size: PART },
         ..UploadOptions::default()
-    };
-    let begun = cloud
-        .client
-        .start_raw_with(BUCKET, KEY, (len, PART), &options);
-    let (sink, mut upload) = begun.await?;
+    }
+}
+
+async fn begin(cloud: &Cloud, options: &UploadOptions) -> Result<(UnorderedSink, Upload), Error> {
+    let (sink, upload) = cloud.client.start_upload(BUCKET, KEY, options).await?;
+    Ok((sink.into_unordered()?, upload))
+}
+
+async fn upload(cloud: &Cloud, disk: &'static [Option<u8>]) -> Result<Uploaded, Error> {
+    let len = PART * (disk.len() as u64 - 1) + TAIL;
+    let (sink, mut upload) = begin(cloud, &options(len)).await?;
     let fed = tokio::task::spawn_blocking(move || {
         feed(&sink, disk).map_err(|error| *error.downcast::<Error>().unwrap())?;
         sink.close()
@@ -78,6 +86,10 @@ async fn upload(cloud: &Cloud, disk: &'static [Option<u8>]) -> Result<RawUploade
         upload.abort().await.unwrap();
     }
     completed
+}
+
+fn copies(uploaded: &Uploaded) -> &ServerCopies {
+    uploaded.copies.as_ref().unwrap()
 }
 
 /// Objects in the bucket beside the one that is uploaded.
@@ -97,17 +109,20 @@ async fn one_part_of_zeros_is_sent_and_all_others_are_copied() {
     let cloud = Cloud::start().await;
     let uploaded = upload(&cloud, &DISK).await.unwrap();
     assert!(cloud.stored(KEY).unwrap() == content(&DISK));
-    assert!(uploaded.object.etag_verified);
-    assert_eq!(uploaded.copied_parts, 5);
-    assert_eq!(uploaded.copied_bytes, 4 * PART + TAIL);
-    assert_eq!(uploaded.object.sent_bytes, 3 * PART + PART);
+    assert!(uploaded.etag_verified);
+    assert_eq!(copies(&uploaded).copied_parts, 5);
+    assert_eq!(copies(&uploaded).copied_bytes, 4 * PART + TAIL);
+    assert_eq!(uploaded.sent_bytes, 3 * PART + PART);
     assert_eq!(
-        (uploaded.zero_parts_sent, uploaded.copies_refused),
-        (0, None)
+        (
+            copies(&uploaded).zero_parts_sent,
+            &copies(&uploaded).copies_refused
+        ),
+        (0, &None)
     );
     assert_eq!(cloud.proxy.count(Op::PutObject), 1);
     assert_eq!(cloud.proxy.count(Op::UploadPart), 3);
-    assert_eq!(uploaded.left_behind, None);
+    assert_eq!(copies(&uploaded).left_behind, None);
     assert_eq!(helpers(&cloud), 0);
 }
 
@@ -119,7 +134,7 @@ async fn a_disk_without_zeros_has_no_helper_object() {
     assert!(cloud.stored(KEY).unwrap() == content(&FULL));
     assert_eq!(cloud.proxy.count(Op::PutObject), 0);
     assert_eq!(cloud.proxy.count(Op::DeleteObject), 0);
-    assert_eq!(uploaded.object.sent_bytes, 2 * PART + TAIL);
+    assert_eq!(uploaded.sent_bytes, 2 * PART + TAIL);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -137,11 +152,20 @@ async fn a_server_that_refuses_copies_is_sent_the_zeros() {
         let uploaded = upload(&cloud, &DISK).await.unwrap();
         assert!(cloud.stored(KEY).unwrap() == content(&DISK), "{code}");
         assert_eq!(
-            (uploaded.copied_parts, uploaded.zero_parts_sent),
+            (
+                copies(&uploaded).copied_parts,
+                copies(&uploaded).zero_parts_sent
+            ),
             (0, 5),
             "{code}"
         );
-        assert!(uploaded.copies_refused.unwrap().contains(code));
+        assert!(
+            copies(&uploaded)
+                .copies_refused
+                .as_ref()
+                .unwrap()
+                .contains(code)
+        );
         // Those that were under way together, and none after that.
         assert!(cloud.proxy.count(Op::CopyPart) <= 3, "{code}");
         assert_eq!(helpers(&cloud), 0, "{code}");
@@ -165,7 +189,10 @@ async fn a_200_without_an_etag_is_a_failure_that_is_tried_again() {
         let uploaded = upload(&cloud, &DISK).await.unwrap();
         assert!(cloud.stored(KEY).unwrap() == content(&DISK), "{fault:?}");
         assert_eq!(
-            (uploaded.copied_parts, uploaded.zero_parts_sent),
+            (
+                copies(&uploaded).copied_parts,
+                copies(&uploaded).zero_parts_sent
+            ),
             (5, 0),
             "{fault:?}"
         );
@@ -181,7 +208,7 @@ async fn a_server_that_never_confirms_a_copy_is_sent_the_zeros() {
         .always(|seen| seen.op == Op::CopyPart, Fault::answer(200, ""));
     let uploaded = upload(&cloud, &DISK).await.unwrap();
     assert!(cloud.stored(KEY).unwrap() == content(&DISK));
-    assert_eq!(uploaded.zero_parts_sent, 5);
+    assert_eq!(copies(&uploaded).zero_parts_sent, 5);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -191,7 +218,7 @@ async fn a_helper_object_that_is_not_taken_is_done_without() {
     cloud.proxy.always(|seen| seen.op == Op::PutObject, refusal);
     let uploaded = upload(&cloud, &DISK).await.unwrap();
     assert!(cloud.stored(KEY).unwrap() == content(&DISK));
-    assert_eq!(uploaded.zero_parts_sent, 5);
+    assert_eq!(copies(&uploaded).zero_parts_sent, 5);
     assert_eq!(cloud.proxy.count(Op::CopyPart), 0);
 }
 
@@ -219,22 +246,20 @@ async fn a_helper_object_that_cannot_be_deleted_is_named_and_no_failure() {
         .always(|seen| seen.op == Op::DeleteObject, refusal);
     let uploaded = upload(&cloud, &DISK).await.unwrap();
     assert!(cloud.stored(KEY).unwrap() == content(&DISK));
-    assert!(uploaded.left_behind.unwrap().contains("a disk.raw.zeros-"));
+    assert!(
+        copies(&uploaded)
+            .left_behind
+            .as_ref()
+            .unwrap()
+            .contains("a disk.raw.zeros-")
+    );
     assert_eq!(helpers(&cloud), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_object_with_parts_missing_is_never_completed() {
     let cloud = Cloud::start().await;
-    let options = UploadOptions {
-        memory: PART * 4,
-        ..UploadOptions::default()
-    };
-    let len = 3 * PART;
-    let begun = cloud
-        .client
-        .start_raw_with(BUCKET, KEY, (len, PART), &options);
-    let (sink, mut upload) = begun.await.unwrap();
+    let (sink, mut upload) = begin(&cloud, &options(3 * PART)).await.unwrap();
     sink.zeros(1, PART).unwrap();
     sink.zeros(3, PART).unwrap();
     assert!(
@@ -247,6 +272,27 @@ async fn an_object_with_parts_missing_is_never_completed() {
     upload.abort().await.unwrap();
     assert_eq!(cloud.proxy.count(Op::CompleteUpload), 0);
     assert_eq!(helpers(&cloud), 0);
+}
+
+#[tokio::test]
+async fn a_stream_takes_no_parts_out_of_order() {
+    let cloud = Cloud::start().await;
+    let stream = UploadOptions {
+        layout: super::proxied::SMALL,
+        ..options(10)
+    };
+    let (sink, mut upload) = cloud
+        .client
+        .start_upload(BUCKET, KEY, &stream)
+        .await
+        .unwrap();
+    assert_eq!(
+        sink.into_unordered().unwrap_err().kind(),
+        ErrorKind::Refused
+    );
+    assert!(upload.complete().await.is_err());
+    assert_eq!(upload.helper(), None);
+    upload.abort().await.unwrap();
 }
 
 /// What a journal would hold.
@@ -265,16 +311,14 @@ const LEN: u64 = PART * (DISK.len() as u64 - 1) + TAIL;
 fn noting() -> (UploadOptions, Arc<Notes>) {
     let notes = Arc::<Notes>::default();
     let options = UploadOptions {
-        memory: PART * 4,
-        max_in_flight: 3,
         log: Arc::<Notes>::clone(&notes),
-        ..UploadOptions::default()
+        ..options(LEN)
     };
     (options, notes)
 }
 
 /// Hands all parts over and waits for what comes of it.
-async fn feed_all(sink: RawSink) -> Result<(), String> {
+async fn feed_all(sink: UnorderedSink) -> Result<(), String> {
     let fed = tokio::task::spawn_blocking(move || {
         feed(&sink, &DISK).map_err(|error| error.to_string())?;
         sink.close().map_err(|error| error.to_string())
@@ -294,10 +338,7 @@ async fn stopped(cloud: &Cloud) -> (String, Vec<PartRecord>) {
         max_in_flight: 1,
         ..options
     };
-    let begun = cloud
-        .client
-        .start_raw_with(BUCKET, KEY, (LEN, PART), &options);
-    let (sink, mut upload) = begun.await.unwrap();
+    let (sink, mut upload) = begin(cloud, &options).await.unwrap();
     let _ = feed_all(sink).await;
     let error = upload.sent().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AccessDenied);
@@ -306,7 +347,7 @@ async fn stopped(cloud: &Cloud) -> (String, Vec<PartRecord>) {
     let known: Vec<_> = notes.0.lock().unwrap().values().cloned().collect();
     let numbers: Vec<_> = known.iter().map(|part| part.number).collect();
     assert!(numbers.ends_with(&[6, 7, 8]), "{numbers:?}");
-    (upload.upload().upload_id().to_owned(), known)
+    (upload.upload_id().to_owned(), known)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -316,20 +357,24 @@ async fn a_raw_upload_goes_on_and_neither_sends_nor_copies_what_is_there() {
     assert_eq!(helpers(&cloud), 1);
     cloud.renew_proxy().await;
     let (options, notes) = noting();
-    let resuming =
-        cloud
-            .client
-            .resume_raw_with(BUCKET, KEY, (&id, &known, None), (LEN, PART), &options);
-    let RawResumption::GoesOn(resumed) = resuming.await.unwrap() else {
+    let earlier = EarlierUpload {
+        upload_id: &id,
+        known: &known,
+        whole: None,
+    };
+    let resuming = cloud.client.resume_upload(BUCKET, KEY, &earlier, &options);
+    let Resumption::GoesOn(resumed) = resuming.await.unwrap() else {
         panic!("gone");
     };
     let stored_bytes = PART * (known.len() as u64 - 1) + TAIL;
     assert_eq!(
-        (resumed.stored_parts as usize, resumed.stored_bytes),
+        (resumed.kept_parts as usize, resumed.kept_bytes),
         (known.len(), stored_bytes)
     );
     let mut upload = resumed.upload;
-    feed_all(resumed.sink).await.unwrap();
+    feed_all(resumed.sink.into_unordered().unwrap())
+        .await
+        .unwrap();
     let uploaded = upload.complete().await.unwrap();
     assert!(cloud.stored(KEY).unwrap() == content(&DISK));
     // Parts 1 and 5 hold data; the others are zeros, from the helper that was there.
@@ -337,8 +382,8 @@ async fn a_raw_upload_goes_on_and_neither_sends_nor_copies_what_is_there() {
     let rest = DISK.len() - 2 - known.len();
     assert_eq!(cloud.proxy.count(Op::CopyPart) as usize, rest);
     assert_eq!(cloud.proxy.count(Op::PutObject), 0);
-    assert_eq!(uploaded.object.sent_bytes, 2 * PART);
-    assert_eq!(uploaded.object.kept_bytes, stored_bytes);
+    assert_eq!(uploaded.sent_bytes, 2 * PART);
+    assert_eq!(uploaded.kept_bytes, stored_bytes);
     assert_eq!(helpers(&cloud), 0);
     assert_eq!(notes.0.lock().unwrap().len(), DISK.len());
 }
@@ -347,22 +392,21 @@ async fn a_raw_upload_goes_on_and_neither_sends_nor_copies_what_is_there() {
 async fn a_raw_upload_whose_last_answer_was_lost_is_recognised() {
     let cloud = Cloud::start().await;
     let (options, notes) = noting();
-    let begun = cloud
-        .client
-        .start_raw_with(BUCKET, KEY, (LEN, PART), &options);
-    let (sink, mut upload) = begun.await.unwrap();
+    let (sink, mut upload) = begin(&cloud, &options).await.unwrap();
     feed_all(sink).await.unwrap();
     let first = upload.complete().await.unwrap();
-    let id = upload.upload().upload_id().to_owned();
+    let id = upload.upload_id().to_owned();
     let known: Vec<_> = notes.0.lock().unwrap().values().cloned().collect();
     for (whole, there) in [(Some(LEN), true), (None, false), (Some(LEN - 1), false)] {
-        let resuming =
-            cloud
-                .client
-                .resume_raw_with(BUCKET, KEY, (&id, &known, whole), (LEN, PART), &options);
+        let earlier = EarlierUpload {
+            upload_id: &id,
+            known: &known,
+            whole,
+        };
+        let resuming = cloud.client.resume_upload(BUCKET, KEY, &earlier, &options);
         match (resuming.await.unwrap(), there) {
-            (RawResumption::Completed(found), true) => assert_eq!(found.etag, first.object.etag),
-            (RawResumption::Gone, false) => {}
+            (Resumption::Completed(found), true) => assert_eq!(found.etag, first.etag),
+            (Resumption::Gone, false) => {}
             (other, _) => panic!("{whole:?}: {other:?}"),
         }
     }

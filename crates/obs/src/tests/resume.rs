@@ -13,9 +13,12 @@ use convert::{Sink, SinkError};
 use md5::{Digest, Md5};
 use testkit::http::Reply;
 
-use super::fake::{Fake, Op, TINY, content, error, options, xml};
+use super::fake::{Fake, Op, content, error, options, xml};
 use super::lifecycle::{begin, write_all};
-use crate::{Error, ErrorKind, PartLog, PartRecord, Resumed, Resumption, UploadOptions, Uploaded};
+use crate::{
+    EarlierUpload, Error, ErrorKind, PartLog, PartRecord, Resumed, Resumption, UploadOptions,
+    Uploaded,
+};
 
 /// What a journal would hold.
 #[derive(Default)]
@@ -69,9 +72,13 @@ async fn resume(
     known: &[PartRecord],
     whole: Option<u64>,
 ) -> Result<Resumption, Error> {
-    let options = options(LEN as u64);
+    let earlier = EarlierUpload {
+        upload_id: id,
+        known,
+        whole,
+    };
     fake.client
-        .resume_with("bucket", "key", id, known, whole, &options, TINY)
+        .resume_upload("bucket", "key", &earlier, &options(LEN as u64))
         .await
 }
 
@@ -314,17 +321,14 @@ async fn a_stream_that_is_longer_or_shorter_than_before_is_not_completed() {
     let (id, known) = all_sent(&fake).await;
     for len in [LEN - 1, LEN + 1] {
         let options = options(LEN as u64 + 10);
+        let earlier = EarlierUpload {
+            upload_id: &id,
+            known: &known,
+            whole: Some(LEN as u64),
+        };
         let resumption = fake
             .client
-            .resume_with(
-                "bucket",
-                "key",
-                &id,
-                &known,
-                Some(LEN as u64),
-                &options,
-                TINY,
-            )
+            .resume_upload("bucket", "key", &earlier, &options)
             .await
             .unwrap();
         let Resumption::GoesOn(resumed) = resumption else {

@@ -12,8 +12,8 @@ use testkit::faults::wild;
 use super::fake::content;
 use super::proxied::{BUCKET, Cloud, KEY, SMALL, impatient};
 use crate::{
-    Config, Error, ErrorKind, MultipartSink, PartLog, PartRecord, Resumption, Upload,
-    UploadOptions, Uploaded,
+    Config, EarlierUpload, Error, ErrorKind, MultipartSink, PartLog, PartRecord, Resumption,
+    Upload, UploadOptions, Uploaded,
 };
 
 /// How many mixes are tried: IMGFERRY_WILD_RUNS, or these.
@@ -54,6 +54,7 @@ pub(super) async fn run(
         memory: 5 * (100 << 10),
         expected_max: bytes.len() as u64,
         max_in_flight: 3,
+        layout: SMALL,
         log: Arc::<Notes>::clone(&journal.parts),
         ..UploadOptions::default()
     };
@@ -61,11 +62,13 @@ pub(super) async fn run(
         None => Resumption::Gone,
         Some(id) => {
             let known: Vec<_> = journal.parts.0.lock().unwrap().values().cloned().collect();
-            let whole = journal.sent;
-            cloud
-                .client
-                .resume_with(BUCKET, KEY, id, &known, whole, &options, SMALL)
-                .await?
+            let earlier = EarlierUpload {
+                upload_id: id,
+                known: &known,
+                whole: journal.sent,
+            };
+            let resuming = cloud.client.resume_upload(BUCKET, KEY, &earlier, &options);
+            resuming.await?
         }
     };
     let (sink, mut upload) = match resumption {
@@ -73,7 +76,7 @@ pub(super) async fn run(
         Resumption::GoesOn(resumed) => (resumed.sink, resumed.upload),
         Resumption::Gone => {
             assert_eq!(journal.id, None, "the server forgot an upload that goes on");
-            let begun = cloud.client.start_with(BUCKET, KEY, &options, SMALL);
+            let begun = cloud.client.start_upload(BUCKET, KEY, &options);
             let (sink, upload) = begun.await?;
             journal.id = Some(upload.upload_id().to_owned());
             (sink, upload)

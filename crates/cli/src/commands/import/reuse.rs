@@ -135,6 +135,7 @@ impl Reuse<'_> {
             sent_bytes: 0,
             kept_bytes: existing.size,
             retries: 0,
+            copies: None,
         };
         // From here on it is as if this import had uploaded it.
         session.forget();

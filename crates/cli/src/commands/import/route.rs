@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use journal::Record;
-use obs::{Client, MultipartSink, PartLog, Resumed, Resumption, Upload, UploadOptions, Uploaded};
+use obs::{
+    Client, EarlierUpload, MultipartSink, PartLog, Resumed, Resumption, Upload, UploadOptions,
+    Uploaded,
+};
 
 use super::errors::from_obs;
 use super::resuming::Session;
@@ -79,9 +82,14 @@ impl Route<'_> {
             return Ok(None);
         };
         let parts = session.parts();
-        let resuming =
-            self.client
-                .resume_upload(self.bucket, self.key, &id, &parts, whole, options);
+        let earlier = EarlierUpload {
+            upload_id: &id,
+            known: &parts,
+            whole,
+        };
+        let resuming = self
+            .client
+            .resume_upload(self.bucket, self.key, &earlier, options);
         let resumption = self
             .interrupt
             .unless_asked(resuming)

@@ -10,7 +10,7 @@ use ::convert::{Bitmap, ContentDigest, PartSink, Report, SinkError, to_parts};
 use bytes::Bytes;
 use diskimg::units::human;
 use journal::{Record, Sameness};
-use obs::{RawResumption, RawSink, RawUpload, RawUploaded, UploadOptions, Uploaded};
+use obs::{EarlierUpload, Layout, Resumption, UnorderedSink, Upload, UploadOptions, Uploaded};
 use serde::Serialize;
 
 use super::super::errors::from_obs;
@@ -27,7 +27,7 @@ use crate::interrupt::interrupted;
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct RawTransferred {
     /// Parts that were sent, and those that the server made.
-    pub(crate) upload: RawUploaded,
+    pub(crate) upload: Uploaded,
     /// Key of the bitmap object.
     pub(crate) bitmap_key: String,
     /// Its length in bytes.
@@ -38,23 +38,23 @@ pub(crate) struct RawTransferred {
 
 impl fmt::Display for RawTransferred {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let upload = &self.upload;
+        let copies = self.upload.copies.clone().unwrap_or_default();
         writeln!(
             f,
             "raw      {} effective bytes sent of {}; {} copied by the server in {} parts of zeros",
-            human(upload.object.sent_bytes),
-            human(upload.object.size),
-            human(upload.copied_bytes),
-            upload.copied_parts
+            human(self.upload.sent_bytes),
+            human(self.upload.size),
+            human(copies.copied_bytes),
+            copies.copied_parts
         )?;
-        if let Some(refused) = &upload.copies_refused {
+        if let Some(refused) = &copies.copies_refused {
             writeln!(
                 f,
                 "         {} parts of zeros were sent, because the server does not copy: {refused}",
-                upload.zero_parts_sent
+                copies.zero_parts_sent
             )?;
         }
-        if let Some(left) = &upload.left_behind {
+        if let Some(left) = &copies.left_behind {
             writeln!(f, "         the object of zeros is still there: {left}")?;
         }
         write!(
@@ -171,7 +171,7 @@ async fn send(
     this: &Transfer<'_>,
     Ends { sink, mut upload }: Ends,
     session: &Session,
-) -> Outcome<(Transferred, RawUploaded, Bitmap)> {
+) -> Outcome<(Transferred, Uploaded, Bitmap)> {
     let started = Instant::now();
     let built = build(this, sink).await;
     this.route.steps.at(Step::Complete);
@@ -187,7 +187,11 @@ async fn send(
     };
     let transferred = Transferred {
         content: Content::from(&report),
-        uploaded: uploaded.object.clone(),
+        // What was copied stands in the part of the report that is about raw objects.
+        uploaded: Uploaded {
+            copies: None,
+            ..uploaded.clone()
+        },
         converting,
         completing: completing.elapsed(),
         raw: None,
@@ -197,10 +201,10 @@ async fn send(
 
 async fn complete(
     this: &Transfer<'_>,
-    upload: &mut RawUpload,
+    upload: &mut Upload,
     session: &Session,
     report: &Report,
-) -> Outcome<RawUploaded> {
+) -> Outcome<Uploaded> {
     let interrupt = this.route.interrupt;
     let size = interrupt
         .unless_asked(upload.sent())
@@ -222,8 +226,8 @@ async fn complete(
 
 /// Both ends of an upload.
 struct Ends {
-    sink: RawSink,
-    upload: RawUpload,
+    sink: UnorderedSink,
+    upload: Upload,
 }
 
 /// What an earlier run has left to do.
@@ -236,39 +240,46 @@ enum Left {
 async fn go_on(this: &Transfer<'_>, session: &mut Session) -> Outcome<Left> {
     let route = this.route;
     let (client, bucket, key) = (route.client, route.bucket, route.key);
+    let len = this.image.virtual_size();
     let options = UploadOptions {
         memory: this.plan.memory.sink,
+        expected_max: len,
+        layout: Layout::raw(len),
         ..this.options(session)
     };
-    let len = this.image.virtual_size();
     if let Some((id, whole)) = Route::left_behind(session) {
         let parts = session.parts();
-        let resuming = client.resume_raw_upload(bucket, key, (&id, &parts, whole), len, &options);
+        let earlier = EarlierUpload {
+            upload_id: &id,
+            known: &parts,
+            whole,
+        };
+        let resuming = client.resume_upload(bucket, key, &earlier, &options);
         let resumption = route
             .interrupt
             .unless_asked(resuming)
             .await?
             .map_err(|error| session.goes_on(from_obs(&error)))?;
         match resumption {
-            RawResumption::GoesOn(resumed) => {
-                route.tell_kept(&id, resumed.stored_bytes, resumed.stored_parts);
+            Resumption::GoesOn(resumed) => {
+                route.tell_kept(&id, resumed.kept_bytes, resumed.kept_parts);
                 return Ok(Left::Something(Box::new(Ends {
-                    sink: resumed.sink,
+                    sink: resumed.sink.into_unordered().map_err(|e| from_obs(&e))?,
                     upload: resumed.upload,
                 })));
             }
-            RawResumption::Completed(uploaded) => {
+            Resumption::Completed(uploaded) => {
                 route.tell_completed(&id);
                 delete_zeros(&route, &id).await;
                 return Ok(Left::Nothing(uploaded));
             }
-            RawResumption::Gone => {
+            Resumption::Gone => {
                 route.tell_gone(&id);
                 session.forget();
             }
         }
     }
-    begin(this, session, len, &options)
+    begin(this, session, &options)
         .await
         .map(|ends| Left::Something(Box::new(ends)))
 }
@@ -276,7 +287,6 @@ async fn go_on(this: &Transfer<'_>, session: &mut Session) -> Outcome<Left> {
 async fn begin(
     this: &Transfer<'_>,
     session: &mut Session,
-    len: u64,
     options: &UploadOptions,
 ) -> Outcome<Ends> {
     let route = this.route;
@@ -286,7 +296,7 @@ async fn begin(
     if let Some(id) = stale {
         delete_zeros(&route, &id).await;
     }
-    let mut starting = std::pin::pin!(client.start_raw_upload(bucket, key, len, options));
+    let mut starting = std::pin::pin!(client.start_upload(bucket, key, options));
     // An answer that is dropped leaves an upload behind whose id nobody knows.
     let begun = tokio::select! {
         begun = &mut starting => begun,
@@ -298,13 +308,16 @@ async fn begin(
     let (sink, mut upload) = begun
         .map_err(|error| from_obs(&error))
         .inspect_err(|failure| route::not_begun(session, failure))?;
-    let id = upload.upload().upload_id().to_owned();
+    let id = upload.upload_id().to_owned();
     route
         .console
         .notice(format_args!("upload {id} of {bucket}/{key} has begun"));
     // An id that nobody remembers would never be aborted.
     match session.record(&Record::Upload { id }) {
-        Ok(()) => Ok(Ends { sink, upload }),
+        Ok(()) => Ok(Ends {
+            sink: sink.into_unordered().map_err(|error| from_obs(&error))?,
+            upload,
+        }),
         Err(failure) => Err(abort(&mut upload, failure).await),
     }
 }
@@ -352,7 +365,7 @@ trait Parts: PartSink + Send + 'static {
     fn end(self) -> Outcome;
 }
 
-impl Parts for RawSink {
+impl Parts for UnorderedSink {
     fn end(self) -> Outcome {
         self.close().map_err(|error| from_obs(&error))
     }
@@ -401,13 +414,13 @@ fn incomplete(failure: Failure, route: &Route<'_>, session: &Session) -> Failure
 }
 
 /// Ends the run because of `failure`. What is stored stays, if another run can use it.
-async fn suspend(upload: &mut RawUpload, session: &Session, failure: Failure) -> Failure {
-    if session.notes().is_none() || route::is_in_vain(&failure, upload.upload(), session) {
+async fn suspend(upload: &mut Upload, session: &Session, failure: Failure) -> Failure {
+    if session.notes().is_none() || route::is_in_vain(&failure, upload, session) {
         return abort(upload, failure).await;
     }
     upload.pause(GRACE).await;
-    let failure = route::first(upload.upload(), failure);
-    let failure = route::kept(upload.upload(), session, failure);
+    let failure = route::first(upload, failure);
+    let failure = route::kept(upload, session, failure);
     match upload.helper() {
         Some(key) => failure.note(format!("so is the object of zeros, {key}")),
         None => failure,
@@ -415,16 +428,13 @@ async fn suspend(upload: &mut RawUpload, session: &Session, failure: Failure) ->
 }
 
 /// Aborts `upload` because of `failure`, and says what became of it.
-async fn abort(upload: &mut RawUpload, failure: Failure) -> Failure {
-    let failure = route::first(upload.upload(), failure);
-    let (id, bucket, key) = {
-        let upload = upload.upload();
-        (
-            upload.upload_id().to_owned(),
-            upload.bucket().to_owned(),
-            upload.key().to_owned(),
-        )
-    };
+async fn abort(upload: &mut Upload, failure: Failure) -> Failure {
+    let failure = route::first(upload, failure);
+    let (id, bucket, key) = (
+        upload.upload_id().to_owned(),
+        upload.bucket().to_owned(),
+        upload.key().to_owned(),
+    );
     let failure = failure.data("upload_id", &id).data("key", &key);
     match upload.abort().await {
         Ok(()) => failure.note(format!(

@@ -108,6 +108,7 @@ impl Session {
             sent_bytes: 0,
             kept_bytes: completed.size,
             retries: 0,
+            copies: None,
         })
     }
 
