@@ -47,12 +47,12 @@ pub(crate) const ITEM: &[Spec] = &[
     spec(
         "source",
         Form::Text,
-        "The disk image, from the directory of the manifest; in images it may be a pattern such as disks/*.qcow2",
+        "Path of the disk image, relative to the manifest; in images it may be a pattern such as disks/*.qcow2",
     ),
     spec(
         "id",
         Form::Text,
-        "What the item is called in reports, claims and reruns; by default the image's name. Unique in the batch",
+        "Identifies the item in reports, claims and reruns; by default the image's name. Unique in the batch",
     ),
     spec(
         "name",
@@ -62,7 +62,7 @@ pub(crate) const ITEM: &[Spec] = &[
     spec(
         "bucket",
         Form::Text,
-        "Bucket to upload to; the image service wants it in the same region",
+        "Bucket to upload to; the image service requires it in the same region",
     ),
     spec(
         "key",
@@ -72,17 +72,17 @@ pub(crate) const ITEM: &[Spec] = &[
     spec(
         "group",
         Form::Text,
-        "What the disk belongs to: a group has one system disk, and its disks stay with one worker",
+        "Group of the disk: a group has one system disk, and its disks stay with one worker",
     ),
     spec(
         "role",
         Form::Words(Role::WORDS),
-        "What the disk is in its group; by default system, and data for the type DataImage",
+        "Role of the disk in its group; by default system, or data for the type DataImage",
     ),
     spec(
         "os_version",
         Form::Text,
-        "Operating system as the service names it; imgferry os-versions lists them. Not passed on to data disks",
+        "Operating system as the service names it; imgferry os-versions lists the names. Not inherited by data disks",
     ),
     spec(
         "os_type",
@@ -92,7 +92,7 @@ pub(crate) const ITEM: &[Spec] = &[
     spec(
         "type",
         Form::Words(Kind::WORDS),
-        "What the image is for; by default ECS, and DataImage for data disks",
+        "Type of the image; by default ECS, or DataImage for data disks",
     ),
     spec(
         "min_disk",
@@ -100,13 +100,13 @@ pub(crate) const ITEM: &[Spec] = &[
             least: 1,
             most: u32::MAX as i64,
         },
-        "Smallest disk in GiB a server needs for the image; by default from the virtual size. Not passed on to data disks",
+        "Smallest disk, in GiB, that a server needs for the image; by default from the virtual size. Not inherited by data disks",
     ),
-    spec("description", Form::Text, "Text shown with the image"),
+    spec("description", Form::Text, "Description of the image"),
     spec(
         "tags",
         Form::Table,
-        "Tags of the image, key: value; those of defaults are added to",
+        "Tags of the image, key: value; added to those of defaults",
     ),
     spec(
         "architecture",
@@ -116,7 +116,7 @@ pub(crate) const ITEM: &[Spec] = &[
     spec(
         "firmware",
         Form::Words(Firmware::WORDS),
-        "How the image boots. Not passed on to data disks",
+        "Boot mode of the image. Not inherited by data disks",
     ),
     spec(
         "enterprise_project_id",
@@ -126,22 +126,22 @@ pub(crate) const ITEM: &[Spec] = &[
     spec(
         "format",
         Form::Words(FORMATS),
-        "Format of the source; by default told by content",
+        "Format of the source; by default detected from the content",
     ),
     spec(
         "snapshot",
         Form::Text,
-        "Internal snapshot to read, by its id or name",
+        "Internal snapshot to read, given by id or name",
     ),
     spec(
         "allow_backing",
         Form::Text,
-        "Directory in which files that the image names may be opened, from the directory of the manifest",
+        "Directory, relative to the manifest, in which files that the image refers to may be opened",
     ),
     spec(
         "backing_format",
         Form::Words(FORMATS),
-        "Format of a backing file whose format the image does not declare",
+        "Format of backing files whose format the image does not declare",
     ),
     spec(
         "to",
@@ -151,42 +151,42 @@ pub(crate) const ITEM: &[Spec] = &[
     spec(
         "level",
         Form::Level,
-        "zstd level, or auto: higher while the line is the limit, lower while compression is",
+        "zstd level, or auto: raises the level while the network is the bottleneck and lowers it while compression is",
     ),
     spec(
         "holes",
         Form::Words(Holes::WORDS),
-        "Whether what is said to be a hole is believed; by default trust",
+        "Whether to trust reported holes; by default trust",
     ),
     spec(
         "vhd_bitmap",
         Form::Words(VhdBitmap::WORDS),
-        "What sectors of a dynamic VHD are that it stores and marks as never written: zeros (honor, the default) or what is stored (ignore)",
+        "How to read sectors of a dynamic VHD that are stored but marked as never written: as zeros (honor, the default) or as stored (ignore)",
     ),
     spec(
         "register",
         Form::Words(Register::WORDS),
-        "Way to register; by default auto",
+        "How to register the image; by default auto",
     ),
     spec(
         "prepare",
         Form::Switch,
-        "Let the service prepare the system (common import only). Not passed on to data disks",
+        "Let the service prepare the system (common import only). Not inherited by data disks",
     ),
     spec(
         "cmk_id",
         Form::Text,
-        "Key that encrypts the image (common import only)",
+        "Id of the key that encrypts the image (common import only)",
     ),
     spec(
         "force",
         Form::Switch,
-        "Replace an object that exists and holds something else",
+        "Replace an existing object with different content",
     ),
     spec(
         "skip_check",
         Form::Texts,
-        "Checks that may refuse without consequence",
+        "Checks whose failure is ignored",
     ),
 ];
 
@@ -214,17 +214,17 @@ pub(crate) const LIMITS: &[Spec] = &[
             least: 1,
             most: 1024,
         },
-        "Jobs of the image service at the same time",
+        "Image service jobs at the same time",
     ),
     spec(
         "memory",
         Form::Size,
-        "Memory of all buffers and caches together, such as 2GiB",
+        "Memory limit of all buffers and caches together, such as 2GiB",
     ),
     spec(
         "limit_rate",
         Form::Rate,
-        "Bytes per second of all uploads together, such as 50M",
+        "Limit of all uploads together in bytes per second, such as 50M",
     ),
 ];
 

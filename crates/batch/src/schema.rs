@@ -27,13 +27,13 @@ pub fn schema() -> Value {
         if let Some(Value::Object(properties)) = object.get_mut("properties") {
             properties.insert(
                 "name".into(),
-                json!({"type": "string", "description": "Name of the server: of its group, and of the image of its system disk"}),
+                json!({"type": "string", "description": "Name of the server, of its group, and of the image of its system disk"}),
             );
             properties.insert("system".into(), json!({"$ref": "#/$defs/disk"}));
             properties.insert(
                 "data".into(),
                 json!({
-                    "description": "The data disks; their images are called SERVER-data1 and so on",
+                    "description": "The data disks; their images are named SERVER-data1 and so on",
                     "type": "array", "items": {"$ref": "#/$defs/disk"}
                 }),
             );
@@ -43,26 +43,26 @@ pub fn schema() -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Batch of disks for imgferry",
-        "description": "What imgferry batch reads: YAML, TOML or JSON. Text may hold ${variables}.",
+        "description": "Manifest of imgferry batch: YAML, TOML or JSON. Text may contain ${variables}.",
         "type": "object",
         "additionalProperties": false,
         "anyOf": [{"required": ["images"]}, {"required": ["servers"]}],
         "properties": {
-            "version": {"description": "Version of the manifest's form", "const": 1},
+            "version": {"description": "Version of the manifest format", "const": 1},
             "vars": {
-                "description": "Variables for texts: ${name}. Built in are ${stem} (the file's name without extension), ${n} (number of the file that a pattern finds), ${server} and ${name}",
+                "description": "Variables for texts: ${name}. Built in are ${stem} (the file name without extension), ${n} (the number of a file that a pattern matches), ${server} and ${name}",
                 "type": ["object", "null"],
                 "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "not": {"enum": built_in()}},
                 "additionalProperties": {"type": ["string", "number", "boolean"]}
             },
-            "defaults": {"description": "What every disk has that does not say otherwise", "$ref": "#/$defs/defaults"},
-            "limits": {"description": "What the batch may use", "$ref": "#/$defs/limits"},
+            "defaults": {"description": "Defaults for all disks", "$ref": "#/$defs/defaults"},
+            "limits": {"description": "Limits of the whole batch", "$ref": "#/$defs/limits"},
             "images": {
-                "description": "Disks, each of which becomes an image",
+                "description": "Disks; each of them becomes an image",
                 "type": ["array", "null"], "maxItems": MAX_ITEMS, "items": {"$ref": "#/$defs/image"}
             },
             "servers": {
-                "description": "Servers, whose system and data disks belong together",
+                "description": "Servers with their system and data disks",
                 "type": ["array", "null"], "maxItems": MAX_ITEMS, "items": {"$ref": "#/$defs/server"}
             }
         },
