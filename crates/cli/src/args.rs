@@ -1,4 +1,4 @@
-//! The command line as it is typed. Nothing is resolved here.
+//! The command line as the user types it. Nothing is resolved here.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -52,13 +52,13 @@ pub(crate) use self::transfer::{
                   4 I/O or network failure after retries, 5 verification mismatch, 130 interrupted."
 )]
 pub(crate) struct Cli {
-    /// More log lines on standard error; twice for details of each request
+    /// Log more to standard error; repeat for the details of each request
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// No progress and no notices; warnings and errors only
+    /// Print warnings and errors only: no progress, no notices
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// One JSON object on standard output, everything else on standard error
+    /// Print one JSON object to standard output and everything else to standard error
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(subcommand)]
@@ -89,9 +89,9 @@ pub(crate) enum Command {
 
 /// Convert a disk image to ZVHD2 or raw
 ///
-/// The target appears complete or not at all. DST may be - for standard output (ZVHD2 only, it is
-/// written front to back). SRC may be - for standard input: a file that is redirected, in any
-/// format, or a pipe with a raw disk of the size that --size gives.
+/// DST appears complete or not at all. It may be - for standard output; that works for ZVHD2 only,
+/// which is written front to back. SRC may be - for standard input: a redirected file in any
+/// format, or a pipe that carries a raw disk of exactly --size bytes.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  imgferry convert disk.qcow2 disk.zvhd2\n  imgferry convert --level 3 disk.qcow2 disk.zvhd2\n  imgferry convert export.zvhd2 disk.raw\n  imgferry convert disk.qcow2 disk.raw --bitmap\n  imgferry convert --snapshot before-upgrade disk.qcow2 disk.zvhd2\n  imgferry convert disk.qcow2 - | ssh host 'cat > disk.zvhd2'\n  ssh host 'cat /dev/vg/disk' | imgferry convert - disk.zvhd2 --size 40GiB"
@@ -103,16 +103,16 @@ pub(crate) struct ConvertArgs {
     /// The file to write, or - for standard output
     #[arg(value_parser = streams::output())]
     pub(crate) dst: PathBuf,
-    /// Target format [default: by DST's extension, else zvhd2]
+    /// Format to write [default: from the extension of DST, else zvhd2]
     #[arg(long, value_enum)]
     pub(crate) to: Option<TargetFormat>,
-    /// Write the bitmap file of a raw DST too, beside it and in the same pass (see imgferry bitmap)
+    /// Also write the bitmap file of a raw DST next to it, in the same pass (see imgferry bitmap)
     #[arg(long)]
     pub(crate) bitmap: bool,
     /// Replace DST if it exists
     #[arg(long)]
     pub(crate) force: bool,
-    /// Do not wait until DST is safely on disk: faster, but a power failure may lose it
+    /// Do not flush DST to disk: faster, but a power failure may lose it
     #[arg(long)]
     pub(crate) no_sync: bool,
     #[command(flatten)]
@@ -127,15 +127,15 @@ pub(crate) struct ConvertArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TargetFormat {
-    /// Compressed blocks with an index; what quick import takes best
+    /// Compressed blocks with an index; recommended for quick import
     Zvhd2,
-    /// The disk's bytes, holes left out (sparse file)
+    /// The bytes of the disk; a sparse file, with holes left out
     Raw,
 }
 
 /// Print the content digest of a disk image
 ///
-/// The same disk has the same digest in every format. Zeros cost nothing.
+/// A disk has the same digest in every format. Zeros cost nothing.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  imgferry digest disk.qcow2\n  imgferry digest --json disk.raw\n  zstdcat disk.raw.zst | imgferry digest - --size 40GiB"
@@ -154,29 +154,29 @@ pub(crate) struct DigestArgs {
 
 /// Compare the content of two disk images, whatever their formats
 ///
-/// Either may be an object of a bucket, obs://BUCKET/KEY: it is read back, and nothing is stored.
-/// Exit code 5 when they differ; the first differing block is named.
+/// Either one may be an object, obs://BUCKET/KEY, which is read back without storing a copy. If the
+/// contents differ, the command reports the first differing block and exits with code 5.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  imgferry verify disk.qcow2 disk.zvhd2\n  imgferry verify disk.qcow2 obs://my-images/web01.zvhd2\n  imgferry verify --snapshot-a before-upgrade disk.qcow2 disk.zvhd2"
 )]
 pub(crate) struct VerifyArgs {
-    /// One disk image: a file, - for standard input, or obs://BUCKET/KEY
+    /// First disk image: a file, - for standard input, or obs://BUCKET/KEY
     #[arg(value_parser = PlaceParser)]
     pub(crate) a: Place,
-    /// The other one
+    /// Second disk image, given in the same way
     #[arg(value_parser = PlaceParser)]
     pub(crate) b: Place,
-    /// Format of A [default: told by content]
+    /// Format of A [default: detected from the content]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format_a: Option<Format>,
-    /// Format of B [default: told by content]
+    /// Format of B [default: detected from the content]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format_b: Option<Format>,
-    /// Compare an internal snapshot of A, by its id or name
+    /// Compare this internal snapshot of A, given by id or name
     #[arg(long, value_name = "NAME")]
     pub(crate) snapshot_a: Option<String>,
-    /// Compare an internal snapshot of B, by its id or name
+    /// Compare this internal snapshot of B, given by id or name
     #[arg(long, value_name = "NAME")]
     pub(crate) snapshot_b: Option<String>,
     #[command(flatten)]
@@ -193,28 +193,27 @@ pub(crate) struct VerifyArgs {
     pub(crate) cloud: CloudArgs,
 }
 
-/// Take a disk to an active cloud image: convert, upload, register, wait
+/// Turn a disk into an active cloud image: convert, upload, register, wait
 ///
-/// The disk is converted to ZVHD2 (or, with --to raw, cut into parts) while it is uploaded; no
-/// scratch file is written. Everything that can be refused is refused before the first byte is
-/// uploaded.
+/// The disk is converted to ZVHD2 (or, with --to raw, split into parts) during the upload, without
+/// a scratch file. All checks run before the first byte is uploaded.
 ///
-/// An import that was interrupted goes on when the same command is given again: what is stored is
-/// not read, compressed or sent again. 'imgferry status' lists those that wait.
+/// To resume an interrupted import, run the same command again: stored data is not read, compressed
+/// or sent a second time. 'imgferry status' lists the imports that can be resumed.
 ///
-/// Credentials come from the environment (HW_ACCESS_KEY and HW_SECRET_KEY, with HW_SECURITY_TOKEN
-/// when they are temporary, or HW_USER_NAME, HW_USER_PASSWORD and HW_DOMAIN_NAME), from a profile
-/// of the configuration file, from clouds.yaml or from the server's agency; never from the command
-/// line. See 'imgferry config check'.
+/// Credentials come from the environment (HW_ACCESS_KEY and HW_SECRET_KEY, plus HW_SECURITY_TOKEN
+/// for temporary keys, or HW_USER_NAME, HW_USER_PASSWORD and HW_DOMAIN_NAME), from a profile of the
+/// configuration file, from clouds.yaml, or from the agency of the server, but never from the
+/// command line. See 'imgferry config check'.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   Try it without an account:
     imgferry import disk.qcow2 --sandbox --name demo --bucket demo --os-version 'Debian GNU/Linux 12.0.0 64bit'
-  See what would happen:
+  Preview the import:
     imgferry import disk.qcow2 --dry-run --name web01 --bucket my-images --os-version 'CentOS 7.0 64bit'
-  A data disk:
+  Import a data disk:
     imgferry import data.raw --name data01 --bucket my-images --type DataImage
-  A disk of another machine, through a pipe (cannot go on after an interruption):
+  Import a disk of another machine through a pipe (cannot be resumed):
     ssh host 'cat /dev/vg/disk' | imgferry import - --size 40GiB --name data01 --bucket my-images --type DataImage")]
 pub(crate) struct ImportArgs {
     /// The disk image, or - for standard input
@@ -223,60 +222,59 @@ pub(crate) struct ImportArgs {
     /// Name of the new image
     #[arg(long)]
     pub(crate) name: String,
-    /// Bucket to upload to; IMS wants it in the same region
+    /// Bucket to upload to; IMS requires it in the same region
     #[arg(long)]
     pub(crate) bucket: String,
-    /// Object key [default: the name with .zvhd2, or .raw]
+    /// Object key [default: NAME.zvhd2 or NAME.raw]
     #[arg(long)]
     pub(crate) key: Option<String>,
-    /// Operating system as the service names it, such as 'CentOS 7.0 64bit'; system images need it
+    /// Operating system as the service names it, such as 'CentOS 7.0 64bit'; required for system
+    /// images
     #[arg(long, value_name = "TEXT")]
     pub(crate) os_version: Option<String>,
-    /// What the image is for
-    #[arg(long = "type", value_enum, default_value_t = ImageType::Ecs, ignore_case = true)]
+    /// Type of the image
+    #[arg(long = "type", value_name = "TYPE", value_enum, default_value_t = ImageType::Ecs, ignore_case = true)]
     pub(crate) kind: ImageType,
     /// Operating system family of a data image
     #[arg(long, value_enum, ignore_case = true)]
     pub(crate) os_type: Option<OsFamily>,
-    /// Smallest disk in GiB a server needs for the image [default: from the virtual size]
+    /// Smallest disk, in GiB, that a server needs for the image [default: from the virtual size]
     #[arg(long, value_name = "GIB")]
     pub(crate) min_disk: Option<u32>,
     /// Processor architecture
     #[arg(long, value_enum)]
     pub(crate) architecture: Option<Arch>,
-    /// How the image boots
+    /// Boot mode of the image
     #[arg(long, value_enum)]
     pub(crate) firmware: Option<Boot>,
-    /// Tag of the image; may be given up to ten times
+    /// Tag of the image; may be repeated up to ten times
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag)]
     pub(crate) tags: Vec<(String, String)>,
-    /// Text shown with the image
+    /// Description of the image
     #[arg(long, value_name = "TEXT")]
     pub(crate) description: Option<String>,
     /// Enterprise project of the image [env: HW_ENTERPRISE_PROJECT_ID]
     #[arg(long, value_name = "ID")]
     pub(crate) enterprise_project_id: Option<String>,
-    /// Go on although this check refuses; may be given more than once
+    /// Continue even if this check fails; may be repeated
     #[arg(long, value_name = "CHECK", value_parser = clap::builder::PossibleValuesParser::new(ims::rules::skippable()))]
     pub(crate) skip_check: Vec<String>,
-    #[command(flatten)]
-    pub(crate) registering: RegisterArgs,
-    /// Replace the object if the key exists already
+    /// Replace the object if the key already exists
     #[arg(long)]
     pub(crate) force: bool,
-    /// End when the import job has started, and print its id
+    /// Exit once the import job has started, and print its id
     #[arg(long, overrides_with = "wait")]
     pub(crate) no_wait: bool,
-    /// Follow the job until the image is active (the default)
+    /// Wait until the image is active (the default)
     #[arg(long)]
     pub(crate) wait: bool,
-    /// Longest time to follow the job, in seconds; the job itself goes on
+    /// Stop waiting after this time; the job itself continues
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     pub(crate) timeout: u64,
-    /// Check everything, print the plan, change nothing
+    /// Run all checks and print the plan, but change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Begin anew, even if an interrupted import of the disk could go on; its upload is thrown away
+    /// Start over and discard the upload of an interrupted import instead of resuming it
     #[arg(long)]
     pub(crate) restart: bool,
     #[command(flatten)]
@@ -287,6 +285,9 @@ pub(crate) struct ImportArgs {
     pub(crate) source: SourceArgs,
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,
+    // From here on every group has a heading, and fields that follow one would be shown under it.
+    #[command(flatten)]
+    pub(crate) registering: RegisterArgs,
     #[command(flatten)]
     pub(crate) work: WorkArgs,
     #[command(flatten)]
@@ -295,34 +296,35 @@ pub(crate) struct ImportArgs {
     pub(crate) cloud: CloudArgs,
 }
 
-/// Run a cloud on this machine: object storage, identity and image service that check what they get
+/// Run a local cloud for testing: object storage, identity service and image service
 ///
-/// Prints the endpoints, keys and environment to use, and serves until it is interrupted.
+/// The services check what they receive. The command prints the endpoints, keys and environment
+/// variables to use, and serves requests until it is interrupted.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  imgferry sandbox --dir /tmp/cloud --bucket images")]
 pub(crate) struct SandboxArgs {
-    /// Where objects, images and keys are kept [default: a temporary directory, removed at the end]
+    /// Directory for objects, images and keys [default: a temporary directory, removed on exit]
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,
-    /// Address of the object storage; the other services take the next port
+    /// Listen address of the object storage; the other services use the next port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,
-    /// Bucket to make; may be given more than once
+    /// Bucket to create; may be repeated
     #[arg(long = "bucket", value_name = "NAME", default_value = "images")]
     pub(crate) buckets: Vec<String>,
-    /// Speak https, with a certificate made for this run, and take only the bodies that OBS takes
-    /// there
+    /// Serve https with a certificate generated for this run, and accept only the request bodies
+    /// that OBS accepts over https
     #[arg(long)]
     pub(crate) https: bool,
-    /// Images that the account may have
+    /// Image quota of the account
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) image_quota: usize,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ThreadArgs {
-    /// Worker threads [default: as many as cores to compress, else one more]
-    #[arg(long, value_parser = parse_threads)]
+    /// Worker threads [default: one per core to compress, otherwise one more]
+    #[arg(long, value_name = "N", value_parser = parse_threads)]
     pub(crate) threads: Option<usize>,
 }
 
@@ -331,12 +333,11 @@ pub(crate) struct ThreadArgs {
 pub(crate) struct WorkArgs {
     #[command(flatten)]
     pub(crate) threads: ThreadArgs,
-    /// zstd level, from -7 (fast) to 19 (small), or auto: while an upload waits for the line,
-    /// blocks get higher levels, up to 6, and lower ones again when compression is the limit
+    /// zstd level, from -7 (fast) to 19 (small), or auto: raises the level, up to 6, while the
+    /// network is the bottleneck, and lowers it while compression is
     #[arg(long, value_name = "LEVEL|auto", default_value_t = Level::default(), allow_hyphen_values = true)]
     pub(crate) level: Level,
-    /// Most memory that buffers and caches may take [default: 256MiB, and 512MiB for disks so large
-    /// that they need more]
+    /// Memory limit of buffers and caches [default: 256MiB, or 512MiB for disks too large for that]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
 }

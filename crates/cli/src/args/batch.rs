@@ -13,16 +13,16 @@ pub(crate) use self::init::BatchInitArgs;
 use super::transfer::{parse_age, parse_rate};
 use super::{CloudArgs, Concurrency, StateArgs, parse_size, parse_threads};
 
-/// Import many disks: what a manifest lists
+/// Import the disks that a manifest lists
 ///
-/// A manifest (YAML or TOML) has defaults and one entry for each disk. See docs/batch.md.
+/// A manifest (YAML, TOML or JSON) holds defaults and one entry per disk. See docs/batch.md.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   imgferry batch init /vm/images -o fleet.yaml
   imgferry batch plan fleet.yaml
   imgferry batch run fleet.yaml --report fleet.html
   imgferry batch status fleet.yaml --watch
-  imgferry batch run fleet.yaml --claim        (on every machine that is to help)")]
+  imgferry batch run fleet.yaml --claim        (on each worker machine)")]
 pub(crate) struct BatchArgs {
     #[command(subcommand)]
     pub(crate) command: BatchCommand,
@@ -36,46 +36,47 @@ pub(crate) enum BatchCommand {
     Status(Box<BatchStatusArgs>),
     #[command(visible_alias = "cancel")]
     Clean(Box<BatchCleanArgs>),
-    /// Print the JSON schema of manifests, for editors and checks
+    /// Print the JSON schema of manifests, for editors and validators
     Schema,
 }
 
-/// Open every disk of the manifest, ask the cloud, and say what would happen; nothing is changed
+/// Check every disk of the manifest and show what a run would do, without changing anything
 ///
-/// Everything that would be refused is told at once; exit code 2 then.
+/// Opens all disks and queries the cloud. All refusals are reported together, with exit code 2.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  imgferry batch plan fleet.yaml\n  imgferry batch plan fleet.yaml --sandbox\n  imgferry batch plan fleet.yaml --json | jq '.items[] | select(.action == \"refuse\")'"
 )]
 pub(crate) struct BatchPlanArgs {
-    /// The manifest, YAML or TOML
+    /// The manifest: YAML, TOML or JSON
     pub(crate) manifest: PathBuf,
     #[command(flatten)]
     pub(crate) common: BatchCommonArgs,
 }
 
-/// Import every disk of the manifest that is not done
+/// Import all unfinished disks of the manifest
 ///
-/// A disk that fails does not stop the others. The same command again does what is left: it goes on
-/// with uploads, follows jobs that were started, and never registers an image twice. Exit code 0
-/// when everything is done, 3 when a disk failed or was refused, 130 when it was interrupted.
+/// One failure does not stop the rest. To finish the remaining disks, run the same command again:
+/// it resumes uploads, follows jobs already started, and never registers an image twice. The exit
+/// code is 0 if all disks are done, 3 if a disk failed or was refused, and 130 if the run was
+/// interrupted.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   imgferry batch run fleet.yaml --report fleet.html
   imgferry batch run fleet.yaml --converts 4 --memory 4GiB --limit-rate 200M
   Try it without an account:
     imgferry batch run fleet.yaml --sandbox=/tmp/cloud
-  Many machines, each a fixed share:
+  Split the disks into fixed shares, one per machine:
     imgferry batch run fleet.yaml --shard 3/8
-  Many machines, each takes what is left:
+  Let each machine take the next unclaimed disk:
     imgferry batch run fleet.yaml --claim")]
 pub(crate) struct BatchRunArgs {
-    /// The manifest, YAML or TOML
+    /// The manifest: YAML, TOML or JSON
     pub(crate) manifest: PathBuf,
-    /// Say what would happen, and change nothing: as batch plan
+    /// Show what would happen without changing anything, like batch plan
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Stop everything when the first disk fails
+    /// Stop the run as soon as a disk fails
     #[arg(long)]
     pub(crate) fail_fast: bool,
     /// Write the report as one HTML page
@@ -84,11 +85,10 @@ pub(crate) struct BatchRunArgs {
     /// Write the report as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) report_json: Option<PathBuf>,
-    /// Share the manifest with other workers through the bucket: each disk is claimed by one of
-    /// them
+    /// Share the disks with other workers through the bucket; each disk is claimed by one worker
     #[arg(long, conflicts_with = "shard")]
     pub(crate) claim: bool,
-    /// How long a worker may be silent before its disks are taken over, such as 60s
+    /// How long a worker may be silent before others take over its disks
     #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = parse_age, requires = "claim")]
     pub(crate) lease: Duration,
     #[command(flatten)]
@@ -97,40 +97,39 @@ pub(crate) struct BatchRunArgs {
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct BatchCommonArgs {
-    /// Disks converted at the same time [default: the manifest's, else a quarter of the cores, at
-    /// least 2]
+    /// Disks to convert at the same time [default: from the manifest, else a quarter of the cores,
+    /// 2 to 8]
     #[arg(long, value_name = "N")]
     pub(crate) converts: Option<NonZeroUsize>,
-    /// Disks uploaded at the same time: those that are converted, and those whose last parts are on
-    /// their way [default: the manifest's, else twice --converts]
+    /// Disks with an upload in progress, including those still being converted [default: from the
+    /// manifest, else twice --converts]
     #[arg(long, value_name = "N")]
     pub(crate) uploads: Option<NonZeroUsize>,
-    /// Jobs of the image service at the same time [default: the manifest's, else 10]
+    /// Image service jobs to run at the same time [default: from the manifest, else 10]
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
-    /// Worker threads of all conversions together [default: one more than cores]
-    #[arg(long, value_parser = parse_threads)]
+    /// Worker threads of all conversions together [default: one more than the number of cores]
+    #[arg(long, value_name = "N", value_parser = parse_threads)]
     pub(crate) threads: Option<usize>,
-    /// Most memory that buffers and caches of everything together may take [default: the
-    /// manifest's, else 1GiB]
+    /// Memory limit of all buffers and caches together [default: from the manifest, else 1GiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
-    /// Parts of one disk sent at the same time: a number, or auto
+    /// Parts of one disk to send at the same time: a number, or auto
     #[arg(long, value_name = "N|auto", default_value = "auto")]
     pub(crate) concurrency: Concurrency,
-    /// Most bytes per second for everything together, such as 50M [default: the manifest's, else no
-    /// limit]
+    /// Limit of all uploads together in bytes per second, such as 50M [default: from the manifest,
+    /// else no limit]
     #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
     pub(crate) limit_rate: Option<std::num::NonZeroU64>,
-    /// Longest time to follow a job, in seconds
+    /// Stop waiting for a job after this time; the job itself continues
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     pub(crate) timeout: u64,
-    /// Only the disks of worker I of N, the same in every run; K+1/N is for schedulers that count
-    /// from 0
+    /// Import only the share of worker I of N, which is the same in every run. Schedulers that
+    /// count from 0 may pass K+1/N
     #[arg(long, value_name = "I/N")]
     pub(crate) shard: Option<Shard>,
-    /// Import this disk again although it is done; its old image must be gone. May be given more
-    /// than once
+    /// Import this disk again although it is done; its old image must have been deleted. May be
+    /// repeated
     #[arg(long, value_name = "ID")]
     pub(crate) redo: Vec<String>,
     #[command(flatten)]
@@ -139,24 +138,25 @@ pub(crate) struct BatchCommonArgs {
     pub(crate) cloud: CloudArgs,
 }
 
-/// Say how far a batch has come, by the journals on this machine, also while it runs
+/// Show the progress of a batch from the journals on this machine, even while it runs
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  imgferry batch status fleet.yaml --watch")]
 pub(crate) struct BatchStatusArgs {
     /// The manifest
     pub(crate) manifest: PathBuf,
-    /// Say it again every two seconds until the batch has ended
+    /// Refresh every two seconds until the batch has ended
     #[arg(long)]
     pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) state: StateArgs,
 }
 
-/// Throw away what an abandoned batch has left in the cloud
+/// Delete what an abandoned batch left behind in the cloud
 ///
-/// Open uploads and helper objects of its disks, images that never became active, its claims, and
-/// the journals on this machine that could go on. Objects that are complete and images that are
-/// active stay. Shows everything first and asks; elsewhere than on a terminal --yes is needed.
+/// Deletes open uploads and helper objects of its disks, images that never became active, its
+/// claims, and the resumable journals on this machine. Complete objects and active images are kept.
+/// The command lists everything and asks for confirmation first; without a terminal it requires
+/// --yes.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  imgferry batch clean fleet.yaml\n  imgferry batch clean fleet.yaml --yes"
@@ -164,13 +164,13 @@ pub(crate) struct BatchStatusArgs {
 pub(crate) struct BatchCleanArgs {
     /// The manifest
     pub(crate) manifest: PathBuf,
-    /// Also the marks of disks that are done: workers that come later would not know
+    /// Also delete the markers of finished disks, which later workers rely on
     #[arg(long)]
     pub(crate) claims: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, short)]
     pub(crate) yes: bool,
-    /// Say what would be thrown away, and change nothing
+    /// Show what would be deleted without changing anything
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]

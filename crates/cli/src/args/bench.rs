@@ -8,13 +8,13 @@ use diskimg::units::{MIB, human};
 use super::transfer::parse_bucket_or_object;
 use super::{CloudArgs, ObsUrl, PaceArgs, SourceArgs, parse_size, parse_threads};
 
-/// Measure this machine: what limits a conversion or an import here, and which settings suit it
+/// Measure this machine: find the bottleneck of conversions and imports, and suitable settings
 ///
-/// Reads, detects zeros, compresses, hashes, writes and uploads, each by itself and then all of it
-/// together; tells medians and spread, what the limit is, and the level and the number of threads
-/// to use. Without IMAGE a disk like an operating system's is generated. IMAGE is only read.
-/// Everything that is written goes into a directory that is removed at the end, and an object that
-/// is uploaded is deleted.
+/// Measures reading, zero detection, compression, hashing, writing and uploading, first separately
+/// and then together. Reports medians and spread, the bottleneck, and the recommended level and
+/// number of threads. Without IMAGE, a disk that resembles an operating system is generated. IMAGE
+/// is only read. Output goes to a directory that is removed at the end, and uploaded objects are
+/// deleted.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   imgferry bench
@@ -22,32 +22,33 @@ use super::{CloudArgs, ObsUrl, PaceArgs, SourceArgs, parse_size, parse_threads};
   imgferry bench --levels 1,3,6,9 --threads 1,2,4,8 --repeat 5 --size 2GiB
   imgferry bench disk.qcow2 --upload obs://my-images --json > bench.json")]
 pub(crate) struct BenchArgs {
-    /// The disk image to measure with [default: a generated one]
+    /// The disk image to use [default: a generated one]
     pub(crate) image: Option<PathBuf>,
-    /// Convert with this program too, in turns with imgferry, if it is installed
+    /// Also convert with this program, if it is installed, alternating with imgferry
     #[arg(long, value_enum, value_name = "PROGRAM")]
     pub(crate) against: Option<Peer>,
     /// zstd levels to measure, from -7 (fast) to 19 (small)
     #[arg(long, value_name = "L,L,…", value_delimiter = ',', default_value = "-5,-1,1,3,6", allow_hyphen_values = true,
           value_parser = clap::value_parser!(i32).range(i64::from(zvhd2::MIN_LEVEL)..=i64::from(zvhd2::MAX_LEVEL)))]
     pub(crate) levels: Vec<i32>,
-    /// Numbers of worker threads to convert with [default: 1, 2, 4, … up to one more than cores]
+    /// Numbers of worker threads to measure [default: powers of two up to the number of cores, the
+    /// cores, and one more]
     #[arg(long, value_name = "N,N,…", value_delimiter = ',', value_parser = parse_threads)]
     pub(crate) threads: Vec<usize>,
-    /// How often everything is measured; the middle one counts
+    /// Rounds of measurements; the median is reported
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=40))]
     pub(crate) repeat: u32,
-    /// Size of the generated disk, and most bytes of IMAGE that are measured with
+    /// Size of the generated disk, and the maximum number of bytes of IMAGE to use
     #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = parse_bench_size)]
     pub(crate) size: u64,
-    /// Where output goes, and so which disk is measured [default: the working directory]
+    /// Directory for output, which selects the disk to measure [default: the working directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Upload to this bucket, or to this object of it, which must not exist and is deleted at the
-    /// end [default: a sandbox on this machine, which says nothing about a network]
+    /// Upload to this bucket or object. The object must not exist and is deleted at the end
+    /// [default: a sandbox on this machine, which does not measure the network]
     #[arg(long, value_name = "OBJECT", value_parser = parse_bucket_or_object, conflicts_with = "sandbox")]
     pub(crate) upload: Option<ObsUrl>,
-    /// Write a page with plots that needs nothing else
+    /// Write a self-contained HTML page with plots
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
     /// Replace the file of --html if it exists

@@ -1,4 +1,4 @@
-//! Which cloud is meant, and who we are there.
+//! Which cloud is used, and with which credentials.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use url::Url;
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Cloud")]
 pub(crate) struct CloudArgs {
-    /// Cloud whose addresses are used [env: IMGFERRY_CLOUD] [default: by the region]
+    /// Cloud whose endpoints are used [env: IMGFERRY_CLOUD] [default: from the region]
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(ims::Cloud::ALL.map(ims::Cloud::name)))]
     pub(crate) cloud: Option<String>,
     /// Region, such as eu-west-0 [env: HW_REGION_NAME]
@@ -24,36 +24,37 @@ pub(crate) struct CloudArgs {
     /// Configuration file [env: IMGFERRY_CONFIG] [default: ~/.config/imgferry/config.toml]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Cloud of OpenStack's clouds.yaml to take credentials and addresses from [env: OS_CLOUD]
+    /// Entry of OpenStack's clouds.yaml with the credentials and endpoints to use [env: OS_CLOUD]
     #[arg(long, value_name = "NAME")]
     pub(crate) os_cloud: Option<String>,
-    /// Use the keys of the agency that this server runs with [env: IMGFERRY_AGENCY]
+    /// Use the keys of this cloud server's agency [env: IMGFERRY_AGENCY]
     #[arg(long)]
     pub(crate) agency: bool,
-    /// Identity service [env: IMGFERRY_IAM_ENDPOINT] [default: by cloud and region]
+    /// Endpoint of the identity service [env: IMGFERRY_IAM_ENDPOINT] [default: from cloud and
+    /// region]
     #[arg(long, value_name = "URL", value_parser = net::endpoint::parse)]
     pub(crate) iam_endpoint: Option<Url>,
-    /// Image service [env: IMGFERRY_IMS_ENDPOINT] [default: by cloud and region]
+    /// Endpoint of the image service [env: IMGFERRY_IMS_ENDPOINT] [default: from cloud and region]
     #[arg(long, value_name = "URL", value_parser = net::endpoint::parse)]
     pub(crate) ims_endpoint: Option<Url>,
-    /// Object storage [env: IMGFERRY_OBS_ENDPOINT] [default: by cloud and region]
+    /// Endpoint of the object storage [env: IMGFERRY_OBS_ENDPOINT] [default: from cloud and region]
     #[arg(long, value_name = "URL", value_parser = net::endpoint::parse)]
     pub(crate) obs_endpoint: Option<Url>,
-    /// Release of the image service's calls [env: IMGFERRY_API_VERSION] [default: v2]
+    /// API version of the image service [env: IMGFERRY_API_VERSION] [default: v2]
     #[arg(long, value_name = "VERSION", value_parser = PossibleValuesParser::new(["v2", "v2.1"]))]
     pub(crate) api_version: Option<String>,
-    /// Put the bucket into the path instead of the host name (private installations, test servers)
-    /// [env: IMGFERRY_PATH_STYLE]
+    /// Put the bucket in the path of the URL instead of the host name, for private installations
+    /// and test servers [env: IMGFERRY_PATH_STYLE]
     #[arg(long)]
     pub(crate) path_style: bool,
-    /// Allow endpoints without TLS that are not on this machine
+    /// Allow endpoints without TLS on other machines
     #[arg(long)]
     pub(crate) allow_http: bool,
-    /// Project id [env: HW_PROJECT_ID] [default: looked up by region]
+    /// Project id [env: HW_PROJECT_ID] [default: looked up from the region]
     #[arg(long, value_name = "ID")]
     pub(crate) project_id: Option<String>,
-    /// Use a cloud on this machine instead: no account, nothing leaves it. It lives in DIR, or in a
-    /// temporary directory that is removed at the end
+    /// Use a local cloud inside this process instead: it needs no account and no network. It stores
+    /// its data in DIR, or in a temporary directory that is removed at the end
     #[arg(
         long,
         value_name = "DIR",

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::CloudArgs;
 
-/// Show, check and explain which cloud and which credentials are used
+/// Show and check the cloud settings and credentials
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   imgferry config check --bucket my-images
@@ -18,28 +18,28 @@ pub(crate) struct ConfigArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Ask the cloud: credentials, project, rights, bucket and clock
+    /// Check credentials, project, permissions, bucket and clock against the cloud
     ///
-    /// Shows what would be used and from where each value comes, with secrets masked. Of the cloud
-    /// it only reads, but for the bucket: the right to write is tried by an upload that is begun
-    /// and aborted. With --write, two objects of a few bytes are stored and deleted, which shows
-    /// how the storage behaves.
+    /// Shows the settings in effect and where each value comes from, with secrets masked. Changes
+    /// nothing in the cloud: the permission to write to the bucket is tested with an upload that is
+    /// started and aborted. With --write, two small objects are stored and deleted again, which
+    /// shows how the storage behaves.
     Check(ConfigCheckArgs),
-    /// Show what would be used and from where each value comes; nothing is sent
+    /// Show the settings in effect and where each value comes from, without any request
     Show(ConfigShowArgs),
     /// Print the path of the configuration file
     Path(ConfigShowArgs),
-    /// Print an example of a configuration file
+    /// Print an example configuration file
     Example,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ConfigCheckArgs {
-    /// Bucket to look at too
+    /// Also check this bucket
     #[arg(long)]
     pub(crate) bucket: Option<String>,
-    /// Store, copy, read and delete two tiny objects in the bucket, and report what the storage
-    /// does
+    /// Store, copy, read and delete two small objects in the bucket, and report how the storage
+    /// behaves
     #[arg(long, requires = "bucket")]
     pub(crate) write: bool,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! Commands that look after images: `image`, `job`, `export`, `quota`, `os-versions`.
+//! Commands that manage images: `image`, `job`, `export`, `quota`, `os-versions`.
 
 use std::path::PathBuf;
 
@@ -31,35 +31,35 @@ pub(crate) enum ImageCommand {
     Share(ImageShareArgs),
     Unshare(ImageShareArgs),
     Accept(ImageAcceptArgs),
-    /// Show which projects an image is shared with, and what they said
+    /// Show the projects an image is shared with, and whether they accepted it
     Members(ImageShowArgs),
     Tags(ImageTagsArgs),
     Create(Box<ImageCreateArgs>),
 }
 
-/// List images, the newest first
+/// List images, newest first
 #[derive(Debug, Args)]
 pub(crate) struct ImageListArgs {
-    /// Exact name
+    /// Only images with exactly this name
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// State, such as active
+    /// Only images in this state, such as active
     #[arg(long)]
     pub(crate) status: Option<String>,
-    /// Whose images
+    /// Only images of this owner
     #[arg(long, value_enum, default_value_t = Owner::Private)]
     pub(crate) owner: Owner,
-    /// Operating system family, such as Linux
+    /// Only images of this operating system family, such as Linux
     #[arg(long, value_name = "FAMILY")]
     pub(crate) os_type: Option<String>,
-    /// Platform, such as Debian
+    /// Only images of this platform, such as Debian
     #[arg(long)]
     pub(crate) platform: Option<String>,
-    /// Tag that the image has
+    /// Only images with this tag
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) tag: Option<String>,
-    /// Most images to list
-    #[arg(long, default_value_t = 1000)]
+    /// Maximum number of images to list
+    #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) limit: usize,
     #[command(flatten)]
     pub(crate) cloud: CloudArgs,
@@ -68,21 +68,21 @@ pub(crate) struct ImageListArgs {
 /// Whose images are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Owner {
-    /// The project's own
+    /// Images of the project
     Private,
-    /// The cloud's
+    /// Public images of the cloud
     Public,
-    /// Those that others share with the project, and the project with others
+    /// Images shared with the project, and images that it shares with others
     Shared,
-    /// Shared with the project and not answered yet
+    /// Images shared with the project, neither accepted nor rejected yet
     Pending,
-    /// Shared with the project and rejected
+    /// Images shared with the project and rejected
     Rejected,
-    /// Everybody's
+    /// All images
     All,
 }
 
-/// Show everything about one image
+/// Show all attributes of an image
 #[derive(Debug, Args)]
 pub(crate) struct ImageShowArgs {
     /// Id of the image
@@ -91,7 +91,7 @@ pub(crate) struct ImageShowArgs {
     pub(crate) cloud: CloudArgs,
 }
 
-/// Change an active image
+/// Change the attributes of an active image
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("change").required(true).multiple(true)
     .args(["name", "description", "min_disk", "min_ram", "max_ram", "firmware", "os_version", "protected", "property", "unset"]))]
@@ -104,28 +104,28 @@ pub(crate) struct ImageSetArgs {
     /// New description
     #[arg(long, value_name = "TEXT")]
     pub(crate) description: Option<String>,
-    /// Smallest disk in GiB
+    /// Minimum disk size in GiB
     #[arg(long, value_name = "GIB")]
     pub(crate) min_disk: Option<u32>,
-    /// Least memory in MiB
+    /// Minimum memory in MiB
     #[arg(long, value_name = "MIB")]
     pub(crate) min_ram: Option<u32>,
-    /// Most memory in MiB
+    /// Maximum memory in MiB
     #[arg(long, value_name = "MIB")]
     pub(crate) max_ram: Option<u32>,
-    /// How the image boots
+    /// Boot mode of the image
     #[arg(long, value_enum)]
     pub(crate) firmware: Option<super::Boot>,
     /// Operating system as the service names it
     #[arg(long, value_name = "TEXT")]
     pub(crate) os_version: Option<String>,
-    /// Whether it cannot be deleted
+    /// Protect the image against deletion
     #[arg(long, value_name = "BOOL")]
     pub(crate) protected: Option<bool>,
-    /// Any other attribute; may be given more than once
+    /// Set any other attribute; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_tag)]
     pub(crate) property: Vec<(String, String)>,
-    /// Attribute to take away; may be given more than once
+    /// Remove this attribute; may be repeated
     #[arg(long, value_name = "KEY")]
     pub(crate) unset: Vec<String>,
     #[command(flatten)]
@@ -134,23 +134,23 @@ pub(crate) struct ImageSetArgs {
 
 /// Delete images
 ///
-/// Asks on a terminal; elsewhere --yes is needed.
+/// Asks for confirmation; without a terminal, --yes is required.
 #[derive(Debug, Args)]
 pub(crate) struct ImageDeleteArgs {
     /// Ids of the images
     #[arg(required = true)]
     pub(crate) ids: Vec<String>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, short)]
     pub(crate) yes: bool,
-    /// Also delete the backups that a full-ECS image was made of
+    /// Also delete the backups that a full-ECS image was created from
     #[arg(long)]
     pub(crate) delete_backup: bool,
     #[command(flatten)]
     pub(crate) cloud: CloudArgs,
 }
 
-/// Set tags of an image; a key that it has already gets the new value
+/// Set tags of an image, replacing the values of existing keys
 #[derive(Debug, Args)]
 pub(crate) struct ImageTagArgs {
     /// Id of the image
@@ -162,7 +162,7 @@ pub(crate) struct ImageTagArgs {
     pub(crate) cloud: CloudArgs,
 }
 
-/// Take tags away from an image
+/// Remove tags from an image
 #[derive(Debug, Args)]
 pub(crate) struct ImageUntagArgs {
     /// Id of the image
@@ -174,7 +174,7 @@ pub(crate) struct ImageUntagArgs {
     pub(crate) cloud: CloudArgs,
 }
 
-/// Show the tags of an image, or all tags that images have
+/// Show the tags of an image, or all tags of the project's images
 #[derive(Debug, Args)]
 pub(crate) struct ImageTagsArgs {
     /// Id of the image [default: all images of the project]
@@ -183,7 +183,7 @@ pub(crate) struct ImageTagsArgs {
     pub(crate) cloud: CloudArgs,
 }
 
-/// Copy an image inside its region
+/// Copy an image within its region
 #[derive(Debug, Args)]
 pub(crate) struct ImageCopyArgs {
     /// Id of the image
@@ -194,7 +194,7 @@ pub(crate) struct ImageCopyArgs {
     /// Description of the copy
     #[arg(long, value_name = "TEXT")]
     pub(crate) description: Option<String>,
-    /// Key that encrypts the copy
+    /// Id of the key that encrypts the copy
     #[arg(long, value_name = "ID")]
     pub(crate) cmk_id: Option<String>,
     #[command(flatten)]
@@ -203,16 +203,16 @@ pub(crate) struct ImageCopyArgs {
     pub(crate) cloud: CloudArgs,
 }
 
-/// Write an image into a bucket
+/// Export an image to a bucket
 ///
-/// To get it onto this machine use 'imgferry export'.
+/// To download it to this machine, use 'imgferry export'.
 #[derive(Debug, Args)]
 pub(crate) struct ImageExportArgs {
     /// Id of the image
     pub(crate) id: String,
-    /// Where to, as obs://BUCKET/KEY
+    /// Target object, as obs://BUCKET/KEY
     pub(crate) to: String,
-    /// Format; quick is the service's own (ZVHD2), without conversion and at any size
+    /// Format of the object; quick keeps the service's own format (ZVHD2), at any size
     #[arg(long, value_enum, default_value_t = ExportTo::Quick)]
     pub(crate) file_format: ExportTo,
     #[command(flatten)]
@@ -224,25 +224,25 @@ pub(crate) struct ImageExportArgs {
 /// What an export writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ExportTo {
-    /// The service's own format, fast
+    /// The service's own format, without conversion
     Quick,
-    /// QCOW2, up to 128 GiB like those that follow
+    /// QCOW2, up to 128 GiB
     Qcow2,
-    /// VHD
+    /// VHD, up to 128 GiB
     Vhd,
-    /// ZVHD
+    /// ZVHD, up to 128 GiB
     Zvhd,
-    /// VMDK
+    /// VMDK, up to 128 GiB
     Vmdk,
 }
 
-/// Share images with other projects of the region, or stop it
+/// Start or stop sharing images with other projects of the region
 #[derive(Debug, Args)]
 pub(crate) struct ImageShareArgs {
     /// Ids of the images
     #[arg(required = true)]
     pub(crate) ids: Vec<String>,
-    /// Project to share with; may be given more than once
+    /// Id of the other project; may be repeated
     #[arg(long = "project", value_name = "ID", required = true)]
     pub(crate) projects: Vec<String>,
     #[command(flatten)]
@@ -251,13 +251,13 @@ pub(crate) struct ImageShareArgs {
     pub(crate) cloud: CloudArgs,
 }
 
-/// Accept or reject images that others share with this project
+/// Accept or reject images shared with this project
 #[derive(Debug, Args)]
 pub(crate) struct ImageAcceptArgs {
     /// Ids of the images
     #[arg(required = true)]
     pub(crate) ids: Vec<String>,
-    /// Reject them
+    /// Reject the images instead of accepting them
     #[arg(long)]
     pub(crate) reject: bool,
     #[command(flatten)]
@@ -266,44 +266,44 @@ pub(crate) struct ImageAcceptArgs {
     pub(crate) cloud: CloudArgs,
 }
 
-/// Make an image of a server, a volume or a backup
+/// Create an image from a server, a volume or a backup
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("source").required(true).args(["server", "volume", "data_volume", "whole_server", "backup"]))]
 pub(crate) struct ImageCreateArgs {
     /// Name of the image
     #[arg(long)]
     pub(crate) name: String,
-    /// System image of this stopped server
+    /// Create a system image of this stopped server
     #[arg(long, value_name = "ID")]
     pub(crate) server: Option<String>,
-    /// System image of this data disk, which holds a system
+    /// Create a system image of this data disk, which must hold an operating system
     #[arg(long, value_name = "ID", requires = "os_version")]
     pub(crate) volume: Option<String>,
-    /// Data image of this data disk
+    /// Create a data image of this data disk
     #[arg(long, value_name = "ID")]
     pub(crate) data_volume: Option<String>,
-    /// Full-ECS image of this server: all its disks
+    /// Create a full-ECS image of all disks of this server
     #[arg(long, value_name = "ID")]
     pub(crate) whole_server: Option<String>,
-    /// Full-ECS image of this backup
+    /// Create a full-ECS image of this backup
     #[arg(long, value_name = "ID")]
     pub(crate) backup: Option<String>,
-    /// With --server: a data image of this data disk of it, too; may be given more than once
+    /// With --server, also create a data image of this data disk of the server; may be repeated
     #[arg(long, value_name = "ID", requires = "server")]
     pub(crate) with_volume: Vec<String>,
-    /// Operating system as the service names it; volumes need it
+    /// Operating system as the service names it; required for volumes
     #[arg(long, value_name = "TEXT")]
     pub(crate) os_version: Option<String>,
-    /// Text shown with the image
+    /// Description of the image
     #[arg(long, value_name = "TEXT")]
     pub(crate) description: Option<String>,
-    /// Tag of the image; may be given up to ten times
+    /// Tag of the image; may be repeated up to ten times
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag)]
     pub(crate) tags: Vec<(String, String)>,
-    /// Least memory of a server, in MiB
+    /// Minimum memory of a server, in MiB
     #[arg(long, value_name = "MIB", conflicts_with = "data_volume")]
     pub(crate) min_ram: Option<u32>,
-    /// Most memory of a server, in MiB
+    /// Maximum memory of a server, in MiB
     #[arg(long, value_name = "MIB", conflicts_with = "data_volume")]
     pub(crate) max_ram: Option<u32>,
     #[command(flatten)]
@@ -312,18 +312,18 @@ pub(crate) struct ImageCreateArgs {
     pub(crate) cloud: CloudArgs,
 }
 
-/// Whether a job is followed.
+/// Whether to wait for a job.
 #[derive(Debug, Args)]
 pub(crate) struct WaitArgs {
-    /// End when the job has started, and print its id
+    /// Exit once the job has started, and print its id
     #[arg(long)]
     pub(crate) no_wait: bool,
-    /// Longest time to follow the job, in seconds; the job itself goes on
+    /// Stop waiting after this time; the job itself continues
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     pub(crate) timeout: u64,
 }
 
-/// Ask for a job of the image service, or follow it to its end
+/// Show an image service job, or wait for it
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  imgferry job show ff8080814dbd65d7014dbe0d84db0013\n  imgferry job wait ff8080814dbd65d7014dbe0d84db0013"
@@ -335,9 +335,9 @@ pub(crate) struct JobArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobCommand {
-    /// Show the state of a job, with its sub-jobs
+    /// Show the state of a job and its sub-jobs
     Show(JobShowArgs),
-    /// Follow a job to its end, also one that another run started
+    /// Wait until a job ends, even one started by another run
     Wait(JobWaitArgs),
 }
 
@@ -353,18 +353,18 @@ pub(crate) struct JobShowArgs {
 pub(crate) struct JobWaitArgs {
     /// Id of the job
     pub(crate) id: String,
-    /// Longest time to follow it, in seconds; the job itself goes on
+    /// Stop waiting after this time; the job itself continues
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     pub(crate) timeout: u64,
     #[command(flatten)]
     pub(crate) cloud: CloudArgs,
 }
 
-/// Bring an image from the cloud onto this machine: export, download, convert
+/// Export an image from the cloud, download it and convert it
 ///
-/// The image is exported into a bucket, downloaded, compared with what the storage tells of it, and
-/// written as raw (or as the ZVHD2 that it is, when FILE ends in .zvhd2). The object is deleted at
-/// the end.
+/// The image is exported to a bucket, downloaded, and verified against the length and ETag that the
+/// storage reports. It is written as raw, or kept as ZVHD2 if FILE ends in .zvhd2. The object is
+/// deleted at the end.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  imgferry export 4ca46bf1-5c61-48ff-b4f3-0ad4e5e3ba86 web01.raw --bucket my-images"
@@ -374,22 +374,22 @@ pub(crate) struct ExportArgs {
     pub(crate) id: String,
     /// The file to write
     pub(crate) file: PathBuf,
-    /// Bucket to export to; it must be in the image's region
+    /// Bucket to export to; it must be in the region of the image
     #[arg(long)]
     pub(crate) bucket: String,
-    /// Object key [default: the image's id with .zvhd2]
+    /// Object key [default: ID.zvhd2]
     #[arg(long)]
     pub(crate) key: Option<String>,
-    /// Take an object that exists already, from an earlier export, instead of exporting
+    /// Use an existing object of an earlier export instead of exporting again
     #[arg(long)]
     pub(crate) reuse_object: bool,
-    /// Leave the object in the bucket
+    /// Keep the object in the bucket
     #[arg(long)]
     pub(crate) keep_object: bool,
     /// Replace FILE if it exists
     #[arg(long)]
     pub(crate) force: bool,
-    /// Longest time to follow the export, in seconds; the job itself goes on
+    /// Stop waiting after this time; the job itself continues
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     pub(crate) timeout: u64,
     #[command(flatten)]
@@ -398,20 +398,20 @@ pub(crate) struct ExportArgs {
     pub(crate) cloud: CloudArgs,
 }
 
-/// Show how many images there may be
+/// Show the image quota
 #[derive(Debug, Args)]
 pub(crate) struct QuotaArgs {
     #[command(flatten)]
     pub(crate) cloud: CloudArgs,
 }
 
-/// List the operating systems that the region has names for
+/// List the operating system names that the region knows
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  imgferry os-versions debian")]
 pub(crate) struct OsVersionsArgs {
-    /// Only names with this text, in any case
+    /// Only names that contain this text, ignoring case
     pub(crate) text: Option<String>,
-    /// Only those that fit, such as uefi, arm or x86
+    /// Only names with this tag, such as uefi, arm or x86
     #[arg(long)]
     pub(crate) tag: Option<String>,
     #[command(flatten)]
@@ -420,19 +420,19 @@ pub(crate) struct OsVersionsArgs {
 
 /// How an uploaded disk becomes an image.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Registering")]
+#[command(next_help_heading = "Registration")]
 pub(crate) struct RegisterArgs {
-    /// Way to register
+    /// How to register the image
     #[arg(long, value_enum, default_value_t = RegisterBy::Auto)]
     pub(crate) register: RegisterBy,
-    /// Let the service prepare the system (drivers, boot by UUID); common import only
+    /// Let the service prepare the system (drivers, boot by UUID); requires common import
     #[arg(long)]
     pub(crate) prepare: bool,
-    /// Key that encrypts the image; common import only
+    /// Id of the key that encrypts the image; requires common import
     #[arg(long, value_name = "ID")]
     pub(crate) cmk_id: Option<String>,
-    /// Data disk to upload and register together with the system disk; up to three; common import
-    /// only
+    /// Data disk to upload and register together with the system disk, by common or quick import;
+    /// may be repeated up to three times
     #[arg(long = "data-disk", value_name = "FILE")]
     pub(crate) data_disks: Vec<PathBuf>,
 }
@@ -440,14 +440,14 @@ pub(crate) struct RegisterArgs {
 /// The ways to register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RegisterBy {
-    /// Quick import of what imgferry reads, common import of the rest
+    /// Quick import for formats that imgferry reads, common import for the rest
     Auto,
-    /// Convert to ZVHD2, up to 1 TiB; the disk is taken as it is
+    /// Quick import: convert to ZVHD2, up to 1 TiB; the service does not modify the disk
     Quick,
-    /// Upload the file as it is, up to 128 GiB; the service converts it
+    /// Common import: upload the file unchanged, up to 128 GiB; the service converts it
     Common,
-    /// As common, in two OpenStack-style steps
+    /// Like common, in two OpenStack-style steps
     Glance,
-    /// Convert and upload only
+    /// Convert and upload only; do not register an image
     None,
 }

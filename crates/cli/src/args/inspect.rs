@@ -6,27 +6,25 @@ use clap::Args;
 
 use super::SourceArgs;
 
-/// Show what a disk image is, and what an import of it would need
+/// Show what a disk image contains and what an import of it needs
 ///
-/// Reads metadata and the partition table only: a 64 TiB virtual disk takes no longer than its
-/// tables. Other files that the image names are listed and not opened, unless --allow-backing says
-/// so.
+/// Reads only metadata and the partition table, so even a 64 TiB virtual disk takes no longer than
+/// its tables. Files that the image refers to are listed, and opened only with --allow-backing.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  imgferry inspect disk.qcow2\n  imgferry inspect --json disk.qcow2 | jq -r .partitions.boot\n  imgferry inspect --map disk.svg disk.qcow2\n  imgferry inspect --check disk.vhdx\n\nWith --check the exit code is 0 when no error was found (warnings are no errors), and 2 otherwise."
+    after_help = "Examples:\n  imgferry inspect disk.qcow2\n  imgferry inspect --json disk.qcow2 | jq -r .partitions.boot\n  imgferry inspect --map disk.svg disk.qcow2\n  imgferry inspect --check disk.vhdx\n\nWith --check, the exit code is 2 if there are errors; warnings do not count."
 )]
 pub(crate) struct InspectArgs {
     /// The disk image
     pub(crate) image: PathBuf,
-    /// Draw where the disk holds data, with its partitions, into this SVG file; - for standard
-    /// output
+    /// Draw a map of the data and partitions of the disk to this SVG file, or - for standard output
     #[arg(long, value_name = "FILE.svg", value_parser = super::streams::output())]
     pub(crate) map: Option<PathBuf>,
     /// Replace the file of --map if it exists
     #[arg(long, requires = "map")]
     pub(crate) force: bool,
-    /// Hold all metadata of the file against the rules of its format, and list every broken one
-    /// with its offset; works on files that do not open
+    /// Check all metadata against the rules of the format, and list each violation with its offset;
+    /// works on files that cannot be opened
     #[arg(long, conflicts_with_all = ["map", "allow_backing"])]
     pub(crate) check: bool,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! How the disk image that is read is opened.
+//! How a disk image is opened for reading.
 
 use std::path::PathBuf;
 
@@ -7,11 +7,11 @@ use diskimg::{BackingPolicy, Format, OpenOptions};
 
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
-    /// Format of the source [default: told by content]
+    /// Format of the source [default: detected from the content]
     #[arg(long)]
     pub(crate) format: Option<Format>,
-    /// Read an internal snapshot, by its id or name, instead of the active disk (qcow2; inspect
-    /// lists them)
+    /// Read this internal snapshot of a qcow2 image, given by id or name, instead of the active
+    /// disk; inspect lists the snapshots
     #[arg(long, value_name = "NAME")]
     pub(crate) snapshot: Option<String>,
     #[command(flatten)]
@@ -25,8 +25,8 @@ pub(crate) struct SourceArgs {
 /// How VHD files are read.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct VhdArgs {
-    /// Sectors of a dynamic VHD that are stored and marked as never written: honor reads zeros,
-    /// ignore reads what is stored
+    /// How to read sectors of a dynamic VHD that are stored but marked as never written: honor
+    /// reads zeros, ignore reads the stored bytes
     #[arg(long, value_enum, value_name = "MODE", default_value_t)]
     pub(crate) vhd_bitmap: VhdBitmap,
 }
@@ -49,8 +49,8 @@ impl VhdArgs {
 /// Whether a disk that is in use is read.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct ShareArgs {
-    /// Read a disk that a running QEMU has open for writing, as for a machine that is paused. If it
-    /// is written to meanwhile, the command still fails
+    /// Read a disk that a running QEMU has open for writing, for example of a paused machine. The
+    /// command still fails if the disk changes while it is read
     #[arg(long)]
     pub(crate) force_share: bool,
 }
@@ -58,7 +58,7 @@ pub(crate) struct ShareArgs {
 /// What a disk on standard input does not tell itself.
 #[derive(Debug, Args)]
 pub(crate) struct PipeArgs {
-    /// Exact size of the raw disk that comes through a pipe (-), in bytes or as in 40GiB
+    /// Exact size of a raw disk read from a pipe (-), in bytes or with a unit, such as 40GiB
     #[arg(long, value_name = "SIZE", value_parser = super::parse_size)]
     pub(crate) size: Option<u64>,
 }
@@ -66,11 +66,11 @@ pub(crate) struct PipeArgs {
 /// What an image may make the program open.
 #[derive(Debug, Args)]
 pub(crate) struct BackingArgs {
-    /// Open the files that the image names (backing files, parents, data files) when they lie in
-    /// DIR or below it [default: such an image is refused]
+    /// Open files that the image refers to (backing files, parents, data files) if they are in DIR
+    /// or below [default: refuse such images]
     #[arg(long, value_name = "DIR")]
     pub(crate) allow_backing: Option<PathBuf>,
-    /// Format of a backing file whose format the image does not declare; it is never guessed
+    /// Format of backing files whose format the image does not declare; it is never guessed
     #[arg(long, value_name = "FORMAT", requires = "allow_backing")]
     pub(crate) backing_format: Option<Format>,
 }

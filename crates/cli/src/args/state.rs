@@ -6,15 +6,15 @@ use clap::Args;
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct StateArgs {
-    /// Where journals of imports are kept [default: $XDG_STATE_HOME/imgferry or
+    /// Directory of the import journals [default: $XDG_STATE_HOME/imgferry or
     /// ~/.local/state/imgferry]
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
 }
 
-/// List imports that can go on, and how those that are done ended
+/// List resumable imports, and the results of finished ones
 ///
-/// Reads the journals on this machine only: nothing is asked of the cloud.
+/// Reads only the journals on this machine; no request is sent.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  imgferry status\n  imgferry status --json | jq '.imports[] | select(.stage != \"done\") | .command'"

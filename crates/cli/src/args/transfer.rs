@@ -1,4 +1,4 @@
-//! Options about objects: where they are, how fast they move, and what was left behind.
+//! Options about objects: their location, the transfer rate, and open uploads.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -154,11 +154,11 @@ impl FromStr for Concurrency {
 #[derive(Clone, Copy, Debug, Args)]
 #[command(next_help_heading = "Transfer")]
 pub(crate) struct PaceArgs {
-    /// Parts sent at the same time: a number, or auto to begin with 4 and find out what is fastest,
-    /// within --memory
+    /// Parts to send at the same time: a number, or auto to start with 4 and tune the number within
+    /// --memory
     #[arg(long, value_name = "N|auto", default_value = "auto")]
     pub(crate) concurrency: Concurrency,
-    /// Most bytes per second for all parts together, such as 50M [default: no limit]
+    /// Limit of all parts together in bytes per second, such as 50M [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
     pub(crate) limit_rate: Option<NonZeroU64>,
 }
@@ -197,11 +197,11 @@ pub(super) fn parse_age(text: &str) -> Result<Duration, String> {
         .ok_or_else(expected)
 }
 
-/// Upload any file to the object storage
+/// Upload a file to the object storage
 ///
-/// In parts, several at a time, each checked by MD5 and sent again when something fails on the way.
-/// The object appears complete and verified or not at all. An upload of a file that was interrupted
-/// goes on with the same command. FILE may be - for standard input.
+/// Sends several parts at a time, verifies each by MD5, and retries failed ones. The object appears
+/// complete and verified, or not at all. To resume the interrupted upload of a file, run the same
+/// command again. FILE may be - for standard input.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  imgferry upload disk.zvhd2 obs://images/disk.zvhd2\n  imgferry upload --limit-rate 20M disk.raw obs://images/disk.raw\n  imgferry convert disk.qcow2 - | imgferry upload - obs://images/disk.zvhd2"
@@ -210,17 +210,17 @@ pub(crate) struct UploadArgs {
     /// The file, or - for standard input
     #[arg(value_parser = super::streams::input())]
     pub(crate) file: PathBuf,
-    /// Where to: obs://BUCKET/KEY
+    /// Target object: obs://BUCKET/KEY
     #[arg(value_name = "OBJECT", value_parser = parse_object)]
     pub(crate) target: ObsUrl,
-    /// Replace the object if it exists already
+    /// Replace the object if it already exists
     #[arg(long)]
     pub(crate) force: bool,
-    /// Most memory that parts may take [default: 224MiB, and more for files that need more and for
-    /// standard input]
+    /// Memory limit of all parts [default: 224MiB; more for files that need it and for standard
+    /// input]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
-    /// Begin anew, even if an interrupted upload of the file could go on; that one is thrown away
+    /// Start over and discard an interrupted upload of the file instead of resuming it
     #[arg(long)]
     pub(crate) restart: bool,
     #[command(flatten)]
@@ -231,9 +231,9 @@ pub(crate) struct UploadArgs {
     pub(crate) cloud: CloudArgs,
 }
 
-/// List or abort uploads that were begun and never completed
+/// List or abort uploads that were never completed
 ///
-/// Their parts are stored, invisible and paid for, until somebody completes or aborts them.
+/// Their parts are invisible, but stored and charged until the upload is completed or aborted.
 #[derive(Debug, Args)]
 pub(crate) struct UploadsArgs {
     #[command(subcommand)]
@@ -246,7 +246,7 @@ pub(crate) enum UploadsCommand {
     Abort(Box<AbortArgs>),
 }
 
-/// List the open uploads of a bucket, and which of them imgferry can go on with
+/// List the open uploads of a bucket, and which of them can be resumed
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  imgferry uploads list images\n  imgferry uploads list obs://images/disks/ --json"
@@ -255,7 +255,7 @@ pub(crate) struct ListArgs {
     /// Bucket, or obs://BUCKET/PREFIX
     #[arg(value_name = "BUCKET", value_parser = parse_bucket)]
     pub(crate) place: ObsUrl,
-    /// Where journals of imports are kept [default: $XDG_STATE_HOME/imgferry or
+    /// Directory of the import journals [default: $XDG_STATE_HOME/imgferry or
     /// ~/.local/state/imgferry]
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
@@ -263,10 +263,10 @@ pub(crate) struct ListArgs {
     pub(crate) cloud: CloudArgs,
 }
 
-/// Abort open uploads of a bucket: their parts are thrown away
+/// Abort open uploads of a bucket and delete their parts
 ///
-/// Uploads that a journal on this machine can go on with are left alone, unless their id is given
-/// or --resumable is.
+/// Uploads that a journal on this machine can resume are kept unless selected by --id or
+/// --resumable.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  imgferry uploads abort images --older-than 7d\n  imgferry uploads abort images --id 0000018A...\n  imgferry uploads abort obs://images/disks/ --all --dry-run"
@@ -277,13 +277,13 @@ pub(crate) struct AbortArgs {
     pub(crate) place: ObsUrl,
     #[command(flatten)]
     pub(crate) which: Which,
-    /// Those too that a journal on this machine can go on with
+    /// Also abort uploads that a journal on this machine can resume
     #[arg(long)]
     pub(crate) resumable: bool,
-    /// Say what would be aborted, and change nothing
+    /// Show what would be aborted without changing anything
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Where journals of imports are kept [default: $XDG_STATE_HOME/imgferry or
+    /// Directory of the import journals [default: $XDG_STATE_HOME/imgferry or
     /// ~/.local/state/imgferry]
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
@@ -294,13 +294,13 @@ pub(crate) struct AbortArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Which {
-    /// Those that were begun longer ago than this, such as 7d or 12h
+    /// Abort uploads older than this, such as 7d or 12h
     #[arg(long, value_name = "SPAN", value_parser = parse_age)]
     pub(crate) older_than: Option<Duration>,
-    /// The one with this id; may be given more than once
+    /// Abort the upload with this id; may be repeated
     #[arg(long = "id", value_name = "UPLOAD_ID")]
     pub(crate) ids: Vec<String>,
-    /// All of them
+    /// Abort all uploads
     #[arg(long)]
     pub(crate) all: bool,
 }

@@ -4,19 +4,19 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// Write a manifest of the disk images in directories
+/// Write a manifest of the disk images found in directories
 ///
-/// Every image is opened, so that what is broken, encrypted or not complete is told, at the end of
-/// the manifest. Disks are put together as one server when their names say so (web01.qcow2 and
-/// web01-data1.qcow2). What no file tells is written as TODO, which 'batch plan' and 'batch run'
-/// refuse. Links and hidden files are passed over.
+/// Every image is opened; broken, encrypted or incomplete ones are listed at the end of the
+/// manifest. Disks are grouped into a server if their names suggest it (web01.qcow2 and
+/// web01-data1.qcow2). Values that cannot be read from the files are written as TODO, which 'batch
+/// plan' and 'batch run' refuse. Links and hidden files are ignored.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   imgferry batch init /vm/images
   imgferry batch init /vm/images /vm/more --bucket my-images -o fleet.yaml
   imgferry batch init . -o fleet.toml")]
 pub(crate) struct BatchInitArgs {
-    /// Directories to walk; a file is taken too
+    /// Directories to search, or single files
     #[arg(value_name = "DIR", required = true)]
     pub(crate) places: Vec<PathBuf>,
     /// The manifest to write [default: standard output]
@@ -25,7 +25,7 @@ pub(crate) struct BatchInitArgs {
     /// Replace FILE if it exists
     #[arg(long, requires = "output")]
     pub(crate) force: bool,
-    /// Write TOML [default: YAML, and TOML when FILE ends in .toml]
+    /// Write TOML [default: YAML, or TOML if FILE ends in .toml]
     #[arg(long)]
     pub(crate) toml: bool,
     /// Bucket of all disks
