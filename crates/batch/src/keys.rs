@@ -183,11 +183,7 @@ pub(crate) const ITEM: &[Spec] = &[
         Form::Switch,
         "Replace an existing object with different content",
     ),
-    spec(
-        "skip_check",
-        Form::Texts,
-        "Checks whose failure is ignored",
-    ),
+    spec("skip_check", Form::Texts, "Checks whose failure is ignored"),
 ];
 
 /// The keys that say what the whole batch may use.
