@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use diskimg::text::{escaped, is_unsafe};
 use serde::Serialize;
 
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{self, Exit, Failure, Outcome};
 
 /// How talkative the program is, decided once from the arguments and the streams.
 #[derive(Clone, Copy)]
@@ -141,7 +141,7 @@ impl Console {
 
     /// The failure that ends the program.
     pub(crate) fn failure(self, failure: &Failure) {
-        self.error_line(failure);
+        self.error_line(exit::text(failure));
         if !failure.is_told() {
             self.failure_data(failure);
         }
@@ -151,7 +151,7 @@ impl Console {
     pub(crate) fn failure_data(self, failure: &Failure) {
         if self.json {
             // The exit code tells a caller whose standard output is gone.
-            let text = format!("{:#}", failure.json());
+            let text = format!("{:#}", exit::json(failure));
             let _ = write_line(&mut io::stdout().lock(), &plain_json(&text));
         }
     }

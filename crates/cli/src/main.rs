@@ -1,16 +1,16 @@
 //! `imgferry`: moves virtual machine disks into Huawei-style clouds.
 //!
-//! Arguments ([`args`]) are resolved into plain data ([`settings`]), commands run on it and print
-//! through one [`console`]; errors become an exit code by cause in one place ([`exit`]).
+//! Arguments ([`args`]) become options of the libraries, commands print through one [`console`], and
+//! a failure becomes text, JSON and an exit code in one place ([`exit`], [`hints`]).
 
 mod args;
 mod commands;
-mod connect;
 mod console;
 mod exit;
+mod hints;
 mod interrupt;
 mod progress;
-mod settings;
+mod signals;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -22,7 +22,6 @@ use tracing_subscriber::EnvFilter;
 use args::{Cli, Command};
 use console::Console;
 use exit::{Exit, Failure, Outcome};
-use interrupt::Interrupt;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -35,7 +34,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             console.failure(&failure);
-            failure.exit().into()
+            exit::of(&failure)
         }
     }
 }
@@ -56,7 +55,7 @@ fn wrong_usage(error: &clap::Error) -> ExitCode {
     }
     let failure = Failure::new(Exit::Refused, error.to_string().trim_end());
     Console::new(wants_json, true).failure_data(&failure);
-    failure.exit().into()
+    exit::of(&failure)
 }
 
 /// Bytes of a thread's stack; only what is used of it is memory.
@@ -73,7 +72,7 @@ fn run(command: Command, console: Console) -> Outcome {
         .build()
         .map_err(|e| Failure::from_error(Exit::Io, &e).context("the runtime cannot start"))?;
     let ended = runtime.block_on(async {
-        let interrupt = Interrupt::listen(console)
+        let interrupt = signals::listen(console)
             .map_err(|e| Failure::from_error(Exit::Io, &e).context("signals cannot be handled"))?;
         match command {
             Command::Import(args) => commands::import::run(&args, console, &interrupt).await,
@@ -116,9 +115,11 @@ fn log_to_stderr(verbose: u8) {
         1 => "info",
         _ => "debug",
     };
-    let filter = ["imgferry", "convert", "net", "obs", "ims", "sandbox"]
-        .map(|name| format!("{name}={level}"))
-        .join(",");
+    let filter = [
+        "imgferry", "cloud", "convert", "net", "obs", "ims", "sandbox",
+    ]
+    .map(|name| format!("{name}={level}"))
+    .join(",");
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(std::io::stderr)

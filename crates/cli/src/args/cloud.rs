@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use cloud::{CloudOptions, SandboxDir};
 use url::Url;
 
 // The environment is read when this is resolved, not by the parser: a variable must not conflict
@@ -66,4 +67,29 @@ pub(crate) struct CloudArgs {
         ]
     )]
     pub(crate) sandbox: Option<Option<PathBuf>>,
+}
+
+impl CloudArgs {
+    /// The same for the library.
+    pub(crate) fn options(&self) -> CloudOptions {
+        CloudOptions {
+            cloud: self.cloud.clone(),
+            region: self.region.clone(),
+            profile: self.profile.clone(),
+            config: self.config.clone(),
+            os_cloud: self.os_cloud.clone(),
+            agency: self.agency,
+            iam_endpoint: self.iam_endpoint.clone(),
+            ims_endpoint: self.ims_endpoint.clone(),
+            obs_endpoint: self.obs_endpoint.clone(),
+            api_version: self.api_version.clone(),
+            path_style: self.path_style,
+            allow_http: self.allow_http,
+            project_id: self.project_id.clone(),
+            sandbox: self.sandbox.as_ref().map(|dir| match dir {
+                None => SandboxDir::Temporary,
+                Some(dir) => SandboxDir::Kept(dir.clone()),
+            }),
+        }
+    }
 }

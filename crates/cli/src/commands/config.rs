@@ -6,17 +6,15 @@ mod trial;
 
 use std::path::PathBuf;
 
+use cloud::{ProcessEnvironment, Resolved, Session, SessionOptions, Setting, rejected};
 use diskimg::text::shown;
 use serde_json::json;
 
 use self::report::{Checked, Shown};
-use super::sandbox::InProcess;
 use crate::args::{CloudArgs, ConfigArgs, ConfigCheckArgs, ConfigCommand};
-use crate::commands::import::refused;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
-use crate::settings::{self, ProcessEnvironment, Resolved, Setting};
 
 pub(crate) async fn run(args: &ConfigArgs, console: Console, interrupt: &Interrupt) -> Outcome {
     match &args.command {
@@ -24,14 +22,14 @@ pub(crate) async fn run(args: &ConfigArgs, console: Console, interrupt: &Interru
         ConfigCommand::Show(args) => show(&args.cloud, console),
         ConfigCommand::Path(args) => path(&args.cloud, console),
         ConfigCommand::Example => {
-            let text = settings::EXAMPLE.trim_end();
+            let text = cloud::EXAMPLE.trim_end();
             console.result(text, &json!({"example": text}))
         }
     }
 }
 
 fn config_file(args: &CloudArgs) -> Option<PathBuf> {
-    settings::config_path(args, &ProcessEnvironment)
+    cloud::config_path(&args.options(), &ProcessEnvironment)
 }
 
 fn path(args: &CloudArgs, console: Console) -> Outcome {
@@ -56,7 +54,7 @@ fn show(args: &CloudArgs, console: Console) -> Outcome {
         )
         .hint("imgferry config check --sandbox"));
     }
-    let Resolved { cloud, settings } = settings::examine(args, &ProcessEnvironment);
+    let Resolved { cloud, settings } = cloud::examine(&args.options(), &ProcessEnvironment);
     let missing = cloud.err().map(|missing| missing.0).unwrap_or_default();
     let cloud = settings.iter().find(|setting| setting.name == "cloud");
     let cloud = cloud.and_then(|cloud| cloud.value.parse::<ims::Cloud>().ok());
@@ -74,24 +72,22 @@ fn show(args: &CloudArgs, console: Console) -> Outcome {
 }
 
 async fn check(args: &ConfigCheckArgs, console: Console, interrupt: &Interrupt) -> Outcome {
-    if let Some(dir) = &args.cloud.sandbox {
-        let sandbox =
-            InProcess::start(dir.as_deref(), None, args.bucket.iter().cloned().collect()).await?;
-        let cloud = sandbox.cloud();
-        let checked = check::all(&cloud, args, interrupt).await;
+    if args.cloud.sandbox.is_some() {
+        let needs = SessionOptions {
+            buckets: args.bucket.iter().cloned().collect(),
+            ..SessionOptions::default()
+        };
+        let session = Session::open(&args.cloud.options(), needs).await?;
         let settings = vec![Setting {
             name: "region",
-            value: cloud.region,
+            value: session.cloud().region.clone(),
             origin: "the sandbox".to_owned(),
         }];
+        let checked = check::all(&session, args, interrupt).await;
         let told = checked.and_then(|checks| tell(settings, checks, console));
-        return match (told, sandbox.stop().await) {
-            (Ok(()), stopped) => stopped,
-            (Err(failure), Ok(())) => Err(failure),
-            (Err(failure), Err(later)) => Err(failure.note(later.to_string())),
-        };
+        return session.close(told).await;
     }
-    let Resolved { cloud, settings } = settings::examine(&args.cloud, &ProcessEnvironment);
+    let Resolved { cloud, settings } = cloud::examine(&args.cloud.options(), &ProcessEnvironment);
     let cloud = match cloud {
         Ok(cloud) => cloud,
         Err(missing) => {
@@ -104,12 +100,15 @@ async fn check(args: &ConfigCheckArgs, console: Console, interrupt: &Interrupt) 
             if !console.json && !shown.settings.is_empty() {
                 console.result(&shown, &shown)?;
             }
-            return Err(refused(missing.0)
+            return Err(rejected(missing)
                 .data("settings", &shown.settings)
                 .hint("imgferry config example shows what a configuration file looks like"));
         }
     };
-    let checks = check::all(&cloud, args, interrupt).await?;
+    let checks = match Session::connect(cloud, SessionOptions::default()) {
+        Ok(session) => check::all(&session, args, interrupt).await?,
+        Err(failure) => vec![check::Check::of("settings", Err(failure))],
+    };
     tell(settings, checks, console)
 }
 
@@ -134,7 +133,7 @@ fn tell(settings: Vec<Setting>, checks: Vec<check::Check>, console: Console) -> 
         },
     );
     for (_, check) in &failed {
-        failure = failure.maybe_hint(check.hint.as_deref());
+        failure = failure.maybe_hint(check.hint.clone());
     }
     Err(failure
         .data("settings", &checked.settings)

@@ -20,7 +20,7 @@ use super::convert::{options, summary};
 use super::image::{image_id, no_image};
 use super::import::{from_ims, from_obs};
 use super::input::open_named;
-use super::session::Session;
+use super::session::{self, Session};
 use crate::args::ExportArgs;
 use crate::commands::{target_by_name, typed};
 use crate::console::Console;
@@ -38,7 +38,7 @@ const AT_ONCE: usize = 4;
 const DIGEST_FIELD: &str = "__imgferry_content_digest";
 
 pub(crate) async fn run(args: &ExportArgs, console: Console, interrupt: &Interrupt) -> Outcome {
-    let session = Session::open(&args.cloud, vec![args.bucket.clone()]).await?;
+    let session = session::open_with(&args.cloud, &args.bucket).await?;
     let ended = export(&session, args, console, interrupt).await;
     session.close(ended).await
 }
@@ -64,7 +64,7 @@ async fn export(
         key: args.key.clone().unwrap_or_else(|| format!("{id}.zvhd2")),
     };
     let image = interrupt
-        .unless_asked(session.images.image(&id))
+        .unless_asked(session.images().image(&id))
         .await?
         .map_err(|e| from_ims(&e))?
         .ok_or_else(|| no_image(&id))?;
@@ -79,13 +79,12 @@ async fn export(
     };
     if !args.reuse_object {
         let job = session
-            .images
+            .images()
             .export_image(&id, &object, ExportFormat::Quick)
             .await
             .map_err(|e| from_ims(&e))?;
         console.notice(format_args!("job {job} exports image {id} to {object}"));
-        session
-            .follow(&job, args.timeout, console, interrupt)
+        session::follow(session, &job, args.timeout, console, interrupt)
             .await
             .map_err(|failure| failure.hint(format!("and when it has ended: {}", again())))?;
     }

@@ -6,14 +6,14 @@ mod show;
 
 use ims::ImageId;
 
-use super::session::Session;
+use super::session::{self, Session};
 use crate::args::{CloudArgs, ImageArgs, ImageCommand};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
 
 pub(crate) async fn run(args: &ImageArgs, console: Console, interrupt: &Interrupt) -> Outcome {
-    let session = Session::open(cloud(&args.command), Vec::new()).await?;
+    let session = session::open(cloud(&args.command)).await?;
     let ended = dispatch(&session, &args.command, console, interrupt).await;
     session.close(ended).await
 }

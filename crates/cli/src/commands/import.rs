@@ -10,7 +10,6 @@ mod attach;
 mod call;
 mod checks;
 mod common;
-mod errors;
 mod examine;
 pub(crate) mod file;
 mod method;
@@ -34,32 +33,30 @@ use self::adopt::{Adopted, Early};
 use self::attach::Attach;
 use self::call::Call;
 use self::checks::Checked;
-pub(crate) use self::checks::refused;
-pub(crate) use self::errors::{from_ims, from_journal, from_obs};
 pub(crate) use self::examine::{Action, Examined, examine};
 use self::method::{Chosen, Method};
 use self::prepare::{Job, blocking, prepare};
 use self::proof::Proving;
 use self::register::Asking;
-pub(crate) use self::register::patience;
 use self::report::{DryRun, Facts, Imported, Stages, Told};
 pub(crate) use self::report::{Ended, peak_memory};
-use self::resuming::{Input, Ours, Session};
+use self::resuming::{Input, Ours};
 use self::reuse::Reuse;
 use self::route::Route;
 use self::shared::{Alone, Before, Shared, Step};
 pub(crate) use self::upload::plan as plan_upload;
 use self::upload::{Transfer, Transferred};
 use super::bitmap::warn_of;
-use super::convert::options;
-use super::sandbox::InProcess;
+use super::convert::options as plan_options;
+use super::session::{Session, SessionOptions};
 use crate::args::{ImportArgs, RegisterBy, TargetFormat};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use crate::settings::{self, Cloud, ProcessEnvironment};
 use ::convert::{ContentDigest, Level, PlanOptions};
+use cloud::{Cloud, ProcessEnvironment};
+pub(crate) use cloud::{from_ims, from_journal, from_obs, rejected as refused};
 use diskimg::text::shown;
 use serde::Serialize;
 
@@ -73,15 +70,21 @@ pub(crate) async fn run(args: &ImportArgs, console: Console, interrupt: &Interru
         Method::Converted(chosen) => chosen,
     };
     say_chosen(args, chosen, console);
-    let Some(dir) = &args.cloud.sandbox else {
-        let cloud = settings::resolve(&args.cloud, &ProcessEnvironment);
+    let needs = SessionOptions {
+        buckets: vec![args.bucket.clone()],
+        rate_limit: args.pace.limit_rate,
+        ..SessionOptions::default()
+    };
+    let options = args.cloud.options();
+    let Some(dir) = &options.sandbox else {
+        let cloud = cloud::resolve(&options, &ProcessEnvironment);
         let missing = cloud.as_ref().err().map(|missing| missing.0.as_slice());
         let provider = cloud.as_ref().ok().and_then(|cloud| cloud.provider);
         let missing = missing.unwrap_or_default();
-        let memory = options(&args.work);
+        let memory = plan_options(&args.work);
         let job = prepare(args, chosen, provider, missing, memory, console, interrupt)?;
-        let cloud = cloud.map_err(|missing| checks::refused(missing.0))?;
-        return alone(args, job, &cloud, started, console, interrupt).await;
+        let session = Session::connect(cloud.map_err(refused)?, needs)?;
+        return alone(args, job, session, started, console, interrupt).await;
     };
     if args.no_wait {
         return Err(Failure::new(
@@ -92,38 +95,31 @@ pub(crate) async fn run(args: &ImportArgs, console: Console, interrupt: &Interru
     }
     let memory = PlanOptions {
         reserved_memory: ::sandbox::memory_bound(),
-        ..options(&args.work)
+        ..plan_options(&args.work)
     };
     let job = prepare(args, chosen, None, &[], memory, console, interrupt)?;
-    let sandbox = InProcess::start(dir.as_deref(), None, vec![args.bucket.clone()]).await?;
-    let ended = alone(args, job, &sandbox.cloud(), started, console, interrupt).await;
-    // The first error is the one to see.
-    match (ended, sandbox.stop().await) {
-        (Ok(()), stopped) => stopped,
-        (Err(failure), Ok(())) => Err(failure),
-        (Err(failure), Err(later)) => Err(failure.note(later.to_string())),
-    }
+    let session = Session::local(dir.path(), needs).await?;
+    alone(args, job, session, started, console, interrupt).await
 }
 
 /// The only import of this process.
 async fn alone(
     args: &ImportArgs,
     job: Job,
-    cloud: &Cloud,
+    session: Session,
     started: Instant,
     console: Console,
     interrupt: &Interrupt,
 ) -> Outcome {
-    let images = crate::connect::images(cloud)?;
     let shared = Shared {
-        cloud,
-        images: &images,
+        session: &session,
         storage: None,
         steps: &Alone,
         before: Before::default(),
     };
-    let ended = import(args, job, shared, started, console, interrupt).await?;
-    ended.tell(console)
+    let ended = import(args, job, shared, started, console, interrupt).await;
+    let ended = ended.and_then(|ended| ended.tell(console));
+    session.close(ended).await
 }
 
 /// One import of many: nothing is written to standard output, and everything that is the process's
@@ -145,7 +141,7 @@ pub(crate) async fn one(
         Method::Converted(chosen) => chosen,
     };
     say_chosen(args, chosen, console);
-    let provider = shared.cloud.provider;
+    let provider = shared.session.cloud().provider;
     let job = blocking(|| prepare(args, chosen, provider, &[], memory, console, interrupt))?;
     // There are many of them: they live on the heap, and not each in a place for the largest.
     Box::pin(import(args, job, shared, started, console, interrupt)).await
@@ -188,7 +184,7 @@ async fn import(
     console: Console,
     interrupt: &Interrupt,
 ) -> Outcome<Ended> {
-    let Shared { cloud, images, .. } = shared;
+    let (cloud, images) = (shared.session.cloud(), shared.session.images());
     let enterprise = &mut job.request.enterprise_project_id;
     *enterprise = enterprise
         .take()
@@ -200,7 +196,7 @@ async fn import(
     } else {
         let object = (target.bucket.as_str(), target.key.as_str());
         let input = Input::disk(args, &job.plan, job.image.as_ref());
-        let session = Session::open(args, cloud, object, input, console)?;
+        let session = resuming::Session::open(args, cloud, object, input, console)?;
         Some(session.watching(std::mem::take(&mut job.watch)))
     };
     let mut warnings = std::mem::take(&mut job.warnings);
@@ -225,7 +221,10 @@ async fn import(
         // A raw object is of no use without its bitmap, of which nothing is known.
         disk: job.raw.is_none().then_some(job.plan.virtual_size),
         before: shared.before,
-        ..session.as_ref().map(Session::ours).unwrap_or_default()
+        ..session
+            .as_ref()
+            .map(resuming::Session::ours)
+            .unwrap_or_default()
     };
     let Checked { storage, existing } = interrupt
         .unless_asked(checks::remote(
@@ -436,12 +435,12 @@ async fn import(
 fn patience_of(args: &ImportArgs, cloud: &Cloud) -> ims::WaitOptions {
     ims::WaitOptions {
         timeout: Duration::from_secs(args.timeout),
-        ..register::patience(&cloud.ims)
+        ..cloud.patience()
     }
 }
 
 /// Ends the journal of an import whose image is as it should be.
-fn done(imported: Imported, session: &mut Session, console: Console) -> Outcome<Ended> {
+fn done(imported: Imported, session: &mut resuming::Session, console: Console) -> Outcome<Ended> {
     let image = imported.image_id.as_deref().zip(imported.status.as_deref());
     let digests = (imported.image_digest.as_deref(), Some(&imported.digest));
     check_image(image, digests, &imported)?;

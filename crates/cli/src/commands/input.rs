@@ -259,6 +259,6 @@ pub(crate) fn refuse_standard_input(path: &Path) -> Outcome {
     ))
 }
 
-fn refused(message: impl Into<String>, hint: &str) -> Failure {
+fn refused(message: impl Into<String>, hint: &'static str) -> Failure {
     Failure::new(Exit::Refused, message).hint(hint)
 }

@@ -3,7 +3,7 @@
 use ims::JobId;
 
 use super::import::from_ims;
-use super::session::{Session, job_json, plain};
+use super::session::{self, Session, job_json, plain};
 use crate::args::{JobArgs, JobCommand};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
@@ -17,11 +17,11 @@ pub(crate) async fn run(args: &JobArgs, console: Console, interrupt: &Interrupt)
     let id: JobId = id
         .parse()
         .map_err(|e| Failure::from_error(Exit::Refused, &e))?;
-    let session = Session::open(cloud, Vec::new()).await?;
+    let session = session::open(cloud).await?;
     let ended = match &args.command {
         JobCommand::Show(_) => show(&session, &id, console, interrupt).await,
         JobCommand::Wait(args) => {
-            let job = session.follow(&id, args.timeout, console, interrupt).await;
+            let job = session::follow(&session, &id, args.timeout, console, interrupt).await;
             job.and_then(|job| report(&id, &job, console))
         }
     };
@@ -30,7 +30,7 @@ pub(crate) async fn run(args: &JobArgs, console: Console, interrupt: &Interrupt)
 
 async fn show(session: &Session, id: &JobId, console: Console, interrupt: &Interrupt) -> Outcome {
     let job = interrupt
-        .unless_asked(session.images.job(id))
+        .unless_asked(session.images().job(id))
         .await?
         .map_err(|e| from_ims(&e))?;
     report(id, &job, console)

@@ -3,17 +3,17 @@
 use serde_json::json;
 
 use super::import::from_ims;
-use super::session::{Session, plain, table};
+use super::session::{self, plain, table};
 use crate::args::{OsVersionsArgs, QuotaArgs};
 use crate::console::Console;
 use crate::exit::Outcome;
 use crate::interrupt::Interrupt;
 
 pub(crate) async fn quota(args: &QuotaArgs, console: Console, interrupt: &Interrupt) -> Outcome {
-    let session = Session::open(&args.cloud, Vec::new()).await?;
+    let session = session::open(&args.cloud).await?;
     let ended = async {
         let quotas = interrupt
-            .unless_asked(session.images.quotas())
+            .unless_asked(session.images().quotas())
             .await?
             .map_err(|e| from_ims(&e))?;
         let number = |n: Option<u64>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
@@ -35,10 +35,10 @@ pub(crate) async fn os_versions(
     console: Console,
     interrupt: &Interrupt,
 ) -> Outcome {
-    let session = Session::open(&args.cloud, Vec::new()).await?;
+    let session = session::open(&args.cloud).await?;
     let ended = async {
         let mut versions = interrupt
-            .unless_asked(session.images.os_versions(args.tag.as_deref()))
+            .unless_asked(session.images().os_versions(args.tag.as_deref()))
             .await?
             .map_err(|e| from_ims(&e))?;
         if let Some(text) = &args.text {

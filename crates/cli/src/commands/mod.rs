@@ -25,12 +25,12 @@ mod watch;
 
 use std::path::Path;
 
-use ::convert::{Error, Target};
+use ::convert::Target;
 use diskimg::Format;
 use diskimg::extension::Extension;
 use diskimg::text::{is_descriptor, shell_path, shown};
 
-use crate::exit::{Exit, Failure, Outcome, is_wrong_path};
+use crate::exit::{Exit, Failure, Outcome};
 
 /// `path` as it can be pasted into a command; `otherwise`, a word that stands for it, when it
 /// cannot.
@@ -72,32 +72,5 @@ pub(crate) fn identity() -> zvhd2::Identity {
     zvhd2::Identity {
         uuid: uuid::Uuid::new_v4().into_bytes(),
         timestamp: u32::try_from(now.saturating_sub(EPOCH)).unwrap_or_default(),
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        let exit = match error {
-            Error::Source(error) => return error.into(),
-            Error::Sink(source) => {
-                return if let Some(error) = source.downcast_ref::<obs::Error>() {
-                    import::from_obs(error)
-                } else if let Some(error) = source.downcast_ref::<journal::Error>() {
-                    import::from_journal(error)
-                } else {
-                    Self::from_error(Exit::Io, source.as_ref())
-                };
-            }
-            Error::Cancelled => Exit::Interrupted,
-            // A path that cannot be written is input, like one that cannot be read.
-            Error::Output {
-                doing: "creating the file",
-                ref source,
-                ..
-            } if is_wrong_path(source) => Exit::Refused,
-            Error::Refused { .. } => Exit::Refused,
-            _ => Exit::Io,
-        };
-        Self::from_error(exit, &error).maybe_hint(error.hint())
     }
 }

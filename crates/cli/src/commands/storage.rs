@@ -1,17 +1,15 @@
 //! Commands about objects reach the storage through here: a cloud as it is configured, or a
 //! sandbox.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
-use obs::{Client, Config, MultipartSink, Upload, UploadOptions};
+use cloud::{Session, SessionOptions, from_obs};
+use obs::{Client, MultipartSink, Upload, UploadOptions};
 
-use super::import::from_obs;
-use super::sandbox::InProcess;
 use crate::args::CloudArgs;
-use crate::connect;
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::Outcome;
 use crate::interrupt::{Interrupt, interrupted};
-use crate::settings::{self, Cloud, ProcessEnvironment};
 
 /// How long what is on its way may take to arrive when the run is stopped.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
@@ -37,68 +35,20 @@ pub(super) async fn start_upload(
     begun.map_err(|error| from_obs(&error))
 }
 
-/// A client, and the sandbox behind it, if there is one.
-pub(super) struct Connected {
-    pub(super) client: Client,
-    sandbox: Option<InProcess>,
-}
-
-/// Connects as `args` say; `adjust` changes the client's settings. A sandbox gets `buckets`.
-pub(super) async fn connect(
+/// Opens the object storage as `args` say. A sandbox gets `bucket`.
+pub(super) async fn open(
     args: &CloudArgs,
-    buckets: &[&str],
-    adjust: impl FnOnce(Config) -> Config,
-) -> Outcome<Connected> {
-    let Some(dir) = &args.sandbox else {
-        let cloud = settings::resolve_storage(args, &ProcessEnvironment)
-            .map_err(|missing| super::import::refused(missing.0))?;
-        let client = client(&cloud, adjust).await?;
-        return Ok(Connected {
-            client,
-            sandbox: None,
-        });
+    bucket: Option<&str>,
+    rate_limit: Option<NonZeroU64>,
+) -> Outcome<(Session, Client)> {
+    let needs = SessionOptions {
+        buckets: bucket.map(str::to_owned).into_iter().collect(),
+        rate_limit,
+        ..SessionOptions::default()
     };
-    let Some(dir) = dir else {
-        return Err(Failure::new(
-            Exit::Refused,
-            "a sandbox that ends with this command keeps no objects",
-        )
-        .hint("name its directory: --sandbox=DIR"));
-    };
-    let buckets = buckets.iter().map(|&bucket| bucket.to_owned()).collect();
-    let sandbox = InProcess::start(Some(dir), None, buckets).await?;
-    match client(&sandbox.cloud(), adjust).await {
-        Ok(client) => Ok(Connected {
-            client,
-            sandbox: Some(sandbox),
-        }),
-        Err(failure) => {
-            let stopped = sandbox.stop().await;
-            Err(match stopped {
-                Ok(()) => failure,
-                Err(later) => failure.note(later.to_string()),
-            })
-        }
-    }
-}
-
-async fn client(cloud: &Cloud, adjust: impl FnOnce(Config) -> Config) -> Outcome<Client> {
-    let images = connect::images(cloud)?;
-    connect::storage_with(cloud, &images, adjust).await
-}
-
-impl Connected {
-    /// Stops the sandbox, if there is one; the first error is the one to see.
-    pub(super) async fn end<T>(self, ended: Outcome<T>) -> Outcome<T> {
-        let stopped = match self.sandbox {
-            Some(sandbox) => sandbox.stop().await,
-            None => Ok(()),
-        };
-        match (ended, stopped) {
-            (Ok(value), Ok(())) => Ok(value),
-            (Ok(_), Err(failure)) => Err(failure),
-            (Err(failure), Ok(())) => Err(failure),
-            (Err(failure), Err(later)) => Err(failure.note(later.to_string())),
-        }
+    let session = Session::open_storage(&args.options(), needs).await?;
+    match session.storage().await {
+        Ok(client) => Ok((session, client)),
+        Err(failure) => session.close(Err(failure)).await,
     }
 }

@@ -32,13 +32,10 @@ const PIECE: usize = 1 << 20;
 
 pub(crate) async fn run(args: &UploadArgs, console: Console, interrupt: &Interrupt) -> Outcome {
     let input = Input::open(&args.file)?;
-    let connected = storage::connect(&args.cloud, &[&args.target.bucket], |config| obs::Config {
-        rate_limit: args.pace.limit_rate,
-        ..config
-    })
-    .await?;
-    let ended = upload(args, input, &connected.client, console, interrupt).await;
-    let done = connected.end(ended).await?;
+    let bucket = Some(args.target.bucket.as_str());
+    let (session, client) = storage::open(&args.cloud, bucket, args.pace.limit_rate).await?;
+    let ended = upload(args, input, &client, console, interrupt).await;
+    let done = session.close(ended).await?;
     console.result(&done, &done)
 }
 

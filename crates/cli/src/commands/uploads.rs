@@ -118,15 +118,9 @@ fn known(state_dir: Option<&Path>) -> Outcome<HashSet<(String, String)>> {
 }
 
 async fn list(args: &ListArgs, console: Console, interrupt: &Interrupt) -> Outcome {
-    let connected = storage::connect(&args.cloud, &[&args.place.bucket], |config| config).await?;
-    let rows = rows(
-        &connected.client,
-        &args.place,
-        args.state_dir.as_deref(),
-        interrupt,
-    )
-    .await;
-    let rows = connected.end(rows).await?;
+    let (session, client) = storage::open(&args.cloud, Some(&args.place.bucket), None).await?;
+    let rows = rows(&client, &args.place, args.state_dir.as_deref(), interrupt).await;
+    let rows = session.close(rows).await?;
     let data = serde_json::json!({ "bucket": args.place.bucket, "uploads": rows });
     if rows.is_empty() {
         return console.result(format_args!("no open uploads in {}", args.place), &data);
@@ -174,9 +168,9 @@ fn plural(uploads: usize) -> String {
 }
 
 async fn abort(args: &AbortArgs, console: Console, interrupt: &Interrupt) -> Outcome {
-    let connected = storage::connect(&args.cloud, &[&args.place.bucket], |config| config).await?;
-    let ended = abort_all(args, &connected.client, console, interrupt).await;
-    let aborted = connected.end(ended).await?;
+    let (session, client) = storage::open(&args.cloud, Some(&args.place.bucket), None).await?;
+    let ended = abort_all(args, &client, console, interrupt).await;
+    let aborted = session.close(ended).await?;
     console.result(&aborted, &aborted)
 }
 

@@ -26,11 +26,11 @@ pub(crate) async fn run(args: VerifyArgs, console: Console, interrupt: &Interrup
     refuse_streams(&args)?;
     let threads = args.threads.threads.unwrap_or_else(default_threads);
     let connected = if args.a.bucket().or(args.b.bucket()).is_some() {
-        Some(storage::connect(&args.cloud, &[], |config| config).await?)
+        Some(storage::open(&args.cloud, None, None).await?)
     } else {
         None
     };
-    let client = connected.as_ref().map(|connected| &connected.client);
+    let client = connected.as_ref().map(|(_, client)| client);
     let compared = interrupt.unless_asked(async {
         let a = Source::find(&args.a, client, threads).await?;
         let b = Source::find(&args.b, client, threads).await?;
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: VerifyArgs, console: Console, interrupt: &Interrup
         Ok(Err(failure)) | Err(failure) => Err(failure),
     };
     let compared = match connected {
-        Some(connected) => connected.end(compared).await,
+        Some((session, _)) => session.close(compared).await,
         None => compared,
     };
     let (found, (a, b)) = compared?;

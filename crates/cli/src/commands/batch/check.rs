@@ -149,9 +149,8 @@ impl Setup {
         interrupt: &Interrupt,
     ) -> Outcome<Examined> {
         let shared = Shared {
-            cloud: &self.connected.cloud,
-            images: &self.connected.images,
-            storage: Some(&self.connected.storage),
+            session: &self.session,
+            storage: Some(&self.storage),
             steps: &Alone,
             before,
         };
@@ -211,7 +210,7 @@ impl Setup {
         if !registers_any(checked) {
             return Ok(());
         }
-        let quotas = match self.connected.images.quotas().await {
+        let quotas = match self.session.images().quotas().await {
             Ok(quotas) => quotas,
             // Each disk was told of it.
             Err(_) => return Ok(()),
@@ -264,7 +263,7 @@ pub(super) fn registers_any(checked: &[Checked]) -> bool {
 fn same_for_all(checked: &mut Vec<Checked>) -> Option<Failure> {
     let all = !checked.is_empty()
         && checked.iter().all(|checked| match &checked.verdict {
-            Verdict::Refused(failure) => matches!(failure.exit(), Exit::Cloud | Exit::Io),
+            Verdict::Refused(failure) => matches!(failure.class(), Exit::Cloud | Exit::Io),
             _ => false,
         });
     if !all {

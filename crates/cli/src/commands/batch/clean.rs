@@ -5,15 +5,15 @@ use std::fmt;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use ::batch::Item;
+use cloud::Session;
 use ims::ImageStatus;
 use journal::{Found, Journal, RunLock};
 use serde::Serialize;
 
 use super::claims::prefix_of;
-use super::setup::{Connected, read_manifest};
+use super::setup::{self, read_manifest};
 use super::state::{self, Place, Record, now};
 use crate::args::BatchCleanArgs;
-use crate::commands::import::resuming::endpoint_of;
 use crate::commands::import::{from_ims, from_journal, from_obs};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
@@ -58,8 +58,8 @@ struct Image {
 pub(super) async fn run(args: &BatchCleanArgs, console: Console, interrupt: &Interrupt) -> Outcome {
     let manifest = read_manifest(&args.manifest, false)?;
     let place = Place::of(&args.state, &args.manifest)?;
-    let connected = Connected::open(&args.cloud, &manifest.items, None).await?;
-    let endpoint = endpoint_of(&args.cloud, &connected.cloud);
+    let (session, storage) = setup::open(&args.cloud, &manifest.items, None).await?;
+    let endpoint = session.endpoint();
     let path = place.path(&endpoint);
     let ended = async {
         let lock = match args.dry_run || !path.exists() {
@@ -69,7 +69,8 @@ pub(super) async fn run(args: &BatchCleanArgs, console: Console, interrupt: &Int
         let cleaning = Cleaning {
             items: &manifest.items,
             digest: &manifest.digest,
-            connected: &connected,
+            session: &session,
+            storage: &storage,
             place: &place,
             endpoint: &endpoint,
             claims: args.claims,
@@ -79,13 +80,14 @@ pub(super) async fn run(args: &BatchCleanArgs, console: Console, interrupt: &Int
         ended
     };
     let ended = ended.await;
-    connected.close(ended).await
+    session.close(ended).await
 }
 
 struct Cleaning<'a> {
     items: &'a [Item],
     digest: &'a str,
-    connected: &'a Connected,
+    session: &'a Session,
+    storage: &'a obs::Client,
     place: &'a Place,
     endpoint: &'a str,
     /// Whether marks of what is done are thrown away too.
@@ -122,7 +124,7 @@ impl Cleaning<'_> {
     }
 
     async fn find(&self) -> Outcome<Left> {
-        let storage = &self.connected.storage;
+        let storage = &self.storage;
         let mut left = Left::default();
         let keys: HashSet<(String, String)> = self
             .items
@@ -179,8 +181,8 @@ impl Cleaning<'_> {
             return Ok(None);
         }
         let found = self
-            .connected
-            .images
+            .session
+            .images()
             .image_named(&item.name)
             .await
             .map_err(|error| from_ims(&error))?;
@@ -227,7 +229,7 @@ impl Cleaning<'_> {
     }
 
     async fn throw_away(&self, left: &Left, interrupt: &Interrupt) -> Outcome {
-        let storage = &self.connected.storage;
+        let storage = &self.storage;
         for upload in &left.uploads {
             interrupt
                 .unless_asked(storage.abort_upload(&upload.bucket, &upload.key, &upload.upload_id))
@@ -239,7 +241,7 @@ impl Cleaning<'_> {
                 Failure::new(Exit::Cloud, format!("{} is no id of an image", image.id))
             })?;
             interrupt
-                .unless_asked(self.connected.images.delete_image(&id, false))
+                .unless_asked(self.session.images().delete_image(&id, false))
                 .await?
                 .map_err(|error| from_ims(&error))?;
         }

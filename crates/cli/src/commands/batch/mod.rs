@@ -41,7 +41,7 @@ pub(crate) async fn run(args: &BatchArgs, console: Console, interrupt: &Interrup
         BatchCommand::Plan(args) => {
             let setup = Setup::open(&args.manifest, &args.common).await?;
             let ended = plan::run(&setup, &args.common, console, interrupt).await;
-            setup.connected.close(ended).await
+            setup.session.close(ended).await
         }
         BatchCommand::Run(args) => run::run(args, console, interrupt).await,
         BatchCommand::Status(args) => status::run(args, console, interrupt).await,

@@ -4,7 +4,8 @@ use ::batch::{Item, ItemOutcome, ItemState};
 use serde_json::Value;
 
 use crate::commands::import::Ended;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, code};
+use crate::hints;
 
 /// Longest text of an outcome that is written down, in bytes: a frame of the journal has an end.
 const LONGEST: usize = 4000;
@@ -57,16 +58,19 @@ pub(super) fn of(mut outcome: ItemOutcome, ended: &Ended) -> ItemOutcome {
 
 /// What became of an item that failed.
 pub(super) fn failed(mut outcome: ItemOutcome, failure: &Failure) -> ItemOutcome {
-    outcome.state = match failure.exit() {
+    outcome.state = match failure.class() {
         Exit::Refused => ItemState::Refused,
         Exit::Interrupted => ItemState::Cancelled,
         Exit::Cloud | Exit::Io | Exit::Mismatch => ItemState::Failed,
     };
-    outcome.exit = failure.exit() as u8;
+    outcome.exit = code(failure.class());
     outcome.cause = Some(failure.line());
     outcome.hint = match failure.hints() {
         [] => None,
-        hints => Some(hints.join("; ")),
+        advice => Some({
+            let words: Vec<String> = advice.iter().map(hints::text).collect();
+            words.join("; ")
+        }),
     };
     outcome.warnings.extend(failure.notes().iter().cloned());
     outcome

@@ -193,7 +193,7 @@ impl BatchPlan {
             })
             .collect();
         let quotas = match registers_any(checked) {
-            true => setup.connected.images.quotas().await.unwrap_or_default(),
+            true => setup.session.images().quotas().await.unwrap_or_default(),
             false => Vec::new(),
         };
         let quota = quotas
@@ -210,7 +210,7 @@ impl BatchPlan {
         Ok(Self {
             manifest: setup.manifest.path.display().to_string(),
             manifest_digest: setup.manifest.digest.clone(),
-            region: setup.connected.cloud.region.clone(),
+            region: setup.session.cloud().region.clone(),
             items,
             totals,
             memory: Memory {
@@ -276,7 +276,7 @@ impl Line {
             }
             Verdict::Refused(failure) => {
                 line.why = Some(failure.line());
-                line.hint = failure.hints().first().cloned();
+                line.hint = failure.hints().first().map(crate::hints::text);
                 line.warnings = failure.notes().to_vec();
             }
         }

@@ -37,7 +37,7 @@ pub(super) fn build(
             memory_bound: setup.budget.total,
             peak_memory: peak_memory(),
             cpu_seconds: cpu_seconds(),
-            region: Some(setup.connected.cloud.region.clone()),
+            region: Some(setup.session.cloud().region.clone()),
         },
     }
 }

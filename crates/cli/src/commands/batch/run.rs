@@ -20,7 +20,7 @@ use crate::args::BatchRunArgs;
 use crate::commands::import::from_journal;
 use crate::commands::import::resuming::command_line;
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Failure, Outcome, code};
 use crate::interrupt::Interrupt;
 
 pub(super) async fn run(args: &BatchRunArgs, console: Console, interrupt: &Interrupt) -> Outcome {
@@ -28,13 +28,13 @@ pub(super) async fn run(args: &BatchRunArgs, console: Console, interrupt: &Inter
     let setup = Setup::open(&args.manifest, &args.common).await?;
     if args.dry_run {
         let ended = plan::run(&setup, &args.common, console, interrupt).await;
-        return setup.connected.close(ended).await;
+        return setup.session.close(ended).await;
     }
     let setup = Arc::new(setup);
     let ended = with(&setup, args, console, interrupt).await;
     // Every task that shared it has ended.
     match Arc::try_unwrap(setup) {
-        Ok(setup) => setup.connected.close(ended).await,
+        Ok(setup) => setup.session.close(ended).await,
         Err(_) => ended,
     }
 }
@@ -58,8 +58,7 @@ async fn with(
     let claims = match args.claim {
         true => {
             let digest = &setup.manifest.digest;
-            let claims =
-                Claims::new(&setup.connected.storage, digest, args.lease, &setup.items).await?;
+            let claims = Claims::new(&setup.storage, digest, args.lease, &setup.items).await?;
             console.notice(format_args!(
                 "worker {}; {}",
                 claims.worker(),
@@ -202,9 +201,9 @@ fn finish(
 fn exit_of(outcomes: &[ItemOutcome], stopped: bool, broken: Option<&Failure>) -> u8 {
     let left = outcomes.iter().any(|outcome| !outcome.state.is_done());
     match broken {
-        Some(failure) => failure.exit() as u8,
-        None if stopped && left => Exit::Interrupted as u8,
-        None if left => Exit::Cloud as u8,
+        Some(failure) => code(failure.class()),
+        None if stopped && left => code(Exit::Interrupted),
+        None if left => code(Exit::Cloud),
         None => 0,
     }
 }

@@ -31,7 +31,7 @@ use super::outcome;
 use super::setup::Setup;
 use super::state::{Record, now};
 use crate::commands::import::from_journal;
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Failure, Outcome, code};
 use crate::interrupt::Interrupt;
 
 /// Which of the disks that wait a lane takes.
@@ -140,7 +140,7 @@ impl Runner {
             ended.unwrap_or_else(|| ItemOutcome {
                 state: ItemState::Waiting,
                 cause: Some("its turn did not come".to_owned()),
-                exit: Exit::Interrupted as u8,
+                exit: code(Exit::Interrupted),
                 ..outcome::blank(item, self.worker.as_deref())
             })
         };
@@ -174,7 +174,7 @@ impl Runner {
         };
         written.inspect_err(|failure| {
             let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-            broken.get_or_insert_with(|| Failure::new(failure.exit(), failure.line()));
+            broken.get_or_insert_with(|| Failure::new(failure.class(), failure.line()));
             self.interrupt.stop();
         })
     }

@@ -1,11 +1,13 @@
 //! What every command about a batch begins with: the manifest, the cloud, the limits, what is known
 //! of earlier runs.
 
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::Path;
 use std::thread::available_parallelism;
 
 use ::batch::{Item, Manifest, Problem, ReadOptions};
 use ::convert::default_threads;
+use cloud::{Session, SessionOptions, rejected};
 use diskimg::text::shown;
 use diskimg::units::GIB;
 
@@ -13,12 +15,7 @@ use super::budget::Budget;
 use super::request;
 use super::state::{self, Place, State};
 use crate::args::{BatchCommonArgs, CloudArgs};
-use crate::commands::import::refused;
-use crate::commands::import::resuming::endpoint_of;
-use crate::commands::sandbox::InProcess;
-use crate::connect;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::settings::{self, Cloud, ProcessEnvironment};
 
 /// Memory of a batch unless told.
 const DEFAULT_MEMORY: u64 = GIB;
@@ -73,78 +70,25 @@ pub(super) fn read_manifest(path: &Path, check_sources: bool) -> Outcome<Manifes
     Ok(manifest)
 }
 
-/// A cloud and its clients, for the length of a command.
-pub(super) struct Connected {
-    pub(super) cloud: Cloud,
-    pub(super) images: ims::Client,
-    pub(super) storage: obs::Client,
-    sandbox: Option<InProcess>,
-}
-
-impl Connected {
-    pub(super) async fn open(
-        args: &CloudArgs,
-        items: &[Item],
-        rate_limit: Option<std::num::NonZeroU64>,
-    ) -> Outcome<Self> {
-        let (cloud, sandbox) = match &args.sandbox {
-            Some(dir) => {
-                let sandbox = InProcess::start_with(dir.as_deref(), |options| {
-                    let mut buckets: Vec<String> =
-                        items.iter().map(|item| item.bucket.clone()).collect();
-                    buckets.sort();
-                    buckets.dedup();
-                    options.buckets = buckets;
-                    options.image_quota = SANDBOX_QUOTA;
-                    Ok(())
-                })
-                .await?;
-                (sandbox.cloud(), Some(sandbox))
-            }
-            None => {
-                let cloud = settings::resolve(args, &ProcessEnvironment)
-                    .map_err(|missing| refused(missing.0))?;
-                (cloud, None)
-            }
-        };
-        let connected = async {
-            let images = connect::images(&cloud)?;
-            let storage = connect::storage_with(&cloud, &images, |config| obs::Config {
-                rate_limit,
-                parts_at_once: std::num::NonZeroUsize::new(PARTS_AT_ONCE),
-                ..config
-            })
-            .await?;
-            Ok((images, storage))
-        };
-        match connected.await {
-            Ok((images, storage)) => Ok(Self {
-                cloud,
-                images,
-                storage,
-                sandbox,
-            }),
-            Err(failure) => {
-                if let Some(sandbox) = sandbox {
-                    let _ = sandbox.stop().await;
-                }
-                Err(failure)
-            }
-        }
-    }
-
-    /// Ends the sandbox, if there is one; the first failure is the one to see.
-    pub(super) async fn close<T>(self, ended: Outcome<T>) -> Outcome<T> {
-        let stopped = match self.sandbox {
-            Some(sandbox) => sandbox.stop().await,
-            None => Ok(()),
-        };
-        match (ended, stopped) {
-            (Ok(value), Ok(())) => Ok(value),
-            (Ok(_), Err(failure)) => Err(failure),
-            (Err(failure), Ok(())) => Err(failure),
-            (Err(failure), Err(later)) => Err(failure.note(later.to_string())),
-        }
+/// The cloud of a batch, and the client of its object storage.
+pub(super) async fn open(
+    args: &CloudArgs,
+    items: &[Item],
+    rate_limit: Option<NonZeroU64>,
+) -> Outcome<(Session, obs::Client)> {
+    let mut buckets: Vec<String> = items.iter().map(|item| item.bucket.clone()).collect();
+    buckets.sort();
+    buckets.dedup();
+    let needs = SessionOptions {
+        buckets,
+        image_quota: Some(SANDBOX_QUOTA),
+        rate_limit,
+        parts_at_once: NonZeroUsize::new(PARTS_AT_ONCE),
+    };
+    let session = Session::open(&args.options(), needs).await?;
+    match session.storage().await {
+        Ok(storage) => Ok((session, storage)),
+        Err(failure) => session.close(Err(failure)).await,
     }
 }
 
@@ -155,8 +99,9 @@ pub(super) struct Setup {
     pub(super) items: Vec<Item>,
     pub(super) width: Width,
     pub(super) budget: Budget,
-    pub(super) rate_limit: Option<std::num::NonZeroU64>,
-    pub(super) connected: Connected,
+    pub(super) rate_limit: Option<NonZeroU64>,
+    pub(super) session: Session,
+    pub(super) storage: obs::Client,
     pub(super) endpoint: String,
     pub(super) place: Place,
     pub(super) state: State,
@@ -181,7 +126,7 @@ impl Setup {
             .map(|id| format!("--redo {id}: the manifest has no disk of this id"))
             .collect();
         if !unknown.is_empty() {
-            return Err(refused(unknown));
+            return Err(rejected(unknown));
         }
         let mut width = width(args, &manifest, items.len());
         let total = args
@@ -197,13 +142,12 @@ impl Setup {
             None => 0,
         };
         let budget = Budget::new(total, items.len(), width.converts, reserved)?;
-        let rate_limit = args.limit_rate.or(manifest
-            .limits
+        let rate_limit = args
             .limit_rate
-            .and_then(std::num::NonZeroU64::new));
+            .or(manifest.limits.limit_rate.and_then(NonZeroU64::new));
         let place = Place::of(&args.state, path)?;
-        let connected = Connected::open(&args.cloud, &items, rate_limit).await?;
-        let endpoint = endpoint_of(&args.cloud, &connected.cloud);
+        let (session, storage) = open(&args.cloud, &items, rate_limit).await?;
+        let endpoint = session.endpoint();
         // A sandbox in a temporary directory knows nothing of an earlier one.
         let state = match args.cloud.sandbox {
             Some(None) => Ok(State::default()),
@@ -216,12 +160,13 @@ impl Setup {
                 width,
                 budget,
                 rate_limit,
-                connected,
+                session,
+                storage,
                 endpoint,
                 place,
                 state,
             }),
-            Err(failure) => connected.close(Err(failure)).await,
+            Err(failure) => session.close(Err(failure)).await,
         }
     }
 }
@@ -229,9 +174,9 @@ impl Setup {
 fn width(args: &BatchCommonArgs, manifest: &Manifest, items: usize) -> Width {
     let limits = &manifest.limits;
     let cores = available_parallelism().map_or(1, std::num::NonZero::get);
-    let given = |option: Option<std::num::NonZeroUsize>, written: Option<usize>| {
+    let given = |option: Option<NonZeroUsize>, written: Option<usize>| {
         option
-            .map(std::num::NonZeroUsize::get)
+            .map(NonZeroUsize::get)
             .or(written)
             .filter(|number| *number > 0)
     };

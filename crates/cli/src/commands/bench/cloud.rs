@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ::cloud::{ProcessEnvironment, Session, SessionOptions};
 use ::convert::{CancelToken, PlanOptions, Sink as _, VoidMonitor};
 use diskimg::DiskImage;
 use ims::{ImageKind, ImageUrl, QuickImport};
@@ -13,13 +14,10 @@ use super::figures::Run;
 use super::view::View;
 use super::work::{self, cpu_time, for_noise, stop};
 use crate::args::{BenchArgs, Concurrency, PaceArgs};
-use crate::commands::import::{from_ims, from_obs, patience, plan_upload};
-use crate::commands::sandbox::InProcess;
+use crate::commands::import::{from_ims, from_obs, plan_upload};
 use crate::commands::{identity, storage};
-use crate::connect;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::{Interrupt, interrupted};
-use crate::settings::{self, Cloud, ProcessEnvironment};
 
 /// Bucket of the sandbox.
 const BUCKET: &str = "bench";
@@ -30,8 +28,7 @@ const CLEANING: Duration = Duration::from_secs(20);
 
 /// A sandbox on the disk that output goes to.
 pub(super) struct Local {
-    sandbox: InProcess,
-    images: ims::Client,
+    session: Session,
     pub(super) place: Place,
     number: u32,
 }
@@ -49,29 +46,28 @@ impl Local {
         let named = args.cloud.sandbox.as_ref().and_then(Option::as_deref);
         let own = dir.join("sandbox");
         let dir = named.unwrap_or(&own);
-        let sandbox = InProcess::start(Some(dir), None, vec![BUCKET.to_owned()]).await?;
-        let connected = clients(&sandbox.cloud(), args).await;
-        match connected {
-            Ok((images, client)) => Ok(Self {
+        let needs = SessionOptions {
+            buckets: vec![BUCKET.to_owned()],
+            ..needs(args)
+        };
+        let session = Session::local(Some(dir), needs).await?;
+        match session.storage().await {
+            Ok(client) => Ok(Self {
                 place: Place {
                     client,
                     bucket: BUCKET.to_owned(),
                     key: own_key(),
                     pace: args.pace,
                 },
-                images,
-                sandbox,
+                session,
                 number: 0,
             }),
-            Err(failure) => Err(match sandbox.stop().await {
-                Ok(()) => failure,
-                Err(later) => failure.note(later.to_string()),
-            }),
+            Err(failure) => session.close(Err(failure)).await,
         }
     }
 
     pub(super) async fn stop(self) -> Outcome {
-        self.sandbox.stop().await
+        self.session.close(Ok(())).await
     }
 
     /// Whether the image service would take the disk.
@@ -112,11 +108,12 @@ impl Local {
     async fn register(&self, virtual_size: u64, interrupt: &Interrupt) -> Outcome {
         let request = self.request(virtual_size);
         let job = interrupt
-            .unless_asked(self.images.quick_import(&request))
+            .unless_asked(self.session.images().quick_import(&request))
             .await?
             .map_err(|error| from_ims(&error))?;
-        let options = patience(&self.sandbox.cloud().ims);
-        self.images
+        let options = self.session.cloud().patience();
+        self.session
+            .images()
             .wait(&job, &options, |_| {}, interrupt.asked())
             .await
             .map(|_| ())
@@ -130,9 +127,10 @@ impl Place {
         let Some(target) = &args.upload else {
             return Ok(None);
         };
-        let cloud = settings::resolve(&args.cloud, &ProcessEnvironment)
-            .map_err(|missing| crate::commands::import::refused(missing.0))?;
-        let (_, client) = interrupt.unless_asked(clients(&cloud, args)).await??;
+        let cloud = ::cloud::resolve(&args.cloud.options(), &ProcessEnvironment)
+            .map_err(::cloud::rejected)?;
+        let session = Session::connect(cloud, needs(args))?;
+        let client = interrupt.unless_asked(session.storage()).await??;
         let place = Self {
             client,
             bucket: target.bucket.clone(),
@@ -276,7 +274,7 @@ impl Place {
 
     /// Throws away what `upload` has stored, because of `failure`.
     async fn clean(&self, upload: &mut Upload, failure: Failure) -> Failure {
-        let failure = match (failure.exit(), upload.failure()) {
+        let failure = match (failure.class(), upload.failure()) {
             (Exit::Interrupted, _) | (_, None) => failure,
             (_, Some(first)) => from_obs(first),
         };
@@ -338,14 +336,11 @@ fn own_key() -> String {
     format!("imgferry-bench-{}", uuid::Uuid::new_v4().simple())
 }
 
-async fn clients(cloud: &Cloud, args: &BenchArgs) -> Outcome<(ims::Client, Client)> {
-    let images = connect::images(cloud)?;
-    let client = connect::storage_with(cloud, &images, |config| obs::Config {
+fn needs(args: &BenchArgs) -> SessionOptions {
+    SessionOptions {
         rate_limit: args.pace.limit_rate,
-        ..config
-    })
-    .await?;
-    Ok((images, client))
+        ..SessionOptions::default()
+    }
 }
 
 fn noise(mut sink: MultipartSink, len: u64, cancel: &CancelToken) -> Outcome {

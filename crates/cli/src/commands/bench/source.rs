@@ -166,8 +166,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         require_space(dir.path(), 1).unwrap();
         let failure = require_space(dir.path(), u64::MAX).unwrap_err();
-        assert_eq!(failure.exit(), Exit::Refused);
-        assert!(failure.hints()[0].contains("--size"));
+        assert_eq!(failure.class(), Exit::Refused);
+        assert!(crate::hints::text(&failure.hints()[0]).contains("--size"));
         assert!(require_space(&dir.path().join("missing"), 1).is_err());
     }
 
@@ -185,7 +185,7 @@ mod tests {
         assert!(first == read());
         cancel.cancel();
         assert_eq!(
-            generate(dir.path(), size, &cancel).unwrap_err().exit(),
+            generate(dir.path(), size, &cancel).unwrap_err().class(),
             Exit::Interrupted
         );
     }

@@ -394,7 +394,7 @@ mod tests {
         let cancel = CancelToken::new();
         cancel.cancel();
         let stopped = in_parallel(2, 1000, &cancel, || (), |(), _| Ok(Done::default()));
-        assert_eq!(stopped.unwrap_err().exit(), Exit::Interrupted);
+        assert_eq!(stopped.unwrap_err().class(), Exit::Interrupted);
     }
 
     #[test]

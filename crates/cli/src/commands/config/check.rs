@@ -1,6 +1,7 @@
 //! Asking the cloud, step by step: what fails is told, and what does not depend on it is asked all
 //! the same.
 
+use cloud::{Cloud, Session};
 use ims::Client as Images;
 use obs::{Client as Storage, UploadOptions};
 use serde::Serialize;
@@ -8,10 +9,9 @@ use serde::Serialize;
 use super::trial;
 use crate::args::ConfigCheckArgs;
 use crate::commands::import::{from_ims, from_obs};
-use crate::connect;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::hints;
 use crate::interrupt::Interrupt;
-use crate::settings::Cloud;
 
 /// A name that no image has; looking for it proves the right to list.
 const NO_IMAGE: &str = "imgferry config check";
@@ -66,10 +66,13 @@ impl Check {
         match result {
             Ok(detail) => Self::new(name, State::Ok, detail),
             Err(failure) => {
-                let hints = failure.hints();
+                let advice = failure.hints();
                 Self {
-                    hint: (!hints.is_empty()).then(|| hints.join("\n")),
-                    exit: Some(failure.exit()),
+                    hint: (!advice.is_empty()).then(|| {
+                        let words: Vec<String> = advice.iter().map(hints::text).collect();
+                        words.join("\n")
+                    }),
+                    exit: Some(failure.class()),
                     ..Self::new(name, State::Failed, failure.line())
                 }
             }
@@ -87,16 +90,16 @@ impl Check {
 
 /// All steps; what they have stored is removed, also when the user asks to stop.
 pub(super) async fn all(
-    cloud: &Cloud,
+    session: &Session,
     args: &ConfigCheckArgs,
     interrupt: &Interrupt,
 ) -> Outcome<Vec<Check>> {
-    let asking = asking(cloud, args.bucket.as_deref(), args.write);
+    let asking = asking(session, args.bucket.as_deref(), args.write);
     let mut checks = interrupt.unless_asked(asking).await?;
     if let Some(bucket) = args.bucket.as_deref().filter(|_| args.write) {
         let is_usable = |check: &Check| check.name == BUCKET && !check.failed();
         checks.extend(match checks.iter().any(is_usable) {
-            true => trial::run(cloud, bucket, interrupt).await?,
+            true => trial::run(session, bucket, interrupt).await?,
             false => vec![Check::skipped("trial", "the bucket cannot be used")],
         });
     }
@@ -104,36 +107,33 @@ pub(super) async fn all(
 }
 
 /// What is asked without storing anything, in the order in which an import would need it.
-async fn asking(cloud: &Cloud, bucket: Option<&str>, write: bool) -> Vec<Check> {
+async fn asking(session: &Session, bucket: Option<&str>, write: bool) -> Vec<Check> {
     let mut checks = Vec::new();
-    let images = match connect::images(cloud) {
-        Ok(images) => images,
-        Err(failure) => return vec![Check::of("settings", Err(failure))],
-    };
+    let (cloud, images) = (session.cloud(), session.images());
     let provider = match cloud.provider {
         Some(provider) => format!("{provider}, region {}", cloud.region),
         None => format!("not a public one, region {}", cloud.region),
     };
     checks.push(Check::new("cloud", State::Ok, provider));
-    let sign_in = Check::of("sign-in", sign_in(&images).await);
+    let sign_in = Check::of("sign-in", sign_in(images).await);
     let signed_in = !sign_in.failed();
     checks.push(sign_in);
     if signed_in {
-        let project = project(&images, cloud).await;
+        let project = project(images, cloud).await;
         let in_project = !project.failed();
         checks.push(project);
         if in_project {
-            checks.extend(image_service(&images).await);
+            checks.extend(image_service(images).await);
         } else {
             checks.push(Check::skipped("images", "the project is not known"));
         }
-        checks.extend(storage(&images, cloud, bucket, write).await);
+        checks.extend(storage(session, bucket, write).await);
     } else {
         for name in ["project", "images", "storage"] {
             checks.push(Check::skipped(name, "not signed in"));
         }
     }
-    checks.push(clock(&images));
+    checks.push(clock(images));
     checks
 }
 
@@ -141,7 +141,7 @@ async fn asking(cloud: &Cloud, bucket: Option<&str>, write: bool) -> Vec<Check> 
 async fn sign_in(images: &Images) -> Outcome<String> {
     match images.keys() {
         Some(keys) => {
-            let key = keys.current().await.map_err(|e| connect::no_key(&e))?;
+            let key = keys.current().await?;
             let temporary = match key.session_token {
                 Some(_) => "temporary key",
                 None => "key",
@@ -269,8 +269,9 @@ async fn os_versions(images: &Images) -> Check {
 /// The check of a bucket.
 const BUCKET: &str = "bucket";
 
-async fn storage(images: &Images, cloud: &Cloud, bucket: Option<&str>, write: bool) -> Vec<Check> {
-    let storage = match connect::storage(cloud, images).await {
+async fn storage(session: &Session, bucket: Option<&str>, write: bool) -> Vec<Check> {
+    let (cloud, images) = (session.cloud(), session.images());
+    let storage = match session.storage().await {
         Ok(storage) => storage,
         Err(failure) => return vec![Check::of("storage keys", Err(failure))],
     };
@@ -311,7 +312,7 @@ async fn look_at_bucket(storage: &Storage, region: &str, bucket: &str) -> Check 
         }
         Err(error) => return Check::of(NAME, Err(from_obs(&error))),
     };
-    let problem = |detail: String, hint: &str| {
+    let problem = |detail: String, hint: &'static str| {
         Check::of(NAME, Err(Failure::new(Exit::Refused, detail).hint(hint)))
     };
     if info.parallel_file_system {

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use cloud::Setting;
 use diskimg::text::shown;
 use serde::Serialize;
 
 use super::check::Check;
-use crate::settings::Setting;
 
 /// The settings, and what is missing.
 #[derive(Debug, Serialize)]

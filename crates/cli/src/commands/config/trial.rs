@@ -1,18 +1,19 @@
 //! Trying a storage out, and telling what it does.
 
+use cloud::{Session, from_obs};
 use obs::{Found, Step, Trial};
 
 use super::check::{Check, State};
-use crate::commands::import::from_obs;
-use crate::connect;
 use crate::exit::Outcome;
 use crate::interrupt::Interrupt;
-use crate::settings::Cloud;
 
 /// Stores, copies, reads and deletes two tiny objects in `bucket`.
-pub(super) async fn run(cloud: &Cloud, bucket: &str, interrupt: &Interrupt) -> Outcome<Vec<Check>> {
-    let images = connect::images(cloud)?;
-    let storage = connect::storage(cloud, &images).await?;
+pub(super) async fn run(
+    session: &Session,
+    bucket: &str,
+    interrupt: &Interrupt,
+) -> Outcome<Vec<Check>> {
+    let storage = session.storage().await?;
     let key = format!(".imgferry-check-{}", uuid::Uuid::new_v4());
     let mut trial = Trial::new(&storage, bucket, key);
     let tried = interrupt.unless_asked(trial.run()).await;

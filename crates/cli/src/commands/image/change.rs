@@ -15,7 +15,7 @@ use crate::exit::{Exit, Failure, Outcome};
 pub(super) async fn set(session: &Session, args: &ImageSetArgs, console: Console) -> Outcome {
     let id = image_id(&args.id)?;
     let image = session
-        .images
+        .images()
         .update_image(&id, &changes(args))
         .await
         .map_err(|e| from_ims(&e))?;
@@ -81,14 +81,14 @@ pub(super) async fn delete(session: &Session, args: &ImageDeleteArgs, console: C
 }
 
 async fn remove(session: &Session, id: &ImageId, backups: bool) -> Outcome {
-    match session.images.delete_image(id, backups).await {
+    match session.images().delete_image(id, backups).await {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(no_image(id)),
         Err(error) => return Err(from_ims(&error)),
     }
     let pause = session.patience(0).first;
     for _ in 0..LOOKS {
-        let left = session.images.image(id).await.map_err(|e| from_ims(&e))?;
+        let left = session.images().image(id).await.map_err(|e| from_ims(&e))?;
         if left.is_none_or(|image| image.status == ims::ImageStatus::Deleted) {
             return Ok(());
         }
@@ -110,7 +110,7 @@ async fn confirm(session: &Session, ids: &[ImageId]) -> Outcome {
     }
     let mut err = io::stderr();
     for id in ids {
-        let image = session.images.image(id).await.map_err(|e| from_ims(&e))?;
+        let image = session.images().image(id).await.map_err(|e| from_ims(&e))?;
         let name = image.ok_or_else(|| no_image(id))?.name.unwrap_or_default();
         let _ = writeln!(err, "{id}  {}", plain(&name));
     }
@@ -141,7 +141,7 @@ pub(super) async fn tag(session: &Session, args: &ImageTagArgs, console: Console
         .map(|(key, value)| Tag::new(key, value))
         .collect();
     session
-        .images
+        .images()
         .set_image_tags(&id, &tags)
         .await
         .map_err(|e| from_ims(&e))?;
@@ -152,7 +152,7 @@ pub(super) async fn untag(session: &Session, args: &ImageUntagArgs, console: Con
     let id = image_id(&args.id)?;
     let tags: Vec<Tag> = args.keys.iter().map(|key| Tag::new(key, "")).collect();
     session
-        .images
+        .images()
         .remove_image_tags(&id, &tags)
         .await
         .map_err(|e| from_ims(&e))?;
@@ -161,7 +161,7 @@ pub(super) async fn untag(session: &Session, args: &ImageUntagArgs, console: Con
 
 pub(super) async fn tags_now(session: &Session, id: &ImageId, console: Console) -> Outcome {
     let tags = session
-        .images
+        .images()
         .image_tags(id)
         .await
         .map_err(|e| from_ims(&e))?;

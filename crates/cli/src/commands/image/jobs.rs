@@ -5,7 +5,7 @@ use ims::sharing::Reply;
 use ims::{ExportFormat, ImageUrl, JobId, Tags};
 
 use super::super::import::from_ims;
-use super::super::session::{Session, job_json};
+use super::super::session::{Session, follow, job_json};
 use super::{image_id, image_ids};
 use crate::args::{ExportTo, ImageCommand, ImageCreateArgs, WaitArgs};
 use crate::console::Console;
@@ -18,7 +18,7 @@ pub(super) async fn run(
     console: Console,
     interrupt: &Interrupt,
 ) -> Outcome {
-    let images = &session.images;
+    let images = session.images();
     let (wait, done, started) = match command {
         ImageCommand::Copy(args) => {
             session.refuse_no_wait(args.wait.no_wait)?;
@@ -88,7 +88,7 @@ async fn end(
         );
     }
     console.notice(format_args!("job {id} has started"));
-    let job = session.follow(id, wait.timeout, console, interrupt).await?;
+    let job = follow(session, id, wait.timeout, console, interrupt).await?;
     let image = job
         .image_id()
         .map(|image| format!(": image {image}"))
@@ -97,11 +97,11 @@ async fn end(
 }
 
 async fn create(session: &Session, args: &ImageCreateArgs) -> ims::Result<JobId> {
-    let images = &session.images;
+    let images = session.images();
     let (name, description) = (args.name.clone(), args.description.clone());
     let tags = Tags::pairs(&args.tags);
     let (min_ram, max_ram) = (args.min_ram, args.max_ram);
-    let enterprise_project_id = session.cloud.enterprise_project_id.clone();
+    let enterprise_project_id = session.cloud().enterprise_project_id.clone();
     let whole = |source: WholeSource| WholeImage {
         name: args.name.clone(),
         description: args.description.clone(),

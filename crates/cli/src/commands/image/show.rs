@@ -35,7 +35,7 @@ pub(super) async fn list(session: &Session, args: &ImageListArgs, console: Conso
         other: Vec::new(),
     };
     let images = session
-        .images
+        .images()
         .list_images(&query, args.limit)
         .await
         .map_err(|e| from_ims(&e))?;
@@ -74,7 +74,7 @@ fn row<const N: usize>(cells: [String; N]) -> Vec<String> {
 pub(super) async fn show(session: &Session, args: &ImageShowArgs, console: Console) -> Outcome {
     let id = image_id(&args.id)?;
     let image = session
-        .images
+        .images()
         .image(&id)
         .await
         .map_err(|e| from_ims(&e))?
@@ -101,7 +101,7 @@ pub(super) fn attributes(image: &ImageDetail) -> String {
 pub(super) async fn members(session: &Session, args: &ImageShowArgs, console: Console) -> Outcome {
     let id = image_id(&args.id)?;
     let members = session
-        .images
+        .images()
         .image_members(&id)
         .await
         .map_err(|e| from_ims(&e))?;
@@ -123,7 +123,11 @@ pub(super) async fn tags(session: &Session, args: &ImageTagsArgs, console: Conso
     if let Some(id) = &args.id {
         return tags_now(session, &image_id(id)?, console).await;
     }
-    let tags = session.images.all_tags().await.map_err(|e| from_ims(&e))?;
+    let tags = session
+        .images()
+        .all_tags()
+        .await
+        .map_err(|e| from_ims(&e))?;
     let rows: Vec<Vec<String>> = tags
         .iter()
         .flat_map(|tag| {

@@ -54,12 +54,12 @@ impl Early<'_> {
             before: self.shared.before,
         };
         let asking = Asking {
-            client: self.shared.images,
+            client: self.shared.session.images(),
             storage: self.shared.storage,
             request: &job.request,
             call: &Call::Quick,
             attach: &attach,
-            patience: &patience_of(args, self.shared.cloud),
+            patience: &patience_of(args, self.shared.session.cloud()),
             waits: !args.no_wait,
             looked: false,
             console: self.console,

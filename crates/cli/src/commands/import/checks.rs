@@ -12,22 +12,6 @@ use ims::{Architecture, Firmware, ImageKind, QuickImport};
 
 pub(super) use self::remote::{Checked, remote};
 use crate::args::{ImportArgs, RegisterBy};
-use crate::exit::{Exit, Failure};
-
-/// One failure for all problems together, so that they are mended together.
-pub(crate) fn refused(problems: Vec<String>) -> Failure {
-    let mut problems = problems.into_iter();
-    match (problems.len(), problems.next()) {
-        (1, Some(only)) => Failure::new(Exit::Refused, only),
-        (count, first) => first.into_iter().chain(problems).fold(
-            Failure::new(
-                Exit::Refused,
-                format!("{count} things are wrong; nothing was uploaded"),
-            ),
-            Failure::note,
-        ),
-    }
-}
 
 /// What speaks against an import, collected.
 #[derive(Debug, Default)]

@@ -23,7 +23,7 @@ use super::register::DIGEST_FIELD;
 use super::report::{Ended, Told};
 use super::shared::{Alone, Before, Shared, Step, Steps};
 use crate::args::ImportArgs;
-use crate::commands::session::Session;
+use crate::commands::session::{Session, open_with};
 use crate::console::Console;
 use crate::exit::{Failure, Outcome};
 use crate::interrupt::Interrupt;
@@ -56,11 +56,9 @@ pub(super) async fn run(
     console: Console,
     interrupt: &Interrupt,
 ) -> Outcome {
-    let session = Session::open(&args.cloud, vec![args.bucket.clone()]).await?;
-    let (cloud, images) = (session.cloud.clone(), session.images.clone());
+    let session = open_with(&args.cloud, &args.bucket).await?;
     let shared = Shared {
-        cloud: &cloud,
-        images: &images,
+        session: &session,
         storage: None,
         steps: &Alone,
         before: Before::default(),
@@ -81,10 +79,16 @@ pub(super) async fn examine(
     interrupt: &Interrupt,
 ) -> Outcome<Examined> {
     let pieces = super::prepare::blocking(|| {
-        files::prepare(args, way, shared.cloud, console, interrupt.token())
+        files::prepare(
+            args,
+            way,
+            shared.session.cloud(),
+            console,
+            interrupt.token(),
+        )
     })?;
     let mut warnings = pieces.warnings.clone();
-    let kept = Kept::open(args, shared.cloud, &pieces, true, console)?;
+    let kept = Kept::open(args, shared.session.cloud(), &pieces, true, console)?;
     let ours = kept.ours(shared.before);
     interrupt
         .unless_asked(checks::remote(
@@ -128,8 +132,7 @@ pub(super) async fn one(
     console: Console,
     interrupt: &Interrupt,
 ) -> Outcome<Ended> {
-    let session = Session::of(shared.cloud.clone(), shared.images.clone());
-    let told = import(&session, args, way, shared, console, interrupt).await?;
+    let told = import(shared.session, args, way, shared, console, interrupt).await?;
     Ok(Ended::Told(Box::new(told)))
 }
 
@@ -152,8 +155,8 @@ async fn import(
         way.name(),
         way.why
     ));
-    let mut pieces = files::prepare(args, way, &session.cloud, console, interrupt.token())?;
-    let mut kept = Kept::open(args, &session.cloud, &pieces, args.dry_run, console)?;
+    let mut pieces = files::prepare(args, way, session.cloud(), console, interrupt.token())?;
+    let mut kept = Kept::open(args, session.cloud(), &pieces, args.dry_run, console)?;
     let mut warnings = pieces.warnings.clone();
     let ours = kept.ours(shared.before);
     let mut looked = false;

@@ -99,7 +99,7 @@ pub(crate) async fn examine(
 fn too_little(refused: Option<Failure>) -> Failure {
     let refused =
         refused.unwrap_or_else(|| Failure::new(Exit::Refused, "there is no memory for it"));
-    match refused.exit() {
+    match refused.class() {
         Exit::Refused => Failure::new(Exit::Refused, refused.line()).hint(
             "pass a larger --memory; disks get what the program and the batch's tables leave of it",
         ),
@@ -116,7 +116,13 @@ async fn converted(
     interrupt: &Interrupt,
 ) -> Outcome<Examined> {
     let (opened, plan) = blocking(|| {
-        let opened = open(args, shared.cloud.provider, &[], console, interrupt)?;
+        let opened = open(
+            args,
+            shared.session.cloud().provider,
+            &[],
+            console,
+            interrupt,
+        )?;
         let mut refused = None;
         for budget in budgets {
             match opened.plan(args, options(*budget)) {
@@ -129,7 +135,7 @@ async fn converted(
     let target = &opened.request.image_url;
     let object = (target.bucket.as_str(), target.key.as_str());
     let input = Input::disk(args, &plan, opened.image.as_ref());
-    let session = Session::peek(args, shared.cloud, object, input, console)?;
+    let session = Session::peek(args, shared.session.cloud(), object, input, console)?;
     let ours = Ours {
         disk: opened.raw.is_none().then_some(plan.virtual_size),
         before: shared.before,

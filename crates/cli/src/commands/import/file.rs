@@ -10,13 +10,13 @@ use diskimg::source::open_regular;
 use diskimg::text::shown;
 use obs::{MultipartSink, UploadOptions, Uploaded};
 
-use super::errors::from_obs;
 use super::proof::Proving;
 use super::resuming::Session;
 use super::route::{self, Left, Route, suspend};
 use crate::args::Concurrency;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::interrupted;
+use cloud::from_obs;
 
 /// Bytes that are read at a time.
 const PIECE: usize = 1 << 20;

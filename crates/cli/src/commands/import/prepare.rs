@@ -133,7 +133,7 @@ pub(super) fn open(
     }
     problems.extend(missing.iter().cloned());
     if !problems.is_empty() {
-        return Err(checks::refused(problems));
+        return Err(cloud::rejected(problems));
     }
     let (image, misreported) = with_holes(opened.image, args.raw.holes.holes);
     Ok(Opened {

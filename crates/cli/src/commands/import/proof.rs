@@ -21,11 +21,11 @@ use diskimg::{DiskImage, partitions};
 use journal::{Block, Part, Sameness, Stage, State};
 use md5::{Digest as _, Md5};
 
-use super::errors::from_journal;
 use super::resuming::{Notes, Session};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::{Interrupt, interrupted};
+use cloud::from_journal;
 
 /// Blocks that a sample takes by chance.
 const BY_CHANCE: usize = 16;

@@ -22,13 +22,13 @@ use ims::QuickImport;
 use obs::{Client as Storage, ErrorKind};
 
 pub(super) use self::transfer::{RawTransferred, transfer};
-use super::errors::from_obs;
 use super::resuming::Ours;
 use super::upload::BUSY;
 use crate::args::{Concurrency, ImportArgs, TargetFormat};
 use crate::commands::bitmap::{CAUTION, names};
 use crate::commands::typed;
 use crate::exit::{Exit, Failure, Outcome};
+use cloud::from_obs;
 
 /// What only an import of a raw object needs.
 #[derive(Debug)]

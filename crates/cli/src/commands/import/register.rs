@@ -2,12 +2,11 @@
 
 mod failing;
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use ims::{Client, ErrorKind, ImageDetail, ImageId, ImageStatus, JobId, QuickImport, WaitOptions};
 use journal::Record;
 use journal::registration::{Action, End, Event, Found, Known, Note, Registration};
-use url::Url;
 
 use super::attach::{Attach, Own};
 use super::call::{Call, Made, event_of};
@@ -429,18 +428,5 @@ impl<'a> Run<'a> {
             image_id: Some(detail.id),
             firmware: detail.firmware,
         })
-    }
-}
-
-/// How often to ask: a service on this machine answers at once.
-pub(crate) fn patience(ims: &Url) -> WaitOptions {
-    let usual = WaitOptions::default();
-    if !net::http::is_loopback(ims) {
-        return usual;
-    }
-    WaitOptions {
-        first: Duration::from_millis(100),
-        max: Duration::from_secs(1),
-        ..usual
     }
 }

@@ -28,14 +28,14 @@ use self::beginning::{begun, begun_of_file, identify, parse_hex, source};
 pub(crate) use self::beginning::{command_line, endpoint, endpoint_of};
 pub(crate) use self::noted::Ours;
 pub(super) use self::notes::Notes;
-use super::errors::{from_journal, from_obs};
 use crate::args::ImportArgs;
 use crate::commands::identity;
 use crate::commands::input::is_standard_input;
 use crate::commands::watch::{self, Watch};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::settings::Cloud;
+use cloud::Cloud;
+use cloud::{from_journal, from_obs};
 
 /// One import and its journal.
 pub(crate) struct Session {
@@ -352,7 +352,7 @@ impl Session {
     /// Whether the source has changed, so that going on would be in vain.
     pub(super) fn source_changed(&self) -> bool {
         // One that cannot be looked at may come back as it was.
-        matches!(self.check_source(), Err(failure) if failure.exit() == Exit::Refused)
+        matches!(self.check_source(), Err(failure) if failure.class() == Exit::Refused)
     }
 
     /// Refuses a source that has changed since the run began: what was read of it is no one disk.

@@ -10,13 +10,13 @@ use ims::ImageUrl;
 use journal::Record;
 use obs::{Client, ErrorKind, Manifest, ObjectInfo, Uploaded};
 
-use super::errors::from_obs;
 use super::resuming::Session;
 use super::upload::{Content, Transferred};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::{Interrupt, interrupted};
 use crate::progress::Progress;
+use cloud::from_obs;
 
 /// An object, and what its manifest says of it.
 #[derive(Clone, Debug)]

@@ -9,13 +9,13 @@ use obs::{
     Uploaded,
 };
 
-use super::errors::from_obs;
 use super::resuming::Session;
 use super::shared::Steps;
 use crate::commands::storage::{self, GRACE};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
+use cloud::from_obs;
 
 /// Which object, and through whom.
 #[derive(Clone, Copy)]
@@ -184,7 +184,7 @@ impl Route<'_> {
 
 /// An upload that was refused before it began leaves nothing to go on with.
 pub(super) fn not_begun(session: &Session, failure: &Failure) {
-    if failure.exit() == Exit::Refused {
+    if failure.class() == Exit::Refused {
         session.discard();
     }
 }
@@ -192,8 +192,8 @@ pub(super) fn not_begun(session: &Session, failure: &Failure) {
 /// Whether another run would end in the same way: what is stored is wrong, or is of a source that
 /// has changed.
 pub(super) fn is_in_vain(failure: &Failure, upload: &Upload, session: &Session) -> bool {
-    failure.exit() == Exit::Mismatch
-        || (failure.exit() == Exit::Refused && upload.failure().is_none())
+    failure.class() == Exit::Mismatch
+        || (failure.class() == Exit::Refused && upload.failure().is_none())
         || session.source_changed()
 }
 
@@ -231,7 +231,7 @@ pub(super) fn kept(upload: &Upload, session: &Session, mut failure: Failure) -> 
 
 /// What stopped the upload is the cause; that the sink then took no more is its consequence.
 pub(super) fn first(upload: &Upload, failure: Failure) -> Failure {
-    match (failure.exit(), upload.failure()) {
+    match (failure.class(), upload.failure()) {
         (Exit::Interrupted, _) | (_, None) => failure,
         (_, Some(first)) => from_obs(first),
     }

@@ -2,9 +2,9 @@
 
 use ims::{Change, Client, Firmware, ImageDetail, ImageStatus, QuickImport};
 
-use super::errors::from_ims;
 use crate::console::Console;
 use crate::exit::Outcome;
+use cloud::from_ims;
 
 /// Sets the firmware where creation did not: regions of 2023 do not know the field there, and take
 /// it now. Tells when the service chose another minimum disk.

@@ -3,14 +3,13 @@
 
 use futures::future::BoxFuture;
 
+use crate::commands::session::Session;
 use crate::exit::Outcome;
-use crate::settings::Cloud;
 
-/// The cloud, its clients, and who is told how far the import has come.
+/// The cloud, and who is told how far the import has come.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared<'a> {
-    pub(crate) cloud: &'a Cloud,
-    pub(crate) images: &'a ims::Client,
+    pub(crate) session: &'a Session,
     /// `None` makes one when the checks that need none have passed.
     pub(crate) storage: Option<&'a obs::Client>,
     pub(crate) steps: &'a dyn Steps,

@@ -12,7 +12,6 @@ use diskimg::units::MIB;
 use journal::Block;
 use obs::{MultipartSink, Upload, UploadOptions, Uploaded};
 
-use super::errors::{from_journal, from_obs};
 use super::raw::RawTransferred;
 use super::resuming::Session;
 use super::route::{self, Left, Route, suspend};
@@ -20,6 +19,7 @@ use super::shared::Step;
 use crate::args::Concurrency;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::interrupted;
+use cloud::{from_journal, from_obs};
 
 /// Bytes of parts that keep a line busy: eight of the smallest. They are worth more than threads
 /// that have to wait for the line.

@@ -90,7 +90,7 @@ impl Runner {
             }
             Err(failure) => failure,
         };
-        let interrupted = failure.exit() == Exit::Interrupted;
+        let interrupted = failure.class() == Exit::Interrupted;
         let lost = match &held {
             Some(held) if !self.interrupt.is_asked() => held.why_lost().await,
             _ => None,
@@ -120,7 +120,6 @@ impl Runner {
     ) -> Outcome<import::Ended> {
         let (number, item, ready) = (work.number, &work.item, &mut work.ready);
         let console = self.board.console(number);
-        let connected = &self.setup.connected;
         if ready.begun {
             self.fence(item, &ready.args).await?;
         }
@@ -162,9 +161,8 @@ impl Runner {
             (examined.action != Action::UploadAsIs).then_some(converted),
         );
         let shared = Shared {
-            cloud: &connected.cloud,
-            images: &connected.images,
-            storage: Some(&connected.storage),
+            session: &self.setup.session,
+            storage: Some(&self.setup.storage),
             steps: &steps,
             before: ready.before,
         };
@@ -177,9 +175,9 @@ impl Runner {
     /// noted, or a dead worker has left them. A worker that is only slow cannot complete one any
     /// more either.
     async fn fence(&self, item: &Item, args: &ImportArgs) -> Outcome {
-        let storage = &self.setup.connected.storage;
+        let storage = &self.setup.storage;
         let key = item.object_key();
-        let ours = import::resuming::upload_of(args, &self.setup.connected.cloud, &key);
+        let ours = import::resuming::upload_of(args, self.setup.session.cloud(), &key);
         let open = storage
             .list_uploads(&item.bucket, Some(&key))
             .await

@@ -1,18 +1,17 @@
 //! What only the cloud can tell: project, name, quota, operating systems, bucket and key.
 
 use batch::nearest::nearest;
+use cloud::{from_ims, from_obs, rejected};
 use ims::{Architecture, Client as Images, Firmware, ImageKind, QuickImport};
 use journal::registration::Found;
 use obs::{Client as Storage, ErrorKind};
 
 use super::super::attach::{Own, comes_from};
-use super::super::errors::{from_ims, from_obs};
 use super::super::resuming::Ours;
 use super::super::reuse::Existing;
 use super::super::shared::Shared;
-use super::{Findings, refused};
+use super::Findings;
 use crate::args::{ImportArgs, RegisterBy};
-use crate::connect;
 use crate::exit::Outcome;
 
 /// Names of operating systems that are suggested.
@@ -36,7 +35,7 @@ pub(in super::super) async fn remote(
     ours: &Ours,
     warnings: &mut Vec<String>,
 ) -> Outcome<Checked> {
-    let Shared { cloud, images, .. } = shared;
+    let (cloud, images) = (shared.session.cloud(), shared.session.images());
     let mut findings = Findings::default();
     let registers = args.registering.register != RegisterBy::None;
     if registers {
@@ -44,13 +43,7 @@ pub(in super::super) async fn remote(
     }
     let storage = match shared.storage {
         Some(storage) => storage.clone(),
-        None => {
-            connect::storage_with(cloud, images, |config| obs::Config {
-                rate_limit: args.pace.limit_rate,
-                ..config
-            })
-            .await?
-        }
+        None => shared.session.storage().await?,
     };
     // Which buckets the image service takes does not matter without it.
     let region = registers.then_some(cloud.region.as_str());
@@ -63,7 +56,7 @@ pub(in super::super) async fn remote(
     if findings.problems.is_empty() {
         return Ok(Checked { storage, existing });
     }
-    Err(refused(findings.problems))
+    Err(rejected(findings.problems))
 }
 
 /// Asks the image service whether it would take the images.

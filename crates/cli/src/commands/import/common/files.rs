@@ -23,7 +23,7 @@ use crate::commands::input::open_named;
 use crate::commands::watch::Watch;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::settings::Cloud;
+use cloud::Cloud;
 
 /// One file, and the image that becomes of it.
 pub(super) struct Piece {
@@ -132,7 +132,7 @@ pub(super) fn prepare(
         data.push(look.data(path, number, &system.request, &mut findings)?);
     }
     if !findings.problems.is_empty() {
-        return Err(checks::refused(findings.problems));
+        return Err(cloud::rejected(findings.problems));
     }
     Ok(Pieces {
         system,
@@ -143,7 +143,8 @@ pub(super) fn prepare(
 
 /// Options that this way of registering has no use for.
 fn options(args: &ImportArgs, way: Way) -> Outcome {
-    let refused = |message: &str, hint: &str| Err(Failure::new(Exit::Refused, message).hint(hint));
+    let refused =
+        |message: &str, hint: &'static str| Err(Failure::new(Exit::Refused, message).hint(hint));
     // What is converted here is read as other imports read it.
     let odd = args.source.snapshot.is_some() || args.source.backing.allow_backing.is_some();
     if odd && !way.quick {

@@ -10,7 +10,7 @@ use crate::commands::import::resuming::{How, Input, Ours, Session};
 use crate::commands::import::shared::Before;
 use crate::console::Console;
 use crate::exit::Outcome;
-use crate::settings::Cloud;
+use cloud::Cloud;
 
 /// Journals, in the order of the pieces.
 pub(super) struct Kept {

@@ -85,7 +85,7 @@ impl Registering<'_> {
         patience: &'b WaitOptions,
     ) -> Asking<'b> {
         Asking {
-            client: &self.session.images,
+            client: self.session.images(),
             storage: self.storage,
             request: &self.pieces.system.request,
             call,

@@ -9,7 +9,6 @@ use journal::registration::LOOKS;
 
 use super::super::attach::{comes_from, is_older};
 use super::super::call::Call;
-use super::super::errors::from_ims;
 use super::super::register::{DIGEST_FIELD, Registered};
 use super::super::settle::settle;
 use super::Way;
@@ -19,6 +18,7 @@ use crate::commands::session::Session;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
+use cloud::from_ims;
 
 /// The way of a data disk: clouds that have no call for files of any format take it by quick
 /// import, if it is ZVHD2.
@@ -32,7 +32,7 @@ pub(super) async fn way_of_data(
     if request.kind != ImageKind::DataImage || way.glance || way.quick {
         return Ok(way);
     }
-    let taken = session.images.takes_data_files().await;
+    let taken = session.images().takes_data_files().await;
     if taken.map_err(|e| from_ims(&e))? {
         return Ok(way);
     }
@@ -163,7 +163,7 @@ pub(super) async fn made_before(
     let until = Instant::now() + patience.timeout;
     loop {
         let found = interrupt
-            .unless_asked(session.images.image_named(&request.name))
+            .unless_asked(session.images().image_named(&request.name))
             .await?
             .map_err(|e| from_ims(&e))?;
         let found = found
@@ -172,7 +172,7 @@ pub(super) async fn made_before(
         match image.status {
             ImageStatus::Queued | ImageStatus::Saving if Instant::now() < until => {}
             ImageStatus::Active => {
-                return settle(&session.images, image, request, console)
+                return settle(session.images(), image, request, console)
                     .await
                     .map(Some);
             }
@@ -194,7 +194,7 @@ pub(super) async fn made_beside(
     console: Console,
     interrupt: &Interrupt,
 ) -> Outcome<Registered> {
-    let images = &session.images;
+    let images = session.images();
     let missing = || {
         Failure::new(
             Exit::Cloud,

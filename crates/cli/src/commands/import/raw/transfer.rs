@@ -13,7 +13,6 @@ use journal::{Record, Sameness};
 use obs::{EarlierUpload, Layout, Resumption, UnorderedSink, Upload, UploadOptions, Uploaded};
 use serde::Serialize;
 
-use super::super::errors::from_obs;
 use super::super::resuming::Session;
 use super::super::route::{self, Route};
 use super::super::shared::Step;
@@ -22,6 +21,7 @@ use super::{BitmapSource, RawJob, read_bitmap};
 use crate::commands::storage::GRACE;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::interrupted;
+use cloud::from_obs;
 
 /// What a raw transfer came to beyond the object itself.
 #[derive(Clone, Debug, Serialize)]

@@ -8,9 +8,9 @@ use ims::{ErrorKind, ImageId};
 use journal::registration::End;
 
 use super::Run;
-use crate::commands::import::errors::from_ims;
 use crate::exit::{Exit, Failure};
 use crate::interrupt::interrupted;
+use cloud::from_ims;
 
 impl Run<'_> {
     /// Why there is no image, and what to do about it.

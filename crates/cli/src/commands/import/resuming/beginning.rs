@@ -13,7 +13,7 @@ use crate::args::CloudArgs;
 use crate::commands::identity;
 use crate::commands::input::{is_standard_input, redirected_file};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::settings::Cloud;
+use cloud::Cloud;
 
 /// Format, plan and encoder of a file that is uploaded as it is.
 const AS_IT_IS: &str = "file";

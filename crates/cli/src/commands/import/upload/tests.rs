@@ -154,5 +154,5 @@ fn a_disk_whose_parts_do_not_fit_gets_twice_the_budget_and_is_told_so() {
         ..on(3, 0)
     };
     let refused = plan(&image, Concurrency::Auto, options).unwrap_err();
-    assert_eq!(refused.exit(), Exit::Refused);
+    assert_eq!(refused.class(), Exit::Refused);
 }

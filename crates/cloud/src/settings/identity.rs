@@ -12,13 +12,16 @@ use super::{ProcessEnvironment, file, openstack};
 
 /// Credentials.
 #[derive(Clone, Debug)]
-pub(crate) enum Identity {
+pub enum Identity {
     /// Signs every request.
     Keys(Keys),
     /// Gets a token, and temporary keys for the object storage.
     Password {
+        /// The IAM user.
         user: String,
+        /// Their password.
         password: SecretString,
+        /// The account that the user belongs to.
         domain: String,
     },
     /// A token from elsewhere.

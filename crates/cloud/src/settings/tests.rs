@@ -13,16 +13,16 @@ impl Environment for HashMap<&str, &str> {
     }
 }
 
-fn args(region: Option<&str>) -> CloudArgs {
-    CloudArgs {
+fn args(region: Option<&str>) -> CloudOptions {
+    CloudOptions {
         region: region.map(Into::into),
-        ..CloudArgs::default()
+        ..CloudOptions::default()
     }
 }
 
 const KEY: [(&str, &str); 2] = [("HW_ACCESS_KEY", "a"), ("HW_SECRET_KEY", "hunter2")];
 
-fn refusal(args: &CloudArgs, env: &dyn Environment) -> String {
+fn refusal(args: &CloudOptions, env: &dyn Environment) -> String {
     let Missing(missing) = resolve(args, env).unwrap_err();
     missing.join("\n")
 }
@@ -638,7 +638,7 @@ fn a_password_in_an_address_is_not_shown() {
 fn the_file_is_looked_for_where_the_system_says() {
     let at = |env: &[(&str, &str)]| {
         let env: HashMap<&str, &str> = env.iter().copied().collect();
-        config_path(&CloudArgs::default(), &env)
+        config_path(&CloudOptions::default(), &env)
     };
     assert_eq!(at(&[]), None);
     assert_eq!(

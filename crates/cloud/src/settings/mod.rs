@@ -13,42 +13,124 @@ mod names;
 mod openstack;
 mod operator;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use ims::{ApiVersion, CloudService};
+use ims::{ApiVersion, CloudService, WaitOptions};
 use serde::Serialize;
 use url::Url;
 
-use crate::args::CloudArgs;
-pub(crate) use identity::Identity;
+pub use identity::Identity;
 use layers::{Layer, Layers};
 use names::{Item, SPECS};
 
+/// What the caller says about the cloud. All of it is optional: the environment and the
+/// configuration files are asked for the rest.
+#[derive(Clone, Debug, Default)]
+pub struct CloudOptions {
+    /// Name of the public cloud.
+    pub cloud: Option<String>,
+    /// The region's name.
+    pub region: Option<String>,
+    /// Profile of the configuration file.
+    pub profile: Option<String>,
+    /// The configuration file.
+    pub config: Option<PathBuf>,
+    /// Cloud of OpenStack's `clouds.yaml`.
+    pub os_cloud: Option<String>,
+    /// Whether to use the keys of the agency that this server runs with.
+    pub agency: bool,
+    /// The identity service.
+    pub iam_endpoint: Option<Url>,
+    /// The image service.
+    pub ims_endpoint: Option<Url>,
+    /// The object storage.
+    pub obs_endpoint: Option<Url>,
+    /// Release of the image service's calls: `v2` or `v2.1`.
+    pub api_version: Option<String>,
+    /// Whether the bucket is part of the path instead of the host name.
+    pub path_style: bool,
+    /// Whether addresses without TLS may be on other machines.
+    pub allow_http: bool,
+    /// The project's id.
+    pub project_id: Option<String>,
+    /// Use a sandbox in this process instead; everything above is ignored then.
+    pub sandbox: Option<SandboxDir>,
+}
+
+/// Where a sandbox in this process keeps its objects, images and keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SandboxDir {
+    /// In a temporary directory, removed at the end.
+    Temporary,
+    /// In this directory, which stays.
+    Kept(PathBuf),
+}
+
+impl SandboxDir {
+    /// The directory that stays.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Temporary => None,
+            Self::Kept(dir) => Some(dir),
+        }
+    }
+}
+
 /// Everything needed to talk to one region of one cloud.
 #[derive(Clone, Debug)]
-pub(crate) struct Cloud {
+pub struct Cloud {
     /// The public cloud; `None` for private installations and the sandbox.
-    pub(crate) provider: Option<ims::Cloud>,
-    pub(crate) region: String,
-    pub(crate) api_version: ApiVersion,
-    pub(crate) iam: Url,
-    pub(crate) ims: Url,
-    pub(crate) obs: Url,
-    pub(crate) path_style: bool,
-    pub(crate) allow_http: bool,
-    pub(crate) project_id: Option<String>,
-    pub(crate) project_name: Option<String>,
-    pub(crate) enterprise_project_id: Option<String>,
-    pub(crate) identity: Identity,
+    pub provider: Option<ims::Cloud>,
+    /// The region's name.
+    pub region: String,
+    /// Release of the image service's calls.
+    pub api_version: ApiVersion,
+    /// The identity service.
+    pub iam: Url,
+    /// The image service.
+    pub ims: Url,
+    /// The object storage.
+    pub obs: Url,
+    /// Whether the bucket is part of the path instead of the host name.
+    pub path_style: bool,
+    /// Whether addresses without TLS may be on other machines.
+    pub allow_http: bool,
+    /// The project, where it is given by id.
+    pub project_id: Option<String>,
+    /// The project, where it is given by name.
+    pub project_name: Option<String>,
+    /// Enterprise project of new images.
+    pub enterprise_project_id: Option<String>,
+    /// The credentials.
+    pub identity: Identity,
+}
+
+impl Cloud {
+    /// How often to ask for a job: often enough not to slow down a service on this machine.
+    #[must_use]
+    pub fn patience(&self) -> WaitOptions {
+        let usual = WaitOptions::default();
+        if !net::http::is_loopback(&self.ims) {
+            return usual;
+        }
+        WaitOptions {
+            first: Duration::from_millis(100),
+            max: Duration::from_secs(1),
+            ..usual
+        }
+    }
 }
 
 /// Reads a variable; empty counts as unset, as shells leave it after `export X=`.
-pub(crate) trait Environment {
+pub trait Environment {
+    /// The value of `name`; `None` when it is unset or empty.
     fn get(&self, name: &str) -> Option<String>;
 }
 
 /// The process's own environment.
-pub(crate) struct ProcessEnvironment;
+pub struct ProcessEnvironment;
 
 impl Environment for ProcessEnvironment {
     fn get(&self, name: &str) -> Option<String> {
@@ -58,38 +140,48 @@ impl Environment for ProcessEnvironment {
 
 /// What is missing, each with how to give it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Missing(pub(crate) Vec<String>);
+pub struct Missing(pub Vec<String>);
 
 /// A setting as it is used, fit for showing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Setting {
-    pub(crate) name: &'static str,
+pub struct Setting {
+    /// What it is called in the configuration file.
+    pub name: &'static str,
     /// Secrets are masked.
-    pub(crate) value: String,
+    pub value: String,
     /// Where it comes from, in words.
-    pub(crate) origin: String,
+    pub origin: String,
 }
 
 /// What would be used, and from where each value comes, also when something is missing.
 #[derive(Debug)]
-pub(crate) struct Resolved {
-    pub(crate) cloud: Result<Cloud, Missing>,
-    pub(crate) settings: Vec<Setting>,
+pub struct Resolved {
+    /// The cloud, or what is missing.
+    pub cloud: Result<Cloud, Missing>,
+    /// The settings that were found.
+    pub settings: Vec<Setting>,
 }
 
 /// The configuration file that would be read, whether it is there or not.
-pub(crate) fn config_path(args: &CloudArgs, env: &dyn Environment) -> Option<PathBuf> {
+#[must_use]
+pub fn config_path(args: &CloudOptions, env: &dyn Environment) -> Option<PathBuf> {
     file::location(args.config.as_deref(), env).map(|location| location.path)
 }
 
 /// Resolves `args` against the environment and the files.
-pub(crate) fn resolve(args: &CloudArgs, env: &dyn Environment) -> Result<Cloud, Missing> {
+///
+/// # Errors
+/// Everything that is missing or wrong, together.
+pub fn resolve(args: &CloudOptions, env: &dyn Environment) -> Result<Cloud, Missing> {
     examine(args, env).cloud
 }
 
 /// The same for a command that talks to the object storage only. Keys need no other service, so its
 /// address alone will do.
-pub(crate) fn resolve_storage(args: &CloudArgs, env: &dyn Environment) -> Result<Cloud, Missing> {
+///
+/// # Errors
+/// Everything that is missing or wrong, together.
+pub fn resolve_storage(args: &CloudOptions, env: &dyn Environment) -> Result<Cloud, Missing> {
     examine_for(args, env, Need::Storage).cloud
 }
 
@@ -101,11 +193,12 @@ enum Need {
 }
 
 /// What would be used, and where each value comes from.
-pub(crate) fn examine(args: &CloudArgs, env: &dyn Environment) -> Resolved {
+#[must_use]
+pub fn examine(args: &CloudOptions, env: &dyn Environment) -> Resolved {
     examine_for(args, env, Need::All)
 }
 
-fn examine_for(args: &CloudArgs, env: &dyn Environment, need: Need) -> Resolved {
+fn examine_for(args: &CloudOptions, env: &dyn Environment, need: Need) -> Resolved {
     let mut missing = Vec::new();
     let layers = layers(args, env, &mut missing);
     let mut settings: Vec<Setting> = SPECS
@@ -136,7 +229,7 @@ fn examine_for(args: &CloudArgs, env: &dyn Environment, need: Need) -> Resolved 
 }
 
 /// A documented configuration file.
-pub(crate) const EXAMPLE: &str = include_str!("example.toml");
+pub const EXAMPLE: &str = include_str!("example.toml");
 
 /// What stands for a secret.
 const MASK: &str = "***";
@@ -159,7 +252,7 @@ fn shown(key: &str, value: &str) -> String {
 }
 
 /// The places, the strongest first; notes what is wrong with the files.
-fn layers(args: &CloudArgs, env: &dyn Environment, missing: &mut Vec<String>) -> Layers {
+fn layers(args: &CloudOptions, env: &dyn Environment, missing: &mut Vec<String>) -> Layers {
     let mut options = Layer::new(layers::Place::Options);
     let url = |url: &Option<Url>| url.as_ref().map(ToString::to_string);
     let on = |switch: bool| switch.then(|| "true".to_owned());

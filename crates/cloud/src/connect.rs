@@ -5,8 +5,7 @@ use net::credentials::{Fetching, KeyError, KeySource, Keys};
 use net::retry::Retryable as _;
 use obs::{Client as Storage, Config};
 
-use crate::commands::import::{from_ims, from_obs};
-use crate::exit::{Exit, Failure, Outcome};
+use crate::error::{Result, from_ims, from_obs};
 use crate::settings::{Cloud, Identity};
 
 /// How long temporary keys last that are fetched for the object storage, in seconds: the most that
@@ -14,7 +13,7 @@ use crate::settings::{Cloud, Identity};
 const KEY_SECONDS: u32 = 86_400;
 
 /// A client of the identity and the image service. Nothing is sent yet.
-pub(crate) fn images(cloud: &Cloud) -> Outcome<Images> {
+pub(crate) fn images(cloud: &Cloud) -> Result<Images> {
     let credentials = match &cloud.identity {
         Identity::Keys(keys) => Credentials::Keys(keys.clone()),
         Identity::Token(token) => Credentials::Token(token.clone()),
@@ -40,20 +39,16 @@ pub(crate) fn images(cloud: &Cloud) -> Outcome<Images> {
     Images::new(options).map_err(|error| from_ims(&error))
 }
 
-/// A client of the object storage, with the keys of `images` or temporary ones for its token.
-pub(crate) async fn storage(cloud: &Cloud, images: &Images) -> Outcome<Storage> {
-    storage_with(cloud, images, |config| config).await
-}
-
-/// The same, with settings of its own.
-pub(crate) async fn storage_with(
+/// A client of the object storage, with the keys of `images` or temporary ones for its token;
+/// `adjust` changes its settings.
+pub(crate) async fn storage(
     cloud: &Cloud,
     images: &Images,
     adjust: impl FnOnce(Config) -> Config,
-) -> Outcome<Storage> {
+) -> Result<Storage> {
     let keys = storage_keys(images);
     // What speaks against them is found here, not in the middle of a request.
-    keys.current().await.map_err(|error| no_key(&error))?;
+    keys.current().await?;
     Storage::new(adjust(Config {
         path_style: cloud.path_style,
         allow_http: cloud.allow_http,
@@ -63,9 +58,9 @@ pub(crate) async fn storage_with(
 }
 
 /// The keys that the object storage is asked with: it knows no tokens.
-pub(crate) fn storage_keys(images: &Images) -> Keys {
+fn storage_keys(images: &Images) -> Keys {
     images.keys().unwrap_or_else(|| {
-        Keys::renewed(Lent {
+        Keys::renewed(TemporaryKeys {
             images: images.clone(),
         })
     })
@@ -73,11 +68,11 @@ pub(crate) fn storage_keys(images: &Images) -> Keys {
 
 /// Temporary keys that the identity service gives for a token.
 #[derive(Debug)]
-struct Lent {
+struct TemporaryKeys {
     images: Images,
 }
 
-impl KeySource for Lent {
+impl KeySource for TemporaryKeys {
     fn fetch(&self) -> Fetching<'_> {
         Box::pin(async {
             self.images.lend(KEY_SECONDS).await.map_err(|error| {
@@ -89,17 +84,4 @@ impl KeySource for Lent {
             })
         })
     }
-}
-
-/// No key: refused by its source, or the source did not answer.
-pub(crate) fn no_key(error: &KeyError) -> Failure {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
-    if let Some(error) = cause {
-        return from_ims(error);
-    }
-    let exit = match error.verdict() {
-        net::retry::Verdict::Fatal => Exit::Cloud,
-        _ => Exit::Io,
-    };
-    Failure::from_error(exit, error).maybe_hint(error.hint())
 }
