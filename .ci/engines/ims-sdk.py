@@ -170,7 +170,7 @@ def looking(sdk, check, made):
     with check("update_image"):
         body = [v2.UpdateImageRequestBody("replace", "/name", "renamed")]
         same(sdk.call("update_image", body, image_id=made["common"]).name, "renamed", "name")
-    with check("what is wrong is refused with the service's own codes"):
+    with check("invalid requests are refused with the service's own codes"):
         body = v2.QuickImportImageByFileRequestBody(
             name="no", os_version=SYSTEM, image_url=f"{BUCKET}:not-there", min_disk=40
         )
@@ -247,7 +247,7 @@ def members(sdk, check, made):
         )
         sdk.job(sdk.call("batch_delete_members", both))
         same(statuses(), {}, "members")
-    with check("batch_update_members takes an image that others share"):
+    with check("batch_update_members accepts an image that others share"):
         body = v2.BatchUpdateMembersRequestBody(
             images=["sandbox-image-shared"], project_id=cloud.project, status="accepted"
         )

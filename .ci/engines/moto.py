@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""moto's server: S3 in memory, from the makers of many mocked tests."""
+"""moto's server: S3 in memory, as many projects use it in their tests."""
 
 import json
 import sys

@@ -49,7 +49,7 @@ def buckets(sdk, check, cloud):
     with check("getBucketLocation, getBucketMetadata"):
         ok(sdk.getBucketLocation(BUCKET))
         ok(sdk.getBucketMetadata(BUCKET))
-    with check("getBucketLocation tells the region"):
+    with check("getBucketLocation returns the region"):
         same(ok(sdk.getBucketLocation(BUCKET)).body.location, cloud.region, "location")
 
 
@@ -91,7 +91,7 @@ def objects(sdk, check):
         entry = ok(sdk.listObjects(BUCKET, prefix="d/1")).body.contents[0]
         same(entry.etag.strip('"'), hashlib.md5(b"").hexdigest(), "ETag in the list")
         same(entry.storageClass, "STANDARD", "class in the list")
-    with check("createSignedUrl is read without keys"):
+    with check("createSignedUrl works without keys"):
         url = sdk.createSignedUrl("GET", BUCKET, "file").signedUrl
         with open(__file__, "rb") as source:
             same_bytes(urllib.request.urlopen(url, timeout=30).read(), source.read(), "body")
@@ -143,7 +143,7 @@ def parts(sdk, check, work):
 
 
 def refusals(sdk, check, cloud):
-    with check("what the sandbox does not have is refused and changes nothing"):
+    with check("unsupported requests are refused and change nothing"):
         ok(sdk.putContent(BUCKET, "kept", b"kept"))
         calls = {
             "setObjectMetadata": lambda: sdk.setObjectMetadata(BUCKET, "kept", {"a": "b"}),
@@ -163,7 +163,7 @@ def refusals(sdk, check, cloud):
     with check("a wrong secret key is refused with SignatureDoesNotMatch"):
         wrong = client(cloud, secret="wrong").listObjects(BUCKET)
         same((wrong.status, wrong.errorCode), (403, "SignatureDoesNotMatch"), "answer")
-    with check("signatures of version 2 are checked as well"):
+    with check("signatures of version 2 are also checked"):
         ok(client(cloud, signature="v2").listObjects(BUCKET))
         same(client(cloud, "wrong", "v2").listObjects(BUCKET).status, 403, "status for a wrong key")
     with check("a bucket that is not empty is not deleted"):
@@ -184,7 +184,7 @@ def deleting(sdk, check):
 with Engine("obs-sdk", "esdk-obs-python against the sandbox") as judge:
     cloud = Sandbox(judge)
     judge.ready(VERSION)
-    judge.limits["getBucketLocation tells the region"] = (
+    judge.limits["getBucketLocation returns the region"] = (
         "with signature version 4 the SDK looks for LocationConstraint inside S3's element "
         "of that name"
     )

@@ -158,14 +158,14 @@ def one_error(done, *words):
 
 
 def identity(judge, ferry, connection, address):
-    with judge.check("keystone gives a token for a password and a project id"):
+    with judge.check("keystone issues a token for a password and a project id"):
         sign_in, project = ferry.sign_in()
         same(sign_in["state"], "ok", sign_in["detail"])
         holds(project["state"] != "failed", project["detail"])
-    with judge.check("keystone gives a token for a password and a project name"):
+    with judge.check("keystone issues a token for a password and a project name"):
         signed = ferry.sign_in(without=["HW_PROJECT_ID"], HW_PROJECT_NAME="admin")[0]
         same(signed["state"], "ok", signed["detail"])
-    with judge.check("a token from elsewhere finds its project at keystone"):
+    with judge.check("an existing token finds its project at keystone"):
         given = ferry(
             "config",
             "check",
@@ -211,11 +211,11 @@ def images(judge, ferry, connection):
         container_format="bare",
         visibility="shared",
     )
-    with judge.check("image members lists whom an image of glance is shared with"):
+    with judge.check("image members lists the projects that an image of glance is shared with"):
         connection.image.add_member(image, member_id="a-project")
         listed = ferry("image", "members", image.id, "--json").ok()
         holds("a-project" in listed.out and "pending" in listed.out, listed.out)
-    with judge.check("image members of an image that is not there gives one clear error"):
+    with judge.check("image members of a missing image gives one clear error"):
         one_error(ferry("image", "members", "not-there"), "404")
     # Glance has /v2/images only; imgferry asks for what the cloud's own service adds to it.
     for name, command in {
@@ -265,7 +265,7 @@ def clients(judge, cloud):
         )
 
     connection = connect(cloud.env["HW_USER_PASSWORD"])
-    with judge.check("openstacksdk signs in at the sandbox"):
+    with judge.check("openstacksdk signs in to the sandbox"):
         same(connection.current_project_id, cloud.project, "project")
     with judge.check("openstacksdk finds the sandbox's image service in the catalog"):
         same(
@@ -302,7 +302,7 @@ with Engine("openstack", "OpenStack keystone, glance and openstacksdk") as judge
     address, connection = keystone(judge, identity_tools, serve, images_address)
     glance(judge, image_tools, serve, port, address)
     ferry = Ferry(judge, address, images_address, cloud.obs, connection)
-    judge.limits["keystone gives a token for a password and a project name"] = (
+    judge.limits["keystone issues a token for a password and a project name"] = (
         "imgferry names a project without its domain, as the IAM reference does; keystone asks "
         "for the domain. A project id works"
     )

@@ -56,7 +56,7 @@ def s3cmd(judge, cloud, tools, tree):
     with judge.check("s3cmd mb and sync upload a tree"):
         tool("mb", "s3://by-s3cmd")
         same(tool("sync", f"{tree}/", "s3://by-s3cmd/").out.count("upload:"), len(FILES), "uploads")
-    with judge.check("s3cmd sync for the second time uploads nothing"):
+    with judge.check("a second s3cmd sync uploads nothing"):
         same(tool("sync", f"{tree}/", "s3://by-s3cmd/").out.count("upload:"), 0, "uploads")
     with judge.check("s3cmd sync brings the tree back, byte for byte"):
         back = judge.work / "s3cmd"
@@ -66,7 +66,7 @@ def s3cmd(judge, cloud, tools, tree):
     with judge.check("s3cmd ls --list-md5 shows MD5s"):
         out = tool("ls", "-r", "--list-md5", "s3://by-s3cmd/").out
         holds(hashlib.md5(b"x").hexdigest() in out, out)
-    with judge.check("s3cmd multipart lists an open upload, and abortmp ends it"):
+    with judge.check("s3cmd multipart lists an open upload, and abortmp aborts it"):
         client = storage(cloud).client()
         upload = client.create_multipart_upload(Bucket="by-s3cmd", Key="open")["UploadId"]
         holds(upload in tool("multipart", "s3://by-s3cmd").out, "not listed")
@@ -101,7 +101,7 @@ def rclone(judge, cloud, tree):
 
     with judge.check("rclone copies a tree"):
         tool("copy", tree, "r:by-rclone")
-    with judge.check("rclone check finds the tree the same, by downloading it"):
+    with judge.check("rclone check downloads the tree and finds no difference"):
         tool("check", "--download", tree, "r:by-rclone")
     with judge.check("rclone md5sum gives the MD5s of objects in one piece"):
         lines = dict(
@@ -109,11 +109,11 @@ def rclone(judge, cloud, tree):
         )
         for name in ("empty", "one byte", "sub/größe & +%41.bin"):
             same(lines.get(name), hashlib.md5(FILES[name]).hexdigest(), name)
-    with judge.check("rclone sync for the second time transfers nothing"):
+    with judge.check("a second rclone sync transfers nothing"):
         same("Copied" in tool("sync", "-v", tree, "r:by-rclone").err, False, "copied")
     with judge.check("rclone purge leaves no bucket"):
         tool("purge", "r:by-rclone")
-        holds("by-rclone" not in tool("lsd", "r:").out, "the bucket is there")
+        holds("by-rclone" not in tool("lsd", "r:").out, "create the bucket")
 
 
 def aws(judge, cloud, tools, tree):
@@ -132,7 +132,7 @@ def aws(judge, cloud, tools, tree):
     def tool(*words):
         return run([tools / "aws", *words], env).ok()
 
-    with judge.check("aws s3 sync uploads a tree, and nothing for the second time"):
+    with judge.check("aws s3 sync uploads a tree, and nothing the second time"):
         tool("s3", "mb", "s3://by-aws")
         # Alone: botocore misreads what follows on a connection when a server answers an empty
         # body without 100 Continue, which it may.
@@ -210,10 +210,10 @@ def boto3(judge, cloud):
         same(keys, ["a", "d/1", "d/2", "e", "parts"], "keys")
         answer = client.list_objects_v2(Bucket="by-boto3", Delimiter="/")
         same([p["Prefix"] for p in answer["CommonPrefixes"]], ["d/"], "prefixes")
-    with judge.check("boto3's presigned URL is read without keys"):
+    with judge.check("boto3's presigned URL works without keys"):
         url = client.generate_presigned_url("get_object", {"Bucket": "by-boto3", "Key": "a"})
         same(urllib.request.urlopen(url, timeout=30).read(), b"abc", "body")
-    with judge.check("boto3 gets the codes of S3 for what is wrong"):
+    with judge.check("boto3 gets the error codes of S3"):
         wrong = storage(cloud, secret_key="wrong").client()
         same(
             code(lambda: wrong.list_objects_v2(Bucket="by-boto3")),
@@ -228,7 +228,7 @@ def boto3(judge, cloud):
         )
         same(code(lambda: client.list_objects_v2(Bucket="not-there")), "NoSuchBucket", "no bucket")
         same(code(lambda: client.delete_bucket(Bucket="by-boto3")), "BucketNotEmpty", "full bucket")
-    with judge.check("boto3 deletes many objects at once, with the Content-MD5 that OBS wants"):
+    with judge.check("boto3 deletes many objects at once, with the Content-MD5 that OBS requires"):
         # Since 1.36 it sends a checksum in its place, which OBS does not know.
         client.meta.events.register("before-sign.s3.DeleteObjects", content_md5)
         keys = [{"Key": e["Key"]} for e in client.list_objects_v2(Bucket="by-boto3")["Contents"]]

@@ -88,6 +88,6 @@ with Engine("swift", "OpenStack Swift with s3api") as judge:
     port = start(judge, tools)
     judge.ready(version(tools, "swift", "eventlet"))
     judge.limits["a key with 1024 bytes"] = (
-        "Swift stores a part under KEY/UPLOAD/NUMBER, and no name there is longer than 1024 bytes"
+        "Swift stores a part as KEY/UPLOAD/NUMBER, and limits that name to 1024 bytes"
     )
     upload_suite(judge, Storage(port, "test:tester", "testing"))

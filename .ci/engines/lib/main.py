@@ -1,4 +1,4 @@
-"""The entry point: which engines run, one after the other, and what came of it."""
+"""The entry point: runs engines one after the other and reports the results."""
 
 import argparse
 import ast
@@ -29,32 +29,32 @@ def arguments():
         "servers, foreign clients, a foreign identity and image service. Everything is installed "
         "from PyPI, Debian and npm, listens on 127.0.0.1 only, and is stopped at the end.",
         epilog="IMGFERRY names the program [default: target/debug/imgferry], IMGFERRY_ENGINES_DIR "
-        "the place of installations and results [default: target/engines]. Results are in "
+        "the directory of installations and results [default: target/engines]. Results are in "
         "results/NAME.json there. Exit code 1: some check failed.",
     )
     parser.add_argument("engines", nargs="*", metavar="NAME", help="engines to run [default: all]")
-    parser.add_argument("--list", action="store_true", help="list the engines and end")
+    parser.add_argument("--list", action="store_true", help="list the engines and exit")
     parser.add_argument(
         "--table",
         action="store_true",
-        help="write docs/interop.md afterwards, of the last runs of all engines",
+        help="write docs/interop.md from the last runs of all engines afterwards",
     )
     parser.add_argument(
         "--timeout",
         type=int,
         default=900,
         metavar="SECONDS",
-        help="longest time for one engine [default: 900]",
+        help="time limit of one engine [default: 900]",
     )
     given = parser.parse_args()
     for name in given.engines:
         if name not in known:
-            parser.error(f"no engine is called {name}; there are {', '.join(known)}")
+            parser.error(f"unknown engine {name}; expected one of {', '.join(known)}")
     return given, known
 
 
 def run(name, seconds):
-    """Runs one engine; true when nothing failed."""
+    """Runs one engine; true if nothing failed."""
     result = engine.RESULTS / f"{name}.json"
     result.unlink(missing_ok=True)
     process = subprocess.Popen([sys.executable, ENGINES / f"{name}.py"])

@@ -168,7 +168,7 @@ def upload_suite(judge, storage):
     """All checks, against one server."""
     suite = Suite(judge, storage)
     try:
-        with judge.check("the bucket is there"):
+        with judge.check("create the bucket"):
             suite.client.create_bucket(Bucket=BUCKET)
         for part in (sizes, keys, overwriting, going_on, uploads, imports, refusals, wire):
             part(suite, judge.check)
@@ -217,7 +217,7 @@ def keys(suite, check):
 
 def overwriting(suite, check):
     first, second = suite.noise(1000), suite.noise(PART + 1000)
-    with check("an object that exists is kept without --force"):
+    with check("an existing object is kept without --force"):
         suite.upload(suite.file("first", first), "kept")
         refused = suite.ferry("upload", suite.file("second", second), f"obs://{BUCKET}/kept").exits(
             2
@@ -273,17 +273,17 @@ def uploads(suite, check):
     def two_parts(relay):
         relay.most_parts = 2
 
-    with check("uploads list shows an upload that was left behind"):
+    with check("uploads list shows an incomplete upload"):
         suite.interrupt(signal.SIGKILL, command, two_parts)
         listed = suite.ferry("uploads", "list", BUCKET, "--json").ok()
         known = [u["UploadId"] for u in suite.open_uploads() if u["Key"] == "left behind"]
         same(len(known), 1, "uploads that boto3 lists")
         holds(known[0] in listed.out, f"{known[0]} is not in {listed.out}")
-    with check("uploads abort throws it away"):
+    with check("uploads abort deletes it"):
         shutil.rmtree(suite.state, ignore_errors=True)
         suite.ferry("uploads", "abort", BUCKET, "--all").ok()
         same(suite.open_uploads(), [], "open uploads")
-    with check("after an abort the same command begins anew"):
+    with check("after an abort the same command starts over"):
         suite.ferry(*command).ok()
         same_bytes(suite.stored("left behind"), data, "object")
 
@@ -306,7 +306,7 @@ def imports(suite, check):
     with check("verify finds another disk different"):
         other = suite.file("other.raw", suite.noise(MIB))
         suite.ferry("verify", other, f"obs://{BUCKET}/tree.zvhd2").exits(5)
-    with check("a disk that the object holds already is not uploaded again"):
+    with check("a disk that is already stored is not uploaded again"):
         suite.relay.clear()
         suite.ferry(*again).ok()
         sent = sum(r.length for r in suite.relay.record if r.method == "PUT")
@@ -320,14 +320,14 @@ def raw_import(suite, check):
     path = suite.file("disk.raw", disk)
     command = ["import", path, "--name", "raw", "--bucket", BUCKET, "--to", "raw"]
     command += ["--register", "none", *SYSTEM]
-    with check("import --to raw copies parts of zeros inside the server"):
+    with check("import --to raw copies parts of zeros on the server"):
         suite.relay.clear()
         suite.ferry(*command).ok()
         holds(len(suite.relay.copies()) >= 6, f"{len(suite.relay.copies())} parts copied")
         sent = sum(r.length for r in suite.relay.parts())
         holds(sent < 5 * PART, f"{sent} bytes of parts sent")
         same_bytes(suite.stored("raw.raw"), disk, "object")
-    with check("the bitmap beside the raw object describes it"):
+    with check("the bitmap next to the raw object matches it"):
         bitmap = suite.files / "disk.mf"
         bitmap.write_bytes(suite.stored("raw.mf"))
         run([IMGFERRY, "bitmap", "--check", path, bitmap]).ok()
@@ -352,12 +352,12 @@ def refusals(suite, check):
     refused("a wrong secret key gives one clear error", 3, "key", HW_SECRET_KEY="wrong-secret")
     refused("a wrong access key gives one clear error", 3, "key", HW_ACCESS_KEY="nobody")
     refused(
-        "a bucket that is not there gives one clear error",
+        "a missing bucket gives one clear error",
         3,
         "no-such-bucket",
         target="obs://no-such-bucket/a",
     )
-    with check("an object that is not there gives one clear error"):
+    with check("a missing object gives one clear error"):
         done = suite.ferry("verify", DISK, f"obs://{BUCKET}/nothing").exits(3)
         holds("nothing" in done.err, done.err)
     with check("config check --write"):
@@ -387,7 +387,7 @@ def report(done):
 def wire(suite, check):
     """What all requests have in common: those of an upload in parts, and of one byte."""
     suite.relay.clear()
-    with check("requests have a length, a signature, and no parameters of the SDK's own"):
+    with check("requests have a length and a signature, and no SDK parameters"):
         suite.upload(suite.file("wire", suite.noise(PART + 1)), "wire-parts")
         suite.upload(suite.file("wire", b"x"), "wire-one")
         holds(suite.relay.record, "no requests seen")

@@ -1,6 +1,7 @@
 """Writes docs/interop.md from the results of the last runs."""
 
 import json
+import textwrap
 
 import engine
 
@@ -8,8 +9,8 @@ TARGET = engine.ROOT / "docs/interop.md"
 HEAD = """\
 # Foreign servers and clients
 
-Programs that share no code with imgferry, and how they get on with it. `.ci/engines/run --table`
-writes this page from the results of its runs; do not edit it by hand.
+Interoperability tests with programs that share no code with imgferry. `.ci/engines/run --table`
+generates this page from the results; do not edit it by hand.
 
 ```sh
 .ci/engines/run --list             # the engines
@@ -17,23 +18,25 @@ writes this page from the results of its runs; do not edit it by hand.
 .ci/engines/run --table            # all, and this page
 ```
 
-The scripts install everything on a fresh Debian 12: packages from PyPI, npm and Debian (root is
-needed for the last). Every server listens on 127.0.0.1 only and is stopped at the end.
-Installations are kept in `target/engines`, results as JSON in `target/engines/results`. `.ci/run`
-runs all of it, in about five minutes, and ten with everything to install. None of this is the
-cloud itself.
+The scripts install everything on a fresh Debian 12: packages from PyPI, npm and Debian (which need
+root). Every server listens on 127.0.0.1 only and is stopped at the end. Installations are kept in
+`target/engines`, results as JSON in `target/engines/results`. `.ci/run` runs all of it, which takes
+about five minutes, or ten including the installation. None of these servers is the cloud itself.
 
 Storage servers run the upload suite, `.ci/engines/lib/suite.py`: sizes around one part, keys that
-need encoding, `kill -9` and SIGINT with resume, copies inside the server, imports, `verify`,
-refusals. boto3 reads every object back, and the suite compares it byte for byte. A relay in front
-of the server holds requests back, so that imgferry is killed exactly where the check says.
-Clients and SDKs run against `imgferry sandbox`; every call of the image service's SDK is made.
+need encoding, `kill -9` and SIGINT with resume, server-side copies, imports, `verify`, refusals.
+boto3 reads every object back, and the suite compares it byte for byte. A relay in front of the
+server holds back requests, so that imgferry is killed exactly where the check says. Clients and
+SDKs run against `imgferry sandbox`; every call of the image service's SDK is made.
 
 """
 REST = """
-## What did not pass, and why
+## Checks that did not pass
 
 """
+WRAP = textwrap.TextWrapper(
+    100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+)
 CHECKS = """
 ## Checks
 
@@ -46,7 +49,7 @@ def cell(text):
 
 def overview(reports):
     lines = [
-        "| engine | who | version | passed | failed | skipped | date | seconds | processor |",
+        "| engine | program | version | passed | failed | skipped | date | seconds | processor |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for r in reports:
@@ -72,7 +75,8 @@ def without(reports):
         for c in r["checks"]:
             if c["result"] != "passed":
                 detail = cell(c["detail"][:300])
-                lines.append(f"- `{r['engine']}`: {c['check']} ({c['result']}): {detail}\n")
+                line = f"- `{r['engine']}`: {c['check']} ({c['result']}): {detail}"
+                lines.append(WRAP.fill(line) + "\n")
     return "".join(lines) or "Nothing.\n"
 
 
@@ -96,7 +100,7 @@ def write(order):
         if place.exists():
             reports.append(json.loads(place.read_text()))
     programs = sorted({r["imgferry"] for r in reports})
-    text = HEAD + f"The runs below were made with {', '.join(programs)}.\n\n" + overview(reports)
+    text = HEAD + f"These results are of {', '.join(programs)}.\n\n" + overview(reports)
     text += REST + without(reports) + CHECKS + checks(reports)
     TARGET.write_text(text)
     print(f"wrote {TARGET.relative_to(engine.ROOT)}: {len(reports)} engines")
