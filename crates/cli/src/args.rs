@@ -343,14 +343,14 @@ pub(crate) struct WorkArgs {
 }
 
 impl WorkArgs {
-    /// Memory for the parts of a file of `len` bytes that is uploaded as it is.
+    /// Memory for the parts of a file of `len` bytes that is uploaded unchanged.
     pub(crate) fn memory_of_parts(&self, len: u64) -> u64 {
         self.memory.unwrap_or_else(|| memory_of_parts(len))
     }
 }
 
-/// Memory for the parts of `len` bytes, unless told: so much that together with the program they
-/// keep to the same budgets as everything else.
+/// Default memory for the parts of `len` bytes. Together with the program it stays within the
+/// budgets of conversions.
 pub(crate) fn memory_of_parts(len: u64) -> u64 {
     let least = obs::UploadOptions::least_memory(len);
     let fits = |budget: &u64| *budget >= least;

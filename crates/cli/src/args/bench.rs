@@ -69,7 +69,7 @@ pub(crate) enum Peer {
     QemuImg,
 }
 
-/// Least size: less says nothing.
+/// Minimum size; smaller ones give no meaningful results.
 const LEAST_SIZE: u64 = 4 * MIB;
 
 fn parse_bench_size(text: &str) -> Result<u64, String> {

@@ -221,7 +221,7 @@ pub(crate) struct ImageExportArgs {
     pub(crate) cloud: CloudArgs,
 }
 
-/// What an export writes.
+/// The format that an export writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ExportTo {
     /// The service's own format, without conversion

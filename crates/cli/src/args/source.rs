@@ -31,7 +31,7 @@ pub(crate) struct VhdArgs {
     pub(crate) vhd_bitmap: VhdBitmap,
 }
 
-/// What a sector bitmap is worth.
+/// Whether sector bitmaps are honoured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum VhdBitmap {
     #[default]
@@ -40,13 +40,13 @@ pub(crate) enum VhdBitmap {
 }
 
 impl VhdArgs {
-    /// Whether sectors are read whatever the bitmaps say.
+    /// Whether sectors are read regardless of the bitmaps.
     pub(crate) fn ignores_bitmaps(self) -> bool {
         self.vhd_bitmap == VhdBitmap::Ignore
     }
 }
 
-/// Whether a disk that is in use is read.
+/// Whether to read a disk in use.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct ShareArgs {
     /// Read a disk that a running QEMU has open for writing, for example of a paused machine. The
@@ -55,7 +55,7 @@ pub(crate) struct ShareArgs {
     pub(crate) force_share: bool,
 }
 
-/// What a disk on standard input does not tell itself.
+/// What is needed to read a disk from standard input.
 #[derive(Debug, Args)]
 pub(crate) struct PipeArgs {
     /// Exact size of a raw disk read from a pipe (-), in bytes or with a unit, such as 40GiB
@@ -63,7 +63,7 @@ pub(crate) struct PipeArgs {
     pub(crate) size: Option<u64>,
 }
 
-/// What an image may make the program open.
+/// Which files an image may refer to.
 #[derive(Debug, Args)]
 pub(crate) struct BackingArgs {
     /// Open files that the image refers to (backing files, parents, data files) if they are in DIR
@@ -76,7 +76,8 @@ pub(crate) struct BackingArgs {
 }
 
 impl SourceArgs {
-    /// What of the file is read, if not just its disk: imports that go on must read the same.
+    /// The part of the file that is read, if not its active disk. A resumed import must read the
+    /// same part.
     pub(crate) fn part(&self) -> Option<&str> {
         // Snapshots are of qcow2, on which the bitmaps of VHD have no effect.
         let whole = self.vhd.ignores_bitmaps().then_some("--vhd-bitmap ignore");
@@ -94,7 +95,7 @@ impl SourceArgs {
 }
 
 impl BackingArgs {
-    /// The options for opening an image of `format`, or of what its content says.
+    /// The options for opening an image of `format`, or of the detected format.
     pub(crate) fn options(&self, format: Option<Format>) -> OpenOptions {
         let mut options = OpenOptions::of(format);
         if let Some(dir) = &self.allow_backing {

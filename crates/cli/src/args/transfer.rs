@@ -84,7 +84,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// Paths need not be text, so this parser takes what the system gives.
+/// Paths need not be UTF-8, so this parser takes `OsStr`.
 #[derive(Clone, Debug)]
 pub(super) struct PlaceParser;
 
@@ -106,7 +106,7 @@ impl TypedValueParser for PlaceParser {
     }
 }
 
-/// A bucket with or without `obs://`, and perhaps the beginning of keys.
+/// A bucket with or without `obs://`, and an optional prefix of keys.
 fn parse_bucket(text: &str) -> Result<ObsUrl, String> {
     if text.starts_with("obs://") {
         return text.parse();
@@ -114,23 +114,24 @@ fn parse_bucket(text: &str) -> Result<ObsUrl, String> {
     format!("obs://{text}").parse()
 }
 
-/// A bucket, or an object in it; with `obs://`, so that no file name is taken for a bucket.
+/// A bucket, or an object in it. `obs://` is required, so that a file name is never taken for a
+/// bucket.
 pub(super) fn parse_bucket_or_object(text: &str) -> Result<ObsUrl, String> {
     text.parse()
         .map_err(|_| "expected obs://BUCKET or obs://BUCKET/KEY".to_owned())
 }
 
-/// How many parts are sent at the same time.
+/// The number of parallel parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Concurrency {
-    /// As many as it pays for.
+    /// Tuned automatically.
     #[default]
     Auto,
     Fixed(usize),
 }
 
 impl Concurrency {
-    /// The most that can come of it.
+    /// The maximum number.
     pub(crate) fn most(self) -> usize {
         match self {
             Self::Auto => obs::MOST_IN_FLIGHT,
