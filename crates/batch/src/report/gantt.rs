@@ -1,48 +1,45 @@
 //! The timeline: a row per item, a bar per stage.
 
-use std::fmt::Write as _;
+use maud::{Markup, html};
 
-use super::write::{duration, escaped, short};
+use super::write::{duration, short};
 use super::{by_need, end};
-use crate::outcome::{BatchReport, ItemOutcome, Stage, UnixMillis};
+use crate::outcome::{BatchReport, ItemOutcome, Stage, StageSpan, UnixMillis};
 
-/// Most rows that are drawn: a page of more is of no use, and the table has all of them.
+/// Most rows that are drawn: nobody reads more, and the table has all of them.
 const MAX_ROWS: usize = 500;
 /// Most spans of one item.
 const MAX_SPANS: usize = 64;
 const ROW: usize = 22;
 const LEFT: f64 = 190.0;
-const WIDTH: f64 = 1100.0;
+const WIDTH: u64 = 1100;
 const RIGHT: f64 = 16.0;
 const TOP: usize = 26;
 /// Characters of a name beside its row.
-const LABEL: usize = 26;
+const LABEL: usize = 25;
 
-/// A scale from moments to pixels.
+/// The time of a batch.
 pub(super) struct Scale {
     start: UnixMillis,
     length: f64,
-    left: f64,
-    width: f64,
 }
 
 impl Scale {
-    pub(super) fn new(start: UnixMillis, end: UnixMillis, left: f64, width: f64) -> Self {
+    pub(super) fn new(start: UnixMillis, end: UnixMillis) -> Self {
         Self {
             start,
             length: (end.saturating_sub(start) as f64).max(1.0),
-            left,
-            width,
         }
     }
 
-    pub(super) fn x(&self, at: UnixMillis) -> f64 {
+    /// Where a moment is drawn.
+    fn x(&self, at: UnixMillis) -> f64 {
         let share = at.saturating_sub(self.start) as f64 / self.length;
-        self.left + share.clamp(0.0, 1.0) * self.width
+        LEFT + share.clamp(0.0, 1.0) * (WIDTH as f64 - LEFT - RIGHT)
     }
 
     /// Round distances from the start, some six of them.
-    pub(super) fn ticks(&self) -> Vec<(f64, String)> {
+    pub(super) fn marks(&self) -> Vec<(UnixMillis, String)> {
         const STEPS: [u64; 19] = [
             100, 200, 500, 1000, 2000, 5000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000,
             600_000, 1_800_000, 3_600_000, 7_200_000, 14_400_000, 28_800_000, 86_400_000,
@@ -55,7 +52,7 @@ impl Scale {
         (0_u64..40)
             .map(|number| number.saturating_mul(step))
             .take_while(|at| *at as f64 <= self.length)
-            .map(|at| (self.x(self.start.saturating_add(at)), label(at)))
+            .map(|at| (at, label(at)))
             .collect()
     }
 }
@@ -71,15 +68,10 @@ fn label(millis: u64) -> String {
     }
 }
 
-/// The timeline as SVG; empty when there is nothing to draw.
-pub(super) fn draw(report: &BatchReport) -> String {
-    let mut items: Vec<&ItemOutcome> = by_need(report)
-        .into_iter()
-        .filter(|item| !item.timeline.is_empty())
-        .collect();
-    if items.is_empty() {
-        return String::new();
-    }
+/// The timeline with its legend; `None` when there is nothing to draw.
+pub(super) fn draw(report: &BatchReport) -> Option<Markup> {
+    let mut items = by_need(report);
+    items.retain(|item| !item.timeline.is_empty());
     let all = items.len();
     items.truncate(MAX_ROWS);
     // As it happened.
@@ -87,67 +79,64 @@ pub(super) fn draw(report: &BatchReport) -> String {
         let begun = item.timeline.iter().find(|span| span.stage != Stage::Queue);
         begun.or(item.timeline.first()).map(|span| span.start)
     });
+    items.first()?;
     let end = end(report);
-    let scale = Scale::new(report.started, end, LEFT, WIDTH - LEFT - RIGHT);
+    let scale = Scale::new(report.started, end);
     let height = items.len().saturating_mul(ROW).saturating_add(TOP + 8);
-    let mut svg = format!(
-        "<svg class=\"gantt\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Timeline of the items by stage\" xmlns=\"http://www.w3.org/2000/svg\">\n"
-    );
-    for (x, label) in scale.ticks() {
-        let _ = writeln!(
-            svg,
-            "<line class=\"grid\" x1=\"{x:.1}\" y1=\"{TOP}\" x2=\"{x:.1}\" y2=\"{height}\"/><text class=\"axis\" x=\"{x:.1}\" y=\"16\" text-anchor=\"middle\">{label}</text>"
-        );
-    }
-    for (row, item) in items.iter().enumerate() {
-        let y = row.saturating_mul(ROW).saturating_add(TOP + 4);
-        bars(&mut svg, item, y, &scale, end);
-    }
-    svg.push_str("</svg>\n");
-    if all > items.len() {
-        let _ = writeln!(
-            svg,
-            "<p class=\"note\">{} of {all} items are drawn, those that failed among them; the table has all.</p>",
-            items.len()
-        );
-    }
-    svg
+    let moved = |at: u64| report.started.saturating_add(at);
+    let rows = html! {
+        @for (at, name) in scale.marks() {
+            @let x = format!("{:.1}", scale.x(moved(at)));
+            line class="grid" x1=(x) y1=(TOP) x2=(x) y2=(height) {}
+            text class="axis" x=(x) y="16" text-anchor="middle" { (name) }
+        }
+        @for (item, y) in items.iter().zip((TOP + 4..).step_by(ROW)) {
+            g class={ "row " (item.state.word()) } {
+                text class="label" x=(LEFT - 10.0) y=(y + 11) text-anchor="end" {
+                    (page::shortened(&item.name, LABEL))
+                }
+                @for span in item.timeline.iter().take(MAX_SPANS) { (bar(item, span, y, &scale, end)) }
+            }
+            "\n"
+        }
+    };
+    let used = |stage: &Stage| {
+        let mut spans = report.items.iter().flat_map(|item| &item.timeline);
+        spans.any(|span| span.stage == *stage)
+    };
+    Some(html! {
+        p class="legend" {
+            @for stage in Stage::ALL.into_iter().filter(used) {
+                span class={ "key " (stage.word()) } {} (stage.word()) " "
+            }
+        }
+        div class="wide" {
+            (page::picture("gantt", (WIDTH, height as u64), "Timeline of the items by stage", &rows))
+            @if all > items.len() {
+                p class="note" {
+                    (items.len()) " of " (all)
+                    " items are drawn, those that failed among them; the table has all."
+                }
+            }
+        }
+    })
 }
 
-fn bars(svg: &mut String, item: &ItemOutcome, y: usize, scale: &Scale, end: UnixMillis) {
-    let name: String = match item.name.chars().count() > LABEL {
-        true => item.name.chars().take(LABEL - 1).chain(['…']).collect(),
-        false => item.name.clone(),
-    };
-    let base = y.saturating_add(11);
-    let _ = writeln!(
-        svg,
-        "<g class=\"row {}\"><text class=\"label\" x=\"{}\" y=\"{base}\" text-anchor=\"end\">{}</text>",
-        item.state,
-        LEFT - 10.0,
-        escaped(&name)
+fn bar(item: &ItemOutcome, span: &StageSpan, y: usize, scale: &Scale, end: UnixMillis) -> Markup {
+    let until = span.end.unwrap_or(end);
+    let (from, to) = (scale.x(span.start), scale.x(until));
+    let (stage, took) = (
+        span.stage.word(),
+        duration(until.saturating_sub(span.start)),
     );
-    for span in item.timeline.iter().take(MAX_SPANS) {
-        let until = span.end.unwrap_or(end);
-        let (from, to) = (scale.x(span.start), scale.x(until));
-        let width = (to - from).max(1.0);
-        let sent = match span.stage {
-            Stage::Transfer => format!(", {} sent", short(item.sent_bytes)),
-            _ => String::new(),
-        };
-        let open = if span.end.is_none() {
-            " (not ended)"
-        } else {
-            ""
-        };
-        let _ = writeln!(
-            svg,
-            "<rect class=\"stage {}\" x=\"{from:.1}\" y=\"{y}\" width=\"{width:.1}\" height=\"14\" rx=\"2\"><title>{}: {} {}{open}{sent}</title></rect>",
-            span.stage,
-            escaped(&item.name),
-            span.stage,
-            duration(until.saturating_sub(span.start)),
-        );
+    html! {
+        rect class={ "stage " (stage) } y=(y) height="14" rx="2"
+            x=(format_args!("{from:.1}")) width=(format_args!("{:.1}", (to - from).max(1.0))) {
+            title {
+                (item.name) ": " (stage) " " (took)
+                @if span.end.is_none() { " (not ended)" }
+                @if span.stage == Stage::Transfer { ", " (short(item.sent_bytes)) " sent" }
+            }
+        }
     }
-    svg.push_str("</g>\n");
 }

@@ -157,26 +157,6 @@ fn the_page_is_well_formed_and_needs_nothing_else() {
 }
 
 #[test]
-fn the_pages_policy_names_the_script_that_stands_in_it() {
-    use base64::Engine as _;
-    use sha2::Digest as _;
-    let page = html(&report(3));
-    let document = parsed(&page);
-    let text = |tag: &str| {
-        let node = document.descendants().find(|node| node.has_tag_name(tag));
-        node.unwrap().text().unwrap().to_owned()
-    };
-    for tag in ["script", "style"] {
-        let hash = sha2::Sha256::digest(text(tag).as_bytes());
-        let hash = base64::engine::general_purpose::STANDARD.encode(hash);
-        assert!(
-            page.contains(&format!("{tag}-src 'sha256-{hash}'")),
-            "{tag}"
-        );
-    }
-}
-
-#[test]
 fn hostile_names_stay_text() {
     let report = hostile();
     let page = html(&report);
@@ -199,7 +179,7 @@ fn failures_come_first_with_their_cause_and_hint() {
     let page = html(&report);
     let trouble = page.find("Needs attention").unwrap();
     assert!(trouble < page.find("<h2>Timeline").unwrap());
-    assert!(page.contains("the L2 table at 0x30000 lies past the file&#39;s end"));
+    assert!(page.contains("the L2 table at 0x30000 lies past the file's end"));
     assert!(page.contains("3 need attention"));
     let text = text(&report);
     let (before, table) = text.split_once("STATE").unwrap();
@@ -248,18 +228,5 @@ fn odd_times_are_drawn_all_the_same() {
     }] {
         assert!(!page.contains("NaN") && !page.contains("inf\""));
         parsed(&page);
-    }
-}
-
-/// IMGFERRY_REPORTS=DIR writes pages to look at.
-#[test]
-fn pages_can_be_looked_at() {
-    let Some(dir) = std::env::var_os("IMGFERRY_REPORTS") else {
-        return;
-    };
-    let dir = std::path::Path::new(&dir);
-    for (name, report) in [("3", report(3)), ("60", report(60)), ("hostile", hostile())] {
-        std::fs::write(dir.join(format!("{name}.html")), html(&report)).unwrap();
-        std::fs::write(dir.join(format!("{name}.txt")), text(&report)).unwrap();
     }
 }

@@ -80,7 +80,7 @@ fn summary(text: &mut String, report: &BatchReport) {
         let _ = write!(text, ", {} not sent again", human(totals.kept_bytes));
     }
     if totals.retries > 0 {
-        let _ = write!(text, ", {} requests repeated", totals.retries);
+        let _ = write!(text, ", {} requests retried", totals.retries);
     }
     text.push('\n');
     let machine = &report.machine;
@@ -95,7 +95,7 @@ fn summary(text: &mut String, report: &BatchReport) {
 }
 
 fn trouble(text: &mut String, item: &ItemOutcome) {
-    let cause = item.cause.as_deref().unwrap_or("no cause was told");
+    let cause = item.cause.as_deref().unwrap_or("no cause was reported");
     let _ = writeln!(
         text,
         "  {} {} ({}): {}",

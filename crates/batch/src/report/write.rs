@@ -1,30 +1,9 @@
 //! Numbers and texts as people read them.
 
-use diskimg::image::printable;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
 use crate::outcome::UnixMillis;
-
-/// A text from outside for HTML and SVG, as content or between double quotes.
-pub(super) fn escaped(text: &str) -> String {
-    let shown = printable(text);
-    let mut escaped = String::with_capacity(shown.len());
-    for char in shown.chars() {
-        match char {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            char if char.is_control() || matches!(char, '\u{fffe}' | '\u{ffff}') => {
-                escaped.push(char::REPLACEMENT_CHARACTER);
-            }
-            char => escaped.push(char),
-        }
-    }
-    escaped
-}
 
 /// `4 min 12 s`.
 pub(super) fn duration(millis: u64) -> String {
@@ -47,9 +26,11 @@ pub(super) fn moment(at: UnixMillis) -> String {
         .unwrap_or_else(|| format!("{at} ms"))
 }
 
-/// Bytes in at most three digits and a unit: figures that stand below each other.
+/// Units of bytes, each 1024 of the one before.
+pub(super) const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+
+/// Bytes in at most three digits and a unit: for columns of figures.
 pub(super) fn short(bytes: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut value = bytes as f64;
     let mut units = UNITS.iter();
     let mut unit = units.next();
@@ -93,14 +74,5 @@ mod tests {
         assert_eq!(rate(10 << 20, 2000), "5.0 MiB/s");
         assert_eq!(moment(1_795_532_645_000), "2026-11-24 15:04:05 UTC");
         assert_eq!(moment(u64::MAX), format!("{} ms", u64::MAX));
-    }
-
-    #[test]
-    fn what_could_be_markup_is_escaped() {
-        assert_eq!(
-            escaped("<a b='c' \"d\">&"),
-            "&lt;a b=&#39;c&#39; &quot;d&quot;&gt;&amp;"
-        );
-        assert!(!escaped("\u{1b}[31m\u{202e}\u{0}").contains(['\u{1b}', '\u{202e}', '\u{0}']));
     }
 }

@@ -13,7 +13,6 @@ mod input;
 pub(crate) mod inspect;
 pub(crate) mod job;
 pub(crate) mod lists;
-mod markup;
 pub(crate) mod sandbox;
 pub(crate) mod session;
 pub(crate) mod status;

@@ -11,7 +11,6 @@
 //! alike.
 
 mod advice;
-mod chart;
 mod cloud;
 mod figures;
 mod html;

@@ -1,13 +1,12 @@
 //! The picture of a disk: one SVG file that needs nothing else, of bounded size.
 
-use std::fmt::Write as _;
-
 use diskimg::partitions::Partition;
 use diskimg::units::human;
+use maud::{Markup, html};
+use page::{picture_file, shortened};
 
 use super::facts::Inspection;
 use super::map::{COLUMNS, Map, Share};
-use crate::commands::markup::escaped;
 
 /// Width of a cell and height of its box, in pixels.
 const CELL: u64 = 14;
@@ -18,14 +17,17 @@ const LEFT: u64 = 84;
 const TOP: u64 = 92;
 const WIDTH: u64 = LEFT + COLUMNS * CELL + 24;
 const LINE: u64 = 18;
+/// Most characters of a text from outside.
+const MAX_TEXT: usize = 100;
 /// Most partitions that are drawn and listed.
 const MAX_PARTITIONS: usize = 24;
 
+const INK: &str = "#222222";
 const DATA: &str = "#1f5fa8";
 const ZERO: &str = "#b9d4ee";
 const HOLE: &str = "#eceff1";
 const ELSEWHERE: &str = "#f3dfb0";
-/// Told apart with impaired colour vision too (Okabe and Ito), and by their numbers.
+/// Distinguishable with impaired colour vision (Okabe and Ito). Their numbers tell them apart too.
 const MARKS: [&str; 6] = [
     "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#8a7a00", "#444444",
 ];
@@ -41,104 +43,106 @@ pub(super) fn draw(map: &Map, inspection: &Inspection) -> String {
     let listed = shown.len() as u64 + u64::from(!more.is_empty());
     let list_top = TOP + rows * ROW + 28;
     let height = list_top + listed * LINE + 16;
-    let mut svg = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" font-family=\"sans-serif\" font-size=\"12\">\n"
-    );
-    head(&mut svg, map, inspection);
-    cells(&mut svg, map);
-    for (index, partition) in shown.iter().enumerate() {
-        mark(&mut svg, map, partition, color(index));
-        let y = list_top + index as u64 * LINE;
-        list(&mut svg, partition, color(index), y);
-    }
-    if !more.is_empty() {
-        let y = list_top + shown.len() as u64 * LINE;
-        text(&mut svg, LEFT, y, &format!("and {} more", more.len()));
-    }
-    svg.push_str("</svg>\n");
-    svg
+    let title = format!("{} ({})", inspection.path, inspection.details.format);
+    let title = shortened(&title, MAX_TEXT);
+    let content = html! {
+        (head(map, inspection, &title)) "\n"
+        (cells(map))
+        @for ((partition, color), y) in shown.iter().zip(colors()).zip(lines(list_top)) {
+            (mark(map, partition, color))
+            (rect((LEFT, y - 10, CELL, CELL - 4), color))
+            (text(LEFT + CELL + 6, y, &listing(partition))) "\n"
+        }
+        @if !more.is_empty() {
+            (text(LEFT, list_top + shown.len() as u64 * LINE, &format!("and {} more", more.len())))
+        }
+    };
+    picture_file((WIDTH, height), &title, &content)
 }
 
-fn head(svg: &mut String, map: &Map, inspection: &Inspection) {
-    let title = format!("{} ({})", inspection.path, inspection.details.format);
+fn head(map: &Map, inspection: &Inspection, title: &str) -> Markup {
     let sizes = format!(
         "{} virtual, {} file; each box is {}",
         human(map.virtual_size()),
         human(inspection.file_size),
         human(map.cell())
     );
-    let _ = writeln!(svg, "<title>{}</title>", escaped(&title));
-    let _ = writeln!(
-        svg,
-        "<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n<text x=\"{LEFT}\" y=\"26\" font-size=\"16\" font-weight=\"bold\" fill=\"#222222\">{}</text>",
-        escaped(&title)
-    );
-    text(svg, LEFT, 46, &sizes);
     let legend = [
         (DATA, "data", inspection.data_bytes),
         (ZERO, "zero", inspection.zero_bytes),
         (HOLE, "hole", inspection.hole_bytes),
         (ELSEWHERE, "in other files", inspection.elsewhere_bytes),
     ];
-    // Most disks need no other files, and have no word on them.
+    // Most disks need no other files; their pictures do not mention them.
     let legend = legend
         .into_iter()
         .filter(|(color, _, bytes)| *color != ELSEWHERE || *bytes > 0);
-    for (index, (color, name, bytes)) in legend.enumerate() {
-        let x = LEFT + index as u64 * 170;
-        rect(svg, (x, 56, CELL, CELL), color);
-        text(svg, x + CELL + 6, 68, &format!("{name} {}", human(bytes)));
+    html! {
+        rect width="100%" height="100%" fill="#ffffff" {}
+        text x=(LEFT) y="26" font-size="16" font-weight="bold" fill=(INK) { (title) }
+        (text(LEFT, 46, &sizes))
+        @for ((color, name, bytes), x) in legend.zip((LEFT..).step_by(170)) {
+            (rect((x, 56, CELL, CELL), color))
+            (text(x + CELL + 6, 68, &format!("{name} {}", human(bytes))))
+        }
     }
 }
 
-fn cells(svg: &mut String, map: &Map) {
-    let mut at = 0_u64;
-    for (index, share) in (0_u64..).zip(map.cells()) {
-        let (x, y) = corner(index);
-        if index % COLUMNS == 0 {
-            let _ = writeln!(
-                svg,
-                "<text x=\"{}\" y=\"{}\" text-anchor=\"end\" font-size=\"10\" fill=\"#666666\">{}</text>",
-                LEFT - 8,
-                y + CELL - 3,
-                human(at)
-            );
-        }
-        let _ = writeln!(
-            svg,
-            "<g><title>{}: {} data, {} zero, {} hole{}</title>",
-            human(at),
-            human(share.data),
-            human(share.zero),
-            human(share.hole),
-            match share.elsewhere {
-                0 => String::new(),
-                bytes => format!(", {} in other files", human(bytes)),
+fn cells(map: &Map) -> Markup {
+    let numbered = (0_u64..).zip(map.cells());
+    let cells = numbered.map(|(index, share)| (index, index.saturating_mul(map.cell()), share));
+    html! {
+        @for (index, at, share) in cells {
+            @let (x, y) = corner(index);
+            @if index % COLUMNS == 0 {
+                text x=(LEFT - 8) y=(y + CELL - 3) text-anchor="end" font-size="10" fill="#666666" {
+                    (human(at))
+                }
             }
-        );
-        cell(svg, x, y, share);
-        svg.push_str("</g>\n");
-        at = at.saturating_add(map.cell());
+            g {
+                title { (tip(at, share)) }
+                (cell(x, y, share))
+            }
+            "\n"
+        }
     }
+}
+
+/// What a viewer shows when the pointer is over a box.
+fn tip(at: u64, share: &Share) -> String {
+    let elsewhere = match share.elsewhere {
+        0 => String::new(),
+        bytes => format!(", {} in other files", human(bytes)),
+    };
+    format!(
+        "{}: {} data, {} zero, {} hole{elsewhere}",
+        human(at),
+        human(share.data),
+        human(share.zero),
+        human(share.hole)
+    )
 }
 
 /// A box that is filled from below: data, then zeros, then what is in other files, then holes.
-fn cell(svg: &mut String, x: u64, y: u64, share: &Share) {
+fn cell(x: u64, y: u64, share: &Share) -> Markup {
     const SIDE: u64 = CELL - 1;
-    rect(svg, (x, y, SIDE, SIDE), HOLE);
-    let data = height(share.data, share.total(), SIDE);
-    let here = share.data.saturating_add(share.zero);
-    let stored = height(here, share.total(), SIDE).max(data);
-    let known = here.saturating_add(share.elsewhere);
-    let known = height(known, share.total(), SIDE).max(stored);
-    if known > stored {
-        rect(svg, (x, y + SIDE - known, SIDE, known - stored), ELSEWHERE);
-    }
-    if stored > data {
-        rect(svg, (x, y + SIDE - stored, SIDE, stored - data), ZERO);
-    }
-    if data > 0 {
-        rect(svg, (x, y + SIDE - data, SIDE, data), DATA);
+    let mut bytes = 0_u64;
+    let mut below = 0;
+    let layers = [
+        (share.data, DATA),
+        (share.zero, ZERO),
+        (share.elsewhere, ELSEWHERE),
+    ];
+    html! {
+        (rect((x, y, SIDE, SIDE), HOLE))
+        @for (part, color) in layers {
+            @let () = bytes = bytes.saturating_add(part);
+            @let top = height(bytes, share.total(), SIDE).max(below);
+            @if top > below {
+                (rect((x, y + SIDE - top, SIDE, top - below), color))
+            }
+            @let () = below = top;
+        }
     }
 }
 
@@ -160,57 +164,55 @@ fn corner(index: u64) -> (u64, u64) {
 }
 
 /// Lines above the cells in which the partition lies.
-fn mark(svg: &mut String, map: &Map, partition: &Partition, color: &str) {
+fn mark(map: &Map, partition: &Partition, color: &str) -> Markup {
     let end = partition
         .start
         .saturating_add(partition.size)
         .min(map.virtual_size());
     if partition.start >= end {
-        return;
+        return Markup::default();
     }
     let (first, last) = (partition.start / map.cell(), (end - 1) / map.cell());
-    for row in first / COLUMNS..=last / COLUMNS {
-        let from = first.max(row * COLUMNS);
-        let to = last.min(row * COLUMNS + COLUMNS - 1);
-        let (x, y) = corner(from);
-        let width = (to - from + 1) * CELL - 1;
-        rect(svg, (x, y - STRIP, width, STRIP - 1), color);
+    html! {
+        @for row in first / COLUMNS..=last / COLUMNS {
+            @let from = first.max(row * COLUMNS);
+            @let to = last.min(row * COLUMNS + COLUMNS - 1);
+            @let (x, y) = corner(from);
+            (rect((x, y - STRIP, (to - from + 1) * CELL - 1, STRIP - 1), color))
+        }
     }
 }
 
-fn list(svg: &mut String, partition: &Partition, color: &str, y: u64) {
-    let mut line = format!(
-        "{}  {}, {} at {}",
+fn listing(partition: &Partition) -> String {
+    let label = partition.label.iter().map(|label| format!(", \"{label}\""));
+    let content = partition
+        .content
+        .iter()
+        .map(|content| format!(", {}", content.kind));
+    let facts = format!(
+        "{}  {}, {} at {}{}",
         partition.number,
         partition.kind,
         human(partition.size),
-        human(partition.start)
+        human(partition.start),
+        label.chain(content).collect::<String>()
     );
-    if let Some(label) = &partition.label {
-        let _ = write!(line, ", \"{label}\"");
-    }
-    if let Some(content) = &partition.content {
-        let _ = write!(line, ", {}", content.kind);
-    }
-    rect(svg, (LEFT, y - 10, CELL, CELL - 4), color);
-    text(svg, LEFT + CELL + 6, y, &line);
+    shortened(&facts, MAX_TEXT)
 }
 
-fn color(index: usize) -> &'static str {
-    MARKS.get(index % MARKS.len()).copied().unwrap_or(DATA)
+/// Heights of the lines of the list.
+fn lines(top: u64) -> impl Iterator<Item = u64> {
+    (0..).map(move |index| top + index * LINE)
 }
 
-fn rect(svg: &mut String, (x, y, width, height): (u64, u64, u64, u64), fill: &str) {
-    let _ = writeln!(
-        svg,
-        "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" fill=\"{fill}\"/>"
-    );
+fn colors() -> impl Iterator<Item = &'static str> {
+    MARKS.into_iter().cycle()
 }
 
-fn text(svg: &mut String, x: u64, y: u64, content: &str) {
-    let _ = writeln!(
-        svg,
-        "<text x=\"{x}\" y=\"{y}\" fill=\"#222222\">{}</text>",
-        escaped(content)
-    );
+fn rect((x, y, width, height): (u64, u64, u64, u64), fill: &str) -> Markup {
+    html! { rect x=(x) y=(y) width=(width) height=(height) fill=(fill) {} }
+}
+
+fn text(x: u64, y: u64, content: &str) -> Markup {
+    html! { text x=(x) y=(y) fill=(INK) { (content) } }
 }

@@ -1,0 +1,17 @@
+//! HTML pages and SVG pictures: the frame, the charts and the escaping, for every report.
+//!
+//! Markup is written with `maud::html!`, which escapes everything that it interpolates.
+//! [`document`] and [`picture_file`] then replace the characters that are valid text but control a
+//! terminal or the direction of writing. A page is one file: it loads nothing, and its policy
+//! allows only the style sheet and the script that it contains. All output is well-formed XML, so
+//! that tests can parse it.
+
+mod chart;
+mod frame;
+mod ink;
+mod text;
+
+pub use chart::{Axis, Bar, Curve, Note, Point, Series, Spread, bars, curves, lines};
+pub use frame::{document, picture, picture_file};
+pub use ink::{Ink, legend};
+pub use text::shortened;
