@@ -82,7 +82,8 @@ pub(crate) const MOST_GROUPED: usize = AT_ONCE;
 
 /// Blocks that each of `threads` workers takes at a time where nothing else plans memory: with few
 /// of them as many as pay, so that all together hold 64 MiB, or 2 MiB each.
-pub(crate) fn group_of(threads: usize) -> usize {
+#[must_use]
+pub fn group_of(threads: usize) -> usize {
     (32 / threads.max(1)).clamp(1, MOST_GROUPED)
 }
 

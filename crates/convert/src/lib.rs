@@ -48,6 +48,7 @@ pub mod sink;
 mod tally;
 
 pub use bitmap::Bitmap;
+pub use blocks::group_of;
 pub use cancel::CancelToken;
 pub use compare::{Comparison, Difference, compare};
 pub use digest::{ContentDigest, digest};

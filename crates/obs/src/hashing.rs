@@ -4,7 +4,7 @@
 //! one. Parts are held back until some have come together, where that costs nobody anything:
 //!
 //! ```text
-//!  full parts ──▶ Held ──▶ hashed when half of the memory or MOST parts are held, or the stream has ended;
+//!  full parts ──▶ Held ──▶ hashed when half of the memory or MD5_AT_ONCE parts are held, or the stream has ended;
 //!                          sooner when no hashed part is left to send, and either their maker waits for
 //!                          memory or the first of them has waited for PATIENCE
 //! ```
@@ -18,7 +18,7 @@ use crate::part::Part;
 
 /// Most parts that are hashed at the same time: as many as the vectors of common processors have
 /// lanes.
-const MOST: usize = 8;
+pub const MD5_AT_ONCE: usize = 8;
 /// How long a part waits for others. Short against the time in which a line that matters sends it,
 /// long against that in which two cores make the next ones.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -73,7 +73,7 @@ impl Held {
 
     /// Whether it is time to hash the parts.
     fn is_due(&self, demand: Demand, now: Instant) -> bool {
-        let many = self.bytes >= self.enough || self.parts.len() >= MOST;
+        let many = self.bytes >= self.enough || self.parts.len() >= MD5_AT_ONCE;
         let late = self.until.is_some_and(|until| until <= now);
         let sooner = demand.idle && (demand.short || late);
         !self.parts.is_empty() && (many || demand.ended || sooner)
@@ -101,11 +101,18 @@ pub(crate) struct Demand {
     pub(crate) idle: bool,
 }
 
+/// MD5 of each of `bodies`, in their order, all at the same time.
+#[must_use]
+pub fn md5_all(bodies: &[&[u8]]) -> Vec<[u8; 16]> {
+    let mut md5s = vec![[0; 16]; bodies.len()];
+    Md5Engine::new().hash_many(bodies, &mut md5s);
+    md5s
+}
+
 /// Hashes `parts`, on the thread that calls; with SHA-256 when they are to be `signed`.
 pub(crate) fn hash(parts: Vec<Part>, signed: bool) -> Vec<Hashed> {
     let bodies: Vec<&[u8]> = parts.iter().map(|part| &*part.body).collect();
-    let mut md5s = vec![[0; 16]; bodies.len()];
-    Md5Engine::new().hash_many(&bodies, &mut md5s);
+    let md5s = md5_all(&bodies);
     let sha256s = convert::hash_all(bodies.iter().map(|body| signed.then_some(*body)));
     let hashes = md5s.into_iter().zip(sha256s).map(|(md5, sha256)| Hashes {
         md5,
@@ -158,10 +165,10 @@ mod tests {
         let now = Instant::now();
         for demand in [NOBODY, IDLE] {
             assert!(!held(3, 125, now).is_due(demand, now));
-            assert!(!held(MOST - 1, 1, now).is_due(demand, now));
+            assert!(!held(MD5_AT_ONCE - 1, 1, now).is_due(demand, now));
         }
         assert!(held(4, 125, now).is_due(NOBODY, now));
-        assert!(held(MOST, 1, now).is_due(NOBODY, now));
+        assert!(held(MD5_AT_ONCE, 1, now).is_due(NOBODY, now));
         let mut last = held(1, 1, now);
         let ended = Demand {
             ended: true,

@@ -58,6 +58,7 @@ mod zeros;
 
 pub use client::{BucketInfo, Client, Config, Limits, ObjectInfo};
 pub use error::{Error, ErrorKind};
+pub use hashing::{MD5_AT_ONCE, md5_all};
 pub use listing::OpenUpload;
 pub use manifest::Manifest;
 pub use options::{Layout, UploadOptions, raw_memory, raw_part_size};

@@ -15,6 +15,7 @@
 mod common;
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -252,6 +253,38 @@ fn a_bench_that_is_interrupted_leaves_nothing() {
     let stopped: Run = child.wait_with_output().unwrap().into();
     assert_eq!(stopped.code, Some(130), "{}", stopped.stderr);
     assert_eq!(names(dir.path()), [""; 0]);
+}
+
+#[test]
+fn an_image_that_changes_while_it_is_measured_has_no_result() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("disk.raw");
+    disk(&image);
+    let child = command()
+        .args(["bench", "--json", "--repeat", "10", "--size", "4MiB", "--dir"])
+        .arg(dir.path())
+        .arg(&image)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The sandbox starts when the image is open, and before the first round.
+    wait_until(|| {
+        names(dir.path()).iter().any(|name| {
+            name.starts_with(".imgferry-bench-") && dir.path().join(name).join("sandbox").exists()
+        })
+    });
+    let mut file = fs::File::options().append(true).open(&image).unwrap();
+    file.write_all(&[1; 512]).unwrap();
+    drop(file);
+    let ended: Run = child.wait_with_output().unwrap().into();
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("disk.raw changed while it was read"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(names(dir.path()), ["disk.raw"]);
 }
 
 #[test]

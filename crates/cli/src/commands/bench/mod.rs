@@ -162,6 +162,7 @@ impl Bench<'_> {
             None => None,
         };
         drop(steps);
+        input.watch.unchanged()?;
         self.report(&input, measured, against, started)
     }
 

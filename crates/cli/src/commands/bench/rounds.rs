@@ -207,9 +207,11 @@ impl<'a> Rounds<'a> {
                 work::zero_detect(sample, threads, cancel)
             })?;
             add(Stage::Sha256, None, &|| {
-                work::sha256(sample, threads, cancel)
+                work::SHA256.measure(sample, threads, cancel)
             })?;
-            add(Stage::Md5, None, &|| work::md5(sample, threads, cancel))?;
+            add(Stage::Md5, None, &|| {
+                work::MD5.measure(sample, threads, cancel)
+            })?;
             for level in &self.levels {
                 add(Stage::Compress, Some(*level), &|| {
                     work::compress(sample, *level, threads, cancel)

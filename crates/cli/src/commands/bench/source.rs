@@ -18,6 +18,7 @@ use super::view::{BLOCK, View};
 use super::work::stop;
 use crate::args::BenchArgs;
 use crate::commands::input;
+use crate::commands::watch::Watch;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome, is_wrong_path};
 
@@ -47,6 +48,8 @@ pub(super) struct Input {
     pub(super) path: PathBuf,
     pub(super) view: Arc<View>,
     pub(super) source: Source,
+    /// The image's files as they were before; empty for a generated disk.
+    pub(super) watch: Watch,
 }
 
 /// Opens the image, or generates one in `dir`.
@@ -62,6 +65,10 @@ pub(super) fn open(
     };
     let in_page_cache = diskimg::source::is_in_page_cache(&path).unwrap_or(false);
     let opened = input::open_named(&path, &args.source.options(), console, cancel)?;
+    let watch = match &args.image {
+        Some(path) => Watch::begin(path, &opened, args.source.share.force_share)?,
+        None => Watch::default(),
+    };
     let Opened { format, image, .. } = opened;
     let view = View::new(image, args.size, cancel)?;
     if view.blocks().is_empty() {
@@ -87,6 +94,7 @@ pub(super) fn open(
         path,
         view: Arc::new(view),
         source,
+        watch,
     })
 }
 

@@ -11,9 +11,7 @@ use ::convert::{
 };
 use diskimg::text::shown;
 use diskimg::zero::is_zero;
-use md5::Md5;
 use rustix::time::{ClockId, clock_gettime};
-use sha2::{Digest as _, Sha256};
 
 use super::figures::Run;
 use super::view::{BLOCK, View};
@@ -103,39 +101,57 @@ pub(super) fn zero_detect(sample: &Sample, threads: usize, cancel: &CancelToken)
     )
 }
 
-pub(super) fn sha256(sample: &Sample, threads: usize, cancel: &CancelToken) -> Outcome<Run> {
-    on_data(sample, threads, cancel, |block| {
-        std::hint::black_box(Sha256::digest(block));
-    })
+/// A hash, computed of as many blocks at the same time as conversions and uploads compute it.
+pub(super) struct Hash {
+    /// Blocks at the same time, by number of threads.
+    together: fn(usize) -> usize,
+    hash: fn(&[&[u8]]),
 }
 
-pub(super) fn md5(sample: &Sample, threads: usize, cancel: &CancelToken) -> Outcome<Run> {
-    on_data(sample, threads, cancel, |block| {
-        std::hint::black_box(Md5::digest(block));
-    })
-}
+/// The hash of the content digest.
+pub(super) const SHA256: Hash = Hash {
+    together: ::convert::group_of,
+    hash: |blocks| {
+        std::hint::black_box(::convert::hash_all(blocks.iter().copied().map(Some)));
+    },
+};
 
-fn on_data(
-    sample: &Sample,
-    threads: usize,
-    cancel: &CancelToken,
-    work: impl Fn(&[u8]) + Sync,
-) -> Outcome<Run> {
-    in_parallel(
-        threads,
-        sample.data.len(),
-        cancel,
-        || (),
-        |(), index| {
-            let block = sample
-                .data
-                .get(index)
-                .map(Vec::as_slice)
-                .unwrap_or_default();
-            work(block);
-            Ok(Done::of(block.len() as u64))
-        },
-    )
+/// The hash of the parts of an upload.
+pub(super) const MD5: Hash = Hash {
+    together: |_| obs::MD5_AT_ONCE,
+    hash: |blocks| {
+        std::hint::black_box(obs::md5_all(blocks));
+    },
+};
+
+impl Hash {
+    /// Hashes the sample's blocks, often enough that every thread has several groups.
+    pub(super) fn measure(
+        &self,
+        sample: &Sample,
+        threads: usize,
+        cancel: &CancelToken,
+    ) -> Outcome<Run> {
+        /// Groups for each thread, at least.
+        const GROUPS: usize = 4;
+        let blocks: Vec<&[u8]> = sample.data.iter().map(Vec::as_slice).collect();
+        let groups: Vec<&[&[u8]]> = blocks.chunks((self.together)(threads)).collect();
+        let passes = (threads * GROUPS).div_ceil(groups.len().max(1));
+        let jobs = groups.len() * passes;
+        in_parallel(
+            threads,
+            jobs,
+            cancel,
+            || (),
+            |(), index| {
+                let Some(group) = groups.get(index % groups.len()) else {
+                    return Ok(Done::default());
+                };
+                (self.hash)(group);
+                Ok(Done::of(group.iter().map(|block| block.len() as u64).sum()))
+            },
+        )
+    }
 }
 
 /// Compresses the sample's blocks as conversions do.
@@ -363,6 +379,8 @@ fn in_parallel<S>(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
     #[test]
@@ -414,6 +432,31 @@ mod tests {
     }
 
     fn sum(page: &[u8]) -> [u8; 16] {
-        Md5::digest(page).into()
+        obs::md5_all(&[page])[0]
+    }
+
+    /// How many blocks a hash was given at a time.
+    static GIVEN: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
+    #[test]
+    fn hashes_are_measured_of_as_many_blocks_at_a_time_as_the_program_hashes() {
+        let sample = Sample {
+            data: vec![vec![7; 4096]; 32],
+            zeros: Vec::new(),
+        };
+        for (hash, threads, together) in [(SHA256, 1, 4), (SHA256, 32, 1), (MD5, 1, 8), (MD5, 2, 8)]
+        {
+            let recording = Hash {
+                hash: |blocks| GIVEN.lock().unwrap().push(blocks.len()),
+                ..hash
+            };
+            let run = recording
+                .measure(&sample, threads, &CancelToken::new())
+                .unwrap();
+            let given = std::mem::take(&mut *GIVEN.lock().unwrap());
+            assert!(given.iter().all(|blocks| *blocks == together), "{given:?}");
+            assert!(given.len() >= 4 * threads, "{given:?}");
+            assert_eq!(run.bytes, (given.len() * together * 4096) as u64);
+        }
     }
 }
