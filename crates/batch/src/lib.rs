@@ -39,3 +39,23 @@ pub use outcome::{
     UnixMillis,
 };
 pub use problem::Problem;
+
+use std::path::Path;
+
+impl Manifest {
+    /// Reads the manifest at `path`: YAML, or TOML when the name ends in `.toml`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in the order of its lines.
+    pub fn read(path: &Path) -> Result<Self, Vec<Problem>> {
+        Self::read_with(path, ReadOptions::default())
+    }
+
+    /// [`Manifest::read`] with options.
+    ///
+    /// # Errors
+    /// Those of [`Manifest::read`].
+    pub fn read_with(path: &Path, options: ReadOptions) -> Result<Self, Vec<Problem>> {
+        expand::read(path, options)
+    }
+}

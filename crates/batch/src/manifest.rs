@@ -1,10 +1,9 @@
 //! The manifest of a batch: read whole, expanded, and refused with everything that is wrong with
 //! it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::item::{Item, Limits};
-use crate::problem::Problem;
 
 /// A manifest that was read and expanded.
 #[derive(Clone, Debug)]
@@ -32,23 +31,5 @@ impl Default for ReadOptions {
         Self {
             check_sources: true,
         }
-    }
-}
-
-impl Manifest {
-    /// Reads the manifest at `path`: YAML, or TOML when the name ends in `.toml`.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it, in the order of its lines.
-    pub fn read(path: &Path) -> Result<Self, Vec<Problem>> {
-        Self::read_with(path, ReadOptions::default())
-    }
-
-    /// [`Manifest::read`] with options.
-    ///
-    /// # Errors
-    /// Those of [`Manifest::read`].
-    pub fn read_with(path: &Path, options: ReadOptions) -> Result<Self, Vec<Problem>> {
-        crate::expand::read(path, options)
     }
 }

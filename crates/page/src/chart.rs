@@ -191,6 +191,8 @@ fn draw_lines(
     series: &[Series<'_>],
 ) -> Drawn {
     let (start, end) = (drawable(x.start), drawable(x.end));
+    // Marks are whole numbers where the range is small.
+    let marks = (2_u8..7).find(|marks| f64::from(*marks) > end - start);
     let mut chart = ChartBuilder::on(area)
         .margin(4)
         .margin_right(30)
@@ -201,7 +203,7 @@ fn draw_lines(
     chart
         .configure_mesh()
         .disable_x_mesh()
-        .x_labels(7)
+        .x_labels(marks.unwrap_or(7).into())
         .y_labels(6)
         .x_desc(x_unit)
         .y_desc(unit)

@@ -2,18 +2,14 @@
 
 mod layers;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use self::layers::Layers;
+use self::layers::{BuiltIn, Layers};
 use super::{Context, MAX_ITEMS, fields, list};
-use crate::document::{Node, Place, Value};
+use crate::document::{Node, Value};
 use crate::fields::{Field, Fields, Raw};
 use crate::item::{Holes, Item, Kind, Register, Role, Target, VhdBitmap};
 use crate::keys;
-
-/// Names that are known while an item is made.
-type BuiltIn = BTreeMap<&'static str, String>;
 
 /// What stands around a disk.
 struct Surroundings<'a> {
@@ -316,29 +312,5 @@ impl Context<'_> {
         self.check_item(&item, own);
         self.places.push((own.at, own.path.clone()));
         self.items.push(item);
-    }
-
-    /// A text of `fields` with its variables.
-    fn own_text(&mut self, fields: &Fields, key: &str, built_in: &BuiltIn) -> Option<String> {
-        let field = fields.get(key)?;
-        let Raw::Text(text) = &field.raw else {
-            return None;
-        };
-        let path = format!("{}.{key}", fields.path);
-        self.put_in(text, field.at, &path, built_in)
-    }
-
-    fn put_in(&mut self, text: &str, at: Place, path: &str, built_in: &BuiltIn) -> Option<String> {
-        match self.vars.substitute(text, built_in) {
-            Ok(text) => Some(text),
-            Err((what, hint)) => {
-                let problem = at.problem(path, what);
-                self.problems.push(match hint {
-                    Some(hint) => problem.hint(hint),
-                    None => problem,
-                });
-                None
-            }
-        }
     }
 }

@@ -261,7 +261,9 @@ fn an_image_that_changes_while_it_is_measured_has_no_result() {
     let image = dir.path().join("disk.raw");
     disk(&image);
     let child = command()
-        .args(["bench", "--json", "--repeat", "10", "--size", "4MiB", "--dir"])
+        .args([
+            "bench", "--json", "--repeat", "10", "--size", "4MiB", "--dir",
+        ])
         .arg(dir.path())
         .arg(&image)
         .stdout(Stdio::piped())

@@ -1,10 +1,15 @@
 //! The values of one item, from the innermost table that has them.
 
-use super::BuiltIn;
+use std::collections::BTreeMap;
+
+use crate::document::Place;
 use crate::expand::Context;
 use crate::fields::{Field, Fields, Raw, integer, level, switch, word};
 use crate::item::{Level, Role};
 use crate::keys::{self, Form};
+
+/// Names that are known while an item is made.
+pub(super) type BuiltIn = BTreeMap<&'static str, String>;
 
 /// Where the values of one item are looked for: its own, its server's, the defaults.
 pub(super) struct Layers<'c, 'p, 'f> {
@@ -156,4 +161,41 @@ impl<'f> Layers<'_, '_, 'f> {
 fn form(key: &str) -> Option<Form> {
     let spec = keys::ITEM.iter().find(|spec| spec.key == key)?;
     Some(spec.form)
+}
+
+impl Context<'_> {
+    /// A text of `fields` with its variables.
+    pub(super) fn own_text(
+        &mut self,
+        fields: &Fields,
+        key: &str,
+        built_in: &BuiltIn,
+    ) -> Option<String> {
+        let field = fields.get(key)?;
+        let Raw::Text(text) = &field.raw else {
+            return None;
+        };
+        let path = format!("{}.{key}", fields.path);
+        self.put_in(text, field.at, &path, built_in)
+    }
+
+    pub(super) fn put_in(
+        &mut self,
+        text: &str,
+        at: Place,
+        path: &str,
+        built_in: &BuiltIn,
+    ) -> Option<String> {
+        match self.vars.substitute(text, built_in) {
+            Ok(text) => Some(text),
+            Err((what, hint)) => {
+                let problem = at.problem(path, what);
+                self.problems.push(match hint {
+                    Some(hint) => problem.hint(hint),
+                    None => problem,
+                });
+                None
+            }
+        }
+    }
 }
