@@ -114,7 +114,7 @@ fn open(path: &str) -> Box<dyn DiskImage> {
     let source = Arc::new(FileSource::open(path.as_ref()).unwrap());
     match path.ends_with(".zvhd2") {
         true => Box::new(zvhd2::Zvhd2Image::open(source).unwrap()),
-        false => Box::new(diskimg::raw::RawImage::open(source).unwrap()),
+        false => Box::new(diskimg::RawImage::open(source).unwrap()),
     }
 }
 

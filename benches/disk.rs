@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use convert::sample::{Content, fill_block};
-use diskimg::raw::RawImage;
+use diskimg::RawImage;
 use diskimg::{DiskImage, FileOffset, ReadAt, Result, SourceExtent};
 
 /// Bytes of a block.

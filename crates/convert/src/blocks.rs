@@ -2,7 +2,7 @@
 //! their hashes. Workers take some blocks at a time, because hashes cost less together than one
 //! after the other.
 
-use diskimg::image::check_answer;
+use diskimg::check_answer;
 use diskimg::zero::is_zero;
 use diskimg::{DiskImage, DiskImageExt, Extent, ExtentKind, GuestOffset};
 

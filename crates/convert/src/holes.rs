@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use diskimg::image::clip_extent;
+use diskimg::clip_extent;
 use diskimg::zero::is_zero;
 use diskimg::{Details, DiskImage, DiskImageExt, Extent, ExtentKind, GuestOffset, Result};
 

@@ -90,7 +90,7 @@ pub fn open_with(path: &Path, options: &OpenOptions) -> diskimg::Result<Opened> 
 /// [`open()`] on any source of bytes.
 ///
 /// # Errors
-/// Those of [`diskimg::open::open_source`].
+/// Those of [`diskimg::open_source`].
 pub fn open_source(source: Arc<dyn ReadAt>, format: Option<Format>) -> diskimg::Result<Opened> {
     open_source_with(source, &OpenOptions::of(format))
 }
@@ -98,9 +98,9 @@ pub fn open_source(source: Arc<dyn ReadAt>, format: Option<Format>) -> diskimg::
 /// [`open_source`] with options.
 ///
 /// # Errors
-/// Those of [`diskimg::open::open_source`].
+/// Those of [`diskimg::open_source`].
 pub fn open_source_with(source: Arc<dyn ReadAt>, options: &OpenOptions) -> diskimg::Result<Opened> {
-    diskimg::open::open_source(source, options, &zvhd2::DRIVERS)
+    diskimg::open_source(source, options, &zvhd2::DRIVERS)
 }
 
 // Everything here reads a disk on a pipe in the blocks that it can be read in.
@@ -110,7 +110,7 @@ const _: () = assert!(blocks::BLOCK_BYTES == diskimg::pipe::BLOCK_BYTES);
 /// once.
 ///
 /// # Errors
-/// Those of [`PipeImage::open`].
+/// Those of [`diskimg::open_pipe`].
 pub fn open_pipe(pipe: File, options: PipeOptions) -> diskimg::Result<PipeImage> {
-    PipeImage::open(pipe, options, &zvhd2::DRIVERS)
+    diskimg::open_pipe(pipe, options, &zvhd2::DRIVERS)
 }

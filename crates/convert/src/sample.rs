@@ -296,7 +296,7 @@ impl ReadAt for SampleDisk {
 mod tests {
     use std::sync::Arc;
 
-    use diskimg::raw::RawImage;
+    use diskimg::RawImage;
     use diskimg::zero::is_zero;
     use diskimg::{DiskImageExt as _, ExtentKind};
 

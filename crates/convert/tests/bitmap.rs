@@ -161,7 +161,7 @@ impl DiskImage for Liar {
     }
 
     fn extent_at(&self, at: GuestOffset, limit: u64) -> diskimg::Result<Extent> {
-        let len = diskimg::image::clip_extent(at, limit, self.virtual_size())?;
+        let len = diskimg::clip_extent(at, limit, self.virtual_size())?;
         Ok(Extent {
             start: at,
             len,

@@ -72,7 +72,7 @@ impl DiskImage for Described {
     }
 
     fn extent_at(&self, at: GuestOffset, limit: u64) -> diskimg::Result<Extent> {
-        let limit = diskimg::image::clip_extent(at, limit, self.0.virtual_size)?;
+        let limit = diskimg::clip_extent(at, limit, self.0.virtual_size)?;
         let next = self.0.extents.iter().find(|e| e.offset + e.length > at.0);
         let (kind, end) = match next {
             Some(next) if next.offset <= at.0 => (ExtentKind::Data, next.offset + next.length),

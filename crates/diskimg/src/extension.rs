@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::probe::Format;
+use crate::format::Format;
 
 /// What an extension stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,42 +15,62 @@
 //! The crate is synchronous and knows no network and no terminal. Images are `Send + Sync`; all
 //! methods take `&self`, so that workers share one opened image.
 
-pub mod chain;
-pub mod check;
-pub mod error;
-pub mod extension;
+mod chain;
+mod check;
+mod details;
+mod disguise;
+mod driver;
+mod error;
+mod extension;
+mod extent;
+mod format;
+mod hints;
 pub mod holes;
-pub mod image;
+mod image;
 mod layer;
 pub mod limits;
-pub mod open;
+mod named;
+mod open;
+mod options;
 pub mod partitions;
 pub mod pipe;
-pub mod probe;
-pub mod qcow2;
-pub mod raw;
+mod probe;
+mod qcow2;
+mod raw;
+mod report;
 mod sectors;
+mod select;
 pub mod source;
 mod stored;
-pub mod survey;
 pub mod text;
 pub mod units;
-pub mod vhd;
-pub mod vhdx;
+mod unpack;
+mod vhd;
+mod vhdx;
+mod walk;
 mod work;
 pub mod zero;
 
-pub use chain::{BackingPolicy, Context};
-pub use check::{CheckReport, Finding, Severity, check};
+pub use chain::Context;
+pub use check::{check, check_source};
+pub use details::{BitmapInfo, Details, Reference, SnapshotInfo};
+pub use driver::{CheckFn, Driver, OpenFn, check_by_extents};
 pub use error::{Error, ErrorKind, Result};
-pub use image::{
-    BitmapInfo, Details, DiskImage, DiskImageExt, Extent, ExtentKind, Extents, Reference,
-    SnapshotInfo,
-};
-pub use open::{Driver, OpenOptions, Opened, open};
+pub use extension::{Extension, contradiction};
+pub use extent::{Extent, ExtentKind, Tally, check_answer, check_range, clip_extent};
+pub use format::Format;
+pub use image::DiskImage;
+pub use open::{Opened, open, open_pipe, open_source};
+pub use options::{BackingPolicy, OpenOptions};
 pub use pipe::{PipeImage, PipeOptions};
-pub use probe::Format;
+pub use probe::{Foreign, Probe};
+pub use qcow2::Qcow2Image;
+pub use raw::RawImage;
+pub use report::{CheckReport, Finding, MAX_LISTED, Severity};
 pub use source::{FileId, FileSource, MemorySource, ReadAt, SourceExtent};
-pub use survey::Tally;
+pub use text::printable;
 pub use units::{FileOffset, GuestOffset};
+pub use vhd::VhdImage;
+pub use vhdx::VhdxImage;
+pub use walk::{DiskImageExt, Extents, Tallies};
 pub use work::Work;

@@ -22,11 +22,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::details::Details;
+use crate::driver::Driver;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::{Details, DiskImage, Extent, ExtentKind, check_range, clip_extent};
+use crate::extent::{Extent, ExtentKind, check_range, clip_extent};
+use crate::format::Format;
+use crate::image::DiskImage;
 use crate::limits::MAX_VIRTUAL_SIZE;
-use crate::open::{Driver, known, recognise};
-use crate::probe::{Format, Probe};
+use crate::probe::Probe;
+use crate::select::recognise;
 use crate::text::{other_than, with_free_outputs};
 use crate::units::{GuestOffset, MIB, SECTOR, human, round_up};
 
@@ -70,7 +74,7 @@ pub struct PipeImage {
     /// The first block.
     head: Vec<u8>,
     /// What tells formats apart, unless the user did.
-    drivers: Option<Vec<Driver>>,
+    drivers: Option<Arc<[Driver]>>,
     state: Mutex<State>,
 }
 
@@ -83,23 +87,20 @@ struct State {
 }
 
 impl PipeImage {
-    /// Begins to read the disk that comes out of `pipe`; waits for its first block. Formats of this
-    /// crate and of `more` are recognised, and refused.
+    /// [`crate::open_pipe`], where formats of `drivers` are recognised.
     ///
     /// # Errors
-    /// `Unsupported` when it is no raw disk, or its size was not given; `Truncated` when it is
-    /// empty or ends early, `Corrupt` when it does not end; `Limit`, `Io`, `Cancelled`. All name
-    /// the pipe.
-    pub fn open(pipe: File, options: PipeOptions, more: &[Driver]) -> Result<Self> {
+    /// As there.
+    pub(crate) fn open(pipe: File, options: PipeOptions, drivers: Arc<[Driver]>) -> Result<Self> {
         let name = options.name.clone();
-        Self::begin(pipe, options, more).map_err(|error| error.in_file(&name))
+        Self::begin(pipe, options, drivers).map_err(|error| error.in_file(&name))
     }
 
-    fn begin(pipe: File, options: PipeOptions, more: &[Driver]) -> Result<Self> {
+    fn begin(pipe: File, options: PipeOptions, drivers: Arc<[Driver]>) -> Result<Self> {
         let drivers = match options.format {
             Some(Format::Raw) => None,
             Some(format) => return Err(not_on_a_pipe(format)),
-            None => Some(known(more)),
+            None => Some(drivers),
         };
         if let Some(size) = options.size {
             check_size(size)?;

@@ -1,83 +1,14 @@
 //! Telling formats apart by content, and naming what is recognised but not a disk imgferry reads.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::Serialize;
-
 mod foreign;
 
 use foreign::FOREIGN;
 pub use foreign::Foreign;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::partitions::kind_of;
 use crate::source::ReadAt;
 use crate::units::FileOffset;
-
-/// A disk image format that imgferry reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Format {
-    /// The disk's bytes as they are: a file or a block device.
-    Raw,
-    /// QEMU copy-on-write, versions 2 and 3.
-    Qcow2,
-    /// Virtual PC's and Hyper-V's VHD: fixed and dynamic disks.
-    Vhd,
-    /// Hyper-V's VHDX: fixed and dynamic disks.
-    Vhdx,
-    /// Huawei's streamable VHD, version 1: one compressed stream.
-    Zvhd,
-    /// Huawei's streamable VHD, version 2: blocks with an index.
-    Zvhd2,
-}
-
-impl Format {
-    /// Every format, in the order in which help texts list them.
-    pub const ALL: [Self; 6] = [
-        Self::Raw,
-        Self::Qcow2,
-        Self::Vhd,
-        Self::Vhdx,
-        Self::Zvhd,
-        Self::Zvhd2,
-    ];
-
-    /// The name used on the command line and in JSON.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::Qcow2 => "qcow2",
-            Self::Vhd => "vhd",
-            Self::Vhdx => "vhdx",
-            Self::Zvhd => "zvhd",
-            Self::Zvhd2 => "zvhd2",
-        }
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Format {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|format| format.name().eq_ignore_ascii_case(text))
-            .ok_or_else(|| {
-                let names = Self::ALL.map(Self::name).join(", ");
-                format!("{text:?} is no format imgferry reads; it reads {names}")
-            })
-    }
-}
 
 /// How much of the file's beginning is looked at. ISO 9660 has its mark furthest in, at 32 KiB.
 const HEAD_BYTES: u64 = 36 << 10;
@@ -132,19 +63,13 @@ impl Probe {
     /// Whether `magic` stands `offset` bytes into the file.
     #[must_use]
     pub fn starts_with(&self, offset: usize, magic: &[u8]) -> bool {
-        self.head
-            .get(offset..)
-            .is_some_and(|rest| rest.starts_with(magic))
+        foreign::starts_with(&self.head, offset, magic)
     }
 
     /// Whether `magic` stands `from_end` bytes before the file's end.
     #[must_use]
     pub fn ends_with(&self, from_end: usize, magic: &[u8]) -> bool {
-        self.tail
-            .len()
-            .checked_sub(from_end)
-            .and_then(|at| self.tail.get(at..))
-            .is_some_and(|rest| rest.starts_with(magic))
+        foreign::ends_with(&self.tail, from_end, magic)
     }
 
     /// Whether the file begins as text: no control bytes but white space in its first 4 KiB, in
@@ -193,36 +118,10 @@ impl Probe {
 
     /// The formats that claim the file and that imgferry does not read.
     pub fn foreign(&self) -> impl Iterator<Item = &'static Foreign> {
-        FOREIGN.iter().filter(|format| format.claims(self))
+        FOREIGN
+            .iter()
+            .filter(|format| format.claims(&self.head, &self.tail))
     }
-}
-
-/// Refuses a file that more than one of `claims` recognise; `formats` are those of them that
-/// imgferry reads.
-///
-/// # Errors
-/// `Ambiguous`: what one program checks would not be what another one reads.
-pub(crate) fn refuse_polyglot(claims: &[&str], formats: &[Format]) -> Result<()> {
-    if claims.len() < 2 {
-        return Ok(());
-    }
-    let formats = formats.iter().filter(|format| **format != Format::Raw);
-    let flags: Vec<_> = [Format::Raw]
-        .iter()
-        .chain(formats)
-        .map(|format| format!("--format {format}"))
-        .collect();
-    Err(Error::new(
-        ErrorKind::Ambiguous,
-        format!(
-            "more than one format claims this file: {}",
-            claims.join(" and ")
-        ),
-    )
-    .with_hint(format!(
-        "if you trust the file, say which it is: {}",
-        flags.join(" or ")
-    )))
 }
 
 #[cfg(test)]

@@ -3,30 +3,36 @@
 use std::sync::Arc;
 
 use crate::chain::Context;
-use crate::check::CheckReport;
+use crate::details::Details;
+use crate::driver::Driver;
 use crate::error::{Error, Result};
-use crate::image::{Details, DiskImage, Extent, ExtentKind, check_range, clip_extent};
-use crate::open::{Driver, known};
-use crate::probe::{Format, Probe};
+use crate::extent::{Extent, ExtentKind, check_range, clip_extent};
+use crate::format::Format;
+use crate::image::DiskImage;
+use crate::report::CheckReport;
 use crate::source::{ReadAt, SourceExtent};
 use crate::units::{FileOffset, GuestOffset, SECTOR, round_up};
 use crate::work::{SEEK_STEPS, Steps};
 
 /// Raw is what remains when nothing else claims a file, so it claims nothing itself.
-pub const DRIVER: Driver = Driver {
+pub(crate) const DRIVER: Driver = Driver {
     format: Format::Raw,
     claims: |_| false,
+    begins_with_disk: |_| true,
     open: |source, context| Ok(Box::new(RawImage::open_with(source, context)?)),
-    check: |source, report, _| check(source.as_ref(), report),
+    check: |source, report, _| {
+        check(source.as_ref(), report);
+        Ok(())
+    },
 };
 
-/// Raw disks have no metadata: what can be wrong is the length, or that the file is no raw disk.
-fn check(source: &dyn ReadAt, report: &mut CheckReport) -> Result<()> {
+/// Raw disks have no metadata: only the length can be wrong.
+fn check(source: &dyn ReadAt, report: &mut CheckReport) {
     const DISK: &str = "disk";
     let len = source.len();
     if len == 0 {
         report.error("empty", DISK, 0, "the file is empty");
-        return Ok(());
+        return;
     }
     if !len.is_multiple_of(SECTOR) {
         report.warning(
@@ -36,25 +42,6 @@ fn check(source: &dyn ReadAt, report: &mut CheckReport) -> Result<()> {
             format_args!("the disk ends here, expected at a multiple of {SECTOR}"),
         );
     }
-    // Nobody is asked when the content decides; but the user may have said that it is raw.
-    if let Some(name) = known_as(&Probe::read(source)?) {
-        report.warning(
-            "recognised",
-            DISK,
-            0,
-            format_args!("the content is that of {name}; by --format raw its bytes are the disk"),
-        );
-    }
-    Ok(())
-}
-
-/// The first other format that claims the file.
-fn known_as(probe: &Probe) -> Option<&'static str> {
-    known(&[])
-        .into_iter()
-        .find(|driver| (driver.claims)(probe))
-        .map(|driver| driver.format.name())
-        .or_else(|| probe.foreign().next().map(|format| format.name))
 }
 
 /// A raw disk. A file whose length is no multiple of 512 is filled up with zeros to one.

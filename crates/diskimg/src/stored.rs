@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::chain::Context;
 use crate::error::Result;
-use crate::image::ExtentKind;
+use crate::extent::ExtentKind;
 use crate::limits::KNOWN_STRETCH_BYTES;
 use crate::source::{ReadAt, SourceExtent};
 use crate::units::FileOffset;
@@ -188,7 +188,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-    use crate::open::OpenOptions;
+    use crate::options::OpenOptions;
 
     /// Data and holes of a KiB take turns, `len` bytes in all; counts how often it is asked.
     struct Striped {

@@ -35,6 +35,27 @@ pub fn escaped(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// Most characters of a text from a file that are shown.
+const SHOWN_CHARS: usize = 1023;
+
+/// A text from a file so that it can be printed anywhere: control characters and those that turn
+/// the direction of writing are escaped, and what is longer than any name is cut.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let mut shown = String::new();
+    for char in text.chars().take(SHOWN_CHARS) {
+        match char {
+            // These do no harm, and escaped they could not be typed.
+            '\'' | '"' | '\\' => shown.push(char),
+            char => shown.extend(char.escape_debug()),
+        }
+    }
+    if text.chars().nth(SHOWN_CHARS).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// A path in a message. It stays in one line and steers no terminal.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown<'a>(pub &'a Path);
@@ -275,5 +296,17 @@ mod tests {
         for path in ["/dev/sda", "/dev/fd0", "fd/3", "/vm/fd/3", "/dev/mapper/fd"] {
             assert!(!is_descriptor(Path::new(path)), "{path}");
         }
+    }
+
+    #[test]
+    fn printable_texts_steer_no_terminal_and_have_an_end() {
+        assert_eq!(printable(r#"C:\vm\"a 'b' ü.vhd"#), r#"C:\vm\"a 'b' ü.vhd"#);
+        assert_eq!(
+            printable("a\u{1b}[2J\n\u{202e}b"),
+            "a\\u{1b}[2J\\n\\u{202e}b"
+        );
+        let long = printable(&"x".repeat(5000));
+        assert_eq!(long.chars().count(), SHOWN_CHARS + 1);
+        assert!(long.ends_with('…'));
     }
 }

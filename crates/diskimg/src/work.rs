@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::DiskImage;
 use crate::limits::{STORED_BYTES_PER_STEP, SURVEY_STEPS, TABLE_BYTES_PER_STEP};
 use crate::source::ReadAt;
 use crate::units::{GuestOffset, human};
@@ -79,20 +78,23 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new<T: DiskImage + ?Sized>(image: &T) -> Self {
-        let Work { done, allowed } = image.work();
+    /// Of a disk whose work stands at `work`.
+    pub(crate) fn new(work: Work) -> Self {
+        let Work { done, allowed } = work;
         Self {
             begun: done,
             allowed,
         }
     }
 
-    /// Ends a walk that came to `at` with more steps than it is allowed.
+    /// Ends a walk over a disk of `size` bytes that came to `at` with more steps than it is
+    /// allowed; the work stands at `work`.
     ///
     /// # Errors
     /// `Limit`.
-    pub(crate) fn check<T: DiskImage + ?Sized>(&self, image: &T, at: GuestOffset) -> Result<()> {
-        let taken = image.work().done.saturating_sub(self.begun);
+    #[inline]
+    pub(crate) fn check(&self, work: Work, at: GuestOffset, size: u64) -> Result<()> {
+        let taken = work.done.saturating_sub(self.begun);
         if taken <= self.allowed {
             return Ok(());
         }
@@ -102,7 +104,7 @@ impl Watch {
                 "the image is too complex: listing what lies on the first {} of {} took {taken} steps, \
                  at most {} are allowed for the tables that the file stores",
                 human(at.0),
-                human(image.virtual_size()),
+                human(size),
                 self.allowed
             ),
         )

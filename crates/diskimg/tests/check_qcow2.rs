@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use diskimg::check::check_source;
+use diskimg::check_source;
 use diskimg::{CheckReport, Format, MemorySource, OpenOptions, ReadAt};
 use testkit::qemu;
 
@@ -53,7 +53,7 @@ fn what_opening_refuses_is_an_error_of_the_check() {
     let open = |bytes: &[u8]| {
         let source = Arc::new(MemorySource(bytes.to_vec()));
         let options = OpenOptions::of(Some(Format::Qcow2));
-        diskimg::open::open_source(source, &options, &[]).map(drop)
+        diskimg::open_source(source, &options, &[]).map(drop)
     };
     let sound = sound_with(0, b"");
     open(&sound).unwrap();
@@ -501,7 +501,7 @@ fn tables_that_lie_on_each_other_are_walked_once_and_told() {
             snapshot,
             ..OpenOptions::default()
         };
-        let opened = diskimg::open::open_source(Arc::clone(&source), &options, &[]);
+        let opened = diskimg::open_source(Arc::clone(&source), &options, &[]);
         let error = opened.err().unwrap();
         assert_eq!(error.kind(), diskimg::ErrorKind::Corrupt);
         assert!(error.to_string().contains("0x320000"), "{error}");

@@ -18,7 +18,7 @@ mod craft;
 
 use std::sync::Arc;
 
-use diskimg::open::open_source;
+use diskimg::open_source;
 use diskimg::{Error, ErrorKind, Format, MemorySource, OpenOptions, Opened, Result, partitions};
 
 use crate::craft::{Craft, FULLY_PRESENT, METADATA, REGIONS, items, put32, seal_regions};

@@ -19,7 +19,7 @@ mod craft;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diskimg::open::open_source;
+use diskimg::open_source;
 use diskimg::{
     BackingPolicy, DiskImage, DiskImageExt, Error, ErrorKind, ExtentKind, FileOffset, OpenOptions,
     ReadAt, Result, SourceExtent,

@@ -15,8 +15,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use diskimg::RawImage;
 use diskimg::partitions::{BootMode, PartitionTable, Scheme, read, read_front};
-use diskimg::raw::RawImage;
 use diskimg::{FileSource, MemorySource};
 use gpt::disk::LogicalBlockSize;
 use gpt::mbr::ProtectiveMBR;

@@ -34,8 +34,8 @@ mod seeds;
 use std::path::Path;
 use std::sync::Arc;
 
-use diskimg::open::open_source;
-use diskimg::vhdx::VhdxImage;
+use diskimg::VhdxImage;
+use diskimg::open_source;
 use diskimg::{
     DiskImage, DiskImageExt, Error, Extent, ExtentKind, Format, GuestOffset, MemorySource,
     OpenOptions, Opened, Result,

@@ -15,8 +15,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use diskimg::check::check_source;
-use diskimg::open::open_source;
+use diskimg::check_source;
+use diskimg::open_source;
 use diskimg::{
     BackingPolicy, CheckReport, DiskImage, DiskImageExt, Error, ErrorKind, ExtentKind, FileOffset,
     Format, OpenOptions, ReadAt, Result, SourceExtent, Tally,
@@ -559,9 +559,8 @@ fn a_check_reads_of_l2_tables_what_is_stored() {
         }
         let report = check_reading(file, 8 * MIB);
         assert!(report.skipped.is_empty(), "{:?}", report.skipped);
-        let found = |finding: &&diskimg::check::Finding| {
-            finding.structure == structure && finding.rule == rule
-        };
+        let found =
+            |finding: &&diskimg::Finding| finding.structure == structure && finding.rule == rule;
         assert!(report.findings.iter().filter(found).count() > 10);
     }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use convert::{CancelToken, VoidMonitor};
-use diskimg::open::open_source;
-use diskimg::probe::Probe;
+use diskimg::Probe;
+use diskimg::open_source;
 use diskimg::{FileOffset, FileSource, Format, OpenOptions, ReadAt, SourceExtent};
 use zvhd2::{CheckReport, Severity};
 

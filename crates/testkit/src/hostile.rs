@@ -19,9 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use diskimg::check::check_source;
+use diskimg::check_source;
 use diskimg::limits::MAX_VIRTUAL_SIZE;
-use diskimg::open::open_source;
+use diskimg::open_source;
 use diskimg::partitions;
 use diskimg::{
     BackingPolicy, DiskImage, DiskImageExt, Driver, Error, ErrorKind, Extent, ExtentKind,

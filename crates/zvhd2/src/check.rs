@@ -149,7 +149,7 @@ impl Report for diskimg::CheckReport {
             Severity::Error => self.errors,
             Severity::Warning => self.warnings,
         };
-        count < diskimg::check::MAX_LISTED as u64
+        count < diskimg::MAX_LISTED as u64
     }
 }
 

@@ -32,8 +32,7 @@ mod zvhd1;
 
 use std::sync::Arc;
 
-use diskimg::check::by_extents;
-use diskimg::{Driver, Format};
+use diskimg::{Driver, Format, check_by_extents};
 
 pub use block::{BlockEncoder, MAX_ENCODED_BLOCK, encoder_memory, encoder_version};
 pub use check::{CheckReport, MAX_LISTED, Violation, check};
@@ -57,6 +56,7 @@ pub const DRIVERS: [Driver; 2] = [
             probe.starts_with(0, layout::COOKIE_V2)
                 || probe.ends_with(layout::PAGE_LEN, layout::COOKIE_V2)
         },
+        begins_with_disk: |_| false,
         open: |source, _| Ok(Box::new(Zvhd2Image::open(source)?)),
         check: check::as_driver,
     },
@@ -68,9 +68,10 @@ pub const DRIVERS: [Driver; 2] = [
             probe.starts_with(0, COOKIE_PADDED_V1)
                 || probe.ends_with(layout::PAGE_LEN, COOKIE_PADDED_V1)
         },
+        begins_with_disk: |_| false,
         open: |source, _| Ok(Box::new(Zvhd1Image::open(source)?)),
         check: |source, report, cancelled| {
-            by_extents(Zvhd1Image::open(Arc::clone(source)), report, cancelled)
+            check_by_extents(Zvhd1Image::open(Arc::clone(source)), report, cancelled)
         },
     },
 ];

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use diskimg::image::{Details, DiskImage, Extent, ExtentKind, check_range, clip_extent};
 use diskimg::units::MIB;
+use diskimg::{Details, DiskImage, Extent, ExtentKind, check_range, clip_extent};
 use diskimg::{Error, ErrorKind, Format, GuestOffset, ReadAt, Result};
 
 use crate::decode::{BlockDecoder, CODEC_BYTES};

@@ -10,8 +10,8 @@ use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use diskimg::image::{Details, DiskImage, Extent, check_range, clip_extent};
 use diskimg::units::FileOffset;
+use diskimg::{Details, DiskImage, Extent, check_range, clip_extent};
 use diskimg::{Error, ErrorKind, Format, GuestOffset, ReadAt, Result};
 use flate2::Decompress;
 use zerocopy::{FromZeros, IntoBytes};

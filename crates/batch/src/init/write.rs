@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use diskimg::image::printable;
+use diskimg::printable;
 use diskimg::units::{GIB, human};
 
 use super::{Disk, Draft, Refused};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use diskimg::image::printable;
+use diskimg::printable;
 use diskimg::units::human;
 
 use super::write::{duration, moment, rate, short};

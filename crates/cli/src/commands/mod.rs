@@ -25,8 +25,8 @@ mod watch;
 use std::path::Path;
 
 use ::convert::Target;
+use diskimg::Extension;
 use diskimg::Format;
-use diskimg::extension::Extension;
 use diskimg::text::{is_descriptor, shell_path, shown};
 
 use crate::exit::{Exit, Failure, Outcome};

@@ -169,7 +169,7 @@ impl DiskImage for TestDisk {
     }
 
     fn extent_at(&self, at: GuestOffset, limit: u64) -> Result<Extent> {
-        let limit = diskimg::image::clip_extent(at, limit, self.size)?;
+        let limit = diskimg::clip_extent(at, limit, self.size)?;
         let (part, fill) = self.part_at(at.0);
         // In pieces, as real images answer.
         let len = (part.end - at.0).min(limit).min(3 * MIB + 512);
@@ -182,7 +182,7 @@ impl DiskImage for TestDisk {
 
     fn read_at(&self, at: GuestOffset, buf: &mut [u8]) -> Result<()> {
         let len = buf.len() as u64;
-        diskimg::image::check_range(at, len, self.size)?;
+        diskimg::check_range(at, len, self.size)?;
         (self.before_read)(at.0)?;
         self.bytes_read.fetch_add(len, Ordering::Relaxed);
         self.reads.lock().unwrap().push((at.0, len));

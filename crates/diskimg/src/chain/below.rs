@@ -2,9 +2,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::{Found, Wanted};
+use crate::details::{Details, Reference};
 use crate::error::{Error, Result};
-use crate::image::{Details, DiskImage, Extent, ExtentKind, Reference};
+use crate::extent::{Extent, ExtentKind};
+use crate::image::DiskImage;
 use crate::source::ReadAt;
 use crate::units::{FileOffset, GuestOffset};
 
@@ -55,19 +56,14 @@ impl LastExtent {
 }
 
 impl Below {
-    /// The image `image`, opened from `found`, below the one that named it.
-    pub(crate) fn image(wanted: &Wanted, found: &Found, image: Box<dyn DiskImage>) -> Self {
-        let image = crate::open::named(image, &found.source);
+    /// The image `image`, which the one above calls `reference`. Is the latter `first` in its
+    /// chain, its own answers have a bound.
+    pub(super) fn image(reference: Reference, image: Box<dyn DiskImage>, first: bool) -> Self {
         let answers = Answers {
             last: LastExtent::default(),
-            // The first file's bound holds for those that build on each other below it.
-            step: if found.context.is_second() {
-                STEP_BYTES
-            } else {
-                u64::MAX
-            },
+            step: if first { STEP_BYTES } else { u64::MAX },
         };
-        Self::Image(wanted.reference(), image, answers)
+        Self::Image(reference, image, answers)
     }
 
     /// What the `len` bytes from `start` on are, and for how many of them; at least 1 of 1 or more.

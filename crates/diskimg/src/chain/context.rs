@@ -5,42 +5,35 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::below::Below;
 use super::inside::Inside;
 use super::names::{NamedPath, candidates};
-use super::{Below, Role, Wanted};
+use super::wanted::{Role, Wanted, format_named};
+use crate::disguise::Disguise;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::printable;
+use crate::format::Format;
+use crate::image::DiskImage;
 use crate::limits::{
     CHAINED_CACHE_SHARE, MAX_CHAIN_FILES, MAX_CHAINED_BYTES, MAX_CHAINED_SLICE_BYTES,
 };
-use crate::open::{Disguise, Driver, OpenOptions, choose, open_as};
-use crate::probe::Format;
-use crate::qcow2::Pool;
+use crate::named::Named;
+use crate::options::{BackingPolicy, OpenOptions};
 use crate::source::{FileId, ReadAt};
 use crate::text::{shell_path, shown};
 use crate::units::human;
+use crate::unpack::Pool;
 use crate::work::Steps;
 
-/// What happens with the files that an image names: backing files, parents, data files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BackingPolicy {
-    /// The image is refused; the error names them. Nothing but the image itself is opened.
-    #[default]
-    Refuse,
-    /// The image is opened for its metadata, and nothing else is: [`crate::Details`] names the
-    /// files, and reading what they hold fails.
-    Describe,
-    /// They are opened when they lie in this directory or below it.
-    Inside(PathBuf),
-}
+/// Opens the file in a source, which an image names, as an image of the format that somebody said.
+pub(crate) type Opener =
+    Arc<dyn Fn(Format, Arc<dyn ReadAt>, &Context) -> Result<Box<dyn DiskImage>> + Send + Sync>;
 
-/// What a [`Driver`] gets besides the bytes.
+/// What a [`crate::Driver`] gets besides the bytes.
 #[derive(Clone, Default)]
 pub struct Context {
     options: OpenOptions,
-    /// Formats of other crates.
-    more: Vec<Driver>,
+    /// Opens images below this one; without it none is.
+    opener: Option<Opener>,
     /// The files from the one that the user named to the one that is being opened.
     chain: Vec<Link>,
     /// Whether the file that the user named is called otherwise than its content says.
@@ -135,6 +128,13 @@ impl Found {
     pub(crate) fn path(&self) -> PathBuf {
         self.source.path().map(Path::to_owned).unwrap_or_default()
     }
+
+    /// `image`, which was opened from it, below the image that named it as `wanted`.
+    pub(crate) fn below(&self, wanted: &Wanted, image: Box<dyn DiskImage>) -> Below {
+        let image = Box::new(Named::new(image, &self.source));
+        // The first file's bound holds for those that build on each other below it.
+        Below::image(wanted.reference(), image, self.context.is_second())
+    }
 }
 
 impl Context {
@@ -148,9 +148,9 @@ impl Context {
     }
 
     /// For the image in `source`, which the user named.
-    pub(crate) fn of(options: &OpenOptions, source: &dyn ReadAt, more: &[Driver]) -> Self {
+    pub(crate) fn of(options: &OpenOptions, source: &dyn ReadAt, opener: Opener) -> Self {
         Self {
-            more: more.to_vec(),
+            opener: Some(opener),
             chain: vec![Link::new(source)],
             ..Self::new(options)
         }
@@ -384,12 +384,15 @@ impl Context {
                 .with_hint("if you know it, say so: --backing-format FORMAT")
             })?,
         };
-        let options = OpenOptions::of(Some(format));
-        let path = found.path();
-        let image = choose(found.source.as_ref(), &options, &self.more)
-            .and_then(|driver| open_as(&driver, Arc::clone(&found.source), &found.context))
-            .map_err(|error| wanted.unopenable(error.in_file(&path)))?;
-        Ok(Below::image(wanted, &found, image))
+        let opener = self.opener.as_ref().ok_or_else(|| {
+            Error::unsupported(format!(
+                "the image has {}, and is opened by itself",
+                wanted.describe()
+            ))
+        })?;
+        let image = opener(format, Arc::clone(&found.source), &found.context)
+            .map_err(|error| wanted.unopenable(error.in_file(&found.path())))?;
+        Ok(found.below(wanted, image))
     }
 
     fn refusal(&self, wanted: &Wanted) -> Error {
@@ -430,91 +433,4 @@ impl Context {
             false => word,
         })
     }
-}
-
-/// The format that programs of QEMU's family call `name`.
-fn format_named(name: &str) -> Option<Format> {
-    match name {
-        "raw" => Some(Format::Raw),
-        "qcow2" => Some(Format::Qcow2),
-        "vpc" => Some(Format::Vhd),
-        "vhdx" => Some(Format::Vhdx),
-        _ => None,
-    }
-}
-
-/// What programs of QEMU's family call `format`.
-const fn qemu_name(format: Format) -> &'static str {
-    match format {
-        Format::Vhd => "vpc",
-        format => format.name(),
-    }
-}
-
-impl Wanted {
-    /// Such as `a backing file, "base.qcow2" (qcow2)`; can be printed anywhere.
-    pub(crate) fn describe(&self) -> String {
-        let role = match self.role {
-            Role::Backing => "a backing file",
-            Role::Parent => "a parent",
-            Role::Data => "an external data file",
-        };
-        let name = match self.name.as_str() {
-            "" => ", which it does not name".to_owned(),
-            name => format!(", \"{}\"", cut(name)),
-        };
-        match &self.format {
-            Some(format) => format!("{role}{name} ({})", cut(format)),
-            None => format!("{role}{name}"),
-        }
-    }
-
-    /// The warning that it was found at `source`.
-    fn moved_to(&self, source: &dyn ReadAt) -> String {
-        format!(
-            "the image has {}; there is no such file, and one of the same name is read instead: {}",
-            self.describe(),
-            shown(source.path().unwrap_or(Path::new("")))
-        )
-    }
-
-    /// What to do when it is not there.
-    fn missing_hint(&self) -> String {
-        let allow = "name the directory that it is in: --allow-backing DIR";
-        match self.role {
-            Role::Backing => format!(
-                "{allow}; or, if it has another name now, put that into a copy of the image: qemu-img rebase -u -b FILE -F {} COPY",
-                self.format
-                    .as_deref()
-                    .and_then(format_named)
-                    .map_or("FORMAT", qemu_name)
-            ),
-            Role::Parent | Role::Data => allow.to_owned(),
-        }
-    }
-
-    /// `error`, which is about the file, as an error of the image that names it.
-    pub(crate) fn unopenable(&self, error: Error) -> Error {
-        let hint = error.hint().map(str::to_owned);
-        let outer = Error::new(
-            error.kind(),
-            format!("the image has {}, which cannot be opened", self.describe()),
-        )
-        .caused_by(error);
-        match hint {
-            Some(hint) => outer.with_hint(hint),
-            None => outer,
-        }
-    }
-}
-
-/// Characters of a name that a message shows.
-const SHOWN_CHARS: usize = 200;
-
-fn cut(name: &str) -> String {
-    let mut start: String = name.chars().take(SHOWN_CHARS).collect();
-    if start.len() < name.len() {
-        start.push('…');
-    }
-    printable(&start)
 }

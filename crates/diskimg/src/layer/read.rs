@@ -3,9 +3,9 @@
 use std::convert::Infallible;
 use std::ops::Range;
 
-use super::{Mapped, Place};
+use super::map::{Mapped, Place};
 use crate::error::Result;
-use crate::image::check_range;
+use crate::extent::check_range;
 use crate::source::ReadAt;
 use crate::units::{FileOffset, GuestOffset};
 
@@ -45,8 +45,9 @@ pub(crate) fn read_at<M: Mapped>(
     buf: &mut [u8],
     unpack: &mut impl Unpack<M::Packed>,
 ) -> Result<()> {
-    check_range(at, buf.len() as u64, disk.virtual_size())?;
-    let declared = disk.declared_size().saturating_sub(at.0);
+    let layer = disk.layer();
+    check_range(at, buf.len() as u64, layer.virtual_size)?;
+    let declared = layer.declared_size.saturating_sub(at.0);
     let (buf, padding) = buf.split_at_mut(index(declared).min(buf.len()));
     padding.fill(0);
     let end = at.0 + buf.len() as u64;
@@ -56,11 +57,11 @@ pub(crate) fn read_at<M: Mapped>(
         let target = index(run.start - at.0)..index(run.start - at.0 + run.len);
         match run.place {
             Place::Below => {
-                if disk.below().is_image() {
+                if layer.below.is_image() {
                     unpack.finish(buf)?;
                 }
                 if let Some(target) = buf.get_mut(target) {
-                    disk.below().read(run.start, target)?;
+                    layer.below.read(run.start, target)?;
                 }
             }
             Place::Zeros => {
@@ -70,7 +71,7 @@ pub(crate) fn read_at<M: Mapped>(
             }
             Place::Stored(host) => {
                 if !plain.join(host, &target) {
-                    plain.finish(disk.data(), buf)?;
+                    plain.finish(layer.data.as_ref(), buf)?;
                     plain = PlainRead { host, target };
                 }
             }
@@ -78,7 +79,7 @@ pub(crate) fn read_at<M: Mapped>(
         }
     }
     unpack.finish(buf)?;
-    plain.finish(disk.data(), buf)
+    plain.finish(layer.data.as_ref(), buf)
 }
 
 /// [`read_at`] for formats that have no form of their own.

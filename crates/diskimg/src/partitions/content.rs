@@ -1,8 +1,9 @@
 //! What a partition begins with, by its signature.
 
-use super::{Content, Disk};
+use super::disk::Disk;
+use super::table::Content;
 use crate::error::Result;
-use crate::image::printable;
+use crate::text::printable;
 
 /// How much of the beginning is looked at, in bytes; the magic number of Btrfs stands further in.
 const HEAD: usize = 8192;

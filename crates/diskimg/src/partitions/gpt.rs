@@ -6,11 +6,12 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
+use super::disk::Disk;
 use super::mbr;
+use super::table::{Partition, PartitionTable, Scheme};
 use super::types::{gpt_name, guid};
-use super::{Disk, Partition, PartitionTable, Scheme};
 use crate::error::Result;
-use crate::image::printable;
+use crate::text::printable;
 use crate::units::{MIB, fits};
 
 /// Most bytes of entries that are read. Ours: 64 times what every program writes.

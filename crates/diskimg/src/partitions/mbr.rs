@@ -6,8 +6,10 @@ use std::collections::HashSet;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
+use super::content;
+use super::disk::Disk;
+use super::table::{Partition, PartitionTable, Scheme};
 use super::types::{is_extended, mbr_id, mbr_name};
-use super::{Disk, Partition, PartitionTable, Scheme, content};
 use crate::error::Result;
 use crate::units::SECTOR;
 

@@ -6,211 +6,22 @@
 //! with it.
 
 mod content;
+mod disk;
 mod gpt;
 mod mbr;
+mod table;
 mod types;
 
 pub(crate) use self::content::kind_of;
-
-use serde::Serialize;
-
+use self::disk::Disk;
+pub use self::table::{BootMode, Content, Partition, PartitionTable, Scheme};
 use crate::error::Result;
+use crate::format::Format;
 use crate::image::DiskImage;
-use crate::probe::Format;
-use crate::units::{GuestOffset, SECTOR};
+use crate::units::SECTOR;
 
 /// Most partitions whose content is looked at.
 const MAX_EXAMINED: usize = 128;
-
-/// Most warnings about a table; when there are more, the last one says so.
-const MAX_WARNINGS: usize = 32;
-
-/// How the disk is divided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scheme {
-    /// Master boot record: four entries, with chains of logical partitions.
-    Mbr,
-    /// GUID partition table.
-    Gpt,
-    /// No table: one file system on the whole disk.
-    Superfloppy,
-    /// Nothing that is known.
-    None,
-}
-
-impl Scheme {
-    /// The name for people.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Mbr => "MBR",
-            Self::Gpt => "GPT",
-            Self::Superfloppy => "no table, one file system",
-            Self::None => "none",
-        }
-    }
-}
-
-/// What a stretch of the disk begins with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Content {
-    /// File system, or what else it is, such as `ext4` or `LVM2 physical volume`.
-    pub kind: &'static str,
-    /// Its label, escaped.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub label: Option<String>,
-}
-
-/// A partition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Partition {
-    /// Number, as operating systems count: logical partitions from 5 on.
-    pub number: u32,
-    /// First byte on the disk.
-    pub start: u64,
-    /// Length in bytes.
-    pub size: u64,
-    /// What it is for, by its type; `unknown` for types without a name here.
-    #[serde(rename = "type")]
-    pub kind: &'static str,
-    /// The type as stored: `0x83`, or a GUID.
-    pub type_id: String,
-    /// Name in the table, escaped.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub label: Option<String>,
-    /// MBR: marked as active. GPT: marked as bootable by the BIOS.
-    pub bootable: bool,
-    /// What it begins with, when that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub content: Option<Content>,
-}
-
-/// How the disk boots, as far as its table says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BootMode {
-    /// There is an EFI system partition.
-    Uefi,
-    /// There is a partition or code that only a BIOS starts.
-    Bios,
-    /// Both of them, as cloud images of distributions have them.
-    Both,
-    /// Neither.
-    Unknown,
-}
-
-impl BootMode {
-    /// The firmware to ask the cloud for: `uefi` or `bios`; `None` when nothing is known.
-    #[must_use]
-    pub const fn firmware(self) -> Option<&'static str> {
-        match self {
-            Self::Uefi | Self::Both => Some("uefi"),
-            Self::Bios => Some("bios"),
-            Self::Unknown => None,
-        }
-    }
-
-    /// The name for people and JSON.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Uefi => "uefi",
-            Self::Bios => "bios",
-            Self::Both => "both",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// What [`read`] found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct PartitionTable {
-    /// How the disk is divided.
-    pub scheme: Scheme,
-    /// Bytes in a sector, by which the table counts: 512 or 4096.
-    pub sector_size: u64,
-    /// Identifier of the disk: 32 bits in hexadecimal, or a GUID.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// The partitions, in the order of the table.
-    pub entries: Vec<Partition>,
-    /// What the whole disk begins with, when it has no table.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub content: Option<Content>,
-    /// How it boots.
-    pub boot: BootMode,
-    /// What makes that so.
-    pub boot_reason: String,
-    /// What is wrong with the table. `inspect` shows it with the other warnings.
-    #[serde(skip)]
-    pub warnings: Vec<String>,
-    /// Bytes that the disk has by its table: to the end of the last partition, or of a GPT's
-    /// backup.
-    #[serde(skip)]
-    pub least_size: u64,
-    /// Whether the first sector begins with code, whatever else is on the disk.
-    #[serde(skip)]
-    pub boot_code: bool,
-}
-
-impl PartitionTable {
-    fn new(scheme: Scheme, sector_size: u64) -> Self {
-        Self {
-            scheme,
-            sector_size,
-            id: None,
-            entries: Vec::new(),
-            content: None,
-            boot: BootMode::Unknown,
-            boot_reason: String::new(),
-            warnings: Vec::new(),
-            least_size: 0,
-            boot_code: false,
-        }
-    }
-
-    /// Whether there is nothing that a machine could start or read: no table, no file system, no
-    /// boot code.
-    #[must_use]
-    pub fn is_blank(&self) -> bool {
-        self.scheme == Scheme::None && !self.boot_code
-    }
-
-    /// What is wrong with the table on a volume whose sectors have 512 bytes, if anything.
-    #[must_use]
-    pub fn sector_problem(&self) -> Option<String> {
-        (self.sector_size != SECTOR).then(|| {
-            format!(
-                "the partition table counts in sectors of {} bytes; on a volume with sectors of {SECTOR} bytes \
-                 firmware and system find no partitions",
-                self.sector_size
-            )
-        })
-    }
-
-    /// What is wrong with a disk of `size` bytes that has this table, if it is too short for it.
-    #[must_use]
-    pub fn size_problem(&self, size: u64) -> Option<String> {
-        (self.least_size > size).then(|| {
-            format!(
-                "by its partition table the disk has at least {} bytes, the image has {size}; it was cut off",
-                self.least_size
-            )
-        })
-    }
-
-    fn warn(&mut self, text: impl Into<String>) {
-        const SHOWN: usize = MAX_WARNINGS - 1;
-        match self.warnings.len() {
-            0..SHOWN => self.warnings.push(text.into()),
-            SHOWN => self.warnings.push(format!(
-                "more is wrong with the partition table; the first {SHOWN} warnings are shown"
-            )),
-            _ => {}
-        }
-    }
-}
 
 /// Reads the partition table of `image`, and the first bytes of each partition. A few reads,
 /// however large the disk is.
@@ -263,35 +74,6 @@ fn look_at(image: &dyn DiskImage, front_only: bool) -> Result<PartitionTable> {
 /// Those of [`read`].
 pub fn read_front(image: &dyn DiskImage) -> Result<PartitionTable> {
     look_at(image, true)
-}
-
-/// The disk that is looked at.
-struct Disk<'a> {
-    image: &'a dyn DiskImage,
-    size: u64,
-    /// Whether only its beginning can be read fast.
-    front_only: bool,
-}
-
-impl Disk<'_> {
-    /// The first sector, filled up with zeros.
-    fn sector(&self) -> Result<[u8; 512]> {
-        let mut sector = [0; 512];
-        self.fill(0, &mut sector)?;
-        Ok(sector)
-    }
-
-    /// Fills `buf` from `at`; zeros past the end of the disk.
-    fn fill(&self, at: u64, buf: &mut [u8]) -> Result<()> {
-        let left = self.size.saturating_sub(at);
-        let left = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
-        let (on_disk, beyond) = buf.split_at_mut(left);
-        beyond.fill(0);
-        if on_disk.is_empty() {
-            return Ok(());
-        }
-        self.image.read_at(GuestOffset(at), on_disk)
-    }
 }
 
 /// Looks at what the partitions begin with.

@@ -1,7 +1,5 @@
 //! Formats that are recognised so that they are never taken for a raw disk.
 
-use super::Probe;
-
 /// A format that imgferry does not read.
 #[derive(Debug)]
 pub struct Foreign {
@@ -27,15 +25,30 @@ enum Mark {
 }
 
 impl Foreign {
-    pub(super) fn claims(&self, probe: &Probe) -> bool {
+    /// Whether a file that begins with `head` and ends with `tail` has a mark of the format.
+    pub(super) fn claims(&self, head: &[u8], tail: &[u8]) -> bool {
         self.marks.iter().any(|mark| match *mark {
-            Mark::Head(offset, magic) => probe.starts_with(offset, magic),
-            Mark::Tail(from_end, magic) => probe.ends_with(from_end, magic),
-            Mark::VmdkDescriptor => is_vmdk_descriptor(&probe.head),
-            Mark::Lzma => is_lzma(&probe.head),
-            Mark::Tar => is_tar(&probe.head),
+            Mark::Head(offset, magic) => starts_with(head, offset, magic),
+            Mark::Tail(from_end, magic) => ends_with(tail, from_end, magic),
+            Mark::VmdkDescriptor => is_vmdk_descriptor(head),
+            Mark::Lzma => is_lzma(head),
+            Mark::Tar => is_tar(head),
         })
     }
+}
+
+/// Whether `magic` is `offset` bytes into `head`.
+pub(super) fn starts_with(head: &[u8], offset: usize, magic: &[u8]) -> bool {
+    head.get(offset..)
+        .is_some_and(|rest| rest.starts_with(magic))
+}
+
+/// Whether `magic` is `from_end` bytes before the end of `tail`.
+pub(super) fn ends_with(tail: &[u8], from_end: usize, magic: &[u8]) -> bool {
+    tail.len()
+        .checked_sub(from_end)
+        .and_then(|at| tail.get(at..))
+        .is_some_and(|rest| rest.starts_with(magic))
 }
 
 /// Whether a file begins as a VMDK descriptor, whatever follows the text: QEMU takes a file for one
@@ -330,6 +343,7 @@ pub(super) static FOREIGN: &[Foreign] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probe::Probe;
     use crate::source::MemorySource;
 
     fn probe(bytes: &[u8]) -> Probe {

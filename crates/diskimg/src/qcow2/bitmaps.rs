@@ -4,10 +4,11 @@
 use zerocopy::FromBytes;
 
 use super::layout::{BITMAP_IN_USE, BitmapHead, BitmapsExtension};
+use crate::details::BitmapInfo;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::{BitmapInfo, printable};
 use crate::limits::{MAX_BITMAP_DIRECTORY_BYTES, MAX_LISTED};
 use crate::source::ReadAt;
+use crate::text::printable;
 use crate::units::{FileOffset, fits, human, round_up};
 
 const DIRECTORY: &str = "bitmap directory";

@@ -3,14 +3,16 @@
 
 use zerocopy::FromBytes;
 
-use super::header::{Compression, HeaderArea};
+use super::area::HeaderArea;
 use super::layout::{
     BitmapsExtension, CLUSTER_BITS, COMPRESSION_TYPE_OFFSET, ExtensionHeader, FEATURE_INCOMPATIBLE,
     FeatureName, HeaderV3, MAX_REFCOUNT_ORDER, SUBCLUSTERS_BITS, V2_HEADER_LENGTH,
     V3_HEADER_LENGTH, autoclear, compression, extension, incompatible,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::hints::FLATTEN_QCOW2;
 use crate::units::round_up;
+use crate::unpack::Compression;
 
 const EXTENSION: &str = "header extension";
 
@@ -154,7 +156,7 @@ fn refuse_features(features: u64, names: &[(u8, String)]) -> Result<()> {
         found.join(" and ")
     ))
     .at("header", V2_HEADER_LENGTH)
-    .with_hint(super::header::FLATTEN_HINT))
+    .with_hint(FLATTEN_QCOW2))
 }
 
 /// The compression type: a byte that only a long enough header has, and that must agree with its
@@ -194,7 +196,7 @@ pub(super) fn compression_type(
             format!("the image's compression type is {other}; zlib (0) and zstd (1) are read"),
         )
         .at("header", COMPRESSION_TYPE_OFFSET)
-        .with_hint(super::header::FLATTEN_HINT)),
+        .with_hint(FLATTEN_QCOW2)),
     }
 }
 

@@ -5,18 +5,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::header::FLATTEN_HINT;
+use super::header::BackingFile;
 use crate::chain::{Below, Context, NamedPath, Referred, Role, Unopened, Wanted};
 use crate::error::{Error, Result};
+use crate::hints::FLATTEN_QCOW2;
 use crate::source::ReadAt;
-
-/// A name as the image has it, which need not be UTF-8.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct BackingFile {
-    pub(super) name: Vec<u8>,
-    /// Its format as the image has it.
-    pub(super) format: Option<Vec<u8>>,
-}
 
 /// What lies below an image that names `backing`, if anything. What the user should know of it is
 /// added to `warnings`.
@@ -73,7 +66,7 @@ fn wanted(role: Role, name: &[u8], format: Option<&[u8]>) -> Wanted {
         } else {
             NamedPath::of_qemu(&path)
         },
-        whole_hint: FLATTEN_HINT,
+        whole_hint: FLATTEN_QCOW2,
     }
 }
 

@@ -1,43 +1,28 @@
 //! The qcow2 header: read, checked, and turned into plain numbers that everything else may trust.
 
-use zerocopy::FromBytes;
-
+use super::area::HeaderArea;
 use super::features::{self, Features};
-use super::files::BackingFile;
 use super::layout::{
     BitmapsExtension, CLUSTER_BITS, ENTRY_SIZE, EXTENDED_ENTRY_SIZE, HeaderV2, MAGIC,
     MAX_BACKING_NAME, V2_HEADER_LENGTH,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{MAX_HEADER_BYTES, MAX_L1_BYTES, MAX_VIRTUAL_SIZE};
+use crate::limits::{MAX_L1_BYTES, MAX_VIRTUAL_SIZE};
 use crate::source::ReadAt;
 use crate::units::{FileOffset, SECTOR, fits, human, round_up};
+use crate::unpack::Compression;
 
-pub(super) const CHECK_HINT: &str = "look at the damage with: qemu-img check IMAGE";
 const CORRUPT: &str = "the image is marked as corrupt (corrupt bit) by the program that wrote it";
 const CORRUPT_HINT: &str = "imgferry inspect --check lists the damage; this repairs the file (keep a copy of it) and clears the mark: qemu-img check -r all IMAGE";
-pub(super) const FLATTEN_HINT: &str =
-    "make it one plain image first: qemu-img convert -O qcow2 IMAGE flat.qcow2";
-
 /// The secret is read from a file, so that it stands in no list of processes.
 const DECRYPT_HINT: &str = "decrypt it first: qemu-img convert --object secret,id=key,file=PASSPHRASE_FILE --image-opts driver=qcow2,file.filename=IMAGE,encrypt.key-secret=key -O qcow2 plain.qcow2";
 
-/// How compressed clusters are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Compression {
-    /// Raw deflate, without zlib's header and checksum.
-    Zlib,
-    /// One or more zstd frames.
-    Zstd,
-}
-
-impl Compression {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Zlib => "zlib",
-            Self::Zstd => "zstd",
-        }
-    }
+/// A name as the image has it, which need not be UTF-8.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BackingFile {
+    pub(super) name: Vec<u8>,
+    /// Its format as the image has it.
+    pub(super) format: Option<Vec<u8>>,
 }
 
 /// A header whose fields keep the format's rules and our caps, and fit each other and the file.
@@ -232,58 +217,6 @@ impl Header {
         }
         .check(size, file_len)?;
         Ok(())
-    }
-}
-
-/// The first cluster, which holds header, extensions and the backing file's name; or the part of it
-/// that the file has.
-pub(super) struct HeaderArea {
-    bytes: Vec<u8>,
-    cluster_size: u64,
-}
-
-impl HeaderArea {
-    pub(super) fn read(source: &dyn ReadAt, cluster_size: u64) -> Result<Self> {
-        let len = cluster_size.min(source.len()).min(MAX_HEADER_BYTES);
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
-        source.read_exact_at(FileOffset(0), &mut bytes)?;
-        Ok(Self {
-            bytes,
-            cluster_size,
-        })
-    }
-
-    /// Where the area ends by the rules; the file may end earlier.
-    pub(super) fn cluster_size(&self) -> u64 {
-        self.cluster_size
-    }
-
-    pub(super) fn get(&self, at: u64, len: u64) -> Option<&[u8]> {
-        let start = usize::try_from(at).ok()?;
-        let end = usize::try_from(at.checked_add(len)?).ok()?;
-        self.bytes.get(start..end)
-    }
-
-    /// The structure at `at`.
-    ///
-    /// # Errors
-    /// `Truncated` when the file ends before its end.
-    pub(super) fn read_struct<T: FromBytes>(&self, at: u64) -> Result<T> {
-        let len = size_of::<T>() as u64;
-        self.get(at, len)
-            .and_then(|bytes| T::read_from_bytes(bytes).ok())
-            .ok_or_else(|| self.truncated(at, len))
-    }
-
-    pub(super) fn truncated(&self, at: u64, len: u64) -> Error {
-        Error::truncated(
-            "header",
-            at,
-            format!(
-                "{len} bytes were expected here, the file ends at {:#x}",
-                self.bytes.len()
-            ),
-        )
     }
 }
 

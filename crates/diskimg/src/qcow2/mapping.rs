@@ -1,11 +1,12 @@
 //! Walks the guest's address range and says, run by run, where its bytes are.
 
 use super::files::check_place;
-use super::tables::{Cluster, Compressed, Entry, Slice, Tables};
+use super::tables::{Cluster, Entry, Slice, Tables};
 use crate::error::{Error, Result};
 use crate::layer::{Mix, Piece, Place};
 use crate::source::ReadAt;
 use crate::units::{FileOffset, fits};
+use crate::unpack::Compressed;
 
 /// Where the bytes of a run are when they are not stored as they are: inside a compressed cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,12 +5,14 @@
 
 use zerocopy::FromBytes;
 
-use super::header::{CHECK_HINT, Header};
+use super::header::Header;
 use super::layout::SnapshotHead;
+use crate::details::SnapshotInfo;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::{SnapshotInfo, printable};
+use crate::hints::CHECK_QCOW2;
 use crate::limits::{MAX_LISTED, MAX_SNAPSHOT_EXTRA, MAX_SNAPSHOT_TABLE_BYTES, MAX_SNAPSHOTS};
 use crate::source::ReadAt;
+use crate::text::printable;
 use crate::units::{FileOffset, fits, human, round_up};
 
 const TABLE: &str = "snapshot table";
@@ -215,7 +217,7 @@ impl<'a> Table<'a> {
                 ),
             )
             .at(TABLE, entry)
-            .with_hint(CHECK_HINT));
+            .with_hint(CHECK_QCOW2));
         }
         let (id_size, name_size) = (head.id_size.get(), head.name_size.get());
         let rest = u64::from(extra_size) + u64::from(id_size) + u64::from(name_size);

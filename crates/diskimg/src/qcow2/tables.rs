@@ -10,14 +10,16 @@ use lru::LruCache;
 use zerocopy::IntoBytes;
 use zerocopy::big_endian::U64;
 
-use super::header::{CHECK_HINT, Header};
+use super::header::Header;
 use super::layout::{ENTRY_SIZE, EXTENDED_ENTRY_SIZE, SUBCLUSTERS_BITS, l1, l2};
 use crate::chain::Context;
 use crate::error::{Error, Result};
+use crate::hints::CHECK_QCOW2;
 use crate::limits::L2_CACHE_BYTES;
 use crate::source::ReadAt;
 use crate::stored::StoredMap;
 use crate::units::{FileOffset, SECTOR, fits};
+use crate::unpack::Compressed;
 use crate::work::{READ_BYTES_PER_STEP, Steps};
 
 /// Longest slice of an L2 table in bytes. Short enough to stay below the reads that
@@ -114,14 +116,6 @@ impl Subclusters {
         let last = (first + u64::from(run)).min(1 << SUBCLUSTERS_BITS);
         (what, (last << self.bits) - skip)
     }
-}
-
-/// Where a compressed cluster is: at most this many bytes from this offset. The file may end
-/// earlier, because writers count whole sectors and do not fill up the last one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Compressed {
-    pub(super) at: FileOffset,
-    pub(super) len: u64,
 }
 
 /// The tables of the active disk.
@@ -505,12 +499,12 @@ fn check_shared(l1: &[U64], table: u64) -> Result<()> {
                 table,
                 format!("more than one entry has the L2 table at {first:#x}"),
             )
-            .with_hint(CHECK_HINT));
+            .with_hint(CHECK_QCOW2));
         }
     }
     Ok(())
 }
 
 fn entry_error(structure: &'static str, at: u64, entry: u64, broken: &str) -> Error {
-    Error::corrupt(structure, at, format!("found {entry:#018x}: {broken}")).with_hint(CHECK_HINT)
+    Error::corrupt(structure, at, format!("found {entry:#018x}: {broken}")).with_hint(CHECK_QCOW2)
 }

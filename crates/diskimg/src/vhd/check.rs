@@ -7,17 +7,17 @@ use std::sync::Arc;
 use zerocopy::big_endian::U32;
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::VhdImage;
 use super::footer::Sizes;
+use super::image::VhdImage;
 use super::layout::{
     DYNAMIC_COOKIE, DYNAMIC_HEADER_LEN, DynamicHeader, ENTRY_SIZE, FOOTER_COOKIE, FOOTER_LEN,
     Footer, MAJOR_VERSION, OLD_FOOTER_LEN, UNALLOCATED, checksum, disk_type,
 };
 use crate::chain::Context;
-use crate::check::CheckReport;
 use crate::error::Result;
 use crate::image::DiskImage as _;
 use crate::limits::{MAX_VHD_BAT_BYTES, MAX_VHD_BLOCK_SIZE};
+use crate::report::CheckReport;
 use crate::source::ReadAt;
 use crate::units::{FileOffset, SECTOR, fits};
 
@@ -49,7 +49,7 @@ pub(super) fn check(
     };
     image.audit(cancelled)?;
     report.cancelled = cancelled();
-    for (at, doubt) in image.map.doubts() {
+    for (at, doubt) in image.doubts() {
         report.warning("never-written", "sector bitmap", at.0, doubt);
     }
     Ok(())

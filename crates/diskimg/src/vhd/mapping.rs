@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::dynamic::BlockTable;
 use crate::chain::Context;
 use crate::error::Result;
-use crate::image::ExtentKind;
+use crate::extent::ExtentKind;
 use crate::layer::{Mix, Piece, Place, Run};
 use crate::limits::VHD_BITMAP_CACHE_BYTES;
 use crate::sectors::{BitOrder, Held, SectorBitmaps};

@@ -1,17 +1,16 @@
 //! The parent of a differencing disk: what the header and its locators call it, and whether a file
 //! that was found is it.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
 use zerocopy::IntoBytes;
 
-use super::VhdImage;
 use super::dynamic::read_header;
 use super::footer::Footer;
 use super::layout::{self, locator};
-use crate::chain::{BackingPolicy, Below, Context, NamedPath, Referred, Role, Wanted};
+use crate::chain::{Context, NamedPath, Role, Wanted};
 use crate::error::{Error, ErrorKind, Result};
+use crate::options::BackingPolicy;
 use crate::source::ReadAt;
 use crate::text::shown;
 use crate::units::{FileOffset, fits};
@@ -24,51 +23,68 @@ const MERGE_HINT: &str =
 /// Longest path of a parent in bytes: Windows' own limit of 32767 characters.
 const MAX_PATH_BYTES: u64 = 64 << 10;
 
-/// What lies below the differencing disk in `source`: its parent, if it may be opened.
-///
-/// # Errors
-/// `Unsupported` when it may not, `Corrupt` when it is another disk than the one that was there
-/// when the differencing disk was made; those of opening it.
-pub(super) fn open(source: &dyn ReadAt, footer: &Footer, context: &Context) -> Result<Below> {
-    let header = match read_header(source, footer.data_offset, footer.data_end) {
-        Ok(header) => header,
-        // Refused anyway; the name is all that the header is needed for.
-        Err(error)
-            if *context.policy() == BackingPolicy::Refuse && error.kind() != ErrorKind::Io =>
+/// The parent as a differencing disk names it.
+pub(super) struct Named {
+    pub(super) wanted: Wanted,
+    /// Its identifier when the differencing disk was made.
+    unique_id: [u8; 16],
+    /// File offset of the header that has it.
+    at: u64,
+}
+
+impl Named {
+    /// What the differencing disk in `source` says of its parent.
+    ///
+    /// # Errors
+    /// `Unsupported` when the parent may not be opened and the header cannot be read; those of
+    /// reading the header.
+    pub(super) fn read(source: &dyn ReadAt, footer: &Footer, context: &Context) -> Result<Self> {
+        let header = match read_header(source, footer.data_offset, footer.data_end) {
+            Ok(header) => header,
+            // Refused anyway; the name is all that the header is needed for.
+            Err(error)
+                if *context.policy() == BackingPolicy::Refuse && error.kind() != ErrorKind::Io =>
+            {
+                context.refer(&wanted(String::new(), Vec::new()))?;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
+        let paths = paths(source, &header, footer.data_end)?;
+        let mut name = header_name(&header);
+        if name.is_empty()
+            && let Some((first, _)) = paths.first()
         {
-            context.refer(&wanted(String::new(), Vec::new()))?;
-            return Err(error);
+            name.clone_from(first);
         }
-        Err(error) => return Err(error),
-    };
-    let paths = paths(source, &header, footer.data_end)?;
-    let name = header_name(&header);
-    let name = if name.is_empty() {
-        paths.iter().map(|(name, _)| name.clone()).next()
-    } else {
-        Some(name)
-    };
-    let paths = paths.into_iter().map(|(_, path)| path).collect();
-    let wanted = wanted(name.unwrap_or_default(), paths);
-    let found = match context.refer(&wanted)? {
-        Referred::Unopened => return Ok(Below::Unopened(wanted.reference())),
-        Referred::Found(found) => found,
-    };
-    let parent = VhdImage::open_with(Arc::clone(&found.source), &found.context)
-        .map_err(|error| wanted.unopenable(error.in_file(&found.path())))?;
-    if parent.unique_id != header.parent_unique_id {
-        return Err(Error::corrupt(
+        let paths = paths.into_iter().map(|(_, path)| path).collect();
+        Ok(Self {
+            wanted: wanted(name, paths),
+            unique_id: header.parent_unique_id,
+            at: footer.data_offset,
+        })
+    }
+
+    /// Checks that the disk at `path`, whose identifier is `found`, is the one that the
+    /// differencing disk was made on.
+    ///
+    /// # Errors
+    /// `Corrupt` when it is another one.
+    pub(super) fn check(&self, found: &[u8; 16], path: &Path) -> Result<()> {
+        if *found == self.unique_id {
+            return Ok(());
+        }
+        Err(Error::corrupt(
             HEADER,
-            footer.data_offset,
+            self.at,
             format!(
                 "the disk was made on the disk with identifier {}, but {} is {}",
-                Identifier(&header.parent_unique_id),
-                shown(&found.path()),
-                Identifier(&parent.unique_id)
+                Identifier(&self.unique_id),
+                shown(path),
+                Identifier(found)
             ),
-        ));
+        ))
     }
-    Ok(Below::image(&wanted, &found, Box::new(parent)))
 }
 
 fn wanted(name: String, paths: Vec<NamedPath>) -> Wanted {

@@ -21,7 +21,6 @@ use zerocopy::IntoBytes;
 use zerocopy::little_endian::U64;
 
 pub(super) use self::walk::Walk;
-use super::header::CHECK_HINT;
 use super::layout::{
     BAT_ENTRY_SIZE, HEADER_SECTION_LEN, SECTOR_BITMAP_LEN, SECTORS_PER_CHUNK, bat, state,
 };
@@ -29,6 +28,7 @@ use super::metadata::Metadata;
 use super::region::Regions;
 use crate::chain::Context;
 use crate::error::{Error, Result};
+use crate::hints::CHECK_VHDX;
 use crate::layer::Place;
 use crate::limits::{VHDX_BAT_CACHE_BYTES, VHDX_BITMAP_CACHE_BYTES};
 use crate::sectors::{BitOrder, Held, SectorBitmaps};
@@ -184,7 +184,7 @@ impl BlockTable {
                     metadata.disk_size
                 ),
             )
-            .with_hint(CHECK_HINT));
+            .with_hint(CHECK_VHDX));
         }
         let slice_bytes = context.slice(SLICE_BYTES);
         let cache_bytes = context.cache(VHDX_BAT_CACHE_BYTES);
@@ -384,7 +384,7 @@ impl BlockTable {
             self.offset + index * BAT_ENTRY_SIZE,
             format!("found {entry:#018x}: {broken}"),
         )
-        .with_hint(CHECK_HINT)
+        .with_hint(CHECK_VHDX)
     }
 
     /// What `entry`, which is number `index`, says of its block.

@@ -11,8 +11,8 @@ use super::metadata::Metadata;
 use super::places::Places;
 use super::region::Regions;
 use crate::chain::Context;
-use crate::check::CheckReport;
 use crate::error::Result;
+use crate::report::CheckReport;
 use crate::source::{ReadAt, SourceExtent};
 use crate::units::FileOffset;
 

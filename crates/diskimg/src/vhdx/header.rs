@@ -9,12 +9,9 @@ use super::layout::{
     HEADER_SIGNATURE, LOG_VERSION, VERSION,
 };
 use crate::error::{Error, Result};
+use crate::hints::CHECK_VHDX;
 use crate::source::ReadAt;
 use crate::units::{FileOffset, fits};
-
-/// What can mend a file whose headers or log are damaged.
-pub(super) const CHECK_HINT: &str =
-    "try to repair a copy of the file: qemu-img check -r all COPY.vhdx";
 
 const HEADER: &str = "VHDX header";
 
@@ -89,7 +86,7 @@ fn current(source: &dyn ReadAt, warnings: &mut Vec<String>) -> Result<(u64, Box<
                         numbers.0
                     ),
                 )
-                .with_hint(CHECK_HINT));
+                .with_hint(CHECK_VHDX));
             }
             Ok(if numbers.0 >= numbers.1 {
                 (one, first)
@@ -110,7 +107,7 @@ fn current(source: &dyn ReadAt, warnings: &mut Vec<String>) -> Result<(u64, Box<
             one,
             format!("{first}; the other one, at {two:#x}: {second}"),
         )
-        .with_hint(CHECK_HINT)),
+        .with_hint(CHECK_VHDX)),
     }
 }
 
@@ -187,7 +184,7 @@ fn log_range(at: u64, header: &layout::Header, file_len: u64) -> Result<Range<u6
         at,
         format!("found a log of {len:#x} bytes at {start:#x}: {broken}"),
     )
-    .with_hint(CHECK_HINT))
+    .with_hint(CHECK_VHDX))
 }
 
 fn creator(identifier: &FileIdentifier) -> Option<String> {

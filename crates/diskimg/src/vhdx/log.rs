@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::header::{CHECK_HINT, Header};
+use super::header::Header;
 use super::layout::{
     DATA_DESCRIPTOR, DATA_SECTOR, Guid, HEADER_SECTION_LEN, LOG_ENTRY_SIGNATURE, LOG_SECTOR,
     LogDataSector, LogDescriptor, LogEntryHeader, REGION_TABLE_OFFSETS, ZERO_DESCRIPTOR,
@@ -19,6 +19,7 @@ use super::layout::{
 use super::overlay::Overlay;
 use crate::chain::Context;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hints::CHECK_VHDX;
 use crate::limits::MAX_VHDX_LOG_BYTES;
 use crate::source::ReadAt;
 use crate::units::FileOffset;
@@ -103,7 +104,7 @@ impl Log {
                 format!("found {len} bytes to replay, at most {MAX_VHDX_LOG_BYTES} are"),
             )
             .at(LOG, range.start)
-            .with_hint(CHECK_HINT));
+            .with_hint(CHECK_VHDX));
         }
         // What is kept are the sectors of its entries, of which it consists at most.
         context.keep(LOG, range.start, len)?;
@@ -161,7 +162,7 @@ impl Log {
                     self.guid
                 ),
             )
-            .with_hint(CHECK_HINT)
+            .with_hint(CHECK_VHDX)
         })
     }
 
@@ -222,7 +223,7 @@ impl Log {
         }
         *budget = budget.checked_sub(len as u64).ok_or_else(|| {
             Error::corrupt(LOG, self.range.start, "its entries overlap each other")
-                .with_hint(CHECK_HINT)
+                .with_hint(CHECK_VHDX)
         })?;
         let sectors = len / LOG_SECTOR;
         if self.checksum(start, sectors) != header.checksum.get() {
@@ -254,7 +255,7 @@ impl Log {
         const HEADER: usize = size_of::<LogEntryHeader>();
         const DESCRIPTOR: usize = size_of::<LogDescriptor>();
         let corrupt = |message: String| {
-            Error::corrupt(ENTRY, self.file_offset(entry.start), message).with_hint(CHECK_HINT)
+            Error::corrupt(ENTRY, self.file_offset(entry.start), message).with_hint(CHECK_VHDX)
         };
         let described = entry
             .descriptors

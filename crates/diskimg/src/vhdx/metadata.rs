@@ -5,13 +5,13 @@ use std::ops::Range;
 use zerocopy::FromBytes;
 use zerocopy::little_endian::{U32, U64};
 
-use super::header::CHECK_HINT;
 use super::layout::{
     BLOCK_SIZES, FileParameters, Guid, MAX_DISK_SIZE, MAX_METADATA_ITEM_LEN, MAX_TABLE_ENTRIES,
     METADATA_SIGNATURE, METADATA_TABLE_LEN, MetadataEntry, MetadataTableHeader, file_flags, item,
     metadata_flags,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::hints::CHECK_VHDX;
 use crate::source::ReadAt;
 use crate::units::{FileOffset, SECTOR, fits};
 
@@ -115,7 +115,7 @@ struct Items {
 impl Items {
     fn read(source: &dyn ReadAt, region: &Range<u64>) -> Result<Self> {
         let table = region.start;
-        let corrupt = |message: String| Error::corrupt(TABLE, table, message).with_hint(CHECK_HINT);
+        let corrupt = |message: String| Error::corrupt(TABLE, table, message).with_hint(CHECK_VHDX);
         let mut bytes = vec![0; usize::try_from(METADATA_TABLE_LEN).unwrap_or_default()];
         source.read_exact_at(FileOffset(table), &mut bytes)?;
         let (header, rest) = MetadataTableHeader::ref_from_prefix(&bytes)
@@ -184,7 +184,7 @@ impl Items {
             .find_map(|(known, name)| (*known == guid).then_some(*name))
             .unwrap_or_default();
         let corrupt =
-            |message: String| Error::corrupt(TABLE, self.table, message).with_hint(CHECK_HINT);
+            |message: String| Error::corrupt(TABLE, self.table, message).with_hint(CHECK_VHDX);
         let range = self
             .find(guid)
             .ok_or_else(|| corrupt(format!("the item {name} is missing")))?;

@@ -2,17 +2,17 @@
 //! found is it.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::path::Path;
 
 use zerocopy::FromBytes;
 
-use super::VhdxImage;
 use super::layout::{
     Guid, MAX_METADATA_ITEM_LEN, ParentLocatorEntry, ParentLocatorHeader, VHDX_PARENT_LOCATOR,
 };
 use super::metadata::Metadata;
-use crate::chain::{BackingPolicy, Below, Context, NamedPath, Referred, Role, Wanted};
+use crate::chain::{Context, NamedPath, Role, Wanted};
 use crate::error::{Error, ErrorKind, Result};
+use crate::options::BackingPolicy;
 use crate::source::ReadAt;
 use crate::text::shown;
 use crate::units::FileOffset;
@@ -28,56 +28,36 @@ const LINKAGES: [&str; 2] = ["parent_linkage", "parent_linkage2"];
 /// Longest key that is looked at, in bytes. Ours: twice what the longest known one needs.
 const MAX_KEY_BYTES: u16 = 80;
 
-/// What lies below the differencing disk in `source`, whose locator is at `locator`: its parent, if
-/// it may be opened.
-///
-/// # Errors
-/// `Unsupported` when it may not, `Corrupt` when the locator is damaged or the parent was changed
-/// since the differencing disk was made; those of opening it.
-pub(super) fn open(source: &dyn ReadAt, metadata: &Metadata, context: &Context) -> Result<Below> {
-    let refused = *context.policy() == BackingPolicy::Refuse;
-    let locator = match read(source, metadata.locator.as_ref()) {
-        Ok(locator) => locator,
-        // Refused anyway; the name is all that the locator is needed for.
-        Err(error) if refused && error.kind() != ErrorKind::Io => Locator::default(),
-        Err(error) => return Err(error),
-    };
-    let wanted = locator.wanted();
-    let found = match context.refer(&wanted)? {
-        Referred::Unopened => return Ok(Below::Unopened(wanted.reference())),
-        Referred::Found(found) => found,
-    };
-    let parent = VhdxImage::open_with(Arc::clone(&found.source), &found.context)
-        .map_err(|error| wanted.unopenable(error.in_file(&found.path())))?;
-    let at = metadata.locator.as_ref().map_or(0, |range| range.start);
-    locator.check_linkage(parent.data_write_guid, at, &found.path())?;
-    let (ours, theirs) = (
-        metadata.logical_sector_size,
-        parent.metadata.logical_sector_size,
-    );
-    if ours != theirs {
-        return Err(Error::corrupt(
-            "VHDX sector size",
-            at,
-            format!(
-                "sectors have {ours} bytes here and {theirs} in the parent, {}; the format wants them to be the same",
-                shown(&found.path())
-            ),
-        ));
-    }
-    Ok(Below::image(&wanted, &found, Box::new(parent)))
-}
-
 /// The entries that are known.
 #[derive(Default)]
-struct Locator {
+pub(super) struct Locator {
+    /// File offset; 0 when there is none.
+    at: u64,
     /// In the order of [`PATHS`].
     paths: Vec<String>,
     linkages: Vec<String>,
 }
 
 impl Locator {
-    fn wanted(&self) -> Wanted {
+    /// The locator of the differencing disk in `source`.
+    ///
+    /// # Errors
+    /// `Corrupt` when it is damaged and the parent may be opened; `Unsupported` for locators of
+    /// other types; those of reading.
+    pub(super) fn read(
+        source: &dyn ReadAt,
+        metadata: &Metadata,
+        context: &Context,
+    ) -> Result<Self> {
+        let refused = *context.policy() == BackingPolicy::Refuse;
+        match read(source, metadata.locator.as_ref()) {
+            // Refused anyway; the name is all that the locator is needed for.
+            Err(error) if refused && error.kind() != ErrorKind::Io => Ok(Self::default()),
+            result => result,
+        }
+    }
+
+    pub(super) fn wanted(&self) -> Wanted {
         Wanted {
             role: Role::Parent,
             name: self.paths.first().cloned().unwrap_or_default(),
@@ -92,9 +72,37 @@ impl Locator {
         }
     }
 
-    /// Holds what the parent's header has, which changes when the parent's content does, against
+    /// Checks that the parent at `path` is the disk that the differencing disk with `metadata` was
+    /// made on, unchanged.
+    ///
+    /// # Errors
+    /// `Corrupt` when it is not.
+    pub(super) fn check(
+        &self,
+        metadata: &Metadata,
+        parent_guid: Guid,
+        parent: &Metadata,
+        path: &Path,
+    ) -> Result<()> {
+        self.check_linkage(parent_guid, path)?;
+        let (ours, theirs) = (metadata.logical_sector_size, parent.logical_sector_size);
+        if ours == theirs {
+            return Ok(());
+        }
+        Err(Error::corrupt(
+            "VHDX sector size",
+            self.at,
+            format!(
+                "sectors have {ours} bytes here and {theirs} in the parent, {}; \
+                 expected the same size in both",
+                shown(path)
+            ),
+        ))
+    }
+
+    /// Checks what the parent's header has, which changes when the parent's content does, against
     /// what it had when the differencing disk was made.
-    fn check_linkage(&self, found: Guid, at: u64, path: &std::path::Path) -> Result<()> {
+    fn check_linkage(&self, found: Guid, path: &Path) -> Result<()> {
         let expected = format!("{{{found}}}");
         if self
             .linkages
@@ -106,11 +114,11 @@ impl Locator {
         let linkages: Vec<_> = self
             .linkages
             .iter()
-            .map(|linkage| crate::image::printable(linkage))
+            .map(|linkage| crate::text::printable(linkage))
             .collect();
         Err(Error::corrupt(
             LOCATOR,
-            at,
+            self.at,
             format!(
                 "the disk was made on a parent with data write GUID {}, but {} has {expected}: it is another disk, or it was written to since",
                 linkages.join(" or "),
@@ -155,6 +163,7 @@ fn read(source: &dyn ReadAt, range: Option<&Range<u64>>) -> Result<Locator> {
             .filter(|value| !value.is_empty())
     };
     let locator = Locator {
+        at: range.start,
         paths: PATHS.iter().filter_map(value).collect(),
         linkages: LINKAGES.iter().filter_map(value).collect(),
     };

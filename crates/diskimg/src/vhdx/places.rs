@@ -7,10 +7,10 @@ use zerocopy::IntoBytes;
 use zerocopy::little_endian::U64;
 
 use super::bat::BlockTable;
-use super::header::CHECK_HINT;
 use super::layout::{BAT_ENTRY_SIZE, SECTOR_BITMAP_LEN, bat, state};
 use crate::chain::Context;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hints::CHECK_VHDX;
 use crate::limits::MAX_CHECKED_CLUSTERS;
 use crate::source::ReadAt;
 use crate::stored::StoredMap;
@@ -125,6 +125,6 @@ impl BlockTable {
                 "found {entry:#018x}: {what} {number} at {offset:#x} shares its place in the file with another one"
             ),
         )
-        .with_hint(CHECK_HINT))
+        .with_hint(CHECK_VHDX))
     }
 }

@@ -4,13 +4,13 @@ use std::ops::Range;
 
 use zerocopy::FromBytes;
 
-use super::header::CHECK_HINT;
 use super::layout::{
     self, ALIGNMENT, Guid, HEADER_SECTION_LEN, MAX_TABLE_ENTRIES, REGION_REQUIRED,
     REGION_SIGNATURE, REGION_TABLE_LEN, REGION_TABLE_OFFSETS, RegionEntry, RegionTableHeader,
     region,
 };
 use crate::error::{Error, Result};
+use crate::hints::CHECK_VHDX;
 use crate::source::ReadAt;
 use crate::units::{FileOffset, fits};
 
@@ -62,14 +62,14 @@ impl Regions {
                     one,
                     format!("{first}; the copy, at {two:#x}: {second}"),
                 )
-                .with_hint(CHECK_HINT));
+                .with_hint(CHECK_VHDX));
             }
         };
         Self::parse(at, &bytes, log, source.len())
     }
 
     fn parse(at: u64, bytes: &[u8], log: &Range<u64>, file_len: u64) -> Result<Self> {
-        let corrupt = |message: String| Error::corrupt(TABLE, at, message).with_hint(CHECK_HINT);
+        let corrupt = |message: String| Error::corrupt(TABLE, at, message).with_hint(CHECK_VHDX);
         let (header, rest) = RegionTableHeader::ref_from_prefix(bytes)
             .map_err(|_| corrupt("it is too short".to_owned()))?;
         let count = header.entry_count.get();

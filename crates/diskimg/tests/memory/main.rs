@@ -20,7 +20,7 @@ mod vast;
 use std::sync::Arc;
 use std::thread;
 
-use diskimg::qcow2::Qcow2Image;
+use diskimg::Qcow2Image;
 use diskimg::{DiskImage, DiskImageExt, FileSource, GuestOffset};
 
 use crate::craft::{Cluster, Craft, noise, text};

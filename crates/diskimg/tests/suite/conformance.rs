@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use diskimg::raw::RawImage;
+use diskimg::RawImage;
 use diskimg::{FileSource, MemorySource, OpenOptions};
 use tempfile::TempDir;
 use testkit::conformance;

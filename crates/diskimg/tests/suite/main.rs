@@ -32,7 +32,7 @@ mod seeds;
 
 use std::sync::Arc;
 
-use diskimg::qcow2::Qcow2Image;
+use diskimg::Qcow2Image;
 use diskimg::{
     DiskImage, DiskImageExt, Error, Extent, ExtentKind, GuestOffset, MemorySource, ReadAt, Result,
 };

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use diskimg::open::open_source;
+use diskimg::open_source;
 use diskimg::{ErrorKind, Format, MemorySource, OpenOptions};
 use tempfile::TempDir;
 use testkit::qemu;

@@ -9,7 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use diskimg::pipe::BLOCK_BYTES;
-use diskimg::{DiskImage, ErrorKind, Format, GuestOffset, PipeImage, PipeOptions, Result};
+use diskimg::{
+    DiskImage, ErrorKind, Format, GuestOffset, PipeImage, PipeOptions, Result, open_pipe,
+};
 
 const BLOCK: usize = 2 << 20;
 
@@ -45,7 +47,7 @@ fn open_for(bytes: Vec<u8>, readers: usize) -> Result<PipeImage> {
         readers,
         ..options(size, &Arc::default())
     };
-    PipeImage::open(File::from(OwnedFd::from(reader)), options, &[])
+    open_pipe(File::from(OwnedFd::from(reader)), options, &[])
 }
 
 fn read(image: &PipeImage, block: u64) -> Result<Vec<u8>> {
@@ -131,7 +133,7 @@ fn every_reader_of_a_pipe_that_ended_is_told_the_same() {
     let bytes = content();
     thread::spawn(move || writer.write_all(&bytes[..3 * BLOCK + 10]));
     let pipe = File::from(OwnedFd::from(reader));
-    let image = PipeImage::open(pipe, options(content().len(), &Arc::default()), &[]).unwrap();
+    let image = open_pipe(pipe, options(content().len(), &Arc::default()), &[]).unwrap();
     let errors = [3, 3, 4].map(|number| read(&image, number).unwrap_err());
     for error in &errors {
         assert_eq!(error.kind(), ErrorKind::Truncated);
@@ -154,7 +156,7 @@ fn a_silent_pipe_is_left_when_asked_to_stop() {
     });
     let stop = Arc::<AtomicBool>::default();
     let pipe = File::from(OwnedFd::from(reader));
-    let image = PipeImage::open(pipe, options(content().len(), &stop), &[]).unwrap();
+    let image = open_pipe(pipe, options(content().len(), &stop), &[]).unwrap();
     let _open = writing.join().unwrap();
     thread::scope(|scope| {
         let waiting = scope.spawn(|| read(&image, 1));

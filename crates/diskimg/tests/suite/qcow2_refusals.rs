@@ -83,7 +83,7 @@ fn an_encrypted_image_is_described_and_not_read_when_only_metadata_are_wanted() 
         ..OpenOptions::default()
     };
     let open = |bytes: Vec<u8>| {
-        let opened = diskimg::open::open_source(Arc::new(MemorySource(bytes)), &options, &[]);
+        let opened = diskimg::open_source(Arc::new(MemorySource(bytes)), &options, &[]);
         opened.unwrap().image
     };
     let (image, same) = (open(bytes), open(plain.bytes));
@@ -134,7 +134,7 @@ fn an_image_that_is_marked_as_corrupt_is_described_and_not_read() {
         ..OpenOptions::default()
     };
     let source = Arc::new(MemorySource(bytes));
-    let opened = diskimg::open::open_source(source, &options, &[]).unwrap();
+    let opened = diskimg::open_source(source, &options, &[]).unwrap();
     let warnings = opened.image.details().warnings;
     assert!(warnings[0].contains("corrupt bit"), "{warnings:?}");
 }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use diskimg::chain::Context;
-use diskimg::qcow2::Qcow2Image;
+use diskimg::Context;
+use diskimg::Qcow2Image;
 use diskimg::{DiskImage, ErrorKind, MemorySource, OpenOptions, Result};
 use tempfile::TempDir;
 use testkit::qemu;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use diskimg::raw::RawImage;
+use diskimg::RawImage;
 use diskimg::{DiskImage, ErrorKind, ExtentKind, Format, MemorySource, OpenOptions};
 use tempfile::NamedTempFile;
 use testkit::content::{Content, Kind};
@@ -89,7 +89,7 @@ fn an_empty_file_is_no_disk() {
 fn a_check_tells_an_odd_length_and_content_that_is_another_format() {
     let check = |bytes: Vec<u8>| {
         let source: Arc<dyn diskimg::ReadAt> = Arc::new(MemorySource(bytes));
-        let report = diskimg::check::check_source(&source, &RAW, &[], &|| false).unwrap();
+        let report = diskimg::check_source(&source, &RAW, &[], &|| false).unwrap();
         let found = report.findings.iter();
         let found: Vec<_> = found.map(|f| (f.rule, f.offset.unwrap())).collect();
         (report.errors, report.is_sound(), found)

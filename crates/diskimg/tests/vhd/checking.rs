@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use diskimg::check::check_source;
+use diskimg::check_source;
 use diskimg::{CheckReport, Format, MemorySource, OpenOptions, ReadAt};
 use testkit::qemu;
 

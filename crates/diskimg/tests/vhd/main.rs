@@ -22,8 +22,8 @@ mod seeds;
 
 use std::sync::Arc;
 
-use diskimg::open::open_source;
-use diskimg::vhd::VhdImage;
+use diskimg::VhdImage;
+use diskimg::open_source;
 use diskimg::{
     DiskImage, DiskImageExt, Error, Extent, ExtentKind, Format, GuestOffset, MemorySource,
     OpenOptions, Opened, Result,

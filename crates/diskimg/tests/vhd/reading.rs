@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use diskimg::vhd::VhdImage;
+use diskimg::VhdImage;
 use diskimg::{
     Context, DiskImage, ErrorKind, ExtentKind, FileOffset, GuestOffset, MemorySource, OpenOptions,
     ReadAt, Result,

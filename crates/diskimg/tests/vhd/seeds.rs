@@ -50,7 +50,7 @@ fn the_seeds_of_vhd_are_whole_images() {
         ..OpenOptions::default()
     };
     let source = Arc::new(MemorySource(bytes.clone()));
-    let opened = diskimg::open::open_source(source, &options, &[]).unwrap();
+    let opened = diskimg::open_source(source, &options, &[]).unwrap();
     assert_eq!(opened.image.details().refers_to[0].name, ".\\base.vhd");
     assert_seed(&seed("differencing"), &bytes);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use diskimg::vhdx::VhdxImage;
+use diskimg::VhdxImage;
 use diskimg::{DiskImage, GuestOffset, MemorySource, Result};
 use proptest::prelude::*;
 

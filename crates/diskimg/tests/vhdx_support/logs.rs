@@ -413,7 +413,7 @@ fn a_log_made_to_be_slow_is_refused_in_time() {
     mark_dirty(&mut bytes, LOG_GUID);
     let started = cpu_time();
     let source = Arc::new(MemorySource(bytes));
-    let error = refused(diskimg::vhdx::VhdxImage::open(source.clone()));
+    let error = refused(diskimg::VhdxImage::open(source.clone()));
     assert!(
         (cpu_time() - started) < Duration::from_secs(2),
         "{:?}",

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use diskimg::vhdx::VhdxImage;
+use diskimg::VhdxImage;
 use diskimg::{
     DiskImage, ErrorKind, Extent, ExtentKind, FileOffset, GuestOffset, MemorySource, ReadAt,
     Result, SourceExtent,

@@ -67,7 +67,7 @@ fn the_seeds_of_vhdx_are_whole_images() {
         ..OpenOptions::default()
     };
     let source = Arc::new(MemorySource(bytes.clone()));
-    let opened = diskimg::open::open_source(source, &options, &[]).unwrap();
+    let opened = diskimg::open_source(source, &options, &[]).unwrap();
     assert_eq!(opened.image.details().refers_to[0].name, r".\base.vhdx");
     assert_seed(&seed("differencing"), &bytes);
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use convert::bitmap::{BitmapComparison, MAX_FILE_BYTES, ZVHD2_SECTION};
 use convert::{Bitmap, CancelToken, VoidMonitor};
-use diskimg::{DiskImage as _, ReadAt, raw::RawImage};
+use diskimg::{DiskImage as _, RawImage, ReadAt};
 
 use super::{chain, check_size, failure};
 use crate::images::{Examined, JobFailure};

@@ -126,7 +126,7 @@ fn damaged_beginning_or_end_does_not_pass_for_a_raw_disk() {
         damaged[at..at + 8].fill(0);
         let source = Arc::new(MemorySource(damaged));
         let options = diskimg::OpenOptions::default();
-        let error = diskimg::open::open_source(source, &options, &DRIVERS).unwrap_err();
+        let error = diskimg::open_source(source, &options, &DRIVERS).unwrap_err();
         assert_ne!(error.kind(), ErrorKind::Ambiguous, "{error}");
     }
     // A boot sector in front: whoever is root in a guest can write the end of its disk.
@@ -135,7 +135,7 @@ fn damaged_beginning_or_end_does_not_pass_for_a_raw_disk() {
     booted[510..512].copy_from_slice(&[0x55, 0xaa]);
     let source = Arc::new(MemorySource(booted));
     let options = diskimg::OpenOptions::default();
-    let error = diskimg::open::open_source(source, &options, &DRIVERS).unwrap_err();
+    let error = diskimg::open_source(source, &options, &DRIVERS).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Ambiguous, "{error}");
     // Version 1 is claimed by either end, too, and whatever version it says to have.
     for (at, version) in [(0, 0), (0, 5), (8192 - 4096, 0)] {
@@ -144,12 +144,12 @@ fn damaged_beginning_or_end_does_not_pass_for_a_raw_disk() {
         bytes[at..at + 6].copy_from_slice(b"stream");
         bytes[at + 87] = version;
         let source = Arc::new(MemorySource(bytes));
-        let error = diskimg::open::open_source(source, &options, &DRIVERS).unwrap_err();
+        let error = diskimg::open_source(source, &options, &DRIVERS).unwrap_err();
         assert_ne!(error.kind(), ErrorKind::Ambiguous, "{error}");
     }
     let text = b"streams are read front to back\n".repeat(20);
     let source = Arc::new(MemorySource(text));
-    let error = diskimg::open::open_source(source, &diskimg::OpenOptions::default(), &DRIVERS);
+    let error = diskimg::open_source(source, &diskimg::OpenOptions::default(), &DRIVERS);
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Ambiguous);
 }
 

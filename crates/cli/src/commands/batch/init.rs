@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ::convert::{CancelToken, OutputFile, Overwrite, Sink};
 use batch::init::{Draft, Error, Notation, Settings, find};
-use diskimg::image::printable;
+use diskimg::printable;
 use diskimg::text::shown;
 use serde::Serialize;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use diskimg::image::printable;
+use diskimg::printable;
 use diskimg::text::shown;
 use diskimg::units::human;
 use serde::Serialize;

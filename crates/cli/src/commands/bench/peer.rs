@@ -330,7 +330,7 @@ impl Peer {
 fn first_lines(text: &str) -> String {
     let text: String = text.chars().take(400).collect();
     text.lines()
-        .map(diskimg::image::printable)
+        .map(diskimg::printable)
         .collect::<Vec<_>>()
         .join("; ")
 }

@@ -130,7 +130,7 @@ impl DiskImage for View {
             let to_end = (number + 1).saturating_mul(BLOCK).saturating_sub(at.0);
             return self.image.extent_at(at, limit.min(to_end));
         }
-        let limit = diskimg::image::clip_extent(at, limit, self.virtual_size())?;
+        let limit = diskimg::clip_extent(at, limit, self.virtual_size())?;
         let to_next = next.map_or(u64::MAX, |next| next.saturating_mul(BLOCK) - at.0);
         Ok(Extent {
             start: at,
@@ -158,7 +158,7 @@ mod tests {
     use std::sync::Arc;
 
     use ::convert::sample::{Content, SampleDisk};
-    use diskimg::raw::RawImage;
+    use diskimg::RawImage;
 
     use super::*;
 

@@ -5,7 +5,7 @@ mod remote;
 use std::path::Path;
 
 use diskimg::Format;
-use diskimg::extension::contradiction;
+use diskimg::contradiction;
 use diskimg::partitions::{BootMode, PartitionTable};
 use ims::rules::{CommonFile, Rule, Violation, rule};
 use ims::{Architecture, Firmware, ImageKind, QuickImport};

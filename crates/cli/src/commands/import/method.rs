@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use diskimg::FileSource;
-use diskimg::probe::Probe;
+use diskimg::Probe;
 
 use super::common::Way;
 use crate::args::{ImageType, ImportArgs, RegisterBy};

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use ::convert::CancelToken;
-use diskimg::image::printable;
+use diskimg::printable;
 use diskimg::{CheckReport, Finding, Severity};
 use serde::Serialize;
 
@@ -64,7 +64,7 @@ fn text(checked: &Checked<'_>) -> String {
         let _ = writeln!(
             text,
             "more were found: {} of each kind are listed",
-            diskimg::check::MAX_LISTED
+            diskimg::MAX_LISTED
         );
     }
     for skipped in &report.skipped {

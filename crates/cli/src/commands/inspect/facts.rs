@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use ::convert::CancelToken;
-use diskimg::image::printable;
 use diskimg::partitions::{self, PartitionTable};
+use diskimg::printable;
 use diskimg::{Details, DiskImageExt, ExtentKind, Opened};
 use serde::Serialize;
 

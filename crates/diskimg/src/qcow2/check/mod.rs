@@ -15,16 +15,17 @@ use zerocopy::FromBytes;
 
 use self::refcounts::Refcounts;
 use self::walk::Walker;
+use super::area::HeaderArea;
 use super::features::compression_type;
-use super::header::{HeaderArea, backing_name, check_size};
+use super::header::{backing_name, check_size};
 use super::layout::{
     CLUSTER_BITS, HeaderV2, HeaderV3, MAGIC, MAX_REFCOUNT_ORDER, V2_HEADER_LENGTH,
     V3_HEADER_LENGTH, incompatible,
 };
 use crate::chain::Context;
-use crate::check::CheckReport;
 use crate::error::Result;
 use crate::limits::MAX_CHECKED_CLUSTERS;
+use crate::report::CheckReport;
 use crate::source::ReadAt;
 use crate::stored::StoredMap;
 use crate::units::{FileOffset, fits};

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::error::Result;
-use crate::image::ExtentKind;
+use crate::extent::ExtentKind;
 use crate::stored::StoredMap;
 
 /// Most bytes that are read at once.

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::{Base, pieces, placed};
-use crate::check::CheckReport;
 use crate::error::Result;
 use crate::limits::MAX_REFCOUNT_TABLE_BYTES;
+use crate::report::CheckReport;
 use crate::source::ReadAt;
 use crate::stored::StoredMap;
 use crate::units::FileOffset;

@@ -6,10 +6,10 @@ use zerocopy::IntoBytes;
 
 use super::refcounts::Refcounts;
 use super::{Base, pieces, placed};
-use crate::check::CheckReport;
 use crate::error::Result;
 use crate::limits::{MAX_CHECKED_TABLE_BYTES, MAX_L1_BYTES};
 use crate::qcow2::layout::{ENTRY_SIZE, incompatible, l1, l2};
+use crate::report::CheckReport;
 use crate::source::ReadAt;
 use crate::stored::StoredMap;
 use crate::units::{FileOffset, SECTOR};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::convert::{CancelToken, Plan};
-use diskimg::open::Opened;
+use diskimg::Opened;
 use diskimg::partitions;
 use diskimg::source::{is_disk, type_name};
 use diskimg::text::shown;

@@ -1,6 +1,6 @@
 //! What is planned for a disk and a machine that a test could not have.
 
-use diskimg::image::clip_extent;
+use diskimg::clip_extent;
 use diskimg::units::GIB;
 use diskimg::{Details, Extent, ExtentKind, Format, GuestOffset, Result};
 

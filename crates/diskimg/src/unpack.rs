@@ -1,4 +1,4 @@
-//! Compressed clusters: reading neighbours in one go, and unpacking each to exactly one cluster.
+//! Compressed clusters of qcow2: reading neighbours in one go, and unpacking each to exactly one cluster.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,9 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use libdeflater::{DecompressionError, Decompressor as Inflate};
 use zstd::zstd_safe::{DCtx, find_frame_compressed_size, get_error_name};
 
-use super::header::{CHECK_HINT, Compression};
-use super::tables::Compressed;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hints::CHECK_QCOW2;
 use crate::source::ReadAt;
 use crate::units::{FileOffset, MIB};
 
@@ -26,9 +25,35 @@ const MAX_PENDING: usize = 512;
 /// window is the output buffer itself, so the window size in a frame costs nothing.
 const CONTEXT_BYTES: u64 = 256 << 10;
 
+/// How compressed clusters are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compression {
+    /// Raw deflate, without zlib's header and checksum.
+    Zlib,
+    /// One or more zstd frames.
+    Zstd,
+}
+
+impl Compression {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Zlib => "zlib",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// Where a compressed cluster is: at most this many bytes from this offset. The file may end
+/// earlier, because writers count whole sectors and do not fill up the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Compressed {
+    pub(crate) at: FileOffset,
+    pub(crate) len: u64,
+}
+
 /// How the compressed clusters of an image are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Packing {
+pub(crate) struct Packing {
     compression: Compression,
     cluster_size: usize,
     file_len: u64,
@@ -88,7 +113,7 @@ impl Unpacker {
     ///
     /// # Errors
     /// `Truncated` when the cluster begins past the end of the file; those of [`Self::flush`].
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         source: &dyn ReadAt,
         buf: &mut [u8],
@@ -130,7 +155,7 @@ impl Unpacker {
     ///
     /// # Errors
     /// `Corrupt`, `Truncated` or `Io`; `buf` is not to be used then.
-    pub(super) fn flush(&mut self, source: &dyn ReadAt, buf: &mut [u8]) -> Result<()> {
+    pub(crate) fn flush(&mut self, source: &dyn ReadAt, buf: &mut [u8]) -> Result<()> {
         if self.pending.is_empty() {
             return Ok(());
         }
@@ -243,7 +268,7 @@ impl Unpacker {
                 cluster.len
             ),
         )
-        .with_hint(CHECK_HINT)
+        .with_hint(CHECK_QCOW2)
     }
 }
 
@@ -314,7 +339,7 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// Takes note of an image: what is to be told of its clusters.
-    pub(super) fn join(
+    pub(crate) fn join(
         &self,
         compression: Compression,
         cluster_size: usize,
@@ -336,7 +361,7 @@ impl Pool {
     }
 
     /// An unpacker with nothing pending; give it back with [`Self::put`] unless it failed.
-    pub(super) fn take(&self, packing: Packing) -> Unpacker {
+    pub(crate) fn take(&self, packing: Packing) -> Unpacker {
         let idle = self.lock().pop();
         match idle {
             Some(mut unpacker) => {
@@ -347,7 +372,7 @@ impl Pool {
         }
     }
 
-    pub(super) fn put(&self, unpacker: Unpacker) {
+    pub(crate) fn put(&self, unpacker: Unpacker) {
         self.lock().push(unpacker);
     }
 
@@ -356,7 +381,7 @@ impl Pool {
     }
 
     /// Most bytes that `readers` threads make the pool hold.
-    pub(super) fn memory_bound(&self, readers: u64) -> u64 {
+    pub(crate) fn memory_bound(&self, readers: u64) -> u64 {
         let cluster_size = self.largest_cluster.load(Ordering::Relaxed);
         let used = [&self.zlib, &self.zstd].map(|used| u64::from(used.load(Ordering::Relaxed)));
         let contexts = used.iter().sum::<u64>() * CONTEXT_BYTES;

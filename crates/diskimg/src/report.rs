@@ -1,0 +1,184 @@
+//! What a check found: broken rules with their places, counted, and listed up to a cap.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::Format;
+
+/// Most findings of each severity that a report lists; all are counted.
+pub const MAX_LISTED: usize = 500;
+
+/// How bad a broken rule is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The disk's content is damaged or may be, or the file is refused.
+    Error,
+    /// The content is whole: space is wasted, or a copy that is not needed is damaged.
+    Warning,
+}
+
+/// A broken rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Stable name of the rule, such as `overlap`.
+    pub rule: &'static str,
+    /// What breaks it, such as `L2 entry`.
+    pub structure: &'static str,
+    /// File offset of that in bytes, when it has one place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// Found and expected.
+    pub message: String,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CheckReport {
+    /// The format whose rules were held against the file.
+    pub format: Format,
+    /// Number of errors, listed or not.
+    pub errors: u64,
+    /// Number of warnings, listed or not.
+    pub warnings: u64,
+    /// At most [`MAX_LISTED`] of each severity, in the order they were found.
+    pub findings: Vec<Finding>,
+    /// Whether there are more findings than are listed.
+    pub cut: bool,
+    /// What was not looked at, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
+    /// Whether the check was stopped before its end.
+    pub cancelled: bool,
+}
+
+impl CheckReport {
+    /// A report without findings.
+    #[must_use]
+    pub fn new(format: Format) -> Self {
+        Self {
+            format,
+            errors: 0,
+            warnings: 0,
+            findings: Vec::new(),
+            cut: false,
+            skipped: Vec::new(),
+            cancelled: false,
+        }
+    }
+
+    /// Whether everything was looked at, and no error found.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.errors == 0 && self.skipped.is_empty() && !self.cancelled
+    }
+
+    /// Counts a finding, and lists it while there is room. Its message is made only then: a hostile
+    /// file may have millions of broken entries.
+    fn add(
+        &mut self,
+        severity: Severity,
+        rule: &'static str,
+        structure: &'static str,
+        offset: Option<u64>,
+        message: impl fmt::Display,
+    ) {
+        let count = match severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        *count = count.saturating_add(1);
+        if *count > MAX_LISTED as u64 {
+            self.cut = true;
+            return;
+        }
+        self.findings.push(Finding {
+            severity,
+            rule,
+            structure,
+            offset,
+            message: message.to_string(),
+        });
+    }
+
+    /// Adds a finding of severity `Error` in `structure`, which lies at byte `offset` of the file.
+    /// Give `message` as `format_args!` where a file can have many of them.
+    pub fn error(
+        &mut self,
+        rule: &'static str,
+        structure: &'static str,
+        offset: u64,
+        message: impl fmt::Display,
+    ) {
+        self.add(Severity::Error, rule, structure, Some(offset), message);
+    }
+
+    /// Adds a finding of severity `Warning` in `structure`, which lies at byte `offset` of the
+    /// file. Give `message` as `format_args!` where a file can have many of them.
+    pub fn warning(
+        &mut self,
+        rule: &'static str,
+        structure: &'static str,
+        offset: u64,
+        message: impl fmt::Display,
+    ) {
+        self.add(Severity::Warning, rule, structure, Some(offset), message);
+    }
+
+    /// Adds what a reader said of the file. The device's errors and questions outside the disk are
+    /// no findings.
+    ///
+    /// # Errors
+    /// `error` itself when it says nothing about the file's content.
+    pub fn refused(&mut self, error: Error) -> Result<()> {
+        let rule = match error.kind() {
+            ErrorKind::Io | ErrorKind::OutOfRange => return Err(error),
+            ErrorKind::Corrupt => "corrupt",
+            ErrorKind::Truncated => "truncated",
+            ErrorKind::Unsupported => "unsupported",
+            ErrorKind::Ambiguous => "ambiguous",
+            ErrorKind::Limit => "limit",
+            ErrorKind::Cancelled => "cancelled",
+        };
+        self.add(
+            Severity::Error,
+            rule,
+            error.structure().unwrap_or("file"),
+            error.offset(),
+            error.message(),
+        );
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_listed_is_counted_and_never_put_into_words() {
+        struct Said<'a>(&'a Cell<usize>);
+        impl fmt::Display for Said<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.set(self.0.get() + 1);
+                f.write_str("broken")
+            }
+        }
+        let (errors, warnings) = (Cell::new(0), Cell::new(0));
+        let mut report = CheckReport::new(Format::Raw);
+        for at in 0..1000 {
+            report.error("rule", "entry", at, Said(&errors));
+            report.warning("rule", "entry", at, Said(&warnings));
+        }
+        assert_eq!((report.errors, report.warnings), (1000, 1000));
+        assert_eq!((errors.get(), warnings.get()), (MAX_LISTED, MAX_LISTED));
+        assert_eq!(report.findings.len(), 2 * MAX_LISTED);
+        assert!(report.cut);
+    }
+}
