@@ -51,7 +51,7 @@ pub fn check_source(
         report.warning("name", "file", 0, disguise.warning());
     }
     (driver.check)(source, &mut report, cancelled)?;
-    // The content decides where nobody else does; but the user may have said that it is raw.
+    // The content decides where the user does not; but the user may have said that it is raw.
     if driver.format == Format::Raw
         && !source.is_empty()
         && let Some(name) = recognised_as(&Probe::read(source.as_ref())?, &drivers)

@@ -24,8 +24,9 @@ pub struct Details {
     /// How the content is encrypted, by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encryption: Option<String>,
-    /// Whether whoever wrote the file closed it: `true` when a log is waiting to be replayed or
-    /// reference counts were left to be mended. `None` where the format keeps no record of it.
+    /// Whether the program that wrote the file closed it: `true` when a log is waiting to be
+    /// replayed or reference counts were left to be mended. `None` where the format keeps no record
+    /// of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dirty: Option<bool>,
     /// Internal snapshots, in the file's order.

@@ -33,8 +33,8 @@ impl Disguise {
     pub(crate) fn warning(&self) -> String {
         let Self { extension, format } = self;
         format!(
-            "the name ends in .{extension}, as that of a raw disk, but the content is {format} and is read as {format}; \
-             if the guest of a raw disk wrote it, pass --format raw"
+            "the name ends in .{extension}, as that of a raw disk, but the content is {format} \
+             and is read as {format}; if the guest of a raw disk wrote it, pass --format raw"
         )
     }
 
@@ -44,8 +44,9 @@ impl Disguise {
         Error::new(
             ErrorKind::Ambiguous,
             format!(
-                "the name ends in .{extension}, as that of a raw disk, but the content is {format} and has {named}; \
-                 the guest of a raw disk could have written that to read another file"
+                "the name ends in .{extension}, as that of a raw disk, but the content is {format} \
+                 and has {named}; the guest of a raw disk could have written that to read another \
+                 file"
             ),
         )
         .with_hint(format!(

@@ -69,7 +69,7 @@ impl Driver {
     }
 }
 
-/// Checks by opening the image and walking all its extents, for formats whose reader looks at all
+/// Checks by opening the image and walking all its extents, for formats whose reader reads all
 /// metadata anyway: ends at the first broken rule.
 ///
 /// # Errors

@@ -27,7 +27,7 @@ pub enum ErrorKind {
     Truncated,
     /// The format has this feature, and imgferry does not read it.
     Unsupported,
-    /// Which format the file has cannot be told safely.
+    /// Which format the file has cannot be determined safely.
     Ambiguous,
     /// A number is beyond a cap of [`crate::limits`].
     Limit,

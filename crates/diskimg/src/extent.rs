@@ -125,8 +125,8 @@ impl Tally {
     }
 }
 
-/// Holds `extent` against what [`crate::DiskImage::extent_at`] promises for at most `limit` bytes at `at`:
-/// a walk must get on.
+/// Checks that `extent` is what [`crate::DiskImage::extent_at`] promises for at most `limit` bytes
+/// at `at`: a walk must make progress.
 ///
 /// # Errors
 /// `Corrupt`.
@@ -137,7 +137,8 @@ pub fn check_answer(extent: &Extent, at: GuestOffset, limit: u64) -> Result<()> 
     Err(Error::new(
         ErrorKind::Corrupt,
         format!(
-            "an extent at guest offset {at} with at most {limit} bytes was asked for, the answer is {} bytes at {}",
+            "an extent at guest offset {at} with at most {limit} bytes was asked for, the answer \
+             is {} bytes at {}",
             extent.len, extent.start
         ),
     ))
@@ -157,7 +158,8 @@ pub fn check_range(at: GuestOffset, len: u64, virtual_size: u64) -> Result<()> {
     ))
 }
 
-/// Clips the question of [`crate::DiskImage::extent_at`] to the disk: the number of bytes to answer for.
+/// Clips the range of [`crate::DiskImage::extent_at`] to the disk: the number of bytes to answer
+/// for.
 ///
 /// # Errors
 /// `OutOfRange` when nothing is left.
@@ -168,7 +170,7 @@ pub fn clip_extent(at: GuestOffset, limit: u64, virtual_size: u64) -> Result<u64
             check_range(at, limit.max(1), virtual_size)?;
             Err(Error::new(
                 ErrorKind::OutOfRange,
-                "an extent of 0 bytes was asked for",
+                "an extent of 0 bytes was requested",
             ))
         }
     }

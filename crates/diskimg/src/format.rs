@@ -64,7 +64,7 @@ impl FromStr for Format {
             .find(|format| format.name().eq_ignore_ascii_case(text))
             .ok_or_else(|| {
                 let names = Self::ALL.map(Self::name).join(", ");
-                format!("{text:?} is no format imgferry reads; it reads {names}")
+                format!("{text:?} is not a format that imgferry reads; it reads {names}")
             })
     }
 }

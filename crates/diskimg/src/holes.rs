@@ -78,7 +78,7 @@ impl Holes {
         match file.seek_hole(at) {
             Ok(hole) if hole > at => Ok(Stretch::Data(hole)),
             Ok(_) => Ok(self.distrust()),
-            // The file became shorter; whoever reads there learns it.
+            // The file became shorter; a read there reports it.
             Err(Errno::NXIO) => Ok(Stretch::Unknown),
             Err(error) => unknown(error),
         }
@@ -192,7 +192,7 @@ mod tests {
         let here = Twisted::new(|_, at, _| Ok(at));
         assert_eq!(here.walk(), (vec![(true, LEN)], true));
 
-        // The last hole is never told.
+        // The last hole is never reported.
         let no_end = Twisted::new(|asked, at, honest| match (asked, honest) {
             (Asked::Data, Err(_)) => Ok(at),
             (_, honest) => honest,

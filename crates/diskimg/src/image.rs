@@ -19,8 +19,8 @@ pub trait DiskImage: Send + Sync {
     /// Neighbours of one kind may come in pieces; [`crate::DiskImageExt::extents`] joins them.
     ///
     /// # Errors
-    /// `OutOfRange` when `at` is not on the disk or `limit` is 0; otherwise what the metadata
-    /// deserves.
+    /// `OutOfRange` when `at` is not on the disk or `limit` is 0; otherwise the errors of the
+    /// metadata.
     fn extent_at(&self, at: GuestOffset, limit: u64) -> Result<Extent>;
 
     /// The extents from `at` on that end at `end` at the latest: appends at least one and at most
@@ -28,7 +28,7 @@ pub trait DiskImage: Send + Sync {
     /// format that keeps its place between two of them makes each cost a fraction.
     ///
     /// # Errors
-    /// As [`Self::extent_at`], when not even the first can be told. Nothing is appended then.
+    /// As [`Self::extent_at`], when not even the first is known. Nothing is appended then.
     fn extents_from(
         &self,
         at: GuestOffset,

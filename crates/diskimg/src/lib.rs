@@ -7,7 +7,7 @@
 //!                      read_at(guest, buf): the bytes ◀───────┘  positioned reads, no seek position
 //! ```
 //!
-//! Everything that comes from a file is hostile: sums are checked, tables are held against the
+//! Everything that comes from a file is hostile: sums are checked, tables are compared with the
 //! file's length and a named cap ([`limits`]) before they are allocated, and a second file is
 //! opened because the first one names it only as [`BackingPolicy`] allows. Errors say what was
 //! found, what was expected and where.
@@ -66,7 +66,7 @@ pub use pipe::{PipeImage, PipeOptions};
 pub use probe::{Foreign, Probe};
 pub use qcow2::Qcow2Image;
 pub use raw::RawImage;
-pub use report::{CheckReport, Finding, MAX_LISTED, Severity};
+pub use report::{CheckReport, Finding, FirstError, MAX_LISTED, Report, Severity};
 pub use source::{FileId, FileSource, MemorySource, ReadAt, SourceExtent};
 pub use text::printable;
 pub use units::{FileOffset, GuestOffset};

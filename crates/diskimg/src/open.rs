@@ -62,8 +62,8 @@ impl std::fmt::Debug for Opened {
 /// the file, and is refused for text and for content that looks like a known format.
 ///
 /// # Errors
-/// `Ambiguous` when the format cannot be told safely, `Unsupported` for formats that are recognised
-/// and not read, otherwise what opening that format says. All name the path.
+/// `Ambiguous` when the format cannot be determined safely, `Unsupported` for formats that are
+/// recognised and not read, otherwise the errors of that format. All name the path.
 pub fn open(path: &Path, options: &OpenOptions, more: &[Driver]) -> Result<Opened> {
     let source = FileSource::open(path)?;
     let bytes_on_disk = source.bytes_on_disk()?;
@@ -85,7 +85,7 @@ pub fn open_source(
     let driver = choose(source.as_ref(), options, &drivers)?;
     if options.snapshot.is_some() && driver.format != Format::Qcow2 {
         return Err(Error::unsupported(format!(
-            "a snapshot was asked for, but this is {}: only qcow2 images hold snapshots",
+            "a snapshot was requested, but this is {}: only qcow2 images hold snapshots",
             driver.format
         )));
     }

@@ -7,7 +7,7 @@ use crate::format::Format;
 /// How to open an image.
 #[derive(Clone, Debug, Default)]
 pub struct OpenOptions {
-    /// The format, when the user named it. `None`: told by content.
+    /// The format, when the user named it. `None`: recognised by content.
     pub format: Option<Format>,
     /// Name or id of an internal snapshot to read instead of the active disk.
     pub snapshot: Option<String>,

@@ -8,8 +8,8 @@
 //!
 //! Threads that take the blocks in ascending order, one or two at a time each, ask for them in
 //! almost that order: when one asks for block 5, the blocks before it that have not been read are
-//! those of other threads. So at most two blocks are kept for each other reader, and nobody waits
-//! for anybody but the writer of the pipe.
+//! those of other threads. So at most two blocks are kept for each other reader, and no reader
+//! waits for anything but the writer of the pipe.
 //!
 //! The last byte is handed out only when the pipe has ended behind it. A disk that is shorter or
 //! longer than was said is never read whole, and so nothing made of it is complete.
@@ -18,7 +18,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -73,7 +75,7 @@ pub struct PipeImage {
     virtual_size: u64,
     /// The first block.
     head: Vec<u8>,
-    /// What tells formats apart, unless the user did.
+    /// What distinguishes formats, unless the user named one.
     drivers: Option<Arc<[Driver]>>,
     state: Mutex<State>,
 }
@@ -148,14 +150,10 @@ impl PipeImage {
             }),
         };
         if size <= BLOCK_BYTES {
-            let mut state = image.lock();
+            let mut state = image.state.lock();
             image.expect_end(&mut state.pipe, &image.head)?;
         }
         Ok(image)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Fills `block` with the next one, and with zeros what lies past the disk's bytes. Behind the
@@ -178,8 +176,8 @@ impl PipeImage {
         Ok(())
     }
 
-    /// Refuses a pipe that goes on, and a disk whose last bytes, in `last`, are a footer of another
-    /// format.
+    /// Refuses a pipe that continues, and a disk whose last bytes, in `last`, are a footer of
+    /// another format.
     fn expect_end(&self, pipe: &mut Pipe, last: &[u8]) -> Result<()> {
         if pipe.fill(&mut [0])? > 0 {
             pipe.broken = Some(Broken::Longer);
@@ -202,11 +200,12 @@ impl PipeImage {
         let block_end = at.0.saturating_add(BLOCK_BYTES).min(self.virtual_size);
         if !at.0.is_multiple_of(BLOCK_BYTES) || end != block_end {
             return Err(Error::unsupported(format!(
-                "{len} bytes at guest offset {at} cannot be looked at beforehand: the disk comes through a pipe"
+                "{len} bytes at guest offset {at} cannot be read ahead: the disk comes \
+                 through a pipe"
             )));
         }
         let number = at.0 / BLOCK_BYTES;
-        let mut guard = self.lock();
+        let mut guard = self.state.lock();
         let State { pipe, next, kept } = &mut *guard;
         if let Some(block) = kept.remove(&number) {
             buf.copy_from_slice(block.get(..buf.len()).unwrap_or_default());
@@ -266,7 +265,8 @@ impl DiskImage for PipeImage {
         let mut details = Details::new(Format::Raw);
         if self.size != self.virtual_size {
             details.warnings.push(format!(
-                "the disk's length of {} bytes is no multiple of 512; it is filled up with zeros to {} bytes",
+                "the disk's length of {} bytes is no multiple of 512; it is filled up with zeros \
+                 to {} bytes",
                 self.size, self.virtual_size
             ));
         }
@@ -305,14 +305,15 @@ impl Broken {
             Self::Stopped => Error::new(ErrorKind::Cancelled, "stopped on request"),
             Self::Ended => Error::new(
                 ErrorKind::Truncated,
-                format!("it ended after {position} bytes, the disk was said to have {size}"),
+                format!("it ended after {position} bytes, {size} were announced"),
             )
             .with_hint(format!(
-                "look whether the program that writes the disk has failed; if the disk is complete, pass --size {position}"
+                "check whether the program that writes the disk has failed; if the disk is \
+                 complete, pass --size {position}"
             )),
             Self::Longer => Error::new(
                 ErrorKind::Corrupt,
-                format!("it goes on after the {size} bytes that the disk was said to have"),
+                format!("it continues after the {size} bytes that were announced"),
             )
             .with_hint("pass the disk's exact size in bytes with --size"),
             Self::Io(code) => Error::io(
@@ -359,7 +360,7 @@ impl Pipe {
             match self.file.read(buf) {
                 Ok(len) => return Ok(len),
                 Err(error) => match error.kind() {
-                    // Somebody else who reads was faster.
+                    // Another reader was faster.
                     io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {}
                     _ => return Err(Broken::Io(error.raw_os_error().unwrap_or_default())),
                 },
@@ -407,16 +408,19 @@ fn not_on_a_pipe(format: Format) -> Error {
         "{format} cannot be read from a pipe: it is not stored front to back"
     ))
     .with_hint(format!(
-        "save it to a file first (cat > {name}), and name that; a file may also be redirected: - < {name}"
+        "save it to a file first (cat > {name}), and name that; a file may also be redirected: - \
+         < {name}"
     ))
 }
 
 fn size_is_missing() -> Error {
     Error::unsupported(
-        "the size of a disk on a pipe must be known before it is read, because ZVHD2 begins with it",
+        "the size of a disk on a pipe must be known before it is read, because ZVHD2 begins with \
+         it",
     )
     .with_hint(
-        "pass its size in bytes: --size 42949672960 or --size 40GiB (of a device: blockdev --getsize64 /dev/sdX; of a file: stat -c %s disk.raw)",
+        "pass its size in bytes: --size 42949672960 or --size 40GiB (of a device: blockdev \
+         --getsize64 /dev/sdX; of a file: stat -c %s disk.raw)",
     )
 }
 

@@ -10,12 +10,12 @@ use crate::partitions::kind_of;
 use crate::source::ReadAt;
 use crate::units::FileOffset;
 
-/// How much of the file's beginning is looked at. ISO 9660 has its mark furthest in, at 32 KiB.
+/// How much of the file's beginning is read. ISO 9660 has its mark furthest in, at 32 KiB.
 const HEAD_BYTES: u64 = 36 << 10;
-/// How much of the file's end is looked at: a VHD footer takes 512 bytes, a ZVHD2 footer 4096.
+/// How much of the file's end is read: a VHD footer takes 512 bytes, a ZVHD2 footer 4096.
 const TAIL_BYTES: u64 = 4 << 10;
 
-/// The parts of a file by which its format is told.
+/// The parts of a file by which its format is recognised.
 #[derive(Debug)]
 pub struct Probe {
     head: Vec<u8>,
@@ -23,10 +23,10 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// How much of a file's beginning is looked at, in bytes.
+    /// How much of a file's beginning is read, in bytes.
     pub const HEAD_BYTES: u64 = HEAD_BYTES;
 
-    /// Of the bytes that a file begins and ends with; more than is looked at may be given.
+    /// Of the bytes that a file begins and ends with; more than is needed may be given.
     #[must_use]
     pub fn of(first: &[u8], last: &[u8]) -> Self {
         let head = usize::try_from(HEAD_BYTES).unwrap_or_default();

@@ -125,7 +125,8 @@ impl DiskImage for RawImage {
         let mut details = Details::new(Format::Raw);
         if self.source.len() != self.virtual_size {
             details.warnings.push(format!(
-                "the file's length of {} bytes is no multiple of 512; the disk is filled up with zeros to {} bytes",
+                "the file's length of {} bytes is no multiple of 512; the disk is filled up with \
+                 zeros to {} bytes",
                 self.source.len(),
                 self.virtual_size
             ));

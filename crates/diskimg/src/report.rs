@@ -39,7 +39,7 @@ pub struct Finding {
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
-    /// The format whose rules were held against the file.
+    /// The format whose rules were checked.
     pub format: Format,
     /// Number of errors, listed or not.
     pub errors: u64,
@@ -49,7 +49,7 @@ pub struct CheckReport {
     pub findings: Vec<Finding>,
     /// Whether there are more findings than are listed.
     pub cut: bool,
-    /// What was not looked at, and why.
+    /// What was not examined, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<String>,
     /// Whether the check was stopped before its end.
@@ -71,22 +71,15 @@ impl CheckReport {
         }
     }
 
-    /// Whether everything was looked at, and no error found.
+    /// Whether everything was examined, and no error found.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.errors == 0 && self.skipped.is_empty() && !self.cancelled
     }
 
-    /// Counts a finding, and lists it while there is room. Its message is made only then: a hostile
-    /// file may have millions of broken entries.
-    fn add(
-        &mut self,
-        severity: Severity,
-        rule: &'static str,
-        structure: &'static str,
-        offset: Option<u64>,
-        message: impl fmt::Display,
-    ) {
+    /// Counts a finding, and lists it while there is room. It is put into words only then: a
+    /// hostile file may have millions of broken entries.
+    fn add(&mut self, severity: Severity, finding: impl FnOnce() -> Finding) {
         let count = match severity {
             Severity::Error => &mut self.errors,
             Severity::Warning => &mut self.warnings,
@@ -94,13 +87,24 @@ impl CheckReport {
         *count = count.saturating_add(1);
         if *count > MAX_LISTED as u64 {
             self.cut = true;
-            return;
+        } else {
+            self.findings.push(finding());
         }
-        self.findings.push(Finding {
+    }
+
+    /// Adds a finding in `structure`, which lies at byte `offset` of the file.
+    fn add_at(
+        &mut self,
+        severity: Severity,
+        rule: &'static str,
+        (structure, offset): (&'static str, u64),
+        message: impl fmt::Display,
+    ) {
+        self.add(severity, || Finding {
             severity,
             rule,
             structure,
-            offset,
+            offset: Some(offset),
             message: message.to_string(),
         });
     }
@@ -114,7 +118,7 @@ impl CheckReport {
         offset: u64,
         message: impl fmt::Display,
     ) {
-        self.add(Severity::Error, rule, structure, Some(offset), message);
+        self.add_at(Severity::Error, rule, (structure, offset), message);
     }
 
     /// Adds a finding of severity `Warning` in `structure`, which lies at byte `offset` of the
@@ -126,7 +130,7 @@ impl CheckReport {
         offset: u64,
         message: impl fmt::Display,
     ) {
-        self.add(Severity::Warning, rule, structure, Some(offset), message);
+        self.add_at(Severity::Warning, rule, (structure, offset), message);
     }
 
     /// Adds what a reader said of the file. The device's errors and questions outside the disk are
@@ -144,15 +148,103 @@ impl CheckReport {
             ErrorKind::Limit => "limit",
             ErrorKind::Cancelled => "cancelled",
         };
-        self.add(
-            Severity::Error,
-            rule,
-            error.structure().unwrap_or("file"),
-            error.offset(),
-            error.message(),
-        );
+        self.add(Severity::Error, || {
+            Finding::of(Severity::Error, rule, &error)
+        });
         Ok(())
     }
+}
+
+impl Finding {
+    fn of(severity: Severity, rule: &'static str, error: &Error) -> Self {
+        Self {
+            severity,
+            rule,
+            structure: error.structure().unwrap_or("file"),
+            offset: error.offset(),
+            message: error.message().to_owned(),
+        }
+    }
+}
+
+/// Takes the rules that a file breaks while its structures are read: a reader stops at the first
+/// error, a check lists them all.
+///
+/// Both walk the same code. What it says of a broken rule is made only when somebody sees it.
+pub trait Report {
+    /// A rule without which the file is not sound.
+    ///
+    /// # Errors
+    /// What `error` makes, when the walk ends with it.
+    fn broken(&mut self, rule: &'static str, error: &dyn Fn() -> Error) -> Result<()>;
+
+    /// A rule that readers forgive.
+    fn forgiven(&mut self, rule: &'static str, error: &dyn Fn() -> Error);
+
+    /// Takes what something else refuses the file for.
+    ///
+    /// # Errors
+    /// `error` itself, when the walk ends with it or it says nothing about the file's content.
+    fn refused(&mut self, error: Error) -> Result<()>;
+
+    /// The value of `result`, or `None` when it was refused.
+    ///
+    /// # Errors
+    /// Those of [`Self::refused`].
+    fn kept<T>(&mut self, result: Result<T>) -> Result<Option<T>>
+    where
+        Self: Sized,
+    {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => self.refused(error).map(|()| None),
+        }
+    }
+}
+
+impl Report for CheckReport {
+    fn broken(&mut self, rule: &'static str, error: &dyn Fn() -> Error) -> Result<()> {
+        self.add(Severity::Error, || {
+            Finding::of(Severity::Error, rule, &error())
+        });
+        Ok(())
+    }
+
+    fn forgiven(&mut self, rule: &'static str, error: &dyn Fn() -> Error) {
+        self.add(Severity::Warning, || {
+            Finding::of(Severity::Warning, rule, &error())
+        });
+    }
+
+    fn refused(&mut self, error: Error) -> Result<()> {
+        Self::refused(self, error)
+    }
+}
+
+/// What readers do: the first error ends the walk, warnings are forgiven.
+#[derive(Clone, Copy, Debug)]
+pub struct FirstError;
+
+impl Report for FirstError {
+    fn broken(&mut self, _: &'static str, error: &dyn Fn() -> Error) -> Result<()> {
+        Err(error())
+    }
+
+    fn forgiven(&mut self, _: &'static str, _: &dyn Fn() -> Error) {}
+
+    fn refused(&mut self, error: Error) -> Result<()> {
+        Err(error)
+    }
+}
+
+/// What `walk` reads, or the first rule that is broken.
+///
+/// # Errors
+/// Those of `walk`.
+pub(crate) fn first_error<T>(walk: impl FnOnce(&mut FirstError) -> Result<Option<T>>) -> Result<T> {
+    // What yields nothing has reported why, which ended the walk.
+    walk(&mut FirstError)?
+        .ok_or_else(|| Error::new(ErrorKind::Corrupt, "a structure cannot be read"))
 }
 
 #[cfg(test)]

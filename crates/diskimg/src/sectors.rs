@@ -1,7 +1,9 @@
 //! Bitmaps that say which sectors of a block are stored, read in pieces and cached.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use lru::LruCache;
 
@@ -70,7 +72,7 @@ impl SectorBitmaps {
     }
 
     /// Whether the bit of `sector` is set in the bitmap at `at` of `source`, and how many sectors
-    /// from there on are like it, as far as one piece or one hole of the file tells: at least 1,
+    /// from there on are like it, as far as one piece or one hole of the file shows: at least 1,
     /// and maybe more than the bitmap has. `held` is of the walk that asks, and of this file only.
     ///
     /// # Errors
@@ -144,8 +146,7 @@ impl SectorBitmaps {
     }
 
     fn piece(&self, source: &dyn ReadAt, at: FileOffset) -> Result<Piece> {
-        let lock = || self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(piece) = lock().get(&at) {
+        if let Some(piece) = self.pieces.lock().get(&at) {
             return Ok(Arc::clone(piece));
         }
         let mut bits = vec![0; usize::try_from(self.piece_len).unwrap_or_default()];
@@ -153,14 +154,14 @@ impl SectorBitmaps {
         self.steps
             .take(SEEK_STEPS + self.piece_len / READ_BYTES_PER_STEP);
         let piece = Piece::from(bits);
-        lock().put(at, Arc::clone(&piece));
+        self.pieces.lock().put(at, Arc::clone(&piece));
         Ok(piece)
     }
 }
 
 /// Where the state of a sector is.
 enum Bits<'a> {
-    /// In a hole of the file that goes on for this many sectors.
+    /// In a hole of the file that continues for this many sectors.
     Hole(u64),
     /// At this bit of the piece.
     Piece(&'a [u8], u64),

@@ -10,7 +10,7 @@ use crate::source::ReadAt;
 /// The driver for the format that the user named, or that the content has.
 ///
 /// # Errors
-/// `Ambiguous` when the format cannot be told safely, `Unsupported` when it is not read.
+/// `Ambiguous` when the format cannot be determined safely, `Unsupported` when it is not read.
 pub(crate) fn choose(
     source: &dyn ReadAt,
     options: &OpenOptions,
@@ -82,8 +82,8 @@ pub(crate) fn recognise(probe: &Probe, drivers: &[Driver]) -> Result<Driver> {
 /// different disks.
 ///
 /// No program puts a boot sector or a partition table into an image's header. A claim by the end of
-/// the file is worth even less: whoever is root in the guest of a raw disk writes its last sectors.
-/// A fixed VHD alone is the disk that it begins with, whoever reads it, up to the footer.
+/// the file is worth even less: root in the guest of a raw disk writes its last sectors.
+/// A fixed VHD alone is the disk that it begins with, to any reader, up to the footer.
 fn disk_in_front(probe: &Probe, ours: &[&Driver], foreign: &[&Foreign]) -> Option<&'static str> {
     let front = probe.without_tail();
     if ours.iter().any(|driver| (driver.claims)(&front)) {

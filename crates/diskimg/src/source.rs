@@ -1,17 +1,20 @@
 //! Where image bytes come from: positioned, exact reads of a file, a device or memory.
 
-use std::fmt;
-use std::fs::{self, File, FileType, OpenOptions};
-use std::hash::{BuildHasher as _, RandomState};
-use std::io::{self, IoSliceMut};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+mod cache;
+mod opening;
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, FileTypeExt as _, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, OFlags, SeekFrom, fadvise, seek};
-use rustix::io::{ReadWriteFlags, preadv2};
+use rustix::fs::{Advice, SeekFrom, fadvise, seek};
 
+use self::cache::is_cached;
+use self::opening::OtherType;
+pub use self::opening::{is_disk, open_disk, open_regular, open_regular_with, type_name};
 use crate::error::{Error, Result};
-use crate::holes::{Holes, SeekHoles as _, Stretch};
+use crate::holes::{Holes, Stretch};
 use crate::units::{FileOffset, fits};
 
 /// Whether a stretch of a file holds stored bytes.
@@ -127,7 +130,7 @@ impl FileSource {
             .map_err(|e| failed("cannot be examined", e))?;
         let kind = metadata.file_type();
         if !is_disk(kind) {
-            return Err(OtherType(kind, DISK).refused().in_file(path));
+            return Err(OtherType::than_a_disk(kind).refused().in_file(path));
         }
         // A block device's metadata says length 0; its end is where a seek ends.
         let len = if kind.is_block_device() {
@@ -196,7 +199,7 @@ impl FileSource {
             "file",
             at.0,
             format!(
-                "{wanted} bytes were expected here, the file ends at {:#x}",
+                "{wanted} bytes expected here, the file ends at {:#x}",
                 self.len
             ),
         )
@@ -211,159 +214,6 @@ impl FileSource {
 /// When it cannot be opened for reading.
 pub fn is_in_page_cache(path: &Path) -> Result<bool> {
     Ok(FileSource::open(path)?.cached)
-}
-
-/// Places of a file that are looked at to tell whether it is in the page cache.
-const CACHE_SAMPLES: u64 = 64;
-
-/// Whether most of `file` is in the page cache: samples of it are read only as far as that takes no
-/// waiting for the disk. A system that cannot read that way answers no.
-///
-/// A sample that is not in the cache makes the kernel fetch its page, so each call takes others:
-/// the same ones would be found the next time, and a cold file be taken for a cached one.
-fn is_cached(file: &File, len: u64) -> bool {
-    // Otherwise the kernel would begin to read ahead at each place.
-    let _ = fadvise(file, 0, None, Advice::Random);
-    let step = (len / CACHE_SAMPLES).max(1);
-    let samples = RandomState::new();
-    let (mut asked, mut found) = (0, 0);
-    let mut start = 0;
-    while asked < CACHE_SAMPLES && start < len {
-        // A hole is never in the cache, and does not count.
-        start = match file.seek_data(start) {
-            Ok(data) if data >= start && data < len => data,
-            Err(rustix::io::Errno::NXIO) => break,
-            _ => start,
-        };
-        let next = start.saturating_add(step);
-        let end = match file.seek_hole(start) {
-            Ok(hole) if hole > start => hole.min(next).min(len),
-            _ => next.min(len),
-        };
-        let at = start + samples.hash_one(asked) % (end - start);
-        let mut byte = [0];
-        let mut bufs = [IoSliceMut::new(&mut byte)];
-        asked += 1;
-        found += u64::from(preadv2(file, &mut bufs, at, ReadWriteFlags::NOWAIT) == Ok(1));
-        start = next;
-    }
-    asked > 0 && found * 10 >= asked * 9
-}
-
-/// Opens the regular file at `path` for reading. Never waits, as opening a pipe does.
-///
-/// # Errors
-/// `InvalidInput` when it is something else; those of opening it.
-pub fn open_regular(path: &Path) -> io::Result<File> {
-    open_regular_with(path, OpenOptions::new().read(true))
-}
-
-/// Opens the regular file at `path` as `options` say, or makes it. Never waits, as opening a pipe
-/// does.
-///
-/// # Errors
-/// `InvalidInput` when something else is there; those of opening it.
-pub fn open_regular_with(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    open_checked(path, options, is_regular, "a regular file")
-}
-
-/// Opens the regular file or block device at `path` for reading. Never waits, as opening a pipe
-/// does.
-///
-/// # Errors
-/// `InvalidInput` when it is something else; those of opening it.
-pub fn open_disk(path: &Path) -> io::Result<File> {
-    open_checked(path, OpenOptions::new().read(true), is_disk, DISK)
-}
-
-fn is_regular(kind: FileType) -> bool {
-    kind.is_file()
-}
-
-const DISK: &str = "a regular file or a block device";
-
-/// Whether a disk image can be in a file of this type.
-#[must_use]
-pub fn is_disk(kind: FileType) -> bool {
-    kind.is_file() || kind.is_block_device()
-}
-
-fn open_checked(
-    path: &Path,
-    options: &mut OpenOptions,
-    is_right: fn(FileType) -> bool,
-    expected: &'static str,
-) -> io::Result<File> {
-    let check = |kind: FileType| match is_right(kind) {
-        true => Ok(()),
-        false => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            OtherType(kind, expected),
-        )),
-    };
-    // Asked before opening, because opening some devices does something to them.
-    match fs::metadata(path) {
-        Ok(metadata) => check(metadata.file_type())?,
-        // It may be made.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    // In case a pipe takes the file's place meanwhile. Regular files and block devices do not care.
-    let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let file = options.custom_flags(nonblocking).open(path)?;
-    check(file.metadata()?.file_type())?;
-    Ok(file)
-}
-
-/// Something that is not a file of the expected type: what it is, and what was expected.
-#[derive(Debug)]
-struct OtherType(FileType, &'static str);
-
-impl OtherType {
-    fn of(error: &io::Error) -> Option<&Self> {
-        error.get_ref()?.downcast_ref()
-    }
-
-    /// As the error of opening an image.
-    fn refused(&self) -> Error {
-        let error = Error::unsupported(format!(
-            "this is {}; disk images are regular files and block devices",
-            type_name(self.0)
-        ));
-        if self.0.is_fifo() {
-            error.with_hint("save it to a file first, or give - where the command takes it")
-        } else {
-            error
-        }
-    }
-}
-
-impl fmt::Display for OtherType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "this is {}, expected {}", type_name(self.0), self.1)
-    }
-}
-
-impl std::error::Error for OtherType {}
-
-/// What people call a file of this type.
-#[must_use]
-pub fn type_name(kind: FileType) -> &'static str {
-    if kind.is_file() {
-        "a regular file"
-    } else if kind.is_dir() {
-        "a directory"
-    } else if kind.is_fifo() {
-        "a pipe"
-    } else if kind.is_char_device() {
-        "a character device"
-    } else if kind.is_block_device() {
-        "a block device"
-    } else if kind.is_socket() {
-        "a socket"
-    } else {
-        "something else"
-    }
 }
 
 impl ReadAt for FileSource {
@@ -407,7 +257,8 @@ impl ReadAt for FileSource {
 
     fn note(&self) -> Option<String> {
         self.holes.senseless().then(|| {
-            "the file system's answers about holes in this file make no sense; what follows the first of them is read as data"
+            "the file system's answers about holes in this file make no sense; what follows the \
+             first of them is read as data"
                 .to_owned()
         })
     }
@@ -451,7 +302,7 @@ impl ReadAt for MemorySource {
                 "file",
                 at.0,
                 format!(
-                    "{} bytes were expected here, the file ends at {:#x}",
+                    "{} bytes expected here, the file ends at {:#x}",
                     buf.len(),
                     self.0.len()
                 ),

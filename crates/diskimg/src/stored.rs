@@ -1,7 +1,9 @@
 //! Which parts of an image file were ever written: the file may have holes itself.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::chain::Context;
 use crate::error::Result;
@@ -37,7 +39,7 @@ struct Known {
     data: Vec<Stretch>,
     /// First byte that nothing is known of.
     end: u64,
-    /// How often the file system was asked for them.
+    /// How many questions to the file system that took.
     asked: usize,
     /// A stretch of data behind `end`: the last answer.
     last: Range<u64>,
@@ -61,7 +63,7 @@ impl StoredMap {
     /// # Errors
     /// Those of asking the file.
     pub(crate) fn stretch(&self, at: u64) -> Result<(ExtentKind, u64)> {
-        let mut known = self.lock();
+        let mut known = self.known.lock();
         if known.last.contains(&at) {
             return Ok((ExtentKind::Data, known.last.end));
         }
@@ -77,7 +79,7 @@ impl StoredMap {
             SourceExtent::Hole(len) => Ok((ExtentKind::Hole, at.saturating_add(len))),
             SourceExtent::Data(len) => {
                 let end = at.saturating_add(len);
-                self.lock().last = at..end;
+                self.known.lock().last = at..end;
                 Ok((ExtentKind::Data, end))
             }
         }
@@ -100,7 +102,7 @@ impl StoredMap {
     /// # Errors
     /// Those of asking the file.
     pub(crate) fn data_bytes(&self, range: Range<u64>) -> Result<Option<u64>> {
-        let mut known = self.lock();
+        let mut known = self.known.lock();
         self.learn(&mut known, range.end.saturating_sub(1))?;
         if known.end < range.end {
             return Ok(None);
@@ -132,10 +134,6 @@ impl StoredMap {
             }
         }
         Ok(())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,8 +1,10 @@
-//! Compressed clusters of qcow2: reading neighbours in one go, and unpacking each to exactly one cluster.
+//! Compressed clusters of qcow2: neighbours are read together, and each is unpacked to exactly one
+//! cluster.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use libdeflater::{DecompressionError, Decompressor as Inflate};
 use zstd::zstd_safe::{DCtx, find_frame_compressed_size, get_error_name};
@@ -108,7 +110,7 @@ impl Unpacker {
         }
     }
 
-    /// Takes note that `buf[target]` is to be filled from `skip` bytes into the content of
+    /// Notes that `buf[target]` is to be filled from `skip` bytes into the content of
     /// `cluster`. May unpack what has been noted before.
     ///
     /// # Errors
@@ -127,7 +129,7 @@ impl Unpacker {
                 STRUCTURE,
                 start,
                 format!(
-                    "up to {} bytes were expected here, the file ends at {:#x}",
+                    "up to {} bytes expected here, the file ends at {:#x}",
                     cluster.len, self.packing.file_len
                 ),
             ));
@@ -255,7 +257,8 @@ impl Unpacker {
                 STRUCTURE,
                 at,
                 format!(
-                    "{problem}; up to {} bytes were expected here that unpack to {wanted}, the file ends at {:#x}",
+                    "{problem}; up to {} bytes were expected here that unpack to {wanted}, the \
+                     file ends at {:#x}",
                     cluster.len, self.packing.file_len
                 ),
             );
@@ -338,7 +341,7 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// Takes note of an image: what is to be told of its clusters.
+    /// Registers an image: how its clusters are packed.
     pub(crate) fn join(
         &self,
         compression: Compression,
@@ -362,7 +365,7 @@ impl Pool {
 
     /// An unpacker with nothing pending; give it back with [`Self::put`] unless it failed.
     pub(crate) fn take(&self, packing: Packing) -> Unpacker {
-        let idle = self.lock().pop();
+        let idle = self.idle.lock().pop();
         match idle {
             Some(mut unpacker) => {
                 unpacker.turn_to(packing);
@@ -373,11 +376,7 @@ impl Pool {
     }
 
     pub(crate) fn put(&self, unpacker: Unpacker) {
-        self.lock().push(unpacker);
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Unpacker>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock().push(unpacker);
     }
 
     /// Most bytes that `readers` threads make the pool hold.

@@ -58,7 +58,7 @@ pub struct Extents<'a, T: DiskImage + ?Sized> {
     /// Where the batch ends.
     at: GuestOffset,
     end: GuestOffset,
-    /// What was asked for last, and how much of it was looked at.
+    /// What was asked for last, and how much of it was consumed.
     batch: Vec<Extent>,
     taken: usize,
     /// How many were asked for last.
@@ -84,7 +84,7 @@ impl<T: DiskImage + ?Sized> Extents<'_, T> {
             // A walk that ended here would leave out the rest of the disk without a word.
             return Err(Error::new(
                 ErrorKind::Corrupt,
-                format!("no extent was told at guest offset {}", self.at),
+                format!("no extent was returned for guest offset {}", self.at),
             ));
         }
         for extent in &self.batch {
@@ -125,7 +125,7 @@ impl<T: DiskImage + ?Sized> Iterator for Extents<'_, T> {
                 break;
             };
             match &mut self.pending {
-                // Only the last one of a batch may go on in the next batch.
+                // Only the last one of a batch may continue in the next batch.
                 None if self.taken + 1 < self.batch.len() => {
                     self.taken += 1;
                     return Some(Ok(Extent { start, len, kind }));
@@ -186,7 +186,8 @@ impl<'a, T: DiskImage + ?Sized> Tallies<'a, T> {
                 return Err(Error::new(
                     ErrorKind::Corrupt,
                     format!(
-                        "at most {left} bytes at guest offset {} were to be summed up, the answer is {} bytes at {}",
+                        "at most {left} bytes at guest offset {} were to be summed up, the answer \
+                         is {} bytes at {}",
                         self.at,
                         tally.len(),
                         tally.start
@@ -199,7 +200,7 @@ impl<'a, T: DiskImage + ?Sized> Tallies<'a, T> {
             // A walk that ended here would leave out the rest of the disk.
             return Err(Error::new(
                 ErrorKind::Corrupt,
-                format!("nothing was summed up at guest offset {start}"),
+                format!("no sum was returned for guest offset {start}"),
             ));
         }
         self.window.passed(self.at.0 - start.0);
@@ -238,7 +239,7 @@ mod tests {
     use crate::extent::ExtentKind;
     use crate::format::Format;
 
-    /// Knows its first half, and then says what it is told to say.
+    /// Knows its first half, and then returns what it is given.
     struct Half(Option<Extent>);
 
     impl DiskImage for Half {

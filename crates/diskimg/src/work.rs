@@ -1,7 +1,7 @@
 //! Counts the work of finding out what lies where, so that a small file cannot make it long.
 //!
 //! The count does not know what makes a file slow: every format charges what it does, and a walk
-//! over a whole disk ends with an error once it has done more than the files deserve. Steps are
+//! over a whole disk ends with an error once it has done more than the files justify. Steps are
 //! counted and not seconds, so that a file that is accepted on one machine is accepted on every
 //! other one.
 
@@ -101,8 +101,8 @@ impl Watch {
         Err(Error::new(
             ErrorKind::Limit,
             format!(
-                "the image is too complex: listing what lies on the first {} of {} took {taken} steps, \
-                 at most {} are allowed for the tables that the file stores",
+                "the image is too complex: listing what lies on the first {} of {} took {taken} \
+                 steps, at most {} are allowed for the tables that the file stores",
                 human(at.0),
                 human(size),
                 self.allowed
@@ -133,7 +133,7 @@ impl Window {
         GuestOffset(at.0.saturating_add(self.0).min(end.0))
     }
 
-    /// Takes note that the last answer was `len` bytes long.
+    /// Notes that the last answer was `len` bytes long.
     pub(crate) fn passed(&mut self, len: u64) {
         self.0 = len.saturating_mul(4).max(Self::LEAST);
     }

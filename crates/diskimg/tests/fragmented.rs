@@ -226,7 +226,7 @@ fn sector_bitmaps_that_chunks_share_are_refused() {
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     let message = error.to_string();
     assert!(
-        message.contains("the sector bitmap of chunk 1 "),
+        message.contains("the sector bitmap of chunk 1:"),
         "{message}"
     );
     // With bitmaps of its own a disk costs what its bitmaps do: each byte is 8 extents.
@@ -296,7 +296,7 @@ fn vhdx_blocks_at_one_place_are_refused_when_the_file_is_opened() {
         let error = open(with(distance)).err().expect("its blocks overlap");
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
         let message = error.to_string();
-        assert!(message.contains("block 1 "), "{message}");
+        assert!(message.contains("block 1:"), "{message}");
         assert!(message.contains("shares its place"), "{message}");
     }
     open(with(256 << 20)).unwrap();

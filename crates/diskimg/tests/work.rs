@@ -499,7 +499,7 @@ fn a_check_reads_of_the_l1_tables_of_snapshots_what_is_stored() {
     let misplaced = report
         .findings
         .iter()
-        .filter(|finding| finding.structure == "L2 table");
+        .filter(|finding| finding.structure == "L1 entry");
     assert!(misplaced.count() > 10, "{:?}", report.findings);
 }
 

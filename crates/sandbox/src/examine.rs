@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use convert::{CancelToken, VoidMonitor};
-use diskimg::Probe;
-use diskimg::open_source;
-use diskimg::{FileOffset, FileSource, Format, OpenOptions, ReadAt, SourceExtent};
-use zvhd2::{CheckReport, Severity};
+use diskimg::{
+    CheckReport, FileOffset, FileSource, Format, OpenOptions, Probe, ReadAt, Severity,
+    SourceExtent, open_source,
+};
 
 use crate::images::{Examined, JobFailure};
 
@@ -135,13 +135,16 @@ fn failure(code: &'static str, reason: impl Into<String>) -> JobFailure {
 fn broken_rules(report: &CheckReport) -> String {
     let mut text = format!("broken rules of ZVHD2: {}", report.errors);
     let errors = report
-        .violations
+        .findings
         .iter()
-        .filter(|violation| violation.severity == Severity::Error);
-    for violation in errors.take(LISTED) {
+        .filter(|finding| finding.severity == Severity::Error);
+    for finding in errors.take(LISTED) {
         text.push_str(&format!(
-            "; {} at byte {} ({})",
-            violation.message, violation.offset, violation.rule
+            "; {}: {} at byte {} ({})",
+            finding.structure,
+            finding.message,
+            finding.offset.unwrap_or_default(),
+            finding.rule
         ));
     }
     text

@@ -6,7 +6,9 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -206,29 +208,25 @@ impl Server {
 
     /// Answers it by what it contains.
     pub fn push_fn(&self, answer: impl FnOnce(&Recorded) -> Reply + Send + 'static) {
-        lock(&self.script).queue.push_back(Box::new(answer));
+        self.script.lock().queue.push_back(Box::new(answer));
     }
 
     /// Asked for each request before the queue; `None` leaves the request to the queue.
     pub fn route(&self, answer: impl FnMut(&Recorded) -> Option<Reply> + Send + 'static) {
-        lock(&self.script).otherwise = Some(Box::new(answer));
+        self.script.lock().otherwise = Some(Box::new(answer));
     }
 
     /// All requests so far.
     #[must_use]
     pub fn requests(&self) -> Vec<Recorded> {
-        lock(&self.script).requests.clone()
+        self.script.lock().requests.clone()
     }
 
     /// Number of answers that nobody has asked for yet.
     #[must_use]
     pub fn unused(&self) -> usize {
-        lock(&self.script).queue.len()
+        self.script.lock().queue.len()
     }
-}
-
-fn lock(script: &Mutex<Script>) -> MutexGuard<'_, Script> {
-    script.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn serve(mut stream: TcpStream, script: Arc<Mutex<Script>>) {
@@ -236,7 +234,7 @@ async fn serve(mut stream: TcpStream, script: Arc<Mutex<Script>>) {
         return;
     };
     let reply = {
-        let mut script = lock(&script);
+        let mut script = script.lock();
         script.requests.push(request.clone());
         let routed = script.otherwise.as_mut().and_then(|f| f(&request));
         match routed {

@@ -5,7 +5,7 @@ use diskimg::{Error, ReadAt, Result};
 use flate2::{Decompress, FlushDecompress, Status};
 use zstd::zstd_safe::{DCtx, get_error_name};
 
-use crate::finding::Finding;
+use crate::finding::Broken;
 use crate::footer::Compression;
 use crate::layout::{BLOCK_HEADER, BLOCK_MAGIC, BLOCK_TRAILER, PAGE, padded_len};
 use crate::scan::header_of;
@@ -29,9 +29,9 @@ pub(crate) struct Parts<'a> {
 pub(crate) fn unpack<'a>(
     raw: &'a [u8],
     block: &StoredBlock,
-) -> std::result::Result<Parts<'a>, Finding> {
+) -> std::result::Result<Parts<'a>, Broken> {
     let broken =
-        |rule, message: String| Err(Finding::corrupt(rule, "data block", block.offset, message));
+        |rule, message: String| Err(Broken::corrupt(rule, "data block", block.offset, message));
     let Some(header) = header_of(raw).filter(|header| header.magic == *BLOCK_MAGIC) else {
         return broken("block-header", "no data block begins here".to_owned());
     };
@@ -95,7 +95,7 @@ impl BlockDecoder {
         })
     }
 
-    /// The bytes of `block`, whose length was held against the file and the caps.
+    /// The bytes of `block`, whose length was checked against the file and the caps.
     pub(crate) fn read(&mut self, source: &dyn ReadAt, block: &StoredBlock) -> Result<&[u8]> {
         read_raw(&mut self.raw, source, block)?;
         Ok(&self.raw)
@@ -108,10 +108,10 @@ impl BlockDecoder {
         block: &StoredBlock,
         compression: Compression,
         out: &mut [u8],
-    ) -> std::result::Result<(), Finding> {
+    ) -> std::result::Result<(), Broken> {
         let payload = unpack(&self.raw, block)?.payload;
         let failed =
-            |message: String| Finding::corrupt("payload", "data block", block.offset, message);
+            |message: String| Broken::corrupt("payload", "data block", block.offset, message);
         match compression {
             Compression::Zstd => match self.zstd.decompress(out, payload) {
                 Ok(len) if len == out.len() => Ok(()),
@@ -149,7 +149,7 @@ fn wrong_len(block: &StoredBlock, found: usize, expected: usize) -> String {
     )
 }
 
-/// Whether a zlib stream goes on after a payload.
+/// Whether a zlib stream continues after a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stream {
     /// Flushed, as the format wants it.

@@ -69,22 +69,6 @@ impl Encoder {
         })
     }
 
-    /// The encoder as it stood after `blocks`, each a number and an encoded length, were pushed.
-    ///
-    /// # Errors
-    /// Those of [`Encoder::new`] and [`Encoder::push`].
-    pub fn resume(
-        virtual_size: u64,
-        identity: Identity,
-        blocks: impl IntoIterator<Item = (u32, usize)>,
-    ) -> Result<Self> {
-        let mut encoder = Self::new(virtual_size, identity)?;
-        for (number, len) in blocks {
-            encoder.push(number, len)?;
-        }
-        Ok(encoder)
-    }
-
     /// The first footer, 4096 bytes: it needs nothing that is known only later.
     #[must_use]
     pub fn head(&self) -> Vec<u8> {
@@ -112,7 +96,8 @@ impl Encoder {
             Ok(wire) if wire > 0 && len.is_multiple_of(4096) && len <= MAX_ENCODED_BLOCK => wire,
             _ => {
                 return refused(format!(
-                    "block {number} is {len} bytes long, expected a multiple of 4096 up to {MAX_ENCODED_BLOCK}"
+                    "block {number} is {len} bytes long, expected a multiple of 4096 up to \
+                     {MAX_ENCODED_BLOCK}"
                 ));
             }
         };
@@ -153,12 +138,6 @@ impl Encoder {
             encoder: self,
             next: Part::Copy,
         }
-    }
-
-    /// Length of the file if no more blocks come.
-    #[must_use]
-    pub fn finished_len(&self) -> u64 {
-        self.position + tail_len(self.stored_blocks(), u64::from(self.max_blocks))
     }
 
     fn footer(&self, stored_blocks: u64, tables: Option<Tables>) -> Footer {

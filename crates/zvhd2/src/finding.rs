@@ -1,23 +1,12 @@
-//! Broken rules: what is said of one, and who stops at it.
+//! Broken rules: what is said of one, and what readers do with it.
 
-use diskimg::{Error, ErrorKind, Result};
-use serde::Serialize;
+use diskimg::{Error, ErrorKind, Report, Result};
 
 use crate::rules::RULES;
 
-/// How bad a broken rule is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// The file is not sound, and this crate's reader refuses it or the block.
-    Error,
-    /// Readers forgive it.
-    Warning,
-}
-
 /// A broken rule, found at a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Finding {
+pub(crate) struct Broken {
     /// Stable name of the rule.
     pub(crate) rule: &'static str,
     pub(crate) kind: ErrorKind,
@@ -29,7 +18,7 @@ pub(crate) struct Finding {
     pub(crate) message: String,
 }
 
-impl Finding {
+impl Broken {
     pub(crate) fn corrupt(
         rule: &'static str,
         structure: &'static str,
@@ -49,51 +38,51 @@ impl Finding {
     pub(crate) fn of_kind(self, kind: ErrorKind) -> Self {
         Self { kind, ..self }
     }
-}
 
-impl From<Finding> for Error {
-    fn from(finding: Finding) -> Self {
-        Self::new(
-            finding.kind,
-            format!("{} (rule {})", finding.message, finding.rule),
-        )
-        .at(finding.structure, finding.offset)
+    /// Reports it as one without which the file is not sound.
+    ///
+    /// # Errors
+    /// Those of `report`.
+    pub(crate) fn report(&self, report: &mut dyn Report) -> Result<()> {
+        report.broken(self.rule, &|| self.error())
+    }
+
+    /// Reports it as one that readers forgive.
+    pub(crate) fn forgive(&self, report: &mut dyn Report) {
+        report.forgiven(self.rule, &|| self.error());
+    }
+
+    fn error(&self) -> Error {
+        Error::new(self.kind, self.message.as_str()).at(self.structure, self.offset)
     }
 }
 
-/// Takes findings while a file is walked.
-pub(crate) trait Report {
-    /// A rule without which the file is not sound. The walk ends when this fails.
-    fn error(&mut self, finding: Finding) -> Result<()>;
-
-    /// A rule that readers forgive.
-    fn warning(&mut self, finding: Finding);
-
-    /// Whether what one more finding says is ever looked at. A hostile file may have millions of
-    /// broken entries, of which only the first ones are listed.
-    fn listens(&self, severity: Severity) -> bool;
-
-    /// The message that `say` makes, when it is looked at.
-    fn message(&self, severity: Severity, say: &dyn Fn() -> String) -> String {
-        if self.listens(severity) {
-            say()
-        } else {
-            String::new()
-        }
+impl From<Broken> for Error {
+    fn from(broken: Broken) -> Self {
+        with_rule(broken.rule, &broken.error())
     }
 }
 
-/// What readers do: the first error ends the walk, warnings are forgiven.
+/// `error`, about `rule`, naming it.
+fn with_rule(rule: &str, error: &Error) -> Error {
+    let named = Error::new(error.kind(), format!("{} (rule {rule})", error.message()));
+    match (error.structure(), error.offset()) {
+        (Some(structure), Some(offset)) => named.at(structure, offset),
+        _ => named,
+    }
+}
+
+/// What readers do: the first error ends the walk and names its rule, warnings are forgiven.
 pub(crate) struct FirstError;
 
 impl Report for FirstError {
-    fn error(&mut self, finding: Finding) -> Result<()> {
-        Err(finding.into())
+    fn broken(&mut self, rule: &'static str, error: &dyn Fn() -> Error) -> Result<()> {
+        Err(with_rule(rule, &error()))
     }
 
-    fn warning(&mut self, _: Finding) {}
+    fn forgiven(&mut self, _: &'static str, _: &dyn Fn() -> Error) {}
 
-    fn listens(&self, severity: Severity) -> bool {
-        severity == Severity::Error
+    fn refused(&mut self, error: Error) -> Result<()> {
+        Err(error)
     }
 }

@@ -2,10 +2,10 @@
 
 use diskimg::limits::MAX_VIRTUAL_SIZE;
 use diskimg::units::SECTOR;
-use diskimg::{ErrorKind, Result};
+use diskimg::{ErrorKind, Report, Result};
 use zerocopy::FromBytes;
 
-use crate::finding::{Finding, Report};
+use crate::finding::Broken;
 use crate::footer::{
     Compression, DATA_OFFSET, DISK_TYPE, FEATURES, FF_VERSION, Footer, Identity, Tables,
     ZVHD2_VERSION, checksum, geometry, rounded_size,
@@ -31,8 +31,8 @@ impl Role {
     }
 }
 
-/// Reads a footer of version 2, whose cookie was looked at, from the page at file offset `at`.
-/// `None` after an error that was reported and leaves nothing to go on with.
+/// Reads a footer of version 2, whose cookie was checked, from the page at file offset `at`.
+/// `None` after an error that was reported and leaves nothing to continue with.
 pub(crate) fn parse(
     page: &[u8],
     at: u64,
@@ -46,14 +46,14 @@ pub(crate) fn parse(
     let Some(virtual_size) = parse_common(wire, at, structure, report)? else {
         return Ok(None);
     };
-    let broken = |rule, message: String| Finding::corrupt(rule, structure, at, message);
+    let broken = |rule, message: String| Broken::corrupt(rule, structure, at, message);
     let unsupported = |rule, field: &str, found: u8, expected: &str| {
         broken(rule, format!("{field} is {found}, expected {expected}"))
             .of_kind(ErrorKind::Unsupported)
     };
     if wire.zvhd2_version != ZVHD2_VERSION {
         let finding = unsupported("version", "zvhd2_version", wire.zvhd2_version, "1");
-        report.error(finding)?;
+        finding.report(report)?;
         return Ok(None);
     }
     let Some(compression) = Compression::from_wire(wire.compress_method) else {
@@ -64,38 +64,42 @@ pub(crate) fn parse(
             wire.compress_method,
             expected,
         );
-        report.error(finding)?;
+        finding.report(report)?;
         return Ok(None);
     };
     if wire.index_contains_zero_blk > 1 {
         let found = wire.index_contains_zero_blk;
         let finding = unsupported("index-kind", "index_contains_zero_blk", found, "0 or 1");
-        report.error(finding)?;
+        finding.report(report)?;
         return Ok(None);
     }
     let block_size = wire.block_size.get();
     if !block_size.is_power_of_two() || !(MIN_BLOCK_SIZE..=MAX_BLOCK_SIZE).contains(&block_size) {
-        report.error(broken(
+        broken(
             "block-size",
             format!(
-                "block_size is {block_size}, expected a power of two from {MIN_BLOCK_SIZE} to {MAX_BLOCK_SIZE}"
+                "block_size is {block_size}, \
+                 expected a power of two from {MIN_BLOCK_SIZE} to {MAX_BLOCK_SIZE}"
             ),
-        ))?;
+        )
+        .report(report)?;
         return Ok(None);
     }
     let max_blocks = wire.max_blk_num.get();
     let expected = virtual_size.div_ceil(u64::from(block_size));
     if u64::from(max_blocks) != expected {
-        report.error(broken(
+        broken(
             "block-count",
             format!(
-                "max_blk_num is {max_blocks}, expected {expected} for {virtual_size} bytes in blocks of {block_size}"
+                "max_blk_num is {max_blocks}, \
+                 expected {expected} for {virtual_size} bytes in blocks of {block_size}"
             ),
-        ))?;
+        )
+        .report(report)?;
         return Ok(None);
     }
     if wire.reserved.iter().chain(rest).any(|byte| *byte != 0) {
-        report.warning(broken("reserved", "reserved bytes are not zero".to_owned()));
+        broken("reserved", "reserved bytes are not zero".to_owned()).forgive(report);
     }
     let mut footer = Footer {
         identity: Identity {
@@ -113,16 +117,17 @@ pub(crate) fn parse(
     match role {
         Role::First => {
             if footer.stored_blocks != 0 || has_tables(wire) {
-                report.warning(broken(
+                broken(
                     "first-footer-totals",
                     "totals are filled in, expected zeros in the first footer".to_owned(),
-                ));
+                )
+                .forgive(report);
             }
         }
         Role::Last => match parse_tables(wire, &footer) {
             Ok(tables) => footer.tables = Some(tables),
             Err((rule, kind, message)) => {
-                report.error(broken(rule, message).of_kind(kind))?;
+                broken(rule, message).of_kind(kind).report(report)?;
                 return Ok(None);
             }
         },
@@ -152,27 +157,31 @@ pub(crate) fn parse_common(
     structure: &'static str,
     report: &mut dyn Report,
 ) -> Result<Option<u64>> {
-    let broken = |rule, message: String| Finding::corrupt(rule, structure, at, message);
+    let broken = |rule, message: String| Broken::corrupt(rule, structure, at, message);
     let (found, expected) = (wire.checksum.get(), checksum(wire));
     if found != expected {
-        report.error(broken(
+        broken(
             "checksum",
             format!("checksum is {found:#010x}, expected {expected:#010x}"),
-        ))?;
+        )
+        .report(report)?;
         return Ok(None);
     }
     let virtual_size = wire.orig_size.get();
     if virtual_size == 0 || !virtual_size.is_multiple_of(SECTOR) {
-        report.error(broken(
+        broken(
             "virtual-size",
             format!("orig_size is {virtual_size} bytes, expected a multiple of {SECTOR} above 0"),
-        ))?;
+        )
+        .report(report)?;
         return Ok(None);
     }
     if virtual_size > MAX_VIRTUAL_SIZE {
         let message =
             format!("orig_size is {virtual_size} bytes, at most {MAX_VIRTUAL_SIZE} are read");
-        report.error(broken("virtual-size", message).of_kind(ErrorKind::Limit))?;
+        broken("virtual-size", message)
+            .of_kind(ErrorKind::Limit)
+            .report(report)?;
         return Ok(None);
     }
     let fields = [
@@ -205,16 +214,17 @@ pub(crate) fn parse_common(
     ];
     for (field, found, expected) in fields {
         if found != expected {
-            report.warning(broken(
+            broken(
                 "footer-field",
                 format!("{field} is {found:#x}, expected {expected:#x}"),
-            ));
+            )
+            .forgive(report);
         }
     }
     Ok(Some(virtual_size))
 }
 
-/// The last footer's word on index and bitmap; whether they lie in the file is not looked at here.
+/// The last footer's word on index and bitmap; whether they lie in the file is not checked here.
 fn parse_tables(
     wire: &WireFooter,
     footer: &Footer,

@@ -2,16 +2,18 @@
 //! order; the bitmap the same blocks once more.
 
 use diskimg::units::{FileOffset, fits, round_up};
-use diskimg::{ReadAt, Result};
+use diskimg::{Error, ReadAt, Report, Result};
 use zerocopy::FromBytes;
 
-use crate::finding::{Finding, Report, Severity};
+use crate::finding::Broken;
 use crate::footer::{Footer, Tables};
 use crate::layout::{
     BITMAP_SEGMENT, BLOCKS_PER_SEGMENT, DATA_START, INDEX_SEGMENT, PAGE, WireIndexEntry,
     max_padded_len,
 };
 use crate::tables::{StoredBlock, bitmap_segments, segments};
+
+const ENTRY: &str = "index entry";
 
 /// Reads the index, segment by segment; blocks that break a rule are left out.
 pub(crate) fn read_index(
@@ -28,7 +30,7 @@ pub(crate) fn read_index(
         blocks: Vec::new(),
         free: DATA_START,
     };
-    // The index was held against the file's length, and has at least one entry per stored block.
+    // The index was checked against the file's length, and has at least one entry per stored block.
     rules
         .blocks
         .reserve_exact(usize::try_from(stored).unwrap_or_default());
@@ -50,14 +52,10 @@ pub(crate) fn read_index(
             if number < entries {
                 rules.take(wire, number, entry_at, report)?;
             } else if wire.offset.get() != 0 || wire.number.get() != 0 || wire.len.get() != 0 {
-                report.warning(Finding::corrupt(
-                    "index-padding",
-                    "index entry",
-                    entry_at,
-                    report.message(Severity::Warning, &|| {
-                        format!("entry {number} is not zero, the index has {entries}")
-                    }),
-                ));
+                report.forgiven("index-padding", &|| {
+                    let message = format!("entry {number} is not zero, the index has {entries}");
+                    Error::corrupt(ENTRY, entry_at, message)
+                });
             }
             number += 1;
             entry_at = entry_at.saturating_add(size_of::<WireIndexEntry>() as u64);
@@ -66,21 +64,23 @@ pub(crate) fn read_index(
     }
     let found = rules.blocks.len() as u64;
     if !footer.dense_index && found != stored {
-        report.error(Finding::corrupt(
+        Broken::corrupt(
             "stored-count",
             "index",
             tables.index_lba,
             format!("index has {found} stored blocks, non_zero_blk_num is {stored}"),
-        ))?;
+        )
+        .report(report)?;
     }
     let free = rules.free;
     if free != data_end {
-        report.warning(Finding::corrupt(
+        Broken::corrupt(
             "block-gap",
             "footer copy",
             data_end,
             format!("blocks end at {free:#x}, expected no gap before the footer copy"),
-        ));
+        )
+        .forgive(report);
     }
     Ok(rules.blocks)
 }
@@ -107,97 +107,100 @@ impl IndexRules<'_> {
         if !self.footer.dense_index && offset == 0 {
             return Ok(());
         }
-        if let Err((rule, message)) = self.judge(offset, number, len, position, report) {
-            return report.error(Finding::corrupt(rule, "index entry", at, message));
-        }
-        if offset != self.free {
-            report.warning(Finding::corrupt(
-                "block-gap",
-                "index entry",
-                at,
-                report.message(Severity::Warning, &|| format!("block {number} is at {offset:#x}, expected it right after the one before, at {:#x}", self.free)),
-            ));
-        }
-        if self.blocks.len() as u64 >= u64::from(self.footer.stored_blocks) {
-            let stored = self.footer.stored_blocks;
-            let message = report.message(Severity::Error, &|| {
-                format!("block {number} is one more than the {stored} of non_zero_blk_num")
-            });
-            return report.error(Finding::corrupt("stored-count", "index entry", at, message));
-        }
-        self.free = offset.saturating_add(len.into());
-        self.blocks.push(StoredBlock {
+        let entry = StoredBlock {
             offset,
             number,
             len,
-        });
+        };
+        if let Some((rule, say)) = self.broken(&entry, position) {
+            return report.broken(rule, &|| {
+                Error::corrupt(ENTRY, at, say(self, &entry, position))
+            });
+        }
+        if offset != self.free {
+            report.forgiven("block-gap", &|| {
+                let message = format!(
+                    "block {number} is at {offset:#x}, \
+                     expected it right after the one before, at {:#x}",
+                    self.free
+                );
+                Error::corrupt(ENTRY, at, message)
+            });
+        }
+        let stored = self.footer.stored_blocks;
+        if self.blocks.len() as u64 >= u64::from(stored) {
+            return report.broken("stored-count", &|| {
+                let message =
+                    format!("block {number} is one more than the {stored} of non_zero_blk_num");
+                Error::corrupt(ENTRY, at, message)
+            });
+        }
+        self.free = offset.saturating_add(len.into());
+        self.blocks.push(entry);
         Ok(())
     }
 
-    fn judge(
-        &self,
-        offset: u64,
-        number: u32,
-        len: u32,
-        position: u64,
-        report: &dyn Report,
-    ) -> std::result::Result<(), (&'static str, String)> {
-        let say = |message: &dyn Fn() -> String| report.message(Severity::Error, message);
-        if number >= self.footer.max_blocks {
-            let last = self.footer.max_blocks.saturating_sub(1);
-            return Err((
-                "index-number",
-                say(&|| format!("block number is {number}, the last block is {last}")),
-            ));
-        }
-        if !self.footer.dense_index && u64::from(number) != position {
-            let message = say(&|| format!("block number is {number}, expected {position}"));
-            return Err(("index-number", message));
-        }
-        if let Some(last) = self.blocks.last().filter(|last| last.number >= number) {
-            let message = say(&|| format!("block {number} comes after block {}", last.number));
-            return Err(("index-order", message));
-        }
-        let longest = max_padded_len(self.footer.block_size);
+    /// The rule that `entry`, number `position` of the index, breaks, and what says how.
+    fn broken(&self, entry: &StoredBlock, position: u64) -> Option<(&'static str, Say)> {
+        let StoredBlock {
+            offset,
+            number,
+            len,
+        } = *entry;
         let whole = len > 0 && round_up(len.into(), PAGE) == Some(len.into());
-        if !whole || u64::from(len) > longest {
-            let message = say(&|| {
+        let last = self.blocks.last();
+        Some(if number >= self.footer.max_blocks {
+            ("index-number", |rules, entry, _| {
+                let last = rules.footer.max_blocks.saturating_sub(1);
+                format!("block number is {}, the last block is {last}", entry.number)
+            })
+        } else if !self.footer.dense_index && u64::from(number) != position {
+            ("index-number", |_, entry, position| {
+                format!("block number is {}, expected {position}", entry.number)
+            })
+        } else if last.is_some_and(|last| last.number >= number) {
+            ("index-order", |rules, entry, _| {
+                let last = rules.blocks.last().map_or(0, |last| last.number);
+                format!("block {} comes after block {last}", entry.number)
+            })
+        } else if !whole || u64::from(len) > max_padded_len(self.footer.block_size) {
+            ("index-len", |rules, entry, _| {
                 format!(
-                    "block {number} has {len} bytes, expected a multiple of {PAGE} up to {longest}"
+                    "block {} has {} bytes, expected a multiple of {PAGE} up to {}",
+                    entry.number,
+                    entry.len,
+                    max_padded_len(rules.footer.block_size)
                 )
-            });
-            return Err(("index-len", message));
-        }
-        if offset < DATA_START || !fits(offset, len.into(), self.data_end) {
-            return Err((
-                "index-place",
-                say(&|| {
-                    format!(
-                        "block {number} has {len} bytes at {offset:#x}, expected between {DATA_START:#x} and {:#x}",
-                        self.data_end
-                    )
-                }),
-            ));
-        }
-        if !offset.is_multiple_of(PAGE) {
-            let message =
-                say(&|| format!("block {number} is at {offset:#x}, expected a multiple of {PAGE}"));
-            return Err(("index-place", message));
-        }
-        if offset < self.free {
-            let message = say(&|| {
+            })
+        } else if offset < DATA_START || !fits(offset, len.into(), self.data_end) {
+            ("index-place", |rules, entry, _| {
                 format!(
-                    "block {number} is at {offset:#x}, before the end of the block before it at {:#x}",
-                    self.free
+                    "block {} has {} bytes at {:#x}, expected between {DATA_START:#x} and {:#x}",
+                    entry.number, entry.len, entry.offset, rules.data_end
                 )
-            });
-            return Err(("index-overlap", message));
-        }
-        Ok(())
+            })
+        } else if !offset.is_multiple_of(PAGE) {
+            ("index-place", |_, entry, _| {
+                let StoredBlock { offset, number, .. } = entry;
+                format!("block {number} is at {offset:#x}, expected a multiple of {PAGE}")
+            })
+        } else if offset < self.free {
+            ("index-overlap", |rules, entry, _| {
+                format!(
+                    "block {} is at {:#x}, before the end of the block before it at {:#x}",
+                    entry.number, entry.offset, rules.free
+                )
+            })
+        } else {
+            return None;
+        })
     }
 }
 
-/// Holds the bitmap against the blocks that the index has.
+/// Says how an entry of an index, with its position, breaks a rule.
+type Say = fn(&IndexRules<'_>, &StoredBlock, u64) -> String;
+
+/// Compares the bitmap with the blocks that the index has.
 pub(crate) fn check_bitmap(
     source: &dyn ReadAt,
     footer: &Footer,
@@ -222,14 +225,15 @@ pub(crate) fn check_bitmap(
                 } else {
                     ("not stored", "stored")
                 };
-                report.error(Finding::corrupt(
-                    "bitmap",
-                    "bitmap",
-                    at.saturating_add(byte),
-                    report.message(Severity::Error, &|| {
-                        format!("block {number} is {bitmap} by the bitmap and {index} by the index")
-                    }),
-                ))?;
+                report.broken("bitmap", &|| {
+                    Error::corrupt(
+                        "bitmap",
+                        at.saturating_add(byte),
+                        format!(
+                            "block {number} is {bitmap} by the bitmap and {index} by the index"
+                        ),
+                    )
+                })?;
             }
         }
         at = at.saturating_add(BITMAP_SEGMENT.into());

@@ -154,7 +154,7 @@ pub(crate) struct WireBlockHeader {
     pub(crate) size: U32,
     /// Number of the guest block.
     pub(crate) number: U32,
-    /// Zero; no known reader looks at it.
+    /// Zero; no known reader reads it.
     pub(crate) reserved: [u8; 28],
 }
 

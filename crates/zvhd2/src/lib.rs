@@ -35,9 +35,8 @@ use std::sync::Arc;
 use diskimg::{Driver, Format, check_by_extents};
 
 pub use block::{BlockEncoder, MAX_ENCODED_BLOCK, encoder_memory, encoder_version};
-pub use check::{CheckReport, MAX_LISTED, Violation, check};
+pub use check::check;
 pub use encoder::{Encoder, Tail, worst_case_len};
-pub use finding::Severity;
 pub use footer::{Compression, Identity};
 pub use layout::{BLOCK_SIZE, DEFAULT_LEVEL, MAX_LEVEL, MAX_STORED_BLOCKS, MIN_LEVEL};
 pub use reader::Zvhd2Image;
@@ -58,7 +57,7 @@ pub const DRIVERS: [Driver; 2] = [
         },
         begins_with_disk: |_| false,
         open: |source, _| Ok(Box::new(Zvhd2Image::open(source)?)),
-        check: check::as_driver,
+        check: |source, report, cancelled| check::check_into(source.as_ref(), report, cancelled),
     },
     Driver {
         format: Format::Zvhd,

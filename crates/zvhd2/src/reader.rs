@@ -1,7 +1,9 @@
 //! Reading a ZVHD2 file at random: the index says where each block is.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use diskimg::units::MIB;
 use diskimg::{Details, DiskImage, Extent, ExtentKind, check_range, clip_extent};
@@ -35,7 +37,7 @@ pub struct Zvhd2Image {
     /// Buffers of blocks that left the cache. Used again, because allocators keep what is freed by
     /// one thread from the others.
     spare: Mutex<Vec<Vec<u8>>>,
-    /// Decoders that nobody uses at the moment: as many as there were readers at once.
+    /// Decoders that are idle: as many as there were readers at once.
     idle: Mutex<Vec<BlockDecoder>>,
 }
 
@@ -49,8 +51,8 @@ impl std::fmt::Debug for Zvhd2Image {
 }
 
 impl Zvhd2Image {
-    /// Opens a file by its last footer, and holds all of its metadata against the format's rules.
-    /// Payloads are looked at when they are read.
+    /// Opens a file by its last footer, and checks all of its metadata.
+    /// Payloads are checked when they are read.
     ///
     /// # Errors
     /// `Truncated` when the end is missing (the message says how many blocks are whole),
@@ -103,14 +105,14 @@ impl Zvhd2Image {
 
     /// Decodes `block` into `out`, a whole block long.
     fn decode(&self, block: &StoredBlock, out: &mut [u8]) -> Result<()> {
-        let idle = lock(&self.idle).pop();
+        let idle = self.idle.lock().pop();
         let mut decoder = match idle {
             Some(decoder) => decoder,
             None => BlockDecoder::new()?,
         };
         decoder.read(self.source.as_ref(), block)?;
         let decoded = decoder.decode(block, self.footer.compression, out);
-        lock(&self.idle).push(decoder);
+        self.idle.lock().push(decoder);
         Ok(decoded?)
     }
 
@@ -123,9 +125,9 @@ impl Zvhd2Image {
     }
 
     fn copy_from(&self, slot: &Slot, block: &StoredBlock, skip: u64, buf: &mut [u8]) -> Result<()> {
-        let mut content = lock(slot);
+        let mut content = slot.lock();
         if content.is_none() {
-            let mut decoded = lock(&self.spare).pop().unwrap_or_default();
+            let mut decoded = self.spare.lock().pop().unwrap_or_default();
             decoded.resize(usize::try_from(self.block_size()).unwrap_or_default(), 0);
             self.decode(block, &mut decoded)?;
             *content = Some(decoded);
@@ -149,7 +151,7 @@ impl Zvhd2Image {
 
     /// The cache's slot for guest block `number`; the one unused for longest makes room.
     fn slot(&self, number: u32) -> Arc<Slot> {
-        let mut cache = lock(&self.cache);
+        let mut cache = self.cache.lock();
         let known = cache.iter().position(|(cached, _)| *cached == number);
         let entry = known
             .and_then(|position| cache.remove(position))
@@ -164,12 +166,11 @@ impl Zvhd2Image {
         slot
     }
 
-    /// Keeps the buffer of a slot that nobody else holds any more.
+    /// Keeps the buffer of a slot that is no longer shared.
     fn recycle(&self, slot: Arc<Slot>) {
-        let content = Arc::into_inner(slot)
-            .and_then(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let content = Arc::into_inner(slot).and_then(Slot::into_inner);
         if let Some(content) = content {
-            lock(&self.spare).push(content);
+            self.spare.lock().push(content);
         }
     }
 }
@@ -265,9 +266,4 @@ pub(crate) fn extent_len(
             (ExtentKind::Data, until(first + beyond as u64))
         }
     }
-}
-
-/// A lock; whatever a panicking thread left behind it is either complete or absent.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

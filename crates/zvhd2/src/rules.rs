@@ -1,7 +1,7 @@
 //! The rules by name, for everyone who prints or documents them.
 
 /// Every rule that a file can break: its stable name, and what it asks. A rule whose name stands in
-/// an error message or a [`crate::Violation`] is one of these.
+/// an error message or a [`diskimg::Finding`] is one of these.
 pub const RULES: &[(&str, &str)] = &[
     ("cookie", "the file begins with the footer of its version"),
     (

@@ -5,7 +5,7 @@ use diskimg::units::{FileOffset, fits};
 use diskimg::{ErrorKind, ReadAt, Result};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use crate::finding::Finding;
+use crate::finding::Broken as BrokenRule;
 use crate::layout::{
     BLOCK_MAGIC, BLOCK_TRAILER, DATA_START, MAX_BLOCK_SIZE, MAX_STORED_BLOCKS, WireBlockHeader,
     max_padded_len, padded_len,
@@ -20,7 +20,7 @@ pub(crate) enum Next {
     /// Something else.
     Other,
     /// The beginning of a block that is not whole, or not right.
-    Broken(Finding),
+    Broken(BrokenRule),
 }
 
 /// Walks the data blocks of a file; reads headers and trailers only.
@@ -48,7 +48,7 @@ impl<'a> Scan<'a> {
     pub(crate) fn next(&mut self) -> Result<Next> {
         let at = self.at;
         let broken = |rule, message: String| {
-            Ok(Next::Broken(Finding::corrupt(
+            Ok(Next::Broken(BrokenRule::corrupt(
                 rule,
                 "data block",
                 at,
@@ -56,12 +56,12 @@ impl<'a> Scan<'a> {
             )))
         };
         let past_end = |len: u64| {
-            let finding = Finding::corrupt(
+            let finding = BrokenRule::corrupt(
                 "file-end",
                 "data block",
                 at,
                 format!(
-                    "{len} bytes from here pass the file's end at {:#x}",
+                    "{len} bytes from here on pass the file's end at {:#x}",
                     self.source.len()
                 ),
             );
@@ -101,7 +101,7 @@ impl<'a> Scan<'a> {
         }
         if self.count >= MAX_STORED_BLOCKS {
             let message = format!("more than {MAX_STORED_BLOCKS} blocks are not read");
-            let finding = Finding::corrupt("stored-count", "data block", at, message);
+            let finding = BrokenRule::corrupt("stored-count", "data block", at, message);
             return Ok(Next::Broken(finding.of_kind(ErrorKind::Limit)));
         }
         let Ok(len) = u32::try_from(len) else {

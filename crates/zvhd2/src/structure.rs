@@ -2,10 +2,10 @@
 //! and by the checker, which collects them.
 
 use diskimg::units::{FileOffset, fits};
-use diskimg::{ErrorKind, ReadAt, Result};
+use diskimg::{ErrorKind, ReadAt, Report, Result};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::finding::{Finding, Report};
+use crate::finding::Broken;
 use crate::footer::{Footer, Tables, checksum};
 use crate::footer_rules::{Role, has_tables, parse};
 use crate::index::{check_bitmap, read_index};
@@ -29,7 +29,7 @@ pub(crate) const WALK_BYTES: u64 = 2 * INDEX_SEGMENT as u64;
 /// The shortest file: two footers, the footer copy and one bitmap segment.
 const MIN_FILE: u64 = 4 * PAGE;
 
-/// Walks the metadata of `source`. `None` when errors that `report` took leave nothing to go on
+/// Walks the metadata of `source`. `None` when errors that `report` took leave nothing to continue
 /// with.
 pub(crate) fn walk(source: &dyn ReadAt, report: &mut dyn Report) -> Result<Option<Structure>> {
     let len = source.len();
@@ -37,24 +37,25 @@ pub(crate) fn walk(source: &dyn ReadAt, report: &mut dyn Report) -> Result<Optio
         return Ok(None);
     };
     if len < MIN_FILE || !len.is_multiple_of(PAGE) {
-        report.error(truncated(
+        truncated(
             source,
             format!(
                 "the file is {len} bytes long, expected a multiple of {PAGE} from {MIN_FILE} on"
             ),
-        )?)?;
+        )?
+        .report(report)?;
         return Ok(None);
     }
     let last_at = len - PAGE;
     let last_page = read_page(source, last_at)?;
     if !last_page.starts_with(COOKIE_V2) {
         let message = "the file does not end with the last footer".to_owned();
-        report.error(truncated(source, message)?)?;
+        truncated(source, message)?.report(report)?;
         return Ok(None);
     }
     if is_copy(&last_page) {
         let message = "the file ends with the footer copy, before index and last footer".to_owned();
-        report.error(truncated(source, message)?)?;
+        truncated(source, message)?.report(report)?;
         return Ok(None);
     }
     let first = parse(&first_page, 0, Role::First, report)?;
@@ -88,13 +89,15 @@ fn read_page(source: &dyn ReadAt, at: u64) -> Result<Vec<u8>> {
 
 /// The page of the first footer, when the file begins as ZVHD2.
 fn read_first(source: &dyn ReadAt, report: &mut dyn Report) -> Result<Option<Vec<u8>>> {
-    let broken = |message: String| Finding::corrupt("cookie", "first footer", 0, message);
+    let broken = |message: String| Broken::corrupt("cookie", "first footer", 0, message);
     if source.len() < PAGE {
         let message = format!(
             "the file is {} bytes long, a footer takes {PAGE}",
             source.len()
         );
-        report.error(broken(message).of_kind(ErrorKind::Truncated))?;
+        broken(message)
+            .of_kind(ErrorKind::Truncated)
+            .report(report)?;
         return Ok(None);
     }
     let page = read_page(source, 0)?;
@@ -108,18 +111,18 @@ fn read_first(source: &dyn ReadAt, report: &mut dyn Report) -> Result<Option<Vec
                 found.escape_ascii().to_string()
             )
         };
-        report.error(broken(message))?;
+        broken(message).report(report)?;
         return Ok(None);
     }
     Ok(Some(page))
 }
 
 /// A file that has a beginning and not the end that belongs to it.
-fn truncated(source: &dyn ReadAt, what: String) -> Result<Finding> {
+fn truncated(source: &dyn ReadAt, what: String) -> Result<Broken> {
     let whole = Scan::new(source).whole_blocks()?;
     let message = format!("{what}; it is truncated or damaged: {whole}");
     let end = source.len();
-    Ok(Finding::corrupt("last-footer", "file end", end, message).of_kind(ErrorKind::Truncated))
+    Ok(Broken::corrupt("last-footer", "file end", end, message).of_kind(ErrorKind::Truncated))
 }
 
 /// Whether a page is a sound footer without tables: not the last one.
@@ -137,7 +140,7 @@ fn compare_footers(
     report: &mut dyn Report,
 ) -> Result<()> {
     let differ = |field, first: String, last: String| {
-        Finding::corrupt(
+        Broken::corrupt(
             "footers-agree",
             "last footer",
             last_at,
@@ -154,27 +157,27 @@ fn compare_footers(
     ];
     for (field, first, last) in numbers {
         if first != last {
-            report.error(differ(field, first.to_string(), last.to_string()))?;
+            differ(field, first.to_string(), last.to_string()).report(report)?;
         }
     }
     if first.compression != last.compression {
         let name = |footer: &Footer| footer.compression.name().to_owned();
-        report.error(differ("compress_method", name(first), name(last)))?;
+        differ("compress_method", name(first), name(last)).report(report)?;
     }
     if first.identity.uuid != last.identity.uuid {
         let hex = |footer: &Footer| format!("{:032x}", u128::from_be_bytes(footer.identity.uuid));
-        report.error(differ("uuid", hex(first), hex(last)))?;
+        differ("uuid", hex(first), hex(last)).report(report)?;
     }
     if first.identity.timestamp != last.identity.timestamp {
         let time = |footer: &Footer| footer.identity.timestamp.to_string();
-        report.warning(differ("timestamp", time(first), time(last)));
+        differ("timestamp", time(first), time(last)).forgive(report);
     }
     Ok(())
 }
 
-/// Holds index and bitmap against the file. Returns where the blocks end and the footer copy is.
+/// Checks index and bitmap against the file. Returns where the blocks end and the footer copy is.
 fn place_tables(tables: &Tables, last_at: u64, report: &mut dyn Report) -> Result<Option<u64>> {
-    let broken = |rule, message: String| Finding::corrupt(rule, "last footer", last_at, message);
+    let broken = |rule, message: String| Broken::corrupt(rule, "last footer", last_at, message);
     let (index, bitmap) = (tables.index_lba, tables.bitmap_lba);
     let (index_size, bitmap_size) = (tables.index_size.into(), tables.bitmap_size.into());
     for (name, lba, size, lowest) in [
@@ -182,30 +185,35 @@ fn place_tables(tables: &Tables, last_at: u64, report: &mut dyn Report) -> Resul
         ("bitmap", bitmap, bitmap_size, DATA_START + PAGE),
     ] {
         if lba < lowest || !lba.is_multiple_of(PAGE) || !fits(lba, size, last_at) {
-            report.error(broken(
+            broken(
                 "table-place",
                 format!(
-                    "{name} has {size} bytes at {lba:#x}, expected a multiple of {PAGE} between {lowest:#x} and the last footer at {last_at:#x}"
+                    "{name} has {size} bytes at {lba:#x}, expected a multiple of {PAGE} between \
+                     {lowest:#x} and the last footer at {last_at:#x}"
                 ),
-            ))?;
+            )
+            .report(report)?;
             return Ok(None);
         }
     }
     let index_end = index.saturating_add(index_size);
     if bitmap < index_end {
-        report.error(broken(
+        broken(
             "table-place",
             format!("bitmap is at {bitmap:#x}, before the end of the index at {index_end:#x}"),
-        ))?;
+        )
+        .report(report)?;
         return Ok(None);
     }
     if bitmap != index_end || bitmap.saturating_add(bitmap_size) != last_at {
-        report.warning(broken(
+        broken(
             "table-gap",
             format!(
-                "index ends at {index_end:#x}, bitmap has {bitmap_size} bytes at {bitmap:#x}, last footer is at {last_at:#x}: expected no gaps"
+                "index ends at {index_end:#x}, bitmap has {bitmap_size} bytes at {bitmap:#x}, \
+                 last footer is at {last_at:#x}: expected no gaps"
             ),
-        ));
+        )
+        .forgive(report);
     }
     Ok(index.checked_sub(PAGE))
 }
@@ -219,12 +227,13 @@ fn check_copy(
     report: &mut dyn Report,
 ) -> Result<()> {
     let page = read_page(source, at)?;
-    let broken = |rule, message: String| Finding::corrupt(rule, "footer copy", at, message);
+    let broken = |rule, message: String| Broken::corrupt(rule, "footer copy", at, message);
     if !page.starts_with(COOKIE_V2) {
-        return report.error(broken(
+        return broken(
             "footer-copy",
             "no footer stands between the last block and the index".to_owned(),
-        ));
+        )
+        .report(report);
     }
     let parts = (
         WireFooter::ref_from_prefix(&page),
@@ -235,20 +244,22 @@ fn check_copy(
     };
     let (found, expected) = (copy.checksum.get(), checksum(copy));
     if found != expected {
-        report.warning(broken(
+        broken(
             "footer-copy-checksum",
             format!("checksum is {found:#010x}, expected {expected:#010x}"),
-        ));
+        )
+        .forgive(report);
     }
     let stored = copy.non_zero_blk_num.get();
     if stored != last.stored_blocks {
-        report.warning(broken(
+        broken(
             "footer-copy-totals",
             format!(
                 "non_zero_blk_num is {stored}, the last footer has {}",
                 last.stored_blocks
             ),
-        ));
+        )
+        .forgive(report);
     }
     let alike = WireFooter {
         checksum: first.checksum,
@@ -256,10 +267,11 @@ fn check_copy(
         ..*copy
     };
     if alike.as_bytes() != first.as_bytes() || copy_rest != first_rest {
-        report.warning(broken(
+        broken(
             "footer-copy-fields",
             "differs from the first footer in more than non_zero_blk_num and checksum".to_owned(),
-        ));
+        )
+        .forgive(report);
     }
     Ok(())
 }

@@ -8,7 +8,9 @@
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use diskimg::units::FileOffset;
 use diskimg::{Details, DiskImage, Extent, check_range, clip_extent};
@@ -17,7 +19,7 @@ use flate2::Decompress;
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::decode::{CODEC_BYTES, Stream, inflate_exact, read_raw, unpack};
-use crate::finding::{Finding, FirstError};
+use crate::finding::{Broken, FirstError};
 use crate::footer_rules::parse_common;
 use crate::layout::{BLOCK_SIZE, COOKIE_V1, PAGE, WRITTEN_BLOCK_SIZE, WireFooter, max_padded_len};
 use crate::reader::extent_len;
@@ -82,14 +84,13 @@ impl Zvhd1Image {
                         "{}; the file is truncated: {} data blocks are whole, up to offset {:#x}",
                         finding.message, scan.count, scan.at
                     );
-                    return Err(Finding { message, ..finding }.into());
+                    return Err(Broken { message, ..finding }.into());
                 }
                 Next::Broken(finding) => return Err(finding.into()),
             }
         };
         let last_size = read_footer(source.as_ref(), end, "last footer")?;
-        let broken =
-            |rule, message| Err(Finding::corrupt(rule, "last footer", end, message).into());
+        let broken = |rule, message| Err(Broken::corrupt(rule, "last footer", end, message).into());
         if last_size != virtual_size {
             return broken(
                 "footers-agree",
@@ -102,12 +103,12 @@ impl Zvhd1Image {
             Ordering::Less => {
                 return broken(
                     "file-end",
-                    format!("the file goes on after it, to {len:#x}"),
+                    format!("the file continues after it, to {len:#x}"),
                 );
             }
             Ordering::Greater => {
                 let message = format!("it takes {PAGE} bytes, the file ends at {len:#x}");
-                let finding = Finding::corrupt("file-end", "last footer", end, message);
+                let finding = Broken::corrupt("file-end", "last footer", end, message);
                 return Err(finding.of_kind(ErrorKind::Truncated).into());
             }
         }
@@ -129,7 +130,7 @@ impl Zvhd1Image {
 
     /// Copies a part of the block at `position` in the list, from byte `skip` on.
     fn copy(&self, position: usize, skip: usize, buf: &mut [u8]) -> Result<()> {
-        let mut front = self.front.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut front = self.front.lock();
         let content = front.content(self.source.as_ref(), &self.blocks, position)?;
         let part = content.get(skip..).and_then(|rest| rest.get(..buf.len()));
         let Some(part) = part else {
@@ -204,7 +205,7 @@ impl Front {
         let payload = unpack(&self.raw, block)?.payload;
         let damaged = |message: String| {
             let message = format!("block {}: {message}", block.number);
-            Finding::corrupt("payload", "data block", block.offset, message)
+            Broken::corrupt("payload", "data block", block.offset, message)
         };
         let stream = inflate_exact(&mut self.inflate, payload, &mut content).map_err(damaged)?;
         if stream == Stream::Finished && position + 1 < blocks.len() {
@@ -290,7 +291,7 @@ impl Zvhd1Image {
 fn read_footer(source: &dyn ReadAt, at: u64, structure: &'static str) -> Result<u64> {
     let mut wire = WireFooter::new_zeroed();
     source.read_exact_at(FileOffset(at), wire.as_mut_bytes())?;
-    let broken = |rule, message: String| Finding::corrupt(rule, structure, at, message);
+    let broken = |rule, message: String| Broken::corrupt(rule, structure, at, message);
     if !wire.cookie.starts_with(COOKIE_V1) {
         let found = wire.cookie.escape_ascii().to_string();
         let message = format!("cookie is {found:?}, expected \"stream\"");
@@ -305,10 +306,10 @@ fn read_footer(source: &dyn ReadAt, at: u64, structure: &'static str) -> Result<
         .ok_or_else(|| Error::corrupt(structure, at, "fields are not right"))
 }
 
-/// Holds a block against the disk.
+/// Checks a block against the disk.
 fn check_block(block: &StoredBlock, virtual_size: u64) -> Result<()> {
     let broken =
-        |rule, message| Err(Finding::corrupt(rule, "data block", block.offset, message).into());
+        |rule, message| Err(Broken::corrupt(rule, "data block", block.offset, message).into());
     let max_blocks = virtual_size.div_ceil(BLOCK);
     if u64::from(block.number) >= max_blocks {
         return broken(

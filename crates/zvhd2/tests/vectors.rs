@@ -14,9 +14,9 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{BLOCK, IDENTITY, check, digest, encode, open, open_v1, read_all};
-use diskimg::{DiskImage, DiskImageExt, ExtentKind, Format, GuestOffset, OpenOptions};
+use diskimg::{DiskImage, DiskImageExt, ExtentKind, Format, GuestOffset, OpenOptions, Severity};
 use testkit::vectors::{Vector, directory, load, vector};
-use zvhd2::{BLOCK_SIZE, DRIVERS, Severity};
+use zvhd2::{BLOCK_SIZE, DRIVERS};
 
 fn opened(vector: &Vector) -> Box<dyn DiskImage> {
     let options = OpenOptions::default();
@@ -128,8 +128,7 @@ fn checker_finds_no_error_in_the_vendors_files_and_names_their_habits() {
         }
         let report = check(std::fs::read(vector.path()).unwrap());
         assert!(report.is_sound(), "{name}: {report:#?}");
-        assert_eq!(report.virtual_size, vector.virtual_size);
-        let mut rules: Vec<_> = report.violations.iter().map(|v| v.rule).collect();
+        let mut rules: Vec<_> = report.findings.iter().map(|v| v.rule).collect();
         rules.sort_unstable();
         rules.dedup();
         let expected: &[_] = match name.as_str() {
@@ -140,11 +139,11 @@ fn checker_finds_no_error_in_the_vendors_files_and_names_their_habits() {
         };
         assert_eq!(rules, expected, "{name}");
         let warned = report
-            .violations
+            .findings
             .iter()
             .all(|v| v.severity == Severity::Warning);
         assert!(warned && !report.cut);
-        assert_eq!(report.warnings, report.violations.len() as u64);
+        assert_eq!(report.warnings, report.findings.len() as u64);
     }
 }
 
@@ -287,5 +286,5 @@ fn either_version_passed_off_as_the_other_is_refused() {
     let error = open(v1.clone()).unwrap_err().to_string();
     assert!(error.contains("version 1"), "{error}");
     assert!(open_v1(v2).is_err());
-    assert_eq!(check(v1).violations[0].rule, "cookie");
+    assert_eq!(check(v1).findings[0].rule, "cookie");
 }

@@ -1,6 +1,6 @@
 //! What lies below a layer: where its bytes come from when its own file does not hold them.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 use crate::details::{Details, Reference};
 use crate::error::{Error, Result};
@@ -9,7 +9,7 @@ use crate::image::DiskImage;
 use crate::source::ReadAt;
 use crate::units::{FileOffset, GuestOffset};
 
-/// Most guest bytes that one question for an extent of a chain answers for, where who asks sets no
+/// Most guest bytes that one question for an extent of a chain covers, where the caller sets no
 /// bound. What is stored above may be cut into pieces by what is stored below and the other way
 /// round; without a bound each of them would be walked again for each piece of the other one.
 const STEP_BYTES: u64 = 64 << 20;
@@ -33,25 +33,25 @@ pub(crate) enum Below {
 /// What is known of the answers of an image below.
 pub(crate) struct Answers {
     last: LastExtent,
-    /// Most guest bytes that the layer above answers for at once.
+    /// Most guest bytes that the layer above covers at once.
     step: u64,
 }
 
-/// The last extent that the image below told: the layer above may have cut the same stretch into
-/// many pieces.
+/// The last extent that the image below returned: the layer above may have cut the same stretch
+/// into many pieces.
 #[derive(Default)]
 struct LastExtent(Mutex<Option<Extent>>);
 
 impl LastExtent {
     /// What begins at `at`, and for how many bytes, when that is known.
     fn at(&self, at: u64) -> Option<(ExtentKind, u64)> {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.0.lock();
         let known = last.filter(|known| (known.start.0..known.end().0).contains(&at))?;
         Some((known.kind, known.end().0 - at))
     }
 
     fn keep(&self, extent: Extent) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(extent);
+        *self.0.lock() = Some(extent);
     }
 }
 
@@ -121,7 +121,7 @@ impl Below {
         matches!(self, Self::Image(..))
     }
 
-    /// Most guest bytes that one question for an extent answers for.
+    /// Most guest bytes that one call for an extent covers.
     pub(crate) fn step(&self) -> u64 {
         match self {
             Self::Image(_, _, answers) => answers.step,

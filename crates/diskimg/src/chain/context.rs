@@ -1,9 +1,11 @@
-//! What a driver is told besides the bytes: the options, and whether it may open other files.
+//! What a driver gets besides the bytes: the options, and whether it may open other files.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::below::Below;
 use super::inside::Inside;
@@ -60,12 +62,11 @@ pub(crate) struct Shared {
 impl Shared {
     /// Files below the first one that were opened.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
-        let files = self.files.lock();
-        files.unwrap_or_else(PoisonError::into_inner).clone()
+        self.files.lock().clone()
     }
 }
 
-/// What opening the files of a chain took for a moment; the first one answers for all of them.
+/// What opening the files of a chain took for a moment; the first one accounts for all of them.
 pub(crate) struct Opening(Option<Arc<Shared>>);
 
 impl Opening {
@@ -118,7 +119,7 @@ pub(crate) struct Found {
     pub(crate) source: Arc<dyn ReadAt>,
     /// For opening it as an image.
     pub(crate) context: Context,
-    /// A warning, when it is not where the image says, and nothing but its name tells that it is
+    /// A warning, when it is not where the image says, and only its name suggests that it is
     /// the one.
     pub(crate) moved: Option<String>,
 }
@@ -198,7 +199,7 @@ impl Context {
         self.options.ignore_vhd_bitmaps
     }
 
-    /// Whether the image is the one that the user named, which answers for what all files of its
+    /// Whether the image is the one that the user named, which accounts for what all files of its
     /// chain share.
     pub(crate) fn is_first(&self) -> bool {
         self.chain.len() <= 1
@@ -237,13 +238,13 @@ impl Context {
         }
     }
 
-    /// Takes note that opening the image takes `bytes` for a moment, which are given back before
+    /// Notes that opening the image takes `bytes` for a moment, which are given back before
     /// anything is read from it.
     pub(crate) fn takes_for_a_moment(&self, bytes: u64) {
         self.shared.opening.fetch_max(bytes, Ordering::Relaxed);
     }
 
-    /// Takes note that the image keeps `len` bytes of `structure` at `at` in memory, before it
+    /// Notes that the image keeps `len` bytes of `structure` at `at` in memory, before it
     /// reads them. What the first file keeps has the caps of its format alone.
     ///
     /// # Errors
@@ -259,12 +260,16 @@ impl Context {
         Err(Error::new(
             ErrorKind::Limit,
             format!(
-                "it is {len} bytes long; files below another one may keep {} in memory together, and those below this one keep {before} bytes",
+                "it is {len} bytes long; files below another one may keep {} in memory together, \
+                 and those below this one keep {before} bytes",
                 human(MAX_CHAINED_BYTES)
             ),
         )
         .at(structure, at)
-        .with_hint("make one image of a part of the chain first: qemu-img convert -O qcow2 IMAGE flat.qcow2"))
+        .with_hint(
+            "make one image of a part of the chain first: qemu-img convert -O qcow2 IMAGE \
+            flat.qcow2",
+        ))
     }
 
     /// Finds a file that the image in question names, by the policy.
@@ -283,7 +288,8 @@ impl Context {
             return Err(Error::new(
                 ErrorKind::Limit,
                 format!(
-                    "the image has {}, and is the last of {MAX_CHAIN_FILES} files that build on each other; more are not opened",
+                    "the image has {}, and is the last of {MAX_CHAIN_FILES} files that build on \
+                     each other; more are not opened",
                     wanted.describe()
                 ),
             ));
@@ -293,7 +299,7 @@ impl Context {
         let mut refused = None;
         for named in &wanted.paths {
             let elsewhere = matches!(named, NamedPath::Foreign(_)) && wanted.role != Role::Parent;
-            // A parent has an identifier. Of other files only the path tells which one it is, and a
+            // A parent has an identifier. Of other files only the path says which one it is, and a
             // path that leads to a file says it.
             if elsewhere && refused.is_some() {
                 break;
@@ -346,10 +352,7 @@ impl Context {
             ));
         }
         if let Some(path) = &link.path {
-            let files = self.shared.files.lock();
-            files
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(path.clone());
+            self.shared.files.lock().push(path.clone());
         }
         let mut context = self.clone();
         context.options.snapshot = None;
@@ -378,7 +381,8 @@ impl Context {
             })?,
             None => self.options.backing_format.ok_or_else(|| {
                 Error::unsupported(format!(
-                    "the image has {}, and does not say of which format that is; it is never guessed",
+                    "the image has {}, and does not say of which format that is; it is never \
+                     guessed",
                     wanted.describe()
                 ))
                 .with_hint("if you know it, say so: --backing-format FORMAT")
@@ -406,7 +410,7 @@ impl Context {
             Role::Backing | Role::Data => "the image has",
         };
         Error::unsupported(format!(
-            "{this} {}, which imgferry does not open unless it is told to",
+            "{this} {}, which imgferry does not open unless it is allowed to",
             wanted.describe()
         ))
         .with_hint(format!(

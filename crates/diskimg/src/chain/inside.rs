@@ -55,7 +55,10 @@ impl Inside {
             Err(e) if is_impossible(&e) => {
                 return Err(Error::unsupported("no file can have that name")
                     .caused_by(e)
-                    .with_hint("put the name of a file into a copy of the image: qemu-img rebase -u -b FILE -F FORMAT COPY"));
+                    .with_hint(
+                        "put the name of a file into a copy of the image: qemu-img rebase \
+                        -u -b FILE -F FORMAT COPY",
+                    ));
             }
             Err(e) => return Err(Error::io("cannot be opened", e).in_file(path)),
         };

@@ -1,9 +1,9 @@
 //! Files that images name: what may be opened because a file says so, and how images stack up.
 //!
 //! ```text
-//! image ──names──▶ Wanted ──Context::refer(), by the policy──▶ refused │ described │ opened inside DIR
-//!                                                                                       │
-//! layer ──▶ Below: what its own file does not hold ◀──────────────────────────────────────┘
+//! image ──names──▶ Wanted ──Context::refer(), by the policy──▶ refused │ described │ opened
+//!                                                                                      │
+//! layer ──▶ Below: what its own file does not hold ◀───────────────────────────────────┘
 //! ```
 //!
 //! A format is never guessed here: what a file says of the one below it is what that is opened as.

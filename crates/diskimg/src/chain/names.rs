@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// Most components of a path of another machine that are looked at, from its end. Ours: what lies
+/// Most components of a path of another machine that are tried, from its end. Ours: what lies
 /// further up is different here anyway.
 const MAX_FOREIGN_COMPONENTS: usize = 8;
 

@@ -78,7 +78,8 @@ impl Wanted {
         let allow = "name the directory that it is in: --allow-backing DIR";
         match self.role {
             Role::Backing => format!(
-                "{allow}; or, if it has another name now, put that into a copy of the image: qemu-img rebase -u -b FILE -F {} COPY",
+                "{allow}; or, if it has another name now, put that into a copy of the image: \
+                 qemu-img rebase -u -b FILE -F {} COPY",
                 self.format
                     .as_deref()
                     .and_then(format_named)

@@ -25,7 +25,7 @@ pub(crate) fn extent_at<M: Mapped>(disk: &M, at: GuestOffset, limit: u64) -> Res
     let first = first?;
     let (kind, mut len) = kinds.of(&first, at.0)?;
     let mut joined = first.start + first.len;
-    // What cannot be told ends the extent; whoever asks for it gets the error.
+    // What is not known ends the extent; a call for it gets the error.
     while at.0 + len == joined
         && let Some(Ok(run)) = runs.next()
         && let Ok((next, more)) = kinds.of(&run, run.start)
@@ -118,7 +118,7 @@ impl<'a, M: Mapped> Kinds<'a, M> {
         Ok((kind, len.min(end.saturating_sub(host).max(1))))
     }
 
-    /// Whether enough was looked at for one question.
+    /// Whether one call has examined enough.
     #[inline]
     pub(super) fn is_enough(&self) -> bool {
         self.pieces >= MAX_PIECES

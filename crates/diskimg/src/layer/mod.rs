@@ -1,8 +1,8 @@
 //! What the readers of mapped formats have in common: runs of guest bytes become extents and reads.
 //!
-//! A format that keeps tables of where the bytes of its disk are implements [`Mapped`]: it says run
-//! by run where they are, and is a [`crate::DiskImage`] by that. Here neighbours are joined, and what the
-//! file does not hold is asked of the layer below.
+//! A format that keeps tables of where the bytes of its disk are implements [`Mapped`]: it says,
+//! run by run, where they are. That makes it a [`crate::DiskImage`]. Here neighbours are joined,
+//! and what the file does not hold is read from the layer below.
 
 mod disk;
 mod list;

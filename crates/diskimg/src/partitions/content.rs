@@ -5,7 +5,7 @@ use super::table::Content;
 use crate::error::Result;
 use crate::text::printable;
 
-/// How much of the beginning is looked at, in bytes; the magic number of Btrfs stands further in.
+/// How much of the beginning is read, in bytes; the magic number of Btrfs stands further in.
 const HEAD: usize = 8192;
 /// Marks that stand further in than [`HEAD`], in ascending order.
 const FAR: [(u64, &[u8], &str); 4] = [

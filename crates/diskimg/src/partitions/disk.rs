@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::image::DiskImage;
 use crate::units::GuestOffset;
 
-/// The disk that is looked at.
+/// The disk that is examined.
 pub(super) struct Disk<'a> {
     pub(super) image: &'a dyn DiskImage,
     pub(super) size: u64,

@@ -74,7 +74,7 @@ struct Intact {
     warnings: Vec<String>,
 }
 
-/// A header that is missing, or damaged in the way that is told.
+/// A header that is missing, or damaged in the way that is described.
 enum Broken {
     Missing,
     Damaged(String),
@@ -106,12 +106,22 @@ pub(super) fn read(disk: &Disk<'_>, first: &[u8; 512]) -> Result<Option<Partitio
             Ok(primary) => {
                 let mut table = take(primary, sector_size);
                 match guard.start {
-                    None => table.0.warn("the first sector does not say that there is a GPT (no protective MBR); programs that look there only see no partitions"),
+                    None => table.0.warn(
+                        "the first sector does not say that there is a GPT (no \
+                        protective MBR); programs that look there only see no partitions",
+                    ),
                     Some(1) => {}
-                    Some(start) => table.0.warn(format!("the entry of the first sector that guards the GPT begins at sector {start}, expected 1; programs that look there only may take the table for free space")),
+                    Some(start) => table.0.warn(format!(
+                        "the entry of the first sector that \
+                        guards the GPT begins at sector {start}, expected 1; programs that look \
+                        there only may take the table for free space"
+                    )),
                 }
                 if guard.others && guard.start.is_some() {
-                    table.0.warn("the first sector lists partitions beside the GPT (hybrid MBR); systems differ in which of them they see");
+                    table.0.warn(
+                        "the first sector lists partitions beside the GPT (hybrid MBR); \
+                        systems differ in which of them they see",
+                    );
                 }
                 if !disk.front_only {
                     check_backup(disk, sector_size, table.1, &mut table.0)?;
@@ -153,7 +163,7 @@ fn from_backup(disk: &Disk<'_>, sector_sizes: &[u64], primary: &Broken) -> Resul
         "the GPT is damaged: {}; its backup at the end of the disk: {}",
         primary.text(),
         if disk.front_only {
-            "not looked at, the image is read front to back"
+            "not examined, the image is read front to back"
         } else {
             failed.text()
         }
@@ -170,13 +180,15 @@ fn check_backup(
     let last = (disk.size / sector_size).saturating_sub(1);
     if other > last {
         table.warn(format!(
-            "the backup of the GPT is said to be in sector {other}, the disk's last one is {last}: the disk was cut off, or made smaller after it was partitioned"
+            "the backup of the GPT is said to be in sector {other}, the disk's last one is \
+             {last}: the disk was cut off, or made smaller after it was partitioned"
         ));
         return Ok(());
     }
     if other != last {
         table.warn(format!(
-            "the backup of the GPT is said to be in sector {other}, the disk's last one is {last}: the disk was resized after it was partitioned"
+            "the backup of the GPT is said to be in sector {other}, the disk's last one is \
+             {last}: the disk was resized after it was partitioned"
         ));
     }
     if let Err(broken) = read_at(disk, sector_size, other)? {
@@ -232,7 +244,8 @@ fn read_at(
     };
     if bytes > MAX_ENTRIES_BYTES {
         return Ok(Broken::damaged(format!(
-            "it has {count} entries of {entry_len} bytes, at most {MAX_ENTRIES_BYTES} bytes are read"
+            "it has {count} entries of {entry_len} bytes, at most {MAX_ENTRIES_BYTES} bytes are \
+             read"
         )));
     }
     let mut entries = vec![0; usize::try_from(bytes).unwrap_or_default()];

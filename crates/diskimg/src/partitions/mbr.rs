@@ -48,7 +48,7 @@ const _: () = assert!(size_of::<Record>() == 512);
 struct Entry {
     /// 0x80: active; 0: not.
     status: u8,
-    /// Geometry, which nobody uses.
+    /// Geometry, which is unused.
     _first: [u8; 3],
     kind: u8,
     _last: [u8; 3],
@@ -147,7 +147,7 @@ fn sector_size(disk: &Disk<'_>, table: &Record) -> Result<u64> {
     Ok(SECTOR)
 }
 
-/// Follows the chain of records in the extended partition at sector `base`. Each is looked at once.
+/// Follows the chain of records in the extended partition at sector `base`. Each is read once.
 fn logical(
     disk: &Disk<'_>,
     base: u64,

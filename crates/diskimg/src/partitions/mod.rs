@@ -1,7 +1,7 @@
 //! The partition table that a disk has, read through the image: MBR with logical partitions, GPT
 //! with its backup, or a file system without any table; and the way of booting that it suggests.
 //!
-//! What a guest wrote is hostile as well: counts are held against caps, chains of logical
+//! What a guest wrote is hostile as well: counts are checked against caps, chains of logical
 //! partitions have an end, and what is wrong with a table is a warning, because the guest may live
 //! with it.
 
@@ -20,13 +20,13 @@ use crate::format::Format;
 use crate::image::DiskImage;
 use crate::units::SECTOR;
 
-/// Most partitions whose content is looked at.
+/// Most partitions whose content is examined.
 const MAX_EXAMINED: usize = 128;
 
 /// Reads the partition table of `image`, and the first bytes of each partition. A few reads,
 /// however large the disk is.
 ///
-/// Of formats that can only be read front to back (ZVHD) just the beginning is looked at.
+/// Of formats that can only be read front to back (ZVHD) just the beginning is read.
 ///
 /// # Errors
 /// Those of reading the image. What is wrong with the table is in [`PartitionTable::warnings`].

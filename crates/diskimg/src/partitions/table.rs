@@ -164,8 +164,8 @@ impl PartitionTable {
     pub fn sector_problem(&self) -> Option<String> {
         (self.sector_size != SECTOR).then(|| {
             format!(
-                "the partition table counts in sectors of {} bytes; on a volume with sectors of {SECTOR} bytes \
-                 firmware and system find no partitions",
+                "the partition table counts in sectors of {} bytes; on a volume with sectors of \
+                 {SECTOR} bytes firmware and system find no partitions",
                 self.sector_size
             )
         })
@@ -176,7 +176,8 @@ impl PartitionTable {
     pub fn size_problem(&self, size: u64) -> Option<String> {
         (self.least_size > size).then(|| {
             format!(
-                "by its partition table the disk has at least {} bytes, the image has {size}; it was cut off",
+                "by its partition table the disk has at least {} bytes, the image has {size}; it \
+                 was cut off",
                 self.least_size
             )
         })

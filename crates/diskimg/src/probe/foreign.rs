@@ -134,7 +134,8 @@ pub(super) static FOREIGN: &[Foreign] = &[
     },
     Foreign {
         name: "an extent of a VMDK (seSparse)",
-        advice: "convert the disk by its descriptor, the small text file beside it: qemu-img convert -O qcow2 DESCRIPTOR.vmdk disk.qcow2",
+        advice: "convert the disk by its descriptor, the small text file beside it: qemu-img \
+            convert -O qcow2 DESCRIPTOR.vmdk disk.qcow2",
         marks: &[Mark::Head(0, &[0xbe, 0xba, 0xfe, 0xca, 0, 0, 0, 0])],
     },
     Foreign {
@@ -195,47 +196,57 @@ pub(super) static FOREIGN: &[Foreign] = &[
     },
     Foreign {
         name: "a partition saved by partclone",
-        advice: "it holds one partition and no disk; restore the whole disk with Clonezilla, or the partition alone: partclone.restore -s IMAGE -o /dev/PARTITION",
+        advice: "it holds one partition and no disk; restore the whole disk with Clonezilla, or \
+            the partition alone: partclone.restore -s IMAGE -o /dev/PARTITION",
         marks: &[Mark::Head(0, b"partclone-image")],
     },
     Foreign {
         name: "a partition saved by ntfsclone",
-        advice: "it holds one partition and no disk; restore it into a partition: ntfsclone --restore-image --overwrite /dev/PARTITION IMAGE",
+        advice: "it holds one partition and no disk; restore it into a partition: ntfsclone \
+            --restore-image --overwrite /dev/PARTITION IMAGE",
         marks: &[Mark::Head(0, b"\0ntfsclone-image")],
     },
     Foreign {
         name: "a partition saved by Partimage",
-        advice: "it holds one partition and no disk; restore it into a partition: partimage restore /dev/PARTITION IMAGE",
+        advice: "it holds one partition and no disk; restore it into a partition: partimage \
+            restore /dev/PARTITION IMAGE",
         marks: &[Mark::Head(0, b"PaRtImAgE-VoLuMe")],
     },
     Foreign {
         name: "a Windows image file (WIM or ESD)",
-        advice: "it holds files and no disk; apply it to a disk that is partitioned: wimlib-imagex apply IMAGE 1 /dev/PARTITION",
+        advice: "it holds files and no disk; apply it to a disk that is partitioned: \
+            wimlib-imagex apply IMAGE 1 /dev/PARTITION",
         marks: &[Mark::Head(0, b"MSWIM\0\0\0"), Mark::Head(0, b"WLPWM\0\0\0")],
     },
     Foreign {
         name: "SquashFS",
-        advice: "it holds files and no disk; unpack it into a file system: unsquashfs -d files IMAGE; pass --format raw if it is a disk all the same",
+        advice: "it holds files and no disk; unpack it into a file system: unsquashfs -d files \
+            IMAGE; pass --format raw if it is a disk all the same",
         marks: &[Mark::Head(0, b"hsqs"), Mark::Head(0, b"sqsh")],
     },
     Foreign {
         name: "cramfs",
-        advice: "it holds files and no disk; copy them into a file system; pass --format raw if it is a disk all the same",
+        advice: "it holds files and no disk; copy them into a file system; pass --format raw if \
+            it is a disk all the same",
         marks: &[Mark::Head(0, &[0x45, 0x3d, 0xcd, 0x28])],
     },
     Foreign {
         name: "LUKS",
-        advice: "the cloud cannot boot an encrypted disk: decrypt it first, and give /dev/mapper/plain: cryptsetup open --readonly IMAGE plain; a disk that only holds data can stay encrypted: pass --format raw",
+        advice: "the cloud cannot boot an encrypted disk: decrypt it first, and give \
+            /dev/mapper/plain: cryptsetup open --readonly IMAGE plain; a disk that only holds \
+            data can stay encrypted: pass --format raw",
         marks: &[Mark::Head(0, b"LUKS\xba\xbe")],
     },
     Foreign {
         name: "ISO 9660 (a CD or DVD)",
-        advice: "a CD image is no disk; called NAME.iso it is registered as installation medium by: imgferry import IMAGE; pass --format raw if it is a disk all the same",
+        advice: "a CD image is no disk; called NAME.iso it is registered as installation medium \
+            by: imgferry import IMAGE; pass --format raw if it is a disk all the same",
         marks: &[Mark::Head(0x8001, b"CD001")],
     },
     Foreign {
         name: "UDF (a CD or DVD)",
-        advice: "a DVD image is no disk; its files can be unpacked: 7z x IMAGE; pass --format raw if it is a disk all the same",
+        advice: "a DVD image is no disk; its files can be unpacked: 7z x IMAGE; pass --format raw \
+            if it is a disk all the same",
         marks: &[
             Mark::Head(0x8001, b"BEA01"),
             Mark::Head(0x8001, b"NSR02"),
@@ -260,7 +271,8 @@ pub(super) static FOREIGN: &[Foreign] = &[
     },
     Foreign {
         name: "lzma",
-        advice: "unpack it first, imgferry reads the disk inside: xz -dc --format=lzma < IMAGE > disk.img",
+        advice: "unpack it first, imgferry reads the disk inside: xz -dc --format=lzma < IMAGE > \
+            disk.img",
         marks: &[Mark::Lzma],
     },
     Foreign {

@@ -52,7 +52,7 @@ impl HeaderArea {
             "header",
             at,
             format!(
-                "{len} bytes were expected here, the file ends at {:#x}",
+                "{len} bytes expected here, the file ends at {:#x}",
                 self.bytes.len()
             ),
         )

@@ -2,6 +2,7 @@
 //! extensions, of which the names of features and the place of the bitmaps matter here.
 
 use zerocopy::FromBytes;
+use zerocopy::big_endian::U64;
 
 use super::area::HeaderArea;
 use super::layout::{
@@ -11,9 +12,11 @@ use super::layout::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::hints::FLATTEN_QCOW2;
+use crate::report::Report;
 use crate::units::round_up;
 use crate::unpack::Compression;
 
+const HEADER: &str = "header";
 const EXTENSION: &str = "header extension";
 
 /// What version 3 adds to the header, checked.
@@ -27,12 +30,20 @@ pub(super) struct Features {
     pub(super) corrupt: bool,
     /// Whether L2 entries are extended: they map subclusters.
     pub(super) extended_l2: bool,
+    /// log2 of the width of a reference count in bits.
+    pub(super) refcount_order: u32,
+    /// Whether there are features that are not known, so that nothing else can be trusted.
+    pub(super) unknown: bool,
     /// Where the bitmaps are listed, when there are any that are up to date. Not checked.
     pub(super) bitmaps: Option<BitmapsExtension>,
     /// Name of the backing file's format.
     pub(super) backing_format: Option<Vec<u8>>,
     /// Whether clusters are in another file, and its name if the image has it.
     pub(super) data_file: Option<Option<Vec<u8>>>,
+    /// Where the LUKS header is, by offset and length in bytes. Not checked.
+    pub(super) luks: Option<(u64, u64)>,
+    /// Whether all header extensions could be read.
+    pub(super) whole: bool,
 }
 
 impl Features {
@@ -42,121 +53,141 @@ impl Features {
         dirty: false,
         corrupt: false,
         extended_l2: false,
+        // Counts of version 2 are 16 bits wide.
+        refcount_order: 4,
+        unknown: false,
         bitmaps: None,
         backing_format: None,
         data_file: None,
+        luks: None,
+        whole: true,
     };
 
-    /// What version 2 has when it has a backing file: nothing but that one's format.
+    /// What version 2 has: nothing but its header extensions.
     ///
     /// # Errors
-    /// `Corrupt` and `Truncated` when the header extensions break a rule.
-    pub(super) fn of_version_2(area: &HeaderArea) -> Result<Self> {
+    /// Those of `report`.
+    pub(super) fn of_version_2(area: &HeaderArea, report: &mut impl Report) -> Result<Self> {
+        let extensions = Extensions::read(area, V2_HEADER_LENGTH, report)?;
         Ok(Self {
-            backing_format: Extensions::read(area, V2_HEADER_LENGTH)?.backing_format,
+            backing_format: extensions.backing_format,
+            luks: extensions.luks,
+            whole: extensions.whole,
             ..Self::NONE
         })
     }
+
+    /// Reads what version 3 adds to the header; `cluster_bits` is log2 of the cluster size. `None`
+    /// when nothing can be read by it.
+    ///
+    /// # Errors
+    /// Those of `report`: for features that are not read, by name, and for broken rules.
+    pub(super) fn read(
+        area: &HeaderArea,
+        cluster_bits: u32,
+        report: &mut impl Report,
+    ) -> Result<Option<Self>> {
+        let header = area.read_struct::<HeaderV3>(V2_HEADER_LENGTH);
+        let Some(header) = report.kept(header)? else {
+            return Ok(None);
+        };
+        let header_length = u64::from(header.header_length.get());
+        if header_length < V3_HEADER_LENGTH
+            || !header_length.is_multiple_of(8)
+            || header_length > area.cluster_size()
+        {
+            report.broken("header-length", &|| {
+                Error::corrupt(
+                    HEADER,
+                    100,
+                    format!(
+                        "header_length is {header_length}, \
+                         expected a multiple of 8 from {V3_HEADER_LENGTH} \
+                         to the cluster size of {}",
+                        area.cluster_size()
+                    ),
+                )
+            })?;
+            return Ok(None);
+        }
+        let refcount_order = header.refcount_order.get();
+        if refcount_order > MAX_REFCOUNT_ORDER {
+            report.broken("refcount-order", &|| {
+                Error::corrupt(
+                    HEADER,
+                    96,
+                    format!(
+                        "refcount_order is {refcount_order}, \
+                         at most {MAX_REFCOUNT_ORDER} is allowed"
+                    ),
+                )
+            })?;
+            return Ok(None);
+        }
+        let bits = header.incompatible_features.get();
+        let extensions = Extensions::read(area, header_length, report)?;
+        let unknown = bits & !incompatible::READ;
+        if unknown != 0 {
+            report.broken("unknown-feature", &|| {
+                unknown_features(unknown, &extensions.incompatible_names)
+            })?;
+        }
+        let extended_l2 = bits & incompatible::EXTENDED_L2 != 0;
+        let smallest = CLUSTER_BITS.start() + SUBCLUSTERS_BITS;
+        if extended_l2 && cluster_bits < smallest {
+            report.broken("cluster-size", &|| {
+                Error::corrupt(
+                    HEADER,
+                    20,
+                    format!(
+                        "cluster_bits is {cluster_bits}, \
+                         at least {smallest} are needed for subclusters of whole sectors"
+                    ),
+                )
+            })?;
+            return Ok(None);
+        }
+        // What is not known may change what the rest means.
+        let announced = bits & incompatible::COMPRESSION != 0;
+        let compression = match unknown {
+            0 => report.kept(compression_type(area, header_length, announced))?,
+            _ => None,
+        };
+        let up_to_date = header.autoclear_features.get() & autoclear::BITMAPS != 0;
+        Ok(Some(Self {
+            compression: compression.unwrap_or(Compression::Zlib),
+            dirty: bits & incompatible::DIRTY != 0,
+            corrupt: bits & incompatible::CORRUPT != 0,
+            extended_l2,
+            refcount_order,
+            unknown: unknown != 0,
+            bitmaps: extensions.bitmaps.filter(|_| up_to_date),
+            backing_format: extensions.backing_format,
+            data_file: (bits & incompatible::EXTERNAL_DATA != 0).then_some(extensions.data_file),
+            luks: extensions.luks,
+            whole: extensions.whole,
+        }))
+    }
 }
 
-/// Checks what version 3 adds to the header; `cluster_bits` is log2 of the cluster size.
-///
-/// # Errors
-/// `Unsupported` for features that are not read, by name; `Corrupt` for broken rules.
-pub(super) fn check(
-    area: &HeaderArea,
-    cluster_bits: u32,
-    warnings: &mut Vec<String>,
-) -> Result<Features> {
-    let header: HeaderV3 = area.read_struct(V2_HEADER_LENGTH)?;
-    let header_length = u64::from(header.header_length.get());
-    if header_length < V3_HEADER_LENGTH
-        || !header_length.is_multiple_of(8)
-        || header_length > area.cluster_size()
-    {
-        return Err(Error::corrupt(
-            "header",
-            100,
-            format!(
-                "header_length is {header_length}, expected a multiple of 8 from {V3_HEADER_LENGTH} to the cluster size of {}",
-                area.cluster_size()
-            ),
-        ));
-    }
-    if header.refcount_order.get() > MAX_REFCOUNT_ORDER {
-        return Err(Error::corrupt(
-            "header",
-            96,
-            format!(
-                "refcount_order is {}, at most {MAX_REFCOUNT_ORDER} is allowed",
-                header.refcount_order.get()
-            ),
-        ));
-    }
-    let features = header.incompatible_features.get();
-    let extensions = Extensions::read(area, header_length)?;
-    refuse_features(features, &extensions.incompatible_names)?;
-    if features & incompatible::DIRTY != 0 {
-        warnings.push(
-            "the image was not closed cleanly (dirty bit); its reference counts may be wrong, which reading does not need"
-                .to_owned(),
-        );
-    }
-    let extended_l2 = features & incompatible::EXTENDED_L2 != 0;
-    let smallest = CLUSTER_BITS.start() + SUBCLUSTERS_BITS;
-    if extended_l2 && cluster_bits < smallest {
-        return Err(Error::corrupt(
-            "header",
-            20,
-            format!(
-                "cluster_bits is {cluster_bits}, at least {smallest} are needed for subclusters of whole sectors"
-            ),
-        ));
-    }
-    let up_to_date = header.autoclear_features.get() & autoclear::BITMAPS != 0;
-    Ok(Features {
-        compression: compression_type(
-            area,
-            header_length,
-            features & incompatible::COMPRESSION != 0,
-        )?,
-        dirty: features & incompatible::DIRTY != 0,
-        corrupt: features & incompatible::CORRUPT != 0,
-        extended_l2,
-        bitmaps: extensions.bitmaps.filter(|_| up_to_date),
-        backing_format: extensions.backing_format,
-        data_file: (features & incompatible::EXTERNAL_DATA != 0).then_some(extensions.data_file),
-    })
-}
-
-/// Refuses every incompatible feature that reading would have to know.
-fn refuse_features(features: u64, names: &[(u8, String)]) -> Result<()> {
-    let read = incompatible::DIRTY
-        | incompatible::CORRUPT
-        | incompatible::EXTERNAL_DATA
-        | incompatible::COMPRESSION
-        | incompatible::EXTENDED_L2;
-    let unread = features & !read;
-    if unread == 0 {
-        return Ok(());
-    }
-    let mut found = Vec::new();
-    let mut bits = unread;
-    while bits != 0 {
-        let bit = bits.trailing_zeros();
-        bits &= bits - 1;
-        let own = names.iter().find(|(named, _)| u32::from(*named) == bit);
-        found.push(match own {
-            Some((_, name)) => format!("incompatible feature {name} (bit {bit})"),
-            None => format!("an unknown incompatible feature (bit {bit})"),
-        });
-    }
-    Err(Error::unsupported(format!(
+/// The refusal of the incompatible features `unknown`, which reading would have to know.
+fn unknown_features(unknown: u64, names: &[(u8, String)]) -> Error {
+    let found: Vec<_> = (0..u64::BITS)
+        .filter(|bit| unknown >> bit & 1 == 1)
+        .map(|bit| {
+            let own = names.iter().find(|(named, _)| u32::from(*named) == bit);
+            match own {
+                Some((_, name)) => format!("incompatible feature {name} (bit {bit})"),
+                None => format!("an unknown incompatible feature (bit {bit})"),
+            }
+        })
+        .collect();
+    Error::unsupported(format!(
         "the image uses {}, which is not read",
         found.join(" and ")
     ))
-    .at("header", V2_HEADER_LENGTH)
-    .with_hint(FLATTEN_QCOW2))
+    .at(HEADER, V2_HEADER_LENGTH)
+    .with_hint(FLATTEN_QCOW2)
 }
 
 /// The compression type: a byte that only a long enough header has, and that must agree with its
@@ -164,12 +195,8 @@ fn refuse_features(features: u64, names: &[(u8, String)]) -> Result<()> {
 ///
 /// # Errors
 /// `Corrupt` when they disagree, `Unsupported` for types that are not read.
-pub(super) fn compression_type(
-    area: &HeaderArea,
-    header_length: u64,
-    announced: bool,
-) -> Result<Compression> {
-    let broken = |message: String| Error::corrupt("header", COMPRESSION_TYPE_OFFSET, message);
+fn compression_type(area: &HeaderArea, header_length: u64, announced: bool) -> Result<Compression> {
+    let broken = |message: String| Error::corrupt(HEADER, COMPRESSION_TYPE_OFFSET, message);
     let stored = if header_length > COMPRESSION_TYPE_OFFSET {
         area.get(COMPRESSION_TYPE_OFFSET, 1)
             .and_then(|bytes| bytes.first())
@@ -177,7 +204,8 @@ pub(super) fn compression_type(
             .ok_or_else(|| area.truncated(COMPRESSION_TYPE_OFFSET, 1))?
     } else if announced {
         return Err(broken(format!(
-            "the compression feature bit is set, but a header of {header_length} bytes has no compression type"
+            "the compression feature bit is set, but a header of {header_length} bytes has no \
+             compression type"
         )));
     } else {
         compression::ZLIB
@@ -195,61 +223,108 @@ pub(super) fn compression_type(
             ErrorKind::Unsupported,
             format!("the image's compression type is {other}; zlib (0) and zstd (1) are read"),
         )
-        .at("header", COMPRESSION_TYPE_OFFSET)
+        .at(HEADER, COMPRESSION_TYPE_OFFSET)
         .with_hint(FLATTEN_QCOW2)),
     }
 }
 
 /// What the header extensions say that matters here.
-#[derive(Default)]
 struct Extensions {
+    /// Whether all of them could be read.
+    whole: bool,
     /// The image's own names of incompatible features, with their bit numbers.
     incompatible_names: Vec<(u8, String)>,
     bitmaps: Option<BitmapsExtension>,
     backing_format: Option<Vec<u8>>,
     data_file: Option<Vec<u8>>,
+    luks: Option<(u64, u64)>,
 }
 
 impl Extensions {
     /// Walks all header extensions from `first` on. Each step goes at least 8 bytes on inside the
     /// first cluster.
-    fn read(area: &HeaderArea, first: u64) -> Result<Self> {
-        const HEAD: u64 = size_of::<ExtensionHeader>() as u64;
-        let mut found = Self::default();
+    fn read(area: &HeaderArea, first: u64, report: &mut impl Report) -> Result<Self> {
+        let mut found = Self {
+            whole: true,
+            incompatible_names: Vec::new(),
+            bitmaps: None,
+            backing_format: None,
+            data_file: None,
+            luks: None,
+        };
         let mut at = first;
         // A list that fills the cluster needs no end mark.
-        while at.saturating_add(HEAD) <= area.cluster_size() {
-            let head: ExtensionHeader = area.read_struct(at)?;
-            let len = u64::from(head.len.get());
-            let kind = head.kind.get();
-            if kind == extension::END {
+        while at.saturating_add(Self::HEAD) <= area.cluster_size() {
+            let next = found.take(area, at, report)?;
+            let Some(next) = report.kept(next)? else {
+                found.whole = false;
                 break;
+            };
+            match next {
+                Some(next) => at = next,
+                None => break,
             }
-            let data = at + HEAD;
-            if len > area.cluster_size() - data {
-                return Err(Error::corrupt(
+        }
+        Ok(found)
+    }
+
+    const HEAD: u64 = size_of::<ExtensionHeader>() as u64;
+
+    /// Takes in the extension at `at`: where the next one begins, if any, or what is missing.
+    fn take(
+        &mut self,
+        area: &HeaderArea,
+        at: u64,
+        report: &mut impl Report,
+    ) -> Result<Result<Option<u64>>> {
+        let head = match area.read_struct::<ExtensionHeader>(at) {
+            Ok(head) => head,
+            Err(error) => return Ok(Err(error)),
+        };
+        let len = u64::from(head.len.get());
+        let kind = head.kind.get();
+        if kind == extension::END {
+            return Ok(Ok(None));
+        }
+        let data = at + Self::HEAD;
+        let room = area.cluster_size() - data;
+        if len > room {
+            report.broken("past-end", &|| {
+                Error::corrupt(
                     EXTENSION,
                     at,
                     format!(
-                        "extension {kind:#010x} is {len} bytes long, the header's cluster ends after {}",
-                        area.cluster_size() - data
+                        "extension {kind:#010x} is {len} bytes long, \
+                         the header's cluster ends after {room}"
                     ),
-                ));
-            }
-            let content = || area.get(data, len).ok_or_else(|| area.truncated(data, len));
-            match kind {
-                extension::FEATURE_NAMES => found.name_features(content()?),
-                extension::BACKING_FORMAT => found.backing_format = Some(content()?.to_vec()),
-                extension::DATA_FILE => found.data_file = Some(content()?.to_vec()),
-                // One that is shorter says nothing; bitmaps are not needed for reading.
-                extension::BITMAPS if len >= size_of::<BitmapsExtension>() as u64 => {
-                    found.bitmaps = Some(area.read_struct(data)?);
-                }
-                _ => {}
-            }
-            at = round_up(len, 8).map_or(area.cluster_size(), |padded| data.saturating_add(padded));
+                )
+            })?;
+            self.whole = false;
+            return Ok(Ok(None));
         }
-        Ok(found)
+        Ok(self.content(area, kind, (data, len)).map(|()| {
+            Some(round_up(len, 8).map_or(area.cluster_size(), |len| data.saturating_add(len)))
+        }))
+    }
+
+    /// Takes in what the extension `kind` has in `len` bytes at `data`.
+    fn content(&mut self, area: &HeaderArea, kind: u32, (data, len): (u64, u64)) -> Result<()> {
+        let content = || area.get(data, len).ok_or_else(|| area.truncated(data, len));
+        match kind {
+            extension::FEATURE_NAMES => self.name_features(content()?),
+            extension::BACKING_FORMAT => self.backing_format = Some(content()?.to_vec()),
+            extension::DATA_FILE => self.data_file = Some(content()?.to_vec()),
+            // One that is shorter says nothing; bitmaps are not needed for reading.
+            extension::BITMAPS if len >= size_of::<BitmapsExtension>() as u64 => {
+                self.bitmaps = Some(area.read_struct(data)?);
+            }
+            extension::CRYPTO if len >= size_of::<[U64; 2]>() as u64 => {
+                let [offset, len]: [U64; 2] = area.read_struct(data)?;
+                self.luks = Some((offset.get(), len.get()));
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     fn name_features(&mut self, table: &[u8]) {

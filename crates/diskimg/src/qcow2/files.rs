@@ -70,7 +70,7 @@ fn wanted(role: Role, name: &[u8], format: Option<&[u8]>) -> Wanted {
     }
 }
 
-/// Holds a cluster's place in an external data file against where the guest sees it: there both
+/// Compares a cluster's place in an external data file with where the guest sees it: there both
 /// have to be the same.
 pub(super) fn check_place(guest: u64, host: u64) -> Result<()> {
     if guest == host {
@@ -80,7 +80,8 @@ pub(super) fn check_place(guest: u64, host: u64) -> Result<()> {
         "data cluster",
         host,
         format!(
-            "guest offset {guest:#x} is stored here, in an external data file; expected to be at {guest:#x} there, too"
+            "guest offset {guest:#x} is stored here, in an external data file; expected to be at \
+             {guest:#x} there, too"
         ),
     ))
 }

@@ -1,21 +1,30 @@
 //! The qcow2 header: read, checked, and turned into plain numbers that everything else may trust.
 
 use super::area::HeaderArea;
-use super::features::{self, Features};
+use super::entries::Entries;
+use super::features::Features;
 use super::layout::{
-    BitmapsExtension, CLUSTER_BITS, ENTRY_SIZE, EXTENDED_ENTRY_SIZE, HeaderV2, MAGIC,
-    MAX_BACKING_NAME, V2_HEADER_LENGTH,
+    BitmapsExtension, CLUSTER_BITS, HeaderV2, LUKS, MAGIC, MAX_BACKING_NAME, V2_HEADER_LENGTH,
 };
+use super::place::{L1_TABLE, L1Place};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{MAX_L1_BYTES, MAX_VIRTUAL_SIZE};
+use crate::limits::MAX_VIRTUAL_SIZE;
+use crate::report::{FirstError, Report, first_error};
 use crate::source::ReadAt;
 use crate::units::{FileOffset, SECTOR, fits, human, round_up};
 use crate::unpack::Compression;
 
+const HEADER: &str = "header";
+
 const CORRUPT: &str = "the image is marked as corrupt (corrupt bit) by the program that wrote it";
-const CORRUPT_HINT: &str = "imgferry inspect --check lists the damage; this repairs the file (keep a copy of it) and clears the mark: qemu-img check -r all IMAGE";
+const CORRUPT_HINT: &str = "imgferry inspect --check lists the damage; \
+     this repairs the file (keep a copy of it) and clears the mark: \
+     qemu-img check -r all IMAGE";
+
 /// The secret is read from a file, so that it stands in no list of processes.
-const DECRYPT_HINT: &str = "decrypt it first: qemu-img convert --object secret,id=key,file=PASSPHRASE_FILE --image-opts driver=qcow2,file.filename=IMAGE,encrypt.key-secret=key -O qcow2 plain.qcow2";
+const DECRYPT_HINT: &str = "decrypt it first: \
+     qemu-img convert --object secret,id=key,file=PASSPHRASE_FILE --image-opts \
+     driver=qcow2,file.filename=IMAGE,encrypt.key-secret=key -O qcow2 plain.qcow2";
 
 /// A name as the image has it, which need not be UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,71 +80,43 @@ impl Header {
     /// `Unsupported` for features that are refused by name, `Limit` for sizes beyond our caps,
     /// `Corrupt`, `Truncated` and `Io` by cause.
     pub(super) fn read(source: &dyn ReadAt) -> Result<Self> {
-        let start = HeaderArea::read(source, V2_HEADER_LENGTH)?;
-        let base: HeaderV2 = start.read_struct(0)?;
-        if base.magic != MAGIC {
-            return Err(Error::corrupt(
-                "header",
-                0,
-                format!("found {:02x?}, expected {MAGIC:02x?} (QFI)", base.magic),
-            ));
-        }
-        let version = base.version.get();
-        if !(2..=3).contains(&version) {
-            return Err(Error::unsupported(format!(
-                "this is qcow2 version {version}; versions 2 and 3 are read"
-            )));
-        }
-        // Everything below derives from the cluster size.
-        let cluster_bits = base.cluster_bits.get();
-        if !CLUSTER_BITS.contains(&cluster_bits) {
-            return Err(Error::corrupt(
-                "header",
-                20,
-                format!(
-                    "cluster_bits is {cluster_bits}, expected {} to {}",
-                    CLUSTER_BITS.start(),
-                    CLUSTER_BITS.end()
-                ),
-            ));
-        }
-        let area = HeaderArea::read(source, 1 << cluster_bits)?;
-        let encryption = encryption(base.crypt_method.get());
-        let backing = backing_name(&base, &area)?;
-        let mut warnings = Vec::new();
-        let features = match version {
-            // Version 2 has no features, and of its extensions only the backing file's format
-            // matters.
-            2 if backing.is_some() => Features::of_version_2(&area)?,
-            2 => Features::NONE,
-            _ => features::check(&area, cluster_bits, &mut warnings)?,
-        };
+        let fields = first_error(|report| Fields::read(source, report))?;
+        let entries = fields.entries();
+        let (base, features) = (&fields.base, fields.features);
         let declared_size = base.size.get();
         let virtual_size = check_size(declared_size)?;
         let l1_offset = FileOffset(base.l1_table_offset.get());
-        let l1_entries = L1Place {
-            offset: l1_offset,
-            entries: base.l1_size.get(),
-            cluster_bits,
-            extended_l2: features.extended_l2,
+        L1Place {
+            structure: L1_TABLE,
+            offset: l1_offset.0,
+            entries: base.l1_size.get().into(),
+            size: Some(declared_size),
         }
-        .check(declared_size, source.len())?;
+        .check(&entries, source.len(), &mut FirstError)?;
+        let mut warnings = Vec::new();
+        if features.dirty {
+            warnings.push(
+                "the image was not closed cleanly (dirty bit); \
+                 its reference counts may be wrong, which reading does not need"
+                    .to_owned(),
+            );
+        }
         Ok(Self {
-            version,
-            cluster_bits,
+            version: base.version.get(),
+            cluster_bits: entries.cluster_bits,
             declared_size,
             virtual_size,
             l1_offset,
-            l1_entries,
+            l1_entries: entries.needed(declared_size),
             extended_l2: features.extended_l2,
             dirty: features.dirty,
             corrupt: features.corrupt,
-            encryption,
+            encryption: encryption(base.crypt_method.get()),
             compression: features.compression,
             snapshot_count: base.nb_snapshots.get(),
             snapshots_offset: FileOffset(base.snapshots_offset.get()),
             bitmaps: features.bitmaps,
-            backing: backing.map(|name| BackingFile {
+            backing: fields.backing.map(|name| BackingFile {
                 name,
                 format: features.backing_format,
             }),
@@ -144,13 +125,23 @@ impl Header {
         })
     }
 
+    /// How the entries of its tables are written.
+    pub(super) fn entries(&self) -> Entries {
+        Entries::new(
+            self.version,
+            self.cluster_bits,
+            self.extended_l2,
+            self.data_file.is_some(),
+        )
+    }
+
     /// The refusal of reading clusters that are encrypted; `Ok` when they are not.
     pub(super) fn refuse_encryption(&self) -> Result<()> {
         match &self.encryption {
             None => Ok(()),
             Some(method) => Err(
                 Error::unsupported(format!("the image is encrypted ({method})"))
-                    .at("header", 32)
+                    .at(HEADER, 32)
                     .with_hint(format!(
                         "the cloud cannot boot an encrypted disk: {DECRYPT_HINT}"
                     )),
@@ -163,14 +154,15 @@ impl Header {
         if !self.corrupt {
             return Ok(());
         }
-        Err(Error::corrupt("header", V2_HEADER_LENGTH, CORRUPT).with_hint(CORRUPT_HINT))
+        Err(Error::corrupt(HEADER, V2_HEADER_LENGTH, CORRUPT).with_hint(CORRUPT_HINT))
     }
 
     /// Says what is known of an image that was marked as damaged.
     pub(super) fn warn_of_corruption(&mut self) {
         if self.corrupt {
             self.warnings.push(format!(
-                "{CORRUPT}; it is neither converted nor imported until a repair (qemu-img check -r all) clears the mark"
+                "{CORRUPT}; it is neither converted nor imported until a repair (qemu-img check \
+                 -r all) clears the mark"
             ));
         }
     }
@@ -179,7 +171,8 @@ impl Header {
     pub(super) fn warn_of_encryption(&mut self) {
         if let Some(method) = &self.encryption {
             self.warnings.push(format!(
-                "the image is encrypted ({method}): its content is not read, and it can be neither converted nor imported; {DECRYPT_HINT}"
+                "the image is encrypted ({method}): its content is not read, and it can be \
+                 neither converted nor imported; {DECRYPT_HINT}"
             ));
         }
     }
@@ -188,7 +181,8 @@ impl Header {
     pub(super) fn warn_of_padding(&mut self) {
         if self.virtual_size != self.declared_size {
             self.warnings.push(format!(
-                "the virtual size of {} bytes is no multiple of 512; the disk is filled up with zeros to {} bytes",
+                "the virtual size of {} bytes is no multiple of 512; the disk is filled up with \
+                 zeros to {} bytes",
                 self.declared_size, self.virtual_size
             ));
         }
@@ -209,14 +203,98 @@ impl Header {
         self.virtual_size = check_size(size)?;
         self.declared_size = size;
         self.l1_offset = l1_offset;
-        self.l1_entries = L1Place {
-            offset: l1_offset,
-            entries,
-            cluster_bits: self.cluster_bits,
-            extended_l2: self.extended_l2,
+        let disk = self.entries();
+        L1Place {
+            structure: L1_TABLE,
+            offset: l1_offset.0,
+            entries: entries.into(),
+            size: Some(size),
         }
-        .check(size, file_len)?;
+        .check(&disk, file_len, &mut FirstError)?;
+        self.l1_entries = disk.needed(size);
         Ok(())
+    }
+}
+
+/// The fields of a header, each read by itself: the base of everything else.
+pub(super) struct Fields {
+    pub(super) base: HeaderV2,
+    pub(super) features: Features,
+    /// The name of the backing file; `None` without one.
+    backing: Option<Vec<u8>>,
+}
+
+impl Fields {
+    /// Reads the header of `source`; `None` when nothing else can be read by it.
+    ///
+    /// # Errors
+    /// Those of reading and of `report`.
+    pub(super) fn read(source: &dyn ReadAt, report: &mut impl Report) -> Result<Option<Self>> {
+        let start = HeaderArea::read(source, V2_HEADER_LENGTH)?;
+        let base = start.read_struct::<HeaderV2>(0);
+        let Some(base) = report.kept(base)? else {
+            return Ok(None);
+        };
+        if base.magic != MAGIC {
+            report.broken("magic", &|| {
+                let found = base.magic;
+                let message = format!("found {found:02x?}, expected {MAGIC:02x?} (QFI)");
+                Error::corrupt(HEADER, 0, message)
+            })?;
+            return Ok(None);
+        }
+        let version = base.version.get();
+        if !(2..=3).contains(&version) {
+            report.broken("version", &|| {
+                Error::unsupported(format!(
+                    "this is qcow2 version {version}; versions 2 and 3 are read"
+                ))
+                .at(HEADER, 4)
+            })?;
+            return Ok(None);
+        }
+        // Everything below derives from the cluster size.
+        let cluster_bits = base.cluster_bits.get();
+        if !CLUSTER_BITS.contains(&cluster_bits) {
+            report.broken("cluster-size", &|| {
+                Error::corrupt(
+                    HEADER,
+                    20,
+                    format!(
+                        "cluster_bits is {cluster_bits}, expected {} to {}",
+                        CLUSTER_BITS.start(),
+                        CLUSTER_BITS.end()
+                    ),
+                )
+            })?;
+            return Ok(None);
+        }
+        let area = HeaderArea::read(source, 1 << cluster_bits)?;
+        let backing = report.kept(backing_name(&base, &area))?.flatten();
+        let features = match version {
+            // Version 2 has no features, and of its extensions only the backing file's format and
+            // the place of the encryption header matter.
+            2 if backing.is_some() || base.crypt_method.get() == LUKS => {
+                Some(Features::of_version_2(&area, report)?)
+            }
+            2 => Some(Features::NONE),
+            _ => Features::read(&area, cluster_bits, report)?,
+        };
+        Ok(features.map(|features| Self {
+            base,
+            features,
+            backing,
+        }))
+    }
+
+    /// How the entries of its tables are written.
+    pub(super) fn entries(&self) -> Entries {
+        Entries::new(
+            self.base.version.get(),
+            self.base.cluster_bits.get(),
+            self.features.extended_l2,
+            self.features.data_file.is_some(),
+        )
     }
 }
 
@@ -245,7 +323,8 @@ pub(super) fn backing_name(base: &HeaderV2, area: &HeaderArea) -> Result<Option<
             "header",
             8,
             format!(
-                "the backing file's name is said to be {len} bytes at {offset:#x}; at most {MAX_BACKING_NAME} bytes inside the first cluster of {} are allowed",
+                "the backing file's name is said to be {len} bytes at {offset:#x}; at most \
+                 {MAX_BACKING_NAME} bytes inside the first cluster of {} are allowed",
                 area.cluster_size()
             ),
         ));
@@ -261,7 +340,7 @@ pub(super) fn backing_name(base: &HeaderV2, area: &HeaderArea) -> Result<Option<
 /// `Unsupported` for a size of 0, `Limit`.
 pub(super) fn check_size(declared: u64) -> Result<u64> {
     if declared == 0 {
-        return Err(Error::unsupported("the virtual disk is empty (size 0)").at("header", 24));
+        return Err(Error::unsupported("the virtual disk is empty (size 0)").at(HEADER, 24));
     }
     if declared > MAX_VIRTUAL_SIZE {
         return Err(Error::new(
@@ -272,70 +351,8 @@ pub(super) fn check_size(declared: u64) -> Result<u64> {
                 human(MAX_VIRTUAL_SIZE)
             ),
         )
-        .at("header", 24));
+        .at(HEADER, 24));
     }
     round_up(declared, SECTOR)
-        .ok_or_else(|| Error::corrupt("header", 24, format!("virtual size is {declared}")))
-}
-
-/// An L1 table as the image describes it.
-struct L1Place {
-    offset: FileOffset,
-    entries: u32,
-    cluster_bits: u32,
-    extended_l2: bool,
-}
-
-impl L1Place {
-    /// Number of entries that a disk of `size` bytes needs, after holding the table against that,
-    /// the cap and the file.
-    fn check(&self, size: u64, file_len: u64) -> Result<u64> {
-        const L1_TABLE: &str = "L1 table";
-        let cluster_size = 1_u64 << self.cluster_bits;
-        let offset = self.offset.0;
-        let entries = u64::from(self.entries);
-        let bytes = entries * ENTRY_SIZE;
-        // The header itself is cluster 0.
-        if offset == 0 || !offset.is_multiple_of(cluster_size) {
-            return Err(Error::corrupt(
-                L1_TABLE,
-                offset,
-                format!(
-                    "its offset is {offset:#x}, expected a multiple of {cluster_size:#x} that is not 0"
-                ),
-            ));
-        }
-        let entry_size = if self.extended_l2 {
-            EXTENDED_ENTRY_SIZE
-        } else {
-            ENTRY_SIZE
-        };
-        let per_entry = cluster_size * (cluster_size / entry_size);
-        let needed = size.div_ceil(per_entry);
-        if entries < needed {
-            return Err(Error::corrupt(
-                L1_TABLE,
-                offset,
-                format!("found {entries} entries, a disk of {size} bytes needs {needed}"),
-            ));
-        }
-        if bytes > MAX_L1_BYTES {
-            return Err(Error::new(
-                ErrorKind::Limit,
-                format!(
-                    "it is {bytes} bytes long, at most {} are read",
-                    human(MAX_L1_BYTES)
-                ),
-            )
-            .at(L1_TABLE, offset));
-        }
-        if !fits(offset, bytes, file_len) {
-            return Err(Error::truncated(
-                L1_TABLE,
-                offset,
-                format!("{bytes} bytes were expected here, the file ends at {file_len:#x}"),
-            ));
-        }
-        Ok(needed)
-    }
+        .ok_or_else(|| Error::corrupt(HEADER, 24, format!("virtual size is {declared}")))
 }

@@ -30,7 +30,7 @@ pub struct Qcow2Image {
     packing: Packing,
     /// What it shares with the other files of its chain.
     shared: Arc<Shared>,
-    /// Whether it answers for what they share.
+    /// Whether it accounts for what they share.
     first: bool,
     snapshots: Vec<SnapshotInfo>,
     bitmaps: Vec<BitmapInfo>,
@@ -60,7 +60,7 @@ impl Qcow2Image {
             header.refuse_encryption()?;
         }
         let mut notes = Vec::new();
-        // Of a file below another one nobody asks for them.
+        // They are not shown for a file below another one.
         let snapshots = if context.is_first() {
             snapshots::list(source.as_ref(), &header, &mut notes)
         } else {
@@ -74,7 +74,8 @@ impl Qcow2Image {
             None => {
                 if header.snapshot_count > 0 {
                     notes.push(format!(
-                        "the image holds {} internal snapshot{}, and the active disk is read; --snapshot NAME reads one",
+                        "the image holds {} internal snapshot{}, and the active disk is read; \
+                         --snapshot NAME reads one",
                         header.snapshot_count,
                         if header.snapshot_count == 1 { "" } else { "s" }
                     ));
@@ -220,7 +221,7 @@ impl Mapped for Qcow2Image {
 
     fn memory(&self, readers: u64) -> u64 {
         let (kept, working) = self.tables.memory_bound(readers);
-        // The first file answers for what all of them share.
+        // The first file accounts for what all of them share.
         let working = match self.first {
             true => working
                 .saturating_add(self.shared.unpackers.memory_bound(readers))

@@ -97,6 +97,9 @@ const _: () = {
 /// Largest `refcount_order`: 64 bits.
 pub(super) const MAX_REFCOUNT_ORDER: u32 = 6;
 
+/// [`HeaderV2::crypt_method`]: LUKS.
+pub(super) const LUKS: u32 = 2;
+
 /// Longest name of a backing file in bytes.
 pub(super) const MAX_BACKING_NAME: u32 = 1023;
 
@@ -112,6 +115,8 @@ pub(super) mod incompatible {
     pub(crate) const COMPRESSION: u64 = 1 << 3;
     /// L2 entries are 16 bytes long and map subclusters.
     pub(crate) const EXTENDED_L2: u64 = 1 << 4;
+    /// All of them that are read.
+    pub(crate) const READ: u64 = DIRTY | CORRUPT | EXTERNAL_DATA | COMPRESSION | EXTENDED_L2;
 }
 
 /// Bits of `autoclear_features`.
@@ -150,6 +155,8 @@ pub(super) mod extension {
     pub(crate) const DATA_FILE: u32 = 0x4441_5441;
     /// [`super::BitmapsExtension`].
     pub(crate) const BITMAPS: u32 = 0x2385_2875;
+    /// Offset and length of the LUKS header of an encrypted disk, in bytes.
+    pub(crate) const CRYPTO: u32 = 0x0537_be77;
 }
 
 /// An entry of the feature name table.
@@ -186,9 +193,9 @@ pub(super) struct BitmapsExtension {
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(super) struct BitmapHead {
-    /// File offset of the bitmap's table in bytes. Not needed here.
+    /// File offset of the bitmap's table in bytes. Not needed for reading.
     pub(super) table_offset: U64,
-    /// Number of entries of that table. Not needed here.
+    /// Number of entries of that table. Not needed for reading.
     pub(super) table_size: U32,
     /// See [`BITMAP_IN_USE`].
     pub(super) flags: U32,
@@ -201,6 +208,9 @@ pub(super) struct BitmapHead {
     /// Length of the extra data in bytes.
     pub(super) extra_size: U32,
 }
+
+/// Bits of an entry of a bitmap's table that hold the cluster's offset.
+pub(super) const BITMAP_OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 
 /// [`BitmapHead::flags`]: the bitmap was not saved and does not say what changed.
 pub(super) const BITMAP_IN_USE: u32 = 1 << 0;

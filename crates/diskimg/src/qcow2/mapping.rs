@@ -1,7 +1,8 @@
 //! Walks the guest's address range and says, run by run, where its bytes are.
 
+use super::entries::{Cluster, Entry};
 use super::files::check_place;
-use super::tables::{Cluster, Entry, Slice, Tables};
+use super::tables::{Slice, Tables};
 use crate::error::{Error, Result};
 use crate::layer::{Mix, Piece, Place};
 use crate::source::ReadAt;
@@ -34,7 +35,7 @@ pub(super) struct Walk<'a> {
     slice: Option<Slice>,
     /// Where the entry for `at` is in it, or would be if it were longer.
     index: usize,
-    /// What the entry for `at` says, when it was looked at.
+    /// What the entry for `at` says, when it was decoded.
     ahead: Option<Entry>,
 }
 
@@ -79,7 +80,7 @@ impl<'a> Walk<'a> {
         let cluster_size = 1_u64 << self.cluster_bits;
         let start = self.at;
         let whole = start & (cluster_size - 1) == 0 && cluster_size <= self.end - start;
-        if !whole || cluster_size > unit || !self.tables.extended() {
+        if !whole || cluster_size > unit || !self.tables.entries().extended {
             return None;
         }
         let slice = self.slice.as_ref().filter(|slice| slice.has(self.index))?;
@@ -92,7 +93,7 @@ impl<'a> Walk<'a> {
             return None;
         };
         let (host, stored, zeros) = subclusters.sum();
-        let elsewhere = self.tables.external() && host.0 != start;
+        let elsewhere = self.tables.entries().external && host.0 != start;
         if stored > 0 && (elsewhere || !fits(host.0, cluster_size, self.data.len())) {
             return None;
         }
@@ -159,7 +160,7 @@ impl<'a> Walk<'a> {
             Cluster::Compressed(stored) => Place::Packed(Packed { stored, skip }),
             // An offset has at most 56 bits: no overflow.
             Cluster::Plain(host) => {
-                if self.tables.external() {
+                if self.tables.entries().external {
                     check_place(start - skip, host.0)?;
                 }
                 Place::Stored(FileOffset(host.0 + skip))
@@ -173,7 +174,7 @@ impl<'a> Walk<'a> {
         if len < alike {
             self.ahead = None;
         }
-        // Guest clusters and entries go on in step, so this stays true past the slice's end.
+        // Guest clusters and entries advance in step, so this stays true past the slice's end.
         let passed = ((start + len) >> self.cluster_bits) - (start >> self.cluster_bits);
         self.index = usize::try_from(passed)
             .ok()
@@ -197,7 +198,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Whether `next`, whose content begins `distance` bytes after that of `first`, goes on with it.
+/// Whether `next`, whose content begins `distance` bytes after that of `first`, continues it.
 fn follows(first: Cluster, next: Entry, distance: u64) -> bool {
     let Entry::Whole(next) = next else {
         return false;

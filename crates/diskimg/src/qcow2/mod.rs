@@ -14,12 +14,14 @@
 mod area;
 mod bitmaps;
 mod check;
+mod entries;
 mod features;
 mod files;
 mod header;
 mod image;
 mod layout;
 mod mapping;
+mod place;
 mod snapshots;
 mod tables;
 

@@ -3,14 +3,18 @@
 //! The table is read entry by entry and nothing is kept of entries that are not asked for, so that
 //! a long table costs time in proportion to its length and no memory.
 
+use std::ops::Range;
+
 use zerocopy::FromBytes;
 
 use super::header::Header;
 use super::layout::SnapshotHead;
+use super::place::place;
 use crate::details::SnapshotInfo;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hints::CHECK_QCOW2;
 use crate::limits::{MAX_LISTED, MAX_SNAPSHOT_EXTRA, MAX_SNAPSHOT_TABLE_BYTES, MAX_SNAPSHOTS};
+use crate::report::{Report, first_error};
 use crate::source::ReadAt;
 use crate::text::printable;
 use crate::units::{FileOffset, fits, human, round_up};
@@ -33,7 +37,7 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// What the user is told of it.
+    /// What the user sees of it.
     pub(super) fn info(&self) -> SnapshotInfo {
         SnapshotInfo {
             id: printable(&String::from_utf8_lossy(&self.id)),
@@ -53,7 +57,7 @@ pub(super) fn list(
     warnings: &mut Vec<String>,
 ) -> Vec<SnapshotInfo> {
     let mut listed = Vec::new();
-    for snapshot in Table::new(source, header).take(MAX_LISTED) {
+    for snapshot in Table::of(source, header).take(MAX_LISTED) {
         match snapshot {
             Ok(snapshot) => listed.push(snapshot.info()),
             Err(error) => {
@@ -75,7 +79,7 @@ pub(super) fn list(
 /// looks.
 ///
 /// # Errors
-/// `OutOfRange` when there is none, otherwise what the table deserves.
+/// `OutOfRange` when there is none, otherwise the errors of the table.
 pub(super) fn find(
     source: &dyn ReadAt,
     header: &Header,
@@ -85,7 +89,7 @@ pub(super) fn find(
     let mut by_id = None;
     let mut by_name: Option<Snapshot> = None;
     let mut more = 0;
-    for snapshot in Table::new(source, header) {
+    for snapshot in Table::of(source, header) {
         let snapshot = snapshot?;
         if by_id.is_none() && snapshot.id == wanted.as_bytes() {
             by_id = Some(snapshot);
@@ -114,7 +118,7 @@ fn missing(source: &dyn ReadAt, header: &Header, wanted: &str) -> Error {
         ErrorKind::OutOfRange,
         format!("the image has no snapshot {wanted:?}"),
     );
-    let mut names: Vec<_> = Table::new(source, header)
+    let mut names: Vec<_> = Table::of(source, header)
         .take(NAMED)
         .filter_map(Result::ok)
         .map(|snapshot| {
@@ -132,97 +136,147 @@ fn missing(source: &dyn ReadAt, header: &Header, wanted: &str) -> Error {
     })
 }
 
-/// Iterator over the entries of the table. Each step goes at least 40 bytes on inside the file, and
+/// The table of snapshots, entry by entry. Each step goes at least 40 bytes on inside the file, and
 /// the table's length has a cap: so it ends.
-struct Table<'a> {
+pub(super) struct Table<'a> {
     source: &'a dyn ReadAt,
-    header: &'a Header,
+    cluster_bits: u32,
+    start: u64,
+    /// Where the next entry begins.
     at: u64,
+    /// Where the last entry ended, without the padding behind it.
+    end: u64,
+    count: u32,
     left: u32,
 }
 
 impl<'a> Table<'a> {
-    fn new(source: &'a dyn ReadAt, header: &'a Header) -> Self {
+    /// The table of `count` entries at `start`.
+    pub(super) fn new(source: &'a dyn ReadAt, cluster_bits: u32, start: u64, count: u32) -> Self {
         Self {
             source,
-            header,
-            at: header.snapshots_offset.0,
-            left: header.snapshot_count,
+            cluster_bits,
+            start,
+            at: start,
+            end: start,
+            count,
+            left: count,
         }
     }
 
-    fn check_place(&self) -> Result<()> {
-        let (count, start) = (self.header.snapshot_count, self.header.snapshots_offset.0);
-        if count > MAX_SNAPSHOTS {
-            return Err(Error::new(
-                ErrorKind::Limit,
-                format!("it has {count} entries, at most {MAX_SNAPSHOTS} are read"),
-            )
-            .at(TABLE, start));
-        }
-        let cluster_size = 1_u64 << self.header.cluster_bits;
-        if start == 0 || !start.is_multiple_of(cluster_size) {
-            return Err(Error::corrupt(
-                TABLE,
-                start,
-                format!(
-                    "its offset is {start:#x}, expected a multiple of {cluster_size:#x} that is not 0"
-                ),
-            ));
-        }
-        Ok(())
+    fn of(source: &'a dyn ReadAt, header: &Header) -> Self {
+        Self::new(
+            source,
+            header.cluster_bits,
+            header.snapshots_offset.0,
+            header.snapshot_count,
+        )
     }
 
-    /// `len` bytes of the entry that begins at `entry`, from `at` on.
-    fn read(&self, entry: u64, at: u64, len: u64) -> Result<Vec<u8>> {
+    /// What it takes of the file, as far as it was read.
+    pub(super) fn taken(&self) -> Range<u64> {
+        self.start..self.end
+    }
+
+    /// Whether there are more entries.
+    pub(super) fn has_more(&self) -> bool {
+        self.left > 0
+    }
+
+    fn check_place(&self, report: &mut impl Report) -> Result<bool> {
+        const HEAD: u64 = size_of::<SnapshotHead>() as u64;
+        if self.count > MAX_SNAPSHOTS {
+            report.broken("limit", &|| {
+                let count = self.count;
+                self.limit(format!(
+                    "it has {count} entries, at most {MAX_SNAPSHOTS} are read"
+                ))
+            })?;
+            return Ok(false);
+        }
+        place(
+            TABLE,
+            (self.start, HEAD),
+            1 << self.cluster_bits,
+            self.source.len(),
+            report,
+        )
+    }
+
+    fn limit(&self, message: String) -> Error {
+        Error::new(ErrorKind::Limit, message).at(TABLE, self.start)
+    }
+
+    /// `len` bytes of the entry that begins at `entry`, from `at` on; `None` when they are not
+    /// there.
+    fn read(
+        &self,
+        entry: u64,
+        (at, len): (u64, u64),
+        report: &mut impl Report,
+    ) -> Result<Option<Vec<u8>>> {
         let file_len = self.source.len();
-        let start = self.header.snapshots_offset.0;
-        if !fits(at, len, start.saturating_add(MAX_SNAPSHOT_TABLE_BYTES)) {
-            return Err(Error::new(
-                ErrorKind::Limit,
-                format!(
+        if !fits(at, len, self.start.saturating_add(MAX_SNAPSHOT_TABLE_BYTES)) {
+            report.broken("limit", &|| {
+                self.limit(format!(
                     "it is longer than {}, the most that is read",
                     human(MAX_SNAPSHOT_TABLE_BYTES)
-                ),
-            )
-            .at(TABLE, start));
+                ))
+            })?;
+            return Ok(None);
         }
         if !fits(at, len, file_len) {
-            return Err(Error::truncated(
-                TABLE,
-                entry,
-                format!("{len} bytes were expected at {at:#x}, the file ends at {file_len:#x}"),
-            ));
+            report.broken("past-end", &|| {
+                Error::truncated(
+                    TABLE,
+                    entry,
+                    format!("expected {len} bytes at {at:#x}, the file ends at {file_len:#x}"),
+                )
+            })?;
+            return Ok(None);
         }
         let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
         self.source.read_exact_at(FileOffset(at), &mut bytes)?;
-        Ok(bytes)
+        Ok(Some(bytes))
     }
 
-    fn step(&mut self) -> Result<Snapshot> {
+    /// The next entry, of which there is one; `None` when it cannot be read, nor what follows it.
+    ///
+    /// # Errors
+    /// Those of reading and of `report`.
+    pub(super) fn step(&mut self, report: &mut impl Report) -> Result<Option<Snapshot>> {
         const HEAD: u64 = size_of::<SnapshotHead>() as u64;
-        if self.left == self.header.snapshot_count {
-            self.check_place()?;
+        if self.left == self.count && !self.check_place(report)? {
+            return Ok(None);
         }
         let entry = self.at;
+        let Some(head) = self.read(entry, (entry, HEAD), report)? else {
+            return Ok(None);
+        };
         let short = || Error::corrupt(TABLE, entry, "its entry is cut off");
-        let head = self.read(entry, entry, HEAD)?;
         let head = SnapshotHead::read_from_bytes(&head).map_err(|_| short())?;
         let extra_size = head.extra_size.get();
         if extra_size > MAX_SNAPSHOT_EXTRA {
-            return Err(Error::new(
-                ErrorKind::Limit,
-                format!(
-                    "an entry has {extra_size} bytes of extra data, at most {MAX_SNAPSHOT_EXTRA} are read"
-                ),
-            )
-            .at(TABLE, entry)
-            .with_hint(CHECK_QCOW2));
+            report.broken("limit", &|| {
+                Error::new(
+                    ErrorKind::Limit,
+                    format!(
+                        "an entry has {extra_size} bytes of extra data, \
+                         at most {MAX_SNAPSHOT_EXTRA} are read"
+                    ),
+                )
+                .at(TABLE, entry)
+                .with_hint(CHECK_QCOW2)
+            })?;
+            return Ok(None);
         }
         let (id_size, name_size) = (head.id_size.get(), head.name_size.get());
         let rest = u64::from(extra_size) + u64::from(id_size) + u64::from(name_size);
-        let bytes = self.read(entry, entry + HEAD, rest)?;
-        self.at = round_up(entry + HEAD + rest, 8).ok_or_else(short)?;
+        let Some(bytes) = self.read(entry, (entry + HEAD, rest), report)? else {
+            return Ok(None);
+        };
+        self.end = entry + HEAD + rest;
+        self.at = round_up(self.end, 8).ok_or_else(short)?;
         self.left -= 1;
         let (extra, texts) = usize::try_from(extra_size)
             .ok()
@@ -233,7 +287,7 @@ impl<'a> Table<'a> {
             .ok_or_else(short)?;
         let (fields, _) = extra.as_chunks::<8>();
         let field = |index: usize| fields.get(index).map(|bytes| u64::from_be_bytes(*bytes));
-        Ok(Snapshot {
+        Ok(Some(Snapshot {
             id: id.to_vec(),
             name: name.to_vec(),
             l1_offset: FileOffset(head.l1_table_offset.get()),
@@ -241,10 +295,11 @@ impl<'a> Table<'a> {
             created: u64::from(head.date_sec.get()),
             vm_state_bytes: field(0).unwrap_or_else(|| u64::from(head.vm_state_size.get())),
             virtual_size: field(1),
-        })
+        }))
     }
 }
 
+/// Ends at the first entry that cannot be read.
 impl Iterator for Table<'_> {
     type Item = Result<Snapshot>;
 
@@ -252,7 +307,7 @@ impl Iterator for Table<'_> {
         if self.left == 0 {
             return None;
         }
-        let snapshot = self.step();
+        let snapshot = first_error(|report| self.step(report));
         if snapshot.is_err() {
             self.left = 0;
         }

@@ -1,34 +1,26 @@
-//! Holding a VHD file against the rules of its format: both footers, the dynamic header, every
-//! entry of the BAT.
+//! Checking a VHD file: the structures are the reader's, which reports into the check. What only a
+//! check looks at is here: both footers, all of the BAT, and the places of the parent's paths.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use zerocopy::big_endian::U32;
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::IntoBytes;
 
-use super::footer::Sizes;
+use super::blocks::Blocks;
+use super::copies::{COPY, FOOTER, Footers, Stored};
+use super::dynamic::{Dynamic, past_end, read_entries};
+use super::footer::{Footer, Kind};
 use super::image::VhdImage;
-use super::layout::{
-    DYNAMIC_COOKIE, DYNAMIC_HEADER_LEN, DynamicHeader, ENTRY_SIZE, FOOTER_COOKIE, FOOTER_LEN,
-    Footer, MAJOR_VERSION, OLD_FOOTER_LEN, UNALLOCATED, checksum, disk_type,
-};
+use super::layout::{self, ENTRY_SIZE, ParentLocator, UNALLOCATED, disk_type};
 use crate::chain::Context;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::image::DiskImage as _;
-use crate::limits::{MAX_VHD_BAT_BYTES, MAX_VHD_BLOCK_SIZE};
-use crate::report::CheckReport;
+use crate::limits::MAX_VHD_BAT_BYTES;
+use crate::report::{CheckReport, Report};
 use crate::source::ReadAt;
-use crate::units::{FileOffset, SECTOR, fits};
+use crate::units::fits;
 
-const FOOTER: &str = "footer";
-const COPY: &str = "copy of the footer";
-const HEADER: &str = "dynamic header";
-const BAT: &str = "BAT";
-const BAT_ENTRY: &str = "BAT entry";
-
-/// Entries of the BAT between two questions whether to go on.
-const BATCH: usize = 1 << 16;
+/// Bytes of the BAT that are read at once.
+const PIECE: u64 = 256 << 10;
 
 /// Checks `source`.
 ///
@@ -43,7 +35,7 @@ pub(super) fn check(
     if report.errors > 0 || report.cancelled {
         return Ok(());
     }
-    // One that does not open is reported by whoever opens it.
+    // One that does not open is reported by the caller, who opens it.
     let Ok(image) = VhdImage::open_with(Arc::clone(source), &Context::describe()) else {
         return Ok(());
     };
@@ -55,286 +47,123 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Holds `source` against all rules of the format.
+/// Checks `source` against all rules of the format.
 fn rules(
     source: &dyn ReadAt,
     report: &mut CheckReport,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<()> {
-    let end = footer_at_the_end(source, report)?;
-    let data_end = end.as_ref().map_or(source.len(), |(at, _)| *at);
-    let copy = footer_at_the_start(source)?;
-    let footer = match (end.and_then(|(_, footer)| footer), copy) {
-        (Some(footer), copy) => {
-            if footer.disk_type.get() != disk_type::FIXED {
-                check_copy(&footer, copy.as_deref(), report);
-            }
-            footer
-        }
-        (None, Some(copy)) if copy.disk_type.get() != disk_type::FIXED => copy,
-        _ => return Ok(()),
+    let footers = match Footers::read(source) {
+        Ok(footers) => footers,
+        Err(error) => return report.refused(error),
     };
-    if footer.version.get() >> 16 != MAJOR_VERSION {
-        report.error(
-            "version",
-            FOOTER,
-            data_end,
-            format_args!("version is {:#010x}, version 1 is known", footer.version),
-        );
+    let data_end = footers.data_end;
+    let Some((footer, at)) = footer(footers, source.len(), report) else {
+        return Ok(());
+    };
+    let Some(mut footer) = Footer::of(&footer, at, data_end, Vec::new(), report)? else {
+        return Ok(());
+    };
+    if footer.kind == Kind::Fixed {
+        return footer.check_fixed(report);
     }
-    match footer.disk_type.get() {
-        disk_type::FIXED => {
-            let size = Sizes::of(&footer).declared();
-            if size > data_end {
-                report.error(
-                    "past-end",
-                    "disk",
-                    0,
-                    format_args!(
-                        "the disk has {size} bytes, the file has {data_end} before its footer"
-                    ),
-                );
-            }
+    let Some(header) = Dynamic::read(source, &footer, report)? else {
+        return Ok(());
+    };
+    if footer.kind == Kind::Differencing {
+        locators(&header, data_end, report);
+    }
+    if let Some(table) = header.table(&footer, footer.declared(), report)? {
+        let used = table.end - table.start;
+        let entries = read_entries(source, &table)?;
+        let blocks = Blocks::new(&header, table, &footer, footer.declared(), source.len());
+        report.cancelled = !blocks.check(&entries, report, cancelled)?;
+        if !report.cancelled {
+            unused(source, &header, (used, data_end), report, cancelled)?;
         }
-        disk_type::DYNAMIC | disk_type::DIFFERENCING => {
-            dynamic(source, &footer, data_end, report, cancelled)?;
-        }
-        other => report.error(
-            "disk-type",
-            FOOTER,
-            data_end,
-            format_args!("disk type is {other}, expected 2, 3 or 4"),
-        ),
     }
     Ok(())
 }
 
-/// The footer's place and, when it is intact, the footer.
-fn footer_at_the_end(
-    source: &dyn ReadAt,
+/// The footer that counts, with its place; `None` when neither is intact.
+fn footer(
+    footers: Footers,
+    file_len: u64,
     report: &mut CheckReport,
-) -> Result<Option<(u64, Option<Box<Footer>>)>> {
-    for len in [FOOTER_LEN, OLD_FOOTER_LEN] {
-        let Some(at) = source.len().checked_sub(len) else {
-            continue;
-        };
-        let footer = read_footer(source, at, len)?;
-        if footer.cookie != FOOTER_COOKIE {
-            continue;
-        }
-        let expected = checksum(footer.as_bytes(), footer.checksum);
-        if footer.checksum.get() == expected {
-            return Ok(Some((at, Some(footer))));
-        }
-        report.error(
-            "checksum",
-            FOOTER,
-            at,
-            format_args!(
-                "checksum is {:#010x}, expected {expected:#010x}",
-                footer.checksum
-            ),
-        );
-        return Ok(Some((at, None)));
-    }
-    report.error(
-        "footer",
-        FOOTER,
-        source.len(),
-        "there is no footer at the end of the file: it is incomplete, or something was added",
-    );
-    Ok(None)
-}
-
-/// The copy, when it is intact.
-fn footer_at_the_start(source: &dyn ReadAt) -> Result<Option<Box<Footer>>> {
-    if source.len() <= FOOTER_LEN {
-        return Ok(None);
-    }
-    let copy = read_footer(source, 0, FOOTER_LEN)?;
-    let intact = copy.cookie == FOOTER_COOKIE
-        && copy.checksum.get() == checksum(copy.as_bytes(), copy.checksum);
-    Ok(intact.then_some(copy))
-}
-
-fn read_footer(source: &dyn ReadAt, at: u64, len: u64) -> Result<Box<Footer>> {
-    let mut footer = Box::new(Footer::new_zeroed());
-    let bytes = footer.as_mut_bytes();
-    // What an old footer lacks is a reserved byte, which is zero.
-    let len = usize::try_from(len).unwrap_or_default().min(bytes.len());
-    let (stored, _) = bytes.split_at_mut(len);
-    source.read_exact_at(FileOffset(at), stored)?;
-    Ok(footer)
-}
-
-fn check_copy(footer: &Footer, copy: Option<&Footer>, report: &mut CheckReport) {
-    match copy {
-        None => report.warning("copy", COPY, 0, "it is missing or damaged"),
-        Some(copy) if copy.as_bytes() != footer.as_bytes() => {
-            let mut differing = Vec::new();
-            let fields = [
-                ("disk type", copy.disk_type == footer.disk_type),
-                ("header offset", copy.data_offset == footer.data_offset),
-                ("current size", copy.current_size == footer.current_size),
-                (
-                    "geometry",
-                    (copy.cylinders, copy.heads, copy.sectors)
-                        == (footer.cylinders, footer.heads, footer.sectors),
-                ),
-                ("unique id", copy.unique_id == footer.unique_id),
-            ];
-            differing.extend(
-                fields
-                    .iter()
-                    .filter(|(_, same)| !same)
-                    .map(|(name, _)| *name),
-            );
-            let what = if differing.is_empty() {
-                "fields that reading does not need".to_owned()
-            } else {
-                differing.join(", ")
-            };
-            let message = format!("it differs from the footer at the file's end: {what}");
-            // Which of the two counts depends on the program that reads.
-            if differing.is_empty() {
-                report.warning("copy", COPY, 0, message);
-            } else {
-                report.error("copy", COPY, 0, message);
+) -> Option<(Box<layout::Footer>, u64)> {
+    let Footers { end, copy, .. } = footers;
+    let copy = match copy {
+        Stored::Intact(_, copy) => Some(copy),
+        Stored::Damaged(..) | Stored::Missing => None,
+    };
+    match end {
+        Stored::Intact(at, footer) => {
+            if footer.disk_type.get() != disk_type::FIXED {
+                check_copy(&footer, copy.as_deref(), report);
             }
+            return Some((footer, at));
         }
-        Some(_) => {}
+        Stored::Damaged(at, error) => report.error("checksum", FOOTER, at, error.message()),
+        Stored::Missing => report.error(
+            "footer",
+            FOOTER,
+            file_len,
+            "there is no footer at the end of the file: it is incomplete, or something was added",
+        ),
+    }
+    copy.filter(|copy| copy.disk_type.get() != disk_type::FIXED)
+        .map(|copy| (copy, 0))
+}
+
+/// Compares the footer with its copy.
+fn check_copy(footer: &layout::Footer, copy: Option<&layout::Footer>, report: &mut CheckReport) {
+    const RULE: &str = "copy";
+    let Some(copy) = copy else {
+        return report.warning(RULE, COPY, 0, "it is missing or damaged");
+    };
+    if copy.as_bytes() == footer.as_bytes() {
+        return;
+    }
+    let geometry = |footer: &layout::Footer| (footer.cylinders, footer.heads, footer.sectors);
+    let fields = [
+        ("disk type", copy.disk_type == footer.disk_type),
+        ("header offset", copy.data_offset == footer.data_offset),
+        ("current size", copy.current_size == footer.current_size),
+        ("geometry", geometry(copy) == geometry(footer)),
+        ("unique id", copy.unique_id == footer.unique_id),
+    ];
+    let differing: Vec<_> = fields
+        .iter()
+        .filter(|(_, same)| !same)
+        .map(|(name, _)| *name)
+        .collect();
+    const DIFFERS: &str = "it differs from the footer at the file's end";
+    // Which of the two counts depends on the program that reads.
+    if differing.is_empty() {
+        let message = format_args!("{DIFFERS}: fields that reading does not need");
+        report.warning(RULE, COPY, 0, message);
+    } else {
+        report.error(
+            RULE,
+            COPY,
+            0,
+            format_args!("{DIFFERS}: {}", differing.join(", ")),
+        );
     }
 }
 
-fn dynamic(
-    source: &dyn ReadAt,
-    footer: &Footer,
-    data_end: u64,
-    report: &mut CheckReport,
-    cancelled: &dyn Fn() -> bool,
-) -> Result<()> {
-    let at = footer.data_offset.get();
-    if at < FOOTER_LEN || !fits(at, DYNAMIC_HEADER_LEN, data_end) {
-        report.error(
-            "past-end",
-            HEADER,
-            at,
-            format_args!(
-                "{DYNAMIC_HEADER_LEN} bytes were expected here, between the copy of the footer and {data_end:#x}"
-            ),
-        );
-        return Ok(());
-    }
-    let mut header = DynamicHeader::new_zeroed();
-    source.read_exact_at(FileOffset(at), header.as_mut_bytes())?;
-    if header.cookie != DYNAMIC_COOKIE {
-        report.error(
-            "cookie",
-            HEADER,
-            at,
-            format_args!(
-                "found \"{}\", expected \"cxsparse\"",
-                header.cookie.escape_ascii()
-            ),
-        );
-        return Ok(());
-    }
-    let expected = checksum(header.as_bytes(), header.checksum);
-    if header.checksum.get() != expected {
-        report.error(
-            "checksum",
-            HEADER,
-            at,
-            format_args!(
-                "checksum is {:#010x}, expected {expected:#010x}",
-                header.checksum
-            ),
-        );
-    }
-    if header.version.get() >> 16 != MAJOR_VERSION {
-        report.error(
-            "version",
-            HEADER,
-            at,
-            format_args!("version is {:#010x}, version 1 is known", header.version),
-        );
-    }
-    let block_size = u64::from(header.block_size.get());
-    if !block_size.is_power_of_two() || !(SECTOR..=MAX_VHD_BLOCK_SIZE).contains(&block_size) {
-        report.error(
-            "block-size",
-            HEADER,
-            at,
-            format_args!(
-                "block size is {block_size}, expected a power of two from {SECTOR} to {MAX_VHD_BLOCK_SIZE}"
-            ),
-        );
-        return Ok(());
-    }
-    let size = Sizes::of(footer).declared();
-    let blocks = size.div_ceil(block_size);
-    let entries = u64::from(header.max_table_entries.get());
-    if entries < blocks {
-        report.error(
-            "table-size",
-            HEADER,
-            at,
-            format_args!(
-                "max_table_entries is {entries}, a disk of {size} bytes has {blocks} blocks"
-            ),
-        );
-    }
-    let table = header.table_offset.get();
-    let mut len = entries * ENTRY_SIZE;
-    if len > MAX_VHD_BAT_BYTES {
-        report.skipped.push(format!(
-            "the BAT has {len} bytes, the first {MAX_VHD_BAT_BYTES} were looked at"
-        ));
-        len = MAX_VHD_BAT_BYTES;
-    }
-    if !fits(table, len, data_end) {
-        report.error(
-            "past-end",
-            BAT,
-            table,
-            format_args!("{len} bytes were expected here, the file's data ends at {data_end:#x}"),
-        );
-        return Ok(());
-    }
-    if footer.disk_type.get() == disk_type::DIFFERENCING {
-        locators(&header, at, data_end, report);
-    }
-    Blocks {
-        block_size,
-        // A bitmap of one bit a sector, in whole sectors.
-        bitmap_len: block_size.div_ceil(SECTOR * 8 * SECTOR) * SECTOR,
-        size,
-        table: table..table + len,
-        header: at..at + DYNAMIC_HEADER_LEN,
-        data_end,
-    }
-    .check(source, report, cancelled)
-}
-
-/// Holds the places of the parent's paths against the file.
-fn locators(header: &DynamicHeader, at: u64, data_end: u64, report: &mut CheckReport) {
-    /// Eight entries of 24 bytes: code, space, length, reserved, offset.
-    const AT: usize = 576;
-    const LEN: usize = 24;
-    let entries = header.as_bytes().get(AT..AT + 8 * LEN).unwrap_or_default();
-    for (index, entry) in entries.chunks_exact(LEN).enumerate() {
-        let (words, _) = entry.as_chunks::<4>();
-        let word = |index: usize| {
-            words
-                .get(index)
-                .map_or(0, |bytes| u64::from(u32::from_be_bytes(*bytes)))
-        };
-        let (code, len, offset) = (word(0), word(2), word(4) << 32 | word(5));
-        if code != 0 && !fits(offset, len, data_end) {
+/// Checks that the parent's paths lie in the file.
+fn locators(header: &Dynamic, data_end: u64, report: &mut CheckReport) {
+    const LOCATORS: usize = std::mem::offset_of!(layout::DynamicHeader, parent_locators);
+    let first = header.at + LOCATORS as u64;
+    let places = (first..).step_by(size_of::<ParentLocator>());
+    for (at, locator) in places.zip(&header.header.parent_locators) {
+        let (offset, len) = (locator.data_offset.get(), locator.data_length.get());
+        if locator.code != [0; 4] && !fits(offset, len.into(), data_end) {
             report.error(
                 "past-end",
                 "parent locator",
-                at + (AT + index * LEN) as u64,
+                at,
                 format_args!(
                     "it names {len} bytes at {offset:#x}, the file's data ends at {data_end:#x}"
                 ),
@@ -343,130 +172,47 @@ fn locators(header: &DynamicHeader, at: u64, data_end: u64, report: &mut CheckRe
     }
 }
 
-/// What the blocks are held against.
-struct Blocks {
-    block_size: u64,
-    bitmap_len: u64,
-    /// Size of the disk in bytes.
-    size: u64,
-    /// Where BAT and dynamic header are.
-    table: Range<u64>,
-    header: Range<u64>,
-    data_end: u64,
-}
-
-impl Blocks {
-    fn check(
-        &self,
-        source: &dyn ReadAt,
-        report: &mut CheckReport,
-        cancelled: &dyn Fn() -> bool,
-    ) -> Result<()> {
-        let count = (self.table.end - self.table.start) / ENTRY_SIZE;
-        // At most MAX_VHD_BAT_BYTES, and inside the file.
-        let mut entries = vec![U32::ZERO; usize::try_from(count).unwrap_or_default()];
-        source.read_exact_at(FileOffset(self.table.start), entries.as_mut_bytes())?;
-        // Of each block that lies in the file its entry and, in the lower half, its number: in the
-        // order of their places once sorted, and in no more memory than a table of millions of
-        // entries deserves.
-        let mut places: Vec<u64> = Vec::new();
-        for (index, entry) in (0_u64..).zip(&entries) {
-            if index.is_multiple_of(BATCH as u64) && cancelled() {
-                report.cancelled = true;
-                return Ok(());
-            }
-            if entry.get() != UNALLOCATED && self.place(index, entry.get(), report).is_some() {
-                places.push(u64::from(entry.get()) << 32 | index);
-            }
-        }
-        places.sort_unstable();
-        let mut furthest: Option<(Range<u64>, u64)> = None;
-        for found in places {
-            let (start, index) = ((found >> 32) * SECTOR, found & u64::from(u32::MAX));
-            let place = start..start + self.len_of(index);
-            if let Some((before, other)) = &furthest
-                && place.start < before.end
-            {
-                report.error(
-                    "overlap",
-                    BAT_ENTRY,
-                    self.table.start + index * ENTRY_SIZE,
-                    format_args!(
-                        "block {index} at {:#x} overlaps block {other} at {:#x} by {} bytes, and one of them is damaged there",
-                        place.start,
-                        before.start,
-                        before.end.min(place.end) - place.start
-                    ),
-                );
-            }
-            if furthest
-                .as_ref()
-                .is_none_or(|(before, _)| before.end < place.end)
-            {
-                furthest = Some((place, index));
-            }
-        }
-        Ok(())
+/// Checks the entries of the BAT behind the first `used` bytes, which the disk does not need.
+fn unused(
+    source: &dyn ReadAt,
+    header: &Dynamic,
+    (used, data_end): (u64, u64),
+    report: &mut CheckReport,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<()> {
+    let start = header.header.table_offset.get();
+    let whole = header.capacity() * ENTRY_SIZE;
+    let len = whole.min(MAX_VHD_BAT_BYTES);
+    if len < whole {
+        report.skipped.push(format!(
+            "the BAT has {whole} bytes, the first {MAX_VHD_BAT_BYTES} were examined"
+        ));
     }
-
-    /// Length of block `index` in the file, in bytes: the disk's last block may be cut off behind
-    /// the end of the disk.
-    fn len_of(&self, index: u64) -> u64 {
-        let left = self.size.saturating_sub(index * self.block_size);
-        self.bitmap_len + left.min(self.block_size)
+    if !fits(start, len, data_end) {
+        return report.broken("past-end", &|| past_end(start, len, data_end));
     }
-
-    /// Where the block of an entry is, once that is known to be in the file.
-    fn place(&self, index: u64, entry: u32, report: &mut CheckReport) -> Option<Range<u64>> {
-        let at = self.table.start + index * ENTRY_SIZE;
-        let start = u64::from(entry) * SECTOR;
-        let guest = index * self.block_size;
-        if guest >= self.size {
-            report.warning(
-                "beyond-disk",
-                BAT_ENTRY,
-                at,
-                format_args!(
-                    "found {entry:#010x}: block {index} is stored, the disk ends before it"
-                ),
-            );
-            return None;
+    let mut at = used;
+    while at < len {
+        if cancelled() {
+            report.cancelled = true;
+            break;
         }
-        let place = start..start + self.len_of(index);
-        if place.end > self.data_end {
-            let what = if start + self.bitmap_len > self.data_end {
-                "sector bitmap"
-            } else {
-                "block"
-            };
-            report.error(
-                "past-end",
-                BAT_ENTRY,
-                at,
-                format_args!(
-                    "found {entry:#010x}: the {what} of block {index} ends past the end of the file's data at {:#x}",
-                    self.data_end
-                ),
-            );
-            return None;
-        }
-        let others = [
-            ("the copy of the footer", &(0..FOOTER_LEN)),
-            ("the dynamic header", &self.header),
-            ("the BAT", &self.table),
-        ];
-        for (name, other) in others {
-            if place.start < other.end && other.start < place.end {
-                report.error(
-                    "overlap",
-                    BAT_ENTRY,
-                    at,
-                    format_args!(
-                        "found {entry:#010x}: block {index} at {start:#x} overlaps {name}"
-                    ),
-                );
+        let end = (at + PIECE).min(len);
+        let entries = read_entries(source, &(start + at..start + end))?;
+        for (index, entry) in (at / ENTRY_SIZE..).zip(&entries) {
+            if entry.get() != UNALLOCATED {
+                report.forgiven("beyond-disk", &|| {
+                    Error::corrupt(
+                        "BAT entry",
+                        start + index * ENTRY_SIZE,
+                        format!(
+                            "found {entry:#010x}: block {index} is stored, the disk ends before it"
+                        ),
+                    )
+                });
             }
         }
-        Some(place)
+        at = end;
     }
+    Ok(())
 }

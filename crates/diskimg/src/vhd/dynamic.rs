@@ -5,6 +5,7 @@ use std::ops::Range;
 use zerocopy::big_endian::U32;
 use zerocopy::{FromZeros, IntoBytes};
 
+use super::blocks::Blocks;
 use super::footer::Footer;
 use super::layout::{
     self, DYNAMIC_COOKIE, DYNAMIC_HEADER_LEN, ENTRY_SIZE, FOOTER_LEN, MAJOR_VERSION, UNALLOCATED,
@@ -13,14 +14,12 @@ use super::layout::{
 use crate::chain::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MAX_VHD_BAT_BYTES, MAX_VHD_BLOCK_SIZE};
+use crate::report::{Report, first_error};
 use crate::source::ReadAt;
 use crate::units::{FileOffset, SECTOR, fits, human};
 
 const HEADER: &str = "dynamic header";
 const BAT: &str = "BAT";
-const BAT_ENTRY: &str = "BAT entry";
-
-const OVERLAP_HINT: &str = "look for another copy of the disk first; to read this one as it stands, with the damage: qemu-img convert -f vpc -O qcow2 IMAGE disk.qcow2";
 
 /// Smallest block size that is read, in bytes: 8 sectors, whose bitmap is a byte. By the
 /// specification the bitmap of a smaller block takes a sector, by QEMU and libvhdi it takes
@@ -53,38 +52,26 @@ impl BlockTable {
         declared: u64,
         context: &Context,
     ) -> Result<Self> {
-        let at = footer.data_offset;
-        let header = read_header(source, at, footer.data_end)?;
-        let block_bits = check_block_size(header.block_size.get(), at)?;
-        let blocks = declared.div_ceil(1 << block_bits);
-        let capacity = u64::from(header.max_table_entries.get());
-        if blocks > capacity {
-            return Err(Error::corrupt(
-                HEADER,
-                at,
-                format!(
-                    "max_table_entries is {capacity}, a disk of {declared} bytes has {blocks} blocks of {} bytes",
-                    1_u64 << block_bits
-                ),
-            ));
-        }
-        let table = check_table(header.table_offset.get(), blocks, footer)?;
-        // And a byte for each block.
-        context.keep(BAT, table.start, table.end - table.start + blocks)?;
+        let (header, place) = first_error(|report| {
+            let Some(header) = Dynamic::read(source, footer, report)? else {
+                return Ok(None);
+            };
+            let place = header.table(footer, declared, report)?;
+            Ok(place.map(|place| (header, place)))
+        })?;
+        let len = place.end - place.start;
+        // Plus a byte for each block.
+        context.keep(BAT, place.start, len + len / ENTRY_SIZE)?;
         // The offsets are sorted in a copy, with the blocks' numbers.
-        context.takes_for_a_moment(2 * (table.end - table.start));
-        // At most MAX_VHD_BAT_BYTES, and inside the file.
-        let mut entries = vec![U32::ZERO; usize::try_from(blocks).unwrap_or_default()];
-        source.read_exact_at(FileOffset(table.start), entries.as_mut_bytes())?;
-        let table_of_blocks = Self {
+        context.takes_for_a_moment(2 * len);
+        let entries = read_entries(source, &place)?;
+        let blocks = Blocks::new(&header, place, footer, declared, source.len());
+        first_error(|report| blocks.check(&entries, report, &|| false).map(Some))?;
+        Ok(Self {
             entries,
-            block_bits,
-            bitmap_len: (1_u64 << block_bits)
-                .div_ceil(SECTOR * SECTORS_PER_BITMAP_SECTOR)
-                .saturating_mul(SECTOR),
-        };
-        table_of_blocks.check_places(&table, source.len(), footer, declared)?;
-        Ok(table_of_blocks)
+            block_bits: header.block_bits,
+            bitmap_len: header.bitmap_len(),
+        })
     }
 
     /// log2 of the bytes of the disk in a block.
@@ -103,11 +90,15 @@ impl BlockTable {
     }
 
     /// File offset of block `index`, where its sector bitmap begins; `None` when it is not stored.
+    /// At most 2^41.
     pub(super) fn place(&self, index: u64) -> Option<FileOffset> {
         let entry = usize::try_from(index)
             .ok()
             .and_then(|index| self.entries.get(index))?;
-        place(*entry).map(FileOffset)
+        match entry.get() {
+            UNALLOCATED => None,
+            sector => Some(FileOffset(u64::from(sector) * SECTOR)),
+        }
     }
 
     /// Number of blocks from `index` on, at most `limit`, that are not stored.
@@ -136,226 +127,241 @@ impl BlockTable {
             .saturating_mul(self.bitmap_len)
             .saturating_add(self.memory())
     }
+}
 
-    /// Checks that every block lies in the file and overlaps nothing.
-    fn check_places(
+/// The entries at `place`, of at most [`MAX_VHD_BAT_BYTES`] inside the file.
+///
+/// # Errors
+/// Those of reading.
+pub(super) fn read_entries(source: &dyn ReadAt, place: &Range<u64>) -> Result<Vec<U32>> {
+    let count = (place.end - place.start) / ENTRY_SIZE;
+    let mut entries = vec![U32::ZERO; usize::try_from(count).unwrap_or_default()];
+    source.read_exact_at(FileOffset(place.start), entries.as_mut_bytes())?;
+    Ok(entries)
+}
+
+/// What the dynamic header says.
+pub(super) struct Dynamic {
+    pub(super) header: layout::DynamicHeader,
+    /// Its file offset.
+    pub(super) at: u64,
+    /// log2 of the block size.
+    pub(super) block_bits: u32,
+}
+
+impl Dynamic {
+    /// Reads the header that `footer` points at; `None` when nothing can be read by it.
+    ///
+    /// # Errors
+    /// Those of reading and of `report`.
+    pub(super) fn read(
+        source: &dyn ReadAt,
+        footer: &Footer,
+        report: &mut dyn Report,
+    ) -> Result<Option<Self>> {
+        let at = footer.data_offset;
+        let Some(header) = read_header(source, at, footer.data_end, report)? else {
+            return Ok(None);
+        };
+        let block_bits = check_block_size(header.block_size.get(), at, report)?;
+        Ok(block_bits.map(|block_bits| Self {
+            header,
+            at,
+            block_bits,
+        }))
+    }
+
+    /// Length of a block's sector bitmap in bytes: one bit a sector, in whole sectors.
+    pub(super) fn bitmap_len(&self) -> u64 {
+        (1_u64 << self.block_bits)
+            .div_ceil(SECTOR * SECTORS_PER_BITMAP_SECTOR)
+            .saturating_mul(SECTOR)
+    }
+
+    /// Entries that the BAT has room for.
+    pub(super) fn capacity(&self) -> u64 {
+        u64::from(self.header.max_table_entries.get())
+    }
+
+    /// Where the entries for a disk of `declared` bytes are in the file, as far as there are any
+    /// and we read them; `None` when they are not there.
+    ///
+    /// # Errors
+    /// Those of `report`.
+    pub(super) fn table(
         &self,
-        table: &Range<u64>,
-        file_len: u64,
         footer: &Footer,
         declared: u64,
-    ) -> Result<()> {
-        let header = footer.data_offset..footer.data_offset + DYNAMIC_HEADER_LEN;
-        let others = [
-            ("the copy of the footer", &(0..FOOTER_LEN)),
-            ("the dynamic header", &header),
-            ("the BAT", table),
-        ];
-        let block_size = 1_u64 << self.block_bits;
-        // The disk's last block may be cut off behind the end of the disk.
-        let last_len = (declared - 1) % block_size + 1;
-        let last = self.entries.len() - 1;
-        let entries = || (0_usize..).zip(&self.entries);
-        for (index, entry) in entries() {
-            let Some(start) = place(*entry) else { continue };
-            let len = self.bitmap_len + if index == last { last_len } else { block_size };
-            let block = start..start + len;
-            let broken = |kind, message: String| {
-                Err(Error::new(kind, format!("found {entry:#010x}: {message}"))
-                    .at(BAT_ENTRY, table.start + index as u64 * ENTRY_SIZE))
-            };
-            if block.end > file_len {
-                return broken(
-                    ErrorKind::Truncated,
+        report: &mut dyn Report,
+    ) -> Result<Option<Range<u64>>> {
+        let blocks = declared.div_ceil(1 << self.block_bits);
+        let capacity = self.capacity();
+        if blocks > capacity {
+            report.broken("table-size", &|| {
+                Error::corrupt(
+                    HEADER,
+                    self.at,
                     format!(
-                        "block {index} ends at {:#x}, the file ends at {file_len:#x}",
-                        block.end
-                    ),
-                );
-            }
-            if block.end > footer.data_end {
-                return broken(
-                    ErrorKind::Corrupt,
-                    format!(
-                        "block {index} ends at {:#x}, behind the start of the footer at {:#x}",
-                        block.end, footer.data_end
-                    ),
-                );
-            }
-            if let Some((name, _)) = others.iter().find(|(_, other)| overlap(&block, other)) {
-                return broken(
-                    ErrorKind::Corrupt,
-                    format!("block {index} at {start:#x} overlaps {name}"),
-                );
-            }
-        }
-        // Place and, in the lower half, number of each block that is stored.
-        let mut stored =
-            Vec::with_capacity(entries().filter(|(_, e)| place(**e).is_some()).count());
-        stored.extend(
-            entries()
-                .filter(|(_, entry)| place(**entry).is_some())
-                .map(|(index, entry)| u64::from(entry.get()) << 32 | index as u64),
-        );
-        stored.sort_unstable();
-        for pair in stored.windows(2) {
-            let [first, second] = pair else { continue };
-            let part = |found: &u64| ((found >> 32) * SECTOR, found & u64::from(u32::MAX));
-            let ((start, index), (next, next_index)) = (part(first), part(second));
-            let whole = if index == last as u64 {
-                last_len
-            } else {
-                block_size
-            };
-            let end = start + self.bitmap_len + whole;
-            if end > next {
-                return Err(Error::corrupt(
-                    BAT,
-                    table.start,
-                    format!(
-                        "block {index} at {start:#x} overlaps block {next_index} at {next:#x} by {} bytes, and one of them is damaged there",
-                        end - next
+                        "max_table_entries is {capacity}, \
+                         a disk of {declared} bytes has {blocks} blocks of {} bytes",
+                        1_u64 << self.block_bits
                     ),
                 )
-                .with_hint(OVERLAP_HINT));
-            }
+            })?;
         }
-        Ok(())
+        let at = self.header.table_offset.get();
+        let len = blocks.min(capacity).saturating_mul(ENTRY_SIZE);
+        if len > MAX_VHD_BAT_BYTES {
+            report.broken("limit", &|| {
+                Error::new(
+                    ErrorKind::Limit,
+                    format!(
+                        "the disk has {blocks} blocks, whose table takes {}; at most {} are read",
+                        human(len),
+                        human(MAX_VHD_BAT_BYTES)
+                    ),
+                )
+                .at(BAT, at)
+                .with_hint("give it larger blocks: qemu-img convert -O vpc IMAGE disk.vhd")
+            })?;
+        }
+        let len = len.min(MAX_VHD_BAT_BYTES);
+        if !fits(at, len, footer.data_end) {
+            report.broken("past-end", &|| past_end(at, len, footer.data_end))?;
+            return Ok(None);
+        }
+        let table = at..at + len;
+        let header = self.at..self.at + DYNAMIC_HEADER_LEN;
+        if overlap(&table, &header) || at < FOOTER_LEN {
+            report.broken("overlap", &|| {
+                Error::corrupt(
+                    BAT,
+                    at,
+                    "it overlaps the dynamic header or the copy of the footer",
+                )
+            })?;
+        }
+        Ok(Some(table))
     }
 }
 
-/// File offset of the block that `entry` gives; at most 2^41.
-fn place(entry: U32) -> Option<u64> {
-    match entry.get() {
-        UNALLOCATED => None,
-        sector => Some(u64::from(sector) * SECTOR),
-    }
+/// The BAT at `at`, of `len` bytes, is not wholly in the file, whose data ends at `data_end`.
+pub(super) fn past_end(at: u64, len: u64, data_end: u64) -> Error {
+    Error::truncated(
+        BAT,
+        at,
+        format!("expected {len} bytes here, the file's data ends at {data_end:#x}"),
+    )
 }
 
-fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
+pub(super) fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.start < b.end && b.start < a.end
 }
 
-/// Reads and checks the header at `at` of a file whose data ends at `data_end`.
+/// Reads the header at `at` of a file whose data ends at `data_end`; `None` when there is none.
 ///
 /// # Errors
-/// `Corrupt`, `Unsupported` for other versions, `Truncated` and `Io` by cause.
+/// Those of reading and of `report`.
 pub(super) fn read_header(
     source: &dyn ReadAt,
     at: u64,
     data_end: u64,
-) -> Result<layout::DynamicHeader> {
+    report: &mut dyn Report,
+) -> Result<Option<layout::DynamicHeader>> {
     if at < FOOTER_LEN {
-        return Err(Error::corrupt(
-            HEADER,
-            at,
-            "it overlaps the copy of the footer",
-        ));
+        report.broken("past-end", &|| {
+            Error::corrupt(HEADER, at, "it overlaps the copy of the footer")
+        })?;
+        return Ok(None);
     }
     if !fits(at, DYNAMIC_HEADER_LEN, data_end) {
-        return Err(Error::truncated(
-            HEADER,
-            at,
-            format!(
-                "{DYNAMIC_HEADER_LEN} bytes were expected here, the file's data ends at {data_end:#x}"
-            ),
-        ));
+        report.broken("past-end", &|| {
+            Error::truncated(
+                HEADER,
+                at,
+                format!(
+                    "expected {DYNAMIC_HEADER_LEN} bytes here, the file's data ends at \
+                     {data_end:#x}"
+                ),
+            )
+        })?;
+        return Ok(None);
     }
     let mut header = layout::DynamicHeader::new_zeroed();
     source.read_exact_at(FileOffset(at), header.as_mut_bytes())?;
     if header.cookie != DYNAMIC_COOKIE {
-        return Err(Error::corrupt(
-            HEADER,
-            at,
-            format!(
-                "found {:02x?}, expected {DYNAMIC_COOKIE:02x?} (cxsparse)",
-                header.cookie
-            ),
-        ));
+        report.broken("cookie", &|| {
+            Error::corrupt(
+                HEADER,
+                at,
+                format!(
+                    "found {:02x?}, expected {DYNAMIC_COOKIE:02x?} (cxsparse)",
+                    header.cookie
+                ),
+            )
+        })?;
+        return Ok(None);
     }
     let expected = checksum(header.as_bytes(), header.checksum);
     if header.checksum.get() != expected {
-        return Err(Error::corrupt(
-            HEADER,
-            at,
-            format!(
-                "checksum is {:#010x}, expected {expected:#010x}",
-                header.checksum
-            ),
-        ));
+        report.broken("checksum", &|| {
+            Error::corrupt(
+                HEADER,
+                at,
+                format!(
+                    "checksum is {:#010x}, expected {expected:#010x}",
+                    header.checksum
+                ),
+            )
+        })?;
     }
     let version = header.version.get();
     if version >> 16 != MAJOR_VERSION {
-        return Err(Error::unsupported(format!(
-            "the header's version is {version:#010x}; version 1 is read"
-        ))
-        .at(HEADER, at));
+        report.broken("version", &|| {
+            Error::unsupported(format!(
+                "the header's version is {version:#010x}; version 1 is read"
+            ))
+            .at(HEADER, at)
+        })?;
     }
-    Ok(header)
+    Ok(Some(header))
 }
 
-/// log2 of the block size.
-fn check_block_size(block_size: u32, at: u64) -> Result<u32> {
-    if u64::from(block_size) > MAX_VHD_BLOCK_SIZE && block_size.is_power_of_two() {
-        return Err(Error::new(
-            ErrorKind::Limit,
-            format!(
-                "the block size is {}, at most {} are read",
-                human(u64::from(block_size)),
-                human(MAX_VHD_BLOCK_SIZE)
-            ),
-        )
-        .at(HEADER, at));
+/// log2 of the block size; `None` when it is none.
+fn check_block_size(block_size: u32, at: u64, report: &mut dyn Report) -> Result<Option<u32>> {
+    const RULE: &str = "block-size";
+    let size = u64::from(block_size);
+    if !size.is_power_of_two() || size < SECTOR {
+        report.broken(RULE, &|| {
+            Error::corrupt(
+                HEADER,
+                at,
+                format!("the block size is {size}, expected a power of two from {SECTOR}"),
+            )
+        })?;
+        return Ok(None);
     }
-    if !block_size.is_power_of_two() || u64::from(block_size) < SECTOR {
-        return Err(Error::corrupt(
-            HEADER,
-            at,
-            format!("the block size is {block_size}, expected a power of two from {SECTOR}"),
-        ));
+    if size > MAX_VHD_BLOCK_SIZE {
+        report.broken(RULE, &|| {
+            Error::new(
+                ErrorKind::Limit,
+                format!(
+                    "the block size is {}, at most {} are read",
+                    human(size),
+                    human(MAX_VHD_BLOCK_SIZE)
+                ),
+            )
+            .at(HEADER, at)
+        })?;
+        return Ok(None);
     }
-    if u64::from(block_size) < MIN_BLOCK_SIZE {
-        return Err(Error::unsupported(format!(
-            "the block size is {block_size}, at least {MIN_BLOCK_SIZE} are read"
-        ))
-        .at(HEADER, at));
+    if size < MIN_BLOCK_SIZE {
+        report.broken(RULE, &|| {
+            Error::unsupported(format!(
+                "the block size is {size}, at least {MIN_BLOCK_SIZE} are read"
+            ))
+            .at(HEADER, at)
+        })?;
     }
-    Ok(block_size.trailing_zeros())
-}
-
-/// Where the entries for `blocks` blocks are in the file.
-fn check_table(at: u64, blocks: u64, footer: &Footer) -> Result<Range<u64>> {
-    let len = blocks.saturating_mul(ENTRY_SIZE);
-    if len > MAX_VHD_BAT_BYTES {
-        return Err(Error::new(
-            ErrorKind::Limit,
-            format!(
-                "the disk has {blocks} blocks, whose table takes {}; at most {} are read",
-                human(len),
-                human(MAX_VHD_BAT_BYTES)
-            ),
-        )
-        .at(BAT, at)
-        .with_hint("give it larger blocks: qemu-img convert -O vpc IMAGE disk.vhd"));
-    }
-    if !fits(at, len, footer.data_end) {
-        return Err(Error::truncated(
-            BAT,
-            at,
-            format!(
-                "{len} bytes were expected here, the file's data ends at {:#x}",
-                footer.data_end
-            ),
-        ));
-    }
-    let table = at..at + len;
-    let header = footer.data_offset..footer.data_offset + DYNAMIC_HEADER_LEN;
-    if overlap(&table, &header) || at < FOOTER_LEN {
-        return Err(Error::corrupt(
-            BAT,
-            at,
-            "it overlaps the dynamic header or the copy of the footer",
-        ));
-    }
-    Ok(table)
+    Ok(Some(block_size.trailing_zeros()))
 }

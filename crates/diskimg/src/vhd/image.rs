@@ -12,6 +12,7 @@ use crate::details::Details;
 use crate::error::Result;
 use crate::format::Format;
 use crate::layer::{Layer, Mapped, Piece, Run, read_plain};
+use crate::report::FirstError;
 use crate::source::ReadAt;
 use crate::stored::StoredMap;
 use crate::units::{FileOffset, GuestOffset};
@@ -50,7 +51,7 @@ impl VhdImage {
         let (declared_size, _) = sizes;
         let stored = Arc::new(StoredMap::new(&source, context));
         let map = if footer.kind == Kind::Fixed {
-            footer.check_fixed(declared_size)?;
+            footer.check_fixed(&mut FirstError)?;
             Map::Fixed
         } else {
             let table = BlockTable::load(source.as_ref(), &footer, declared_size, context)?;

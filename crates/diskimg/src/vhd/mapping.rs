@@ -3,18 +3,21 @@
 //! The sector bitmap before each block counts. In a differencing disk its clear bits are the
 //! sectors that the parent holds. In a dynamic disk they are, by the specification, those that have
 //! never been written, and they read as zeros. VirtualBox and libvhdi read it that way; QEMU sets
-//! all bits in what it writes and looks at none when it reads. They differ only where a sector was
+//! all bits in what it writes and ignores them when it reads. They differ only where a sector was
 //! never written but its place in the file is not zero: that is what the storage held before, maybe
 //! of somebody else, and does not belong into a cloud; or the writer forgot the bit. [`Map::audit`]
 //! counts such sectors, so that nothing is left out without a word.
 //!
-//! A block of a dynamic disk in whose bitmap no bit is set is read whole: nobody stores a block
+//! A block of a dynamic disk in whose bitmap no bit is set is read whole: no program stores a block
 //! without writing to it, so the bitmap was forgotten.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::dynamic::BlockTable;
+use super::left_out::{AUDIT_LEN, LeftOut, known_at};
 use crate::chain::Context;
 use crate::error::Result;
 use crate::extent::ExtentKind;
@@ -24,10 +27,6 @@ use crate::sectors::{BitOrder, Held, SectorBitmaps};
 use crate::source::ReadAt;
 use crate::stored::StoredMap;
 use crate::units::{FileOffset, SECTOR};
-use crate::zero::is_zero;
-
-/// Bytes that [`Map::audit`] reads at once.
-pub(super) const AUDIT_LEN: usize = 64 << 10;
 
 /// Where the bytes of a disk are.
 #[allow(clippy::large_enum_variant, reason = "there is one for each image")]
@@ -61,18 +60,10 @@ pub(super) enum Unwritten {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Marked {
-    /// Not looked at yet.
+    /// Not examined yet.
     Unknown,
     Something,
     Nothing,
-}
-
-/// Sectors that hold bytes and whose bit is clear, so that the bytes are not on the disk.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct LeftOut {
-    sectors: u64,
-    /// File offset of the first one.
-    first: u64,
 }
 
 impl Map {
@@ -359,11 +350,11 @@ impl Map {
                 at += known;
             }
         }
-        *left_out.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        *left_out.lock() = found;
         Ok(())
     }
 
-    /// What the sector bitmaps leave in doubt, as far as they were looked at, and where that begins
+    /// What the sector bitmaps leave in doubt, as far as they were examined, and where that begins
     /// in the file.
     pub(super) fn doubts(&self) -> Vec<(FileOffset, String)> {
         let Self::Blocks {
@@ -385,18 +376,20 @@ impl Map {
                 more => format!("{} stored blocks have", more + 1),
             };
             let text = format!(
-                "{blocks} a sector bitmap that marks nothing as written; nobody stores a block without writing to it, so all its sectors are read"
+                "{blocks} a sector bitmap that marks nothing as written; nobody stores a block \
+                 without writing to it, so all its sectors are read"
             );
             doubts.push((table.place(first).unwrap_or_default(), text));
         }
-        let found = *left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = *left_out.lock();
         if found.sectors > 0 {
             let what = match unwritten {
                 Unwritten::Below => {
                     "not written to this file; the parent's sectors are read in their place"
                 }
                 _ => {
-                    "never written; they are read as zeros, and with --vhd-bitmap ignore as they are stored"
+                    "never written; they are read as zeros, and with --vhd-bitmap ignore as they \
+                     are stored"
                 }
             };
             let text = format!(
@@ -407,47 +400,4 @@ impl Map {
         }
         doubts
     }
-}
-
-impl LeftOut {
-    /// Counts the sectors of `range` of `source` that are not zeros.
-    fn count(
-        &mut self,
-        source: &dyn ReadAt,
-        range: std::ops::Range<u64>,
-        buf: &mut [u8],
-    ) -> Result<()> {
-        let mut at = range.start;
-        while at < range.end {
-            let len = usize::try_from(range.end - at)
-                .unwrap_or(usize::MAX)
-                .min(buf.len());
-            let Some(bytes) = buf.get_mut(..len) else {
-                break;
-            };
-            source.read_exact_at(FileOffset(at), bytes)?;
-            for (sector, bytes) in (0_u64..).zip(bytes.chunks(512)) {
-                if !is_zero(bytes) {
-                    if self.sectors == 0 {
-                        self.first = at + sector * SECTOR;
-                    }
-                    self.sectors += 1;
-                }
-            }
-            at += len as u64;
-        }
-        Ok(())
-    }
-}
-
-/// What begins at `at`, and for how many bytes before `end`: whole sectors, and a sector that is a
-/// hole in part is data.
-fn known_at(holes: &StoredMap, at: u64, end: u64) -> Result<(ExtentKind, u64)> {
-    let (kind, known) = holes.stretch(at)?;
-    let len = known.clamp(at + 1, end) - at;
-    let hole = len / SECTOR * SECTOR;
-    Ok(match kind {
-        ExtentKind::Hole if hole > 0 => (kind, hole),
-        _ => (ExtentKind::Data, len.next_multiple_of(SECTOR).min(end - at)),
-    })
 }

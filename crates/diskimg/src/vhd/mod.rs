@@ -9,23 +9,27 @@
 //! ```
 //!
 //! What a differencing disk does not hold comes from its parent, which is opened by the policy in
-//! the [`Context`] and held against the identifier that the disk was made on. What the file
+//! the [`Context`] and checked against the identifier that the disk was made on. What the file
 //! promises past its end is an error, not zeros.
 
+mod blocks;
 mod check;
+mod copies;
 mod dynamic;
 mod footer;
 mod image;
 mod layout;
+mod left_out;
 mod mapping;
 mod parent;
+mod sizes;
 
 pub use self::image::VhdImage;
 use crate::driver::Driver;
 use crate::format::Format;
 use crate::probe::Probe;
 
-/// VHD. A fixed disk is told from a raw one by its footer alone.
+/// VHD. A fixed disk differs from a raw one by its footer alone.
 pub(crate) const DRIVER: Driver = Driver {
     format: Format::Vhd,
     claims: |probe| {
@@ -40,7 +44,7 @@ pub(crate) const DRIVER: Driver = Driver {
     check: check::check,
 };
 
-/// Whether the footer at the file's end, checked by nobody yet, is that of a fixed disk: the file
+/// Whether the footer at the file's end, not checked yet, is that of a fixed disk: the file
 /// begins with the disk as it is.
 fn is_fixed(probe: &Probe) -> bool {
     [layout::FOOTER_LEN, layout::OLD_FOOTER_LEN]

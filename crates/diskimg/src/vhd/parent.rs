@@ -11,6 +11,7 @@ use super::layout::{self, locator};
 use crate::chain::{Context, NamedPath, Role, Wanted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::BackingPolicy;
+use crate::report::first_error;
 use crate::source::ReadAt;
 use crate::text::shown;
 use crate::units::{FileOffset, fits};
@@ -39,7 +40,9 @@ impl Named {
     /// `Unsupported` when the parent may not be opened and the header cannot be read; those of
     /// reading the header.
     pub(super) fn read(source: &dyn ReadAt, footer: &Footer, context: &Context) -> Result<Self> {
-        let header = match read_header(source, footer.data_offset, footer.data_end) {
+        let header =
+            first_error(|report| read_header(source, footer.data_offset, footer.data_end, report));
+        let header = match header {
             Ok(header) => header,
             // Refused anyway; the name is all that the header is needed for.
             Err(error)

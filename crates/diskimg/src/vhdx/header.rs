@@ -174,7 +174,7 @@ fn log_range(at: u64, header: &layout::Header, file_len: u64) -> Result<Range<u6
         return Err(Error::truncated(
             "VHDX log",
             start,
-            format!("{len} bytes were expected here, the file ends at {file_len:#x}"),
+            format!("{len} bytes expected here, the file ends at {file_len:#x}"),
         ));
     } else {
         return Ok(start..start + len);

@@ -49,18 +49,18 @@ impl VhdxImage {
     pub fn open_with(source: Arc<dyn ReadAt>, context: &Context) -> Result<Self> {
         let header = Header::read(source.as_ref())?;
         let mut warnings = header.warnings.clone();
-        let (source, overlay_bytes): (Arc<dyn ReadAt>, u64) = match log::replay(
-            &source, &header, context,
-        )? {
-            None => (source, 0),
-            Some((overlay, entries)) => {
-                warnings.push(format!(
-                    "the disk was not shut down cleanly: its log is replayed in memory ({entries} entries); the file is not changed"
+        let (source, overlay_bytes): (Arc<dyn ReadAt>, u64) =
+            match log::replay(&source, &header, context)? {
+                None => (source, 0),
+                Some((overlay, entries)) => {
+                    warnings.push(format!(
+                    "the disk was not shut down cleanly: its log is replayed in memory ({entries} \
+                     entries); the file is not changed"
                 ));
-                let bytes = overlay.memory();
-                (Arc::new(overlay), bytes)
-            }
-        };
+                    let bytes = overlay.memory();
+                    (Arc::new(overlay), bytes)
+                }
+            };
         let regions = Regions::read(source.as_ref(), &header.log, &mut warnings)?;
         let metadata = Metadata::read(source.as_ref(), &regions.metadata)?;
         let below = if metadata.differencing {

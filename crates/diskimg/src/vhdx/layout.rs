@@ -139,7 +139,7 @@ pub(super) struct RegionEntry {
     pub(super) offset: U64,
     /// Length in bytes.
     pub(super) length: U32,
-    /// Bit 0: who does not know the region must not open the file.
+    /// Bit 0: a reader that does not know the region must not open the file.
     pub(super) flags: U32,
 }
 
@@ -207,7 +207,7 @@ pub(super) struct MetadataEntry {
 pub(super) mod metadata_flags {
     /// The item belongs to the user, not to the format.
     pub(crate) const USER: u32 = 1;
-    /// Who does not know the item must not open the file.
+    /// A reader that does not know the item must not open the file.
     pub(crate) const REQUIRED: u32 = 4;
 }
 

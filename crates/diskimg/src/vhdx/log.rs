@@ -28,7 +28,7 @@ const LOG: &str = "VHDX log";
 const ENTRY: &str = "VHDX log entry";
 
 /// How many times its own length of a log is put through the checksum. Valid entries do not
-/// overlap, and are looked at three times at most; a log made to be slow is full of entries that
+/// overlap, and are read three times at most; a log made to be slow is full of entries that
 /// do.
 const CHECKSUM_PASSES: u64 = 16;
 
@@ -119,7 +119,7 @@ impl Log {
         self.bytes.as_chunks().0
     }
 
-    /// Sector `index` of the ring, which goes on at its beginning.
+    /// Sector `index` of the ring, which continues at its beginning.
     fn sector(&self, index: usize) -> Option<&Sector> {
         let sectors = self.sectors();
         sectors.get(index.checked_rem(sectors.len())?)
@@ -158,7 +158,8 @@ impl Log {
                 LOG,
                 self.range.start,
                 format!(
-                    "the header says that entries of {} have to be replayed, and there is no valid sequence of them",
+                    "the header says that entries of {} have to be replayed, and there is no \
+                     valid sequence of them",
                     self.guid
                 ),
             )

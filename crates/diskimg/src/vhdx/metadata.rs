@@ -66,7 +66,8 @@ impl Metadata {
                 "VHDX file parameters",
                 at,
                 format!(
-                    "found a block size of {block_size} bytes, expected a power of two from 1 MiB to 256 MiB"
+                    "found a block size of {block_size} bytes, expected a power of two from 1 MiB \
+                     to 256 MiB"
                 ),
             ));
         }
@@ -160,7 +161,8 @@ impl Items {
                 || !fits(offset, len, region_len)
             {
                 return Err(corrupt(format!(
-                    "found the item {name} of {len:#x} bytes at {offset:#x} of the region, expected at most 1 MiB between {METADATA_TABLE_LEN:#x} and {region_len:#x}"
+                    "found the item {name} of {len:#x} bytes at {offset:#x} of the region, \
+                     expected at most 1 MiB between {METADATA_TABLE_LEN:#x} and {region_len:#x}"
                 )));
             }
             // Inside the region, which lies inside the file.

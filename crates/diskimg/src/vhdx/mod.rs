@@ -8,13 +8,14 @@
 //! ```
 //!
 //! What a differencing disk does not hold comes from its parent, which is opened by the policy in
-//! the [`Context`] and held against the GUID that the disk was made on. Refused by name: regions
+//! the [`Context`] and checked against the GUID that the disk was made on. Refused by name: regions
 //! and metadata items that the file needs and that are not known. What the file promises past its
 //! end is an error, not zeros. The source is never written, so a log that has to be replayed is
 //! replayed over it, not into it.
 
 mod bat;
 mod check;
+mod entries;
 mod header;
 mod image;
 mod layout;

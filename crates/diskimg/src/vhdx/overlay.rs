@@ -114,7 +114,7 @@ impl ReadAt for Overlay {
                 "file",
                 at.0,
                 format!(
-                    "{wanted} bytes were expected here, the file ends at {:#x}",
+                    "{wanted} bytes expected here, the file ends at {:#x}",
                     self.len
                 ),
             ));

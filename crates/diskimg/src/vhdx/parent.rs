@@ -19,13 +19,14 @@ use crate::units::FileOffset;
 
 const LOCATOR: &str = "VHDX parent locator";
 
-const MERGE_HINT: &str = "merge it with its parent first, in Hyper-V: Convert-VHD -Path DISK -DestinationPath whole.vhdx";
+const MERGE_HINT: &str = "merge it with its parent first, in Hyper-V: Convert-VHD -Path DISK \
+    -DestinationPath whole.vhdx";
 
 /// Keys under which the locator has paths, in the order in which the format wants them tried.
 const PATHS: [&str; 3] = ["relative_path", "volume_path", "absolute_win32_path"];
 /// Keys under which it has what the parent's header must hold; one of them has to be right.
 const LINKAGES: [&str; 2] = ["parent_linkage", "parent_linkage2"];
-/// Longest key that is looked at, in bytes. Ours: twice what the longest known one needs.
+/// Longest key that is read, in bytes. Ours: twice what the longest known one needs.
 const MAX_KEY_BYTES: u16 = 80;
 
 /// The entries that are known.
@@ -120,7 +121,8 @@ impl Locator {
             LOCATOR,
             self.at,
             format!(
-                "the disk was made on a parent with data write GUID {}, but {} has {expected}: it is another disk, or it was written to since",
+                "the disk was made on a parent with data write GUID {}, but {} has {expected}: it \
+                 is another disk, or it was written to since",
                 linkages.join(" or "),
                 shown(path)
             ),

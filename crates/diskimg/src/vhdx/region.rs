@@ -43,7 +43,9 @@ impl Regions {
             (Ok(first), Ok(second)) => {
                 if first != second {
                     warnings.push(format!(
-                        "the region tables at offsets {one:#x} and {two:#x} are intact and differ; the first one is used, and programs that use the other one may see another disk"
+                        "the region tables at offsets {one:#x} and {two:#x} are intact and \
+                         differ; the first one is used, and programs that use the other one may \
+                         see another disk"
                     ));
                 }
                 (one, first)
@@ -117,7 +119,7 @@ impl Regions {
                     name,
                     range.start,
                     format!(
-                        "{} bytes were expected here, the file ends at {file_len:#x}",
+                        "{} bytes expected here, the file ends at {file_len:#x}",
                         range.end - range.start
                     ),
                 ));

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Fault, Op, Seen};
+use super::fault::Fault;
+use super::seen::{Op, Seen};
 
 /// Which faults a client is expected to get over by itself.
 const PASSING: &[fn() -> Fault] = &[

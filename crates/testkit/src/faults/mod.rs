@@ -14,6 +14,7 @@
 //! service. What a service does by its own rules (jobs that fail, flow control of imports) is the
 //! sandbox's to inject.
 
+mod fault;
 mod mix;
 mod relay;
 mod seen;
@@ -21,63 +22,16 @@ mod seen;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
+pub use fault::Fault;
 pub use mix::{mix, wild};
 pub use seen::{Op, Seen};
-
-/// What happens to one request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The request is read and answered with this status and error code, and never reaches the
-    /// server. Code 200 makes the answer an error inside a success.
-    Answer {
-        /// Status code.
-        status: u16,
-        /// `<Code>` of the error document; empty for an answer without a body.
-        code: &'static str,
-        /// Further headers.
-        headers: Vec<(&'static str, String)>,
-    },
-    /// The request is read, does not reach the server, and is answered as a network does whose
-    /// users must sign in: by a web page under status 200, or by a redirect to one under another.
-    SignInPage(u16),
-    /// The connection is reset as soon as the request's head was read.
-    ResetBefore,
-    /// Half of the body reaches the server, then both connections are reset.
-    ResetInBody,
-    /// The server gets the request and answers; the client's connection is reset instead.
-    ResetAfter,
-    /// Nobody reads the request's body and nobody answers: what the client sends piles up in its
-    /// socket.
-    StallInBody,
-    /// The request is read, does not reach the server, and is never answered.
-    Stall,
-    /// The server gets the request and answers; the client hears nothing, for ever.
-    StallAfter,
-    /// The server's answer stops in the middle, and the connection stays open.
-    StallInAnswer,
-    /// The server's answer ends in the middle.
-    TruncatedAnswer,
-    /// The server's answer has other ETags than the server said.
-    WrongEtag,
-    /// The server does what it is asked for, and the client is answered with 500 InternalError.
-    LostAnswer,
-    /// The server does what it is asked for, and the client gets a web page with this status, as
-    /// gateways have them.
-    PageAfter(u16),
-    /// The server gets the request twice, as from a proxy that repeats it; the client gets the
-    /// second answer.
-    Twice,
-    /// One bit of the body is another one when it reaches the server.
-    DamagedBody,
-    /// The answer comes this much later.
-    Slow(Duration),
-}
 
 impl Fault {
     /// The answer `status` with an error document that has `code`.
@@ -184,10 +138,6 @@ impl Shared {
     }
 }
 
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The proxy; ends when dropped, with all its connections.
 pub struct Proxy {
     address: SocketAddr,
@@ -227,7 +177,7 @@ impl Proxy {
 
     /// Asks `script` about each request from now on; rules that were added before are asked first.
     pub fn script(&self, script: impl FnMut(&Seen) -> Option<Fault> + Send + 'static) {
-        lock(&self.shared).rules.push(Box::new(script));
+        self.shared.lock().rules.push(Box::new(script));
     }
 
     /// Does `fault` to the first request that `wanted` picks.
@@ -259,12 +209,14 @@ impl Proxy {
 
     /// Forgets all rules: from now on everything is passed on.
     pub fn heal(&self) {
-        lock(&self.shared).rules.clear();
+        self.shared.lock().rules.clear();
     }
 
     /// Ends when no request is on its way: the proxy sees the end of one after its client does.
     pub async fn settled(&self) {
-        while lock(&self.shared)
+        while self
+            .shared
+            .lock()
             .in_flight
             .values()
             .any(|count| *count > 0)
@@ -275,7 +227,7 @@ impl Proxy {
 
     /// Forgets what was seen: requests count from 1 again.
     pub fn forget(&self) {
-        let mut shared = lock(&self.shared);
+        let mut shared = self.shared.lock();
         shared.by_op.clear();
         shared.by_request.clear();
         shared.passed.clear();
@@ -284,19 +236,19 @@ impl Proxy {
     /// All requests so far, in the order in which they ended.
     #[must_use]
     pub fn passed(&self) -> Vec<Passed> {
-        lock(&self.shared).passed.clone()
+        self.shared.lock().passed.clone()
     }
 
     /// How many requests of `op` have begun.
     #[must_use]
     pub fn count(&self, op: Op) -> u32 {
-        lock(&self.shared).by_op.get(&op).copied().unwrap_or(0)
+        self.shared.lock().by_op.get(&op).copied().unwrap_or(0)
     }
 
     /// Bytes of part bodies that clients have sent, failed attempts included.
     #[must_use]
     pub fn part_bytes(&self) -> u64 {
-        let shared = lock(&self.shared);
+        let shared = self.shared.lock();
         let parts = shared.passed.iter().filter(|p| p.seen.op == Op::UploadPart);
         parts.map(|passed| passed.body_bytes).sum()
     }
@@ -322,7 +274,7 @@ async fn serve(client: TcpStream, server: SocketAddr, shared: Arc<Mutex<Shared>>
     let Some(mut request) = relay::Request::read(client).await else {
         return;
     };
-    let fault = lock(&shared).decide(&mut request.seen);
+    let fault = shared.lock().decide(&mut request.seen);
     let seen = request.seen.clone();
     let taken = Arc::clone(&request.taken);
     // Recorded also when the test ends while a request stalls: by whoever drops this.
@@ -349,7 +301,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         if let Some(mut passed) = self.passed.take() {
             passed.body_bytes = self.taken.load(std::sync::atomic::Ordering::Relaxed);
-            let mut shared = lock(&self.shared);
+            let mut shared = self.shared.lock();
             if let Some(in_flight) = shared.in_flight.get_mut(&passed.seen.op) {
                 *in_flight = in_flight.saturating_sub(1);
             }

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 
-use super::{Fault, Seen};
+use super::fault::Fault;
+use super::seen::Seen;
 
 /// Longest head that is taken, in bytes.
 const MAX_HEAD: usize = 64 << 10;
@@ -302,7 +303,8 @@ impl Request {
             format!("<Error><Code>{code}</Code><Message>As scripted.</Message></Error>")
         };
         head.push_str(&format!(
-            "Content-Type: application/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            "Content-Type: application/xml\r\nContent-Length: {}\r\nConnection: \
+             close\r\n\r\n{body}",
             body.len()
         ));
         head.into_bytes()

@@ -6,7 +6,7 @@
     reason = "test helper"
 )]
 
-use super::{PAGE, Sparse};
+use super::sparse::{PAGE, Sparse};
 
 /// The GPT in the second sector: its entries, then its header.
 pub(super) fn gpt(file: &mut Sparse) {

@@ -92,8 +92,8 @@ fn every_corrupt_byte_of_a_payload_is_caught_by_the_content_checksum() {
     let mut damaged = file;
     damaged[payload.start + size / 2] ^= 4;
     let report = check(damaged.clone());
-    assert_eq!((report.errors, report.violations[0].rule), (1, "payload"));
-    assert_eq!(report.violations[0].offset, start as u64);
+    assert_eq!((report.errors, report.findings[0].rule), (1, "payload"));
+    assert_eq!(report.findings[0].offset, Some(start as u64));
     let error = open(damaged)
         .unwrap()
         .read_at(GuestOffset(0), &mut [0; 9])

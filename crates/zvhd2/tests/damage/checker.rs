@@ -1,7 +1,7 @@
 //! What the checker finds beside what readers refuse.
 
-use diskimg::MemorySource;
-use zvhd2::{BLOCK_SIZE, MAX_LISTED, Severity};
+use diskimg::{MAX_LISTED, MemorySource, Severity};
+use zvhd2::BLOCK_SIZE;
 
 use crate::common::{BLOCK, Crafted, check, open, read_all, seal, small};
 use crate::support::{PAGE, block_at, parts};
@@ -46,7 +46,7 @@ fn checker_names_what_readers_forgive() {
         let report = check(file.clone());
         assert!(report.is_sound(), "{rule}: {report:#?}");
         assert!(
-            report.violations.iter().any(|v| v.rule == rule),
+            report.findings.iter().any(|v| v.rule == rule),
             "{rule}: {report:#?}"
         );
         assert!(
@@ -82,8 +82,8 @@ fn checker_names_blocks_that_should_not_be_there() {
         ("one-frame", 8192),
         ("beyond-end", 12288),
     ] {
-        let found = report.violations.iter().find(|v| v.rule == rule).unwrap();
-        assert_eq!(found.offset, offset, "{rule}");
+        let found = report.findings.iter().find(|v| v.rule == rule).unwrap();
+        assert_eq!(found.offset, Some(offset), "{rule}");
     }
 }
 
@@ -103,7 +103,7 @@ fn gaps_between_blocks_are_warnings() {
     seal(&mut gap, last);
     let report = check(gap.clone());
     assert!(report.is_sound(), "{report:#?}");
-    assert_eq!(report.violations[0].rule, "block-gap");
+    assert_eq!(report.findings[0].rule, "block-gap");
     assert!(read_all(&open(gap).unwrap(), BLOCK_SIZE).unwrap() == guest);
 }
 
@@ -137,10 +137,10 @@ fn report_lists_a_bounded_number_and_counts_all() {
     file[last_block + 60] ^= 0xff;
     let report = check(file);
     assert!(report.warnings >= 699 && report.cut);
-    assert_eq!(report.violations.len(), MAX_LISTED + 1);
+    assert_eq!(report.findings.len(), MAX_LISTED + 1);
     assert_eq!(report.errors, 1);
-    assert_eq!(report.violations.last().unwrap().severity, Severity::Error);
+    assert_eq!(report.findings.last().unwrap().severity, Severity::Error);
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["violations"][0]["severity"], "warning");
+    assert_eq!(json["findings"][0]["severity"], "warning");
     assert_eq!(json["cancelled"], false);
 }

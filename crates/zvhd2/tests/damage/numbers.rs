@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use diskimg::{DiskImage, ErrorKind, GuestOffset, ReadAt};
+use diskimg::{DiskImage, ErrorKind, GuestOffset, MAX_LISTED, ReadAt, Severity};
 use testkit::measure::cpu_time;
-use zvhd2::{BLOCK_SIZE, MAX_LISTED, Severity, Zvhd2Image};
+use zvhd2::{BLOCK_SIZE, Zvhd2Image};
 
 use crate::common::{Crafted, check, noise, open, read_all, seal, small, zlib};
 use crate::support::{PAGE, block_at, parts};
@@ -72,7 +72,7 @@ fn hostile_numbers_in_the_footer_are_refused_by_their_rule() {
         assert!(error.offset().is_some(), "{text}");
         let report = check(file);
         let found = report
-            .violations
+            .findings
             .iter()
             .any(|v| v.severity == Severity::Error && v.rule.starts_with(rule));
         assert!(found && !report.is_sound(), "{at}: {report:#?}");
@@ -118,7 +118,7 @@ fn hostile_index_entries_are_refused_by_their_rule() {
         );
         let report = check(hostile);
         assert!(
-            report.violations.iter().any(|v| v.rule == rule),
+            report.findings.iter().any(|v| v.rule == rule),
             "{report:#?}"
         );
     }
@@ -196,7 +196,7 @@ fn vast_tables_of_nothing_are_refused_fast() {
         let vast = Vast { first, last };
         let report = zvhd2::check(&vast, &|| false).unwrap();
         assert!(!report.is_sound());
-        assert!(report.violations.len() <= 2 * MAX_LISTED);
+        assert!(report.findings.len() <= 2 * MAX_LISTED);
         let error = Zvhd2Image::open(Arc::new(vast)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(cpu_time() - started < Duration::from_secs(10));
@@ -244,7 +244,7 @@ fn payloads_of_the_wrong_length_are_refused() {
         let file = crafted(zstd, payload);
         let report = check(file.clone());
         assert_eq!(
-            (report.errors, report.violations.last().unwrap().rule),
+            (report.errors, report.findings.last().unwrap().rule),
             (1, "payload"),
             "case {number}: {report:#?}"
         );

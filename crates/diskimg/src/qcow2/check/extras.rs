@@ -1,234 +1,101 @@
 //! What else takes clusters of the file: snapshots, bitmaps, the header of an encrypted disk.
 
 use super::walk::{Walker, places};
-use super::{placed, structure};
-use crate::error::Result;
-use crate::limits::{
-    MAX_BITMAP_DIRECTORY_BYTES, MAX_BITMAPS, MAX_L1_BYTES, MAX_SNAPSHOT_TABLE_BYTES, MAX_SNAPSHOTS,
-};
-use crate::qcow2::layout::{
-    BitmapHead, BitmapsExtension, ExtensionHeader, SnapshotHead, autoclear, extension,
-};
-use crate::units::{fits, round_up};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{MAX_BITMAPS, MAX_L1_BYTES};
+use crate::qcow2::bitmaps::{DIRECTORY, Directory};
+use crate::qcow2::header::Fields;
+use crate::qcow2::layout::{BITMAP_OFFSET, BitmapHead, BitmapsExtension, LUKS, SnapshotHead};
+use crate::qcow2::place::L1Place;
+use crate::qcow2::snapshots::Table;
+use crate::report::Report as _;
 
-/// Header extension of encrypted disks: offset and length of the LUKS header.
-const CRYPTO: u32 = 0x0537_be77;
-/// `crypt_method` of LUKS.
-const LUKS: u32 = 2;
-/// Bits of an entry of a bitmap's table that hold the cluster's offset.
-const BITMAP_OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
-
-pub(super) fn check(base: &super::Base, walker: &mut Walker<'_>) -> Result<()> {
-    snapshots(base, walker)?;
-    extensions(base, walker)
+pub(super) fn check(fields: &Fields, walker: &mut Walker<'_>) -> Result<()> {
+    snapshots(fields, walker)?;
+    walker.complete &= fields.features.whole;
+    if let Some((offset, len)) = fields.features.luks
+        && fields.base.crypt_method.get() == LUKS
+        && walker.place("LUKS header", offset, len)?
+    {
+        walker.counts.mark(offset, len);
+    }
+    // Programs that do not know bitmaps clear the bit that says that they are up to date, and then
+    // their clusters count as lost.
+    match &fields.features.bitmaps {
+        Some(place) => bitmaps(walker, place),
+        None => Ok(()),
+    }
 }
 
-fn snapshots(base: &super::Base, walker: &mut Walker<'_>) -> Result<()> {
-    const TABLE: &str = "snapshot table";
-    const HEAD: u64 = size_of::<SnapshotHead>() as u64;
-    if base.snapshot_count == 0 {
-        return Ok(());
-    }
-    let start = base.snapshots;
-    if base.snapshot_count > MAX_SNAPSHOTS {
-        walker.complete = false;
-        walker.report.error(
-            "limit",
-            TABLE,
-            start,
-            format_args!(
-                "it has {} entries, at most {MAX_SNAPSHOTS} are allowed",
-                base.snapshot_count
-            ),
-        );
-        return Ok(());
-    }
-    if !placed(walker.source, base, walker.report, TABLE, (start, HEAD)) {
-        walker.complete = false;
-        return Ok(());
-    }
-    let limit = walker
-        .source
-        .len()
-        .min(start.saturating_add(MAX_SNAPSHOT_TABLE_BYTES));
-    let mut at = start;
-    for number in 0..base.snapshot_count {
-        let end = if fits(at, HEAD, limit) && walker.spend(HEAD) {
-            structure::<SnapshotHead>(walker.source, at)?.and_then(|head| {
-                let rest = u64::from(head.extra_size.get())
-                    + u64::from(head.id_size.get())
-                    + u64::from(head.name_size.get());
-                let end = at.checked_add(HEAD)?.checked_add(rest)?;
-                (end <= limit).then_some((head, end))
-            })
-        } else {
-            None
-        };
-        let Some((head, end)) = end else {
-            if walker.complete && !walker.report.cancelled {
-                walker.complete = false;
-                walker.report.error(
-                    "past-end",
-                    TABLE,
-                    at,
-                    format_args!(
-                        "entry {number} ends past the end of the file, or the table is too long"
-                    ),
-                );
-            }
+fn snapshots(fields: &Fields, walker: &mut Walker<'_>) -> Result<()> {
+    let base = &fields.base;
+    let mut table = Table::new(
+        walker.source,
+        base.cluster_bits.get(),
+        base.snapshots_offset.get(),
+        base.nb_snapshots.get(),
+    );
+    while table.has_more() {
+        if !walker.spend(size_of::<SnapshotHead>() as u64) {
+            return Ok(());
+        }
+        let Some(snapshot) = table.step(walker.report)? else {
+            walker.complete = false;
             return Ok(());
         };
-        walker.table(
-            "L1 table of a snapshot",
-            head.l1_table_offset.get(),
-            u64::from(head.l1_size.get()),
-            false,
-        )?;
+        let l1 = L1Place {
+            structure: "L1 table of a snapshot",
+            offset: snapshot.l1_offset.0,
+            entries: snapshot.l1_entries.into(),
+            size: None,
+        };
+        walker.table(&l1, false)?;
         if walker.report.cancelled {
             return Ok(());
         }
-        // Only the last entry is not padded.
-        at = round_up(end, 8).unwrap_or(end);
-        if number + 1 == base.snapshot_count {
-            walker.counts.mark(start, end - start);
-        }
+    }
+    let taken = table.taken();
+    if !taken.is_empty() {
+        walker.counts.mark(taken.start, taken.end - taken.start);
     }
     Ok(())
 }
 
-/// Walks the header extensions, for those that take clusters. Each step goes at least 8 bytes on.
-fn extensions(base: &super::Base, walker: &mut Walker<'_>) -> Result<()> {
-    const EXTENSION: &str = "header extension";
-    const HEAD: u64 = size_of::<ExtensionHeader>() as u64;
-    let limit = base.cluster_size.min(walker.source.len());
-    let mut at = base.extensions;
-    // One of each kind counts: what they name may be as long as the file.
-    let (mut encrypted, mut listed) = (false, false);
-    while fits(at, HEAD, limit) {
-        let Some(head) = structure::<ExtensionHeader>(walker.source, at)? else {
-            break;
-        };
-        let (kind, len) = (head.kind.get(), u64::from(head.len.get()));
-        if kind == extension::END {
-            break;
-        }
-        let data = at + HEAD;
-        if !fits(data, len, limit) {
-            walker.complete = false;
-            walker.report.error(
-                "past-end",
-                EXTENSION,
-                at,
-                format_args!(
-                    "extension {kind:#010x} is {len} bytes long, and ends past the first cluster"
-                ),
-            );
-            break;
-        }
-        match kind {
-            CRYPTO if base.crypt_method == LUKS && len >= 16 && !encrypted => {
-                encrypted = true;
-                if let [offset, size] = walker.numbers(data, 16)?[..]
-                    && placed(
-                        walker.source,
-                        base,
-                        walker.report,
-                        "LUKS header",
-                        (offset, size),
-                    )
-                {
-                    walker.counts.mark(offset, size);
-                }
-            }
-            // Programs that do not know bitmaps clear the bit, and then their clusters count as
-            // lost.
-            extension::BITMAPS if base.autoclear & autoclear::BITMAPS != 0 && !listed => {
-                listed = true;
-                if len >= size_of::<BitmapsExtension>() as u64
-                    && let Some(place) = structure::<BitmapsExtension>(walker.source, data)?
-                {
-                    bitmaps(base, walker, &place)?;
-                }
-            }
-            _ => {}
-        }
-        let Some(next) = round_up(len, 8).and_then(|len| data.checked_add(len)) else {
-            break;
-        };
-        at = next;
-    }
-    Ok(())
-}
-
-fn bitmaps(base: &super::Base, walker: &mut Walker<'_>, place: &BitmapsExtension) -> Result<()> {
-    const DIRECTORY: &str = "bitmap directory";
-    const HEAD: u64 = size_of::<BitmapHead>() as u64;
+fn bitmaps(walker: &mut Walker<'_>, place: &BitmapsExtension) -> Result<()> {
     let (start, size) = (place.directory_offset.get(), place.directory_size.get());
-    if size > MAX_BITMAP_DIRECTORY_BYTES {
+    let count = place.count.get();
+    if count > MAX_BITMAPS {
         walker.complete = false;
-        walker.report.error(
-            "limit",
-            DIRECTORY,
-            start,
-            format_args!("it is {size} bytes long, at most {MAX_BITMAP_DIRECTORY_BYTES} are read"),
-        );
-        return Ok(());
+        return walker.report.broken("limit", &|| {
+            let message = format!("it has {count} entries, at most {MAX_BITMAPS} are allowed");
+            Error::new(ErrorKind::Limit, message).at(DIRECTORY, start)
+        });
     }
-    if place.count.get() > MAX_BITMAPS {
+    let Some(mut directory) = Directory::open(walker.source, place, walker.report)? else {
         walker.complete = false;
-        walker.report.error(
-            "limit",
-            DIRECTORY,
-            start,
-            format_args!(
-                "it has {} entries, at most {MAX_BITMAPS} are allowed",
-                place.count.get()
-            ),
-        );
         return Ok(());
-    }
-    if !placed(walker.source, base, walker.report, DIRECTORY, (start, size)) {
+    };
+    if !walker.place(DIRECTORY, start, size)? || !walker.claim(DIRECTORY, start, size) {
         walker.complete = false;
         return Ok(());
     }
-    if !walker.claim(DIRECTORY, start, size) {
-        walker.complete = false;
-        return Ok(());
-    }
-    let (mut at, end) = (start, start + size);
-    for number in 0..place.count.get() {
-        let mut next = None;
-        if fits(at, HEAD, end) && walker.spend(HEAD) {
-            next = structure::<BitmapHead>(walker.source, at)?.and_then(|head| {
-                let rest = u64::from(head.extra_size.get()) + u64::from(head.name_size.get());
-                let next = round_up(at.checked_add(HEAD)?.checked_add(rest)?, 8)?;
-                (next <= end).then_some((head, next))
-            });
+    for _ in 0..count {
+        if !walker.spend(size_of::<BitmapHead>() as u64) {
+            return Ok(());
         }
-        let Some((head, next)) = next else {
-            if walker.complete && !walker.report.cancelled {
-                walker.complete = false;
-                walker.report.error(
-                    "past-end",
-                    DIRECTORY,
-                    at,
-                    format_args!("entry {number} ends past the end of the directory"),
-                );
-            }
+        let Some(found) = directory.step(walker.report)? else {
+            walker.complete = false;
             return Ok(());
         };
-        bitmap(base, walker, &head)?;
-        at = next;
+        bitmap(walker, found.table)?;
     }
     Ok(())
 }
 
-fn bitmap(base: &super::Base, walker: &mut Walker<'_>, head: &BitmapHead) -> Result<()> {
+/// Walks the table of a bitmap, of `entries` entries at `offset`.
+fn bitmap(walker: &mut Walker<'_>, (offset, entries): (u64, u32)) -> Result<()> {
     const TABLE: &str = "bitmap table";
-    let (offset, len) = (
-        head.table_offset.get(),
-        u64::from(head.table_size.get()) * 8,
-    );
+    let len = u64::from(entries) * 8;
     if len == 0 {
         return Ok(());
     }
@@ -242,21 +109,18 @@ fn bitmap(base: &super::Base, walker: &mut Walker<'_>, head: &BitmapHead) -> Res
         );
         return Ok(());
     }
-    if !placed(walker.source, base, walker.report, TABLE, (offset, len)) {
-        walker.complete = false;
-        return Ok(());
-    }
-    if !walker.claim(TABLE, offset, len) {
+    if !walker.place(TABLE, offset, len)? || !walker.claim(TABLE, offset, len) {
         walker.complete = false;
         return Ok(());
     }
     walker.entries(offset, len, |walker, first, entries| {
+        let cluster_size = walker.disk.cluster_size();
         for (at, entry) in places(first, entries) {
             let cluster = entry & BITMAP_OFFSET;
             if cluster == 0 {
                 continue;
             }
-            if !cluster.is_multiple_of(base.cluster_size) || cluster >= walker.source.len() {
+            if !cluster.is_multiple_of(cluster_size) || cluster >= walker.source.len() {
                 walker.report.error(
                     "past-end",
                     TABLE,
@@ -265,8 +129,9 @@ fn bitmap(base: &super::Base, walker: &mut Walker<'_>, head: &BitmapHead) -> Res
                 );
                 continue;
             }
-            walker.counts.mark(cluster, base.cluster_size);
+            walker.counts.mark(cluster, cluster_size);
         }
+        Ok(())
     })?;
     Ok(())
 }

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use super::{Base, pieces, placed};
+use super::pieces;
 use crate::error::Result;
 use crate::limits::MAX_REFCOUNT_TABLE_BYTES;
+use crate::qcow2::header::Fields;
+use crate::qcow2::place::place;
 use crate::report::CheckReport;
 use crate::source::ReadAt;
 use crate::stored::StoredMap;
@@ -80,16 +82,17 @@ impl Refcounts {
         &mut self,
         source: &dyn ReadAt,
         holes: &StoredMap,
-        base: &Base,
+        fields: &Fields,
         report: &mut CheckReport,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<()> {
         const TABLE: &str = "refcount table";
         const BLOCK: &str = "refcount block";
-        let at = base.refcount_table;
-        let len = base
-            .refcount_table_clusters
-            .saturating_mul(base.cluster_size);
+        let file_len = source.len();
+        let order = fields.features.refcount_order;
+        let at = fields.base.refcount_table_offset.get();
+        let len =
+            u64::from(fields.base.refcount_table_clusters.get()).saturating_mul(self.cluster_size);
         if len > MAX_REFCOUNT_TABLE_BYTES {
             report.error(
                 "limit",
@@ -101,14 +104,14 @@ impl Refcounts {
             );
             return Ok(());
         }
-        if !placed(source, base, report, TABLE, (at, len)) {
+        if !place(TABLE, (at, len), self.cluster_size, file_len, report)? {
             return Ok(());
         }
         self.mark(at, len);
         self.loaded = true;
         let mut table = vec![0; usize::try_from(len).unwrap_or_default()];
         source.read_exact_at(FileOffset(at), &mut table)?;
-        let per_block = (base.cluster_size * 8) >> base.refcount_order;
+        let per_block = (self.cluster_size * 8) >> order;
         for (index, entry) in (0_u64..).zip(table.as_chunks::<8>().0) {
             let offset = u64::from_be_bytes(*entry);
             if offset == 0 {
@@ -127,12 +130,13 @@ impl Refcounts {
                 );
                 continue;
             }
-            if !placed(source, base, report, BLOCK, (offset, base.cluster_size)) {
+            let block = (offset, self.cluster_size);
+            if !place(BLOCK, block, self.cluster_size, file_len, report)? {
                 continue;
             }
             // One that is read again and again would make the check of a small file endless.
-            let free = self.is_free(offset, base.cluster_size);
-            self.mark(offset, base.cluster_size);
+            let free = self.is_free(offset, self.cluster_size);
+            self.mark(offset, self.cluster_size);
             if !free {
                 report.error(
                     "overlap",
@@ -142,7 +146,7 @@ impl Refcounts {
                 );
                 continue;
             }
-            let beyond = self.load_block(source, holes, base, offset, index * per_block)?;
+            let beyond = self.load_block(source, holes, order, (offset, index * per_block))?;
             if beyond > 0 {
                 report.warning(
                     "leak",
@@ -161,23 +165,22 @@ impl Refcounts {
         &mut self,
         source: &dyn ReadAt,
         holes: &StoredMap,
-        base: &Base,
-        offset: u64,
-        first: u64,
+        order: u32,
+        (offset, first): (u64, u64),
     ) -> Result<u64> {
         // A block of one-bit counts has eight of them in each byte: a stored sector of zeros, or a
         // hole, must not cost as much as counts.
         const ZEROS: usize = 4096;
         let mut beyond = 0;
-        let mut rest = offset..offset + base.cluster_size;
+        let mut rest = offset..offset + self.cluster_size;
         while let Some(piece) = pieces::first_stored(holes, rest.clone())? {
             let len = usize::try_from(piece.end - piece.start).unwrap_or_default();
             let mut bytes = vec![0; len];
             source.read_exact_at(FileOffset(piece.start), &mut bytes)?;
             for (at, chunk) in (piece.start..).step_by(ZEROS).zip(bytes.chunks(ZEROS)) {
                 if !is_zero(chunk) {
-                    let before = ((at - offset) * 8) >> base.refcount_order;
-                    beyond += self.take_counts(chunk, base.refcount_order, first + before);
+                    let before = ((at - offset) * 8) >> order;
+                    beyond += self.take_counts(chunk, order, first + before);
                 }
             }
             rest.start = piece.end;
@@ -231,7 +234,8 @@ impl Refcounts {
                 ));
             } else {
                 differ(format_args!(
-                    "clusters {first} to {last} are each used {used} times, and the file counts {stored}"
+                    "clusters {first} to {last} are each used {used} times, and the file counts \
+                     {stored}"
                 ));
             }
         }

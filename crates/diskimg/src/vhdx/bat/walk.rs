@@ -1,11 +1,12 @@
 //! The runs of a disk, one after the other, with a place kept in the table between two.
 
-use super::{Block, BlockTable, Slice, stored};
+use super::{BlockTable, Slice, stored};
 use crate::error::Result;
 use crate::layer::{Mix, Piece, Place, Run};
 use crate::sectors::Held;
 use crate::source::ReadAt;
 use crate::units::{FileOffset, fits};
+use crate::vhdx::entries::Block;
 use crate::vhdx::layout::SECTORS_PER_CHUNK;
 
 /// Iterator over the runs of a disk: see [`BlockTable::walk`].
@@ -17,7 +18,7 @@ pub(in crate::vhdx) struct Walk<'a> {
     pub(super) end: u64,
     /// The slice that was used last.
     pub(super) slice: Option<Slice>,
-    /// The block behind the last run, when it was looked at.
+    /// The block behind the last run, when it was decoded.
     pub(super) ahead: Option<(u64, Block)>,
     /// A chunk, and where its sector bitmap is.
     pub(super) bitmap: Option<(u64, FileOffset)>,
@@ -29,11 +30,14 @@ impl Walk<'_> {
     /// itself is a hole of the file: that is one run, however long.
     fn run(&mut self, start: u64, wanted: u64) -> Result<Run> {
         let table = self.table;
-        let (mut block, skip) = (start >> table.block_bits, start & (table.block_size - 1));
+        let (mut block, skip) = (
+            start >> table.entries.block_bits,
+            start & (table.entries.block_size - 1),
+        );
         let Some(first) = self.block(block)? else {
-            let index = table.entry_of(block);
+            let index = table.entries.of_block(block);
             let absent = table.hole(index)?;
-            let end = table.blocks_before(index + absent) * table.block_size;
+            let end = table.entries.blocks_before(index + absent) * table.entries.block_size;
             return Ok(Run {
                 start,
                 len: (end - start).min(wanted),
@@ -43,7 +47,7 @@ impl Walk<'_> {
         if let Block::Partial(at) = first {
             return self.partial(start, wanted, at);
         }
-        let mut len = table.block_size - skip;
+        let mut len = table.entries.block_size - skip;
         // An entry that is broken ends the run; it is reported when the walk gets there.
         while len < wanted {
             block += 1;
@@ -58,7 +62,7 @@ impl Walk<'_> {
                 self.ahead = Some((block, next));
                 break;
             }
-            len += table.block_size;
+            len += table.entries.block_size;
         }
         let len = len.min(wanted);
         let (place, len) = match first {
@@ -75,12 +79,12 @@ impl Walk<'_> {
             Some((ahead, found)) if ahead == block => Ok(Some(found)),
             _ => {
                 let table = self.table;
-                let index = table.entry_of(block);
+                let index = table.entries.of_block(block);
                 let Some(slice) = self.slice(index)? else {
                     return Ok(None);
                 };
-                let entry = slice.entry(index, table.offset)?;
-                let found = table.decode(index, entry, self.file_len)?;
+                let entry = slice.entry(index, table.entries.offset)?;
+                let found = table.decode(index, entry)?;
                 self.ahead = Some((block, found));
                 Ok(Some(found))
             }
@@ -89,7 +93,7 @@ impl Walk<'_> {
 
     /// The place of the block at `start`, when only some of its sectors are in the file.
     fn partial_at(&mut self, start: u64) -> Result<Option<FileOffset>> {
-        let found = self.block(start >> self.table.block_bits)?;
+        let found = self.block(start >> self.table.entries.block_bits)?;
         Ok(match found {
             Some(Block::Partial(at)) => Some(at),
             _ => None,
@@ -106,10 +110,10 @@ impl Walk<'_> {
 
     /// What block `block` is, when its entry is in the slice that is held and sound.
     fn peek(&self, block: u64) -> Option<Block> {
-        let index = self.table.entry_of(block);
+        let index = self.table.entries.of_block(block);
         let slice = self.slice.as_ref().filter(|slice| slice.has(index))?;
-        let entry = slice.entry(index, self.table.offset).ok()?;
-        self.table.decode(index, entry, self.file_len).ok()
+        let entry = slice.entry(index, self.table.entries.offset).ok()?;
+        self.table.decode(index, entry).ok()
     }
 
     /// The run at `start`, of `wanted` bytes at most, in a block whose place is at `block` and of
@@ -121,9 +125,12 @@ impl Walk<'_> {
         let (here, sectors) = table
             .bitmaps
             .equal(self.source, bitmap, sector, &mut self.piece)?;
-        let (skip, within) = (start & (table.block_size - 1), start % table.sector_size);
+        let (skip, within) = (
+            start & (table.entries.block_size - 1),
+            start % table.sector_size,
+        );
         let len = (sectors * table.sector_size - within)
-            .min(table.block_size - skip)
+            .min(table.entries.block_size - skip)
             .min(wanted);
         let (place, len) = if here {
             stored(block, skip, len, start, self.file_len)?
@@ -150,7 +157,7 @@ impl<'a> Walk<'a> {
     /// Where the sector bitmap is that `start` belongs to.
     fn bitmap(&mut self, start: u64) -> Result<FileOffset> {
         let table = self.table;
-        let chunk = start >> table.block_bits >> table.chunk_bits;
+        let chunk = start >> table.entries.block_bits >> table.entries.chunk_bits;
         let bitmap = match self.bitmap {
             Some((held, bitmap)) if held == chunk => bitmap,
             _ => table.bitmap_at(self.source, chunk)?,
@@ -163,8 +170,8 @@ impl<'a> Walk<'a> {
     /// file; `None` when it has to be walked.
     fn mix(&mut self, start: u64, unit: u64, block: FileOffset) -> Result<Option<Mix>> {
         let table = self.table;
-        let skip = start & (table.block_size - 1);
-        let len = (table.block_size - skip)
+        let skip = start & (table.entries.block_size - 1);
+        let len = (table.entries.block_size - skip)
             .min(unit - start % unit)
             .min(self.end - start);
         let whole =
