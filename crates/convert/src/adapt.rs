@@ -8,7 +8,7 @@
 //!                 one and a half sinks of bytes without a wait, and it holds no more than before: the CPU is the limit
 //! ```
 //!
-//! A state machine without clock and threads: it is told what the sink and the workers did. While
+//! A state machine without clock and threads: it learns what the sink and the workers did. While
 //! the line is the limit, the part of the time that workers were at work says how much longer each
 //! block may take: the level becomes the highest at which they would still rest a little. Work is
 //! measured as it passes on the clock: where others want the processor too, it takes longer, and
@@ -18,7 +18,7 @@
 use std::time::{Duration, Instant};
 
 use crate::level::AUTO_LEVELS;
-use crate::plan::cores;
+use crate::limits::cores;
 use crate::sink::Backlog;
 
 /// Time that a byte takes at each level, to that of the first, and some more: `docs/performance.md`
@@ -158,7 +158,7 @@ impl Controller {
         }
     }
 
-    /// Counts anew what is written without a wait.
+    /// Restarts the count of what is written without a wait.
     fn begin(&mut self, round: Option<Round>, held: u64) {
         self.round = round;
         self.calm = 0;

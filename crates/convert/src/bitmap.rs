@@ -2,7 +2,7 @@
 //!
 //! What the bytes mean is a [`Layout`], which is data: name, granule, order of bits, padding. The
 //! one that is known, [`ZVHD2_SECTION`], is the bitmap of the ZVHD2 format standing alone. Bytes of
-//! a file are held against [`MAX_FILE_BYTES`] before anything is allocated for them.
+//! a file are checked against [`MAX_FILE_BYTES`] before anything is allocated for them.
 
 use std::ops::Range;
 
@@ -150,10 +150,14 @@ impl Bitmap {
         let least = layout.least_segments.saturating_mul(layout.segment);
         if !len.is_multiple_of(layout.segment) || len < least {
             return Err(Error::refused(format!(
-                "{len} bytes are no bitmap of layout {}, expected a multiple of {}, at least {least}",
+                "{len} bytes are no bitmap of layout {}, expected a multiple of {}, at least \
+                 {least}",
                 layout.name, layout.segment
             ))
-            .with_hint("only this layout is known; what other tools write is passed on unread by import --bitmap"));
+            .with_hint(
+                "only this layout is known; what other tools write is passed on unread by \
+                import --bitmap",
+            ));
         }
         reorder(layout, &mut bytes);
         Ok(Self {
@@ -229,7 +233,7 @@ impl Bitmap {
         runs
     }
 
-    /// Holds this bitmap, of a file, against the one that the disk has.
+    /// Compares this bitmap, of a file, with the one that the disk has.
     #[must_use]
     pub fn compare(&self, expected: &Self) -> BitmapComparison {
         let mut found = BitmapComparison {
@@ -320,7 +324,7 @@ pub struct BitmapComparison {
     pub bytes: u64,
     /// Length that the disk's own bitmap has.
     pub expected_bytes: u64,
-    /// Granules that hold data and are not marked: whoever trusts the bitmap loses them.
+    /// Granules that hold data and are not marked: trusting the bitmap loses them.
     pub missing: Differing,
     /// Granules that are marked and hold nothing, or lie past the disk's end.
     pub extra: Differing,

@@ -137,7 +137,8 @@ impl DataBlocks<'_> {
     }
 }
 
-/// The extent at `at`, held against what [`DiskImage::extent_at`] promises: a walk must get on.
+/// The extent at `at`, checked against what [`DiskImage::extent_at`] promises: a walk must make
+/// progress.
 pub(crate) fn extent_at(
     image: &dyn DiskImage,
     at: u64,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A flag that every stage looks at once per group of up to four blocks. Clones share it; once set
+/// A flag that every stage checks once per group of up to four blocks. Clones share it; once set
 /// it stays set.
 #[derive(Clone, Debug, Default)]
 pub struct CancelToken(Arc<AtomicBool>);

@@ -63,7 +63,7 @@ impl FromStr for ContentDigest {
             .and_then(|digits| hex::decode_to_slice(digits, &mut bytes).ok())
             .map(|()| Self(bytes))
             .ok_or_else(|| {
-                format!("{text:?} is no content digest: v1: and 64 digits of 0-9a-f are expected")
+                format!("invalid content digest {text:?}: expected {PREFIX} and 64 hex digits")
             })
     }
 }
@@ -104,6 +104,34 @@ pub fn digest(
     monitor: &dyn Monitor,
     cancel: &CancelToken,
 ) -> Result<ContentDigest> {
+    let pass = pass(image, threads, monitor, cancel, |_, _| (), |()| ())?;
+    Ok(pass.digest)
+}
+
+/// What a pass over an image adds up.
+pub(crate) struct Pass {
+    pub(crate) digest: ContentDigest,
+    /// Bytes read as guest data.
+    pub(crate) read_bytes: u64,
+    /// Bytes never read, because the metadata says that they are zero.
+    pub(crate) skipped_bytes: u64,
+    /// Bytes read in blocks that turned out to be all zero.
+    pub(crate) zero_bytes: u64,
+}
+
+/// Reads and hashes the data of `image` with `threads` threads, which call `look` on every block
+/// that is not all zero; `take` gets the results in order.
+///
+/// # Errors
+/// Those of the image; `Cancelled`; `WorkerPanicked`.
+pub(crate) fn pass<T: Send>(
+    image: &dyn DiskImage,
+    threads: usize,
+    monitor: &dyn Monitor,
+    cancel: &CancelToken,
+    look: impl Fn(u64, &[u8]) -> T + Sync,
+    mut take: impl FnMut(T),
+) -> Result<Pass> {
     let virtual_size = image.virtual_size();
     let mut blocks = DataBlocks::new(image, cancel);
     let mut sum = DigestBuilder::new(virtual_size);
@@ -115,25 +143,34 @@ pub fn digest(
         || blocks.next_group(group),
         || Ok(GroupBuffer::new(group)),
         |buffer, group| {
-            let found = buffer.read(image, group)?.map(|(block, _)| block);
+            let found = buffer.read(image, group)?.map(|(block, content)| {
+                let start = range_of(block.number, virtual_size).start;
+                let hash = block.hash.map(|hash| (hash, look(start, content)));
+                (block, hash)
+            });
             Ok(found.collect::<Vec<_>>())
         },
         |group| {
-            for block in group {
+            for (block, found) in group {
                 tally.block(range_of(block.number, virtual_size), block.read);
-                match block.hash {
-                    Some(hash) => {
-                        monitor.count(Counter::DataBlocks, 1);
-                        sum.block(block.number, &hash);
-                    }
-                    None => tally.zero(block.read),
-                }
+                let Some((hash, seen)) = found else {
+                    tally.zero(block.read);
+                    continue;
+                };
+                monitor.count(Counter::DataBlocks, 1);
+                sum.block(block.number, &hash);
+                take(seen);
             }
             Ok(())
         },
     )?;
     tally.finish();
-    Ok(sum.finish())
+    Ok(Pass {
+        digest: sum.finish(),
+        read_bytes: tally.read_bytes(),
+        skipped_bytes: tally.skipped_bytes(),
+        zero_bytes: tally.zero_bytes(),
+    })
 }
 
 #[cfg(test)]

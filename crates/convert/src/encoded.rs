@@ -1,6 +1,6 @@
 //! Buffers for encoded blocks, from which a file takes them as they are.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 use crate::append::{ALIGN, to_aligned};
 
@@ -57,18 +57,14 @@ impl Pool {
 
     /// An empty buffer.
     pub(crate) fn take(&self) -> Encoded {
-        let pooled = self
-            .free
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
+        let pooled = self.free.lock().pop();
         pooled.unwrap_or_else(|| Encoded::new(self.blocks))
     }
 
     /// Gives it back.
     pub(crate) fn give(&self, mut used: Encoded) {
         used.buffer.truncate(used.start);
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.free.lock();
         free.push(used);
     }
 }

@@ -13,7 +13,7 @@ use crate::sink::SinkError;
 /// What this crate's operations return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a run stopped. Whoever prints it prints the chain of sources once.
+/// Why a run stopped. A caller that prints it prints the chain of sources once.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -70,7 +70,8 @@ impl Error {
         };
         let hint = match source.kind() {
             io::ErrorKind::AlreadyExists => format!(
-                "give it another name: mv {} NAME; or pass --force next time to replace what is there",
+                "give it another name: mv {} NAME; or pass --force next time to replace what is \
+                 there",
                 quoted(&kept)
             ),
             _ => format!("rename it yourself: mv {} {}", quoted(&kept), quoted(&path)),

@@ -36,7 +36,7 @@ impl Misreported {
 }
 
 impl ReadHoles {
-    /// `image`, read whole; the number tells what skipping its holes would have lost.
+    /// `image`, read whole; the number is what skipping its holes would have lost.
     #[must_use]
     pub fn new(image: Box<dyn DiskImage>) -> (Self, Misreported) {
         let lost = Misreported::default();

@@ -12,7 +12,7 @@
 //!
 //! All of these walk the extents lazily, give the blocks of 2 MiB that hold data to worker threads,
 //! and take the results in order on the calling thread. Memory is bounded by the plan, a
-//! [`CancelToken`] is looked at once per group of up to four blocks, and progress goes to a
+//! [`CancelToken`] is checked once per group of up to four blocks, and progress goes to a
 //! [`Monitor`]. The crate knows no network and no terminal.
 
 use std::fs::File;
@@ -33,6 +33,7 @@ pub mod error;
 mod hashes;
 pub mod holes;
 pub mod level;
+mod limits;
 pub mod monitor;
 mod ordered;
 pub mod output;
@@ -46,6 +47,7 @@ pub mod sample;
 pub mod scan;
 pub mod sink;
 mod tally;
+mod target;
 
 pub use bitmap::Bitmap;
 pub use blocks::group_of;
@@ -56,19 +58,20 @@ pub use error::{Error, Result};
 pub use hashes::{BlockHash, hash_all};
 pub use holes::{Holes, ReadHoles};
 pub use level::{AUTO_LEVELS, Level, Levels};
+pub use limits::{MAX_THREADS, default_threads, encoding_threads};
 pub use monitor::{Counter, Monitor, VoidMonitor};
 pub use output::{OutputFile, Overwrite};
 pub use parts::{PartSink, count_parts, to_parts};
 pub use pipeline::{Report, resume_zvhd2, to_zvhd2};
 pub use plan::{
-    DEFAULT_MEMORY, LARGE_MEMORY, Memory, PROGRAM_MEMORY, Plan, PlanOptions, SinkMemory, Target,
-    default_threads, encoding_threads, plan,
+    DEFAULT_MEMORY, LARGE_MEMORY, Memory, PROGRAM_MEMORY, Plan, PlanOptions, SinkMemory, plan,
 };
 pub use proof::{Rereading, reread_sample};
 pub use raw::{to_raw, to_raw_with_bitmap};
 pub use resume::{BlockRecord, Checkpoint, Recorder, VoidRecorder};
 pub use scan::{Scan, scan};
 pub use sink::{Backlog, Sink, SinkError};
+pub use target::Target;
 
 /// Opens the image at `path`, of `format` or of what its content says, with every format that
 /// imgferry reads.

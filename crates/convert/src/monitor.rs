@@ -1,7 +1,8 @@
-//! How a run tells its progress, without knowing of any terminal.
+//! How a run reports its progress, without knowing of any terminal.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 /// What is counted. Names end in their unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,14 +48,14 @@ impl CountingMonitor {
     /// What has been counted so far.
     #[must_use]
     pub fn get(&self, counter: Counter) -> u64 {
-        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = self.0.lock();
         counts.get(&counter).copied().unwrap_or_default()
     }
 }
 
 impl Monitor for CountingMonitor {
     fn count(&self, counter: Counter, increment: u64) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.0.lock();
         let count = counts.entry(counter).or_default();
         *count = count.saturating_add(increment);
     }

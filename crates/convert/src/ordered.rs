@@ -9,19 +9,20 @@
 //!
 //! A job gets its ticket when it is taken. Its work begins only when it is less than `window`
 //! tickets ahead of what has been consumed, so at most `window` results exist at any time. The
-//! holder of the lowest ticket is always inside the window, so somebody can always go on; no
+//! holder of the lowest ticket is always inside the window, so some thread can always continue; no
 //! thread polls. Locks are never held while a job is worked on or a result is consumed.
 //!
 //! The first error stops everybody: before their next job, or when they wait.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Condvar, Mutex};
 use std::thread;
 
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
-use crate::plan::MAX_THREADS;
+use crate::limits::{HASHES_AHEAD, MAX_THREADS};
 
 /// How many threads work, and how far ahead of the consumer.
 #[derive(Clone, Copy, Debug)]
@@ -31,10 +32,6 @@ pub(crate) struct Width {
     /// Most jobs that are begun and not consumed, at least 1.
     pub(crate) window: usize,
 }
-
-/// Blocks that each thread may be ahead where results are a hash each. Memory does not limit this;
-/// it keeps threads busy while one of them waits for a slow block.
-pub(crate) const HASHES_AHEAD: usize = 16;
 
 impl Width {
     /// The width of a run whose results take no memory to speak of.
@@ -50,11 +47,11 @@ impl Width {
 /// Runs `work` on the jobs that `next_job` yields, and `consume` on its results in the jobs' order.
 ///
 /// `next_job` is called under a lock, by one worker at a time. Each worker has a state of its own,
-/// made by `new_worker` on its thread. `cancel` is looked at before each job and each result.
+/// made by `new_worker` on its thread. `cancel` is checked before each job and each result.
 ///
 /// # Errors
 /// The first of: an error of any of the closures, `Cancelled`, `WorkerPanicked`. All workers have
-/// ended by then. A panic of `consume` goes on to the caller, after all workers are done.
+/// ended by then. A panic of `consume` continues in the caller, after all workers are done.
 pub(crate) fn run<J, S, R: Send>(
     width: Width,
     cancel: &CancelToken,
@@ -146,8 +143,8 @@ fn worker<J, S, R>(
     let mut state = new_worker()?;
     loop {
         let (ticket, job) = {
-            let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
-            if window.lock().stopped {
+            let mut jobs = jobs.lock();
+            if window.state.lock().stopped {
                 return Ok(());
             }
             match (jobs.next_job)()? {
@@ -213,23 +210,17 @@ impl<R> Window<R> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<R>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Waits until `ticket` is inside the window; `false` when everything stops.
     fn wait_for_turn(&self, ticket: u64) -> bool {
-        let state = self
-            .room
-            .wait_while(self.lock(), |state| {
-                !state.stopped && state.slot(ticket).is_none()
-            })
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
+        self.room.wait_while(&mut state, |state| {
+            !state.stopped && state.slot(ticket).is_none()
+        });
         !state.stopped
     }
 
     fn deliver(&self, ticket: u64, result: R) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let is_next = ticket == state.consumed;
         if let Some(slot) = state.slot(ticket) {
             *slot = Some(result);
@@ -241,7 +232,7 @@ impl<R> Window<R> {
 
     /// The next result in order; `None` when all have been consumed.
     fn take(&self) -> Result<Option<R>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             if let Some(error) = state.error.take() {
                 return Err(error);
@@ -252,33 +243,30 @@ impl<R> Window<R> {
             if state.total == Some(state.consumed) {
                 return Ok(None);
             }
-            state = self
-                .ready
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            self.ready.wait(&mut state);
         }
     }
 
     /// Moves on by one, after the result has been consumed.
     fn advance(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.results.rotate_left(1);
         state.consumed += 1;
         self.room.notify_all();
     }
 
     fn end_at(&self, total: u64) {
-        self.lock().total = Some(total);
+        self.state.lock().total = Some(total);
         self.ready.notify_one();
     }
 
     fn fail(&self, error: Error) {
-        self.lock().error.get_or_insert(error);
+        self.state.lock().error.get_or_insert(error);
         self.stop();
     }
 
     fn stop(&self) {
-        self.lock().stopped = true;
+        self.state.lock().stopped = true;
         self.room.notify_all();
         self.ready.notify_one();
     }

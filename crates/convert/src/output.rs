@@ -13,7 +13,8 @@ use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use diskimg::source::type_name;
 use diskimg::text::shown;
@@ -40,7 +41,7 @@ pub struct OutputFile {
     file: NamedTempFile,
     target: PathBuf,
     overwrite: Overwrite,
-    /// Where [`Sink::write`] goes on.
+    /// Where [`Sink::write`] continues.
     position: u64,
     /// How it goes there, once it has begun: past the page cache if that can be.
     appender: Option<Option<Appender>>,
@@ -193,11 +194,7 @@ impl OutputFile {
             let _ = fadvise(self.file.as_file(), offset, len, Advice::DontNeed);
         };
         not_needed(offset, len);
-        let oldest = {
-            let on_the_way = self.on_the_way.lock();
-            let mut on_the_way = on_the_way.unwrap_or_else(PoisonError::into_inner);
-            on_the_way.push(offset, len)
-        };
+        let oldest = self.on_the_way.lock().push(offset, len);
         if let Some((offset, len)) = oldest {
             not_needed(offset, len);
         }
@@ -355,7 +352,7 @@ fn try_renaming(file: &NamedTempFile) -> io::Result<()> {
 impl Sink for OutputFile {
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
         let file = self.file.as_file();
-        // Who does not wait for the disk wants the page cache.
+        // A caller that does not wait for the disk wants the page cache.
         let appender = self
             .appender
             .get_or_insert_with(|| self.sync.then(|| Appender::new(file)).flatten());
@@ -420,7 +417,10 @@ fn refuse_special(target: &Path, found: &Metadata) -> Result<()> {
     ));
     Err(refused.with_hint(match found.is_dir() {
         true => "name the file to write in it",
-        false => "name a regular file; a pipe or device takes standard output, which is written as - where a command can",
+        false => {
+            "name a regular file; a pipe or device takes standard output, which is written \
+            as - where a command can"
+        }
     }))
 }
 

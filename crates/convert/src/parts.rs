@@ -2,7 +2,8 @@
 //! order.
 //!
 //! Parts in which the metadata shows no data are never read nor built; those that turn out to be
-//! all zero after reading are told apart too, so that a sink needs memory and a line for data only.
+//! all zero after reading are distinguished too, so that a sink needs memory and a line for data
+//! only.
 
 use std::time::Instant;
 
@@ -20,9 +21,10 @@ use crate::level::Levels;
 use crate::monitor::{Counter, Monitor};
 use crate::ordered::{self, Width};
 use crate::pipeline::Report;
-use crate::plan::{Plan, Target};
+use crate::plan::Plan;
 use crate::sink::SinkError;
 use crate::tally::Tally;
+use crate::target::Target;
 
 /// Bytes of which parts are multiples: no block, and so no hash, lies in two parts.
 pub const PART_UNIT: u64 = BLOCK_BYTES;

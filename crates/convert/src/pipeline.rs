@@ -1,8 +1,8 @@
 //! From an image to ZVHD2 through a sink.
 //!
-//! Workers read some blocks, look whether they are zero, hash them, and compress them; the calling
+//! Workers read some blocks, check whether they are zero, hash them, and compress them; the calling
 //! thread takes the results in order, adds up the digest, and feeds the sink. A sink that blocks
-//! stops the calling thread, and through the window everybody.
+//! stops the calling thread, and through the window all others.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
@@ -13,16 +13,17 @@ use serde::{Serialize, Serializer};
 use crate::adapt::Adapting;
 use crate::blocks::{DataBlocks, Group, GroupBuffer, Hashed, range_of};
 use crate::cancel::CancelToken;
-use crate::digest::ContentDigest;
+use crate::digest::{ContentDigest, DigestBuilder};
 use crate::encoded::{Encoded, Pool};
 use crate::error::{Error, Result};
 use crate::level::{Level, Levels};
 use crate::monitor::{Counter, Monitor};
 use crate::ordered::{self, Width};
-use crate::plan::{Plan, Target};
+use crate::plan::Plan;
 use crate::resume::{Again, BlockRecord, Checkpoint, Recorder, VoidRecorder};
 use crate::sink::Sink;
 use crate::tally::Tally;
+use crate::target::Target;
 
 /// What a run did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,24 +57,6 @@ fn as_seconds<S: Serializer>(elapsed: &Duration, serializer: S) -> Result<S::Ok,
     serializer.serialize_f64(elapsed.as_secs_f64())
 }
 
-/// A block that a worker has dealt with.
-struct Done {
-    block: Hashed,
-    /// CRC, if somebody wants it, and length of the encoded form, unless the block is all zero.
-    made: Option<(u32, usize)>,
-}
-
-/// What a worker has made.
-struct Made {
-    job: Job,
-    /// The level that it was made at.
-    level: i32,
-    /// How long that took.
-    took: Duration,
-    blocks: Vec<Done>,
-    encoded: Encoded,
-}
-
 /// Writes `image` as ZVHD2 into `sink`, front to back. The sink's own completion (commit, complete
 /// the upload) is left to the caller.
 ///
@@ -95,18 +78,9 @@ pub fn to_zvhd2(
     resume_zvhd2(image, plan, start, sink, &mut VoidRecorder, monitor, cancel)
 }
 
-/// What a worker is to make.
-#[derive(Clone, Copy)]
-enum Job {
-    /// A block that an earlier run has made, and of which bytes are missing.
-    Again(Again),
-    /// Blocks that nobody has made.
-    New(Group),
-}
-
-/// Goes on with the stream that `from` stands in, as [`to_zvhd2`] does with a new one: the bytes
-/// are the same. What the sink has already is passed over by [`Sink::skip`]; blocks that lie in it
-/// are neither read nor encoded. `recorder` is told of every block that is new.
+/// Resumes the stream at `from`, as [`to_zvhd2`] begins a new one: the bytes are the same. What the
+/// sink has already is passed over by [`Sink::skip`]; blocks that lie in it are neither read nor
+/// encoded. `recorder` notes every block that is new.
 ///
 /// # Errors
 /// As for [`to_zvhd2`]. `Refused` also when a block that is made again is not what it was, so that
@@ -121,174 +95,275 @@ pub fn resume_zvhd2(
     cancel: &CancelToken,
 ) -> Result<Report> {
     plan.check(image, Target::Zvhd2)?;
-    let started = Instant::now();
-    let virtual_size = image.virtual_size();
-    if from.virtual_size != virtual_size {
+    if from.virtual_size != image.virtual_size() {
         return Err(Error::refused(format!(
-            "the stream is of a disk of {} bytes, the disk has {virtual_size}",
-            from.virtual_size
+            "the stream is of a disk of {} bytes, the disk has {}",
+            from.virtual_size,
+            image.virtual_size()
         )));
     }
-    let level = plan.level.unwrap_or_default();
-    let mut levels = from.levels(level)?;
-    let mut adapting = (level == Level::Auto).then(|| Adapting::new(plan.threads, plan.window));
-    // The level of blocks that are begun now.
-    let present = AtomicI32::new(level.first());
-    let mut out = Stream {
+    let workers = Workers {
+        image,
+        group: plan.group,
+        first_level: plan.level.unwrap_or_default().first(),
+        present: AtomicI32::new(plan.level.unwrap_or_default().first()),
+        pool: Pool::new(plan.group),
+        wants_crc: recorder.wants_crc(),
+    };
+    let mut blocks = DataBlocks::new(image, cancel).behind(from.known);
+    let stream = Stream {
         sink,
         monitor,
         cancel,
         position: 0,
         written: 0,
     };
-    let mut tally = Tally::new(virtual_size, monitor);
-    tally.keep(from.known);
-    let mut blocks = DataBlocks::new(image, cancel).behind(from.known);
-    let Checkpoint {
-        mut encoder,
-        mut sum,
-        again,
-        has_head,
-        ..
-    } = from;
+    let (mut run, again) = Run::begin(from, plan, stream, recorder)?;
     let mut again = again.into_iter();
-    let pool = Pool::new(plan.group);
-    let wants_crc = recorder.wants_crc();
-
-    if !has_head {
-        out.write(&encoder.head())?;
-    }
     ordered::run(
         Width {
             threads: plan.threads,
             window: (plan.window / plan.group).max(1),
         },
         cancel,
-        || {
-            if let Some(again) = again.next() {
-                return Ok(Some(Job::Again(again)));
-            }
-            let group = blocks.next_group(plan.group)?;
-            Ok(group.map(Job::New))
+        || match again.next() {
+            Some(again) => Ok(Some(Job::Again(again))),
+            None => Ok(blocks.next_group(plan.group)?.map(Job::New)),
         },
-        || {
-            Ok((
-                GroupBuffer::new(plan.group),
-                zvhd2::BlockEncoder::new(level.first())?,
-            ))
-        },
-        |(buffer, encoder), job| {
-            let began = Instant::now();
-            let present = present.load(Ordering::Relaxed);
-            let (group, level) = match job {
-                Job::Again(again) => (
-                    Group::of(u64::from(again.number)),
-                    again.level.unwrap_or(present),
-                ),
-                Job::New(group) => (group, present),
-            };
-            encoder.set_level(level)?;
-            let mut blocks = Vec::with_capacity(plan.group);
-            let mut encoded = pool.take();
-            for (block, content) in buffer.read(image, group)? {
-                let made = match block.hash {
-                    None => None,
-                    Some(_) => {
-                        let number = wire_number(block.number)?;
-                        let len = encoder.append(number, content, encoded.end())?;
-                        let crc = match job {
-                            Job::New(_) if !wants_crc => 0,
-                            _ => crc32fast::hash(encoded.last(len)),
-                        };
-                        Some((crc, len))
-                    }
-                };
-                blocks.push(Done { block, made });
-            }
-            let took = began.elapsed();
-            Ok(Made {
-                job,
-                level,
-                took,
-                blocks,
-                encoded,
-            })
-        },
-        |group| {
-            let Made {
-                job,
-                level,
-                took,
-                blocks,
-                encoded,
-            } = group;
-            let (count, before) = (blocks.len() as u64, out.written);
-            // Where the encoded blocks belong, which follow one another.
-            let mut place = None;
-            for Done { block, made } in blocks {
-                let range = range_of(block.number, virtual_size);
-                if let Job::Again(again) = job {
-                    tally.again(range, block.read);
-                    again.check(made)?;
-                    place = Some(again.offset);
-                    continue;
-                }
-                tally.block(range, block.read);
-                let (Some(hash), Some((crc, len))) = (block.hash, made) else {
-                    tally.zero(block.read);
-                    continue;
-                };
-                sum.block(block.number, &hash);
-                let number = wire_number(block.number)?;
-                let offset = encoder.push(number, len)?;
-                place = place.or(Some(offset));
-                monitor.count(Counter::DataBlocks, 1);
-                let record = BlockRecord {
-                    number,
-                    offset,
-                    // The encoder has refused what is longer.
-                    len: u32::try_from(len).unwrap_or(u32::MAX),
-                    crc,
-                    hash,
-                    level: adapting.as_ref().map(|_| level),
-                };
-                levels.add(level, 1);
-                recorder
-                    .block(&record)
-                    .map_err(|error| Error::from_sink(error, cancel))?;
-            }
-            if let Some(offset) = place {
-                out.advance(offset)?;
-                out.write(encoded.bytes())?;
-            }
-            pool.give(encoded);
-            if let Some(adapting) = &mut adapting
-                && let Some(backlog) = out.sink.backlog()
-            {
-                let bytes = out.written.saturating_sub(before);
-                let next = adapting.look(backlog, (count, bytes), took);
-                present.store(next, Ordering::Relaxed);
-            }
-            Ok(())
-        },
+        || workers.start(),
+        |worker, job| workers.make(worker, job),
+        |made| run.take(made, &workers),
     )?;
-    out.advance(encoder.position())?;
-    for part in encoder.tail() {
-        out.write(&part)?;
+    run.finish()
+}
+
+/// What a worker is to make.
+#[derive(Clone, Copy)]
+enum Job {
+    /// A block that an earlier run has made, and of which bytes are missing.
+    Again(Again),
+    /// New blocks.
+    New(Group),
+}
+
+/// A block that a worker has dealt with.
+struct Done {
+    block: Hashed,
+    /// CRC, if somebody wants it, and length of the encoded form, unless the block is all zero.
+    made: Option<(u32, usize)>,
+}
+
+/// What a worker has made.
+struct Made {
+    job: Job,
+    /// The level that it was made at.
+    level: i32,
+    /// How long that took.
+    took: Duration,
+    blocks: Vec<Done>,
+    encoded: Encoded,
+}
+
+/// What the workers share.
+struct Workers<'a> {
+    image: &'a dyn DiskImage,
+    /// Most blocks that one takes at a time.
+    group: usize,
+    first_level: i32,
+    /// The level of blocks that are begun now.
+    present: AtomicI32,
+    pool: Pool,
+    /// Whether somebody wants the CRC of new blocks.
+    wants_crc: bool,
+}
+
+/// What a worker has to itself.
+struct Worker {
+    buffer: GroupBuffer,
+    encoder: zvhd2::BlockEncoder,
+}
+
+impl Workers<'_> {
+    fn start(&self) -> Result<Worker> {
+        Ok(Worker {
+            buffer: GroupBuffer::new(self.group),
+            encoder: zvhd2::BlockEncoder::new(self.first_level)?,
+        })
     }
-    tally.finish();
-    Ok(Report {
-        digest: sum.finish(),
-        virtual_size,
-        read_bytes: tally.read_bytes(),
-        skipped_bytes: tally.skipped_bytes(),
-        kept_bytes: tally.kept_bytes(),
-        zero_bytes: tally.zero_bytes(),
-        stored_blocks: encoder.stored_blocks(),
-        levels,
-        written_bytes: out.written,
-        elapsed: started.elapsed(),
-    })
+
+    /// Reads, hashes and encodes the blocks of `job`.
+    fn make(&self, worker: &mut Worker, job: Job) -> Result<Made> {
+        let began = Instant::now();
+        let Worker { buffer, encoder } = worker;
+        let present = self.present.load(Ordering::Relaxed);
+        let (group, level) = match job {
+            Job::Again(again) => (
+                Group::of(u64::from(again.number)),
+                again.level.unwrap_or(present),
+            ),
+            Job::New(group) => (group, present),
+        };
+        encoder.set_level(level)?;
+        let mut blocks = Vec::with_capacity(self.group);
+        let mut encoded = self.pool.take();
+        for (block, content) in buffer.read(self.image, group)? {
+            let made = match block.hash {
+                None => None,
+                Some(_) => {
+                    let number = wire_number(block.number)?;
+                    let len = encoder.append(number, content, encoded.end())?;
+                    let crc = match job {
+                        Job::New(_) if !self.wants_crc => 0,
+                        _ => crc32fast::hash(encoded.last(len)),
+                    };
+                    Some((crc, len))
+                }
+            };
+            blocks.push(Done { block, made });
+        }
+        Ok(Made {
+            job,
+            level,
+            took: began.elapsed(),
+            blocks,
+            encoded,
+        })
+    }
+}
+
+/// A run, as the calling thread sees it: what it adds up from the blocks, in their order.
+struct Run<'a> {
+    started: Instant,
+    virtual_size: u64,
+    out: Stream<'a>,
+    recorder: &'a mut dyn Recorder,
+    tally: Tally<'a>,
+    encoder: zvhd2::Encoder,
+    sum: DigestBuilder,
+    levels: Levels,
+    /// Chooses the level of blocks that are begun, where the plan leaves that open.
+    adapting: Option<Adapting>,
+}
+
+impl<'a> Run<'a> {
+    /// A run that resumes `from`, and the blocks that are to be made again.
+    fn begin(
+        from: Checkpoint,
+        plan: &Plan,
+        out: Stream<'a>,
+        recorder: &'a mut dyn Recorder,
+    ) -> Result<(Self, Vec<Again>)> {
+        let level = plan.level.unwrap_or_default();
+        let mut tally = Tally::new(from.virtual_size, out.monitor);
+        tally.keep(from.known);
+        let mut run = Self {
+            started: Instant::now(),
+            virtual_size: from.virtual_size,
+            out,
+            recorder,
+            tally,
+            levels: from.levels(level)?,
+            adapting: (level == Level::Auto).then(|| Adapting::new(plan.threads, plan.window)),
+            encoder: from.encoder,
+            sum: from.sum,
+        };
+        if !from.has_head {
+            run.out.write(&run.encoder.head())?;
+        }
+        Ok((run, from.again))
+    }
+
+    /// Takes in what a worker has made: adds it up, and writes it.
+    fn take(&mut self, group: Made, workers: &Workers<'_>) -> Result<()> {
+        let Made {
+            job,
+            level,
+            took,
+            blocks,
+            encoded,
+        } = group;
+        let (count, before) = (blocks.len() as u64, self.out.written);
+        // Where the encoded blocks belong, which follow one another.
+        let mut place = None;
+        for done in blocks {
+            let offset = match job {
+                Job::Again(again) => Some(self.made_again(again, &done)?),
+                Job::New(_) => self.add(&done, level)?,
+            };
+            place = place.or(offset);
+        }
+        if let Some(offset) = place {
+            self.out.advance(offset)?;
+            self.out.write(encoded.bytes())?;
+        }
+        workers.pool.give(encoded);
+        if let Some(adapting) = &mut self.adapting
+            && let Some(backlog) = self.out.sink.backlog()
+        {
+            let bytes = self.out.written.saturating_sub(before);
+            let next = adapting.look(backlog, (count, bytes), took);
+            workers.present.store(next, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Checks a block that was made again; where it belongs.
+    fn made_again(&mut self, again: Again, done: &Done) -> Result<u64> {
+        let range = range_of(done.block.number, self.virtual_size);
+        self.tally.again(range, done.block.read);
+        again.check(done.made)?;
+        Ok(again.offset)
+    }
+
+    /// Adds a new block, made at `level`; where it belongs, unless it is all zero.
+    fn add(&mut self, Done { block, made }: &Done, level: i32) -> Result<Option<u64>> {
+        let range = range_of(block.number, self.virtual_size);
+        self.tally.block(range, block.read);
+        let (Some(hash), Some((crc, len))) = (block.hash, *made) else {
+            self.tally.zero(block.read);
+            return Ok(None);
+        };
+        self.sum.block(block.number, &hash);
+        let number = wire_number(block.number)?;
+        let offset = self.encoder.push(number, len)?;
+        self.out.monitor.count(Counter::DataBlocks, 1);
+        let record = BlockRecord {
+            number,
+            offset,
+            // The encoder has refused what is longer.
+            len: u32::try_from(len).unwrap_or(u32::MAX),
+            crc,
+            hash,
+            level: self.adapting.as_ref().map(|_| level),
+        };
+        self.levels.add(level, 1);
+        self.recorder
+            .block(&record)
+            .map_err(|error| Error::from_sink(error, self.out.cancel))?;
+        Ok(Some(offset))
+    }
+
+    /// Writes what follows the last block.
+    fn finish(mut self) -> Result<Report> {
+        self.out.advance(self.encoder.position())?;
+        for part in self.encoder.tail() {
+            self.out.write(&part)?;
+        }
+        self.tally.finish();
+        let Self { tally, out, .. } = &self;
+        Ok(Report {
+            virtual_size: self.virtual_size,
+            read_bytes: tally.read_bytes(),
+            skipped_bytes: tally.skipped_bytes(),
+            kept_bytes: tally.kept_bytes(),
+            zero_bytes: tally.zero_bytes(),
+            stored_blocks: self.encoder.stored_blocks(),
+            written_bytes: out.written,
+            elapsed: self.started.elapsed(),
+            levels: self.levels,
+            digest: self.sum.finish(),
+        })
+    }
 }
 
 /// A block number as ZVHD2 writes it.

@@ -5,172 +5,22 @@
 //! then the window and the groups of blocks shrink, then threads go.
 
 mod fit;
+mod memory;
 mod show;
 
-use std::fmt;
-use std::num::NonZero;
-use std::str::FromStr;
-
-use diskimg::units::{MIB, human};
+use diskimg::units::human;
 use diskimg::{DiskImage, DiskImageExt as _, Format};
 use serde::Serialize;
 
 use self::fit::{Fitted, Needs, whole_mib};
+pub use self::memory::{
+    DEFAULT_MEMORY, LARGE_MEMORY, Memory, PROGRAM_MEMORY, PlanOptions, SinkMemory,
+};
 use crate::blocks::BLOCK_BYTES;
 use crate::error::{Error, Result};
 use crate::level::Level;
-
-/// A format that imgferry writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Target {
-    /// What the cloud imports directly; compressed, written front to back.
-    Zvhd2,
-    /// The disk's bytes as they are, in a sparse file.
-    Raw,
-}
-
-impl Target {
-    /// Every target, in the order in which help texts list them.
-    pub const ALL: [Self; 2] = [Self::Zvhd2, Self::Raw];
-
-    /// The name used on the command line and in JSON.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Zvhd2 => "zvhd2",
-            Self::Raw => "raw",
-        }
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Target {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|target| target.name().eq_ignore_ascii_case(text))
-            .ok_or_else(|| {
-                let names = Self::ALL.map(Self::name).join(", ");
-                format!("{text:?} is no format imgferry writes; it writes {names}")
-            })
-    }
-}
-
-/// What the user may choose.
-#[derive(Clone, Debug)]
-pub struct PlanOptions {
-    /// Worker threads, 1 to [`MAX_THREADS`]; `None`: [`encoding_threads`] or, to raw,
-    /// [`default_threads`].
-    pub threads: Option<usize>,
-    /// zstd level. Ignored for raw.
-    pub level: Level,
-    /// Budget in bytes for everything that is held in memory. `None`: [`DEFAULT_MEMORY`], and
-    /// [`LARGE_MEMORY`] for a run that does not fit into that.
-    pub memory: Option<u64>,
-    /// What of the budget the sink may hold; [`OutputFile::MEMORY`](crate::OutputFile::MEMORY) for
-    /// a file that is appended to.
-    pub upload_memory: SinkMemory,
-    /// Bytes of the budget that the caller holds for something else in this process, such as an
-    /// embedded server.
-    pub reserved_memory: u64,
-    /// Bytes of the budget for the program itself, [`PROGRAM_MEMORY`] unless the caller counts them
-    /// once for several runs in this process.
-    pub program_memory: u64,
-}
-
-/// The budget in bytes when [`PlanOptions::memory`] says nothing. Every disk of less than 64 GiB
-/// fits into it, however many cores there are.
-pub const DEFAULT_MEMORY: u64 = 256 * MIB;
-
-/// The budget in bytes for what does not fit into [`DEFAULT_MEMORY`]: disks so large that two of
-/// their parts do not.
-pub const LARGE_MEMORY: u64 = 480 * MIB + PROGRAM_MEMORY;
-
-/// Bytes that a sink may hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SinkMemory {
-    /// Without these it cannot work.
-    pub least: u64,
-    /// What keeps it busy: worth more than threads and window.
-    pub enough: u64,
-    /// More than this is of no use to it.
-    pub most: u64,
-}
-
-impl SinkMemory {
-    /// Exactly `bytes`.
-    #[must_use]
-    pub const fn fixed(bytes: u64) -> Self {
-        Self {
-            least: bytes,
-            enough: bytes,
-            most: bytes,
-        }
-    }
-}
-
-/// Most worker threads. Ours: far beyond the cores of machines that images are moved on.
-pub const MAX_THREADS: usize = 1024;
-
-impl Default for PlanOptions {
-    fn default() -> Self {
-        Self {
-            threads: None,
-            level: Level::default(),
-            memory: None,
-            upload_memory: SinkMemory::default(),
-            reserved_memory: 0,
-            program_memory: PROGRAM_MEMORY,
-        }
-    }
-}
-
-/// What a run may hold in memory at most, by part, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Memory {
-    /// What the parts must fit into.
-    pub budget: u64,
-    /// Tables, caches and scratch buffers of the source image.
-    pub image: u64,
-    /// Block buffers and compression contexts of the workers.
-    pub workers: u64,
-    /// Encoded blocks that wait for their turn.
-    pub window: u64,
-    /// Index of the stored blocks, kept to the end.
-    pub index: u64,
-    /// What the sink was granted: parts of an upload.
-    pub sink: u64,
-    /// What the caller reserved for something else in this process.
-    pub reserved: u64,
-    /// The program itself: code, stacks, what the allocator keeps.
-    pub program: u64,
-}
-
-impl Memory {
-    /// The bound: all parts together.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        [
-            self.image,
-            self.workers,
-            self.window,
-            self.index,
-            self.sink,
-            self.reserved,
-            self.program,
-        ]
-        .into_iter()
-        .fold(0, u64::saturating_add)
-    }
-}
+use crate::limits::{MAX_THREADS, default_threads, encoding_threads};
+use crate::target::Target;
 
 /// A run, decided. Plain data: to print, to serialize, and to hand to
 /// [`to_zvhd2`](crate::to_zvhd2) or [`to_raw`](crate::to_raw).
@@ -236,7 +86,7 @@ impl Plan {
 ///
 /// # Errors
 /// `Refused` when an option is out of range or not even one thread fits the memory budget; what the
-/// image's metadata deserves.
+/// image's metadata causes.
 pub fn plan(image: &dyn DiskImage, target: Target, options: &PlanOptions) -> Result<Plan> {
     let wanted = wanted_threads(target, options)?;
     if target == Target::Zvhd2
@@ -291,9 +141,14 @@ pub fn plan(image: &dyn DiskImage, target: Target, options: &PlanOptions) -> Res
         ));
     } else if window < full_window {
         notes.push(format!(
-            "the window is {window} blocks instead of {full_window} to fit into {}; --memory {} fits all of it",
+            "the window is {window} blocks instead of {full_window} to fit into {}; --memory {} \
+             fits all of it",
             human(needs.budget),
-            whole_mib(needs.memory(threads, full_group, full_window, enough).total())
+            whole_mib(
+                needs
+                    .memory(threads, full_group, full_window, enough)
+                    .total()
+            )
         ));
     }
     if useful_threads < wanted && options.threads.is_some() {
@@ -324,36 +179,12 @@ pub fn plan(image: &dyn DiskImage, target: Target, options: &PlanOptions) -> Res
 fn wanted_threads(target: Target, options: &PlanOptions) -> Result<usize> {
     match options.threads {
         Some(threads) if !(1..=MAX_THREADS).contains(&threads) => Err(Error::refused(format!(
-            "{threads} threads were asked for, expected 1 to {MAX_THREADS}"
+            "{threads} threads were requested, expected 1 to {MAX_THREADS}"
         ))),
         Some(threads) => Ok(threads),
         None if target == Target::Zvhd2 => Ok(encoding_threads()),
         None => Ok(default_threads()),
     }
-}
-
-/// Worker threads unless told, where nothing is compressed: one more than the cores that this
-/// process may use. Now and then they wait for the disk, and the one more works meanwhile.
-#[must_use]
-pub fn default_threads() -> usize {
-    cores().saturating_add(1).min(MAX_THREADS)
-}
-
-/// Worker threads unless told, where blocks are compressed: as many as the cores that this process
-/// may use. Reads mostly find what the kernel has read ahead and only the calling thread writes, so
-/// that there was little to gain from one more (measured in `docs/performance.md`, for raw disks),
-/// and workers that take turns on a core throw each other's tables out of its cache. A batch, whose
-/// disks take turns, has one more for all of them.
-#[must_use]
-pub fn encoding_threads() -> usize {
-    cores()
-}
-
-/// Cores that the program may use.
-pub(crate) fn cores() -> usize {
-    std::thread::available_parallelism()
-        .map_or(1, NonZero::get)
-        .min(MAX_THREADS)
 }
 
 /// Bytes of `Data`, and blocks that hold at least one of them. In sums: a block has one state,
@@ -374,11 +205,3 @@ fn count_data(image: &dyn DiskImage) -> Result<(u64, u64)> {
     }
     Ok((bytes, blocks))
 }
-
-/// The program's own memory: its code and libraries, stacks, and what the allocator keeps back. A
-/// conversion alone has 3 MiB of it; the cloud clients, their runtime and TLS need the larger part:
-/// 17 MiB of code are in memory during an import. Of a build without optimisation they are 33 MiB.
-pub const PROGRAM_MEMORY: u64 = match cfg!(debug_assertions) {
-    true => 48 * MIB,
-    false => 32 * MIB,
-};

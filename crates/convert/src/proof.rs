@@ -1,6 +1,6 @@
 //! Proving that a disk still holds what an earlier run read of it, by reading it again.
 //!
-//! A stream that goes on is made of blocks that were read then and blocks that are read now. If
+//! A resumed stream is made of blocks that were read then and blocks that are read now. If
 //! somebody wrote to the disk in between, the result is a mix of two states, and its digest is that
 //! of the mix.
 

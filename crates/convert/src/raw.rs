@@ -17,8 +17,9 @@ use crate::monitor::{Counter, Monitor};
 use crate::ordered::{self, Width};
 use crate::output::OutputFile;
 use crate::pipeline::Report;
-use crate::plan::{Plan, Target};
+use crate::plan::Plan;
 use crate::tally::Tally;
+use crate::target::Target;
 
 /// Unit in which a raw file is kept sparse, in bytes: the usual block of file systems.
 const PAGE: usize = 4096;

@@ -1,9 +1,9 @@
-//! Going on with a stream that was interrupted: what of it is known, and what must be made again.
+//! Resuming an interrupted stream: what of it is known, and what must be made again.
 //!
 //! ```text
 //!  stream   │ head │ block 0 │ block 1 │ block 7 │ block 8 │ …not made yet
 //!  stored   ██████████████████          ██████████
-//!  again                      └ block 1 ┘ └ block 7 ┘ read and encoded again, and held against its CRC
+//!  again                      └ block 1 ┘ └ block 7 ┘ read and encoded again, and compared with its CRC
 //! ```
 //!
 //! The stream depends on the image's content, the level of each block and the identity only, so
@@ -21,10 +21,10 @@ use crate::sink::SinkError;
 
 /// Blocks that are made again because a part of them is missing, at most. Ours: parts in flight are
 /// a few hundred blocks. If more of them are missing, the rest of what is known counts as not made,
-/// unless its levels are its own: who forgets them cannot make the same bytes.
+/// unless its levels are its own: without them the same bytes cannot be made.
 const MAX_AGAIN: usize = 16_384;
 
-/// A block of a ZVHD2 stream, as its maker needs to know it to go on later.
+/// A block of a ZVHD2 stream, with what is needed to resume later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockRecord {
     /// Number of the guest block.
@@ -41,7 +41,7 @@ pub struct BlockRecord {
     pub level: Option<i32>,
 }
 
-/// Is told of every new block of a stream, before the block goes into the sink.
+/// Receives every new block of a stream, before the block goes into the sink.
 pub trait Recorder: Send {
     /// Notes `block`. Called in the order of the stream, from the thread that feeds the sink.
     ///
@@ -49,7 +49,7 @@ pub trait Recorder: Send {
     /// When it cannot be noted: the run ends with this error.
     fn block(&mut self, block: &BlockRecord) -> Result<(), SinkError>;
 
-    /// Whether [`BlockRecord::crc`] is to be computed: who goes on later needs it.
+    /// Whether [`BlockRecord::crc`] is to be computed: resuming later needs it.
     fn wants_crc(&self) -> bool {
         true
     }
@@ -93,7 +93,7 @@ impl Again {
                 self.number
             ))
             .with_hint(
-                "the source has changed, or was read with an error: begin anew with --restart",
+                "the source has changed, or was read with an error: start over with --restart",
             )),
         }
     }
@@ -142,7 +142,7 @@ impl Checkpoint {
     }
 
     /// A stream of which everything is stored but `missing`: ranges of the stream, ascending. What
-    /// was made of it is told by [`Checkpoint::block`], from the first block on.
+    /// was made of it is added by [`Checkpoint::block`], from the first block on.
     ///
     /// # Errors
     /// Those of [`zvhd2::Encoder::new`].
@@ -207,7 +207,7 @@ impl Checkpoint {
         Ok(true)
     }
 
-    /// Says that no blocks follow those that were told.
+    /// Says that no blocks follow those that were added.
     pub fn complete(&mut self) {
         if !self.full {
             self.known = self.virtual_size;

@@ -30,7 +30,7 @@ pub enum Content {
     Zero,
 }
 
-/// Blocks after which the pattern of [`Content::OsLike`] begins anew.
+/// Blocks after which the pattern of [`Content::OsLike`] repeats.
 const PERIOD: u64 = 16;
 /// Which of them hold data; zeros follow.
 const DATA: Range<u64> = 0..10;
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn the_bytes_are_the_same_everywhere_and_for_ever() {
-        // Whoever changes the generator changes what recorded figures were measured with.
+        // Changing the generator changes what recorded figures were measured with.
         let mut block = vec![0; BLOCK_LEN];
         let sums = [
             Content::OsData,

@@ -4,13 +4,10 @@ use diskimg::DiskImage;
 use serde::Serialize;
 
 use crate::bitmap::{Bitmap, Layout};
-use crate::blocks::{DataBlocks, GroupBuffer, group_of, range_of};
 use crate::cancel::CancelToken;
-use crate::digest::{ContentDigest, DigestBuilder};
+use crate::digest::{ContentDigest, pass};
 use crate::error::Result;
-use crate::monitor::{Counter, Monitor};
-use crate::ordered::{self, Width};
-use crate::tally::Tally;
+use crate::monitor::Monitor;
 
 /// What a pass over an image found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -47,49 +44,24 @@ pub fn scan(
 ) -> Result<Scan> {
     let virtual_size = image.virtual_size();
     let mut bitmap = Bitmap::new(layout, virtual_size)?;
-    let mut blocks = DataBlocks::new(image, cancel);
-    let mut sum = DigestBuilder::new(virtual_size);
-    let mut tally = Tally::new(virtual_size, monitor);
-    let group = group_of(threads);
-    ordered::run(
-        Width::for_hashes(threads),
+    let pass = pass(
+        image,
+        threads,
+        monitor,
         cancel,
-        || blocks.next_group(group),
-        || Ok(GroupBuffer::new(group)),
-        |buffer, group| {
-            let found = buffer.read(image, group)?.map(|(block, content)| {
-                let start = range_of(block.number, virtual_size).start;
-                let granules = match block.hash {
-                    Some(_) => layout.granules_with_data(start, content),
-                    None => Vec::new(),
-                };
-                (block, granules)
-            });
-            Ok(found.collect::<Vec<_>>())
-        },
-        |group| {
-            for (block, granules) in group {
-                tally.block(range_of(block.number, virtual_size), block.read);
-                let Some(hash) = block.hash else {
-                    tally.zero(block.read);
-                    continue;
-                };
-                monitor.count(Counter::DataBlocks, 1);
-                sum.block(block.number, &hash);
-                for granule in granules {
-                    bitmap.mark(granule);
-                }
-            }
-            Ok(())
+        |start, content| layout.granules_with_data(start, content),
+        |granules| {
+            granules
+                .into_iter()
+                .for_each(|granule| bitmap.mark(granule))
         },
     )?;
-    tally.finish();
     Ok(Scan {
         bitmap,
-        digest: sum.finish(),
+        digest: pass.digest,
         virtual_size,
-        read_bytes: tally.read_bytes(),
-        skipped_bytes: tally.skipped_bytes(),
-        zero_bytes: tally.zero_bytes(),
+        read_bytes: pass.read_bytes,
+        skipped_bytes: pass.skipped_bytes,
+        zero_bytes: pass.zero_bytes,
     })
 }

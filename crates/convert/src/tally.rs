@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use crate::monitor::{Counter, Monitor};
 
-/// Bytes of the disk by what happened to them. Told of the blocks in ascending order; what lies
+/// Bytes of the disk by what happened to them. Gets the blocks in ascending order; what lies
 /// between two of them was skipped.
 pub(crate) struct Tally<'a> {
     monitor: &'a dyn Monitor,
     virtual_size: u64,
-    /// End of the last block that was told.
+    /// End of the last block that was added.
     at: u64,
     read: u64,
     zero: u64,

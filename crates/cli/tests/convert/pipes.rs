@@ -181,7 +181,7 @@ fn a_pipe_that_ends_early_leaves_nothing_and_names_both_lengths() {
             &bytes[..len],
         );
         assert_eq!(run.code, Some(2), "{}", run.stderr);
-        let said = format!("ended after {len} bytes, the disk was said to have 5242880");
+        let said = format!("ended after {len} bytes, 5242880 were announced");
         assert!(run.stderr.contains(&said), "{}", run.stderr);
         assert!(run.stderr.contains("standard input"), "{}", run.stderr);
         assert!(
@@ -205,7 +205,7 @@ fn a_pipe_that_goes_on_leaves_nothing() {
             let args = ["convert", "-", out_text, "--format", "raw", "--size", &size];
             let run = piped(with(&args), &bytes);
             assert_eq!(run.code, Some(2), "{}", run.stderr);
-            let said = format!("goes on after the {size} bytes");
+            let said = format!("continues after the {size} bytes");
             assert!(run.stderr.contains(&said), "{}", run.stderr);
             assert_eq!(files_in(&dir), [] as [PathBuf; 0]);
         }
@@ -510,7 +510,7 @@ fn an_import_from_a_pipe_that_fails_is_aborted_and_says_why_it_cannot_go_on() {
     let stopped = interrupted(import(&cloud, bytes.len()), &bytes[..20 * MIB]);
     for (run, code, said) in [
         (short, 2, "ended after 20971520 bytes"),
-        (long, 2, "goes on after the 20971520 bytes"),
+        (long, 2, "continues after the 20971520 bytes"),
         (stopped, 130, "stopped on request"),
     ] {
         assert_eq!(run.code, Some(code), "{}", run.stderr);

@@ -3,12 +3,14 @@
 use diskimg::DiskImage;
 use diskimg::units::{KIB, MIB, human, round_up};
 
-use super::{Memory, PlanOptions, SinkMemory, Target};
+use super::memory::{Memory, PlanOptions, SinkMemory};
 use crate::blocks::{BLOCK_BYTES, MOST_GROUPED};
 use crate::encoded::MEMORY_PER_BLOCK;
 use crate::error::{Error, Result};
 use crate::level::Level;
+use crate::limits::HASHES_AHEAD;
 use crate::resume::AGAIN_BYTES;
+use crate::target::Target;
 
 /// The encoder keeps 16 bytes for each stored block, in a vector that doubles: for a moment the old
 /// and the new one exist, three times the entries at most.
@@ -105,7 +107,7 @@ impl Needs<'_> {
         match self.target {
             Target::Zvhd2 => (threads * 4).max((threads + 2) * group),
             // The results are hashes only.
-            Target::Raw => threads * crate::ordered::HASHES_AHEAD,
+            Target::Raw => threads * HASHES_AHEAD,
         }
     }
 

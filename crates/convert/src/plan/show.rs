@@ -4,8 +4,9 @@ use std::fmt;
 
 use diskimg::units::human;
 
-use super::{Plan, Target};
+use super::Plan;
 use crate::level::{AUTO_LEVELS, Level};
+use crate::target::Target;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
