@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Counts the instructions of hot functions (benches/instructions.rs) under callgrind and holds them against
-# benches/instructions.baseline: more than MARGIN percent more fails.
+# Counts the instructions of hot functions (benches/instructions.rs) under callgrind and compares
+# them with benches/instructions.baseline: more than MARGIN percent more fails.
 #
-# The same compilers, C library and valgrind make the same numbers, whatever else the machine does. With others
-# the numbers differ for reasons that are not ours, so then the comparison only warns.
+# The same compilers, C library and valgrind give the same numbers, whatever else the machine does.
+# With others the numbers differ for reasons that are not ours, so then the comparison only warns.
 #
 # Usage: benches/instructions.sh            compare; exit code 1 when something costs more
-#        benches/instructions.sh --record   write the baseline anew
+#        benches/instructions.sh --record   write a new baseline
 set -euo pipefail
 cd "$(dirname "$0")/.."
 margin=3
@@ -29,7 +29,8 @@ toolchain() {
     echo "$(uname -m) avx2 $(grep -qw avx2 /proc/cpuinfo && echo yes || echo no)"
 }
 
-# Together with the program, so that crates are built with the same features and CI's release build serves both.
+# Together with the program, so that crates are built with the same features and CI's release build
+# serves both.
 cargo build --quiet --release --locked --package imgferry --package instructions --bins
 program=${CARGO_TARGET_DIR:-target}/release/instructions
 
@@ -71,10 +72,11 @@ awk -v margin=$margin '
     }' "$baseline" "$work/counts" && exit 0
 
 if [ $same_toolchain = false ]; then
-    echo "warning: other tools than those that the baseline was recorded with, so nothing is concluded:" >&2
+    echo "warning: the baseline was recorded with other tools, so nothing is concluded:" >&2
     cat "$work/diff" >&2
     exit 0
 fi
-echo "Hot functions execute more than $margin % more instructions than recorded, or are not recorded. If that is meant:" >&2
+echo "Hot functions execute more than $margin % more instructions than recorded, or are not" >&2
+echo "recorded. If that is intended:" >&2
 echo "    benches/instructions.sh --record" >&2
 exit 1

@@ -19,7 +19,8 @@ pub use self::memory::{
 use crate::blocks::BLOCK_BYTES;
 use crate::error::{Error, Result};
 use crate::level::Level;
-use crate::limits::{MAX_THREADS, default_threads, encoding_threads};
+pub use crate::limits::MAX_THREADS;
+use crate::limits::{default_threads, encoding_threads};
 use crate::target::Target;
 
 /// A run, decided. Plain data: to print, to serialize, and to hand to
