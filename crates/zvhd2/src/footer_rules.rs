@@ -114,25 +114,36 @@ pub(crate) fn parse(
         stored_blocks: wire.non_zero_blk_num.get(),
         tables: None,
     };
+    if !fill_in_totals(&mut footer, wire, at, role, report)? {
+        return Ok(None);
+    }
+    Ok(Some(footer))
+}
+
+/// Fills in what only the last footer has; `false` when it cannot be used.
+fn fill_in_totals(
+    footer: &mut Footer,
+    wire: &WireFooter,
+    at: u64,
+    role: Role,
+    report: &mut dyn Report,
+) -> Result<bool> {
+    let broken = |rule, message: String| Broken::corrupt(rule, role.structure(), at, message);
     match role {
-        Role::First => {
-            if footer.stored_blocks != 0 || has_tables(wire) {
-                broken(
-                    "first-footer-totals",
-                    "totals are filled in, expected zeros in the first footer".to_owned(),
-                )
-                .forgive(report);
-            }
+        Role::First if footer.stored_blocks != 0 || has_tables(wire) => {
+            let message = "totals are filled in, expected zeros in the first footer".to_owned();
+            broken("first-footer-totals", message).forgive(report);
         }
-        Role::Last => match parse_tables(wire, &footer) {
+        Role::First => {}
+        Role::Last => match parse_tables(wire, footer) {
             Ok(tables) => footer.tables = Some(tables),
             Err((rule, kind, message)) => {
                 broken(rule, message).of_kind(kind).report(report)?;
-                return Ok(None);
+                return Ok(false);
             }
         },
     }
-    Ok(Some(footer))
+    Ok(true)
 }
 
 /// Whether any of the fields that only the last footer fills in is set.

@@ -7,10 +7,11 @@ use zerocopy::IntoBytes;
 
 use super::blocks::Blocks;
 use super::copies::{COPY, FOOTER, Footers, Stored};
-use super::dynamic::{Dynamic, past_end, read_entries};
+use super::dynamic::{Dynamic, past_end};
 use super::footer::{Footer, Kind};
 use super::image::VhdImage;
 use super::layout::{self, ENTRY_SIZE, ParentLocator, UNALLOCATED, disk_type};
+use super::table::read_entries;
 use crate::chain::Context;
 use crate::error::{Error, Result};
 use crate::image::DiskImage as _;

@@ -3,10 +3,10 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use super::dynamic::BlockTable;
 use super::footer::{Footer, Kind};
 use super::mapping::Map;
 use super::parent::Named;
+use super::table::BlockTable;
 use crate::chain::{Below, Context, Referred};
 use crate::details::Details;
 use crate::error::Result;

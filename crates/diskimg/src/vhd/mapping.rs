@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::Mutex;
 
-use super::dynamic::BlockTable;
 use super::left_out::{AUDIT_LEN, LeftOut, known_at};
+use super::table::BlockTable;
 use crate::chain::Context;
 use crate::error::Result;
 use crate::extent::ExtentKind;

@@ -23,6 +23,7 @@ mod left_out;
 mod mapping;
 mod parent;
 mod sizes;
+mod table;
 
 pub use self::image::VhdImage;
 use crate::driver::Driver;
