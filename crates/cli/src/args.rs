@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use ::convert::{DEFAULT_MEMORY, LARGE_MEMORY, Level, PROGRAM_MEMORY};
+use ::convert::{Level, Target};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use diskimg::Format;
 use diskimg::units::{GIB, KIB, MIB, TIB};
@@ -34,12 +34,11 @@ pub(crate) use self::images::{
 };
 pub(crate) use self::inspect::InspectArgs;
 pub(crate) use self::raw::{BitmapArgs, HolesArgs, HolesMode, RawImportArgs};
-pub(crate) use self::source::{BackingArgs, PipeArgs, ShareArgs, SourceArgs, VhdArgs, VhdBitmap};
+pub(crate) use self::source::{BackingArgs, PipeArgs, ShareArgs, SourceArgs, VhdArgs};
 pub(crate) use self::state::{StateArgs, StatusArgs};
 use self::transfer::PlaceParser;
 pub(crate) use self::transfer::{
-    AbortArgs, Concurrency, ListArgs, ObsUrl, PaceArgs, Place, UploadArgs, UploadsArgs,
-    UploadsCommand,
+    AbortArgs, ListArgs, ObsUrl, PaceArgs, Place, UploadArgs, UploadsArgs, UploadsCommand,
 };
 
 /// Move virtual machine disks into Huawei-style clouds.
@@ -131,6 +130,16 @@ pub(crate) enum TargetFormat {
     Zvhd2,
     /// The bytes of the disk; a sparse file, with holes left out
     Raw,
+}
+
+impl TargetFormat {
+    /// The format for the conversion.
+    pub(crate) const fn target(self) -> Target {
+        match self {
+            Self::Zvhd2 => Target::Zvhd2,
+            Self::Raw => Target::Raw,
+        }
+    }
 }
 
 /// Print the content digest of a disk image
@@ -342,22 +351,6 @@ pub(crate) struct WorkArgs {
     pub(crate) memory: Option<u64>,
 }
 
-impl WorkArgs {
-    /// Memory for the parts of a file of `len` bytes that is uploaded unchanged.
-    pub(crate) fn memory_of_parts(&self, len: u64) -> u64 {
-        self.memory.unwrap_or_else(|| memory_of_parts(len))
-    }
-}
-
-/// Default memory for the parts of `len` bytes. Together with the program it stays within the
-/// budgets of conversions.
-pub(crate) fn memory_of_parts(len: u64) -> u64 {
-    let least = obs::UploadOptions::least_memory(len);
-    let fits = |budget: &u64| *budget >= least;
-    let budgets = [DEFAULT_MEMORY, LARGE_MEMORY].map(|all| all - PROGRAM_MEMORY);
-    budgets.into_iter().find(fits).unwrap_or(least)
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ImageType {
     /// System disk of an elastic cloud server
@@ -433,15 +426,6 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-
-    #[test]
-    fn parts_keep_to_256_mib_with_the_program_unless_the_object_needs_more() {
-        let gib = 1 << 30;
-        assert_eq!(memory_of_parts(gib) + PROGRAM_MEMORY, DEFAULT_MEMORY);
-        assert_eq!(memory_of_parts(63 * gib) + PROGRAM_MEMORY, DEFAULT_MEMORY);
-        assert_eq!(memory_of_parts(u64::MAX) + PROGRAM_MEMORY, LARGE_MEMORY);
-        assert!(memory_of_parts(u64::MAX) >= obs::UploadOptions::least_memory(u64::MAX));
-    }
 
     #[test]
     fn the_command_line_is_consistent() {

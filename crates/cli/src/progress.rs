@@ -1,5 +1,6 @@
 //! Progress: bars on a terminal, a line now and then elsewhere.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use diskimg::units::human;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::console::{Console, Moved};
+use ::import::{Activity, Counting, JobWatch, Observer};
 
 /// Elsewhere than on a terminal a line is written this often: enough to see that a run lives,
 /// few enough for a log.
@@ -174,6 +176,31 @@ impl Monitor for Progress {
     }
 }
 
+impl Counting for Progress {
+    fn end(&self) {
+        self.finish();
+    }
+}
+
+/// A command's console observes what the command imports.
+impl Observer for Console {
+    fn notice(&self, text: fmt::Arguments<'_>) {
+        Console::notice(*self, text);
+    }
+
+    fn warn(&self, text: fmt::Arguments<'_>) {
+        Console::warn(*self, text);
+    }
+
+    fn count(&self, activity: Activity, total: u64) -> Arc<dyn Counting> {
+        Progress::new(*self, activity.name(), total, activity.uploads())
+    }
+
+    fn follow(&self) -> Box<dyn JobWatch> {
+        Box::new(JobProgress::new(*self))
+    }
+}
+
 /// A bar for a job that reports percent, or a line when the percentage moved, and now and then when
 /// it did not.
 pub(crate) struct JobProgress {
@@ -229,6 +256,12 @@ impl JobProgress {
                 .notice(format_args!("job: {status} {percent} %"));
         }
         self.last = Some(percent);
+    }
+}
+
+impl JobWatch for JobProgress {
+    fn update(&mut self, status: &str, done: Option<f64>) {
+        Self::update(self, status, done);
     }
 }
 

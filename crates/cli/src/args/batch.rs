@@ -11,7 +11,8 @@ mod init;
 
 pub(crate) use self::init::BatchInitArgs;
 use super::transfer::{parse_age, parse_rate};
-use super::{CloudArgs, Concurrency, StateArgs, parse_size, parse_threads};
+use super::{CloudArgs, StateArgs, parse_size, parse_threads};
+use ::import::Concurrency;
 
 /// Import the disks that a manifest lists
 ///

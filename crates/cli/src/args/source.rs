@@ -76,14 +76,6 @@ pub(crate) struct BackingArgs {
 }
 
 impl SourceArgs {
-    /// The part of the file that is read, if not its active disk. A resumed import must read the
-    /// same part.
-    pub(crate) fn part(&self) -> Option<&str> {
-        // Snapshots are of qcow2, on which the bitmaps of VHD have no effect.
-        let whole = self.vhd.ignores_bitmaps().then_some("--vhd-bitmap ignore");
-        self.snapshot.as_deref().or(whole)
-    }
-
     /// The options for opening the image.
     pub(crate) fn options(&self) -> OpenOptions {
         OpenOptions {

@@ -13,6 +13,7 @@ use clap::{Args, Subcommand};
 use diskimg::text::shown;
 
 use super::{CloudArgs, StateArgs, parse_size};
+use ::import::Concurrency;
 
 /// `obs://bucket/key`, or `obs://bucket` where a bucket is enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,37 +120,6 @@ fn parse_bucket(text: &str) -> Result<ObsUrl, String> {
 pub(super) fn parse_bucket_or_object(text: &str) -> Result<ObsUrl, String> {
     text.parse()
         .map_err(|_| "expected obs://BUCKET or obs://BUCKET/KEY".to_owned())
-}
-
-/// The number of parallel parts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Concurrency {
-    /// Tuned automatically.
-    #[default]
-    Auto,
-    Fixed(usize),
-}
-
-impl Concurrency {
-    /// The maximum number.
-    pub(crate) fn most(self) -> usize {
-        match self {
-            Self::Auto => obs::MOST_IN_FLIGHT,
-            Self::Fixed(parts) => parts,
-        }
-    }
-}
-
-impl FromStr for Concurrency {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match (text, text.parse()) {
-            ("auto", _) => Ok(Self::Auto),
-            (_, Ok(parts @ 1..=64)) => Ok(Self::Fixed(parts)),
-            _ => Err("expected auto, or a number from 1 to 64".into()),
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -334,13 +304,5 @@ mod tests {
         assert!(parse_age("7").is_err());
         assert!(parse_age("d").is_err());
         assert!(parse_age("99999999999999999999w").is_err());
-    }
-
-    #[test]
-    fn concurrency_is_auto_or_a_number() {
-        assert_eq!("auto".parse(), Ok(Concurrency::Auto));
-        assert_eq!("7".parse(), Ok(Concurrency::Fixed(7)));
-        assert!("0".parse::<Concurrency>().is_err());
-        assert!("65".parse::<Concurrency>().is_err());
     }
 }

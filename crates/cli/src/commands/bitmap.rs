@@ -1,32 +1,22 @@
 //! `imgferry bitmap`: the file that tells the service where a raw image holds data.
 
-pub(crate) mod names;
-
 use std::io::{self, Read as _};
 use std::path::Path;
 
 use ::convert::bitmap::{self, BitmapComparison, Differing, Figures, ZVHD2_SECTION};
-use ::convert::holes::Misreported;
-use ::convert::{
-    Bitmap, CancelToken, OutputFile, Overwrite, ReadHoles, Scan, default_threads, scan,
-};
+use ::convert::{Bitmap, CancelToken, OutputFile, Overwrite, Scan, default_threads, scan};
 use diskimg::source::open_regular;
 use diskimg::text::shown;
 use diskimg::units::human;
-use diskimg::{DiskImage, Format, Opened};
+use diskimg::{Format, Opened};
 use serde_json::json;
 
-use super::input::{open_named, refuse_standard_input};
-use super::watch::Watch;
 use crate::args::{BitmapArgs, HolesMode};
 use crate::commands::typed;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome, is_wrong_path};
+use ::import::{CAUTION, Watch, bitmap_beside, check_bitmap_name, open_named, refuse_standard_input, warn_of_holes, with_holes};
 use crate::progress::Progress;
-
-/// What is known, and what is not, of the layout that is written.
-pub(crate) const CAUTION: &str = "the bitmap has the layout zvhd2-section; that the service accepts it \
-     is not confirmed. ZVHD2 needs no bitmap and is the recommended way";
 
 pub(crate) fn run(args: &BitmapArgs, console: Console, cancel: &CancelToken) -> Outcome {
     refuse_standard_input(&args.file)?;
@@ -35,9 +25,9 @@ pub(crate) fn run(args: &BitmapArgs, console: Console, cancel: &CancelToken) -> 
     }
     let mf = match &args.mf {
         Some(mf) => mf.clone(),
-        None => names::beside(&args.file)?,
+        None => bitmap_beside(&args.file)?,
     };
-    names::check(&args.file, &mf)?;
+    check_bitmap_name(&args.file, &mf)?;
     if args.check {
         return check(args, &mf, console, cancel);
     }
@@ -169,7 +159,7 @@ const fn plural(count: u64) -> &'static str {
 }
 
 fn raw_image(args: &BitmapArgs, console: Console, cancel: &CancelToken) -> Outcome<Opened> {
-    let opened = open_named(&args.file, &args.source.options(), console, cancel)?;
+    let opened = open_named(&args.file, &args.source.options(), &console, cancel)?;
     if opened.format == Format::Raw {
         return Ok(opened);
     }
@@ -193,7 +183,7 @@ fn read(
     console: Console,
     cancel: &CancelToken,
 ) -> Outcome<Scan> {
-    let (image, misreported) = with_holes(opened.image, args.holes.holes);
+    let (image, misreported) = with_holes(opened.image, args.holes.holes == HolesMode::Verify);
     let progress = Progress::new(console, "reading", image.virtual_size(), false);
     let threads = args.threads.threads.unwrap_or_else(default_threads);
     let scan = scan(
@@ -204,33 +194,8 @@ fn read(
         cancel,
     )?;
     progress.finish();
-    warn_of(misreported.as_ref(), console);
+    warn_of_holes(misreported.as_ref(), &console);
     Ok(scan)
-}
-
-/// `image` as it is to be read.
-pub(crate) fn with_holes(
-    image: Box<dyn DiskImage>,
-    holes: HolesMode,
-) -> (Box<dyn DiskImage>, Option<Misreported>) {
-    match holes {
-        HolesMode::Trust => (image, None),
-        HolesMode::Verify => {
-            let (image, misreported) = ReadHoles::new(image);
-            (Box::new(image), Some(misreported))
-        }
-    }
-}
-
-/// Tells when skipping holes would have lost something.
-pub(crate) fn warn_of(misreported: Option<&Misreported>, console: Console) {
-    let bytes = misreported.map_or(0, Misreported::bytes);
-    if bytes > 0 {
-        console.warn(format_args!(
-            "{} were reported as holes and hold data: read this disk with --holes verify only",
-            human(bytes)
-        ));
-    }
 }
 
 /// Reads a bitmap file of the layout that is known.

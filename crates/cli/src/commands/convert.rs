@@ -12,11 +12,11 @@ use diskimg::text::{other_than, shown};
 use diskimg::units::human;
 use serde_json::json;
 
-use super::input::{self, Reading};
-use super::{bitmap, identity, target_by_name, typed};
+use super::{bitmap, target_by_name, typed};
 use crate::args::{ConvertArgs, HolesMode, TargetFormat, WorkArgs};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use ::import::{CAUTION, Reading, bitmap_beside, identity, open_input, path_of, warn_of_holes, warn_of_more, with_holes};
 use crate::progress::Progress;
 
 pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) -> Outcome {
@@ -35,16 +35,17 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
     let reading = Reading {
         size: args.pipe.size,
         threads: args.work.threads.threads,
-        console,
+        observer: &console,
         cancel,
         force_share: args.source.share.force_share,
     };
-    let input = input::open(&args.src, &args.source.options(), reading)?;
+    let input = open_input(&args.src, &args.source.options(), reading)?;
     let watch = input.watch;
-    let (image, misreported) = bitmap::with_holes(input.opened.image, args.holes.holes);
+    let (image, misreported) =
+        with_holes(input.opened.image, args.holes.holes == HolesMode::Verify);
     let image = image.as_ref();
     let plan = plan(image, target, &args.work)?;
-    input::warn_of_more(image, &args.src, &input.warnings, console);
+    warn_of_more(image, &args.src, &input.warnings, &console);
     console.notice(&plan);
     let progress = Progress::new(console, "converting", image.virtual_size(), false);
     let monitor: &dyn Monitor = progress.as_ref();
@@ -60,7 +61,7 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
         report
     } else {
         let overwrite = bitmap::overwrite(args.force);
-        let mut file = OutputFile::create_from(&input::path_of(&args.src), &args.dst, overwrite)?;
+        let mut file = OutputFile::create_from(&path_of(&args.src), &args.dst, overwrite)?;
         if args.no_sync {
             file = file.without_sync();
         }
@@ -105,7 +106,7 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
         }
     };
     progress.finish();
-    bitmap::warn_of(misreported.as_ref(), console);
+    warn_of_holes(misreported.as_ref(), &console);
     let mut text = summary(&report);
     if to_stdout {
         console.notice(text);
@@ -119,7 +120,7 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
             shown(&path),
             figures.marked
         ));
-        console.notice(bitmap::CAUTION);
+        console.notice(CAUTION);
         if let Some(data) = data.as_object_mut() {
             data.insert(
                 "bitmap".into(),
@@ -132,8 +133,8 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
 
 /// Begins the bitmap file beside the raw file.
 fn bitmap_file(args: &ConvertArgs, overwrite: Overwrite) -> Outcome<OutputFile> {
-    let path = bitmap::names::beside(&args.dst)?;
-    let file = OutputFile::create_from(&input::path_of(&args.src), &path, overwrite)?;
+    let path = bitmap_beside(&args.dst)?;
+    let file = OutputFile::create_from(&path_of(&args.src), &path, overwrite)?;
     Ok(if args.no_sync {
         file.without_sync()
     } else {

@@ -4,17 +4,17 @@ use ::convert::{CancelToken, default_threads};
 use diskimg::text::shown;
 use serde_json::json;
 
-use super::input::{self, Input, Reading};
 use crate::args::DigestArgs;
 use crate::console::Console;
 use crate::exit::Outcome;
+use ::import::{Input, Reading, open_input, warn_of_more};
 use crate::progress::Progress;
 
 pub(crate) fn run(args: &DigestArgs, console: Console, cancel: &CancelToken) -> Outcome {
     let reading = Reading {
         size: args.pipe.size,
         threads: args.threads.threads,
-        console,
+        observer: &console,
         cancel,
         force_share: args.source.share.force_share,
     };
@@ -23,13 +23,13 @@ pub(crate) fn run(args: &DigestArgs, console: Console, cancel: &CancelToken) -> 
         warnings,
         watch,
         ..
-    } = input::open(&args.image, &args.source.options(), reading)?;
+    } = open_input(&args.image, &args.source.options(), reading)?;
     let image = opened.image.as_ref();
     let progress = Progress::new(console, "reading", image.virtual_size(), false);
     let threads = args.threads.threads.unwrap_or_else(default_threads);
     let digest = ::convert::digest(image, threads, progress.as_ref(), cancel)?;
     progress.finish();
-    input::warn_of_more(image, &args.image, &warnings, console);
+    warn_of_more(image, &args.image, &warnings, &console);
     watch.unchanged()?;
     console.result(
         format_args!("{digest}  {}", shown(&args.image)),

@@ -18,13 +18,13 @@ use serde_json::json;
 
 use super::convert::{options, summary};
 use super::image::{image_id, no_image};
-use super::import::{from_ims, from_obs};
-use super::input::open_named;
+use cloud::{from_ims, from_obs};
 use super::session::{self, Session};
 use crate::args::ExportArgs;
 use crate::commands::{target_by_name, typed};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use ::import::open_named;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 
@@ -258,7 +258,7 @@ async fn write(
         let opened = open_named(
             &download,
             &OpenOptions::of(Some(Format::Zvhd2)),
-            console,
+            &console,
             &cancel,
         )?;
         let image = opened.image.as_ref();

@@ -2,7 +2,7 @@
 
 use ims::JobId;
 
-use super::import::from_ims;
+use cloud::from_ims;
 use super::session::{self, Session, job_json, plain};
 use crate::args::{JobArgs, JobCommand};
 use crate::console::Console;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::import::from_ims;
+use cloud::from_ims;
 use super::session::{self, plain, table};
 use crate::args::{OsVersionsArgs, QuotaArgs};
 use crate::console::Console;

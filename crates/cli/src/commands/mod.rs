@@ -9,7 +9,6 @@ pub(crate) mod digest;
 pub(crate) mod export;
 pub(crate) mod image;
 pub(crate) mod import;
-mod input;
 pub(crate) mod inspect;
 pub(crate) mod job;
 pub(crate) mod lists;
@@ -20,7 +19,6 @@ mod storage;
 pub(crate) mod upload;
 pub(crate) mod uploads;
 pub(crate) mod verify;
-mod watch;
 
 use std::path::Path;
 
@@ -61,15 +59,4 @@ pub(crate) fn target_by_name(path: &Path, anyway: &str) -> Outcome<Option<Target
         ),
     )
     .hint(format!("call the file .zvhd2 or .raw{anyway}")))
-}
-
-/// The identity of a new ZVHD2 file: a random UUID, and the time in the format's own epoch.
-pub(crate) fn identity() -> zvhd2::Identity {
-    /// 2000-01-01 00:00 UTC in seconds since 1970.
-    const EPOCH: i64 = 946_684_800;
-    let now = time::OffsetDateTime::now_utc().unix_timestamp();
-    zvhd2::Identity {
-        uuid: uuid::Uuid::new_v4().into_bytes(),
-        timestamp: u32::try_from(now.saturating_sub(EPOCH)).unwrap_or_default(),
-    }
 }

@@ -9,11 +9,11 @@ use diskimg::units::human;
 use journal::{Ending, Found, Listed, StateDir};
 use serde::Serialize;
 
-use super::import::from_journal;
-use super::import::resuming::{command_line, level_of};
 use crate::args::StatusArgs;
 use crate::console::Console;
 use crate::exit::Outcome;
+use cloud::from_journal;
+use ::import::{command_line, level_of};
 
 /// All imports that are known here.
 #[derive(Debug, Serialize)]

@@ -15,15 +15,14 @@ use diskimg::units::human;
 use obs::{MultipartSink, UploadOptions, Uploaded};
 use serde::Serialize;
 
-use super::import::file::FileUpload;
-use super::import::from_obs;
-use super::import::resuming::{Ours, Session, endpoint};
-use super::import::route::{Route, abort};
-use super::import::shared::Alone;
 use super::{storage, typed};
-use crate::args::{Concurrency, UploadArgs, memory_of_parts};
+use crate::args::UploadArgs;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use cloud::from_obs;
+use ::import::{
+    Concurrency, FileUpload, abort, memory_of_parts, refuse_existing, start_upload, upload_file,
+};
 use crate::interrupt::{Interrupt, interrupted};
 use crate::progress::Progress;
 
@@ -34,7 +33,8 @@ pub(crate) async fn run(args: &UploadArgs, console: Console, interrupt: &Interru
     let input = Input::open(&args.file)?;
     let bucket = Some(args.target.bucket.as_str());
     let (session, client) = storage::open(&args.cloud, bucket, args.pace.limit_rate).await?;
-    let ended = upload(args, input, &client, console, interrupt).await;
+    let endpoint = session.endpoint();
+    let ended = upload(args, input, (&client, endpoint), console, interrupt).await;
     let done = session.close(ended).await?;
     console.result(&done, &done)
 }
@@ -42,18 +42,31 @@ pub(crate) async fn run(args: &UploadArgs, console: Console, interrupt: &Interru
 async fn upload(
     args: &UploadArgs,
     input: Input,
-    client: &obs::Client,
+    (client, endpoint): (&obs::Client, String),
     console: Console,
     interrupt: &Interrupt,
 ) -> Outcome<Done> {
     let started = Instant::now();
     let progress = Progress::new(console, "reading", input.len.unwrap_or(0), true);
     let uploaded = match input.len {
-        Some(len) => file(args, len, client, &progress, (console, interrupt)).await,
-        None => {
-            refuse_existing(args, client, &Ours::default(), interrupt).await?;
-            stream(args, input, client, &progress, interrupt).await
+        // It is there for another run to resume, so a journal is kept.
+        Some(len) => {
+            let journal = super::import::journal(&args.cloud, &args.state);
+            let file = FileUpload {
+                path: &args.file,
+                len,
+                endpoint,
+                bucket: &args.target.bucket,
+                key: &args.target.key,
+                force: args.force,
+                memory: args.memory,
+                concurrency: args.pace.concurrency,
+                journal: journal.as_ref(),
+                restart: args.restart,
+            };
+            upload_file(file, client, (&console, interrupt), progress.clone()).await
         }
+        None => stream(args, input, client, &progress, interrupt).await,
     };
     progress.finish();
     Ok(Done {
@@ -61,47 +74,6 @@ async fn upload(
         seconds: started.elapsed().as_secs_f64(),
         uploaded: uploaded?,
     })
-}
-
-/// A regular file: it is there for another run to go on with, so a journal is kept.
-async fn file(
-    args: &UploadArgs,
-    len: u64,
-    client: &obs::Client,
-    progress: &Arc<Progress>,
-    (console, interrupt): (Console, &Interrupt),
-) -> Outcome<Uploaded> {
-    let (bucket, key) = (args.target.bucket.as_str(), args.target.key.as_str());
-    let mut session = Session::of_file(
-        &args.file,
-        (
-            endpoint(args.cloud.sandbox.as_ref(), client.endpoint()),
-            bucket,
-            key,
-        ),
-        Some((args.state.state_dir.as_deref(), args.restart)),
-        console,
-    )?;
-    let ours = session.ours();
-    refuse_existing(args, client, &ours, interrupt).await?;
-    let upload = FileUpload {
-        route: Route {
-            client,
-            bucket,
-            key,
-            console,
-            interrupt,
-            steps: &Alone,
-        },
-        path: &args.file,
-        len,
-        memory: args.memory.unwrap_or_else(|| memory_of_parts(len)),
-        concurrency: args.pace.concurrency,
-        monitor: progress.clone(),
-    };
-    let uploaded = upload.run(&mut session).await?;
-    session.finish(None, console);
-    Ok(uploaded)
 }
 
 /// A pipe or a device: what was read of it is gone when this process is.
@@ -113,6 +85,9 @@ async fn stream(
     interrupt: &Interrupt,
 ) -> Outcome<Uploaded> {
     let target = &args.target;
+    if !args.force {
+        refuse_existing(client, (&target.bucket, &target.key), interrupt).await?;
+    }
     let memory = args.memory.unwrap_or_else(|| memory_of_parts(u64::MAX));
     let options = UploadOptions {
         memory,
@@ -123,7 +98,7 @@ async fn stream(
         ..UploadOptions::default()
     };
     let place = (target.bucket.as_str(), target.key.as_str());
-    let (sink, mut upload) = storage::start_upload(client, place, &options, interrupt).await?;
+    let (sink, mut upload) = start_upload(client, place, &options, interrupt).await?;
     let reading = tokio::task::spawn_blocking({
         let (progress, cancel) = (Arc::clone(progress), interrupt.token().clone());
         move || copy(input, sink, &progress, &cancel)
@@ -162,35 +137,6 @@ fn longest(memory: u64) -> u64 {
         }
     }
     fits
-}
-
-/// An object that exists is replaced only when that is asked for, unless it is what an earlier run
-/// has made.
-async fn refuse_existing(
-    args: &UploadArgs,
-    client: &obs::Client,
-    ours: &Ours,
-    interrupt: &Interrupt,
-) -> Outcome {
-    if args.force {
-        return Ok(());
-    }
-    let target = &args.target;
-    let found = interrupt
-        .unless_asked(client.object(&target.bucket, &target.key))
-        .await?;
-    match found {
-        Ok(None) => Ok(()),
-        Ok(Some(found)) if ours.may_be(&found) => Ok(()),
-        Ok(Some(found)) => Err(Failure::new(
-            Exit::Refused,
-            format!("object {target} exists already, with {} bytes", found.size),
-        )
-        .hint("pass --force to replace it, or name another key")),
-        // A key that may only write: nothing can be said.
-        Err(error) if error.kind() == obs::ErrorKind::AccessDenied => Ok(()),
-        Err(error) => Err(from_obs(&error)),
-    }
 }
 
 /// What is read.

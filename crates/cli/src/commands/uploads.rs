@@ -11,11 +11,11 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::import::from_obs;
 use super::storage;
 use crate::args::{AbortArgs, ListArgs, ObsUrl, UploadsArgs, UploadsCommand};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use cloud::from_obs;
 use crate::interrupt::Interrupt;
 
 pub(crate) async fn run(args: &UploadsArgs, console: Console, interrupt: &Interrupt) -> Outcome {

@@ -8,13 +8,13 @@ use ::convert::{CancelToken, Comparison, default_threads};
 use diskimg::{DiskImage, Format, OpenOptions, ReadAt};
 use obs::ObjectSource;
 
-use super::import::from_obs;
-use super::input::{self, Reading, is_standard_input};
 use super::storage;
-use super::watch::Watch;
 use crate::args::{ObsUrl, Place, VerifyArgs};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use ::import::Watch;
+use cloud::from_obs;
+use ::import::{Reading, is_standard_input, open_input, warn_of_image, warn_of_more};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 
@@ -120,11 +120,11 @@ impl Source {
                 let reading = Reading {
                     size: args.pipe.size.filter(|_| is_standard_input(&path)),
                     threads: args.threads.threads,
-                    console,
+                    observer: &console,
                     cancel,
                     force_share: args.share.force_share,
                 };
-                let input = input::open(&path, &options, reading)?;
+                let input = open_input(&path, &options, reading)?;
                 Ok(Side {
                     image: input.opened.image,
                     name: path.into(),
@@ -139,7 +139,7 @@ impl Source {
                 let name = name.unwrap_or_default();
                 let opened = ::convert::open_source_with(object, &options)
                     .map_err(|error| error.in_file(&name))?;
-                let told = input::warn(&opened, &name, console, cancel)?;
+                let told = warn_of_image(&opened, &name, &console, cancel)?;
                 Ok(Side {
                     image: opened.image,
                     name,
@@ -183,7 +183,7 @@ fn compare(
     );
     progress.finish();
     for side in [&a, &b] {
-        input::warn_of_more(side.image.as_ref(), &side.name, &side.told, console);
+        warn_of_more(side.image.as_ref(), &side.name, &side.told, &console);
     }
     let found = found?;
     a.watch.unchanged()?;

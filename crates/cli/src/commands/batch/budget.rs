@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ::convert::{PROGRAM_MEMORY, PlanOptions, SinkMemory};
+use ::convert::{PROGRAM_MEMORY, PlanOptions};
 use diskimg::units::{MIB, human};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -77,14 +77,12 @@ impl Budget {
     }
 
     /// The options of a plan inside `bytes`: what the process needs by itself is counted here.
-    pub(super) fn options(bytes: u64, work: &crate::args::WorkArgs) -> PlanOptions {
+    pub(super) fn options(bytes: u64, work: &PlanOptions) -> PlanOptions {
         PlanOptions {
-            threads: work.threads.threads,
-            level: work.level,
             memory: Some(bytes),
-            upload_memory: SinkMemory::default(),
             reserved_memory: 0,
             program_memory: 0,
+            ..work.clone()
         }
     }
 

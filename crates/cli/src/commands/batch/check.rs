@@ -8,11 +8,10 @@ use super::budget::Budget;
 use super::request;
 use super::setup::Setup;
 use super::state::{Known, State};
-use crate::args::{BatchCommonArgs, ImportArgs};
-use crate::commands::import::shared::{Alone, Before, Shared};
-use crate::commands::import::{Examined, examine};
+use crate::args::BatchCommonArgs;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use ::import::{self, Action, Before, Context, ImportSpec, Planned, finds_by_manifest};
 use crate::interrupt::Interrupt;
 
 /// Disks that are looked at at the same time: the cloud's answers are waited for together.
@@ -34,9 +33,9 @@ pub(super) enum Verdict {
 
 /// What an import of the disk begins with.
 pub(super) struct Ready {
-    pub(super) args: ImportArgs,
+    pub(super) spec: ImportSpec,
     /// `None` when it is looked at later, by the worker that has claimed it.
-    pub(super) examined: Option<Examined>,
+    pub(super) planned: Option<Planned>,
     pub(super) before: Before,
     /// Whether an earlier run may have left an upload that nobody has noted.
     pub(super) begun: bool,
@@ -48,16 +47,16 @@ pub(super) fn known(
     state: &State,
     common: &BatchCommonArgs,
     threads: usize,
-) -> Result<(ImportArgs, Known), Verdict> {
+) -> Result<(ImportSpec, Known), Verdict> {
     let known = state.of_item(&item.id);
     if !common.redo.contains(&item.id)
         && let Some(done) = known.done(item)
     {
         return Err(done_before(item, done, known.source.as_ref()));
     }
-    match request::arguments(item, common, threads) {
-        Ok(args) => Ok((args, known)),
-        Err(problems) => Err(Verdict::Refused(crate::commands::import::refused(problems))),
+    match request::spec(item, common, threads) {
+        Ok(spec) => Ok((spec, known)),
+        Err(problems) => Err(Verdict::Refused(refused(problems))),
     }
 }
 
@@ -104,12 +103,12 @@ fn done_before(item: &Item, done: &ItemOutcome, source: Option<&SourceIdentity>)
 }
 
 /// What only the batch's own journal knows.
-pub(super) fn before(item: &Item, known: &Known, args: &ImportArgs) -> Before {
+pub(super) fn before(item: &Item, known: &Known, spec: &ImportSpec) -> Before {
     let begun = known.has_begun(item);
     Before {
         // An import finds its object in its own journal, or by the manifest beside it. The one may
         // have ended, and not all have the other.
-        uploaded: begun && !crate::commands::import::finds_by_manifest(args),
+        uploaded: begun && !finds_by_manifest(spec),
         // Its journal may have ended, and this one not: a kill in between.
         registered: begun && known.registering,
     }
@@ -122,11 +121,11 @@ impl Setup {
         let checked = items.map(|item| {
             let verdict = match known(item, &self.state, common, self.width.threads) {
                 Err(verdict) => verdict,
-                Ok((args, known)) => {
-                    let before = before(item, &known, &args);
+                Ok((spec, known)) => {
+                    let before = before(item, &known, &spec);
                     Verdict::Ready(Box::new(Ready {
-                        args,
-                        examined: None,
+                        spec,
+                        planned: None,
                         before,
                         begun: known.has_begun(item),
                     }))
@@ -141,22 +140,25 @@ impl Setup {
     }
 
     /// Looks at one disk.
-    pub(super) async fn examine(
+    pub(super) async fn plan(
         &self,
-        args: &ImportArgs,
+        spec: &ImportSpec,
         before: Before,
         console: Console,
         interrupt: &Interrupt,
-    ) -> Outcome<Examined> {
-        let shared = Shared {
+    ) -> Outcome<Planned> {
+        let cx = Context {
             session: &self.session,
             storage: Some(&self.storage),
-            steps: &Alone,
+            observer: &console,
+            stop: interrupt,
             before,
         };
-        let budgets: Vec<u64> = self.budget.tries().collect();
-        let options = |bytes| Budget::options(bytes, &args.work);
-        examine(args, shared, &budgets, options, console, interrupt).await
+        let budgets = self.budget.tries();
+        let budgets: Vec<_> = budgets
+            .map(|bytes| Budget::options(bytes, &spec.work))
+            .collect();
+        ::import::plan(spec, cx, &budgets).await
     }
 
     /// Looks at every disk. `console` gives the console of item number so-and-so.
@@ -171,15 +173,12 @@ impl Setup {
             .map(|(number, item)| async move {
                 let verdict = match known(item, &self.state, common, self.width.threads) {
                     Err(verdict) => verdict,
-                    Ok((args, known)) => {
-                        let before = before(item, &known, &args);
-                        match self
-                            .examine(&args, before, console(number), interrupt)
-                            .await
-                        {
-                            Ok(examined) => Verdict::Ready(Box::new(Ready {
-                                args,
-                                examined: Some(examined),
+                    Ok((spec, known)) => {
+                        let before = before(item, &known, &spec);
+                        match self.plan(&spec, before, console(number), interrupt).await {
+                            Ok(planned) => Verdict::Ready(Box::new(Ready {
+                                spec,
+                                planned: Some(planned),
                                 before,
                                 begun: known.has_begun(item),
                             })),
@@ -226,9 +225,10 @@ impl Setup {
                 };
                 if checked.item.skip_check.iter().any(|skip| skip == "quota")
                     || checked.item.register == ::batch::Register::None
-                    || ready.examined.as_ref().is_some_and(|examined| {
-                        examined.action == crate::commands::import::Action::Attach
-                    })
+                    || ready
+                        .planned
+                        .as_ref()
+                        .is_some_and(|planned| planned.action == Action::Attach)
                 {
                     continue;
                 }

@@ -16,8 +16,8 @@ use obs::{Client, Stored};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::commands::import::from_obs;
 use crate::exit::{Exit, Failure, Outcome};
+use cloud::from_obs;
 use crate::interrupt::Interrupt;
 
 /// Where claims are in a bucket.

@@ -14,7 +14,7 @@ use super::claims::prefix_of;
 use super::setup::{self, read_manifest};
 use super::state::{self, Place, Record, now};
 use crate::args::BatchCleanArgs;
-use crate::commands::import::{from_ims, from_journal, from_obs};
+use cloud::{from_ims, from_journal, from_obs};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;

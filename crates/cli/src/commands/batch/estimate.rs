@@ -12,10 +12,8 @@ use serde::Serialize;
 
 use super::check::{Checked, Ready, Verdict};
 use super::setup::Setup;
-use crate::commands::bitmap::with_holes;
-use crate::commands::identity;
-use crate::commands::import::Action;
 use crate::exit::{Failure, Outcome};
+use ::import::{Action, identity, with_holes};
 use crate::interrupt::Interrupt;
 
 /// How long the measurement may take.
@@ -62,12 +60,12 @@ pub(super) async fn estimate(
             let Verdict::Ready(ready) = &checked.verdict else {
                 return None;
             };
-            let examined = ready.examined.as_ref()?;
+            let planned = ready.planned.as_ref()?;
             let reads = matches!(
-                examined.action,
+                planned.action,
                 Action::Upload | Action::Adopt | Action::Resume
             );
-            (reads && examined.plan.is_some()).then_some((checked, &**ready, examined.data_bytes))
+            (reads && planned.plan.is_some()).then_some((checked, &**ready, planned.data_bytes()))
         })
         .collect();
     let total = converted
@@ -82,16 +80,16 @@ pub(super) async fn estimate(
     };
     let memory = PlanOptions {
         threads: Some(setup.width.all_threads),
-        level: ready.args.work.level,
+        level: ready.spec.work.level,
         memory: Some(setup.budget.for_disks()),
         upload_memory: SinkMemory::default(),
         reserved_memory: 0,
         program_memory: 0,
     };
     let (disk, options, holes) = (
-        ready.args.disk.clone(),
-        ready.args.source.options(),
-        ready.args.raw.holes.holes,
+        ready.spec.disk.clone(),
+        ready.spec.open.clone(),
+        ready.spec.verify_holes,
     );
     let cancel = CancelToken::new();
     let counts = Arc::new(CountingMonitor::default());

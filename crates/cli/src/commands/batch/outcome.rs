@@ -1,11 +1,10 @@
 //! How an import ended, as batches and their reports tell it.
 
 use ::batch::{Item, ItemOutcome, ItemState};
-use serde_json::Value;
 
-use crate::commands::import::Ended;
 use crate::exit::{Exit, Failure, code};
 use crate::hints;
+use ::import;
 
 /// Longest text of an outcome that is written down, in bytes: a frame of the journal has an end.
 const LONGEST: usize = 4000;
@@ -25,34 +24,27 @@ pub(super) fn blank(item: &Item, worker: Option<&str>) -> ItemOutcome {
 }
 
 /// What an import came to that did not fail.
-pub(super) fn of(mut outcome: ItemOutcome, ended: &Ended) -> ItemOutcome {
-    let json = ended.json();
-    let text = |name: &str| json.get(name).and_then(Value::as_str).map(str::to_owned);
-    let uploaded = |name: &str| {
-        let value = json.get("uploaded").and_then(|uploaded| uploaded.get(name));
-        value.and_then(Value::as_u64).unwrap_or_default()
-    };
-    let number = |name: &str| json.get(name).and_then(Value::as_u64);
-    outcome.image_id = text("image_id");
-    outcome.job_id = text("job_id");
-    outcome.digest = text("digest").or_else(|| text("image_digest"));
-    outcome.virtual_size = number("virtual_size").or(outcome.virtual_size);
-    outcome.read_bytes = number("read_bytes").unwrap_or_default();
-    outcome.sent_bytes = uploaded("sent_bytes");
-    outcome.kept_bytes = uploaded("kept_bytes");
-    outcome.retries = uploaded("retries");
-    if let Some(key) = text("key") {
-        outcome.key = key;
-    }
-    let reused = json.get("reused").and_then(Value::as_bool) == Some(true);
-    outcome.state = match &outcome.image_id {
-        _ if json.get("register").and_then(Value::as_str) == Some("none") => ItemState::Uploaded,
-        _ if reused => ItemState::Adopted,
+pub(super) fn of(mut outcome: ItemOutcome, ended: &::import::Outcome) -> ItemOutcome {
+    let (content, uploaded) = (ended.content.as_ref(), ended.uploaded.as_ref());
+    outcome.image_id.clone_from(&ended.image_id);
+    outcome.job_id.clone_from(&ended.job_id);
+    outcome.digest = content
+        .map(|content| content.digest.to_string())
+        .or_else(|| ended.image_digest.clone());
+    outcome.virtual_size = content
+        .map(|content| content.virtual_size)
+        .or(outcome.virtual_size);
+    outcome.read_bytes = content.map_or(0, |content| content.read_bytes);
+    outcome.sent_bytes = uploaded.map_or(0, |uploaded| uploaded.sent_bytes);
+    outcome.kept_bytes = uploaded.map_or(0, |uploaded| uploaded.kept_bytes);
+    outcome.retries = uploaded.map_or(0, |uploaded| uploaded.retries.into());
+    outcome.key.clone_from(&ended.key);
+    outcome.state = match ended.register {
+        "none" => ItemState::Uploaded,
+        _ if ended.reused => ItemState::Adopted,
         _ => ItemState::Active,
     };
-    let warnings = json.get("warnings").and_then(Value::as_array);
-    let warnings = warnings.into_iter().flatten().filter_map(Value::as_str);
-    outcome.warnings.extend(warnings.map(str::to_owned));
+    outcome.warnings.extend(ended.warnings.iter().cloned());
     outcome
 }
 

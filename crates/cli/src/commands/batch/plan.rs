@@ -11,10 +11,10 @@ use super::check::{Checked, Verdict, registers_any};
 use super::estimate::{self, Estimate};
 use super::setup::Setup;
 use crate::args::BatchCommonArgs;
-use crate::commands::import::Action;
 use crate::commands::session::table;
 use crate::console::{Console, Level, Listener, Moved};
 use crate::exit::{Exit, Failure, Outcome};
+use ::import::Action;
 use crate::interrupt::Interrupt;
 
 /// The plan of a batch.
@@ -167,21 +167,21 @@ impl BatchPlan {
                     Verdict::Refused(_) => totals.refused += 1,
                     Verdict::Ready(ready) => {
                         totals.to_do += 1;
-                        if let Some(examined) = &ready.examined {
+                        if let Some(planned) = &ready.planned {
                             let add = |sum: &mut u64, more| *sum = sum.saturating_add(more);
                             add(
                                 &mut totals.virtual_bytes,
-                                examined.virtual_size.unwrap_or_default(),
+                                planned.plan.as_ref().map_or(0, |plan| plan.virtual_size),
                             );
-                            add(&mut totals.data_bytes, examined.data_bytes);
+                            add(&mut totals.data_bytes, planned.data_bytes());
                             add(
                                 &mut totals.worst_case_bytes,
-                                examined
-                                    .worst_case_bytes
-                                    .saturating_sub(examined.stored_bytes),
+                                planned
+                                    .worst_case_bytes()
+                                    .saturating_sub(planned.stored_bytes),
                             );
-                            largest = largest.max(examined.memory);
-                            if examined.action != Action::Attach
+                            largest = largest.max(planned.memory);
+                            if planned.action != Action::Attach
                                 && checked.item.register != ::batch::Register::None
                             {
                                 wanted = wanted.saturating_add(1);
@@ -252,18 +252,18 @@ impl Line {
         };
         match &checked.verdict {
             Verdict::Ready(ready) => {
-                let Some(examined) = &ready.examined else {
+                let Some(planned) = &ready.planned else {
                     line.action = "upload";
                     return line;
                 };
-                line.action = action(examined.action);
-                line.format.clone_from(&examined.format);
-                line.virtual_size = examined.virtual_size;
-                line.data_bytes = Some(examined.data_bytes);
-                line.min_disk = Some(examined.min_disk);
-                line.memory = Some(examined.memory);
-                line.warnings.clone_from(&examined.warnings);
-                line.why = why(examined.action, examined.stored_bytes);
+                line.action = action(planned.action);
+                line.format = planned.format();
+                line.virtual_size = planned.plan.as_ref().map(|plan| plan.virtual_size);
+                line.data_bytes = Some(planned.data_bytes());
+                line.min_disk = Some(planned.min_disk);
+                line.memory = Some(planned.memory);
+                line.warnings.clone_from(&planned.warnings);
+                line.why = why(planned.action, planned.stored_bytes);
             }
             Verdict::Done(done) => {
                 line.action = "skip";

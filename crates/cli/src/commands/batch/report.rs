@@ -9,8 +9,8 @@ use diskimg::text::shown;
 use super::setup::Setup;
 use super::state::now;
 use crate::args::BatchRunArgs;
-use crate::commands::import::peak_memory;
 use crate::exit::{Exit, Failure, Outcome};
+use ::import::peak_memory;
 
 pub(super) fn build(
     setup: &Setup,

@@ -1,34 +1,35 @@
-//! From an item of a manifest to the arguments that `imgferry import` would be given.
+//! From an item of a manifest to what is imported.
+
+use std::time::Duration;
 
 use ::batch::item as wanted;
-use ::convert::Level;
-use diskimg::Format;
+use ::convert::{Level, PlanOptions, Target};
+use diskimg::{BackingPolicy, Format, OpenOptions};
+use ims::{Architecture, Firmware, ImageKind, OsType};
 
-use crate::args::{
-    Arch, BackingArgs, BatchCommonArgs, Boot, CloudArgs, HolesArgs, HolesMode, ImageType,
-    ImportArgs, OsFamily, PaceArgs, PipeArgs, RawImportArgs, RegisterArgs, RegisterBy, ShareArgs,
-    SourceArgs, StateArgs, TargetFormat, ThreadArgs, VhdArgs, VhdBitmap, WorkArgs,
-};
+use crate::args::BatchCommonArgs;
+use crate::commands::import::journal;
+use ::import::{ImportSpec, Register};
 
 /// Key of the object that is made of `item`: where the manifest gives none, it depends on what is
 /// uploaded.
 pub(super) fn object_key(item: &::batch::Item) -> String {
-    match arguments(item, &BatchCommonArgs::default(), 1) {
-        Ok(args) => crate::commands::import::object_key(&args),
+    match spec(item, &BatchCommonArgs::default(), 1) {
+        Ok(spec) => ::import::object_key(&spec),
         // It is refused later.
         Err(_) => item.object_key(),
     }
 }
 
-/// The arguments for `item`. Memory is granted later.
+/// What is imported of `item`. Memory is granted later.
 ///
 /// # Errors
 /// What of the item this version does not know.
-pub(super) fn arguments(
+pub(super) fn spec(
     item: &::batch::Item,
     common: &BatchCommonArgs,
     threads: usize,
-) -> Result<ImportArgs, Vec<String>> {
+) -> Result<ImportSpec, Vec<String>> {
     let mut problems = Vec::new();
     let mut format = |name: &'static str, text: &Option<String>| -> Option<Format> {
         let text = text.as_deref()?;
@@ -56,105 +57,69 @@ pub(super) fn arguments(
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(ImportArgs {
-        disk: item.source.clone(),
-        name: item.name.clone(),
-        bucket: item.bucket.clone(),
-        key: item.key.clone(),
-        os_version: item.os_version.clone(),
-        kind: match item.kind {
-            wanted::Kind::Ecs => ImageType::Ecs,
-            wanted::Kind::Bms => ImageType::Bms,
-            wanted::Kind::DataImage => ImageType::DataImage,
+    Ok(ImportSpec {
+        open: OpenOptions {
+            format: source_format,
+            snapshot: item.snapshot.clone(),
+            backing: match &item.allow_backing {
+                Some(dir) => BackingPolicy::Inside(dir.clone()),
+                None => BackingPolicy::Refuse,
+            },
+            backing_format,
+            ignore_vhd_bitmaps: item.vhd_bitmap == Some(wanted::VhdBitmap::Ignore),
+            ..OpenOptions::default()
         },
+        verify_holes: item.holes == wanted::Holes::Verify,
+        key: item.key.clone(),
+        force: item.force,
+        target: match item.to {
+            wanted::Target::Zvhd2 => Target::Zvhd2,
+            wanted::Target::Raw => Target::Raw,
+        },
+        kind: match item.kind {
+            wanted::Kind::Ecs => ImageKind::Ecs,
+            wanted::Kind::Bms => ImageKind::Bms,
+            wanted::Kind::DataImage => ImageKind::DataImage,
+        },
+        os_version: item.os_version.clone(),
         os_type: item.os_type.map(|family| match family {
-            wanted::OsFamily::Linux => OsFamily::Linux,
-            wanted::OsFamily::Windows => OsFamily::Windows,
+            wanted::OsFamily::Linux => OsType::Linux,
+            wanted::OsFamily::Windows => OsType::Windows,
         }),
         min_disk: item.min_disk,
         architecture: item.architecture.map(|architecture| match architecture {
-            wanted::Architecture::X86 => Arch::X86,
-            wanted::Architecture::Arm => Arch::Arm,
+            wanted::Architecture::X86 => Architecture::X86,
+            wanted::Architecture::Arm => Architecture::Arm,
         }),
         firmware: item.firmware.map(|firmware| match firmware {
-            wanted::Firmware::Bios => Boot::Bios,
-            wanted::Firmware::Uefi => Boot::Uefi,
+            wanted::Firmware::Bios => Firmware::Bios,
+            wanted::Firmware::Uefi => Firmware::Uefi,
         }),
         tags: item.tags.clone(),
         description: item.description.clone(),
         enterprise_project_id: item.enterprise_project_id.clone(),
-        skip_check: item.skip_check.clone(),
-        registering: RegisterArgs {
-            register: match item.register {
-                wanted::Register::Auto => RegisterBy::Auto,
-                wanted::Register::Quick => RegisterBy::Quick,
-                wanted::Register::Common => RegisterBy::Common,
-                wanted::Register::Glance => RegisterBy::Glance,
-                wanted::Register::None => RegisterBy::None,
-            },
-            prepare: item.prepare,
-            cmk_id: item.cmk_id.clone(),
-            data_disks: Vec::new(),
+        register: match item.register {
+            wanted::Register::Auto => Register::Auto,
+            wanted::Register::Quick => Register::Quick,
+            wanted::Register::Common => Register::Common,
+            wanted::Register::Glance => Register::Glance,
+            wanted::Register::None => Register::None,
         },
-        force: item.force,
-        no_wait: false,
-        wait: true,
-        timeout: common.timeout,
-        dry_run: false,
-        restart: false,
-        state: StateArgs {
-            state_dir: common.state.state_dir.clone(),
-        },
-        raw: RawImportArgs {
-            to: match item.to {
-                wanted::Target::Zvhd2 => TargetFormat::Zvhd2,
-                wanted::Target::Raw => TargetFormat::Raw,
-            },
-            bitmap: None,
-            bitmap_command: None,
-            holes: HolesArgs {
-                holes: match item.holes {
-                    wanted::Holes::Trust => HolesMode::Trust,
-                    wanted::Holes::Verify => HolesMode::Verify,
-                },
-            },
-        },
-        source: SourceArgs {
-            format: source_format,
-            snapshot: item.snapshot.clone(),
-            backing: BackingArgs {
-                allow_backing: item.allow_backing.clone(),
-                backing_format,
-            },
-            vhd: VhdArgs {
-                vhd_bitmap: match item.vhd_bitmap {
-                    Some(wanted::VhdBitmap::Ignore) => VhdBitmap::Ignore,
-                    Some(wanted::VhdBitmap::Honor) | None => VhdBitmap::Honor,
-                },
-            },
-            share: ShareArgs::default(),
-        },
-        pipe: PipeArgs { size: None },
-        work: WorkArgs {
-            threads: ThreadArgs {
-                threads: Some(threads),
-            },
+        prepare: item.prepare,
+        cmk_id: item.cmk_id.clone(),
+        skip_checks: item.skip_check.clone(),
+        timeout: Duration::from_secs(common.timeout),
+        journal: journal(&common.cloud, &common.state),
+        work: PlanOptions {
+            threads: Some(threads),
             level: match item.level {
                 None => Level::default(),
                 Some(wanted::Level::Fixed(level)) => Level::Fixed(level),
                 Some(wanted::Level::Auto) => Level::Auto,
             },
-            memory: None,
+            ..PlanOptions::default()
         },
-        pace: PaceArgs {
-            concurrency: common.concurrency,
-            // The client that all share keeps to the limit.
-            limit_rate: None,
-        },
-        cloud: CloudArgs {
-            // Journals are named by where the bucket is.
-            sandbox: common.cloud.sandbox.clone(),
-            ..CloudArgs::default()
-        },
+        concurrency: common.concurrency,
+        ..ImportSpec::new(&item.source, &item.name, &item.bucket)
     })
 }

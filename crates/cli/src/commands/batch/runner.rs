@@ -30,7 +30,7 @@ use super::claims::Claims;
 use super::outcome;
 use super::setup::Setup;
 use super::state::{Record, now};
-use crate::commands::import::from_journal;
+use cloud::from_journal;
 use crate::exit::{Exit, Failure, Outcome, code};
 use crate::interrupt::Interrupt;
 
@@ -185,8 +185,8 @@ impl Runner {
             let Checked { item, verdict } = checked;
             match verdict {
                 Verdict::Ready(ready) => {
-                    let weight = match &ready.examined {
-                        Some(examined) => examined.data_bytes,
+                    let weight = match &ready.planned {
+                        Some(planned) => planned.data_bytes(),
                         None => std::fs::metadata(&item.source).map_or(0, |found| found.len()),
                     };
                     self.queue().push(Work {

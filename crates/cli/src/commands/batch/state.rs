@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::args::StateArgs;
-use crate::commands::import::from_journal;
 use crate::exit::{Exit, Failure, Outcome};
+use cloud::from_journal;
 
 /// One entry of the journal.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -12,11 +12,11 @@ use serde::Serialize;
 use super::setup::read_manifest;
 use super::state::{self, LastRun, Place, State, now};
 use crate::args::BatchStatusArgs;
-use crate::commands::import::from_journal;
-use crate::commands::import::resuming::command_line;
 use crate::commands::session::table;
 use crate::console::Console;
 use crate::exit::Outcome;
+use ::import::command_line;
+use cloud::from_journal;
 use crate::interrupt::Interrupt;
 
 /// How often it is said again.

@@ -1,5 +1,6 @@
 //! One disk on its way: what it holds of what all share, and gives back as soon as it can.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::batch::{Item, Stage};
@@ -10,12 +11,14 @@ use super::budget::Grant;
 use super::claims::Guard;
 use super::runner::Runner;
 use super::state::{Record, now};
-use crate::commands::import::shared::{Step, Steps};
+use crate::console::Console;
 use crate::exit::Outcome;
+use ::import::{Activity, Counting, JobWatch, Observer, Step};
 use crate::interrupt::Interrupt;
 
-/// Told of the steps of one import.
+/// Observes the import of one disk.
 pub(super) struct ItemSteps {
+    console: Console,
     runner: Arc<Runner>,
     number: usize,
     id: String,
@@ -39,6 +42,7 @@ impl ItemSteps {
     #[expect(clippy::too_many_arguments, reason = "one caller")]
     pub(super) fn new(
         runner: &Arc<Runner>,
+        console: Console,
         number: usize,
         item: &Item,
         interrupt: Interrupt,
@@ -49,6 +53,7 @@ impl ItemSteps {
     ) -> Self {
         Self {
             runner: Arc::clone(runner),
+            console,
             number,
             id: item.id.clone(),
             interrupt,
@@ -76,7 +81,23 @@ impl ItemSteps {
     }
 }
 
-impl Steps for ItemSteps {
+impl Observer for ItemSteps {
+    fn notice(&self, text: fmt::Arguments<'_>) {
+        self.console.notice(text);
+    }
+
+    fn warn(&self, text: fmt::Arguments<'_>) {
+        self.console.warn(text);
+    }
+
+    fn count(&self, activity: Activity, total: u64) -> Arc<dyn Counting> {
+        self.console.count(activity, total)
+    }
+
+    fn follow(&self) -> Box<dyn JobWatch> {
+        self.console.follow()
+    }
+
     fn at(&self, step: Step) {
         let stage = match step {
             Step::Check => Stage::Check,

@@ -13,10 +13,13 @@ use obs::{Client, MultipartSink, Upload, UploadOptions};
 use super::figures::Run;
 use super::view::View;
 use super::work::{self, cpu_time, for_noise, stop};
-use crate::args::{BenchArgs, Concurrency, PaceArgs};
-use crate::commands::import::{from_ims, from_obs, plan_upload};
-use crate::commands::{identity, storage};
+use crate::args::{BenchArgs, PaceArgs};
+use ::cloud::{from_ims, from_obs};
 use crate::exit::{Exit, Failure, Outcome};
+use ::import::Concurrency;
+use cloud::{from_ims, from_obs};
+use ::import::{plan_stream};
+use ::import::{identity, start_upload};
 use crate::interrupt::{Interrupt, interrupted};
 
 /// Bucket of the sandbox.
@@ -218,7 +221,7 @@ impl Place {
         interrupt: &Interrupt,
     ) -> Outcome<(u64, u64)> {
         let options = plan_options(threads, level);
-        let plan = plan_upload(view.as_ref(), self.pace.concurrency, options)?;
+        let plan = plan_stream(view.as_ref(), self.pace.concurrency, options)?;
         let (view, cancel) = (Arc::clone(view), interrupt.token().clone());
         let (memory, longest) = (plan.memory.sink, plan.worst_case_bytes);
         self.send(memory, longest, interrupt, move |mut sink| {
@@ -248,8 +251,7 @@ impl Place {
             ..UploadOptions::default()
         };
         let place = (self.bucket.as_str(), self.key.as_str());
-        let (sink, mut upload) =
-            storage::start_upload(&self.client, place, &options, interrupt).await?;
+        let (sink, mut upload) = start_upload(&self.client, place, &options, interrupt).await?;
         let writing = tokio::task::spawn_blocking(move || write(sink));
         let written = tokio::select! {
             biased;

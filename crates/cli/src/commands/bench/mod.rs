@@ -37,9 +37,9 @@ use self::source::Input;
 use self::view::BLOCK;
 use crate::args::{BenchArgs, Peer};
 use crate::commands::bitmap::overwrite;
-use crate::commands::import::peak_memory;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use ::import::peak_memory;
 use crate::interrupt::Interrupt;
 
 /// Version of the JSON form.

@@ -15,10 +15,11 @@ use super::source::Input;
 use super::view::{BLOCK, View};
 use super::work::{self, SAMPLE_BYTES, Sample};
 use super::{upload_len, write_len};
-use crate::args::{BenchArgs, Concurrency};
-use crate::commands::import::plan_upload;
+use crate::args::BenchArgs;
 use crate::console::Console;
 use crate::exit::Outcome;
+use ::import::Concurrency;
+use ::import::plan_stream;
 use crate::interrupt::Interrupt;
 
 /// Runs that lie further apart than this, to their median, deserve a warning.
@@ -97,7 +98,7 @@ impl<'a> Rounds<'a> {
             most = most.max(plan.memory.total());
         }
         let options = cloud::plan_options(encoding_threads(), self.level);
-        let import = plan_upload(self.view.as_ref(), self.concurrency, options)?;
+        let import = plan_stream(self.view.as_ref(), self.concurrency, options)?;
         let upload = UPLOAD_MEMORY.saturating_add(import.memory.reserved);
         let most = most.max(import.memory.total()).max(upload);
         Ok(most.saturating_add(SAMPLE_BYTES))

@@ -17,10 +17,9 @@ use std::os::unix::fs::FileExt as _;
 use super::view::{BLOCK, View};
 use super::work::stop;
 use crate::args::BenchArgs;
-use crate::commands::input;
-use crate::commands::watch::Watch;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome, is_wrong_path};
+use ::import::{Watch, open_named};
 
 /// Seed of the generated disk: figures of different versions can be compared as long as it stays.
 const SEED: u64 = 8;
@@ -64,7 +63,7 @@ pub(super) fn open(
         None => generate(dir, args.size, cancel)?,
     };
     let in_page_cache = diskimg::source::is_in_page_cache(&path).unwrap_or(false);
-    let opened = input::open_named(&path, &args.source.options(), console, cancel)?;
+    let opened = open_named(&path, &args.source.options(), &console, cancel)?;
     let watch = match &args.image {
         Some(path) => Watch::begin(path, &opened, args.source.share.force_share)?,
         None => Watch::default(),

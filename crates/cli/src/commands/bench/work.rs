@@ -15,8 +15,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::figures::Run;
 use super::view::{BLOCK, View};
-use crate::commands::identity;
 use crate::exit::{Exit, Failure, Outcome};
+use ::import::identity;
 use crate::interrupt::interrupted;
 
 /// Most blocks of the image that are held in memory for compressing and hashing: 64 MiB.

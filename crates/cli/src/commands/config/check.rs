@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::trial;
 use crate::args::ConfigCheckArgs;
-use crate::commands::import::{from_ims, from_obs};
+use cloud::{from_ims, from_obs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::hints;
 use crate::interrupt::Interrupt;

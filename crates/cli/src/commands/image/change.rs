@@ -5,12 +5,12 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use ims::{Change, ErrorKind, ImageId, Tag};
 use serde_json::json;
 
-use super::super::import::from_ims;
 use super::super::session::{Session, plain};
 use super::{image_id, image_ids, no_image, show};
 use crate::args::{Boot, ImageDeleteArgs, ImageSetArgs, ImageTagArgs, ImageUntagArgs};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use cloud::from_ims;
 
 pub(super) async fn set(session: &Session, args: &ImageSetArgs, console: Console) -> Outcome {
     let id = image_id(&args.id)?;

@@ -4,7 +4,7 @@ use ims::create::{DataVolume, ServerImage, VolumeImage, WholeImage, WholeSource}
 use ims::sharing::Reply;
 use ims::{ExportFormat, ImageUrl, JobId, Tags};
 
-use super::super::import::from_ims;
+use cloud::from_ims;
 use super::super::session::{Session, follow, job_json};
 use super::{image_id, image_ids};
 use crate::args::{ExportTo, ImageCommand, ImageCreateArgs, WaitArgs};

@@ -4,13 +4,13 @@ use diskimg::units::human;
 use ims::{ImageDetail, ImageQuery};
 use serde_json::{Value, json};
 
-use super::super::import::from_ims;
 use super::super::session::{Session, plain, table};
 use super::change::tags_now;
 use super::{image_id, no_image};
 use crate::args::{ImageListArgs, ImageShowArgs, ImageTagsArgs, Owner};
 use crate::console::Console;
 use crate::exit::Outcome;
+use cloud::from_ims;
 
 pub(super) async fn list(session: &Session, args: &ImageListArgs, console: Console) -> Outcome {
     let text = |text: &str| Some(text.to_owned());

@@ -15,9 +15,9 @@ use diskimg::BackingPolicy;
 use diskimg::text::shown;
 
 use crate::args::InspectArgs;
-use crate::commands::input::refuse_standard_input;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use ::import::refuse_standard_input;
 
 pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) -> Outcome {
     refuse_standard_input(&args.image)?;

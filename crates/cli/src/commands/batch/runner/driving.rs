@@ -9,15 +9,14 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
 use super::{Runner, Work};
-use crate::args::ImportArgs;
 use crate::commands::batch::budget::Budget;
 use crate::commands::batch::claims::{Claimed, Held};
 use crate::commands::batch::outcome;
 use crate::commands::batch::state::{Record, now};
 use crate::commands::batch::steps::ItemSteps;
-use crate::commands::import::shared::{Before, Shared};
-use crate::commands::import::{self, Action};
 use crate::exit::{Exit, Failure, Outcome};
+use cloud::{from_obs};
+use ::import::{self, Action, Before, Context, ImportSpec};
 use crate::interrupt::Interrupt;
 
 impl Runner {
@@ -117,26 +116,26 @@ impl Runner {
         held: Option<&Held>,
         interrupt: &Interrupt,
         converted: oneshot::Sender<()>,
-    ) -> Outcome<import::Ended> {
+    ) -> Outcome<::import::Outcome> {
         let (number, item, ready) = (work.number, &work.item, &mut work.ready);
         let console = self.board.console(number);
         if ready.begun {
-            self.fence(item, &ready.args).await?;
+            self.fence(item, &ready.spec).await?;
         }
-        let examined = match ready.examined.take() {
-            Some(examined) => examined,
+        let planned = match ready.planned.take() {
+            Some(planned) => planned,
             None => {
                 self.setup
-                    .examine(&ready.args, ready.before, console, interrupt)
+                    .plan(&ready.spec, ready.before, console, interrupt)
                     .await?
             }
         };
-        blank.format.clone_from(&examined.format);
-        blank.virtual_size = examined.virtual_size;
+        blank.format = planned.format();
+        blank.virtual_size = planned.plan.as_ref().map(|plan| plan.virtual_size);
         let permit = Arc::clone(&self.uploads).acquire_owned();
         let permit: Option<OwnedSemaphorePermit> = interrupt.unless_asked(permit).await?.ok();
         let grant = interrupt
-            .unless_asked(self.setup.budget.grant(examined.memory))
+            .unless_asked(self.setup.budget.grant(planned.memory))
             .await?;
         // From here on there may be something of it in the cloud.
         self.record(&Record::Began {
@@ -151,43 +150,44 @@ impl Runner {
         }
         let steps = ItemSteps::new(
             self,
+            console,
             number,
             item,
             interrupt.clone(),
             held.map(Held::guard),
-            (grant, examined.tail_memory),
+            (grant, planned.tail_memory()),
             permit,
             // The service converts what is uploaded as it is.
-            (examined.action != Action::UploadAsIs).then_some(converted),
+            (planned.action != Action::UploadAsIs).then_some(converted),
         );
-        let shared = Shared {
+        let cx = Context {
             session: &self.setup.session,
             storage: Some(&self.setup.storage),
-            steps: &steps,
+            observer: &steps,
+            stop: interrupt,
             before: ready.before,
         };
-        ready.args.work.memory = Some(examined.memory);
-        let memory = Budget::options(examined.memory, &ready.args.work);
-        import::one(&ready.args, shared, memory, console, interrupt).await
+        ready.spec.work = Budget::options(planned.memory, &ready.spec.work);
+        ::import::run(&ready.spec, cx).await
     }
 
     /// Throws away uploads of the disk that no journal here knows: a kill came before their id was
     /// noted, or a dead worker has left them. A worker that is only slow cannot complete one any
     /// more either.
-    async fn fence(&self, item: &Item, args: &ImportArgs) -> Outcome {
+    async fn fence(&self, item: &Item, spec: &ImportSpec) -> Outcome {
         let storage = &self.setup.storage;
         let key = item.object_key();
-        let ours = import::resuming::upload_of(args, self.setup.session.cloud(), &key);
+        let ours = ::import::upload_of(spec, &self.setup.session, &key);
         let open = storage
             .list_uploads(&item.bucket, Some(&key))
             .await
-            .map_err(|error| import::from_obs(&error))?;
+            .map_err(|error| from_obs(&error))?;
         for upload in open {
             if upload.key == key && Some(&upload.upload_id) != ours.as_ref() {
                 storage
                     .abort_upload(&item.bucket, &key, &upload.upload_id)
                     .await
-                    .map_err(|error| import::from_obs(&error))?;
+                    .map_err(|error| from_obs(&error))?;
             }
         }
         Ok(())

@@ -1,0 +1,127 @@
+//! What of an earlier run counts.
+
+use std::path::Path;
+
+use diskimg::text::shown;
+use journal::{Ending, Found, Journal, Sameness, State};
+
+use super::begin::command_line;
+use super::entry::{Entry, level};
+use crate::observe::Observer;
+
+impl Entry {
+    /// Decides what of an earlier run counts.
+    pub(crate) fn take_up(
+        &mut self,
+        restart: bool,
+        found: Found,
+        path: &Path,
+        observer: &dyn Observer,
+    ) {
+        let (state, ending) = match found {
+            Found::Nothing => {
+                if !restart {
+                    self.take_up_end(path);
+                }
+                return;
+            }
+            Found::Unreadable { at } => {
+                observer.warn(format_args!(
+                    "the journal {} is damaged at byte {at} and says nothing; the import begins anew, \
+                     and parts of an earlier upload may still be stored",
+                    shown(&path)
+                ));
+                return;
+            }
+            Found::Import(state, ending) => (state, ending),
+        };
+        match ending {
+            Ending::Clean => {}
+            Ending::Torn { at } => observer.notice(format_args!(
+                "the journal {} ends inside a record (byte {at}); what stands before it counts",
+                shown(&path)
+            )),
+            Ending::Damaged { at } => observer.warn(format_args!(
+                "the journal {} is damaged at byte {at}; what stands before it counts",
+                shown(&path)
+            )),
+        }
+        let anew = if restart {
+            Some("as --restart says".to_owned())
+        } else {
+            self.why_anew(&state)
+        };
+        match anew {
+            None => self.state = Some(state),
+            Some(why) => {
+                observer.notice(format_args!(
+                    "an interrupted import to {}/{} is not gone on with: {why}",
+                    self.begun.bucket, self.begun.key
+                ));
+                self.stale = state.upload.filter(|_| state.completed.is_none());
+            }
+        }
+    }
+
+    /// Takes up what was kept of an import that is done, if the very same command was given again:
+    /// a scheduler that did not see its end gives it until it ends well.
+    fn take_up_end(&mut self, path: &Path) {
+        let Some(state) = Journal::kept(path) else {
+            return;
+        };
+        let before = &state.begun;
+        let source = self.source.as_ref();
+        let same = source.is_some_and(|now| before.source.difference(now).is_none())
+            && before.name == self.begun.name
+            && before.command.get(1..) == self.begun.command.get(1..);
+        match state.active {
+            Some(Some(_)) if same => {
+                self.state = Some(state);
+                self.ended = true;
+            }
+            Some(None) if same => self.kept = Some(state),
+            _ => {}
+        }
+    }
+
+    /// Why what an earlier run has done is of no use, if so.
+    pub(crate) fn why_anew(&self, state: &State) -> Option<String> {
+        let before = &state.begun;
+        if let Some(now) = &self.source
+            && let Sameness::Changed(difference) = before.source.compare(now)
+        {
+            return Some(format!("the source has changed: {difference}"));
+        }
+        // An upload has no image to be registered, and ends without one.
+        if before.name.is_empty() != self.begun.name.is_empty() {
+            let command = command_line(&before.command);
+            return Some(format!("another command has begun it: {command}"));
+        }
+        // An object that is complete does not depend on how another one would be made.
+        if state.completed.is_some() {
+            return None;
+        }
+        // The journal knows the state of the first file only.
+        if self.layered {
+            return Some("the disk builds on other files, which may have changed since".to_owned());
+        }
+        if before.plan != self.begun.plan {
+            return Some(format!(
+                "it was planned otherwise: {} of {} bytes as {}{}, now {}{}",
+                before.plan.source_format,
+                before.plan.virtual_size,
+                before.plan.target,
+                level(&before.plan),
+                self.begun.plan.target,
+                level(&self.begun.plan),
+            ));
+        }
+        if before.encoder != self.begun.encoder {
+            return Some(format!(
+                "imgferry {} made other bytes ({}) than this version ({})",
+                before.tool, before.encoder, self.begun.encoder
+            ));
+        }
+        None
+    }
+}

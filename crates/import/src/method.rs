@@ -1,0 +1,192 @@
+//! How the image is registered, and why.
+
+use cloud::{Class, Failure, Result};
+use std::path::Path;
+
+use diskimg::FileSource;
+use diskimg::Probe;
+use ims::ImageKind;
+
+use super::source::is_standard_input;
+use super::spec::{ImportSpec, Register};
+
+/// What registers the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// Nothing: only the object is made.
+    Nothing,
+    Quick,
+    Common,
+    Glance,
+}
+
+impl By {
+    /// The name used on the command line and in JSON.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::Quick => "quick",
+            Self::Common => "common",
+            Self::Glance => "glance",
+        }
+    }
+}
+
+/// What was chosen, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Method {
+    pub(super) by: By,
+    /// What the file holds, as far as it matters for a file that is uploaded as it is.
+    pub(super) found: Found,
+    pub(super) why: &'static str,
+}
+
+impl Method {
+    /// Whether the disk is converted here. Otherwise the file is uploaded as it is.
+    pub(super) const fn converts(self) -> bool {
+        matches!(self.by, By::Nothing | By::Quick)
+    }
+
+    /// Chooses by what was asked for and what the file is.
+    pub(super) fn choose(spec: &ImportSpec) -> Result<Self> {
+        let method = by_options(spec)?;
+        let from_file = !method.converts() || !spec.data_disks.is_empty();
+        if from_file && is_standard_input(&spec.disk) {
+            return Err(Failure::new(
+                Class::Refused,
+                "a file that is uploaded as it is, or together with data disks, cannot come from \
+                 standard input",
+            )
+            .hint("name the file instead of -"));
+        }
+        Ok(method)
+    }
+}
+
+fn by_options(spec: &ImportSpec) -> Result<Method> {
+    let found = match is_standard_input(&spec.disk) {
+        // It can be read only once, and the conversion does that.
+        true => Found::Other,
+        false => Found::of(&spec.disk),
+    };
+    // A format that was named is read as that.
+    let found = match spec.open.format {
+        Some(_) => Found::Other,
+        None => found,
+    };
+    let method = |by, why| Method { by, found, why };
+    let beside = !spec.data_disks.is_empty();
+    let only_common = spec.cmk_id.is_some() || spec.prepare || beside;
+    let converted = |by| Method {
+        found: Found::Other,
+        ..method(by, ASKED)
+    };
+    match spec.register {
+        Register::Quick if beside && spec.cmk_id.is_none() && !spec.prepare => {
+            Ok(converted(By::Quick))
+        }
+        Register::Quick | Register::None if only_common => Err(Failure::new(
+            Class::Refused,
+            "--cmk-id and --prepare are for the common import, and --data-disk is for imports \
+             that are registered",
+        )
+        .hint(
+            "pass --register common, or leave them out; import data disks on their own with \
+             --type DataImage",
+        )),
+        Register::Glance if only_common || spec.kind == ImageKind::DataImage => Err(Failure::new(
+            Class::Refused,
+            "--register glance knows no encryption, no preparation and no data disks",
+        )
+        .hint("pass --register common")),
+        Register::Quick => Ok(converted(By::Quick)),
+        Register::None => Ok(converted(By::Nothing)),
+        Register::Common => Ok(method(By::Common, ASKED)),
+        Register::Glance => Ok(method(By::Glance, ASKED)),
+        Register::Auto if !beside && only_common => Ok(method(
+            By::Common,
+            "quick import neither encrypts nor prepares the system",
+        )),
+        Register::Auto if only_common => Ok(method(
+            By::Common,
+            "data disks are registered together with their system by the common import",
+        )),
+        Register::Auto if found == Found::Iso => Ok(method(
+            By::Common,
+            "an installation medium goes by the common import, as IsoImage",
+        )),
+        Register::Auto if found == Found::Foreign => Ok(method(
+            By::Common,
+            "the service reads this format, imgferry does not",
+        )),
+        Register::Auto => Ok(method(
+            By::Quick,
+            "imgferry reads the disk, and quick import takes disks of up to 1 TiB",
+        )),
+    }
+}
+
+/// Nothing was left to choose.
+const ASKED: &str = "asked for";
+
+/// Formats that imgferry does not read and the service takes.
+const OF_SERVICE: [&str; 4] = ["VMDK", "VDI", "QED", "QCOW version 1"];
+
+/// What a file begins with, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// ISO 9660 (ECMA-119, 8.1), in a file that is named so: a disk may hold the same bytes.
+    Iso,
+    /// VMDK, VDI, QED or QCOW version 1, which the service takes.
+    Foreign,
+    Other,
+}
+
+impl Found {
+    /// A file that cannot be read is rejected when it is opened.
+    fn of(path: &Path) -> Self {
+        let probe = FileSource::open(path).and_then(|source| Probe::read(&source));
+        let Ok(probe) = probe else {
+            return Self::Other;
+        };
+        let named_iso = path
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("iso"));
+        if named_iso && probe.starts_with(0x8001, b"CD001") {
+            return Self::Iso;
+        }
+        match probe
+            .foreign()
+            .any(|found| OF_SERVICE.contains(&found.name))
+        {
+            true => Self::Foreign,
+            false => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(name: &str, at: usize, magic: &[u8]) -> Found {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        let mut bytes = vec![0; 0x9000];
+        bytes[at..at + magic.len()].copy_from_slice(magic);
+        std::fs::write(&path, bytes).unwrap();
+        Found::of(&path)
+    }
+
+    #[test]
+    fn formats_that_only_the_service_reads_are_told_by_their_content() {
+        assert_eq!(found("cd.iso", 0x8001, b"CD001"), Found::Iso);
+        assert_eq!(found("disk.raw", 0x8001, b"CD001"), Found::Other);
+        assert_eq!(found("a.iso", 0, b"x"), Found::Other);
+        assert_eq!(found("a", 0, b"KDMV"), Found::Foreign);
+        assert_eq!(found("a", 0x40, &[0x7f, 0x10, 0xda, 0xbe]), Found::Foreign);
+        assert_eq!(found("a", 0, b"QED\0"), Found::Foreign);
+        assert_eq!(found("a", 0, b"QFI\xfb\0\0\0\x01"), Found::Foreign);
+        assert_eq!(found("a", 0, b"QFI\xfb\0\0\0\x03"), Found::Other);
+    }
+}

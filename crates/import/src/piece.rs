@@ -1,0 +1,470 @@
+//! The files that become objects, opened, planned and checked before anything is sent.
+
+use cloud::{Class, Failure, Result, StopToken, rejected};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ::convert::holes::Misreported;
+use ::convert::{Plan, PlanOptions, Target};
+use diskimg::source::{is_disk, type_name};
+use diskimg::text::shown;
+use diskimg::{DiskImage, Format, OpenOptions, Opened, partitions};
+use ims::rules::{CommonFile, MAX_DATA_DISKS};
+use ims::{ImageKind, ImageUrl, QuickImport};
+
+use super::bitmap::{self, RawJob, with_holes};
+use super::checks::{self, Findings};
+use super::memory::{plan_bytes, plan_parts, plan_stream};
+use super::method::{By, Found, Method};
+use super::observe::Observer;
+use super::source::{Input, Reading, open_input, warn_of_more};
+use super::spec::{ImportSpec, key_for};
+use super::watch::Watch;
+
+/// One file, its object, and the image that is made of it.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    pub(crate) path: PathBuf,
+    /// Bytes of the file; of a device or a pipe, of its disk.
+    pub(crate) size: u64,
+    /// Whether quick import takes the file without a conversion.
+    pub(crate) is_zvhd2: bool,
+    pub(crate) form: Form,
+    pub(crate) request: QuickImport,
+    /// All files of the disk, where it was opened as one.
+    pub(crate) watch: Watch,
+}
+
+/// How a file becomes an object.
+#[derive(Debug)]
+pub(crate) enum Form {
+    /// Its bytes as they are; parts may take so much memory.
+    Bytes(u64),
+    /// The disk inside, as a ZVHD2 stream.
+    Stream(Disk),
+    /// The disk inside as a raw object, part by part, and its bitmap.
+    Parts(Disk, RawJob),
+    /// It was sent: its disk is not held in memory any more.
+    Sent,
+}
+
+impl Form {
+    /// The disk that is converted.
+    pub(crate) fn disk(&self) -> Option<&Disk> {
+        match self {
+            Self::Stream(disk) | Self::Parts(disk, _) => Some(disk),
+            Self::Bytes(_) | Self::Sent => None,
+        }
+    }
+}
+
+/// A disk that is converted.
+pub(crate) struct Disk {
+    pub(crate) image: Arc<dyn DiskImage>,
+    pub(crate) plan: Plan,
+    pub(crate) misreported: Option<Misreported>,
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Disk")
+            .field("plan", &self.plan)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Everything that is uploaded.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    pub(crate) method: Method,
+    pub(crate) system: Piece,
+    /// Data disks that are registered together with it.
+    pub(crate) data: Vec<Piece>,
+    /// Warnings of the images, which the observer has received.
+    pub(crate) told: Vec<String>,
+    /// Warnings of the checks, which it has not.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Pieces {
+    /// All pieces, the system's last: when its object exists, everything does.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Piece> {
+        self.data.iter().chain([&self.system])
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn all_mut(&mut self) -> impl Iterator<Item = &mut Piece> {
+        self.data.iter_mut().chain([&mut self.system])
+    }
+}
+
+/// Opens, checks and plans all files; everything that is wrong is reported together, `missing`
+/// too. Plans fit the first of `budgets` that suffices.
+pub(crate) fn prepare(
+    spec: &ImportSpec,
+    method: Method,
+    provider: Option<ims::Cloud>,
+    missing: &[String],
+    budgets: &[PlanOptions],
+    (observer, stop): (&dyn Observer, &StopToken),
+) -> Result<Pieces> {
+    if !method.converts() || !spec.data_disks.is_empty() {
+        bitmap::refuse_as_it_is(spec)?;
+    }
+    check_options(spec, method)?;
+    let look = Look {
+        spec,
+        method,
+        provider,
+        observer,
+        stop,
+    };
+    let mut findings = Findings::default();
+    let system = look.system(&mut findings)?;
+    let mut data = Vec::new();
+    for (number, path) in (1_u32..).zip(&spec.data_disks) {
+        data.push(look.data(path, number, &system.request, &mut findings)?);
+    }
+    findings.problems.extend(missing.iter().cloned());
+    if !findings.problems.is_empty() {
+        return Err(rejected(findings.problems));
+    }
+    let mut told = Vec::new();
+    let mut data_pieces = Vec::new();
+    for found in data {
+        data_pieces.push(look.plan(found, budgets, &mut told)?);
+    }
+    let system = look.plan(system, budgets, &mut told)?;
+    Ok(Pieces {
+        method,
+        system,
+        data: data_pieces,
+        told,
+        warnings: findings.warnings,
+    })
+}
+
+/// Options that this method has no use for.
+fn check_options(spec: &ImportSpec, method: Method) -> Result {
+    let refused = |message: &str, hint: &str| Err(Failure::new(Class::Refused, message).hint(hint));
+    // A disk that is converted here is read as for other imports.
+    let odd = spec.open.snapshot.is_some()
+        || !matches!(spec.open.backing, diskimg::BackingPolicy::Refuse);
+    if odd && !method.converts() {
+        return refused(
+            "the file is uploaded as it is: --snapshot and --allow-backing have no effect on it",
+            "pass --register quick, or make one file of it first with imgferry convert",
+        );
+    }
+    let disks = spec.data_disks.len();
+    if disks == 0 {
+        return Ok(());
+    }
+    let iso = method.found == Found::Iso;
+    if spec.kind == ImageKind::DataImage || iso || method.by == By::Glance {
+        return refused(
+            "--data-disk stands beside a system image",
+            "import a data disk on its own with --type DataImage",
+        );
+    }
+    if spec.cmk_id.is_some() {
+        return refused(
+            "--cmk-id would encrypt the system image and not its data disks",
+            "import the data disks on their own, with --type DataImage and --cmk-id",
+        );
+    }
+    if disks > MAX_DATA_DISKS {
+        return Err(Failure::new(
+            Class::Refused,
+            format!(
+                "{disks} data disks are given, the service takes at most {MAX_DATA_DISKS} together \
+                 (IMG.0194)"
+            ),
+        )
+        .hint("import the others on their own with --type DataImage"));
+    }
+    Ok(())
+}
+
+/// How files are opened and checked.
+struct Look<'a> {
+    spec: &'a ImportSpec,
+    method: Method,
+    provider: Option<ims::Cloud>,
+    observer: &'a dyn Observer,
+    stop: &'a StopToken,
+}
+
+/// A file that was opened and checked.
+struct Opening {
+    path: PathBuf,
+    size: u64,
+    request: QuickImport,
+    /// `None` where only the service reads the format.
+    opened: Option<Opened>,
+    raw: Option<RawJob>,
+    watch: Watch,
+    told: Vec<String>,
+}
+
+impl Look<'_> {
+    fn system(&self, findings: &mut Findings) -> Result<Opening> {
+        let (spec, converts) = (self.spec, self.method.converts());
+        let found = self.method.found;
+        let file_size = match converts {
+            // It may be a device or a pipe.
+            true => None,
+            false => Some(size_of(&spec.disk)?),
+        };
+        let input = match found {
+            Found::Iso | Found::Foreign => None,
+            Found::Other => Some(self.open(&spec.disk, &spec.open)?),
+        };
+        // Unknown for formats that only the service reads.
+        let virtual_size = match (&input, found) {
+            (Some(input), _) => Some(input.opened.image.virtual_size()),
+            (None, Found::Iso) => file_size,
+            (None, _) => None,
+        };
+        if virtual_size.is_none() && spec.min_disk.is_none() {
+            findings.problems.push(
+                "the size of the disk inside is not known; name at least its size in GiB, such as \
+                 --min-disk 40"
+                    .to_owned(),
+            );
+        }
+        let size = file_size.or(virtual_size).unwrap_or_default();
+        let mut request = spec.request(virtual_size.unwrap_or(size));
+        if spec.key.is_none() && !converts {
+            request.image_url.key = key_for(&request.image_url.key, "", &spec.disk);
+        }
+        let file = CommonFile {
+            size,
+            virtual_size,
+            iso: found == Found::Iso,
+        };
+        self.check(&request, &file, findings);
+        let mut raw = None;
+        if let Some(input) = &input {
+            self.check_disk(input, &request, findings);
+            if converts {
+                checks::key(&request, format_of(spec.target), findings);
+                let (key, format) = (&request.image_url.key, input.opened.format);
+                raw = bitmap::prepare(spec, key, format, &mut findings.problems);
+            }
+            if input.is_pipe && raw.is_some() {
+                findings.problems.push(
+                    "--to raw sends parts in any order, and a pipe is read front to back; leave \
+                     --to out, or save the disk to a file first"
+                        .to_owned(),
+                );
+            }
+        }
+        Ok(Opening::new(&spec.disk, size, request, input, raw))
+    }
+
+    fn data(
+        &self,
+        path: &Path,
+        number: u32,
+        system: &QuickImport,
+        findings: &mut Findings,
+    ) -> Result<Opening> {
+        let size = size_of(path)?;
+        let input = self.open(path, &OpenOptions::of(None)).map_err(|failure| {
+            failure.hint(
+                "a data disk that only the service reads goes on its own, with --type DataImage",
+            )
+        })?;
+        let virtual_size = input.opened.image.virtual_size();
+        let suffix = format!("-data{number}");
+        let url = ImageUrl {
+            bucket: system.image_url.bucket.clone(),
+            key: match self.method.converts() {
+                true => key_for(&system.image_url.key, &suffix, Path::new("disk.zvhd2")),
+                false => key_for(&system.image_url.key, &suffix, path),
+            },
+        };
+        let min_disk = u32::try_from(ims::min_disk_gib(virtual_size)).unwrap_or(u32::MAX);
+        let mut request = QuickImport::new(format!("{}{suffix}", system.name), url, min_disk);
+        request.kind = ImageKind::DataImage;
+        request.tags.clone_from(&system.tags);
+        let file = CommonFile {
+            size,
+            virtual_size: Some(virtual_size),
+            iso: false,
+        };
+        let mut found = Findings::default();
+        self.check(&request, &file, &mut found);
+        self.check_disk(&input, &request, &mut found);
+        let of = |text: String| format!("{}: {text}", shown(&path));
+        findings.problems.extend(found.problems.into_iter().map(of));
+        findings.warnings.extend(found.warnings.into_iter().map(of));
+        Ok(Opening::new(path, size, request, Some(input), None))
+    }
+
+    fn open(&self, path: &Path, options: &OpenOptions) -> Result<Input> {
+        let reading = Reading {
+            size: self.spec.pipe_size,
+            threads: self.spec.work.threads,
+            observer: self.observer,
+            cancel: self.stop.token(),
+            force_share: self.spec.force_share,
+        };
+        open_input(path, options, reading)
+    }
+
+    /// The rules of the method.
+    fn check(&self, request: &QuickImport, file: &CommonFile, findings: &mut Findings) {
+        match (self.method.by, file.virtual_size) {
+            (By::Nothing, _) => findings.add(checks::unregistered(request)),
+            (By::Quick, Some(size)) => findings.add(checks::local(request, size, self.provider)),
+            _ => checks::common(request, file, self.provider, findings),
+        }
+    }
+
+    fn check_disk(&self, input: &Input, request: &QuickImport, findings: &mut Findings) {
+        let image = input.opened.image.as_ref();
+        let table = match input.is_pipe {
+            // Only its beginning has arrived.
+            true => partitions::read_front(image),
+            false => partitions::read(image),
+        };
+        checks::disk(table, image.virtual_size(), request, self.spec, findings);
+    }
+
+    /// Decides the form of a file, and plans it.
+    fn plan(
+        &self,
+        opening: Opening,
+        budgets: &[PlanOptions],
+        told: &mut Vec<String>,
+    ) -> Result<Piece> {
+        let Opening {
+            path,
+            size,
+            request,
+            opened,
+            raw,
+            watch,
+            told: mut own,
+        } = opening;
+        let is_zvhd2 = opened
+            .as_ref()
+            .is_some_and(|opened| opened.format == Format::Zvhd2);
+        let form = match opened.filter(|_| self.method.converts()) {
+            None => Form::Bytes(plan_bytes(size, budgets)?),
+            Some(opened) => {
+                let (image, misreported) = with_holes(opened.image, self.spec.verify_holes);
+                let plan = self.plan_disk(image.as_ref(), raw.as_ref(), budgets)?;
+                let more = warn_of_more(image.as_ref(), &path, &own, self.observer);
+                own.extend(more);
+                let disk = Disk {
+                    image: Arc::from(image),
+                    plan,
+                    misreported,
+                };
+                match raw {
+                    Some(raw) => Form::Parts(disk, raw),
+                    None => Form::Stream(disk),
+                }
+            }
+        };
+        told.append(&mut own);
+        Ok(Piece {
+            path,
+            size,
+            is_zvhd2,
+            form,
+            request,
+            watch,
+        })
+    }
+
+    fn plan_disk(
+        &self,
+        image: &dyn DiskImage,
+        raw: Option<&RawJob>,
+        budgets: &[PlanOptions],
+    ) -> Result<Plan> {
+        let concurrency = self.spec.concurrency;
+        let mut refused = Failure::new(Class::Refused, "there is no memory for it");
+        for budget in budgets {
+            let plan = match raw {
+                None => plan_stream(image, concurrency, budget.clone()),
+                Some(raw) => plan_parts(image, &raw.bitmap, concurrency, budget.clone()),
+            };
+            match plan {
+                Ok(plan) => return Ok(plan),
+                Err(failure) => refused = failure,
+            }
+        }
+        Err(too_little(refused, budgets))
+    }
+}
+
+impl Opening {
+    fn new(
+        path: &Path,
+        size: u64,
+        request: QuickImport,
+        input: Option<Input>,
+        raw: Option<RawJob>,
+    ) -> Self {
+        let (opened, watch, told) = match input {
+            Some(input) => (Some(input.opened), input.watch, input.warnings),
+            None => (None, Watch::default(), Vec::new()),
+        };
+        Self {
+            path: path.to_owned(),
+            size,
+            request,
+            opened,
+            raw,
+            watch,
+            told,
+        }
+    }
+}
+
+/// Why a disk fits into no budget. One that shares its budget with others needs more than the plan
+/// says: the program takes its part.
+fn too_little(refused: Failure, budgets: &[PlanOptions]) -> Failure {
+    let is_shared = budgets.iter().any(|budget| budget.program_memory == 0);
+    if !is_shared || refused.class() != Class::Refused {
+        return refused;
+    }
+    Failure::new(Class::Refused, refused.line()).hint(
+        "pass a larger --memory; disks get what the program and the batch's tables leave of it",
+    )
+}
+
+/// The format of the object.
+const fn format_of(target: Target) -> Format {
+    match target {
+        Target::Zvhd2 => Format::Zvhd2,
+        Target::Raw => Format::Raw,
+    }
+}
+
+/// Bytes of a regular file.
+fn size_of(path: &Path) -> Result<u64> {
+    let metadata = std::fs::metadata(path).map_err(|e| {
+        Failure::from_error(Class::Refused, &e).context(format!("{} cannot be read", shown(&path)))
+    })?;
+    if metadata.is_file() {
+        return Ok(metadata.len());
+    }
+    let failure = Failure::new(
+        Class::Refused,
+        format!(
+            "{} is {}; only regular files are uploaded as they are",
+            shown(&path),
+            type_name(metadata.file_type())
+        ),
+    );
+    Err(match is_disk(metadata.file_type()) {
+        true => failure.hint("--register quick converts devices too"),
+        false => failure,
+    })
+}

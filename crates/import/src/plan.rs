@@ -1,0 +1,183 @@
+//! What an import would do, without changing anything.
+
+use cloud::Result;
+use ::convert::{Plan, PlanOptions};
+use journal::Stage;
+use serde::Serialize;
+
+use super::ledger::{Ledger, Ours};
+use super::method::Method;
+use super::observe::Context;
+use super::outcome::DataImage;
+use super::piece::{Form, Piece};
+use super::preflight::{Checked, preflight};
+use super::register::choose_call;
+use super::run::{Prepared, prepare_within};
+use super::spec::ImportSpec;
+
+/// What would happen to the system's disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Converted, uploaded and registered.
+    Upload,
+    /// Uploaded as it is; the service converts it.
+    UploadAsIs,
+    /// Compared with an object that exists, which is used when it holds the same disk.
+    Adopt,
+    /// An upload that was interrupted is resumed.
+    Resume,
+    /// The object is complete: only registered.
+    Register,
+    /// The registration was sent: followed, and not sent again.
+    Attach,
+}
+
+/// An import that passed all checks.
+#[derive(Clone, Debug, Serialize)]
+pub struct Planned {
+    pub source: String,
+    pub name: String,
+    /// How it is registered, as options and manifests name it, and why so.
+    pub register: &'static str,
+    pub register_reason: &'static str,
+    pub bucket: String,
+    pub key: String,
+    /// Smallest disk, in GiB.
+    pub min_disk: u32,
+    pub region: String,
+    pub action: Action,
+    /// Bytes of the file; of a device or a pipe, of its disk.
+    pub size: u64,
+    /// Bytes that an earlier run has stored.
+    pub stored_bytes: u64,
+    /// Bytes of memory that it runs in.
+    pub memory: u64,
+    /// How the disk is converted, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
+    /// Data images that are registered together with the system.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub data_images: Vec<DataImage>,
+    pub warnings: Vec<String>,
+    /// How many of the first warnings the observer has received.
+    #[serde(skip)]
+    pub told: usize,
+}
+
+impl Planned {
+    /// Format of the source; `None` where only the service reads it.
+    pub fn format(&self) -> Option<String> {
+        self.plan
+            .as_ref()
+            .map(|plan| plan.source_format.to_string())
+    }
+
+    /// Bytes that are read.
+    pub fn data_bytes(&self) -> u64 {
+        self.plan.as_ref().map_or(self.size, |plan| plan.data_bytes)
+    }
+
+    /// Bytes that are sent at most.
+    pub fn worst_case_bytes(&self) -> u64 {
+        self.plan
+            .as_ref()
+            .map_or(self.size, |plan| plan.worst_case_bytes)
+    }
+
+    /// Bytes of memory that are still needed when everything is read.
+    pub fn tail_memory(&self) -> u64 {
+        self.plan
+            .as_ref()
+            .map_or(self.memory, |plan| plan.memory.sink)
+    }
+}
+
+/// Opens and plans the disk in the first of `budgets` that suffices, and asks the cloud.
+pub async fn plan(
+    spec: &ImportSpec,
+    cx: Context<'_>,
+    budgets: &[PlanOptions],
+) -> Result<Planned> {
+    let prepared = tokio::task::block_in_place(|| {
+        let observing = (cx.observer, cx.stop);
+        let method = Method::choose(spec)?;
+        prepare_within(spec, method, cx.session.cloud().provider, &[], budgets, observing)
+    })?;
+    prepared.plan(cx).await
+}
+
+impl Prepared<'_> {
+    /// Asks the cloud what would become of the import.
+    pub async fn plan(mut self, cx: Context<'_>) -> Result<Planned> {
+        self.complete(cx);
+        let Self { spec, pieces, .. } = self;
+        let ledger = Ledger::peek(spec, cx, &pieces)?;
+        let ours = ledger.ours(&pieces, cx.before);
+        let mut warnings = pieces.warnings.clone();
+        let checked = cx
+            .stop
+            .unless_asked(preflight(spec, cx, &pieces, &ours, &mut warnings))
+            .await??;
+        let (method, _) = choose_call(spec, cx, &pieces).await?;
+        let system = &pieces.system;
+        let target = &system.request.image_url;
+        if checked.existing.is_some() {
+            warnings.push(format!(
+                "object {target} exists: it is used as it is if it holds the same disk, and \
+                 refused otherwise"
+            ));
+        }
+        let action = action(system, &ledger, ours.last(), &checked);
+        warnings.splice(0..0, pieces.told.iter().cloned());
+        let plan = system.form.disk().map(|disk| disk.plan.clone());
+        Ok(Planned {
+            source: spec.disk.display().to_string(),
+            name: spec.name.clone(),
+            register: method.by.name(),
+            register_reason: method.why,
+            bucket: target.bucket.clone(),
+            key: target.key.clone(),
+            min_disk: system.request.min_disk,
+            region: cx.session.cloud().region.clone(),
+            action,
+            size: system.size,
+            stored_bytes: ledger
+                .system
+                .state()
+                .map_or(0, journal::State::confirmed_bytes),
+            memory: memory(system, plan.as_ref()),
+            plan,
+            data_images: pieces.data.iter().map(DataImage::new).collect(),
+            warnings,
+            told: pieces.told.len(),
+        })
+    }
+}
+
+fn action(system: &Piece, ledger: &Ledger, ours: Option<&Ours>, checked: &Checked) -> Action {
+    if checked.existing.is_some() {
+        return Action::Adopt;
+    }
+    if ours.is_some_and(Ours::registering) {
+        return Action::Attach;
+    }
+    match (
+        ledger.system.state().map(journal::State::stage),
+        &system.form,
+    ) {
+        (Some(Stage::Registering | Stage::Registered | Stage::Done), _) => Action::Attach,
+        (_, Form::Bytes(_)) => Action::UploadAsIs,
+        (Some(Stage::Sent | Stage::Uploaded), _) => Action::Register,
+        (Some(Stage::Uploading), Form::Stream(_)) => Action::Resume,
+        _ => Action::Upload,
+    }
+}
+
+fn memory(system: &Piece, plan: Option<&Plan>) -> u64 {
+    match (plan, &system.form) {
+        (Some(plan), _) => plan.memory.total(),
+        (None, Form::Bytes(memory)) => *memory,
+        (None, _) => 0,
+    }
+}

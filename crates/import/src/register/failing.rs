@@ -1,0 +1,100 @@
+//! Why there is no image, and what to do about it: never to delete one, and no two things that
+//! contradict each other.
+
+use cloud::{Class, Failure, stopped, from_ims};
+use std::ffi::OsStr;
+
+use diskimg::text::shell_word;
+use ims::{ErrorKind, ImageId};
+use journal::registration::End;
+
+use super::Run;
+
+impl Run<'_> {
+    /// Why there is no image, and what to do about it.
+    pub(crate) fn failure(self, end: End) -> Failure {
+        let entry = self.asking.attach.entry;
+        let name = &self.asking.request.name;
+        let told = match (end, &self.error) {
+            (End::Stopped, _) => stopped(),
+            (End::NameTaken, _) => {
+                let id = self.image.as_ref().map_or("another", ImageId::as_str);
+                let url = &self.asking.request.image_url;
+                // The default key follows the name, and another key is another upload.
+                let key = shell_word(OsStr::new(&url.key)).unwrap_or_else(|| "KEY".to_owned());
+                // Nothing goes on from there.
+                return Failure::new(
+                    Class::Cloud,
+                    format!(
+                        "image {id} has the name {name:?} (IMG.0009), and was not made of the object {url} by this import"
+                    ),
+                )
+                .hint(format!(
+                    "choose another name with --name NEW --key {key}; the object is not uploaded again"
+                ));
+            }
+            (End::Unknown, Some(error)) if error.code() == Some("IMG.0009") => Failure::new(
+                Class::Cloud,
+                format!("an image has the name {name:?}, and is not listed yet"),
+            ),
+            // Its hint is to look, and that was done.
+            (End::Unknown, Some(error))
+                if error.kind() == ErrorKind::Ambiguous && !error.is_foreign() =>
+            {
+                Failure::from_error(Class::Cloud, error)
+            }
+            (End::Failed, Some(error)) if error.kind() != ErrorKind::JobFailed => self.not_active(),
+            (End::Unknown | End::Failed, None) => self.not_active(),
+            (_, Some(error)) => from_ims(error),
+            (_, None) => Failure::new(Class::Cloud, "the image could not be registered"),
+        };
+        let failure = match (&self.job, end) {
+            (Some(job_id), _) => told
+                .note(format!("the import job is {job_id}; {}", self.job_state(end)))
+                .data("job_id", &job_id.as_str()),
+            (None, End::Unknown | End::Stopped) => told.note(
+                "the registration may have been sent, and whether it has made an image is not known yet",
+            ),
+            (None, _) => told,
+        };
+        let failure = match &self.image {
+            Some(id) => failure
+                .note(format!("the image is {id}"))
+                .data("image_id", &id.as_str()),
+            None => failure,
+        };
+        match (entry.notes(), end) {
+            (None, End::Unknown | End::Stopped) => failure.hint(format!(
+                "look for the image before trying again: imgferry image list --name '{name}'"
+            )),
+            _ => entry.goes_on(failure),
+        }
+    }
+
+    /// An image that is not what it should be by now.
+    fn not_active(&self) -> Failure {
+        let text = match (&self.image, &self.detail) {
+            (Some(id), Some(detail)) => {
+                format!("image {id} is {}, expected active", detail.status.as_str())
+            }
+            (Some(id), None) => format!("image {id} is not listed, expected active"),
+            (None, _) => format!(
+                "no image named {:?} is listed yet",
+                self.asking.request.name
+            ),
+        };
+        Failure::new(Class::Cloud, text)
+    }
+
+    /// What is known of the job. Only the service's own word ends it.
+    fn job_state(&self, end: End) -> &'static str {
+        let kind = self.error.as_ref().map(ims::Error::kind);
+        match (end, kind) {
+            (End::Failed, _) => "it has ended",
+            (End::Stopped, _) | (_, Some(ErrorKind::JobTimeout)) => {
+                "it goes on in the cloud, and the image appears when it is done"
+            }
+            _ => "its state is not known; it may go on",
+        }
+    }
+}

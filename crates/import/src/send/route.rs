@@ -1,0 +1,282 @@
+//! One object's way into the bucket, and what an earlier run has left of it: the same for streams,
+//! files and raw disks.
+
+use cloud::{Class, Failure, Result, StopToken, stopped, from_obs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use journal::Record;
+use obs::{
+    Client, EarlierUpload, MultipartSink, PartLog, Resumed, Resumption, Upload, UploadOptions,
+    Uploaded,
+};
+
+use crate::ledger::Entry;
+use crate::observe::Observer;
+
+/// How long what is on its way may take to arrive when the run is stopped.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
+
+/// The way of one object into the bucket.
+#[derive(Clone, Copy)]
+pub(crate) struct Route<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) bucket: &'a str,
+    pub(crate) key: &'a str,
+    pub(crate) observer: &'a dyn Observer,
+    pub(crate) stop: &'a StopToken,
+}
+
+/// What an earlier run has left to do.
+pub(crate) enum Left {
+    Something(Box<Resumed>),
+    Nothing(Uploaded),
+}
+
+/// Who is told of confirmed parts: the journal, if there is one.
+pub(crate) fn log(entry: &Entry) -> Arc<dyn PartLog> {
+    match entry.notes() {
+        Some(notes) => Arc::new(notes.clone()),
+        None => Arc::new(obs::VoidPartLog),
+    }
+}
+
+impl Route<'_> {
+    /// The object of an earlier run, if that has completed it and it is still there.
+    pub(crate) async fn done_before(&self, entry: &mut Entry) -> Result<Option<Uploaded>> {
+        let Some(completed) = entry.state().and_then(|state| state.completed.clone()) else {
+            return Ok(None);
+        };
+        let found = self
+            .stop
+            .unless_asked(self.client.object(self.bucket, self.key))
+            .await?
+            .map_err(|error| from_obs(&error))?;
+        let same = found.is_some_and(|found| found.may_be(completed.size, &completed.etag));
+        if !same {
+            self.observer.notice(format_args!(
+                "the object {}/{} of the earlier run is gone or another one; it is uploaded anew",
+                self.bucket, self.key
+            ));
+            entry.forget();
+            return Ok(None);
+        }
+        Ok(entry.noted_object())
+    }
+
+    /// The upload of an earlier run, and the length of its stream if all of it was sent.
+    pub(crate) fn left_behind(entry: &Entry) -> Option<(String, Option<u64>)> {
+        let state = entry.state()?;
+        let whole = state.sent.as_ref().map(|(size, _)| *size);
+        Some((state.upload.clone()?, whole))
+    }
+
+    /// Goes on with the upload of an earlier run, if there is one that can.
+    pub(crate) async fn go_on(
+        &self,
+        entry: &mut Entry,
+        options: &UploadOptions,
+    ) -> Result<Option<Left>> {
+        let Some((id, whole)) = Self::left_behind(entry) else {
+            return Ok(None);
+        };
+        let parts = entry.parts();
+        let earlier = EarlierUpload {
+            upload_id: &id,
+            known: &parts,
+            whole,
+        };
+        let resuming = self
+            .client
+            .resume_upload(self.bucket, self.key, &earlier, options);
+        let resumption = self
+            .stop
+            .unless_asked(resuming)
+            .await?
+            .map_err(|error| entry.goes_on(from_obs(&error)))?;
+        Ok(match resumption {
+            Resumption::GoesOn(resumed) => {
+                self.tell_kept(&id, resumed.kept_bytes, resumed.kept_parts);
+                Some(Left::Something(resumed))
+            }
+            Resumption::Completed(uploaded) => {
+                self.tell_completed(&id);
+                Some(Left::Nothing(uploaded))
+            }
+            Resumption::Gone => {
+                self.tell_gone(&id);
+                entry.forget();
+                None
+            }
+        })
+    }
+
+    pub(crate) fn tell_kept(&self, id: &str, bytes: u64, parts: u32) {
+        self.observer.notice(format_args!(
+            "going on with upload {id} of {}/{}: {} in {parts} parts are stored",
+            self.bucket,
+            self.key,
+            diskimg::units::human(bytes),
+        ));
+    }
+
+    pub(crate) fn tell_completed(&self, id: &str) {
+        self.observer.notice(format_args!(
+            "upload {id} was completed before, although nobody was told; the object {}/{} is right",
+            self.bucket, self.key
+        ));
+    }
+
+    pub(crate) fn tell_gone(&self, id: &str) {
+        self.observer.notice(format_args!(
+            "upload {id} of {}/{} is not known to the server any more; it begins anew",
+            self.bucket, self.key
+        ));
+    }
+
+    /// Begins an upload.
+    pub(crate) async fn begin(
+        &self,
+        entry: &mut Entry,
+        options: &UploadOptions,
+    ) -> Result<(MultipartSink, Upload)> {
+        entry.begin(self.client, self.observer).await?;
+        let place = (self.bucket, self.key);
+        let (sink, mut upload) = start_upload(self.client, place, options, self.stop)
+            .await
+            .inspect_err(|failure| not_begun(entry, failure))?;
+        let id = upload.upload_id().to_owned();
+        self.observer.notice(format_args!(
+            "upload {id} of {}/{} has begun",
+            self.bucket, self.key
+        ));
+        // An id that nobody remembers would never be aborted.
+        match entry.record(&Record::Upload { id }) {
+            Ok(()) => Ok((sink, upload)),
+            Err(failure) => Err(abort(&mut upload, failure).await),
+        }
+    }
+
+    /// Waits for the last parts, and joins them. `digest` is what the journal says of the content.
+    pub(crate) async fn complete(
+        &self,
+        entry: &Entry,
+        upload: &mut Upload,
+        digest: String,
+    ) -> Result<Uploaded> {
+        let size = self
+            .stop
+            .unless_asked(upload.sent())
+            .await?
+            .map_err(|error| from_obs(&error))?;
+        entry.check_source()?;
+        self.observer.may_complete().await?;
+        // Before the parts are joined: only who knows all of them can tell afterwards whose object
+        // it is.
+        entry.record(&Record::Sent { size, digest })?;
+        self.stop
+            .unless_asked(upload.complete())
+            .await?
+            .map_err(|error| from_obs(&error))
+    }
+}
+
+/// Begins an upload. When the user asks to stop meanwhile, its answer is still waited for: dropped,
+/// it would leave an upload behind whose id nobody knows. So this may succeed after that; the next
+/// step notices.
+pub async fn start_upload(
+    client: &Client,
+    (bucket, key): (&str, &str),
+    options: &UploadOptions,
+    stop: &StopToken,
+) -> Result<(MultipartSink, Upload)> {
+    let mut starting = std::pin::pin!(client.start_upload(bucket, key, options));
+    let begun = tokio::select! {
+        begun = &mut starting => begun,
+        () = stop.asked() => tokio::time::timeout(GRACE, starting).await.map_err(|_| {
+            stopped()
+                .note("an empty upload may have begun, whose id is not known")
+                .hint(format!("imgferry uploads list {bucket}"))
+        })?,
+    };
+    begun.map_err(|error| from_obs(&error))
+}
+
+/// An upload that was refused before it began leaves nothing to go on with.
+pub(crate) fn not_begun(entry: &Entry, failure: &Failure) {
+    if failure.class() == Class::Refused {
+        entry.discard();
+    }
+}
+
+/// Whether another run would end in the same way: what is stored is wrong, or is of a source that
+/// has changed.
+pub(crate) fn is_in_vain(failure: &Failure, upload: &Upload, entry: &Entry) -> bool {
+    failure.class() == Class::Mismatch
+        || (failure.class() == Class::Refused && upload.failure().is_none())
+        || entry.source_changed()
+}
+
+/// Ends the run because of `failure`. What is stored stays, if another run can use it.
+pub(crate) async fn suspend(upload: &mut Upload, entry: &Entry, failure: Failure) -> Failure {
+    if entry.notes().is_none() || is_in_vain(&failure, upload, entry) {
+        let failure = abort(upload, failure).await;
+        return match entry.why_not_again() {
+            Some(why) => failure.note(why),
+            None => failure,
+        };
+    }
+    upload.pause(GRACE).await;
+    let failure = first(upload, failure);
+    kept(upload, entry, failure)
+}
+
+/// Says in `failure` that the upload is kept, and how to go on.
+pub(crate) fn kept(upload: &Upload, entry: &Entry, mut failure: Failure) -> Failure {
+    if let Some(notes) = entry.notes()
+        && let Err(error) = notes.lock().sync()
+    {
+        failure = failure.note(format!("what was done last may be unknown later: {error}"));
+    }
+    let (id, bucket, key) = (upload.upload_id(), upload.bucket(), upload.key());
+    let failure = failure
+        .data("upload_id", &id)
+        .data("key", &key)
+        .note(format!(
+            "upload {id} of {bucket}/{key} is kept; its parts cost money until it is completed or thrown away: \
+             imgferry uploads abort {bucket} --id {id}"
+        ));
+    entry.goes_on(failure)
+}
+
+/// What stopped the upload is the cause; that the sink then took no more is its consequence.
+pub(crate) fn first(upload: &Upload, failure: Failure) -> Failure {
+    match (failure.class(), upload.failure()) {
+        (Class::Interrupted, _) | (_, None) => failure,
+        (_, Some(first)) => from_obs(first),
+    }
+}
+
+/// Aborts `upload` because of `failure`, and says what became of it.
+pub async fn abort(upload: &mut Upload, failure: Failure) -> Failure {
+    let failure = first(upload, failure);
+    let (id, bucket, key) = (
+        upload.upload_id().to_owned(),
+        upload.bucket().to_owned(),
+        upload.key().to_owned(),
+    );
+    let failure = failure.data("upload_id", &id).data("key", &key);
+    match upload.abort().await {
+        Ok(()) => failure.note(format!(
+            "upload {id} of {bucket}/{key} was aborted; nothing is left in the bucket"
+        )),
+        Err(error) if error.kind() == obs::ErrorKind::Refused => failure.note(format!(
+            "the parts of {bucket}/{key} were joined already: the object stays in the bucket"
+        )),
+        Err(error) => failure
+            .note(format!(
+                "upload {id} of {bucket}/{key} could not be aborted: {error}; its parts may still be stored, and cost money"
+            ))
+            .hint(format!("imgferry uploads abort {bucket} --id {id}")),
+    }
+}

@@ -1,0 +1,268 @@
+//! The disk that a command reads: a file by its path, or what standard input is.
+
+use cloud::{Class, Failure, Result};
+use std::fs::{self, File, FileType};
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ::convert::{CancelToken, default_threads};
+use diskimg::text::shown;
+use diskimg::units::{SECTOR, round_up};
+use diskimg::{BackingPolicy, DiskImage, FileSource, OpenOptions, Opened, PipeOptions, ReadAt};
+
+use super::observe::Observer;
+use super::watch::Watch;
+
+/// Standard input, as a file is named.
+const DEVICE: &str = "/dev/stdin";
+/// Standard input in messages.
+const NAME: &str = "standard input";
+
+/// Whether `path` stands for standard input.
+pub fn is_standard_input(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// The path at which the file that is read can be looked at.
+pub fn path_of(path: &Path) -> PathBuf {
+    if is_standard_input(path) {
+        PathBuf::from(DEVICE)
+    } else {
+        path.to_owned()
+    }
+}
+
+/// The path of the file that standard input is, if it is one.
+pub(crate) fn redirected_file() -> Option<&'static Path> {
+    let device = Path::new(DEVICE);
+    let kind = fs::metadata(device).ok()?.file_type();
+    (!is_stream(kind)).then_some(device)
+}
+
+/// How to read it.
+#[derive(Clone, Copy)]
+pub struct Reading<'a> {
+    /// Size of a disk on a pipe, as it was given.
+    pub size: Option<u64>,
+    /// Threads that were asked for.
+    pub threads: Option<usize>,
+    pub observer: &'a dyn Observer,
+    pub cancel: &'a CancelToken,
+    /// Whether to read what another process writes to.
+    pub force_share: bool,
+}
+
+/// An opened disk.
+pub struct Input {
+    pub opened: Opened,
+    /// Whether it can be read front to back only, and once.
+    pub is_pipe: bool,
+    /// What the user was told of it.
+    pub warnings: Vec<String>,
+    /// To be asked when everything was read.
+    pub watch: Watch,
+}
+
+/// Opens an image, and tells its warnings.
+pub fn open_input(
+    path: &Path,
+    options: &OpenOptions,
+    reading: Reading<'_>,
+) -> Result<Input> {
+    let input = open_input_silently(path, options, reading)?;
+    let name = match is_standard_input(path) {
+        true => Path::new(NAME),
+        false => path,
+    };
+    tell(&input.warnings, name, reading.observer);
+    Ok(input)
+}
+
+/// Opens an image; its warnings are for the caller to tell.
+fn open_input_silently(
+    path: &Path,
+    options: &OpenOptions,
+    reading: Reading<'_>,
+) -> Result<Input> {
+    let mut input = if is_standard_input(path) {
+        open_standard_input(options, reading)?
+    } else if reading.size.is_some() {
+        return Err(refused(
+            "--size is for a disk that comes through standard input (-)",
+            "leave it out: a file tells its size",
+        ));
+    } else {
+        Input {
+            opened: ::convert::open_with(path, options)?,
+            is_pipe: false,
+            warnings: Vec::new(),
+            watch: Watch::default(),
+        }
+    };
+    input.watch = Watch::begin(path, &input.opened, reading.force_share)?;
+    let warnings = warnings_of(&input.opened, reading.cancel)?;
+    Ok(Input { warnings, ..input })
+}
+
+/// Opens an image that must be a file, and tells its warnings.
+pub fn open_named(
+    path: &Path,
+    options: &OpenOptions,
+    observer: &dyn Observer,
+    cancel: &CancelToken,
+) -> Result<Opened> {
+    refuse_standard_input(path)?;
+    let opened = ::convert::open_with(path, options)?;
+    warn_of_image(&opened, path, observer, cancel)?;
+    Ok(opened)
+}
+
+/// Tells the warnings of an image, also those for which stored bytes have to be read.
+pub fn warn_of_image(
+    opened: &Opened,
+    name: &Path,
+    observer: &dyn Observer,
+    cancel: &CancelToken,
+) -> Result<Vec<String>> {
+    let warnings = warnings_of(opened, cancel)?;
+    tell(&warnings, name, observer);
+    Ok(warnings)
+}
+
+fn warnings_of(opened: &Opened, cancel: &CancelToken) -> Result<Vec<String>> {
+    opened.image.audit(&|| cancel.is_cancelled())?;
+    if cancel.is_cancelled() {
+        return Err(::convert::Error::Cancelled.into());
+    }
+    Ok(opened.image.details().warnings)
+}
+
+fn tell(warnings: &[String], name: &Path, observer: &dyn Observer) {
+    for warning in warnings {
+        observer.warn(format_args!("{}: {warning}", shown(&name)));
+    }
+}
+
+/// Tells what has shown of an image while it was looked through, after it was told `known`.
+pub fn warn_of_more(
+    image: &dyn DiskImage,
+    name: &Path,
+    known: &[String],
+    observer: &dyn Observer,
+) -> Vec<String> {
+    let mut warnings = image.details().warnings;
+    warnings.retain(|warning| !known.contains(warning));
+    tell(&warnings, name, observer);
+    warnings
+}
+
+fn open_standard_input(options: &OpenOptions, reading: Reading<'_>) -> Result<Input> {
+    if !matches!(options.backing, BackingPolicy::Refuse) {
+        return Err(refused(
+            "--allow-backing needs an image with a path: standard input has no directory",
+            "name the file instead of -",
+        ));
+    }
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        return Err(refused(
+            "standard input is a terminal, a disk is expected",
+            "redirect a file (- < disk.raw) or a pipe (… | imgferry …)",
+        ));
+    }
+    let failed =
+        |e: io::Error| Failure::from_error(Class::Io, &e).context("standard input cannot be read");
+    let file = File::from(stdin.as_fd().try_clone_to_owned().map_err(failed)?);
+    let kind = file.metadata().map_err(failed)?.file_type();
+    if is_stream(kind) {
+        open_pipe(file, options, reading)
+    } else {
+        open_file(file, options, reading.size)
+    }
+}
+
+/// Whether bytes come out of it one after the other.
+fn is_stream(kind: FileType) -> bool {
+    kind.is_fifo() || kind.is_socket() || kind.is_char_device()
+}
+
+fn open_pipe(file: File, options: &OpenOptions, reading: Reading<'_>) -> Result<Input> {
+    if options.snapshot.is_some() {
+        return Err(refused(
+            "--snapshot is for qcow2 files: a pipe is read as a raw disk",
+            "save the image to a file first",
+        ));
+    }
+    let cancel = reading.cancel.clone();
+    let options = PipeOptions {
+        name: NAME.into(),
+        size: reading.size,
+        format: options.format,
+        readers: reading.threads.unwrap_or_else(default_threads),
+        stop: Arc::new(move || cancel.is_cancelled()),
+    };
+    let image = ::convert::open_pipe(file, options)?;
+    let size = image.virtual_size();
+    Ok(Input {
+        opened: Opened {
+            format: diskimg::Format::Raw,
+            image: Box::new(image),
+            file_len: size,
+            bytes_on_disk: 0,
+            files: Vec::new(),
+        },
+        is_pipe: true,
+        warnings: Vec::new(),
+        watch: Watch::default(),
+    })
+}
+
+/// A file or device that is redirected is as good as one that is named.
+fn open_file(mut file: File, options: &OpenOptions, size: Option<u64>) -> Result<Input> {
+    let at = io::Seek::stream_position(&mut file).unwrap_or_default();
+    if at > 0 {
+        return Err(refused(
+            format!("standard input is a file of which {at} bytes have been read already"),
+            "name the file instead of -",
+        ));
+    }
+    let source = FileSource::new(file, Path::new(NAME))?;
+    let len = source.len();
+    let opened = ::convert::open_source_with(Arc::new(source), options)?;
+    let found = opened.image.virtual_size();
+    if let Some(size) = size
+        && round_up(size, SECTOR) != Some(found)
+    {
+        return Err(refused(
+            format!(
+                "--size is {size} bytes, the {} image on standard input ({len} bytes) has a disk of {found}",
+                opened.format
+            ),
+            "leave --size out: a file tells its size",
+        ));
+    }
+    Ok(Input {
+        opened,
+        is_pipe: false,
+        warnings: Vec::new(),
+        watch: Watch::default(),
+    })
+}
+
+/// Refuses - where a file is needed.
+pub fn refuse_standard_input(path: &Path) -> Result {
+    if !is_standard_input(path) {
+        return Ok(());
+    }
+    Err(refused(
+        "standard input is no file that can be examined",
+        "name the file instead of -, or save it to one first: cat > disk.img",
+    ))
+}
+
+fn refused(message: impl Into<String>, hint: &'static str) -> Failure {
+    Failure::new(Class::Refused, message).hint(hint)
+}
