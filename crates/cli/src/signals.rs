@@ -24,7 +24,10 @@ const XFSZ: i32 = 25;
 ///
 /// # Errors
 /// When the system lets no handler be installed.
-#[expect(clippy::exit, reason = "the second signal ends the program wherever it is")]
+#[expect(
+    clippy::exit,
+    reason = "the second signal ends the program wherever it is"
+)]
 pub(crate) fn listen(console: Console) -> io::Result<StopToken> {
     let ignored = Ignored::at_start();
     let unless_ignored = |kind: SignalKind| match ignored.has(kind) {

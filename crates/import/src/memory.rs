@@ -1,11 +1,11 @@
 //! Plans that keep the image, the workers and the parts inside one memory budget.
 
-use cloud::{Class, Failure, Result};
 use ::convert::bitmap::ZVHD2_SECTION;
 use ::convert::{
     DEFAULT_MEMORY, LARGE_MEMORY, PROGRAM_MEMORY, Plan, PlanOptions, SinkMemory, Target,
     count_parts,
 };
+use cloud::{Class, Failure, Result};
 use diskimg::DiskImage;
 use diskimg::units::{MIB, human};
 use obs::UploadOptions;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use ::convert::{Counter, Monitor};
 use futures::future::BoxFuture;
 
-
 /// The cloud, its clients, the observer and the stop token of an import.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {

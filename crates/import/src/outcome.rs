@@ -17,12 +17,17 @@ use super::spec::ImportSpec;
 /// What became of an import that did not fail.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
+    /// The file, as it was named.
     pub source: String,
+    /// Name of the image.
     pub name: String,
     /// How it is registered, as options and manifests name it, and why so.
     pub register: &'static str,
+    /// Why it is registered so.
     pub register_reason: &'static str,
+    /// Bucket of the object.
     pub bucket: String,
+    /// Key of the object.
     pub key: String,
     /// The job that registers the image; `None` when an earlier run started it and could not
     /// record its id, and when nothing is registered.
@@ -55,30 +60,39 @@ pub struct Outcome {
     /// Data images that were registered together with the system.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub data_images: Vec<DataImage>,
+    /// How long it took.
     pub stages: Stages,
     /// Bytes that the plan allowed to be held in memory, where there is a plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bound: Option<u64>,
     /// Most bytes that the process held at any time, where the system reports it.
     pub peak_memory: Option<u64>,
+    /// Everything that was warned of.
     pub warnings: Vec<String>,
 }
 
 /// A data image.
 #[derive(Clone, Debug, Serialize)]
 pub struct DataImage {
+    /// The file, as it was named.
     pub source: String,
+    /// Name of the image.
     pub name: String,
+    /// Bucket of the object.
     pub bucket: String,
+    /// Key of the object.
     pub key: String,
+    /// Smallest disk, in GiB.
     pub min_disk: u32,
     /// Bytes of the file.
     pub size: u64,
     /// Bytes of the object, once it is complete.
     #[serde(skip)]
     pub stored: Option<u64>,
+    /// The image, once it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_id: Option<String>,
+    /// Its status, as the service reports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
 }
@@ -181,11 +195,7 @@ impl Outcome {
 
     /// Rejects an image that is not active, or does not hold what was read, as far as that and the
     /// service can tell.
-    pub(super) fn check_image(
-        &self,
-        image: &Registered,
-        digest: Option<&ContentDigest>,
-    ) -> Result {
+    pub(super) fn check_image(&self, image: &Registered, digest: Option<&ContentDigest>) -> Result {
         let failure = match image.image() {
             Some((id, status)) if status != "active" => Failure::new(
                 Class::Cloud,

@@ -146,7 +146,8 @@ pub(crate) fn prepare(
 
 /// Options that this method has no use for.
 fn check_options(spec: &ImportSpec, method: Method) -> Result {
-    let refused = |message: &str, hint: &str| Err(Failure::new(Class::Refused, message).hint(hint));
+    let refused =
+        |message: &str, hint: &'static str| Err(Failure::new(Class::Refused, message).hint(hint));
     // A disk that is converted here is read as for other imports.
     let odd = spec.open.snapshot.is_some()
         || !matches!(spec.open.backing, diskimg::BackingPolicy::Refuse);

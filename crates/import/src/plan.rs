@@ -1,7 +1,7 @@
 //! What an import would do, without changing anything.
 
-use cloud::Result;
 use ::convert::{Plan, PlanOptions};
+use cloud::Result;
 use journal::Stage;
 use serde::Serialize;
 
@@ -36,16 +36,23 @@ pub enum Action {
 /// An import that passed all checks.
 #[derive(Clone, Debug, Serialize)]
 pub struct Planned {
+    /// The file, as it was named.
     pub source: String,
+    /// Name of the image.
     pub name: String,
     /// How it is registered, as options and manifests name it, and why so.
     pub register: &'static str,
+    /// Why it is registered so.
     pub register_reason: &'static str,
+    /// Bucket of the object.
     pub bucket: String,
+    /// Key of the object.
     pub key: String,
     /// Smallest disk, in GiB.
     pub min_disk: u32,
+    /// Region of the image.
     pub region: String,
+    /// What would happen to the system's disk.
     pub action: Action,
     /// Bytes of the file; of a device or a pipe, of its disk.
     pub size: u64,
@@ -59,6 +66,7 @@ pub struct Planned {
     /// Data images that are registered together with the system.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub data_images: Vec<DataImage>,
+    /// Everything that was warned of.
     pub warnings: Vec<String>,
     /// How many of the first warnings the observer has received.
     #[serde(skip)]
@@ -94,15 +102,18 @@ impl Planned {
 }
 
 /// Opens and plans the disk in the first of `budgets` that suffices, and asks the cloud.
-pub async fn plan(
-    spec: &ImportSpec,
-    cx: Context<'_>,
-    budgets: &[PlanOptions],
-) -> Result<Planned> {
+pub async fn plan(spec: &ImportSpec, cx: Context<'_>, budgets: &[PlanOptions]) -> Result<Planned> {
     let prepared = tokio::task::block_in_place(|| {
         let observing = (cx.observer, cx.stop);
         let method = Method::choose(spec)?;
-        prepare_within(spec, method, cx.session.cloud().provider, &[], budgets, observing)
+        prepare_within(
+            spec,
+            method,
+            cx.session.cloud().provider,
+            &[],
+            budgets,
+            observing,
+        )
     })?;
     prepared.plan(cx).await
 }

@@ -1,7 +1,7 @@
 //! What only the cloud can tell: project, name, quota, operating systems, bucket and key.
 
-use cloud::{Result, from_ims, from_obs, rejected};
 use batch::nearest::nearest;
+use cloud::{Result, from_ims, from_obs, rejected};
 use ims::{Architecture, Client as Images, Firmware, ImageKind, QuickImport};
 use journal::registration::Found;
 use obs::{Client as Storage, ErrorKind};
@@ -163,12 +163,7 @@ fn is_fatal(error: &ims::Error) -> bool {
     )
 }
 
-async fn quota(
-    spec: &ImportSpec,
-    images: &Images,
-    wanted: u64,
-    findings: &mut Findings,
-) -> Result {
+async fn quota(spec: &ImportSpec, images: &Images, wanted: u64, findings: &mut Findings) -> Result {
     let quotas = match images.quotas().await {
         Ok(quotas) => quotas,
         Err(error) if is_fatal(&error) => return Err(from_ims(&error)),

@@ -15,9 +15,7 @@ use super::observe::{Before, Context, Observer, Step};
 use super::outcome::{Outcome, Stages, peak_memory};
 use super::piece::{self, Form, Pieces};
 use super::preflight::{Checked, preflight};
-use super::register::{
-    Asking, Attach, Call, Registered, choose_call, made_before, made_beside,
-};
+use super::register::{Asking, Attach, Call, Registered, choose_call, made_before, made_beside};
 use super::send::{Existing, Sending, Sent};
 use super::spec::ImportSpec;
 use diskimg::text::shown;
@@ -66,7 +64,12 @@ pub async fn run(spec: &ImportSpec, cx: Context<'_>) -> Result<Outcome> {
     cx.observer.at(Step::Check);
     // Opening waits for the disk; other tasks must not.
     let prepared = tokio::task::block_in_place(|| {
-        prepare(spec, cx.session.cloud().provider, &[], (cx.observer, cx.stop))
+        prepare(
+            spec,
+            cx.session.cloud().provider,
+            &[],
+            (cx.observer, cx.stop),
+        )
     })?;
     // Many imports may run at the same time: their state lives on the heap.
     Box::pin(prepared.run(cx)).await
@@ -217,11 +220,7 @@ impl Flow<'_> {
     /// Whether another worker has registered the image of a file that is uploaded as it is: no
     /// manifest helps to find its object again. A journal that has come as far as the registration
     /// knows more.
-    async fn registered_before(
-        &mut self,
-        storage: &Storage,
-        ledger: &mut Ledger,
-    ) -> Result<bool> {
+    async fn registered_before(&mut self, storage: &Storage, ledger: &mut Ledger) -> Result<bool> {
         let system = &self.pieces.system;
         if !self.cx.before.registered
             || !matches!(system.form, Form::Bytes(_))

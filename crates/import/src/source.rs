@@ -49,7 +49,9 @@ pub struct Reading<'a> {
     pub size: Option<u64>,
     /// Threads that were asked for.
     pub threads: Option<usize>,
+    /// Receives warnings.
     pub observer: &'a dyn Observer,
+    /// Stops reading.
     pub cancel: &'a CancelToken,
     /// Whether to read what another process writes to.
     pub force_share: bool,
@@ -57,6 +59,7 @@ pub struct Reading<'a> {
 
 /// An opened disk.
 pub struct Input {
+    /// The image.
     pub opened: Opened,
     /// Whether it can be read front to back only, and once.
     pub is_pipe: bool,
@@ -67,11 +70,7 @@ pub struct Input {
 }
 
 /// Opens an image, and tells its warnings.
-pub fn open_input(
-    path: &Path,
-    options: &OpenOptions,
-    reading: Reading<'_>,
-) -> Result<Input> {
+pub fn open_input(path: &Path, options: &OpenOptions, reading: Reading<'_>) -> Result<Input> {
     let input = open_input_silently(path, options, reading)?;
     let name = match is_standard_input(path) {
         true => Path::new(NAME),
@@ -82,11 +81,7 @@ pub fn open_input(
 }
 
 /// Opens an image; its warnings are for the caller to tell.
-fn open_input_silently(
-    path: &Path,
-    options: &OpenOptions,
-    reading: Reading<'_>,
-) -> Result<Input> {
+fn open_input_silently(path: &Path, options: &OpenOptions, reading: Reading<'_>) -> Result<Input> {
     let mut input = if is_standard_input(path) {
         open_standard_input(options, reading)?
     } else if reading.size.is_some() {

@@ -15,8 +15,11 @@ use crate::args::{BitmapArgs, HolesMode};
 use crate::commands::typed;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome, is_wrong_path};
-use ::import::{CAUTION, Watch, bitmap_beside, check_bitmap_name, open_named, refuse_standard_input, warn_of_holes, with_holes};
 use crate::progress::Progress;
+use ::import::{
+    CAUTION, Watch, bitmap_beside, check_bitmap_name, open_named, refuse_standard_input,
+    warn_of_holes, with_holes,
+};
 
 pub(crate) fn run(args: &BitmapArgs, console: Console, cancel: &CancelToken) -> Outcome {
     refuse_standard_input(&args.file)?;

@@ -16,8 +16,11 @@ use super::{bitmap, target_by_name, typed};
 use crate::args::{ConvertArgs, HolesMode, TargetFormat, WorkArgs};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
-use ::import::{CAUTION, Reading, bitmap_beside, identity, open_input, path_of, warn_of_holes, warn_of_more, with_holes};
 use crate::progress::Progress;
+use ::import::{
+    CAUTION, Reading, bitmap_beside, identity, open_input, path_of, warn_of_holes, warn_of_more,
+    with_holes,
+};
 
 pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) -> Outcome {
     let to_stdout = args.dst.as_os_str() == "-";

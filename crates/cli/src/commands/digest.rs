@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::args::DigestArgs;
 use crate::console::Console;
 use crate::exit::Outcome;
-use ::import::{Input, Reading, open_input, warn_of_more};
 use crate::progress::Progress;
+use ::import::{Input, Reading, open_input, warn_of_more};
 
 pub(crate) fn run(args: &DigestArgs, console: Console, cancel: &CancelToken) -> Outcome {
     let reading = Reading {

@@ -18,15 +18,15 @@ use serde_json::json;
 
 use super::convert::{options, summary};
 use super::image::{image_id, no_image};
-use cloud::{from_ims, from_obs};
 use super::session::{self, Session};
 use crate::args::ExportArgs;
 use crate::commands::{target_by_name, typed};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
-use ::import::open_named;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
+use ::import::open_named;
+use cloud::{from_ims, from_obs};
 
 /// Bytes of a range. With [`AT_ONCE`] this is the memory that a download takes.
 const RANGE: u64 = 8 << 20;

@@ -8,11 +8,11 @@ use diskimg::text::{escaped, shown};
 use diskimg::units::human;
 use ims::{Architecture, Firmware, ImageKind, OsType};
 
-use cloud::{Session, SessionOptions, rejected};
 use ::import::{
     BitmapSpec, Context, ImportSpec, JournalSpec, Outcome, Planned, Prepared, RawTransferred,
     Register, prepare,
 };
+use cloud::{Session, SessionOptions, rejected};
 
 use super::convert::options;
 use crate::args::{

@@ -2,12 +2,12 @@
 
 use ims::JobId;
 
-use cloud::from_ims;
 use super::session::{self, Session, job_json, plain};
 use crate::args::{JobArgs, JobCommand};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
+use cloud::from_ims;
 
 pub(crate) async fn run(args: &JobArgs, console: Console, interrupt: &Interrupt) -> Outcome {
     let (id, cloud) = match &args.command {

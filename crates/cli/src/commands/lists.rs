@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
-use cloud::from_ims;
 use super::session::{self, plain, table};
 use crate::args::{OsVersionsArgs, QuotaArgs};
 use crate::console::Console;
 use crate::exit::Outcome;
 use crate::interrupt::Interrupt;
+use cloud::from_ims;
 
 pub(crate) async fn quota(args: &QuotaArgs, console: Console, interrupt: &Interrupt) -> Outcome {
     let session = session::open(&args.cloud).await?;

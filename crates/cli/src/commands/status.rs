@@ -12,8 +12,8 @@ use serde::Serialize;
 use crate::args::StatusArgs;
 use crate::console::Console;
 use crate::exit::Outcome;
-use cloud::from_journal;
 use ::import::{command_line, level_of};
+use cloud::from_journal;
 
 /// All imports that are known here.
 #[derive(Debug, Serialize)]

@@ -19,12 +19,12 @@ use super::{storage, typed};
 use crate::args::UploadArgs;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
-use cloud::from_obs;
+use crate::interrupt::{Interrupt, interrupted};
+use crate::progress::Progress;
 use ::import::{
     Concurrency, FileUpload, abort, memory_of_parts, refuse_existing, start_upload, upload_file,
 };
-use crate::interrupt::{Interrupt, interrupted};
-use crate::progress::Progress;
+use cloud::from_obs;
 
 /// Bytes that are read at a time.
 const PIECE: usize = 1 << 20;

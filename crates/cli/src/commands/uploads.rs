@@ -15,8 +15,8 @@ use super::storage;
 use crate::args::{AbortArgs, ListArgs, ObsUrl, UploadsArgs, UploadsCommand};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
-use cloud::from_obs;
 use crate::interrupt::Interrupt;
+use cloud::from_obs;
 
 pub(crate) async fn run(args: &UploadsArgs, console: Console, interrupt: &Interrupt) -> Outcome {
     match &args.command {

@@ -12,11 +12,11 @@ use super::storage;
 use crate::args::{ObsUrl, Place, VerifyArgs};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
-use ::import::Watch;
-use cloud::from_obs;
-use ::import::{Reading, is_standard_input, open_input, warn_of_image, warn_of_more};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
+use ::import::Watch;
+use ::import::{Reading, is_standard_input, open_input, warn_of_image, warn_of_more};
+use cloud::from_obs;
 
 /// Chunks of an object that are kept in memory beyond one for each thread: tables, and what lies in
 /// two chunks.

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use diskimg::text::shown;
 
-
 /// Extension of bitmap files.
 const EXTENSION: &str = "mf";
 

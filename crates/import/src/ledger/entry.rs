@@ -8,7 +8,7 @@
 //!     └─ finish ── done
 //! ```
 
-use cloud::{Class, Failure, Result, Session, from_obs, from_journal};
+use cloud::{Class, Failure, Result, Session, from_journal, from_obs};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -20,9 +20,7 @@ use journal::{
 };
 use obs::{Client, Uploaded};
 
-use super::begin::{
-    begun, begun_of_file, command_line, identify, identity, parse_hex, source,
-};
+use super::begin::{begun, begun_of_file, command_line, identify, identity, parse_hex, source};
 use super::notes::Notes;
 use crate::observe::Observer;
 use crate::source::is_standard_input;

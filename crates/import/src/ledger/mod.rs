@@ -12,8 +12,8 @@ use obs::Client;
 
 pub use self::begin::{command_line, identity};
 pub(crate) use self::entry::Entry;
-pub use self::entry::{level_of, upload_of};
 use self::entry::{How, Input};
+pub use self::entry::{level_of, upload_of};
 pub(crate) use self::noted::Ours;
 pub(crate) use self::notes::Notes;
 use super::observe::{Before, Context, Observer};

@@ -8,10 +8,10 @@ use ims::metadata::ImageMetadata;
 use ims::{ImageDetail, ImageId, ImageKind, ImageStatus, QuickImport, Tags, WaitOptions};
 use journal::registration::LOOKS;
 
+use super::Registered;
 use super::attach::{comes_from, is_older};
 use super::call::Call;
 use super::settle::settle;
-use super::Registered;
 use crate::method::{By, Found, Method};
 use crate::observe::Context;
 use crate::piece::{Form, Piece, Pieces};
@@ -34,7 +34,10 @@ async fn method_of_data(spec: &ImportSpec, cx: Context<'_>, pieces: &Pieces) -> 
     if pieces.system.request.kind != ImageKind::DataImage || method.by != By::Common {
         return Ok(method);
     }
-    let taken = cx.stop.unless_asked(cx.session.images().takes_data_files()).await?;
+    let taken = cx
+        .stop
+        .unless_asked(cx.session.images().takes_data_files())
+        .await?;
     if taken.map_err(|e| from_ims(&e))? {
         return Ok(method);
     }

@@ -1,7 +1,7 @@
 //! Why there is no image, and what to do about it: never to delete one, and no two things that
 //! contradict each other.
 
-use cloud::{Class, Failure, stopped, from_ims};
+use cloud::{Class, Failure, from_ims, stopped};
 use std::ffi::OsStr;
 
 use diskimg::text::shell_word;

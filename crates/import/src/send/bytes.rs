@@ -81,9 +81,7 @@ pub async fn upload_file(
         },
         path: upload.path,
         len: upload.len,
-        memory: upload
-            .memory
-            .unwrap_or_else(|| memory_of_parts(upload.len)),
+        memory: upload.memory.unwrap_or_else(|| memory_of_parts(upload.len)),
         concurrency: upload.concurrency,
         monitor,
     };

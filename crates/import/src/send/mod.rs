@@ -15,8 +15,8 @@ use ::convert::{ContentDigest, Levels, Report};
 use obs::{Client as Storage, Uploaded};
 use serde::Serialize;
 
-pub use self::bytes::{FileUpload, refuse_existing, upload_file};
 use self::bytes::Sender;
+pub use self::bytes::{FileUpload, refuse_existing, upload_file};
 use self::proof::Proving;
 pub(crate) use self::reuse::Existing;
 use self::reuse::Reuse;
@@ -134,10 +134,7 @@ impl Sending<'_> {
             observer.at(Step::Convert);
             return match form {
                 Form::Bytes(memory) => self.bytes(piece, memory, entry).await,
-                _ => Err(Failure::new(
-                    Class::Io,
-                    "the piece was sent before",
-                )),
+                _ => Err(Failure::new(Class::Io, "the piece was sent before")),
             };
         };
         observer.at(match existing {

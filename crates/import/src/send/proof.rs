@@ -7,7 +7,7 @@
 //!
 //! If a block differs, the import begins anew, so that no image mixes two states of a disk.
 
-use cloud::{Class, Failure, Result, StopToken, stopped, from_journal};
+use cloud::{Class, Failure, Result, StopToken, from_journal, stopped};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;

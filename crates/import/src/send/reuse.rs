@@ -1,6 +1,6 @@
 //! An object that is there already and holds the same disk: nothing is uploaded then.
 
-use cloud::{Class, Failure, Result, StopToken, stopped, from_obs};
+use cloud::{Class, Failure, Result, StopToken, from_obs, stopped};
 use std::sync::Arc;
 use std::time::Instant;
 

@@ -1,7 +1,7 @@
 //! One object's way into the bucket, and what an earlier run has left of it: the same for streams,
 //! files and raw disks.
 
-use cloud::{Class, Failure, Result, StopToken, stopped, from_obs};
+use cloud::{Class, Failure, Result, StopToken, from_obs, stopped};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Converting into the upload: threads encode while tasks send.
 
-use cloud::{Class, Failure, Result, stopped, from_obs, from_journal};
+use cloud::{Class, Failure, Result, from_journal, from_obs, stopped};
 use std::sync::Arc;
 use std::time::Instant;
 

@@ -11,8 +11,8 @@ use super::state::{Known, State};
 use crate::args::BatchCommonArgs;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
-use ::import::{self, Action, Before, Context, ImportSpec, Planned, finds_by_manifest};
 use crate::interrupt::Interrupt;
+use ::import::{Action, Before, Context, ImportSpec, Planned, finds_by_manifest};
 
 /// Disks that are looked at at the same time: the cloud's answers are waited for together.
 const LOOKS: usize = 8;
@@ -56,7 +56,7 @@ pub(super) fn known(
     }
     match request::spec(item, common, threads) {
         Ok(spec) => Ok((spec, known)),
-        Err(problems) => Err(Verdict::Refused(refused(problems))),
+        Err(problems) => Err(Verdict::Refused(cloud::rejected(problems))),
     }
 }
 

@@ -17,8 +17,8 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::exit::{Exit, Failure, Outcome};
-use cloud::from_obs;
 use crate::interrupt::Interrupt;
+use cloud::from_obs;
 
 /// Where claims are in a bucket.
 pub(super) const PREFIX: &str = ".imgferry/claims/";

@@ -14,10 +14,10 @@ use super::claims::prefix_of;
 use super::setup::{self, read_manifest};
 use super::state::{self, Place, Record, now};
 use crate::args::BatchCleanArgs;
-use cloud::{from_ims, from_journal, from_obs};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
+use cloud::{from_ims, from_journal, from_obs};
 
 /// What is there to be thrown away.
 #[derive(Debug, Default, Serialize)]

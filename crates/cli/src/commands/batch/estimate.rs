@@ -13,8 +13,8 @@ use serde::Serialize;
 use super::check::{Checked, Ready, Verdict};
 use super::setup::Setup;
 use crate::exit::{Failure, Outcome};
-use ::import::{Action, identity, with_holes};
 use crate::interrupt::Interrupt;
+use ::import::{Action, identity, with_holes};
 
 /// How long the measurement may take.
 const MOST: Duration = Duration::from_millis(1500);

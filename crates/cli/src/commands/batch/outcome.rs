@@ -4,7 +4,6 @@ use ::batch::{Item, ItemOutcome, ItemState};
 
 use crate::exit::{Exit, Failure, code};
 use crate::hints;
-use ::import;
 
 /// Longest text of an outcome that is written down, in bytes: a frame of the journal has an end.
 const LONGEST: usize = 4000;

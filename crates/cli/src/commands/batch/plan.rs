@@ -14,8 +14,8 @@ use crate::args::BatchCommonArgs;
 use crate::commands::session::table;
 use crate::console::{Console, Level, Listener, Moved};
 use crate::exit::{Exit, Failure, Outcome};
-use ::import::Action;
 use crate::interrupt::Interrupt;
+use ::import::Action;
 
 /// The plan of a batch.
 #[derive(Debug, Serialize)]

@@ -19,9 +19,9 @@ use super::state::{self, Record, now};
 use crate::args::BatchRunArgs;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome, code};
+use crate::interrupt::Interrupt;
 use ::import::command_line;
 use cloud::from_journal;
-use crate::interrupt::Interrupt;
 
 pub(super) async fn run(args: &BatchRunArgs, console: Console, interrupt: &Interrupt) -> Outcome {
     report::check(args)?;
@@ -228,10 +228,7 @@ fn say_plan(setup: &Setup, checked: &[Checked], board: &Board) {
         match &checked.verdict {
             Verdict::Ready(ready) => {
                 to_do += 1;
-                let bytes = ready
-                    .planned
-                    .as_ref()
-                    .map(::import::Planned::data_bytes);
+                let bytes = ready.planned.as_ref().map(::import::Planned::data_bytes);
                 data = data.saturating_add(bytes.unwrap_or_default());
             }
             Verdict::Done(_) => done += 1,

@@ -30,9 +30,9 @@ use super::claims::Claims;
 use super::outcome;
 use super::setup::Setup;
 use super::state::{Record, now};
-use cloud::from_journal;
 use crate::exit::{Exit, Failure, Outcome, code};
 use crate::interrupt::Interrupt;
+use cloud::from_journal;
 
 /// Which of the disks that wait a lane takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

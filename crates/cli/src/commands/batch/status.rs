@@ -15,9 +15,9 @@ use crate::args::BatchStatusArgs;
 use crate::commands::session::table;
 use crate::console::Console;
 use crate::exit::Outcome;
+use crate::interrupt::Interrupt;
 use ::import::command_line;
 use cloud::from_journal;
-use crate::interrupt::Interrupt;
 
 /// How often it is said again.
 const EVERY: Duration = Duration::from_secs(2);

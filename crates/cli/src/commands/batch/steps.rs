@@ -13,8 +13,8 @@ use super::runner::Runner;
 use super::state::{Record, now};
 use crate::console::Console;
 use crate::exit::Outcome;
-use ::import::{Activity, Counting, JobWatch, Observer, Step};
 use crate::interrupt::Interrupt;
+use ::import::{Activity, Counting, JobWatch, Observer, Step};
 
 /// Observes the import of one disk.
 pub(super) struct ItemSteps {

@@ -14,13 +14,12 @@ use super::figures::Run;
 use super::view::View;
 use super::work::{self, cpu_time, for_noise, stop};
 use crate::args::{BenchArgs, PaceArgs};
-use ::cloud::{from_ims, from_obs};
 use crate::exit::{Exit, Failure, Outcome};
-use ::import::Concurrency;
-use cloud::{from_ims, from_obs};
-use ::import::{plan_stream};
-use ::import::{identity, start_upload};
 use crate::interrupt::{Interrupt, interrupted};
+use ::cloud::{from_ims, from_obs};
+use ::import::Concurrency;
+use ::import::plan_stream;
+use ::import::{identity, start_upload};
 
 /// Bucket of the sandbox.
 const BUCKET: &str = "bench";

@@ -39,8 +39,8 @@ use crate::args::{BenchArgs, Peer};
 use crate::commands::bitmap::overwrite;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
-use ::import::peak_memory;
 use crate::interrupt::Interrupt;
+use ::import::peak_memory;
 
 /// Version of the JSON form.
 const VERSION: u32 = 1;

@@ -18,9 +18,9 @@ use super::{upload_len, write_len};
 use crate::args::BenchArgs;
 use crate::console::Console;
 use crate::exit::Outcome;
+use crate::interrupt::Interrupt;
 use ::import::Concurrency;
 use ::import::plan_stream;
-use crate::interrupt::Interrupt;
 
 /// Runs that lie further apart than this, to their median, deserve a warning.
 const NOISY: f64 = 0.25;

@@ -16,8 +16,8 @@ use rustix::time::{ClockId, clock_gettime};
 use super::figures::Run;
 use super::view::{BLOCK, View};
 use crate::exit::{Exit, Failure, Outcome};
-use ::import::identity;
 use crate::interrupt::interrupted;
+use ::import::identity;
 
 /// Most blocks of the image that are held in memory for compressing and hashing: 64 MiB.
 const SAMPLE_BLOCKS: usize = 32;

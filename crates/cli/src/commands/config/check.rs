@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use super::trial;
 use crate::args::ConfigCheckArgs;
-use cloud::{from_ims, from_obs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::hints;
 use crate::interrupt::Interrupt;
+use cloud::{from_ims, from_obs};
 
 /// A name that no image has; looking for it proves the right to list.
 const NO_IMAGE: &str = "imgferry config check";

@@ -5,7 +5,6 @@ use obs::{Found, Step, Trial};
 
 use super::check::{Check, State};
 use crate::exit::Outcome;
-use cloud::from_obs;
 use crate::interrupt::Interrupt;
 
 /// Stores, copies, reads and deletes two tiny objects in `bucket`.

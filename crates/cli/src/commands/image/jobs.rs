@@ -4,13 +4,13 @@ use ims::create::{DataVolume, ServerImage, VolumeImage, WholeImage, WholeSource}
 use ims::sharing::Reply;
 use ims::{ExportFormat, ImageUrl, JobId, Tags};
 
-use cloud::from_ims;
 use super::super::session::{Session, follow, job_json};
 use super::{image_id, image_ids};
 use crate::args::{ExportTo, ImageCommand, ImageCreateArgs, WaitArgs};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
+use cloud::from_ims;
 
 pub(super) async fn run(
     session: &Session,

@@ -15,9 +15,9 @@ use crate::commands::batch::outcome;
 use crate::commands::batch::state::{Record, now};
 use crate::commands::batch::steps::ItemSteps;
 use crate::exit::{Exit, Failure, Outcome};
-use cloud::{from_obs};
-use ::import::{self, Action, Before, Context, ImportSpec};
 use crate::interrupt::Interrupt;
+use ::import::{Action, Before, Context, ImportSpec};
+use cloud::from_obs;
 
 impl Runner {
     /// Claims a disk where workers share the batch: the claim, or nothing to claim, or `None` when
