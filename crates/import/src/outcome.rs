@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ::convert::bitmap::Figures;
 use ::convert::{ContentDigest, Level};
-use obs::{RawUploaded, Uploaded};
+use obs::Uploaded;
 use serde::Serialize;
 
 use super::method::Method;
@@ -120,7 +120,7 @@ impl Stages {
 #[derive(Clone, Debug, Serialize)]
 pub struct RawTransferred {
     /// Parts that were sent, and those that the server made.
-    pub upload: RawUploaded,
+    pub upload: Uploaded,
     /// Key of the bitmap object.
     pub bitmap_key: String,
     /// Its length in bytes.

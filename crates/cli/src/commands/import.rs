@@ -363,22 +363,23 @@ fn whole(outcome: &Outcome, f: &mut String) -> std::fmt::Result {
 
 fn raw_object(raw: &RawTransferred, f: &mut String) -> std::fmt::Result {
     let upload = &raw.upload;
+    let copies = upload.copies.clone().unwrap_or_default();
     writeln!(
         f,
         "raw      {} effective bytes sent of {}; {} copied by the server in {} parts of zeros",
-        human(upload.object.sent_bytes),
-        human(upload.object.size),
-        human(upload.copied_bytes),
-        upload.copied_parts
+        human(upload.sent_bytes),
+        human(upload.size),
+        human(copies.copied_bytes),
+        copies.copied_parts
     )?;
-    if let Some(refused) = &upload.copies_refused {
+    if let Some(refused) = &copies.copies_refused {
         writeln!(
             f,
             "         {} parts of zeros were sent, because the server does not copy: {refused}",
-            upload.zero_parts_sent
+            copies.zero_parts_sent
         )?;
     }
-    if let Some(left) = &upload.left_behind {
+    if let Some(left) = &copies.left_behind {
         writeln!(f, "         the object of zeros is still there: {left}")?;
     }
     write!(f, "bitmap   {}, {} bytes", raw.bitmap_key, raw.bitmap_bytes)?;

@@ -24,11 +24,7 @@ use crate::outcome::RawTransferred;
 /// and those that the server has are not sent again. Without a journal, and where resuming cannot
 /// help, the upload is aborted and the helper object deleted, so that nothing is left that costs
 /// money.
-pub(crate) async fn transfer(
-    this: Transfer<'_>,
-    job: &RawJob,
-    entry: &mut Entry,
-) -> Result<Sent> {
+pub(crate) async fn transfer(this: Transfer<'_>, job: &RawJob, entry: &mut Entry) -> Result<Sent> {
     if let Some(done) = this.done_before(entry).await? {
         return Ok(done);
     }
@@ -47,8 +43,7 @@ pub(crate) async fn transfer(
         (BitmapSource::Ready(bytes), ..) => (bytes.clone(), None),
         (BitmapSource::Command(_), Some(made), _) => {
             let read = read_bitmap(&made.mf);
-            let refused =
-                |what| incomplete(Failure::new(Class::Refused, what), &this.route, entry);
+            let refused = |what| incomplete(Failure::new(Class::Refused, what), &this.route, entry);
             (read.map_err(refused)?, None)
         }
         (_, _, Some(bitmap)) => (bitmap.to_bytes().into(), Some(bitmap.figures())),

@@ -111,7 +111,7 @@ impl Route<'_> {
         })
     }
 
-    pub(crate) fn tell_kept(&self, id: &str, bytes: u64, parts: u32) {
+    fn tell_kept(&self, id: &str, bytes: u64, parts: u32) {
         self.observer.notice(format_args!(
             "going on with upload {id} of {}/{}: {} in {parts} parts are stored",
             self.bucket,
@@ -120,14 +120,14 @@ impl Route<'_> {
         ));
     }
 
-    pub(crate) fn tell_completed(&self, id: &str) {
+    fn tell_completed(&self, id: &str) {
         self.observer.notice(format_args!(
             "upload {id} was completed before, although nobody was told; the object {}/{} is right",
             self.bucket, self.key
         ));
     }
 
-    pub(crate) fn tell_gone(&self, id: &str) {
+    fn tell_gone(&self, id: &str) {
         self.observer.notice(format_args!(
             "upload {id} of {}/{} is not known to the server any more; it begins anew",
             self.bucket, self.key
@@ -203,7 +203,7 @@ pub async fn start_upload(
 }
 
 /// An upload that was refused before it began leaves nothing to go on with.
-pub(crate) fn not_begun(entry: &Entry, failure: &Failure) {
+fn not_begun(entry: &Entry, failure: &Failure) {
     if failure.class() == Class::Refused {
         entry.discard();
     }
@@ -211,7 +211,7 @@ pub(crate) fn not_begun(entry: &Entry, failure: &Failure) {
 
 /// Whether another run would end in the same way: what is stored is wrong, or is of a source that
 /// has changed.
-pub(crate) fn is_in_vain(failure: &Failure, upload: &Upload, entry: &Entry) -> bool {
+fn is_in_vain(failure: &Failure, upload: &Upload, entry: &Entry) -> bool {
     failure.class() == Class::Mismatch
         || (failure.class() == Class::Refused && upload.failure().is_none())
         || entry.source_changed()
@@ -228,11 +228,15 @@ pub(crate) async fn suspend(upload: &mut Upload, entry: &Entry, failure: Failure
     }
     upload.pause(GRACE).await;
     let failure = first(upload, failure);
-    kept(upload, entry, failure)
+    let failure = kept(upload, entry, failure);
+    match upload.helper() {
+        Some(key) => failure.note(format!("so is the object of zeros, {key}")),
+        None => failure,
+    }
 }
 
 /// Says in `failure` that the upload is kept, and how to go on.
-pub(crate) fn kept(upload: &Upload, entry: &Entry, mut failure: Failure) -> Failure {
+fn kept(upload: &Upload, entry: &Entry, mut failure: Failure) -> Failure {
     if let Some(notes) = entry.notes()
         && let Err(error) = notes.lock().sync()
     {
@@ -250,7 +254,7 @@ pub(crate) fn kept(upload: &Upload, entry: &Entry, mut failure: Failure) -> Fail
 }
 
 /// What stopped the upload is the cause; that the sink then took no more is its consequence.
-pub(crate) fn first(upload: &Upload, failure: Failure) -> Failure {
+fn first(upload: &Upload, failure: Failure) -> Failure {
     match (failure.class(), upload.failure()) {
         (Class::Interrupted, _) | (_, None) => failure,
         (_, Some(first)) => from_obs(first),
@@ -273,10 +277,16 @@ pub async fn abort(upload: &mut Upload, failure: Failure) -> Failure {
         Err(error) if error.kind() == obs::ErrorKind::Refused => failure.note(format!(
             "the parts of {bucket}/{key} were joined already: the object stays in the bucket"
         )),
-        Err(error) => failure
-            .note(format!(
-                "upload {id} of {bucket}/{key} could not be aborted: {error}; its parts may still be stored, and cost money"
-            ))
-            .hint(format!("imgferry uploads abort {bucket} --id {id}")),
+        Err(error) => {
+            let failure = failure.note(format!(
+                "upload {id} of {bucket}/{key} could not be aborted: {error}; what is left of it \
+                 may cost money"
+            ));
+            let failure = error
+                .notes()
+                .iter()
+                .fold(failure, |failure, note| failure.note(note.to_string()));
+            failure.hint(format!("imgferry uploads abort {bucket} --id {id}"))
+        }
     }
 }
