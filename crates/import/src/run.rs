@@ -128,10 +128,12 @@ impl Prepared<'_> {
             .state()
             .and_then(|state| state.completed.clone());
         let sent = flow.send(&storage, existing, &mut ledger).await?;
-        // Nobody can have registered an object that this run has stored.
+        // Nobody can have registered an object that this run has stored. Of a file that is uploaded
+        // as it is, an image may exist that waits for its file.
         let is_new = sent.last().is_some_and(|sent| {
             let uploaded = &sent.uploaded;
-            !sent.reused
+            sent.content.is_some()
+                && !sent.reused
                 && earlier.is_none_or(|earlier| {
                     (earlier.size, &earlier.etag) != (uploaded.size, &uploaded.etag)
                 })

@@ -36,7 +36,7 @@ pub(super) fn of(mut outcome: ItemOutcome, ended: &::import::Outcome) -> ItemOut
     outcome.read_bytes = content.map_or(0, |content| content.read_bytes);
     outcome.sent_bytes = uploaded.map_or(0, |uploaded| uploaded.sent_bytes);
     outcome.kept_bytes = uploaded.map_or(0, |uploaded| uploaded.kept_bytes);
-    outcome.retries = uploaded.map_or(0, |uploaded| uploaded.retries.into());
+    outcome.retries = uploaded.map_or(0, |uploaded| uploaded.retries);
     outcome.key.clone_from(&ended.key);
     outcome.state = match ended.register {
         "none" => ItemState::Uploaded,
