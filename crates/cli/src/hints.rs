@@ -19,6 +19,15 @@ pub(crate) fn text(hint: &Hint) -> String {
             "leave --no-wait out, or run 'imgferry sandbox' beside it".to_owned()
         }
         Hint::FollowJob(job) => format!("imgferry job wait {job}"),
+        Hint::AbortUpload { bucket, id } => format!("imgferry uploads abort {bucket} --id {id}"),
+        Hint::NameBucketOnly(bucket) => format!("name only the bucket: --upload obs://{bucket}"),
+        Hint::NameOutputDir => "name a directory for output with --dir".to_owned(),
+        Hint::MeasureLess => "pass a smaller --size, or --dir on another disk".to_owned(),
+        Hint::GenerateDisk => "leave the image out: a disk is generated then".to_owned(),
+        Hint::InstallQemuImg => {
+            "install it (qemu-utils, qemu-img), or leave --against out".to_owned()
+        }
+        Hint::CompareNothing => "leave --against out".to_owned(),
         // A hint without words is a defect, which the tests find; its data helps all the same.
         other => format!("{other:?}"),
     }

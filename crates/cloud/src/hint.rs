@@ -22,6 +22,25 @@ pub enum Hint {
     KeepSandboxRunning,
     /// The job goes on: follow it.
     FollowJob(JobId),
+    /// Parts may still be stored: abort the upload.
+    AbortUpload {
+        /// The bucket that it is in.
+        bucket: String,
+        /// Its id.
+        id: String,
+    },
+    /// The object exists: name only this bucket.
+    NameBucketOnly(String),
+    /// Nothing can be written there: name another directory for output.
+    NameOutputDir,
+    /// There is no room: measure with less data, or in another directory.
+    MeasureLess,
+    /// The image has no data: measure with a generated disk.
+    GenerateDisk,
+    /// The program to compare with is missing: install it, or compare with nothing.
+    InstallQemuImg,
+    /// The program to compare with cannot do this: compare with nothing.
+    CompareNothing,
 }
 
 impl From<String> for Hint {

@@ -1,13 +1,12 @@
 //! The report as a page.
 
+use ::bench::{Advice, Against, Report, Setting};
 use diskimg::units::human;
 use maud::{Markup, html};
 use page::shortened;
 
-use super::advice::{Advice, Setting};
-use super::peer::Against;
 use super::plots;
-use super::report::{HEADS, Report, advice, bits, machine, megabytes, percent, rows, source};
+use super::text::{HEADS, advice, bits, machine, megabytes, percent, rows, source};
 
 /// Most characters of a text from outside in a table.
 const MAX_TEXT: usize = 100;

@@ -1,18 +1,15 @@
 //! The charts of the page, each from the report.
 
+use ::bench::{Against, Figure, Report, Setting, Stage, Task, find};
 use maud::Markup;
 use page::{Axis, Bar, Ink, Point, Series, Spread};
 
-use super::advice::Setting;
-use super::figures::{Figure, Stage, find};
-use super::peer::{Against, Task};
-use super::report::{Report, megabytes, output_share};
-use super::stats;
+use super::text::megabytes;
 
 const MB: f64 = 1e6;
 
 /// For charts: values of another unit by `scale`.
-fn spread(of: &stats::Spread, scale: f64) -> Spread {
+fn spread(of: &::bench::Spread, scale: f64) -> Spread {
     Spread {
         low: of.min / scale,
         middle: of.median / scale,
@@ -21,7 +18,7 @@ fn spread(of: &stats::Spread, scale: f64) -> Spread {
 }
 
 /// A bar of bytes per second.
-fn rate(name: String, rate: &stats::Spread, ink: Ink) -> Bar {
+fn rate(name: String, rate: &::bench::Spread, ink: Ink) -> Bar {
     Bar {
         name,
         spread: spread(rate, MB),
@@ -80,7 +77,7 @@ pub(super) fn limits(setting: &Setting) -> Markup {
     let bars: Vec<Bar> = limits
         .chain(measured)
         .filter_map(|(name, value, ink)| {
-            Some(rate(name.to_owned(), &stats::Spread::of(&[value])?, ink))
+            Some(rate(name.to_owned(), &::bench::Spread::of(&[value])?, ink))
         })
         .collect();
     page::bars(
@@ -108,7 +105,7 @@ pub(super) fn levels(report: &Report) -> Option<Markup> {
         let Some(figure) = find(&report.figures, Stage::Compress, cores, Some(*level)) else {
             continue;
         };
-        let share = output_share(figure)? * 100.0;
+        let share = figure.output_share()? * 100.0;
         alone.push(point(share, figure, level.to_string()));
         let threads = report.settings.default_threads;
         if let Some(figure) = find(&report.figures, Stage::Convert, threads, Some(*level)) {

@@ -4,53 +4,52 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::cloud::{ProcessEnvironment, Session, SessionOptions};
-use ::convert::{CancelToken, PlanOptions, Sink as _, VoidMonitor};
+use cloud::stopped;
+use cloud::{Class, Failure, Hint, Result, Session, SessionOptions, StopToken, from_ims, from_obs};
+use convert::{CancelToken, PlanOptions, Sink as _, VoidMonitor};
 use diskimg::DiskImage;
+use import::{Concurrency, identity, plan_stream, start_upload};
 use ims::{ImageKind, ImageUrl, QuickImport};
 use obs::{Client, MultipartSink, Upload, UploadOptions};
 
-use super::figures::Run;
-use super::view::View;
-use super::work::{self, cpu_time, for_noise, stop};
-use crate::args::{BenchArgs, PaceArgs};
-use crate::exit::{Exit, Failure, Outcome};
-use crate::interrupt::{Interrupt, interrupted};
-use ::cloud::{from_ims, from_obs};
-use ::import::Concurrency;
-use ::import::plan_stream;
-use ::import::{identity, start_upload};
+use crate::figures::Run;
+use crate::options::Options;
+use crate::view::View;
+use crate::work::{self, cpu_time, for_noise};
 
 /// Bucket of the sandbox.
 const BUCKET: &str = "bench";
 /// Memory that the parts of the upload stage may take.
-pub(super) const UPLOAD_MEMORY: u64 = 256 << 20;
-/// How long deleting the object may take once the run was stopped.
+pub(crate) const UPLOAD_MEMORY: u64 = 256 << 20;
+/// How long deleting the object may take after the run was stopped.
 const CLEANING: Duration = Duration::from_secs(20);
 
 /// A sandbox on the disk that output goes to.
-pub(super) struct Local {
+pub(crate) struct Local {
     session: Session,
-    pub(super) place: Place,
+    pub(crate) place: Place,
     number: u32,
 }
 
 /// An object that can be written and deleted.
-pub(super) struct Place {
+pub struct Place {
     client: Client,
     bucket: String,
     key: String,
-    pace: PaceArgs,
+    /// As the user named it.
+    asked: String,
+    concurrency: Concurrency,
 }
 
 impl Local {
-    pub(super) async fn start(args: &BenchArgs, dir: &Path) -> Outcome<Self> {
-        let named = args.cloud.sandbox.as_ref().and_then(Option::as_deref);
+    /// Starts the sandbox, in `dir` unless the options name a directory.
+    pub(crate) async fn start(options: &Options, dir: &Path) -> Result<Self> {
         let own = dir.join("sandbox");
-        let dir = named.unwrap_or(&own);
+        let dir = options.sandbox.as_deref().unwrap_or(&own);
         let needs = SessionOptions {
             buckets: vec![BUCKET.to_owned()],
-            ..needs(args)
+            rate_limit: options.rate_limit,
+            ..SessionOptions::default()
         };
         let session = Session::local(Some(dir), needs).await?;
         match session.storage().await {
@@ -59,7 +58,8 @@ impl Local {
                     client,
                     bucket: BUCKET.to_owned(),
                     key: own_key(),
-                    pace: args.pace,
+                    asked: String::new(),
+                    concurrency: options.concurrency,
                 },
                 session,
                 number: 0,
@@ -68,12 +68,13 @@ impl Local {
         }
     }
 
-    pub(super) async fn stop(self) -> Outcome {
-        self.session.close(Ok(())).await
+    /// Stops the sandbox; `ended` is how its use ended.
+    pub(crate) async fn stop<T>(self, ended: Result<T>) -> Result<T> {
+        self.session.close(ended).await
     }
 
-    /// Whether the image service would take the disk.
-    pub(super) fn takes(&self, view: &View) -> bool {
+    /// Whether the image service accepts a disk of this size.
+    pub(crate) fn takes(&self, view: &View) -> bool {
         let size = view.virtual_size();
         self.request(size).violations_on(size, None).is_empty()
     }
@@ -91,32 +92,32 @@ impl Local {
     }
 
     /// Takes the view to an active image.
-    pub(super) async fn import(
+    pub(crate) async fn import(
         &mut self,
         view: &Arc<View>,
         level: i32,
         threads: usize,
-        interrupt: &Interrupt,
-    ) -> Outcome<Run> {
+        stop: &StopToken,
+    ) -> Result<Run> {
         self.number += 1;
         let timer = Timer::start();
-        let (read, size) = self.place.convert(view, level, threads, interrupt).await?;
-        let ended = self.register(view.virtual_size(), interrupt).await;
+        let (read, size) = self.place.convert(view, level, threads, stop).await?;
+        let ended = self.register(view.virtual_size(), stop).await;
         let run = timer.stop(read, size);
         self.place.delete(ended).await?;
         Ok(run)
     }
 
-    async fn register(&self, virtual_size: u64, interrupt: &Interrupt) -> Outcome {
+    async fn register(&self, virtual_size: u64, stop: &StopToken) -> Result {
         let request = self.request(virtual_size);
-        let job = interrupt
+        let job = stop
             .unless_asked(self.session.images().quick_import(&request))
             .await?
             .map_err(|error| from_ims(&error))?;
         let options = self.session.cloud().patience();
         self.session
             .images()
-            .wait(&job, &options, |_| {}, interrupt.asked())
+            .wait(&job, &options, |_| {}, stop.asked())
             .await
             .map(|_| ())
             .map_err(|error| from_ims(&error))
@@ -124,31 +125,42 @@ impl Local {
 }
 
 impl Place {
-    /// The bucket that the user names. Nothing is written yet.
-    pub(super) async fn open(args: &BenchArgs, interrupt: &Interrupt) -> Outcome<Option<Self>> {
-        let Some(target) = &args.upload else {
-            return Ok(None);
-        };
-        let cloud = ::cloud::resolve(&args.cloud.options(), &ProcessEnvironment)
-            .map_err(::cloud::rejected)?;
-        let session = Session::connect(cloud, needs(args))?;
-        let client = interrupt.unless_asked(session.storage()).await??;
+    /// The object `key` in `bucket`, or one that does not exist if the key is empty. Nothing is
+    /// written yet.
+    ///
+    /// # Errors
+    /// When the bucket does not exist, or the object does.
+    pub async fn open(
+        session: &Session,
+        (bucket, key): (&str, &str),
+        concurrency: Concurrency,
+        stop: &StopToken,
+    ) -> Result<Self> {
         let place = Self {
-            client,
-            bucket: target.bucket.clone(),
-            key: match target.key.is_empty() {
+            client: stop.unless_asked(session.storage()).await??,
+            bucket: bucket.to_owned(),
+            key: match key.is_empty() {
                 true => own_key(),
-                false => target.key.clone(),
+                false => key.to_owned(),
             },
-            pace: args.pace,
+            asked: match key.is_empty() {
+                true => format!("obs://{bucket}"),
+                false => format!("obs://{bucket}/{key}"),
+            },
+            concurrency,
         };
-        interrupt.unless_asked(place.check(&target.key)).await??;
-        Ok(Some(place))
+        stop.unless_asked(place.check(key)).await??;
+        Ok(place)
     }
 
-    /// Refuses a bucket that is not there, and a key that is: what is deleted at the end must be
+    /// The object or bucket as the user named it.
+    pub(crate) fn asked(&self) -> &str {
+        &self.asked
+    }
+
+    /// Refuses a bucket that does not exist, and a key that does: what is deleted at the end must be
     /// ours.
-    async fn check(&self, given: &str) -> Outcome {
+    async fn check(&self, given: &str) -> Result {
         match self.client.bucket(&self.bucket).await {
             Err(error) if error.kind() != obs::ErrorKind::AccessDenied => {
                 return Err(from_obs(&error));
@@ -156,10 +168,7 @@ impl Place {
             _ => {}
         }
         let refused = |message: String| {
-            Failure::new(Exit::Refused, message).hint(format!(
-                "name only the bucket: --upload obs://{}",
-                self.bucket
-            ))
+            Failure::new(Class::Refused, message).hint(Hint::NameBucketOnly(self.bucket.clone()))
         };
         match self.client.object(&self.bucket, &self.key).await {
             Ok(None) => Ok(()),
@@ -172,21 +181,20 @@ impl Place {
                 Ok(())
             }
             Err(error) if error.kind() == obs::ErrorKind::AccessDenied => Err(refused(format!(
-                "these credentials may not ask whether object {self} exists, and it would be deleted at the end"
+                "these credentials cannot check whether object {self} exists, and it would be deleted at the \
+                 end"
             ))),
             Err(error) => Err(from_obs(&error)),
         }
     }
 
     /// Uploads `len` bytes that do not compress, and deletes them.
-    pub(super) async fn upload(&self, len: u64, interrupt: &Interrupt) -> Outcome<Run> {
+    pub(crate) async fn upload(&self, len: u64, stop: &StopToken) -> Result<Run> {
         let timer = Timer::start();
         let memory = UPLOAD_MEMORY.max(UploadOptions::least_memory(len));
-        let cancel = interrupt.token().clone();
+        let cancel = stop.token().clone();
         let ((), size) = self
-            .send(memory, len, interrupt, move |sink| {
-                noise(sink, len, &cancel)
-            })
+            .send(memory, len, stop, move |sink| noise(sink, len, &cancel))
             .await?;
         let run = timer.stop(size, size);
         self.delete(Ok(())).await?;
@@ -197,15 +205,15 @@ impl Place {
     }
 
     /// Converts the view into the object, and deletes it.
-    pub(super) async fn transfer(
+    pub(crate) async fn transfer(
         &self,
         view: &Arc<View>,
         level: i32,
         threads: usize,
-        interrupt: &Interrupt,
-    ) -> Outcome<Run> {
+        stop: &StopToken,
+    ) -> Result<Run> {
         let timer = Timer::start();
-        let (read, size) = self.convert(view, level, threads, interrupt).await?;
+        let (read, size) = self.convert(view, level, threads, stop).await?;
         let run = timer.stop(read, size);
         self.delete(Ok(())).await?;
         Ok(run)
@@ -217,16 +225,16 @@ impl Place {
         view: &Arc<View>,
         level: i32,
         threads: usize,
-        interrupt: &Interrupt,
-    ) -> Outcome<(u64, u64)> {
+        stop: &StopToken,
+    ) -> Result<(u64, u64)> {
         let options = plan_options(threads, level);
-        let plan = plan_stream(view.as_ref(), self.pace.concurrency, options)?;
-        let (view, cancel) = (Arc::clone(view), interrupt.token().clone());
+        let plan = plan_stream(view.as_ref(), self.concurrency, options)?;
+        let (view, cancel) = (Arc::clone(view), stop.token().clone());
         let (memory, longest) = (plan.memory.sink, plan.worst_case_bytes);
-        self.send(memory, longest, interrupt, move |mut sink| {
+        self.send(memory, longest, stop, move |mut sink| {
             let image: &dyn DiskImage = view.as_ref();
             let report =
-                ::convert::to_zvhd2(image, &plan, identity(), &mut sink, &VoidMonitor, &cancel)?;
+                convert::to_zvhd2(image, &plan, identity(), &mut sink, &VoidMonitor, &cancel)?;
             sink.close().map_err(|error| from_obs(&error))?;
             Ok(report.read_bytes)
         })
@@ -239,28 +247,28 @@ impl Place {
         &self,
         memory: u64,
         expected_max: u64,
-        interrupt: &Interrupt,
-        write: impl FnOnce(MultipartSink) -> Outcome<T> + Send + 'static,
-    ) -> Outcome<(T, u64)> {
+        stop: &StopToken,
+        write: impl FnOnce(MultipartSink) -> Result<T> + Send + 'static,
+    ) -> Result<(T, u64)> {
         let options = UploadOptions {
             memory,
             expected_max,
-            max_in_flight: self.pace.concurrency.most(),
-            adaptive: self.pace.concurrency == Concurrency::Auto,
+            max_in_flight: self.concurrency.most(),
+            adaptive: self.concurrency == Concurrency::Auto,
             ..UploadOptions::default()
         };
         let place = (self.bucket.as_str(), self.key.as_str());
-        let (sink, mut upload) = start_upload(&self.client, place, &options, interrupt).await?;
+        let (sink, mut upload) = start_upload(&self.client, place, &options, stop).await?;
         let writing = tokio::task::spawn_blocking(move || write(sink));
         let written = tokio::select! {
             biased;
-            () = interrupt.asked() => Err(interrupted()),
+            () = stop.asked() => Err(stopped()),
             written = writing => written.unwrap_or_else(|e| {
-                Err(Failure::from_error(Exit::Io, &e).context("the upload's source crashed"))
+                Err(Failure::from_error(Class::Io, &e).context("the thread that writes the upload crashed"))
             }),
         };
         let completed = match written {
-            Ok(value) => match interrupt.unless_asked(upload.complete()).await {
+            Ok(value) => match stop.unless_asked(upload.complete()).await {
                 Ok(Ok(uploaded)) => Ok((value, uploaded.size)),
                 Ok(Err(error)) => Err(from_obs(&error)),
                 Err(interrupted) => Err(interrupted),
@@ -273,45 +281,48 @@ impl Place {
         }
     }
 
-    /// Throws away what `upload` has stored, because of `failure`.
+    /// Discards what `upload` has stored, because of `failure`.
     async fn clean(&self, upload: &mut Upload, failure: Failure) -> Failure {
         let failure = match (failure.class(), upload.failure()) {
-            (Exit::Interrupted, _) | (_, None) => failure,
+            (Class::Interrupted, _) | (_, None) => failure,
             (_, Some(first)) => from_obs(first),
         };
         let id = upload.upload_id().to_owned();
         match upload.abort().await {
             Ok(()) => failure,
-            // The parts were joined already.
+            // The parts are one object already.
             Err(error) if error.kind() == obs::ErrorKind::Refused => {
                 match self.delete(Err(failure)).await {
-                    Ok(()) => interrupted(),
+                    Ok(()) => stopped(),
                     Err(failure) => failure,
                 }
             }
             Err(error) => failure
                 .note(format!(
-                    "upload {id} could not be aborted: {error}; its parts may still be stored, and cost money"
+                    "aborting upload {id} failed: {error}; its parts may still be stored and cost money"
                 ))
-                .hint(format!("imgferry uploads abort {} --id {id}", self.bucket)),
+                .hint(Hint::AbortUpload {
+                    bucket: self.bucket.clone(),
+                    id,
+                }),
         }
     }
 
-    /// Deletes the object, whatever `ended` is and even when the user asked to stop: the first
-    /// failure is the one to see.
-    async fn delete(&self, ended: Outcome) -> Outcome {
+    /// Deletes the object, whatever `ended` is and even after a stop was requested. The first failure
+    /// counts.
+    async fn delete(&self, ended: Result) -> Result {
         let deleting = self.client.delete_object(&self.bucket, &self.key);
         let left = match tokio::time::timeout(CLEANING, deleting).await {
             Ok(Ok(())) => return ended,
             Ok(Err(error)) => from_obs(&error),
-            Err(_) => Failure::new(Exit::Io, "the storage did not answer in time"),
+            Err(_) => Failure::new(Class::Io, "the storage did not answer in time"),
         };
         Err(match ended {
             Ok(()) => left.context(format!(
-                "object {self} was uploaded for measuring and could not be deleted"
+                "deleting object {self}, which was uploaded for measuring, failed"
             )),
             Err(failure) => failure.note(format!(
-                "object {self} could not be deleted, and costs money: {}",
+                "deleting object {self} failed; it still costs money: {}",
                 left.line()
             )),
         })
@@ -324,37 +335,30 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// How to convert into an upload: a sandbox is in this process.
-pub(super) fn plan_options(threads: usize, level: i32) -> PlanOptions {
+/// How to convert into an upload: a sandbox runs in this process.
+pub(crate) fn plan_options(threads: usize, level: i32) -> PlanOptions {
     PlanOptions {
         reserved_memory: ::sandbox::memory_bound(),
         ..work::plan_options(threads, level)
     }
 }
 
-/// A key that nobody else has.
+/// A key that nobody else uses.
 fn own_key() -> String {
     format!("imgferry-bench-{}", uuid::Uuid::new_v4().simple())
 }
 
-fn needs(args: &BenchArgs) -> SessionOptions {
-    SessionOptions {
-        rate_limit: args.pace.limit_rate,
-        ..SessionOptions::default()
-    }
-}
-
-fn noise(mut sink: MultipartSink, len: u64, cancel: &CancelToken) -> Outcome {
+fn noise(mut sink: MultipartSink, len: u64, cancel: &CancelToken) -> Result {
     let mut block = vec![0; zvhd2::BLOCK_SIZE];
     for_noise(len, &mut block, |part| {
-        stop(cancel)?;
+        work::stop(cancel)?;
         sink.write(part)
-            .map_err(|error| ::convert::Error::Sink(error).into())
+            .map_err(|error| convert::Error::Sink(error).into())
     })?;
     sink.close().map_err(|error| from_obs(&error))
 }
 
-/// Times what goes across tasks.
+/// Times work across tasks.
 struct Timer {
     started: Instant,
     cpu: Duration,

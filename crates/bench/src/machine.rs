@@ -6,33 +6,40 @@ use std::thread::available_parallelism;
 
 use serde::Serialize;
 
-/// Facts about the machine. What the system does not tell is left out.
+/// Facts about the machine. What the system does not report is left out.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Machine {
+pub struct Machine {
+    /// Model of the processor.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) cpu: Option<String>,
+    pub cpu: Option<String>,
     /// Cores that this process may use.
-    pub(super) cores: usize,
+    pub cores: usize,
+    /// Installed memory.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) memory_bytes: Option<u64>,
+    pub memory_bytes: Option<u64>,
+    /// Operating system.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) os: Option<String>,
+    pub os: Option<String>,
+    /// Version of the kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) kernel: Option<String>,
-    pub(super) architecture: &'static str,
+    pub kernel: Option<String>,
+    /// Architecture that the program was built for.
+    pub architecture: &'static str,
     /// Type of the file system that output goes to.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) output_file_system: Option<String>,
+    pub output_file_system: Option<String>,
     /// Type of the file system that the image is on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) image_file_system: Option<String>,
-    pub(super) imgferry_version: &'static str,
-    pub(super) encoder_version: String,
+    pub image_file_system: Option<String>,
+    /// Version of this program.
+    pub imgferry_version: &'static str,
+    /// Version of the compressor.
+    pub encoder_version: String,
 }
 
 impl Machine {
-    /// Looks at this machine; output goes to `dir`.
-    pub(super) fn this(dir: &Path, image: Option<&Path>) -> Self {
+    /// Facts about this machine; output goes to `dir`.
+    pub(crate) fn this(dir: &Path, image: Option<&Path>) -> Self {
         let read = |path: &str| fs::read_to_string(path).ok();
         let mounts = read("/proc/self/mountinfo").unwrap_or_default();
         let file_system = |path: &Path| {
@@ -42,7 +49,7 @@ impl Machine {
         Self {
             cpu: read("/proc/cpuinfo").and_then(|text| cpu_model(&text)),
             cores: cores(),
-            memory_bytes: read("/proc/meminfo").and_then(|text| memory(&text)),
+            memory_bytes: read("/proc/meminfo").and_then(|text| bytes(&text, "MemTotal")),
             os: read("/etc/os-release").and_then(|text| os_name(&text)),
             kernel: read("/proc/sys/kernel/osrelease").map(|text| text.trim().to_owned()),
             architecture: std::env::consts::ARCH,
@@ -55,7 +62,7 @@ impl Machine {
 }
 
 /// Cores that this process may use.
-pub(super) fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
@@ -69,17 +76,14 @@ fn field(text: &str, name: &str) -> Option<String> {
 }
 
 fn cpu_model(cpuinfo: &str) -> Option<String> {
-    // ARM tells a part number where x86 has a name.
+    // ARM has a part number where x86 has a name.
     field(cpuinfo, "model name")
         .or_else(|| field(cpuinfo, "CPU part").map(|part| format!("part {part}")))
 }
 
-fn memory(meminfo: &str) -> Option<u64> {
-    let kib: u64 = field(meminfo, "MemTotal")?
-        .strip_suffix("kB")?
-        .trim()
-        .parse()
-        .ok()?;
+/// The value of `name`, which the kernel gives in KiB.
+fn bytes(text: &str, name: &str) -> Option<u64> {
+    let kib: u64 = field(text, name)?.strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
 
@@ -101,7 +105,7 @@ fn file_system_of(path: &Path, mounts: &str) -> Option<String> {
             path.starts_with(&point)
                 .then(|| (point.components().count(), kind))
         })
-        // Of several at one place the last one is seen.
+        // The last of several at one place hides the others.
         .max_by_key(|(depth, _)| *depth)
         .map(|(_, kind)| kind)
 }
@@ -129,8 +133,11 @@ mod tests {
         assert_eq!(cpu_model(cpuinfo).unwrap(), "AMD EPYC");
         assert_eq!(cpu_model("CPU part\t: 0xd40\n").unwrap(), "part 0xd40");
         assert_eq!(cpu_model("flags\t: none\n"), None);
-        assert_eq!(memory("MemTotal:       2048 kB\n"), Some(2 << 20));
-        assert_eq!(memory("MemFree: 1 kB\n"), None);
+        assert_eq!(
+            bytes("MemTotal:       2048 kB\n", "MemTotal"),
+            Some(2 << 20)
+        );
+        assert_eq!(bytes("MemFree: 1 kB\n", "MemTotal"), None);
         assert_eq!(
             os_name("ID=x\nPRETTY_NAME=\"Debian 12\"\n").unwrap(),
             "Debian 12"

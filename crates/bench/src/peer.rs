@@ -1,6 +1,6 @@
-//! The same work by `qemu-img`, in turns with this program as it is started from a shell.
+//! The same work by `qemu-img`, in turns with this program, both started as from a shell.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,20 +8,18 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Instant;
 
+use cloud::{Class, Failure, Hint, Result, StopToken, stopped};
 use diskimg::Format;
 use serde::Serialize;
 use tokio::process::Command;
 
-use super::stats::Spread;
-use super::work::remove;
-use crate::args::BenchArgs;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::interrupt::{Interrupt, interrupted};
+use crate::stats::Spread;
+use crate::work::remove;
 
 /// What both programs do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Task {
+pub enum Task {
     /// A raw file.
     Raw,
     /// A compressed one: ZVHD2, or qcow2 with zstd.
@@ -29,10 +27,12 @@ pub(super) enum Task {
 }
 
 impl Task {
-    pub(super) const ALL: [Self; 2] = [Self::Raw, Self::Compressed];
+    /// Every task.
+    pub const ALL: [Self; 2] = [Self::Raw, Self::Compressed];
 
     /// For people.
-    pub(super) const fn title(self) -> &'static str {
+    #[must_use]
+    pub const fn title(self) -> &'static str {
         match self {
             Self::Raw => "to raw",
             Self::Compressed => "to ZVHD2 / qcow2 with zstd",
@@ -40,44 +40,113 @@ impl Task {
     }
 }
 
-/// What one program came to.
+/// The results of one program.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Side {
-    /// As it was called, with SRC and OUT for the files.
-    pub(super) command: String,
+pub struct Side {
+    /// How it was called, with SRC and OUT for the files.
+    pub command: String,
     /// Until the program ended.
-    pub(super) seconds: Spread,
-    /// Until the disk had the output: the same, and the flush of the file.
-    pub(super) seconds_flushed: Spread,
+    pub seconds: Spread,
+    /// Until the output was on the disk: the same, and the flush of the file.
+    pub seconds_flushed: Spread,
     /// Bytes that the output takes on its disk.
-    pub(super) output_bytes_on_disk: u64,
+    pub output_bytes_on_disk: u64,
 }
 
 /// Both programs.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Comparison {
-    pub(super) task: Task,
-    pub(super) imgferry: Side,
-    pub(super) qemu_img: Side,
-    /// Seconds of qemu-img to those of imgferry, both flushed: above 1 imgferry is faster.
-    pub(super) speedup: f64,
+pub struct Comparison {
+    /// What both did.
+    pub task: Task,
+    /// This program.
+    pub imgferry: Side,
+    /// The other one.
+    pub qemu_img: Side,
+    /// Seconds of qemu-img divided by those of imgferry, both flushed: above 1, imgferry is faster.
+    pub speedup: f64,
 }
 
 /// Everything that was compared.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Against {
-    pub(super) program: &'static str,
-    pub(super) version: String,
-    pub(super) comparisons: Vec<Comparison>,
+pub struct Against {
+    /// The other program.
+    pub program: &'static str,
+    /// What it says its version is.
+    pub version: String,
+    /// Task by task.
+    pub comparisons: Vec<Comparison>,
 }
 
-/// Both programs, ready to be run.
-pub(super) struct Peer {
+/// How to call this program, for a comparison with another one.
+#[derive(Clone, Debug)]
+pub struct Ours {
+    /// Its file.
+    pub program: PathBuf,
+    /// Arguments that convert to a raw file. The image, the output follow.
+    pub raw: Vec<OsString>,
+    /// Arguments that convert to ZVHD2, without a flush: it is timed apart, for both programs in
+    /// the same way.
+    pub compressed: Vec<OsString>,
+}
+
+/// `qemu-img`, as it was found on this machine.
+#[derive(Clone, Debug)]
+pub struct QemuImg {
     version: String,
-    ours: PathBuf,
+    ours: Ours,
+}
+
+impl QemuImg {
+    /// Looks for it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn find(ours: Ours) -> Result<Self> {
+        let found = Command::new("qemu-img")
+            .arg("--version")
+            .stdin(Stdio::null())
+            .output()
+            .await;
+        let output = found.map_err(|e| {
+            Failure::from_error(Class::Refused, &e)
+                .context("starting qemu-img failed")
+                .hint(Hint::InstallQemuImg)
+        })?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let version = text.lines().next().unwrap_or("qemu-img").trim().to_owned();
+        Ok(Self { version, ours })
+    }
+
+    /// Prepares to convert the image at `path`, with output in `dir`.
+    pub(crate) fn with(self, path: &Path, format: Format, dir: &Path) -> Result<Peer> {
+        let format = match format {
+            Format::Raw => "raw",
+            Format::Qcow2 => "qcow2",
+            Format::Vhd => "vpc",
+            Format::Vhdx => "vhdx",
+            _ => {
+                let message = format!("qemu-img does not read {format}");
+                return Err(Failure::new(Class::Refused, message).hint(Hint::CompareNothing));
+            }
+        };
+        Ok(Peer {
+            version: self.version,
+            ours: self.ours,
+            // As a path from the root it cannot be taken for an address or an option.
+            image: std::path::absolute(path).map_err(|e| {
+                Failure::from_error(Class::Io, &e).context("the working directory is unknown")
+            })?,
+            format,
+            dir: dir.to_owned(),
+        })
+    }
+}
+
+/// Both programs and the image.
+pub(crate) struct Peer {
+    version: String,
+    ours: Ours,
     image: PathBuf,
-    /// Options by which this program opens the image.
-    options: Vec<OsString>,
     format: &'static str,
     dir: PathBuf,
 }
@@ -90,98 +159,28 @@ struct Timed {
 }
 
 impl Peer {
-    /// Looks for qemu-img, before anything else is done.
-    pub(super) async fn version(args: &BenchArgs) -> Outcome<String> {
-        if args.source.snapshot.is_some() {
-            return Err(Failure::new(
-                Exit::Refused,
-                "--against reads the active disk, --snapshot another one",
-            )
-            .hint("leave one of them out"));
-        }
-        let found = Command::new("qemu-img")
-            .arg("--version")
-            .stdin(Stdio::null())
-            .output()
-            .await;
-        let output = found.map_err(|e| {
-            let failure =
-                Failure::from_error(Exit::Refused, &e).context("qemu-img cannot be started");
-            failure.hint("install it (qemu-utils, qemu-img), or leave --against out")
-        })?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        Ok(text.lines().next().unwrap_or("qemu-img").trim().to_owned())
-    }
-
-    pub(super) fn new(
-        args: &BenchArgs,
-        version: String,
-        (image, format): (&Path, Format),
-        dir: &Path,
-    ) -> Outcome<Self> {
-        let format = match format {
-            Format::Raw => "raw",
-            Format::Qcow2 => "qcow2",
-            Format::Vhd => "vpc",
-            Format::Vhdx => "vhdx",
-            _ => {
-                return Err(Failure::new(
-                    Exit::Refused,
-                    format!("qemu-img does not read {format}"),
-                )
-                .hint("leave --against out"));
-            }
-        };
-        let failed = |e: &io::Error| {
-            Failure::from_error(Exit::Io, e).context("this program's own file is not known")
-        };
-        let mut options = Vec::new();
-        let mut option = |name: &str, value: &OsStr| {
-            options.push(OsString::from(name));
-            options.push(value.to_owned());
-        };
-        if let Some(format) = args.source.format {
-            option("--format", format.to_string().as_ref());
-        }
-        if let Some(dir) = &args.source.backing.allow_backing {
-            option("--allow-backing", dir.as_os_str());
-        }
-        if let Some(format) = args.source.backing.backing_format {
-            option("--backing-format", format.to_string().as_ref());
-        }
-        Ok(Self {
-            version,
-            ours: std::env::current_exe().map_err(|e| failed(&e))?,
-            // As a path from the root it cannot be taken for an address or an option.
-            image: std::path::absolute(image).map_err(|e| failed(&e))?,
-            options,
-            format,
-            dir: dir.to_owned(),
-        })
-    }
-
     /// How often the step of [`Peer::compare`] is called.
-    pub(super) fn steps(repeat: u32) -> u64 {
+    pub(crate) fn steps(repeat: u32) -> u64 {
         1 + 2 * Task::ALL.len() as u64 * u64::from(repeat)
     }
 
-    /// Runs both programs in turns; `step` is told of each run.
-    pub(super) async fn compare(
+    /// Runs both programs in turns; calls `step` before each run.
+    pub(crate) async fn compare(
         self,
         repeat: u32,
-        interrupt: &Interrupt,
+        stop: &StopToken,
         mut step: impl FnMut(&str),
-    ) -> Outcome<Against> {
+    ) -> Result<Against> {
         step("warming the page cache");
-        self.theirs(Task::Raw, interrupt).await?;
+        self.theirs(Task::Raw, stop).await?;
         let mut comparisons = Vec::new();
         for task in Task::ALL {
             let (mut ours, mut theirs) = (Vec::new(), Vec::new());
             for _ in 0..repeat {
                 step(&format!("imgferry {}", task.title()));
-                ours.push(self.ours(task, interrupt).await?);
+                ours.push(self.ours(task, stop).await?);
                 step(&format!("qemu-img {}", task.title()));
-                theirs.push(self.theirs(task, interrupt).await?);
+                theirs.push(self.theirs(task, stop).await?);
             }
             let both =
                 side(self.our_command(task), &ours).zip(side(self.their_command(task), &theirs));
@@ -203,11 +202,10 @@ impl Peer {
         })
     }
 
-    fn our_arguments(task: Task) -> &'static [&'static str] {
-        // The flush is timed apart, for both in the same way.
+    fn our_arguments(&self, task: Task) -> &[OsString] {
         match task {
-            Task::Raw => &["convert", "--quiet", "--no-sync", "--to", "raw"],
-            Task::Compressed => &["convert", "--quiet", "--no-sync", "--to", "zvhd2"],
+            Task::Raw => &self.ours.raw,
+            Task::Compressed => &self.ours.compressed,
         }
     }
 
@@ -226,17 +224,11 @@ impl Peer {
     }
 
     fn our_command(&self, task: Task) -> String {
-        let options: Vec<_> = self
-            .options
+        let words = self
+            .our_arguments(task)
             .iter()
-            .map(|o| o.to_string_lossy().into_owned())
-            .collect();
-        let words: Vec<&str> = Self::our_arguments(task)
-            .iter()
-            .copied()
-            .chain(options.iter().map(String::as_str))
-            .collect();
-        format!("imgferry {} SRC OUT", words.join(" "))
+            .map(|word| word.to_string_lossy());
+        format!("imgferry {} SRC OUT", words.collect::<Vec<_>>().join(" "))
     }
 
     fn their_command(&self, task: Task) -> String {
@@ -247,29 +239,29 @@ impl Peer {
         )
     }
 
-    async fn ours(&self, task: Task, interrupt: &Interrupt) -> Outcome<Timed> {
-        let mut command = Command::new(&self.ours);
-        command.args(Self::our_arguments(task)).args(&self.options);
-        self.run(command, interrupt).await
+    async fn ours(&self, task: Task, stop: &StopToken) -> Result<Timed> {
+        let mut command = Command::new(&self.ours.program);
+        command.args(self.our_arguments(task));
+        self.run(command, stop).await
     }
 
-    async fn theirs(&self, task: Task, interrupt: &Interrupt) -> Outcome<Timed> {
+    async fn theirs(&self, task: Task, stop: &StopToken) -> Result<Timed> {
         let mut command = Command::new("qemu-img");
         command
             .args(Self::their_arguments(task))
             .args(["-f", self.format]);
-        self.run(command, interrupt).await
+        self.run(command, stop).await
     }
 
     /// Runs `command` with the image and an output, which is removed.
-    async fn run(&self, mut command: Command, interrupt: &Interrupt) -> Outcome<Timed> {
+    async fn run(&self, mut command: Command, stop: &StopToken) -> Result<Timed> {
         let name = command
             .as_std()
             .get_program()
             .to_string_lossy()
             .into_owned();
         let failed = |e: &io::Error| {
-            Failure::from_error(Exit::Io, e).context(format!("{name} cannot be measured"))
+            Failure::from_error(Class::Io, e).context(format!("measuring {name} failed"))
         };
         let out = self.dir.join("compared");
         command.arg(&self.image).arg(&out);
@@ -285,28 +277,27 @@ impl Peer {
         let said = async {
             let mut text = Vec::new();
             if let Some(mut stderr) = stderr {
-                // What a program says is read to its end, so that it never waits; its head is
-                // shown.
+                // Read to the end, so that the program never waits; the head is shown.
                 let _ = tokio::io::AsyncReadExt::read_to_end(&mut stderr, &mut text).await;
             }
             text
         };
         let ended = tokio::select! {
             biased;
-            () = interrupt.asked() => None,
+            () = stop.asked() => None,
             (status, said) = async { tokio::join!(child.wait(), said) } => Some((status, said)),
         };
         let Some((status, said)) = ended else {
-            // Waited for, so that it writes nothing after the directory is gone.
+            // Wait for it, so that it writes nothing after the directory is gone.
             let _ = child.kill().await;
-            return Err(interrupted());
+            return Err(stopped());
         };
         let status = status.map_err(|e| failed(&e))?;
         let seconds = started.elapsed().as_secs_f64();
         if !status.success() {
             let said = String::from_utf8_lossy(&said);
             return Err(Failure::new(
-                Exit::Io,
+                Class::Io,
                 format!("{name} ended with {status}: {}", first_lines(&said)),
             ));
         }
@@ -326,7 +317,7 @@ impl Peer {
     }
 }
 
-/// What another program said, short and without anything that steers a terminal.
+/// The output of another program, shortened, without anything that controls a terminal.
 fn first_lines(text: &str) -> String {
     let text: String = text.chars().take(400).collect();
     text.lines()
@@ -350,7 +341,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_program_says_is_short_and_harmless() {
+    fn output_of_a_program_is_short_and_harmless() {
         assert_eq!(first_lines("a\u{1b}[2J\nb\n"), "a\\u{1b}[2J; b");
         assert!(first_lines(&"x".repeat(10_000)).len() <= 400);
     }

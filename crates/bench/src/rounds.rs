@@ -3,64 +3,62 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ::convert::plan::MAX_THREADS;
-use ::convert::{CancelToken, Target, encoding_threads, plan};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use cloud::{Failure, Result, StopToken};
+use convert::plan::MAX_THREADS;
+use convert::{CancelToken, Target, encoding_threads, plan};
 
-use super::advice::{Level, Rates};
-use super::cloud::{self, Local, Place, UPLOAD_MEMORY};
-use super::figures::{Figure, Key, Run, Runs, Stage, find};
-use super::machine::cores;
-use super::source::Input;
-use super::view::{BLOCK, View};
-use super::work::{self, SAMPLE_BYTES, Sample};
-use super::{upload_len, write_len};
-use crate::args::BenchArgs;
-use crate::console::Console;
-use crate::exit::Outcome;
-use crate::interrupt::Interrupt;
-use ::import::Concurrency;
-use ::import::plan_stream;
+use import::{Concurrency, plan_stream};
 
-/// Runs that lie further apart than this, to their median, deserve a warning.
+use crate::advice::{Level, Rates};
+use crate::figures::{Figure, Key, Run, Runs, Stage, find};
+use crate::machine::cores;
+use crate::options::{Event, Observer, Options};
+use crate::source::Input;
+use crate::upload::{self, Local, Place, UPLOAD_MEMORY};
+use crate::view::{BLOCK, View};
+use crate::work::{self, SAMPLE_BYTES, Sample};
+
+/// Runs that lie further apart than this share of their median deserve a warning.
 const NOISY: f64 = 0.25;
 
-/// What the rounds came to.
-pub(super) struct Measured {
-    pub(super) figures: Vec<Figure>,
-    pub(super) levels: Vec<i32>,
-    pub(super) level: i32,
-    pub(super) threads: Vec<usize>,
-    pub(super) data_share: f64,
+/// The results of the rounds.
+pub(crate) struct Measured {
+    pub(crate) figures: Vec<Figure>,
+    pub(crate) levels: Vec<i32>,
+    pub(crate) level: i32,
+    pub(crate) threads: Vec<usize>,
+    pub(crate) data_share: f64,
     /// What advice follows from; `None` when all blocks were zero.
-    pub(super) rates: Option<Rates>,
+    pub(crate) rates: Option<Rates>,
     /// Rate of converting into the user's bucket.
-    pub(super) transfer: Option<f64>,
-    pub(super) warnings: Vec<String>,
+    pub(crate) transfer: Option<f64>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// What is measured in each round.
-pub(super) struct Rounds<'a> {
+pub(crate) struct Rounds<'a> {
     repeat: u32,
     view: &'a Arc<View>,
     dir: &'a Path,
-    interrupt: &'a Interrupt,
+    stop: &'a StopToken,
     levels: Vec<i32>,
     /// The level that threads, uploads and imports are measured at.
     level: i32,
     threads: Vec<usize>,
     cores: usize,
     concurrency: Concurrency,
+    observer: Observer<'a>,
 }
 
 impl<'a> Rounds<'a> {
-    pub(super) fn new(
-        args: &BenchArgs,
+    pub(crate) fn new(
+        options: &Options,
         input: &'a Input,
         dir: &'a Path,
-        interrupt: &'a Interrupt,
+        stop: &'a StopToken,
+        observer: Observer<'a>,
     ) -> Self {
-        let mut levels = args.levels.clone();
+        let mut levels = options.levels.clone();
         levels.sort_unstable();
         levels.dedup();
         let default = zvhd2::DEFAULT_LEVEL;
@@ -70,34 +68,35 @@ impl<'a> Rounds<'a> {
             .min_by_key(|level| level.abs_diff(default))
             .unwrap_or(default);
         let cores = cores();
-        let mut threads = match args.threads.is_empty() {
+        let mut threads = match options.threads.is_empty() {
             true => usual_threads(cores),
-            false => args.threads.clone(),
+            false => options.threads.clone(),
         };
         threads.sort_unstable();
         threads.dedup();
         Self {
-            repeat: args.repeat,
+            repeat: options.repeat,
             view: &input.view,
             dir,
-            interrupt,
+            stop,
+            observer,
             levels,
             level,
             threads,
             cores,
-            concurrency: args.pace.concurrency,
+            concurrency: options.concurrency,
         }
     }
 
     /// Most memory in bytes that is held at any time.
-    pub(super) fn memory_bound(&self) -> Outcome<u64> {
+    pub(crate) fn memory_bound(&self) -> Result<u64> {
         let mut most = 0;
         for (level, threads) in self.conversions() {
             let options = work::plan_options(threads, level);
             let plan = plan(self.view.as_ref(), Target::Zvhd2, &options)?;
             most = most.max(plan.memory.total());
         }
-        let options = cloud::plan_options(encoding_threads(), self.level);
+        let options = upload::plan_options(encoding_threads(), self.level);
         let import = plan_stream(self.view.as_ref(), self.concurrency, options)?;
         let upload = UPLOAD_MEMORY.saturating_add(import.memory.reserved);
         let most = most.max(import.memory.total()).max(upload);
@@ -121,40 +120,35 @@ impl<'a> Rounds<'a> {
         }
     }
 
-    /// How often [`Steps::show`] is called.
-    pub(super) fn steps(&self, uploads: bool) -> u64 {
+    /// How many [`Event::Step`] there will be.
+    pub(crate) fn steps(&self, uploads: bool) -> u64 {
         let widths = self.widths().len();
         let once =
             (4 + self.levels.len()) * widths + self.conversions().len() + 3 + usize::from(uploads);
         once as u64 * u64::from(self.repeat)
     }
 
-    pub(super) async fn run(
-        self,
-        local: &mut Local,
-        upload: Option<&Place>,
-        steps: &mut Steps,
-    ) -> Outcome<Measured> {
-        let cancel = self.interrupt.token();
+    pub(crate) async fn run(self, local: &mut Local, upload: Option<&Place>) -> Result<Measured> {
+        let cancel = self.stop.token();
         let sample = tokio::task::block_in_place(|| Sample::take(self.view, cancel))?;
         let mut runs = Runs::default();
         let mut warnings = Vec::new();
         let imports = local.takes(self.view);
         if !imports {
             warnings.push(
-                "quick import does not take a disk of this size; importing is not measured"
+                "quick import does not accept a disk of this size; importing was not measured"
                     .to_owned(),
             );
         }
         let mut stored_blocks = 0;
         for round in 1..=self.repeat {
-            steps.round(round, self.repeat);
+            (self.observer)(Event::Round(round));
             tokio::task::block_in_place(|| {
-                self.stages(&sample, &mut runs, steps, cancel)?;
-                stored_blocks = self.convert(&mut runs, steps, &mut warnings, cancel)?;
-                Ok::<_, crate::exit::Failure>(())
+                self.stages(&sample, &mut runs, cancel)?;
+                stored_blocks = self.convert(&mut runs, &mut warnings, cancel)?;
+                Ok::<_, Failure>(())
             })?;
-            self.cloud(local, upload, imports, &mut runs, steps).await?;
+            self.cloud(local, upload, imports, &mut runs).await?;
         }
         let figures = runs.figures();
         let data_share =
@@ -183,16 +177,10 @@ impl<'a> Rounds<'a> {
     }
 
     /// The stages by themselves.
-    fn stages(
-        &self,
-        sample: &Sample,
-        runs: &mut Runs,
-        steps: &mut Steps,
-        cancel: &CancelToken,
-    ) -> Outcome {
+    fn stages(&self, sample: &Sample, runs: &mut Runs, cancel: &CancelToken) -> Result {
         for threads in self.widths() {
-            let mut add = |stage: Stage, level, run: &dyn Fn() -> Outcome<Run>| -> Outcome {
-                steps.show(stage.title());
+            let mut add = |stage: Stage, level, run: &dyn Fn() -> Result<Run>| -> Result {
+                self.show(stage.title());
                 let key = Key {
                     stage,
                     threads,
@@ -219,7 +207,7 @@ impl<'a> Rounds<'a> {
                 })?;
             }
         }
-        steps.show(Stage::Write.title());
+        self.show(Stage::Write.title());
         let key = Key {
             stage: Stage::Write,
             threads: 1,
@@ -232,6 +220,10 @@ impl<'a> Rounds<'a> {
         Ok(())
     }
 
+    fn show(&self, what: &str) {
+        (self.observer)(Event::Step(what));
+    }
+
     fn measured_bytes(&self) -> u64 {
         self.view.blocks().len() as u64 * BLOCK
     }
@@ -240,13 +232,12 @@ impl<'a> Rounds<'a> {
     fn convert(
         &self,
         runs: &mut Runs,
-        steps: &mut Steps,
         warnings: &mut Vec<String>,
         cancel: &CancelToken,
-    ) -> Outcome<u64> {
+    ) -> Result<u64> {
         let mut stored = 0;
         for (level, threads) in self.conversions() {
-            steps.show(Stage::Convert.title());
+            self.show(Stage::Convert.title());
             let (run, plan, report) = work::convert(self.view, self.dir, level, threads, cancel)?;
             stored = report.stored_blocks;
             // Fewer threads than the figure names.
@@ -265,25 +256,24 @@ impl<'a> Rounds<'a> {
         Ok(stored)
     }
 
-    /// What goes over a line, or to the sandbox.
+    /// What uses a network, or the sandbox.
     async fn cloud(
         &self,
         local: &mut Local,
         upload: Option<&Place>,
         imports: bool,
         runs: &mut Runs,
-        steps: &mut Steps,
-    ) -> Outcome {
+    ) -> Result {
         let threads = encoding_threads();
         let key = |stage| Key {
             stage,
             threads,
             level: Some(self.level),
         };
-        steps.show(Stage::Upload.title());
+        self.show(Stage::Upload.title());
         let place = upload.unwrap_or(&local.place);
         let run = place
-            .upload(upload_len(self.measured_bytes()), self.interrupt)
+            .upload(upload_len(self.measured_bytes()), self.stop)
             .await?;
         let alone = Key {
             stage: Stage::Upload,
@@ -292,16 +282,16 @@ impl<'a> Rounds<'a> {
         };
         runs.add(alone, run);
         if let Some(place) = upload {
-            steps.show(Stage::Transfer.title());
+            self.show(Stage::Transfer.title());
             let run = place
-                .transfer(self.view, self.level, threads, self.interrupt)
+                .transfer(self.view, self.level, threads, self.stop)
                 .await?;
             runs.add(key(Stage::Transfer), run);
         }
-        steps.show(Stage::Import.title());
+        self.show(Stage::Import.title());
         if imports {
             let run = local
-                .import(self.view, self.level, threads, self.interrupt)
+                .import(self.view, self.level, threads, self.stop)
                 .await?;
             runs.add(key(Stage::Import), run);
         }
@@ -327,7 +317,7 @@ impl<'a> Rounds<'a> {
                 Some(Level {
                     level: *level,
                     compress: found.bytes_per_second.median,
-                    ratio: super::report::output_share(found)?,
+                    ratio: found.output_share()?,
                     convert: convert(encoding_threads(), *level)?,
                 })
             })
@@ -357,6 +347,19 @@ impl<'a> Rounds<'a> {
     }
 }
 
+/// Most bytes that are written or uploaded alone, whatever the size of the disk.
+const MOST_WRITTEN: u64 = 1 << 30;
+
+/// Bytes that the write stage writes, for a disk of `measured` bytes.
+pub(crate) fn write_len(measured: u64) -> u64 {
+    (measured / 2).clamp(BLOCK, MOST_WRITTEN)
+}
+
+/// Bytes that the upload stage uploads.
+pub(crate) fn upload_len(measured: u64) -> u64 {
+    (measured / 4).clamp(BLOCK, MOST_WRITTEN)
+}
+
 /// Powers of two up to the cores, all cores, and one more.
 fn usual_threads(cores: usize) -> Vec<usize> {
     let mut threads: Vec<usize> = (0..usize::BITS)
@@ -378,64 +381,17 @@ fn noise(figures: &[Figure]) -> Option<String> {
     let width = worst.bytes_per_second.width();
     (width > NOISY).then(|| {
         format!(
-            "runs lie up to {:.0} % apart ({}): something else uses the machine, or its host; a larger --size or --repeat helps",
+            "runs lie up to {:.0} % apart ({}): something else uses the machine or its host; measure \
+             more data, or more often",
             width * 100.0,
             worst.stage.title()
         )
     })
 }
 
-/// How far the rounds are: a bar on a terminal, a line for each round elsewhere.
-pub(super) struct Steps {
-    bar: ProgressBar,
-    console: Console,
-}
-
-impl Steps {
-    pub(super) fn new(console: Console, steps: u64) -> Self {
-        let target = match console.bars() {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
-        };
-        let bar = ProgressBar::with_draw_target(Some(steps), target);
-        let style = ProgressStyle::with_template(STYLE);
-        bar.set_style(
-            style
-                .unwrap_or_else(|_| ProgressStyle::default_bar())
-                .progress_chars("=> "),
-        );
-        Self { bar, console }
-    }
-
-    fn round(&self, round: u32, of: u32) {
-        if !self.console.bars() {
-            self.console.notice(format_args!("round {round} of {of}"));
-        }
-    }
-
-    /// Begins the next step.
-    pub(super) fn show(&mut self, what: &str) {
-        self.bar.set_message(what.to_owned());
-        self.bar.inc(1);
-    }
-}
-
-impl Drop for Steps {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
-    }
-}
-
-const STYLE: &str = "[{bar:32}] {pos} of {len}  {elapsed}  {msg}";
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_bar_is_valid() {
-        assert!(ProgressStyle::with_template(STYLE).is_ok());
-    }
 
     #[test]
     fn threads_are_measured_up_to_the_cores_and_one_more() {
@@ -446,5 +402,13 @@ mod tests {
         // More is refused.
         assert_eq!(usual_threads(MAX_THREADS).last(), Some(&MAX_THREADS));
         assert_eq!(usual_threads(5000).last(), Some(&MAX_THREADS));
+    }
+
+    #[test]
+    fn what_is_written_follows_the_size_within_bounds() {
+        assert_eq!(write_len(BLOCK), BLOCK);
+        assert_eq!(write_len(512 << 20), 256 << 20);
+        assert_eq!(upload_len(512 << 20), 128 << 20);
+        assert_eq!(write_len(u64::MAX), MOST_WRITTEN);
     }
 }

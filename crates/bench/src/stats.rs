@@ -1,22 +1,26 @@
-//! Statistics of a few runs: the median and how far runs lie from it.
+//! Statistics of a few runs: the median, and how far runs lie from it.
 
 use serde::Serialize;
 
-/// What several runs came to. Numbers have the unit of the field that holds this.
+/// The results of several runs, in the unit of the field that holds this.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct Spread {
-    /// The middle one; of an even number of runs the mean of the two in the middle.
-    pub(super) median: f64,
-    pub(super) min: f64,
-    pub(super) max: f64,
+pub struct Spread {
+    /// The middle one; for an even number of runs, the mean of the two in the middle.
+    pub median: f64,
+    /// The lowest.
+    pub min: f64,
+    /// The highest.
+    pub max: f64,
     /// Median of the distances from the median: half of the runs lie nearer.
-    pub(super) mad: f64,
-    pub(super) runs: usize,
+    pub mad: f64,
+    /// How many there were.
+    pub runs: usize,
 }
 
 impl Spread {
-    /// `None` without values, or where one is no number.
-    pub(super) fn of(values: &[f64]) -> Option<Self> {
+    /// `None` without values, or when one is not a number.
+    #[must_use]
+    pub fn of(values: &[f64]) -> Option<Self> {
         let median = median(values)?;
         let distances: Vec<f64> = values.iter().map(|value| (value - median).abs()).collect();
         Some(Self {
@@ -28,8 +32,8 @@ impl Spread {
         })
     }
 
-    /// Distance between the extremes, to the median.
-    pub(super) fn width(&self) -> f64 {
+    /// Distance between the extremes, as a share of the median.
+    pub(crate) fn width(&self) -> f64 {
         if self.median > 0.0 {
             (self.max - self.min) / self.median
         } else {
@@ -79,14 +83,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_what_is_no_number_have_no_median() {
+    fn no_values_and_what_is_not_a_number_have_no_median() {
         assert_eq!(Spread::of(&[]), None);
         assert_eq!(Spread::of(&[1.0, f64::NAN]), None);
         assert_eq!(Spread::of(&[f64::INFINITY]), None);
     }
 
     #[test]
-    fn the_width_is_told_against_the_median() {
+    fn the_width_is_a_share_of_the_median() {
         assert_eq!(Spread::of(&[8.0, 10.0, 13.0]).unwrap().width(), 0.5);
         assert_eq!(Spread::of(&[0.0, 0.0]).unwrap().width(), 0.0);
     }

@@ -1,73 +1,28 @@
-//! What the bench came to: as JSON by its fields, for people as a table.
+//! The report as text for a terminal.
 
 use std::fmt;
 
+use ::bench::{Advice, Against, CpuShares, Limit, Machine, Report, Setting, Source, Spread};
 use diskimg::units::human;
-use serde::Serialize;
 
-use super::advice::{Advice, CpuShares, Limit, Setting};
-use super::figures::{Figure, Stage};
-use super::machine::Machine;
-use super::peer::Against;
-use super::source::Source;
-use super::stats::Spread;
 use crate::commands::session::table;
 
-/// What was asked for.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Settings {
-    pub(super) repeat: u32,
-    pub(super) levels: Vec<i32>,
-    pub(super) threads: Vec<usize>,
-    /// The one of the levels that threads, uploads and imports are measured at.
-    pub(super) measured_level: i32,
-    pub(super) size_bytes: u64,
-    /// Where the upload stage went; `None`: the sandbox on this machine.
-    pub(super) upload: Option<String>,
-    pub(super) default_level: i32,
-    pub(super) default_threads: usize,
-}
+/// A report as text.
+pub(super) struct Text<'a>(pub(super) &'a Report);
 
-/// The whole result. Its JSON form is documented in `docs/benchmarking.md`; fields are added, not
-/// changed.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Report {
-    /// Raised when a field changes its meaning.
-    pub(super) version: u32,
-    pub(super) machine: Machine,
-    pub(super) source: Source,
-    pub(super) settings: Settings,
-    pub(super) figures: Vec<Figure>,
-    /// Share of the bytes that are read which are not zero, in blocks of 2 MiB.
-    pub(super) data_share: f64,
-    pub(super) advice: Option<Advice>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) against: Option<Against>,
-    pub(super) warnings: Vec<String>,
-    /// Most bytes that the process held at any time, where the system tells it.
-    pub(super) peak_memory_bytes: Option<u64>,
-    pub(super) elapsed_seconds: f64,
-}
-
-impl Report {
-    /// The figures of one stage.
-    pub(super) fn of(&self, stage: Stage) -> impl Iterator<Item = &Figure> {
-        self.figures.iter().filter(move |f| f.stage == stage)
-    }
-}
-
-impl fmt::Display for Report {
+impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "machine  {}", machine(&self.machine))?;
-        writeln!(f, "disk     {}", source(&self.source))?;
-        if let Some(file_system) = &self.machine.output_file_system {
+        let report = self.0;
+        writeln!(f, "machine  {}", machine(&report.machine))?;
+        writeln!(f, "disk     {}", source(&report.source))?;
+        if let Some(file_system) = &report.machine.output_file_system {
             writeln!(f, "output   to {file_system}")?;
         }
-        writeln!(f, "\n{}\n", figures(self))?;
-        if let Some(against) = &self.against {
+        writeln!(f, "\n{}\n", figures(report))?;
+        if let Some(against) = &report.against {
             writeln!(f, "{}\n", compared(against))?;
         }
-        let lines = self.advice.as_ref().map(advice).unwrap_or_default();
+        let lines = report.advice.as_ref().map(advice).unwrap_or_default();
         f.write_str(&lines.join("\n"))
     }
 }
@@ -118,7 +73,7 @@ pub(super) fn source(source: &Source) -> String {
     )
 }
 
-/// Bytes per second as MB/s, with as many digits as mean something.
+/// Bytes per second as MB/s, in three significant digits.
 pub(super) fn megabytes(bytes_per_second: f64) -> String {
     let rate = bytes_per_second / 1e6;
     match rate {
@@ -131,11 +86,6 @@ pub(super) fn megabytes(bytes_per_second: f64) -> String {
 /// A share as percent.
 pub(super) fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
-}
-
-/// Output to input of a figure, where something came out.
-pub(super) fn output_share(figure: &Figure) -> Option<f64> {
-    Some(figure.output_bytes? as f64 / figure.bytes as f64)
 }
 
 /// All figures in rows: stage, threads, level, median, min, max, output.
@@ -157,7 +107,8 @@ pub(super) fn rows(report: &Report) -> Vec<Vec<String>> {
                 megabytes(median),
                 megabytes(min),
                 megabytes(max),
-                output_share(figure)
+                figure
+                    .output_share()
                     .map(|share| format!("{:.1} %", share * 100.0))
                     .unwrap_or_default(),
             ]
@@ -253,9 +204,7 @@ pub(super) fn advice(advice: &Advice) -> Vec<String> {
     }
     let line_counts = |import: &Setting| import.bottleneck == Limit::Network;
     if !advice.lines.is_empty() || advice.import.as_ref().is_some_and(line_counts) {
-        lines.push(
-            "         --level auto to import over a line that is not always as fast".to_owned(),
-        );
+        lines.push("         --level auto to import over a line whose speed varies".to_owned());
     }
     let threads = &advice.threads;
     lines.push(match threads.default_is_as_good {
@@ -275,7 +224,7 @@ fn options(setting: &Setting) -> String {
     format!("--level {}", setting.level)
 }
 
-/// A line's speed as it is sold.
+/// The speed of a line, as it is sold.
 pub(super) fn bits(per_second: u64) -> String {
     match per_second / 1_000_000 {
         mega if mega >= 1000 => format!("{} Gbit/s", mega / 1000),
@@ -283,7 +232,7 @@ pub(super) fn bits(per_second: u64) -> String {
     }
 }
 
-/// What limits it, and how near to that it came.
+/// What limits it, and how close to that it came.
 fn limit(doing: &str, setting: &Setting) -> Vec<String> {
     let mut lines = vec![format!(
         "limit    {doing} at level {}: {}, at {} MB/s of the disk",
@@ -304,7 +253,7 @@ fn limit(doing: &str, setting: &Setting) -> Vec<String> {
     lines
 }
 
-/// What the processor does, the most first; what is less than a hundredth is left out.
+/// What the processor does, the most first, without shares below a hundredth.
 fn shares(shares: &CpuShares) -> String {
     let mut parts = [
         ("compression", shares.compress),

@@ -1,44 +1,43 @@
-//! The part of an image that is measured with: all of it, or blocks from all over it.
+//! The part of an image to measure with: all of it, or blocks from all over it.
 
 use diskimg::units::MIB;
 use diskimg::{Details, DiskImage, DiskImageExt as _, Extent, ExtentKind, GuestOffset, Result};
 
-use ::convert::CancelToken;
+use convert::CancelToken;
 
-use crate::exit::Outcome;
-use crate::interrupt::interrupted;
+use cloud::stopped;
 
 /// Unit of work, in bytes.
-pub(super) const BLOCK: u64 = 2 * MIB;
+pub(crate) const BLOCK: u64 = 2 * MIB;
 const _: () = assert!(BLOCK == zvhd2::BLOCK_SIZE as u64);
 
-/// Stretches that a part consists of: few enough that reading it is sequential, many enough that it
-/// is like the whole.
+/// Stretches of a part: few enough that reading it is sequential, many enough that it resembles the
+/// whole.
 const STRETCHES: u64 = 16;
 
-/// An image of which only some blocks are seen; everything else reads as a hole.
-pub(super) struct View {
+/// An image of which only some blocks are visible; everything else reads as a hole.
+pub(crate) struct View {
     image: Box<dyn DiskImage>,
-    /// Numbers of the blocks that are seen, ascending. All of them hold data.
+    /// Numbers of the visible blocks, ascending. All of them hold data.
     blocks: Vec<u64>,
     /// Blocks of the image that hold data.
     total: u64,
 }
 
 impl View {
-    /// Sees at most `limit` bytes of `image`, in blocks that hold data. Reads metadata only, twice.
-    pub(super) fn new(
+    /// Shows at most `limit` bytes of `image`, in blocks that hold data. Reads metadata only, twice.
+    pub(crate) fn new(
         image: Box<dyn DiskImage>,
         limit: u64,
         cancel: &CancelToken,
-    ) -> Outcome<Self> {
+    ) -> cloud::Result<Self> {
         let mut total = 0;
         for_blocks(image.as_ref(), cancel, |_| total += 1)?;
         let wanted = (limit / BLOCK).max(1);
         let mut blocks = Vec::new();
         let mut index = 0;
         for_blocks(image.as_ref(), cancel, |number| {
-            if is_seen(index, total, wanted) {
+            if is_visible(index, total, wanted) {
                 blocks.push(number);
             }
             index += 1;
@@ -50,22 +49,22 @@ impl View {
         })
     }
 
-    pub(super) fn blocks(&self) -> &[u64] {
+    pub(crate) fn blocks(&self) -> &[u64] {
         &self.blocks
     }
 
-    /// Whether everything that holds data is seen.
-    pub(super) fn is_whole(&self) -> bool {
+    /// Whether everything that holds data is visible.
+    pub(crate) fn is_whole(&self) -> bool {
         self.blocks.len() as u64 == self.total
     }
 
-    /// Bytes of the blocks that hold data, seen or not.
-    pub(super) fn data_bytes(&self) -> u64 {
+    /// Bytes of the blocks that hold data, visible or not.
+    pub(crate) fn data_bytes(&self) -> u64 {
         self.total.saturating_mul(BLOCK).min(self.virtual_size())
     }
 
     /// Fills `block`, of 2 MiB, with block `number`, and returns how many bytes were read.
-    pub(super) fn read_block(&self, number: u64, block: &mut [u8]) -> Result<u64> {
+    pub(crate) fn read_block(&self, number: u64, block: &mut [u8]) -> Result<u64> {
         let start = number.saturating_mul(BLOCK);
         let end = start.saturating_add(BLOCK).min(self.virtual_size());
         let (mut rest, mut read) = (block, 0);
@@ -87,8 +86,8 @@ impl View {
     }
 }
 
-/// Whether of `total` blocks that with this index is one of about `wanted`, in stretches.
-fn is_seen(index: u64, total: u64, wanted: u64) -> bool {
+/// Whether the block with this index, of `total`, is one of about `wanted`, in stretches.
+fn is_visible(index: u64, total: u64, wanted: u64) -> bool {
     if total <= wanted {
         return true;
     }
@@ -98,11 +97,15 @@ fn is_seen(index: u64, total: u64, wanted: u64) -> bool {
 }
 
 /// Calls `found` with the number of each block that holds data, ascending.
-fn for_blocks(image: &dyn DiskImage, cancel: &CancelToken, mut found: impl FnMut(u64)) -> Outcome {
+fn for_blocks(
+    image: &dyn DiskImage,
+    cancel: &CancelToken,
+    mut found: impl FnMut(u64),
+) -> cloud::Result {
     let mut next = 0;
     for tally in image.tallies(BLOCK) {
         if cancel.is_cancelled() {
-            return Err(interrupted());
+            return Err(stopped());
         }
         let tally = tally?;
         if tally.data > 0 || tally.elsewhere > 0 {
@@ -126,7 +129,7 @@ impl DiskImage for View {
         let here = self.blocks.partition_point(|seen| *seen < number);
         let next = self.blocks.get(here).copied();
         if next == Some(number) {
-            // Neighbours are joined by whoever walks.
+            // The walk joins neighbours.
             let to_end = (number + 1).saturating_mul(BLOCK).saturating_sub(at.0);
             return self.image.extent_at(at, limit.min(to_end));
         }
@@ -157,7 +160,7 @@ impl DiskImage for View {
 mod tests {
     use std::sync::Arc;
 
-    use ::convert::sample::{Content, SampleDisk};
+    use convert::sample::{Content, SampleDisk};
     use diskimg::RawImage;
 
     use super::*;
@@ -175,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_disk_is_seen_whole() {
+    fn a_small_disk_is_visible_as_a_whole() {
         let view = view(32, 26 * BLOCK);
         assert!(view.is_whole());
         // Of sixteen blocks three are holes.
@@ -184,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_large_disk_stretches_from_all_over_it_are_seen() {
+    fn stretches_from_all_over_a_large_disk_are_visible() {
         let view = view(3200, 100 * BLOCK);
         assert!(!view.is_whole());
         assert_eq!(view.data_bytes(), 2600 * BLOCK);
@@ -192,10 +195,10 @@ mod tests {
         assert!((80..=100).contains(&seen.len()), "{}", seen.len());
         assert!(seen[0] < 10 && seen[seen.len() - 1] > 2900, "{seen:?}");
         assert_eq!(data_blocks(&view), seen, "the rest are holes");
-        let plan = ::convert::plan(
+        let plan = convert::plan(
             &view,
-            ::convert::Target::Zvhd2,
-            &::convert::PlanOptions::default(),
+            convert::Target::Zvhd2,
+            &convert::PlanOptions::default(),
         )
         .unwrap();
         assert_eq!(plan.data_blocks, seen.len() as u64);
@@ -213,7 +216,7 @@ mod tests {
         let mut block = vec![1; zvhd2::BLOCK_SIZE];
         assert_eq!(view.read_block(2, &mut block).unwrap(), BLOCK);
         let mut expected = vec![0; zvhd2::BLOCK_SIZE];
-        ::convert::sample::fill_block(Content::OsLike, 1, 2, &mut expected);
+        convert::sample::fill_block(Content::OsLike, 1, 2, &mut expected);
         assert!(block == expected);
         assert_eq!(view.read_block(15, &mut block).unwrap(), 0);
         assert!(block.iter().all(|byte| *byte == 0), "a hole");

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::stats::Spread;
+use crate::stats::Spread;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Stage {
+pub enum Stage {
     /// The image, block by block, through the reader that conversions use.
     Read,
-    /// Telling that a block in memory is all zero.
+    /// The check whether a block in memory is all zero.
     ZeroDetect,
     /// zstd of blocks in memory.
     Compress,
@@ -34,7 +34,8 @@ pub(super) enum Stage {
 
 impl Stage {
     /// For people.
-    pub(super) const fn title(self) -> &'static str {
+    #[must_use]
+    pub const fn title(self) -> &'static str {
         match self {
             Self::Read => "read the image",
             Self::ZeroDetect => "detect zeros",
@@ -52,49 +53,53 @@ impl Stage {
 
 /// One run of a stage.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Run {
+pub(crate) struct Run {
     /// Bytes that were worked on.
-    pub(super) bytes: u64,
-    /// Bytes that came out, where that differs.
-    pub(super) output: Option<u64>,
-    pub(super) elapsed: Duration,
+    pub(crate) bytes: u64,
+    /// Bytes of output, where that differs.
+    pub(crate) output: Option<u64>,
+    pub(crate) elapsed: Duration,
     /// Processor time of the whole process meanwhile.
-    pub(super) cpu: Duration,
+    pub(crate) cpu: Duration,
 }
 
 /// Which figure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Key {
-    pub(super) stage: Stage,
-    pub(super) threads: usize,
-    pub(super) level: Option<i32>,
+pub(crate) struct Key {
+    pub(crate) stage: Stage,
+    pub(crate) threads: usize,
+    pub(crate) level: Option<i32>,
 }
 
-/// A figure: what the runs of one stage came to.
+/// The results of the runs of one stage.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Figure {
-    pub(super) stage: Stage,
+pub struct Figure {
+    /// What was measured.
+    pub stage: Stage,
     /// Worker threads.
-    pub(super) threads: usize,
+    pub threads: usize,
     /// zstd level, where one is used.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) level: Option<i32>,
+    pub level: Option<i32>,
     /// Bytes that each run worked on: of the disk, or of the object for an upload.
-    pub(super) bytes: u64,
-    /// Bytes that came out.
+    pub bytes: u64,
+    /// Bytes of output.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) output_bytes: Option<u64>,
-    pub(super) seconds: Spread,
-    pub(super) cpu_seconds: Spread,
-    pub(super) bytes_per_second: Spread,
+    pub output_bytes: Option<u64>,
+    /// Time of a run.
+    pub seconds: Spread,
+    /// Processor time of a run, of all threads.
+    pub cpu_seconds: Spread,
+    /// Rate.
+    pub bytes_per_second: Spread,
 }
 
 /// Collects runs, in the order in which stages were first seen.
 #[derive(Debug, Default)]
-pub(super) struct Runs(Vec<(Key, Vec<Run>)>);
+pub(crate) struct Runs(Vec<(Key, Vec<Run>)>);
 
 impl Runs {
-    pub(super) fn add(&mut self, key: Key, run: Run) {
+    pub(crate) fn add(&mut self, key: Key, run: Run) {
         match self.0.iter_mut().find(|(known, _)| *known == key) {
             Some((_, runs)) => runs.push(run),
             None => self.0.push((key, vec![run])),
@@ -102,7 +107,7 @@ impl Runs {
     }
 
     /// The figures. A stage that handled nothing has none.
-    pub(super) fn figures(&self) -> Vec<Figure> {
+    pub(crate) fn figures(&self) -> Vec<Figure> {
         self.0
             .iter()
             .filter_map(|(key, runs)| figure(*key, runs))
@@ -125,8 +130,17 @@ fn figure(key: Key, runs: &[Run]) -> Option<Figure> {
     })
 }
 
+impl Figure {
+    /// Output as a share of the input, where there is output.
+    #[must_use]
+    pub fn output_share(&self) -> Option<f64> {
+        Some(self.output_bytes? as f64 / self.bytes as f64)
+    }
+}
+
 /// The figure of `stage` with `threads` and `level`.
-pub(super) fn find(
+#[must_use]
+pub fn find(
     figures: &[Figure],
     stage: Stage,
     threads: usize,

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use ::convert::sample::{Content, fill_block};
-use ::convert::{
+use cloud::{Class, Failure, Result, stopped};
+use convert::sample::{Content, fill_block};
+use convert::{
     CancelToken, LARGE_MEMORY, Level, OutputFile, Overwrite, Plan, PlanOptions, Report, Sink as _,
     Target, VoidMonitor,
 };
@@ -13,31 +14,30 @@ use diskimg::text::shown;
 use diskimg::zero::is_zero;
 use rustix::time::{ClockId, clock_gettime};
 
-use super::figures::Run;
-use super::view::{BLOCK, View};
-use crate::exit::{Exit, Failure, Outcome};
-use crate::interrupt::interrupted;
-use ::import::identity;
+use import::identity;
+
+use crate::figures::Run;
+use crate::view::{BLOCK, View};
 
 /// Most blocks of the image that are held in memory for compressing and hashing: 64 MiB.
 const SAMPLE_BLOCKS: usize = 32;
-/// Blocks of zeros that are looked at: more than caches hold.
+/// Blocks of zeros to check: more than caches hold.
 const ZERO_BLOCKS: usize = 16;
-/// How often each of them is: one pass is too short to time.
+/// How often each of them is checked: one pass is too short to time.
 const ZERO_PASSES: usize = 8;
 
 /// Bytes that the blocks in memory take at most.
-pub(super) const SAMPLE_BYTES: u64 = (SAMPLE_BLOCKS + ZERO_BLOCKS) as u64 * BLOCK;
+pub(crate) const SAMPLE_BYTES: u64 = (SAMPLE_BLOCKS + ZERO_BLOCKS) as u64 * BLOCK;
 
 /// Blocks in memory.
-pub(super) struct Sample {
+pub(crate) struct Sample {
     /// From all over the image, none of them all zero.
-    pub(super) data: Vec<Vec<u8>>,
+    pub(crate) data: Vec<Vec<u8>>,
     zeros: Vec<Vec<u8>>,
 }
 
 impl Sample {
-    pub(super) fn take(view: &View, cancel: &CancelToken) -> Outcome<Self> {
+    pub(crate) fn take(view: &View, cancel: &CancelToken) -> Result<Self> {
         let blocks = view.blocks();
         let wanted = SAMPLE_BLOCKS.min(blocks.len());
         let mut data = Vec::with_capacity(wanted);
@@ -52,7 +52,7 @@ impl Sample {
                 data.push(block);
             }
         }
-        // Memory that was never written is one and the same page.
+        // Memory that was never written is the same page everywhere.
         let zeros = (0..ZERO_BLOCKS).map(|_| {
             let mut block = vec![1; zvhd2::BLOCK_SIZE];
             block.fill(std::hint::black_box(0));
@@ -66,7 +66,7 @@ impl Sample {
 }
 
 /// Reads every block of the view with `threads` threads.
-pub(super) fn read(view: &View, threads: usize, cancel: &CancelToken) -> Outcome<Run> {
+pub(crate) fn read(view: &View, threads: usize, cancel: &CancelToken) -> Result<Run> {
     let blocks = view.blocks();
     let block = || vec![0; zvhd2::BLOCK_SIZE];
     in_parallel(threads, blocks.len(), cancel, block, |block, index| {
@@ -77,8 +77,8 @@ pub(super) fn read(view: &View, threads: usize, cancel: &CancelToken) -> Outcome
     })
 }
 
-/// Looks at blocks of zeros.
-pub(super) fn zero_detect(sample: &Sample, threads: usize, cancel: &CancelToken) -> Outcome<Run> {
+/// Checks blocks of zeros.
+pub(crate) fn zero_detect(sample: &Sample, threads: usize, cancel: &CancelToken) -> Result<Run> {
     let zeros = &sample.zeros;
     let jobs = zeros.len() * ZERO_PASSES;
     in_parallel(
@@ -92,8 +92,8 @@ pub(super) fn zero_detect(sample: &Sample, threads: usize, cancel: &CancelToken)
             };
             if !is_zero(std::hint::black_box(block)) {
                 return Err(Failure::new(
-                    Exit::Io,
-                    "a block of zeros was found not to be zero",
+                    Class::Io,
+                    "a block of zeros was not recognised as zeros",
                 ));
             }
             Ok(Done::of(block.len() as u64))
@@ -102,22 +102,22 @@ pub(super) fn zero_detect(sample: &Sample, threads: usize, cancel: &CancelToken)
 }
 
 /// A hash, computed of as many blocks at the same time as conversions and uploads compute it.
-pub(super) struct Hash {
+pub(crate) struct Hash {
     /// Blocks at the same time, by number of threads.
     together: fn(usize) -> usize,
     hash: fn(&[&[u8]]),
 }
 
 /// The hash of the content digest.
-pub(super) const SHA256: Hash = Hash {
-    together: ::convert::group_of,
+pub(crate) const SHA256: Hash = Hash {
+    together: convert::group_of,
     hash: |blocks| {
-        std::hint::black_box(::convert::hash_all(blocks.iter().copied().map(Some)));
+        std::hint::black_box(convert::hash_all(blocks.iter().copied().map(Some)));
     },
 };
 
 /// The hash of the parts of an upload.
-pub(super) const MD5: Hash = Hash {
+pub(crate) const MD5: Hash = Hash {
     together: |_| obs::MD5_AT_ONCE,
     hash: |blocks| {
         std::hint::black_box(obs::md5_all(blocks));
@@ -126,12 +126,12 @@ pub(super) const MD5: Hash = Hash {
 
 impl Hash {
     /// Hashes the sample's blocks, often enough that every thread has several groups.
-    pub(super) fn measure(
+    pub(crate) fn measure(
         &self,
         sample: &Sample,
         threads: usize,
         cancel: &CancelToken,
-    ) -> Outcome<Run> {
+    ) -> Result<Run> {
         /// Groups for each thread, at least.
         const GROUPS: usize = 4;
         let blocks: Vec<&[u8]> = sample.data.iter().map(Vec::as_slice).collect();
@@ -155,12 +155,12 @@ impl Hash {
 }
 
 /// Compresses the sample's blocks as conversions do.
-pub(super) fn compress(
+pub(crate) fn compress(
     sample: &Sample,
     level: i32,
     threads: usize,
     cancel: &CancelToken,
-) -> Outcome<Run> {
+) -> Result<Run> {
     let encoder = || (zvhd2::BlockEncoder::new(level), Vec::new());
     in_parallel(
         threads,
@@ -173,8 +173,8 @@ pub(super) fn compress(
             };
             let Ok(encoder) = encoder else {
                 return Err(Failure::new(
-                    Exit::Io,
-                    "a compression context cannot be made",
+                    Class::Io,
+                    "creating a compression context failed",
                 ));
             };
             encoder.encode(0, block, out)?;
@@ -187,7 +187,7 @@ pub(super) fn compress(
 }
 
 /// Writes `len` bytes that do not compress into a new file in `dir`, until the disk has them.
-pub(super) fn write(dir: &Path, len: u64, cancel: &CancelToken) -> Outcome<Run> {
+pub(crate) fn write(dir: &Path, len: u64, cancel: &CancelToken) -> Result<Run> {
     let path = dir.join("write");
     let mut block = vec![0; zvhd2::BLOCK_SIZE];
     let ((), run) = timed(len, || {
@@ -195,7 +195,7 @@ pub(super) fn write(dir: &Path, len: u64, cancel: &CancelToken) -> Outcome<Run> 
         for_noise(len, &mut block, |part| {
             stop(cancel)?;
             file.write(part)
-                .map_err(|error| ::convert::Error::Sink(error).into())
+                .map_err(|error| convert::Error::Sink(error).into())
         })?;
         Ok(file.commit()?)
     })?;
@@ -203,13 +203,9 @@ pub(super) fn write(dir: &Path, len: u64, cancel: &CancelToken) -> Outcome<Run> 
     Ok(run)
 }
 
-/// Gives `len` bytes that do not compress to `to`, block by block. Blocks differ in every page, so
+/// Passes `len` bytes that do not compress to `to`, block by block. Blocks differ in every page, so
 /// that a file system that stores equal ones once gains nothing.
-pub(super) fn for_noise(
-    len: u64,
-    block: &mut [u8],
-    mut to: impl FnMut(&[u8]) -> Outcome,
-) -> Outcome {
+pub(crate) fn for_noise(len: u64, block: &mut [u8], mut to: impl FnMut(&[u8]) -> Result) -> Result {
     fill_block(Content::Random, 1, 0, block);
     let mut left = len;
     let mut number = 0_u64;
@@ -228,29 +224,29 @@ pub(super) fn for_noise(
 }
 
 /// How to convert.
-pub(super) fn plan_options(threads: usize, level: i32) -> PlanOptions {
+pub(crate) fn plan_options(threads: usize, level: i32) -> PlanOptions {
     PlanOptions {
         threads: Some(threads),
         level: Level::Fixed(level),
-        // What is measured with many threads is not to be cut by the default.
+        // The default would reduce large numbers of threads.
         memory: Some(LARGE_MEMORY),
         ..PlanOptions::default()
     }
 }
 
 /// Converts the view to a file in `dir`, until the disk has it.
-pub(super) fn convert(
+pub(crate) fn convert(
     view: &View,
     dir: &Path,
     level: i32,
     threads: usize,
     cancel: &CancelToken,
-) -> Outcome<(Run, Plan, Report)> {
+) -> Result<(Run, Plan, Report)> {
     let path = dir.join("out.zvhd2");
     let ((plan, report), run) = timed(0, || {
-        let plan = ::convert::plan(view, Target::Zvhd2, &plan_options(threads, level))?;
+        let plan = convert::plan(view, Target::Zvhd2, &plan_options(threads, level))?;
         let mut file = OutputFile::create(&path, Overwrite::Replace)?;
-        let report = ::convert::to_zvhd2(view, &plan, identity(), &mut file, &VoidMonitor, cancel)?;
+        let report = convert::to_zvhd2(view, &plan, identity(), &mut file, &VoidMonitor, cancel)?;
         file.commit()?;
         Ok((plan, report))
     })?;
@@ -263,22 +259,22 @@ pub(super) fn convert(
     Ok((run, plan, report))
 }
 
-/// Removes what was measured; the next run must find the same space.
-pub(super) fn remove(path: &Path) -> Outcome {
+/// Removes an output; the next run must find the same space.
+pub(crate) fn remove(path: &Path) -> Result {
     std::fs::remove_file(path).map_err(|e| {
-        Failure::from_error(Exit::Io, &e).context(format!("{} cannot be removed", shown(&path)))
+        Failure::from_error(Class::Io, &e).context(format!("removing {} failed", shown(&path)))
     })
 }
 
-pub(super) fn stop(cancel: &CancelToken) -> Outcome {
+pub(crate) fn stop(cancel: &CancelToken) -> Result {
     match cancel.is_cancelled() {
-        true => Err(interrupted()),
+        true => Err(stopped()),
         false => Ok(()),
     }
 }
 
 /// Runs `work` and times it.
-pub(super) fn timed<T>(bytes: u64, work: impl FnOnce() -> Outcome<T>) -> Outcome<(T, Run)> {
+pub(crate) fn timed<T>(bytes: u64, work: impl FnOnce() -> Result<T>) -> Result<(T, Run)> {
     let (cpu, started) = (cpu_time(), Instant::now());
     let value = work()?;
     let run = Run {
@@ -291,7 +287,7 @@ pub(super) fn timed<T>(bytes: u64, work: impl FnOnce() -> Outcome<T>) -> Outcome
 }
 
 /// Processor time that all threads of this process have used.
-pub(super) fn cpu_time() -> Duration {
+pub(crate) fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
     let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or_default();
@@ -331,8 +327,8 @@ fn in_parallel<S>(
     jobs: usize,
     cancel: &CancelToken,
     new: impl Fn() -> S + Sync,
-    work: impl Fn(&mut S, usize) -> Outcome<Done> + Sync,
-) -> Outcome<Run> {
+    work: impl Fn(&mut S, usize) -> Result<Done> + Sync,
+) -> Result<Run> {
     let next = AtomicUsize::new(0);
     let worker = || {
         let mut state = new();
@@ -356,7 +352,7 @@ fn in_parallel<S>(
                 let worker = std::thread::Builder::new()
                     .spawn_scoped(scope, worker)
                     .map_err(|e| {
-                        Failure::from_error(Exit::Refused, &e).context("a thread cannot be started")
+                        Failure::from_error(Class::Refused, &e).context("starting a thread failed")
                     })?;
                 workers.push(worker);
             }
@@ -364,7 +360,7 @@ fn in_parallel<S>(
                 .into_iter()
                 .try_fold(Done::default(), |total, worker| {
                     let done = worker.join().unwrap_or_else(|_| {
-                        Err(Failure::new(Exit::Io, "a worker thread crashed"))
+                        Err(Failure::new(Class::Io, "a worker thread crashed"))
                     })?;
                     Ok(total.and(done))
                 })
@@ -404,7 +400,7 @@ mod tests {
     #[test]
     fn the_first_error_and_a_request_to_stop_end_the_work() {
         let fail = |_: &mut (), index| match index {
-            7 => Err(Failure::new(Exit::Io, "seven")),
+            7 => Err(Failure::new(Class::Io, "seven")),
             _ => Ok(Done::default()),
         };
         let failed = in_parallel(2, 1000, &CancelToken::new(), || (), fail);
@@ -412,7 +408,7 @@ mod tests {
         let cancel = CancelToken::new();
         cancel.cancel();
         let stopped = in_parallel(2, 1000, &cancel, || (), |(), _| Ok(Done::default()));
-        assert_eq!(stopped.unwrap_err().class(), Exit::Interrupted);
+        assert_eq!(stopped.unwrap_err().class(), Class::Interrupted);
     }
 
     #[test]

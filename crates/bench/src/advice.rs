@@ -1,12 +1,12 @@
-//! What follows from the figures: the limit, and the settings to use. The rule stands in
-//! `docs/benchmarking.md`; it is arithmetic, and knows nothing of how the figures were measured.
+//! What follows from the figures: the limit, and the settings to use. `docs/benchmarking.md` states
+//! the rule. It is arithmetic, and knows nothing of how the figures were measured.
 
 use serde::Serialize;
 
 /// What a conversion waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Limit {
+pub enum Limit {
     /// The disk that the image is on, or its reader.
     Read,
     /// The processor: compression and hashes.
@@ -19,7 +19,8 @@ pub(super) enum Limit {
 
 impl Limit {
     /// For people, as a subject.
-    pub(super) const fn title(self) -> &'static str {
+    #[must_use]
+    pub const fn title(self) -> &'static str {
         match self {
             Self::Read => "reading the image",
             Self::Cpu => "the processor",
@@ -32,117 +33,131 @@ impl Limit {
 /// Rates in bytes per second that the advice follows from. All cores together where it is about the
 /// processor.
 #[derive(Clone, Debug)]
-pub(super) struct Rates {
+pub(crate) struct Rates {
     /// Reading the image.
-    pub(super) read: f64,
-    /// What reading would come to if the processor were its only limit.
-    pub(super) read_cpu: f64,
-    pub(super) zero_detect: f64,
-    pub(super) sha256: f64,
-    pub(super) md5: f64,
-    pub(super) write: f64,
+    pub(crate) read: f64,
+    /// The rate of reading if the processor were its only limit.
+    pub(crate) read_cpu: f64,
+    pub(crate) zero_detect: f64,
+    pub(crate) sha256: f64,
+    pub(crate) md5: f64,
+    pub(crate) write: f64,
     /// Uploading, when it went to a bucket elsewhere.
-    pub(super) network: Option<f64>,
+    pub(crate) network: Option<f64>,
     /// Share of what is read that is not zero: 0 to 1.
-    pub(super) data_share: f64,
+    pub(crate) data_share: f64,
     /// At least one.
-    pub(super) levels: Vec<Level>,
+    pub(crate) levels: Vec<Level>,
     /// Converting by number of threads, at one level.
-    pub(super) threads: Vec<(usize, f64)>,
-    pub(super) default_threads: usize,
+    pub(crate) threads: Vec<(usize, f64)>,
+    pub(crate) default_threads: usize,
 }
 
 /// One compression level.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Level {
-    pub(super) level: i32,
+pub(crate) struct Level {
+    pub(crate) level: i32,
     /// Compressing.
-    pub(super) compress: f64,
-    /// Bytes that come out of one that goes in.
-    pub(super) ratio: f64,
+    pub(crate) compress: f64,
+    /// Bytes of output for one byte of input.
+    pub(crate) ratio: f64,
     /// Converting the whole image to a file.
-    pub(super) convert: f64,
+    pub(crate) convert: f64,
 }
 
-/// Settings for one way of using the program, and what limits it then.
+/// Settings for one use of the program, and what limits it then.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Setting {
-    pub(super) level: i32,
-    pub(super) bottleneck: Limit,
-    /// What the disk's data becomes, in bytes for one byte.
-    pub(super) output_ratio: f64,
-    /// Rate of the limit: more than this cannot be.
-    pub(super) expected_bytes_per_second: f64,
-    /// What was measured at this level, where it was.
+pub struct Setting {
+    /// zstd level.
+    pub level: i32,
+    /// The lowest of the limits.
+    pub bottleneck: Limit,
+    /// Bytes of output for one byte of the disk's data.
+    pub output_ratio: f64,
+    /// Rate of the limit: nothing is faster.
+    pub expected_bytes_per_second: f64,
+    /// The rate that was measured at this level, if one was.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) measured_bytes_per_second: Option<f64>,
+    pub measured_bytes_per_second: Option<f64>,
     /// Rate of each limit.
-    pub(super) limits: Vec<LimitRate>,
+    pub limits: Vec<LimitRate>,
     /// Share of the processor's time, by work.
-    pub(super) cpu_shares: CpuShares,
+    pub cpu_shares: CpuShares,
 }
 
-/// How fast it could be if this were the only limit.
+/// The rate if this were the only limit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct LimitRate {
-    pub(super) limit: Limit,
-    pub(super) bytes_per_second: f64,
+pub struct LimitRate {
+    /// Which limit.
+    pub limit: Limit,
+    /// Its rate.
+    pub bytes_per_second: f64,
 }
 
-/// What the processor's time goes to; together 1.
+/// What the processor's time is spent on; the sum is 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct CpuShares {
-    pub(super) compress: f64,
-    pub(super) sha256: f64,
-    pub(super) md5: f64,
-    pub(super) read: f64,
-    pub(super) zero_detect: f64,
+pub struct CpuShares {
+    /// zstd.
+    pub compress: f64,
+    /// The content digest.
+    pub sha256: f64,
+    /// The hashes of parts.
+    pub md5: f64,
+    /// The image reader.
+    pub read: f64,
+    /// The check for zeros.
+    pub zero_detect: f64,
 }
 
 /// The level for a line of this speed. Computed, not measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Line {
-    pub(super) line_bits_per_second: u64,
+pub struct Line {
+    /// Its speed.
+    pub line_bits_per_second: u64,
+    /// What to use.
     #[serde(flatten)]
-    pub(super) setting: Setting,
+    pub setting: Setting,
 }
 
 /// The number of threads.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Threads {
-    pub(super) recommended: usize,
-    /// Whether that is what is used without `--threads`, or as good.
-    pub(super) default_is_as_good: bool,
-    pub(super) default: usize,
+pub struct Threads {
+    /// The fewest that are as fast as the fastest number.
+    pub recommended: usize,
+    /// Whether the default is that number, or as good.
+    pub default_is_as_good: bool,
+    /// What is used unless a number is given.
+    pub default: usize,
 }
 
 /// Everything that is advised.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Advice {
+pub struct Advice {
     /// Converting to a file here.
-    pub(super) convert: Setting,
+    pub convert: Setting,
     /// Importing over the line that was measured, when one was.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) import: Option<Setting>,
+    pub import: Option<Setting>,
     /// Importing over other lines, when none was measured.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) lines: Vec<Line>,
-    pub(super) threads: Threads,
+    pub lines: Vec<Line>,
+    /// How many threads.
+    pub threads: Threads,
 }
 
-/// A level whose output is larger than this, to that of the reference level, is not advised.
+/// A level whose output is this many times that of the reference level, or more, is not advised.
 const MOST_OUTPUT: f64 = 1.10;
 /// The reference level, or the measured one next to it.
 const REFERENCE: i32 = 3;
-/// Rates this near to the best are as good.
+/// Rates that reach this share of the best one are as good.
 const AS_FAST: f64 = 0.95;
-/// The same for threads, which cost memory and nothing else.
+/// The same for threads, which cost only memory.
 const THREADS_AS_FAST: f64 = 0.97;
 /// Lines that are computed for, in bits per second.
 const LINES: [u64; 3] = [100_000_000, 1_000_000_000, 10_000_000_000];
 
 /// Follows the rule. `None` without levels or threads.
-pub(super) fn advise(rates: &Rates) -> Option<Advice> {
+pub(crate) fn advise(rates: &Rates) -> Option<Advice> {
     let convert = choose(rates, |level| level.convert)?;
     let mut convert = setting(rates, convert, Sink::File);
     convert.measured_bytes_per_second = rates
@@ -184,8 +199,8 @@ enum Sink {
     Line(f64),
 }
 
-/// Of the levels whose output is not too large, those that are as fast as the fastest; of these the
-/// one with the smallest output.
+/// Of the levels whose output is not too large and that are as fast as the fastest, the one with the
+/// smallest output.
 fn choose(rates: &Rates, rate: impl Fn(&Level) -> f64) -> Option<&Level> {
     let reference = rates
         .levels
@@ -206,7 +221,7 @@ fn choose(rates: &Rates, rate: impl Fn(&Level) -> f64) -> Option<&Level> {
 /// What limits `level` when the output goes into `sink`.
 fn setting(rates: &Rates, level: &Level, sink: Sink) -> Setting {
     let data = rates.data_share;
-    // Bytes that come out for one that is read.
+    // Bytes of output for one byte that is read.
     let output = data * level.ratio;
     // Seconds of all cores for one byte that is read.
     let seconds = CpuShares {
@@ -231,7 +246,7 @@ fn setting(rates: &Rates, level: &Level, sink: Sink) -> Setting {
         (limit, rate / output),
     ]
     .into_iter()
-    // Where nothing comes out, or nothing is to be done, there is no such limit.
+    // Without output, or without work, there is no such limit.
     .filter(|(_, rate)| rate.is_finite())
     .map(|(limit, bytes_per_second)| LimitRate {
         limit,
