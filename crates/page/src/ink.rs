@@ -32,27 +32,22 @@ impl Ink {
         Self::Grid,
     ];
 
-    /// On light screens. Charts are drawn with these; no two are equal.
-    pub(crate) const fn light(self) -> RGBColor {
+    /// The colour on light screens, with which charts are drawn, and the one on dark screens. No two
+    /// inks have the same.
+    const fn colors(self) -> (u32, u32) {
         match self {
-            Self::First => RGBColor(0x2f, 0x6d, 0xb5),
-            Self::Second => RGBColor(0xd9, 0x77, 0x06),
-            Self::Alarm => RGBColor(0xc0, 0x39, 0x2b),
-            Self::Text => RGBColor(0x1b, 0x24, 0x30),
-            Self::Quiet => RGBColor(0x5b, 0x67, 0x75),
-            Self::Grid => RGBColor(0xe6, 0xea, 0xef),
+            Self::First => (0x2f6db5, 0x6ea8ea),
+            Self::Second => (0xd97706, 0xf2a44b),
+            Self::Alarm => (0xc0392b, 0xef7d70),
+            Self::Text => (0x1b2430, 0xe6eaf0),
+            Self::Quiet => (0x5b6775, 0x98a4b3),
+            Self::Grid => (0xe6eaef, 0x2b333e),
         }
     }
 
-    const fn dark(self) -> RGBColor {
-        match self {
-            Self::First => RGBColor(0x6e, 0xa8, 0xea),
-            Self::Second => RGBColor(0xf2, 0xa4, 0x4b),
-            Self::Alarm => RGBColor(0xef, 0x7d, 0x70),
-            Self::Text => RGBColor(0xe6, 0xea, 0xf0),
-            Self::Quiet => RGBColor(0x98, 0xa4, 0xb3),
-            Self::Grid => RGBColor(0x2b, 0x33, 0x3e),
-        }
+    pub(crate) const fn light(self) -> RGBColor {
+        let [_, red, green, blue] = self.colors().0.to_be_bytes();
+        RGBColor(red, green, blue)
     }
 }
 
@@ -65,30 +60,27 @@ pub(crate) fn style() -> String {
          .key svg{width:11px;height:11px;margin:0 6px 0 12px;vertical-align:-1px}\n\
          @media (prefers-color-scheme: dark) {\n",
     );
-    for ink in Ink::ALL {
-        let (light, dark) = (hex(ink.light()), hex(ink.dark()));
+    for (light, dark) in Ink::ALL.map(Ink::colors) {
         for property in ["fill", "stroke"] {
-            let _ = writeln!(style, "svg [{property}=\"{light}\"]{{{property}:{dark}}}");
+            // As plotters writes a colour.
+            let _ = writeln!(
+                style,
+                "svg [{property}=\"#{light:06X}\"]{{{property}:#{dark:06x}}}"
+            );
         }
     }
     style.push_str("}\n");
     style
 }
 
-/// As plotters writes a colour.
-fn hex(RGBColor(red, green, blue): RGBColor) -> String {
-    format!("#{red:02X}{green:02X}{blue:02X}")
-}
-
 /// Coloured squares with names, side by side.
-#[must_use]
-pub fn legend(entries: &[(Ink, &str)]) -> Markup {
+pub(crate) fn legend(entries: &[(Ink, &str)]) -> Markup {
     html! {
         p class="legend" {
             @for (ink, name) in entries {
                 span class="key" {
                     svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1" {
-                        rect width="1" height="1" fill=(hex(ink.light())) {}
+                        rect width="1" height="1" fill=(format_args!("#{:06X}", ink.colors().0)) {}
                     }
                     (name)
                 }

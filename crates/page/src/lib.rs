@@ -11,7 +11,7 @@ mod frame;
 mod ink;
 mod text;
 
-pub use chart::{Axis, Bar, Curve, Note, Point, Series, Spread, bars, curves, lines};
+pub use chart::{Axis, Bar, Plot, Point, Series, Spread, Style, bars, lines};
 pub use frame::{document, picture, picture_file};
-pub use ink::{Ink, legend};
+pub use ink::Ink;
 pub use text::shortened;

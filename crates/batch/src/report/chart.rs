@@ -1,10 +1,9 @@
 //! How fast it went: bytes per second over the time of the batch.
 
 use maud::Markup;
-use page::{Curve, Ink, Note};
+use page::{Ink, Plot, Series, Style};
 
 use super::end;
-use super::gantt::Scale;
 use super::write::{UNITS, duration, rate};
 use crate::outcome::{BatchReport, ThroughputSample, UnixMillis};
 
@@ -39,58 +38,53 @@ pub(super) fn draw(report: &BatchReport) -> Option<Markup> {
         divisor *= 1024.0;
         unit = units.next()?;
     }
-    let end = end(report);
-    let moment = |at: UnixMillis| offset(at.min(end), report.started);
+    let (end, took) = (end(report), end(report).saturating_sub(report.started));
+    // The unit in which the time has two or three digits.
+    let (millis, time) = match took {
+        0..600_000 => (1000.0, "seconds"),
+        600_000..36_000_000 => (60_000.0, "minutes"),
+        _ => (3_600_000.0, "hours"),
+    };
+    let since = |at: UnixMillis| at.min(end).saturating_sub(report.started) as f64 / millis;
     let curve = |name, ink, bytes: fn(&Point) -> u64| {
         let steps = points.iter().flat_map(|point| {
             let rate = point.rate(bytes(point)) / divisor;
-            [(moment(point.from), rate), (moment(point.to), rate)]
+            [point.from, point.to].map(|at| page::Point {
+                x: since(at),
+                spread: [rate; 3],
+                name: String::new(),
+            })
         });
-        Curve {
+        Series {
             name,
             ink,
+            style: Style::Area,
             points: steps.collect(),
         }
     };
-    let curves = [
-        curve("converted (bytes of disks)", Ink::Second, |point| {
-            point.converted
-        }),
-        curve("sent to the bucket", Ink::First, |point| point.sent),
-    ];
-    let notes: Vec<Note> = points
-        .iter()
-        .map(|point| {
-            let took = point.to.saturating_sub(point.from);
-            Note {
-                time: moment(point.from)..moment(point.to),
-                text: format!(
-                    "after {}: {} converted, {} sent",
-                    duration(point.from.saturating_sub(report.started)),
-                    rate(point.converted, took),
-                    rate(point.sent, took)
-                ),
-            }
-        })
-        .collect();
-    let marks = Scale::new(report.started, end).marks();
-    let marks: Vec<_> = marks
-        .into_iter()
-        .map(|(at, name)| (offset(at, 0), name))
-        .collect();
-    let end = offset(end, report.started);
-    Some(page::curves(
-        "Bytes per second",
-        (end, &marks),
-        &format!("{unit}/s"),
-        &curves,
-        &notes,
-    ))
-}
-
-/// Milliseconds since `start`.
-fn offset(at: UnixMillis, start: UnixMillis) -> i64 {
-    i64::try_from(at.saturating_sub(start)).unwrap_or(i64::MAX)
+    let notes = points.iter().map(|point| {
+        let took = point.to.saturating_sub(point.from);
+        let note = format!(
+            "after {}: {} converted, {} sent",
+            duration(point.from.saturating_sub(report.started)),
+            rate(point.converted, took),
+            rate(point.sent, took)
+        );
+        (since(point.from)..since(point.to), note)
+    });
+    Some(page::lines(&Plot {
+        title: "Bytes per second",
+        wide: true,
+        x: (0.0..since(end), time),
+        unit: &format!("{unit}/s"),
+        series: &[
+            curve("converted (bytes of disks)", Ink::Second, |point| {
+                point.converted
+            }),
+            curve("sent to the bucket", Ink::First, |point| point.sent),
+        ],
+        notes: &notes.collect::<Vec<_>>(),
+    }))
 }
 
 /// The differences between samples, in at most [`POINTS`] pieces.

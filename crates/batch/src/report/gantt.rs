@@ -18,14 +18,14 @@ const TOP: usize = 26;
 /// Characters of a name beside its row.
 const LABEL: usize = 25;
 
-/// The time of a batch.
-pub(super) struct Scale {
+/// The time of a batch, and where it is drawn.
+struct Scale {
     start: UnixMillis,
     length: f64,
 }
 
 impl Scale {
-    pub(super) fn new(start: UnixMillis, end: UnixMillis) -> Self {
+    fn new(start: UnixMillis, end: UnixMillis) -> Self {
         Self {
             start,
             length: (end.saturating_sub(start) as f64).max(1.0),
@@ -39,7 +39,7 @@ impl Scale {
     }
 
     /// Round distances from the start, some six of them.
-    pub(super) fn marks(&self) -> Vec<(UnixMillis, String)> {
+    fn marks(&self) -> Vec<(UnixMillis, String)> {
         const STEPS: [u64; 19] = [
             100, 200, 500, 1000, 2000, 5000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000,
             600_000, 1_800_000, 3_600_000, 7_200_000, 14_400_000, 28_800_000, 86_400_000,

@@ -2,19 +2,15 @@
 
 use ::bench::{Against, Figure, Report, Setting, Stage, Task, find};
 use maud::Markup;
-use page::{Axis, Bar, Ink, Point, Series, Spread};
+use page::{Axis, Bar, Ink, Plot, Point, Series, Spread, Style};
 
 use super::text::megabytes;
 
 const MB: f64 = 1e6;
 
-/// For charts: values of another unit by `scale`.
+/// For charts: values divided by a `scale`.
 fn spread(of: &::bench::Spread, scale: f64) -> Spread {
-    Spread {
-        low: of.min / scale,
-        middle: of.median / scale,
-        high: of.max / scale,
-    }
+    [of.min, of.median, of.max].map(|value| value / scale)
 }
 
 /// A bar of bytes per second.
@@ -114,20 +110,23 @@ pub(super) fn levels(report: &Report) -> Option<Markup> {
     }
     let low = alone.iter().map(|point| point.x).reduce(f64::min)?;
     let high = alone.iter().map(|point| point.x).reduce(f64::max)?;
-    let series = [
-        Series {
-            name: "whole conversion",
-            ink: Ink::Second,
-            points: whole,
-        },
-        Series {
-            name: "zstd alone",
-            ink: Ink::First,
-            points: alone,
-        },
-    ];
-    let x = (low - 1.0..high + 1.0, "output, % of the data");
-    Some(page::lines("Speed and size by level", x, "MB/s", &series))
+    let line = |name, ink, points| Series {
+        name,
+        ink,
+        style: Style::Points,
+        points,
+    };
+    Some(page::lines(&Plot {
+        title: "Speed and size by level",
+        wide: false,
+        x: (low - 1.0..high + 1.0, "output, % of the data"),
+        unit: "MB/s",
+        series: &[
+            line("whole conversion", Ink::Second, whole),
+            line("zstd alone", Ink::First, alone),
+        ],
+        notes: &[],
+    }))
 }
 
 /// Rate by number of threads, beside that many times one thread; `None` with fewer than two
@@ -142,34 +141,38 @@ pub(super) fn threads(report: &Report) -> Option<Markup> {
     let ([first, .., last], cores) = (figures.as_slice(), report.machine.cores) else {
         return None;
     };
-    let of_one = first.bytes_per_second.median / first.threads as f64;
+    let of_one = first.bytes_per_second.median / first.threads as f64 / MB;
     let ideal = |threads: usize| Point {
         x: threads as f64,
-        spread: Spread {
-            low: 0.0,
-            middle: of_one * threads as f64 / MB,
-            high: of_one * threads as f64 / MB,
-        },
+        spread: [of_one * threads as f64; 3],
         name: String::new(),
     };
-    let series = [
-        Series {
-            name: "that many times one thread",
-            ink: Ink::Quiet,
-            // More threads than cores are no faster.
-            points: vec![ideal(0), ideal(last.threads.min(cores).max(first.threads))],
-        },
-        Series {
-            name: "converting",
-            ink: Ink::Second,
-            points: figures
-                .iter()
-                .map(|figure| point(figure.threads as f64, figure, String::new()))
-                .collect(),
-        },
-    ];
-    let x = (0.0..last.threads as f64, "worker threads");
-    Some(page::lines("Rate by number of threads", x, "MB/s", &series))
+    // More threads than cores are no faster.
+    let most = last.threads.min(cores).max(first.threads);
+    let measured = figures
+        .iter()
+        .map(|figure| point(figure.threads as f64, figure, String::new()));
+    Some(page::lines(&Plot {
+        title: "Rate by number of threads",
+        wide: false,
+        x: (0.0..last.threads as f64, "worker threads"),
+        unit: "MB/s",
+        series: &[
+            Series {
+                name: "that many times one thread",
+                ink: Ink::Quiet,
+                style: Style::Dashed,
+                points: vec![ideal(0), ideal(most)],
+            },
+            Series {
+                name: "converting",
+                ink: Ink::Second,
+                style: Style::Points,
+                points: measured.collect(),
+            },
+        ],
+        notes: &[],
+    }))
 }
 
 /// Seconds of both programs.
