@@ -130,18 +130,24 @@ impl Tally {
 ///
 /// # Errors
 /// `Corrupt`.
+#[inline]
 pub fn check_answer(extent: &Extent, at: GuestOffset, limit: u64) -> Result<()> {
     if extent.start == at && (1..=limit).contains(&extent.len) {
         return Ok(());
     }
-    Err(Error::new(
+    Err(wrong_answer(extent, at, limit))
+}
+
+#[cold]
+fn wrong_answer(extent: &Extent, at: GuestOffset, limit: u64) -> Error {
+    Error::new(
         ErrorKind::Corrupt,
         format!(
-            "an extent at guest offset {at} with at most {limit} bytes was asked for, the answer \
-             is {} bytes at {}",
+            "expected an extent of at most {limit} bytes at guest offset {at}, \
+             got {} bytes at {}",
             extent.len, extent.start
         ),
-    ))
+    )
 }
 
 /// Refuses a range that is not wholly on a disk of `virtual_size` bytes.

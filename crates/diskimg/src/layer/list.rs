@@ -240,10 +240,10 @@ impl<'a, M: Mapped, E: Entry> List<'a, M, E> {
     #[inline]
     pub(super) fn push(&mut self, entry: E) -> bool {
         let len = entry.len();
-        let enough = self.found.len() - self.first >= self.most;
-        let last = self.found.get_mut(self.first..).and_then(<[_]>::last_mut);
+        let listed = self.found.len() - self.first;
+        let last = self.found.last_mut().filter(|_| listed > 0);
         if !last.is_some_and(|last| last.join(&entry)) {
-            if enough {
+            if listed >= self.most {
                 return false;
             }
             self.found.push(entry);
