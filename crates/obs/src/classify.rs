@@ -9,17 +9,14 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use net::credentials::KeyError;
 use net::retry::{Retryable as _, Verdict};
-use time::OffsetDateTime;
 
 use crate::error::{Error, ErrorKind};
 use crate::foreign::{foreign, is_foreign, was_stopped};
+use crate::headers::{bucket_region, redirect_endpoint, request_id, retry_after};
+use crate::text::{MAX_SCAN, clean_code, clean_text, element};
 
 /// A pause that a server asks for is told from here on: shorter ones are waited for.
 const LONG_PAUSE: Duration = Duration::from_secs(60);
-/// Longest text of a server that is passed on, in characters.
-const MAX_TEXT: usize = 300;
-/// How far into an answer its `<Endpoint>` is looked for, in bytes.
-const MAX_SCAN: usize = 16 << 10;
 
 /// Turns the SDK's error into ours. The SDK's own texts say little and its `Debug` shows whole
 /// requests, so nothing of it is kept.
@@ -99,12 +96,6 @@ fn unreadable(response: &HttpResponse, reason: &str) -> Error {
         .with_answer(status, None, request_id(response))
 }
 
-/// What stands in the first element `name` of `body`.
-fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
-    let (_, rest) = body.split_once(&format!("<{name}>"))?;
-    Some(rest.split_once(&format!("</{name}>"))?.0)
-}
-
 /// There is no key to sign with.
 pub(crate) fn no_key(error: &KeyError) -> Error {
     let failure = Error::new(
@@ -181,7 +172,7 @@ fn from_answer(response: &HttpResponse, code: Option<&str>, message: Option<&str
     if let Some(message) = &message {
         text = format!("{text}: {message}");
     }
-    let verdict = match (rule.verdict, told_pause(response)) {
+    let verdict = match (rule.verdict, retry_after(response)) {
         (Verdict::Retry, Some(pause)) => Verdict::RetryAfter(pause),
         (verdict, _) => verdict,
     };
@@ -196,11 +187,11 @@ fn from_answer(response: &HttpResponse, code: Option<&str>, message: Option<&str
     if let Some(date) = headers.get("date") {
         error = error.with_date(date);
     }
-    if let Some(region) = told_region(response) {
+    if let Some(region) = bucket_region(response) {
         error = error.with_region(region);
     }
     if rule.kind == ErrorKind::WrongRegion {
-        error = error.with_hint(match told_endpoint(response) {
+        error = error.with_hint(match redirect_endpoint(response) {
             Some(endpoint) => format!(
                 "the bucket is in another region; its endpoint is {endpoint}: set --obs-endpoint and --region to match"
             ),
@@ -304,90 +295,6 @@ fn by_status(status: u16) -> Rule {
         500.. => Rule::retry(ErrorKind::Server),
         _ => Rule::fatal(ErrorKind::Rejected),
     }
-}
-
-/// The pause the server asks for: OBS's own header in milliseconds, or the standard one, in seconds
-/// or as a date.
-fn told_pause(response: &HttpResponse) -> Option<Duration> {
-    let headers = response.headers();
-    let number = |name| headers.get(name)?.trim().parse::<u64>().ok();
-    number("x-obs-qos-delay-time")
-        .map(Duration::from_millis)
-        .or_else(|| net::status::pause(headers.get("retry-after")?, OffsetDateTime::now_utc()))
-}
-
-/// The region that an answer names, in a header or, where a signature has the wrong one, in its
-/// body.
-fn told_region(response: &HttpResponse) -> Option<String> {
-    let headers = response.headers();
-    let in_header = || {
-        headers
-            .get("x-amz-bucket-region")
-            .or_else(|| headers.get("x-obs-bucket-location"))
-    };
-    let body = response.body().bytes().unwrap_or_default();
-    let body = String::from_utf8_lossy(body.get(..MAX_SCAN).unwrap_or(body));
-    let in_body = || element(&body, "Region");
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    in_header()
-        .or_else(in_body)
-        .filter(|region| (1..=64).contains(&region.len()) && region.bytes().all(is_name))
-        .map(str::to_owned)
-}
-
-/// The endpoint that a redirect names, in its body or its `Location`.
-pub(crate) fn told_endpoint(response: &HttpResponse) -> Option<String> {
-    let body = response.body().bytes().unwrap_or_default();
-    let body = String::from_utf8_lossy(body.get(..MAX_SCAN).unwrap_or(body));
-    let in_body = element(&body, "Endpoint");
-    let in_header = || {
-        let location = response.headers().get("location")?;
-        let (_, rest) = location.split_once("://")?;
-        rest.split(['/', '?', '#']).next()
-    };
-    let is_host = |text: &&str| {
-        !text.is_empty()
-            && text.len() <= 253
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b".-:".contains(&byte))
-    };
-    in_body
-        .filter(is_host)
-        .or_else(|| in_header().filter(is_host))
-        .map(str::to_owned)
-}
-
-fn request_id(response: &HttpResponse) -> Option<String> {
-    let headers = response.headers();
-    headers
-        .get("x-obs-request-id")
-        .or_else(|| headers.get("x-amz-request-id"))
-        .or_else(|| headers.get("x-amzn-requestid"))
-        .map(clean_code)
-        .filter(|id| !id.is_empty())
-}
-
-/// An identifier of the server's, without what does not belong in one.
-fn clean_code(text: &str) -> String {
-    text.chars()
-        .filter(|c| c.is_ascii_alphanumeric() || "-_.:+/=".contains(*c))
-        .take(64)
-        .collect()
-}
-
-/// A sentence of the server's, in one line and without control characters.
-pub(crate) fn clean_text(text: &str) -> String {
-    let mut words = text.split(|c: char| c.is_whitespace() || c.is_control());
-    let mut clean = String::new();
-    for word in words.by_ref().filter(|word| !word.is_empty()) {
-        if !clean.is_empty() {
-            clean.push(' ');
-        }
-        clean.push_str(word);
-    }
-    let clean: String = clean.chars().take(MAX_TEXT).collect();
-    clean.trim_end_matches('.').to_owned()
 }
 
 /// The causes of `error`, without its own text, in one line.
@@ -555,6 +462,6 @@ mod tests {
     #[test]
     fn hostile_endpoint_is_not_passed_on() {
         let body = "<Endpoint>evil $(rm -rf)</Endpoint>";
-        assert_eq!(told_endpoint(&answer(301, &[], body)), None);
+        assert_eq!(redirect_endpoint(&answer(301, &[], body)), None);
     }
 }

@@ -11,10 +11,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::classify::from_sdk;
 use crate::client::Client;
-use crate::error::{Error, ErrorKind};
+use crate::confirmed::Confirmed;
+use crate::error::{Error, ErrorKind, broken};
 use crate::etag::{self, Thing, unquoted};
 use crate::moving::{Meter, Watch};
-use crate::multipart::{Confirmed, Target, limit};
+use crate::multipart::{Target, limit};
 use crate::names;
 
 /// What stays as it is in the header that names a copy's source.
@@ -143,5 +144,5 @@ impl Client {
 pub(crate) async fn md5_of(bytes: Bytes) -> Result<[u8; 16], Error> {
     tokio::task::spawn_blocking(move || Md5::digest(&bytes).into())
         .await
-        .map_err(|error| crate::sending::broken(&error))
+        .map_err(|error| broken(&error))
 }

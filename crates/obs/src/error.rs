@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use net::retry::{Retryable, Verdict};
+use tokio::task::JoinError;
 
 /// What went wrong, for callers that decide by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -269,4 +270,17 @@ impl Error {
     pub fn local_error(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
         self.0.source.as_deref()
     }
+}
+
+/// A task of ours that did not end by itself.
+pub(crate) fn broken(error: &JoinError) -> Error {
+    let reason = if error.is_panic() {
+        "panicked"
+    } else {
+        "was stopped"
+    };
+    Error::new(
+        ErrorKind::Cancelled,
+        format!("a task that sends parts {reason}"),
+    )
 }

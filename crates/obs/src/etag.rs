@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use aws_sdk_s3::types::ServerSideEncryption;
 use net::retry::Verdict;
 
-use crate::classify::clean_text;
 use crate::error::{Error, ErrorKind};
+use crate::text::clean_text;
 
 /// An ETag without quotes and without the mark of a weak one.
 pub(crate) fn unquoted(etag: &str) -> String {

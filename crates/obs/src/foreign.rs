@@ -15,10 +15,10 @@ use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 
-use crate::classify::told_endpoint;
 use crate::document::{is_answered_by_document, operation};
 use crate::error::{Error, ErrorKind};
 use crate::etag::{is_md5, is_md5_of_parts, unquoted};
+use crate::headers::redirect_endpoint;
 
 /// Beginnings of headers that only a storage sends: ids of requests and error codes among them.
 const OWN: [&str; 3] = ["x-amz-", "x-amzn-", "x-obs-"];
@@ -145,7 +145,7 @@ fn length(response: &HttpResponse) -> Option<u64> {
 /// What such an answer means.
 pub(crate) fn foreign(response: &HttpResponse) -> Error {
     let status = response.status().as_u16();
-    let leads = match told_endpoint(response) {
+    let leads = match redirect_endpoint(response) {
         Some(host) => format!(", which leads to {host}"),
         None => String::new(),
     };

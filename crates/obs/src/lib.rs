@@ -23,6 +23,7 @@ mod buffers;
 mod calls;
 mod classify;
 mod client;
+mod confirmed;
 mod copy;
 mod document;
 mod download;
@@ -39,6 +40,7 @@ mod names;
 mod options;
 mod pace;
 mod part;
+mod part_log;
 pub mod parts;
 mod rate;
 mod reading;
@@ -50,6 +52,7 @@ mod small;
 mod start;
 #[cfg(test)]
 mod tests;
+mod text;
 mod trial;
 mod unordered;
 mod upload;
@@ -63,10 +66,9 @@ pub use listing::OpenUpload;
 pub use manifest::Manifest;
 pub use options::{Layout, UploadOptions, raw_memory, raw_part_size};
 pub use pace::MOST_IN_FLIGHT;
+pub use part_log::{ListedPart, PartLog, PartRecord, VoidPartLog, etag_of};
 pub use reading::ObjectSource;
-pub use resume::{
-    EarlierUpload, ListedPart, PartLog, PartRecord, Resumed, Resumption, VoidPartLog, etag_of,
-};
+pub use resume::{EarlierUpload, Resumed, Resumption};
 pub use sink::MultipartSink;
 pub use small::{ListedObject, Stored};
 pub use trial::{Found, Step, Trial};

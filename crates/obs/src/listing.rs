@@ -1,4 +1,6 @@
-//! Uploads that were begun and neither completed nor aborted.
+//! Uploads that were begun and neither completed nor aborted, and their parts.
+
+use std::collections::BTreeMap;
 
 use aws_sdk_s3::types::EncodingType;
 use percent_encoding::percent_decode_str;
@@ -7,6 +9,10 @@ use serde::Serialize;
 use crate::classify::from_sdk;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::etag::unquoted;
+use crate::names;
+use crate::part_log::ListedPart;
+use crate::parts;
 
 /// Entries of a listing that are asked for at a time: an answer with the longest keys, encoded,
 /// still fits the cap of an answer.
@@ -100,6 +106,71 @@ impl Client {
             after = Some(next);
         }
     }
+
+    /// The parts that the server has of an upload, ascending.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when the server does not know the upload; what the server says.
+    pub async fn list_parts(
+        &self,
+        bucket: &str,
+        key: &str,
+        upload_id: &str,
+    ) -> Result<Vec<ListedPart>, Error> {
+        self.check_bucket_name(bucket)?;
+        names::check_key(key)?;
+        let what = format!("listing the parts of {bucket}/{key}");
+        let wrong = |message: String| Err(Error::new(ErrorKind::Server, message).doing(&what));
+        // Some servers do not sort.
+        let mut parts: BTreeMap<u32, ListedPart> = BTreeMap::new();
+        let mut marker: Option<u32> = None;
+        loop {
+            let page = self
+                .call(self.policy(), &what, |_| async move {
+                    let request = self
+                        .s3()
+                        .list_parts()
+                        .bucket(bucket)
+                        .key(key)
+                        .upload_id(upload_id)
+                        .max_parts(1000)
+                        .set_part_number_marker(marker.map(|number| number.to_string()));
+                    request.send().await.map_err(from_sdk)
+                })
+                .await
+                .map_err(|error: Error| error.doing(&what))?;
+            let before = parts.len();
+            for part in page.parts() {
+                let Some(listed) = listed(part) else {
+                    return wrong("the list has a part without a number or a size".into());
+                };
+                if !(1..=parts::MAX_PARTS).contains(&listed.number) {
+                    return wrong(format!("the list has a part {}", listed.number));
+                }
+                parts.insert(listed.number, listed);
+            }
+            if !page.is_truncated().unwrap_or(false) {
+                return Ok(parts.into_values().collect());
+            }
+            // Each page must get on, or the list would never end.
+            if parts.len() == before {
+                return wrong("the list says that it goes on, and does not".into());
+            }
+            let told = page.next_part_number_marker();
+            let told = told
+                .and_then(|marker| marker.parse().ok())
+                .filter(|marker| *marker > 0);
+            marker = told.or_else(|| parts.keys().next_back().copied());
+        }
+    }
+}
+
+fn listed(part: &aws_sdk_s3::types::Part) -> Option<ListedPart> {
+    Some(ListedPart {
+        number: u32::try_from(part.part_number()?).ok()?,
+        size: u64::try_from(part.size()?).ok()?,
+        etag: part.e_tag().map(unquoted).unwrap_or_default(),
+    })
 }
 
 #[cfg(test)]

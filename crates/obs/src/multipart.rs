@@ -10,17 +10,17 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, StorageClass};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use md5::{Digest, Md5};
 use net::retry::{Policy, Verdict};
 
 use crate::classify::from_sdk;
-use crate::client::{Client, ObjectInfo};
+use crate::client::Client;
+use crate::confirmed::{Confirmed, Expected, check_doubtful};
 use crate::error::{Error, ErrorKind};
 use crate::etag::{self, Thing, unquoted};
 use crate::hashing::Hashes;
 use crate::moving::{Meter, Watch};
 use crate::pace::{Pace, Pacer};
-use crate::resume::ListedPart;
+use crate::part_log::ListedPart;
 use crate::signing::SignedBody;
 
 /// Which upload.
@@ -29,56 +29,6 @@ pub(crate) struct Target {
     pub(crate) bucket: String,
     pub(crate) key: String,
     pub(crate) upload_id: String,
-}
-
-/// A part that the server has confirmed.
-#[derive(Clone, Debug)]
-pub(crate) struct Confirmed {
-    pub(crate) number: u32,
-    pub(crate) size: u64,
-    /// As the server told it: completing must repeat it. Empty when it told none.
-    pub(crate) etag: String,
-    pub(crate) md5: [u8; 16],
-    /// Whether the ETag is the MD5 of what was sent; it is not where the server encrypts, nor with
-    /// some gateways.
-    pub(crate) etag_is_md5: bool,
-    /// Whether the ETag may be none where those of other parts are: the server encrypts or has
-    /// copied this part.
-    pub(crate) etag_may_differ: bool,
-}
-
-impl Confirmed {
-    /// The ETag that completing names. A server that told none takes the MD5, if anything.
-    fn told_etag(&self) -> String {
-        match self.etag.as_str() {
-            "" => hex::encode(self.md5),
-            etag => etag.to_owned(),
-        }
-    }
-
-    /// Whether the ETag is the MD5 of other bytes, if this storage reports MD5s.
-    fn is_doubtful(&self) -> bool {
-        !self.etag_is_md5 && !self.etag_may_differ && etag::is_md5(&self.etag)
-    }
-}
-
-/// Holds parts that were accepted while nobody knew what their ETags are against those that came
-/// later.
-fn check_doubtful(parts: &[Confirmed]) -> Result<(), Error> {
-    let doubtful = parts.iter().find(|part| part.is_doubtful());
-    match doubtful {
-        Some(part) if parts.iter().any(|part| part.etag_is_md5) => Err(Error::new(
-            ErrorKind::Integrity,
-            format!(
-                "the server confirmed part {} with ETag {:?}, expected {:?} as it reports MD5s of other parts",
-                part.number,
-                part.etag,
-                hex::encode(part.md5)
-            ),
-        )
-        .with_hint("give the same command again: it sends the parts that are not stored as they were sent")),
-        _ => Ok(()),
-    }
 }
 
 /// What was sent, over all parts and attempts.
@@ -399,67 +349,6 @@ impl Client {
             Err(error) if error.is_unknown_upload() => Ok(()),
             Err(error) => Err(error.doing(what)),
         }
-    }
-}
-
-/// What the object must be once its parts are joined.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Expected {
-    pub(crate) size: u64,
-    /// `None` where ETags of parts are not MD5s.
-    pub(crate) etag: Option<String>,
-}
-
-impl Expected {
-    /// Of `parts`, in order. The ETag is the MD5 of all parts' MD5s, and their number.
-    pub(crate) fn of(parts: &[Confirmed]) -> Self {
-        let mut md5 = Md5::new();
-        for part in parts {
-            md5.update(part.md5);
-        }
-        let etag = format!("{}-{}", hex::encode(md5.finalize()), parts.len());
-        Self {
-            size: parts
-                .iter()
-                .fold(0, |sum: u64, part| sum.saturating_add(part.size)),
-            etag: parts.iter().all(|part| part.etag_is_md5).then_some(etag),
-        }
-    }
-
-    /// Holds what the server says of the object against this. Whether an ETag proves it: one that
-    /// has another form than that of an object in parts says nothing.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Integrity`].
-    pub(crate) fn check(&self, told: Option<&str>, found: &ObjectInfo) -> Result<bool, Error> {
-        if found.size != self.size {
-            return Err(Error::new(
-                ErrorKind::Integrity,
-                format!(
-                    "the object has {} bytes, {} were sent",
-                    found.size, self.size
-                ),
-            ));
-        }
-        let Some(expected) = &self.etag else {
-            return Ok(false);
-        };
-        let parts = |etag: &str| etag.rsplit_once('-').map(|(_, parts)| parts.to_owned());
-        let mut is_proved = false;
-        for etag in [told, found.etag.as_deref()].into_iter().flatten() {
-            if etag.eq_ignore_ascii_case(expected) {
-                is_proved = true;
-            } else if etag::is_md5_of_parts(etag)
-                && parts(etag) == parts(expected)
-                && !found.encrypted
-            {
-                return Err(Error::new(
-                    ErrorKind::Integrity,
-                    format!("the object has ETag {etag:?}, expected {expected:?}"),
-                ));
-            }
-        }
-        Ok(is_proved)
     }
 }
 

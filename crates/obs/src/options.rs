@@ -8,8 +8,8 @@ use convert::parts::PART_UNIT;
 use convert::{Monitor, VoidMonitor};
 
 use crate::error::Error;
+use crate::part_log::{PartLog, VoidPartLog};
 use crate::parts::{self, MAX_PARTS, MIN_PART_SIZE, Schedule, Tier};
-use crate::resume::{PartLog, VoidPartLog};
 
 /// Smallest part of a raw object: with smaller parts, requests cost more than they save.
 const LEAST_RAW_PART: u64 = 8 << 20;

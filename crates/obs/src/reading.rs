@@ -13,12 +13,13 @@ use lru::LruCache;
 use net::retry::Verdict;
 use tokio::runtime::Handle;
 
-use crate::classify::{clean_text, from_sdk};
+use crate::classify::from_sdk;
 use crate::client::{Client, ObjectInfo};
 use crate::error::{Error, ErrorKind};
 use crate::etag::unquoted;
 use crate::moving::Meter;
 use crate::multipart::limit;
+use crate::text::clean_text;
 
 /// Bytes that are fetched at a time: few requests, and each well under a second on a usual line.
 const CHUNK: u64 = 4 << 20;

@@ -2,96 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
 
-use convert::SinkError;
-
-use crate::classify::from_sdk;
 use crate::client::Client;
-use crate::error::{Error, ErrorKind};
-use crate::etag::{self, unquoted};
-use crate::multipart::{Confirmed, Expected, Target};
-use crate::names;
+use crate::confirmed::{Confirmed, Expected};
+use crate::error::Error;
+use crate::etag;
+use crate::multipart::Target;
 use crate::options::{Layout, UploadOptions};
-use crate::parts::{self, Schedule};
+use crate::part_log::{Before, ListedPart, PartRecord, confirmed};
+use crate::parts::Schedule;
 use crate::sink::MultipartSink;
 use crate::upload::{Upload, Uploaded};
-
-/// A part that the server has confirmed, as it is worth remembering.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartRecord {
-    /// Number, from 1.
-    pub number: u32,
-    /// Bytes.
-    pub size: u64,
-    /// MD5 of what was sent.
-    pub md5: [u8; 16],
-    /// The ETag where one was told that is not that MD5.
-    pub etag: Option<String>,
-}
-
-/// Is told of each part that the server has confirmed, so that another run can go on from there.
-pub trait PartLog: Send + Sync {
-    /// Notes `part`. May block: it is called on a thread for that. Parts come in any order.
-    ///
-    /// # Errors
-    /// When it cannot be noted: the upload fails with this error.
-    fn confirmed(&self, part: &PartRecord) -> Result<(), SinkError>;
-}
-
-/// Notes nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct VoidPartLog;
-
-impl PartLog for VoidPartLog {
-    fn confirmed(&self, _: &PartRecord) -> Result<(), SinkError> {
-        Ok(())
-    }
-}
-
-/// A part in the server's listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedPart {
-    /// Number, from 1.
-    pub number: u32,
-    /// Bytes.
-    pub size: u64,
-    /// ETag without quotes; empty when the server tells none.
-    pub etag: String,
-}
-
-impl ListedPart {
-    /// The part as it is stored, if that is the one with `size` bytes and this MD5. `noted` is the
-    /// ETag with which it was confirmed, where that is known and no MD5.
-    ///
-    /// With `was_confirmed`, a part whose ETag tells nothing counts too: the server has checked its
-    /// `Content-MD5`, and nobody else knows the upload.
-    pub(crate) fn is(
-        &self,
-        (size, md5): (u64, [u8; 16]),
-        noted: Option<&str>,
-        was_confirmed: bool,
-    ) -> Option<Confirmed> {
-        let etag_is_md5 = self.etag.eq_ignore_ascii_case(&hex::encode(md5));
-        let tells_nothing = match noted {
-            // It could be an MD5, of other bytes.
-            None => !etag::is_md5(&self.etag),
-            Some(noted) => self.etag.is_empty() || self.etag.eq_ignore_ascii_case(noted),
-        };
-        let same = self.size == size && (etag_is_md5 || (was_confirmed && tells_nothing));
-        same.then(|| Confirmed {
-            number: self.number,
-            size,
-            etag: match self.etag.as_str() {
-                "" => noted.unwrap_or_default().to_owned(),
-                etag => etag.to_owned(),
-            },
-            md5,
-            etag_is_md5,
-            etag_may_differ: false,
-        })
-    }
-}
 
 /// The whole of an object, whatever its length is.
 const EVERYTHING: Range<u64> = 0..u64::MAX;
@@ -138,96 +59,7 @@ pub struct Resumed {
     pub kept_bytes: u64,
 }
 
-/// What is known of the parts before anything is sent.
-#[derive(Debug, Default)]
-pub(crate) struct Before {
-    /// Stored and known by their MD5: never sent again.
-    pub(crate) kept: Vec<Confirmed>,
-    /// Stored: not sent again if the same part comes by once more.
-    pub(crate) stored: BTreeMap<u32, ListedPart>,
-    /// What was noted of those that are stored.
-    pub(crate) noted: BTreeMap<u32, PartRecord>,
-}
-
-impl Before {
-    /// Nothing is known for sure: each part is compared when it is made again.
-    pub(crate) fn stored(listed: Vec<ListedPart>, noted: Vec<PartRecord>) -> Self {
-        Self {
-            kept: Vec::new(),
-            stored: listed.into_iter().map(|part| (part.number, part)).collect(),
-            noted: noted.into_iter().map(|part| (part.number, part)).collect(),
-        }
-    }
-
-    /// The part `number` as it is stored, if that is the one with `size` bytes and this MD5.
-    pub(crate) fn found(&self, number: u32, size: u64, md5: [u8; 16]) -> Option<Confirmed> {
-        let noted = self.noted.get(&number);
-        let was_confirmed = noted.is_some_and(|noted| noted.md5 == md5 && noted.size == size);
-        let etag = noted.and_then(|noted| noted.etag.as_deref());
-        self.stored
-            .get(&number)?
-            .is((size, md5), etag.filter(|_| was_confirmed), was_confirmed)
-    }
-}
-
 impl Client {
-    /// The parts that the server has of an upload, ascending.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] when the server does not know the upload; what the server says.
-    pub async fn list_parts(
-        &self,
-        bucket: &str,
-        key: &str,
-        upload_id: &str,
-    ) -> Result<Vec<ListedPart>, Error> {
-        self.check_bucket_name(bucket)?;
-        names::check_key(key)?;
-        let what = format!("listing the parts of {bucket}/{key}");
-        let wrong = |message: String| Err(Error::new(ErrorKind::Server, message).doing(&what));
-        // Some servers do not sort.
-        let mut parts: BTreeMap<u32, ListedPart> = BTreeMap::new();
-        let mut marker: Option<u32> = None;
-        loop {
-            let page = self
-                .call(self.policy(), &what, |_| async move {
-                    let request = self
-                        .s3()
-                        .list_parts()
-                        .bucket(bucket)
-                        .key(key)
-                        .upload_id(upload_id)
-                        .max_parts(1000)
-                        .set_part_number_marker(marker.map(|number| number.to_string()));
-                    request.send().await.map_err(from_sdk)
-                })
-                .await
-                .map_err(|error: Error| error.doing(&what))?;
-            let before = parts.len();
-            for part in page.parts() {
-                let Some(listed) = listed(part) else {
-                    return wrong("the list has a part without a number or a size".into());
-                };
-                if !(1..=parts::MAX_PARTS).contains(&listed.number) {
-                    return wrong(format!("the list has a part {}", listed.number));
-                }
-                parts.insert(listed.number, listed);
-            }
-            if !page.is_truncated().unwrap_or(false) {
-                return Ok(parts.into_values().collect());
-            }
-            // Each page must get on, or the list would never end.
-            if parts.len() == before {
-                return wrong("the list says that it goes on, and does not".into());
-            }
-            let told = page.next_part_number_marker();
-            let told = told
-                .and_then(|marker| marker.parse().ok())
-                .filter(|marker| *marker > 0);
-            marker = told.or_else(|| parts.keys().next_back().copied());
-        }
-    }
-
     /// Goes on with an upload that another run began. A part that was noted as confirmed counts
     /// when the server lists it with that size and an ETag that is its MD5, or that tells nothing.
     /// Must be called inside a tokio runtime.
@@ -331,33 +163,6 @@ impl Client {
     }
 }
 
-/// The ETag of an object made of `parts`, all of its parts in order. `None` where the server
-/// encrypts, so that nobody can know it before.
-#[must_use]
-pub fn etag_of(parts: &[PartRecord]) -> Option<String> {
-    let parts: Vec<_> = parts.iter().map(confirmed).collect();
-    Expected::of(&parts).etag
-}
-
-fn listed(part: &aws_sdk_s3::types::Part) -> Option<ListedPart> {
-    Some(ListedPart {
-        number: u32::try_from(part.part_number()?).ok()?,
-        size: u64::try_from(part.size()?).ok()?,
-        etag: part.e_tag().map(unquoted).unwrap_or_default(),
-    })
-}
-
-fn confirmed(part: &PartRecord) -> Confirmed {
-    Confirmed {
-        number: part.number,
-        size: part.size,
-        etag: part.etag.clone().unwrap_or_else(|| hex::encode(part.md5)),
-        md5: part.md5,
-        etag_is_md5: part.etag.is_none(),
-        etag_may_differ: false,
-    }
-}
-
 fn sum(sizes: impl Iterator<Item = u64>) -> u64 {
     sizes.fold(0, u64::saturating_add)
 }
@@ -443,19 +248,4 @@ fn missing(kept: &[Confirmed], whole: Option<u64>, schedule: Schedule) -> Vec<Ra
         missing.push(from..u64::MAX);
     }
     missing
-}
-
-/// Hands `part` to `log`, on a thread that may block.
-pub(crate) async fn note(log: &Arc<dyn PartLog>, part: &Confirmed) -> Result<(), Error> {
-    let record = PartRecord {
-        number: part.number,
-        size: part.size,
-        md5: part.md5,
-        etag: Some(part.etag.clone()).filter(|etag| !part.etag_is_md5 && !etag.is_empty()),
-    };
-    let log = Arc::clone(log);
-    let noted = tokio::task::spawn_blocking(move || log.confirmed(&record))
-        .await
-        .map_err(|error| crate::sending::broken(&error))?;
-    noted.map_err(Error::local)
 }

@@ -13,11 +13,12 @@ use tokio::time::Instant;
 
 use crate::bridge::{Message, Shared};
 use crate::client::Client;
-use crate::error::{Error, ErrorKind};
+use crate::confirmed::Confirmed;
+use crate::error::{Error, ErrorKind, broken};
 use crate::hashing::{self, Demand, Hashed, Held};
-use crate::multipart::{Confirmed, Target, Traffic};
+use crate::multipart::{Target, Traffic};
 use crate::part::Part;
-use crate::resume::{self, Before, PartLog};
+use crate::part_log::{self, Before, PartLog};
 use crate::zeros::ZeroPart;
 
 /// What it takes to send parts.
@@ -151,7 +152,7 @@ impl Sending {
                 Some(part) => traffic.found(part),
                 None => Arrived::sent(part.make(&client, &target, md5, &traffic).await?),
             };
-            resume::note(&log, &arrived.part).await?;
+            part_log::note(&log, &arrived.part).await?;
             Ok(arrived)
         }
     }
@@ -177,7 +178,7 @@ impl Sending {
                 }
             };
             drop(permit);
-            resume::note(&log, &arrived.part).await?;
+            part_log::note(&log, &arrived.part).await?;
             Ok(arrived)
         }
     }
@@ -264,19 +265,6 @@ impl Traffic {
         self.found_bytes.fetch_add(part.size, Ordering::Relaxed);
         Arrived { part, found: true }
     }
-}
-
-/// A task of ours that did not end by itself.
-pub(crate) fn broken(error: &JoinError) -> Error {
-    let reason = if error.is_panic() {
-        "panicked"
-    } else {
-        "was stopped"
-    };
-    Error::new(
-        ErrorKind::Cancelled,
-        format!("a task that sends parts {reason}"),
-    )
 }
 
 /// Stops the sink when the task that empties it ends without a word.

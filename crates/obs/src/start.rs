@@ -11,7 +11,7 @@ use crate::multipart::{Target, Traffic};
 use crate::names;
 use crate::options::{Layout, UploadOptions};
 use crate::pace::Pace;
-use crate::resume::Before;
+use crate::part_log::Before;
 use crate::sending::{Sending, Stop};
 use crate::sink::MultipartSink;
 use crate::upload::{State, Upload};

@@ -11,10 +11,11 @@ use net::retry::Policy;
 
 use crate::classify::from_sdk;
 use crate::client::{Client, ObjectInfo};
+use crate::confirmed::{Confirmed, Expected};
 use crate::error::{Error, ErrorKind};
 use crate::etag;
 use crate::hashing::Hashes;
-use crate::multipart::{Confirmed, Expected, Target, Traffic};
+use crate::multipart::{Target, Traffic};
 
 /// What is stored.
 const CONTENT: &[u8] = b"imgferry config check --write";

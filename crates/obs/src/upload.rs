@@ -9,9 +9,10 @@ use tokio::task::JoinHandle;
 
 use crate::bridge::Shared;
 use crate::client::Client;
-use crate::error::{Error, ErrorKind};
-use crate::multipart::{Confirmed, Expected, Target, Traffic};
-use crate::sending::{Stop, broken};
+use crate::confirmed::{Confirmed, Expected};
+use crate::error::{Error, ErrorKind, broken};
+use crate::multipart::{Target, Traffic};
+use crate::sending::Stop;
 use crate::zeros::{ServerCopies, Zeros};
 
 /// What was uploaded and verified.

@@ -14,9 +14,10 @@ use serde::Serialize;
 use tokio::sync::OnceCell;
 
 use crate::client::Client;
-use crate::error::{Error, ErrorKind};
+use crate::confirmed::Confirmed;
+use crate::error::{Error, ErrorKind, broken};
 use crate::hashing::Hashes;
-use crate::multipart::{Confirmed, Target, Traffic};
+use crate::multipart::{Target, Traffic};
 
 /// Longest key of an object, less what the helper's name adds.
 const MAX_STEM: usize = 1024 - 40;
@@ -265,7 +266,7 @@ impl Zeros {
         }
         let md5 = tokio::task::spawn_blocking(move || md5_of_zeros(size))
             .await
-            .map_err(|error| crate::sending::broken(&error))?;
+            .map_err(|error| broken(&error))?;
         md5s.insert(size, md5);
         Ok(md5)
     }
