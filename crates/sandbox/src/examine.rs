@@ -86,7 +86,7 @@ fn read(
     let opened = open_source(source, &format, &zvhd2::DRIVERS).map_err(|error| damaged(&error))?;
     let virtual_size = opened.image.virtual_size();
     check_size(virtual_size, min_disk)?;
-    let threads = crate::sandbox::job_threads();
+    let threads = crate::memory::job_threads();
     let digest = convert::digest(opened.image.as_ref(), threads, &VoidMonitor, cancel)
         .map_err(|error| damaged(&error))?;
     Ok(Examined {

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use self::record::{Examined, JobFailure, JobRecord, JobStatus, Work};
 pub use self::record::{ImageRecord, ImageStatus, ImageType, More, Tag};
-use crate::Error;
+use crate::error::Error;
 use crate::layout::{Layout, load};
 
 /// All images and jobs, in memory and in files.

@@ -4,7 +4,7 @@ use net::secret::{AccessKey, SecretString};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::Error;
+use crate::error::Error;
 use crate::layout::{Layout, load};
 
 /// Who may use the sandbox.

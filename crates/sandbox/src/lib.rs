@@ -19,6 +19,7 @@ mod images;
 mod inventory;
 mod keys;
 mod layout;
+mod memory;
 mod s3;
 mod sandbox;
 mod server;
@@ -27,4 +28,5 @@ mod tls;
 
 pub use error::Error;
 pub use images::{ImageRecord, ImageStatus, ImageType, More, Tag};
-pub use sandbox::{Options, Sandbox, memory_bound, most_memory};
+pub use memory::{memory_bound, most_memory};
+pub use sandbox::{Options, Sandbox};

@@ -16,12 +16,13 @@ use url::Url;
 
 use crate::api::{self, Api, Jobs};
 use crate::credentials::Credentials;
+use crate::error::Error;
 use crate::faults::{FaultState, Faults};
 use crate::images::{ImageRecord, Images};
 use crate::keys::Keys;
 use crate::layout::Layout;
 use crate::s3::{ObjectStore, Scheme};
-use crate::{Error, server, tls};
+use crate::{server, tls};
 
 /// What a sandbox is to be.
 #[derive(Clone, Debug)]
@@ -71,35 +72,6 @@ impl Options {
             faults: Faults::default(),
         }
     }
-}
-
-/// Most threads of a job. Ours: with four an image is read faster than an import sends it, and what
-/// a sandbox holds does not grow with the machine.
-const MOST_JOB_THREADS: usize = 4;
-
-/// Threads that read the image of a job.
-pub(crate) fn job_threads() -> usize {
-    convert::default_threads().min(MOST_JOB_THREADS)
-}
-
-/// Bytes that a sandbox holds at most beside its caller, while it takes one upload and then runs
-/// its import job: the buffers of its connections, and for each thread of the job a block and what
-/// the reader keeps for it.
-#[must_use]
-pub fn memory_bound() -> u64 {
-    bound(job_threads())
-}
-
-/// [`memory_bound`] on the largest machines.
-#[must_use]
-pub fn most_memory() -> u64 {
-    bound(MOST_JOB_THREADS)
-}
-
-fn bound(threads: usize) -> u64 {
-    const SERVERS: u64 = 40 << 20;
-    const JOB_THREAD: u64 = 8 << 20;
-    SERVERS.saturating_add(JOB_THREAD.saturating_mul(threads as u64))
 }
 
 /// A running sandbox. Dropping it stops it too, without waiting for requests under way.
@@ -170,7 +142,7 @@ impl Sandbox {
             replies: Mutex::default(),
         });
         for job in api.images.unfinished_jobs() {
-            api.jobs.start(&api, job);
+            api::start(&api, job);
         }
         let s3 = crate::s3::service(objects, credentials, &options.region, scheme);
         let calls = TowerToHyperService::new(api::router(Arc::clone(&api)));

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::Error;
+use crate::error::Error;
 
 /// A client that does not finish its header within this time is cut off.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);

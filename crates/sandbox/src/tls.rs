@@ -9,7 +9,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::{ServerConfig, crypto};
 
-use crate::Error;
+use crate::error::Error;
 
 /// Takes connections for `localhost` and `addresses`, and writes the certificate to `file` for
 /// clients to trust. The key is kept nowhere.

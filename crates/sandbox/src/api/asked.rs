@@ -7,10 +7,10 @@ use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 
-use super::Api;
 use super::error::ApiError;
 use super::gateway::Caller;
 use super::rules::Fields;
+use super::state::Api;
 
 /// A caller that may act in the project, and in the one that the path names.
 pub(super) struct InProject;

@@ -9,13 +9,14 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
-use super::Api;
 use super::asked::InProject;
-use super::create::{blank, encryption, flow_control};
 use super::error::ApiError;
 use super::ims::check_name;
+use super::jobs;
 use super::manage::{active, refuse_iso};
+use super::new_image::{blank, encryption, flow_control};
 use super::rules::{self, Fields, bad_format};
+use super::state::Api;
 use crate::images::{ImageRecord, JobRecord, Work};
 use crate::inventory;
 
@@ -69,7 +70,7 @@ pub(super) async fn within(
     let job_id = job.id.clone();
     api.images
         .add(image, job, |images| check_name(&api, images, &name))?;
-    api.jobs.start(&api, job_id.clone());
+    jobs::start(&api, job_id.clone());
     Ok(Json(json!({"job_id": job_id})))
 }
 
@@ -119,7 +120,7 @@ pub(super) async fn elsewhere(
     let job_id = job.id.clone();
     // Names and quota are those of the other region.
     api.images.add(image, job, |_| Ok::<(), ApiError>(()))?;
-    api.jobs.start(&api, job_id.clone());
+    jobs::start(&api, job_id.clone());
     Ok(Json(json!({"job_id": job_id})))
 }
 

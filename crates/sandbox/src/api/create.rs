@@ -6,22 +6,21 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
-use serde_json::{Map, Value, json};
-use uuid::Uuid;
+use serde_json::{Value, json};
 
-use super::Api;
 use super::asked::InProject;
 use super::error::ApiError;
 use super::ims::{MAX_OBJECT, check_file, check_name, describe};
+use super::jobs;
+use super::new_image::{blank, encryption, flow_control, object, start};
 use super::rules::{self, Fields};
 use super::servers;
-use crate::images::{ImageRecord, ImageStatus, ImageType, JobRecord, More, Work};
-use crate::inventory;
+use super::state::Api;
+use crate::images::{ImageRecord, ImageStatus, ImageType, JobRecord, Work};
 
 /// Most bytes of an object that a common import takes: 128 GiB.
 const MAX_COMMON: u64 = 128 << 30;
@@ -136,7 +135,7 @@ pub(super) async fn register(
     let job = JobRecord::new(&image, Work::CommonImport);
     let id = job.id.clone();
     api.images.add_job(job);
-    api.jobs.start(&api, id.clone());
+    jobs::start(&api, id.clone());
     Ok(Json(json!({"job_id": id})))
 }
 
@@ -186,33 +185,6 @@ fn work(quick: bool) -> Work {
     } else {
         Work::CommonImport
     }
-}
-
-/// Remembers the images and starts their jobs; the answer names the first.
-pub(super) fn start(
-    api: &Arc<Api>,
-    image: ImageRecord,
-    work: Work,
-    parts: Vec<(ImageRecord, Work)>,
-) -> Result<Json<Value>, ApiError> {
-    let mut made: Vec<(ImageRecord, JobRecord)> = parts
-        .into_iter()
-        .map(|(part, work)| {
-            let job = JobRecord::new(&part, work);
-            (part, job)
-        })
-        .collect();
-    let jobs: Vec<String> = made.iter().map(|(_, job)| job.id.clone()).collect();
-    let mut job = JobRecord::new(&image, work);
-    job.sub_jobs.clone_from(&jobs);
-    let id = job.id.clone();
-    made.push((image, job));
-    api.images
-        .add_all(made, |images, image| check_name(api, images, &image.name))?;
-    for job in jobs.into_iter().chain([id.clone()]) {
-        api.jobs.start(api, job);
-    }
-    Ok(Json(json!({"job_id": id})))
 }
 
 /// The image that a file import asks for.
@@ -267,51 +239,6 @@ fn of_file(api: &Api, fields: &Fields, kind: ImageType) -> Result<ImageRecord, A
     Ok(image)
 }
 
-/// A queued image with nothing but what it must have.
-pub(super) fn blank(name: String, image_type: ImageType, min_disk: u64) -> ImageRecord {
-    let now = SystemTime::now();
-    ImageRecord {
-        id: Uuid::new_v4().to_string(),
-        name,
-        status: ImageStatus::Queued,
-        image_type,
-        bucket: String::new(),
-        key: String::new(),
-        object_size: 0,
-        disk_format: "zvhd2".to_owned(),
-        virtual_size: None,
-        content_digest: None,
-        min_disk,
-        os_version: None,
-        os_type: "Linux".to_owned(),
-        architecture: "x86".to_owned(),
-        hw_firmware_type: "bios".to_owned(),
-        description: String::new(),
-        tags: Vec::new(),
-        created_at: now,
-        updated_at: now,
-        more: More::default(),
-    }
-}
-
-/// The key that encrypts an image.
-pub(super) fn encryption(
-    cmk_id: Option<&str>,
-    kind: ImageType,
-) -> Result<Option<String>, ApiError> {
-    match cmk_id {
-        None | Some("") => Ok(None),
-        Some(_) if kind == ImageType::Bms => Err(ApiError::ims(
-            "IMG.0118",
-            "The BMS image does not support KMS encryption.",
-        )),
-        Some(id) => match inventory::key_refusal(id) {
-            Some(refusal) => Err(ApiError::of(refusal)),
-            None => Ok(Some(id.to_owned())),
-        },
-    }
-}
-
 /// Bucket and key, with the rules that file names have.
 fn file_location(url: Option<&str>) -> Result<(String, String), ApiError> {
     let (bucket, key) = rules::location(url)?;
@@ -339,17 +266,4 @@ pub(super) fn check_file_name(key: &str) -> Result<(), ApiError> {
 
 fn is_true(fields: &Fields, name: &str) -> bool {
     fields.0.get(name).and_then(Value::as_bool) == Some(true)
-}
-
-pub(super) fn object(value: &Value) -> Result<Fields, ApiError> {
-    let object: Option<&Map<String, Value>> = value.as_object();
-    let object = object.ok_or_else(|| rules::bad_format("data_images holds no objects"))?;
-    Ok(Fields(object.clone()))
-}
-
-pub(super) fn flow_control() -> ApiError {
-    ApiError::ims(
-        "IMG.0060",
-        "The number of tasks exceeds the flow control limit.",
-    )
 }

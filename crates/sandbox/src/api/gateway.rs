@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use net::sign::{self, SignatureError};
 use time::OffsetDateTime;
 
-use super::Api;
 use super::error::ApiError;
+use super::state::Api;
 use crate::keys::hex_id;
 
 /// Most bytes of a body. No call here needs more than some KiB.

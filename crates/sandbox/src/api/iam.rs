@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use super::Api;
 use super::error::ApiError;
 use super::gateway::Caller;
+use super::state::Api;
 
 /// Shortest and longest life of a temporary key, in seconds.
 const KEY_LIFETIME: std::ops::RangeInclusive<u64> = 900..=86_400;

@@ -14,7 +14,8 @@ use uuid::Uuid;
 use super::asked::InProject;
 use super::error::ApiError;
 use super::rules::{self, Fields, ImportRequest};
-use super::{Api, jobs, versions};
+use super::state::Api;
+use super::{jobs, versions};
 use crate::images::{ImageRecord, ImageStatus, ImageType, JobRecord, More, Tag, Work};
 use crate::s3::{Found, STANDARD};
 use crate::{examine, inventory};
@@ -70,7 +71,7 @@ pub(super) async fn quick_import(
     let name = image.name.clone();
     api.images
         .add(image, job, |images| check_name(&api, images, &name))?;
-    api.jobs.start(&api, job_id.clone());
+    jobs::start(&api, job_id.clone());
     Ok(Json(json!({"job_id": job_id})))
 }
 
@@ -295,15 +296,6 @@ pub(super) fn seconds(time: SystemTime) -> String {
     OffsetDateTime::from(time)
         .format(format_description!(
             "[year]-[month]-[day]T[hour]:[minute]:[second]Z"
-        ))
-        .unwrap_or_default()
-}
-
-/// UTC, as in `04-Jun-2015 18:11:06:586`.
-pub(super) fn job_time(time: SystemTime) -> String {
-    OffsetDateTime::from(time)
-        .format(format_description!(
-            "[day]-[month repr:short]-[year] [hour]:[minute]:[second]:[subsecond digits:3]"
         ))
         .unwrap_or_default()
 }

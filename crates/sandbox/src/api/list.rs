@@ -15,11 +15,11 @@ use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
 use url::form_urlencoded;
 
-use super::Api;
 use super::asked::InProject;
 use super::error::ApiError;
 use super::ims::describe;
 use super::rules::bad_format;
+use super::state::Api;
 use crate::images::ImageRecord;
 use crate::inventory;
 

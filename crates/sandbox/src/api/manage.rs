@@ -11,12 +11,13 @@ use axum::extract::{Path, State};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::Api;
 use super::asked::InProject;
 use super::create::check_file_name;
 use super::error::ApiError;
 use super::ims::describe;
+use super::jobs;
 use super::rules::{self, Fields, bad_format};
+use super::state::Api;
 use crate::images::{ImageRecord, ImageStatus, ImageType, JobRecord, Work};
 use crate::inventory;
 use crate::s3::{Found, STANDARD};
@@ -302,6 +303,6 @@ pub(super) async fn export(
     let job = JobRecord::new(&image, work);
     let job_id = job.id.clone();
     api.images.add_job(job);
-    api.jobs.start(&api, job_id.clone());
+    jobs::start(&api, job_id.clone());
     Ok(Json(json!({"job_id": job_id})))
 }

@@ -3,7 +3,7 @@
 //!
 //! Source: IMS API reference, "Image Sharing", "Error Codes".
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -11,14 +11,12 @@ use serde_json::{Value, json};
 
 use super::asked::InProject;
 use super::error::ApiError;
-use super::manage::{active, no_image};
+use super::manage::no_image;
+use super::membership::{self, MAX_MEMBERS, check_shareable, set_status};
 use super::rules::{Fields, bad_format};
-use super::{Api, list, native};
-use crate::images::{ImageRecord, ImageType, JobRecord, More, Work};
-use crate::inventory;
-
-/// Most projects that an image is shared with.
-const MAX_MEMBERS: usize = 256;
+use super::state::Api;
+use super::{jobs, list};
+use crate::images::{ImageRecord, JobRecord, More, Work};
 
 /// POST /v1/cloudimages/members.
 pub(super) async fn share(
@@ -69,66 +67,6 @@ fn named(fields: &Fields) -> Result<(Vec<String>, Vec<String>), ApiError> {
     Ok((members, domains))
 }
 
-/// Whether the image may be shared with `projects`.
-pub(super) fn check_shareable(api: &Api, id: &str, projects: &[String]) -> Result<(), ApiError> {
-    let image = active(api, id)?;
-    match image.more.owner.as_deref() {
-        Some(inventory::CLOUD) => {
-            return Err(ApiError::ims(
-                "IMG.0089",
-                "The public image or Marketplace image cannot be shared.",
-            ));
-        }
-        Some(_) => {
-            return Err(ApiError::ims(
-                "IMG.0106",
-                "The image owner is another tenant.",
-            ));
-        }
-        None => {}
-    }
-    if image.more.whole {
-        return Err(ApiError::ims(
-            "IMG.0135",
-            "The full-ECS image cannot be shared.",
-        ));
-    }
-    if image.more.cmk_id.is_some() {
-        return Err(ApiError::ims(
-            "IMG.0098",
-            "The encrypted image cannot be shared or published in Marketplace.",
-        ));
-    }
-    if image.image_type == ImageType::IsoImage {
-        return Err(ApiError::ims(
-            "IMG.0167",
-            "This operation cannot be performed for ISO images.",
-        ));
-    }
-    let more = projects
-        .iter()
-        .filter(|project| !image.more.members.contains_key(*project));
-    if image.more.members.len().saturating_add(more.count()) > MAX_MEMBERS {
-        return Err(ApiError::ims(
-            "IMG.0088",
-            "The number of shared images has reached the maximum allowed.",
-        ));
-    }
-    for project in projects {
-        let own = &api.credentials.keys;
-        if *project == own.project_id || *project == own.domain_id {
-            return Err(ApiError::ims(
-                "IMG.0076",
-                "You cannot share an image with yourself.",
-            ));
-        }
-        if let Some(refusal) = inventory::project_refusal(project) {
-            return Err(ApiError::of(refusal));
-        }
-    }
-    Ok(())
-}
-
 /// DELETE /v1/cloudimages/members.
 pub(super) async fn unshare(
     State(api): State<Arc<Api>>,
@@ -161,42 +99,6 @@ pub(super) async fn reply(
     job(&api, &first, images)
 }
 
-/// Notes what `project` says to all `images`, or to none; the first of them.
-pub(super) fn set_status(
-    api: &Api,
-    images: &[String],
-    project: &str,
-    status: &str,
-) -> Result<ImageRecord, ApiError> {
-    let mut found = Vec::new();
-    for id in images {
-        let image = api.look_up(id).ok_or_else(no_image)?;
-        if !api.members_of(&image).contains_key(project) {
-            return Err(ApiError::ims(
-                "IMG.0086",
-                "No image was found that is shared with the project.",
-            ));
-        }
-        found.push(image);
-    }
-    for image in &found {
-        if image.more.owner.is_some() {
-            let mut replies = api.replies.lock().unwrap_or_else(PoisonError::into_inner);
-            replies.insert(image.id.clone(), status.to_owned());
-            continue;
-        }
-        api.images.edit(&image.id, no_image(), |image, _| {
-            let members = &mut image.more.members;
-            members.insert(project.to_owned(), status.to_owned());
-            Ok(())
-        })?;
-    }
-    found
-        .into_iter()
-        .next()
-        .ok_or_else(|| bad_format("images is empty"))
-}
-
 /// GET /v2/images/{image_id}/members.
 pub(super) async fn all(
     State(api): State<Arc<Api>>,
@@ -207,7 +109,7 @@ pub(super) async fn all(
     let members: Vec<Value> = api
         .members_of(&image)
         .iter()
-        .map(|(project, status)| native::describe(&image, project, status))
+        .map(|(project, status)| membership::describe(&image, project, status))
         .collect();
     Ok(Json(
         json!({"members": members, "schema": "/v2/schemas/members"}),
@@ -218,7 +120,7 @@ pub(super) async fn all(
 ///
 /// Source: the SDK for Python, huaweicloudsdkims 3.1, ListImageMembers and ShowImageMember.
 fn describe(image: &ImageRecord, member: &str, status: &str) -> Value {
-    let mut value = native::describe(image, member, status);
+    let mut value = membership::describe(image, member, status);
     let kind = match image.more.domains.contains(member) {
         true => "domain",
         false => "project",
@@ -263,7 +165,7 @@ pub(super) async fn one(
 ) -> Result<Json<Value>, ApiError> {
     let image = api.look_up(&id).ok_or_else(no_image)?;
     let status = api.members_of(&image).remove(&member);
-    let status = status.ok_or_else(native::no_member)?;
+    let status = status.ok_or_else(membership::no_member)?;
     Ok(Json(describe(&image, &member, &status)))
 }
 
@@ -295,7 +197,7 @@ fn job(api: &Arc<Api>, first: &ImageRecord, images: Vec<String>) -> Result<Json<
     let job = JobRecord::new(first, Work::Members { images });
     let job_id = job.id.clone();
     api.images.add_job(job);
-    api.jobs.start(api, job_id.clone());
+    jobs::start(api, job_id.clone());
     Ok(Json(json!({"job_id": job_id})))
 }
 

@@ -9,7 +9,8 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::Value;
 
-use super::{Api, iam};
+use super::iam;
+use super::state::Api;
 
 /// Life of an agency's key, as documented.
 const LIFETIME: Duration = Duration::from_secs(60 * 60);

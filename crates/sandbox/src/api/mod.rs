@@ -11,82 +11,29 @@ mod jobs;
 mod list;
 mod manage;
 mod members;
+mod membership;
 mod metadata;
 mod native;
+mod new_image;
+mod queue;
 mod releases;
 mod rules;
 mod servers;
+mod state;
 mod tags;
 mod versions;
 mod work;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, patch, post, put};
-use url::Url;
 
-use crate::credentials::Credentials;
-use crate::faults::FaultState;
-use crate::images::{ImageRecord, Images};
-use crate::inventory;
-use crate::s3::ObjectStore;
-
-pub(crate) use jobs::Jobs;
-
-/// What the calls share.
-pub(crate) struct Api {
-    pub(crate) credentials: Arc<Credentials>,
-    pub(crate) region: String,
-    /// Where IAM and IMS are.
-    pub(crate) endpoint: Url,
-    /// Where the object storage is.
-    pub(crate) obs_endpoint: Url,
-    pub(crate) objects: ObjectStore,
-    pub(crate) images: Images,
-    pub(crate) jobs: Jobs,
-    pub(crate) faults: Arc<FaultState>,
-    /// Most images that are not killed.
-    pub(crate) image_quota: usize,
-    /// What the project said to images that others share with it. Not kept: a new run begins anew.
-    pub(crate) replies: Mutex<BTreeMap<String, String>>,
-}
-
-impl Api {
-    /// An image of the project's, or of others.
-    fn look_up(&self, id: &str) -> Option<ImageRecord> {
-        self.images.image(id).or_else(|| {
-            let mut others = inventory::images().into_iter();
-            others.find(|image| image.id == id)
-        })
-    }
-
-    /// What the project said to an image that others share with it: `pending` at first.
-    fn reply_to(&self, id: &str) -> String {
-        let replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
-        replies.get(id).map_or("pending", String::as_str).to_owned()
-    }
-
-    /// The projects that an image is shared with, and what they said.
-    fn members_of(&self, image: &ImageRecord) -> BTreeMap<String, String> {
-        match image.more.owner.as_deref() {
-            Some(inventory::OTHERS) => {
-                let project = self.credentials.keys.project_id.clone();
-                BTreeMap::from([(project, self.reply_to(&image.id))])
-            }
-            _ => image.more.members.clone(),
-        }
-    }
-
-    /// Whether flow control refuses another import.
-    fn is_busy(&self) -> bool {
-        self.faults
-            .refuse_import(|| self.images.unfinished_jobs().len())
-    }
-}
+pub(crate) use jobs::start;
+pub(crate) use queue::Jobs;
+pub(crate) use state::Api;
 
 /// The calls.
 pub(crate) fn router(api: Arc<Api>) -> Router {

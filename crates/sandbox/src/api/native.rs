@@ -8,39 +8,19 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::Api;
 use super::asked::InProject;
 use super::error::ApiError;
-use super::ims::seconds;
+use super::jobs;
 use super::manage::no_image;
-use super::members::{check_shareable, set_status};
+use super::membership::{check_shareable, describe, no_member, set_status};
 use super::rules::{Fields, MAX_TAGS, bad_format};
-use crate::images::{ImageRecord, ImageStatus, JobRecord, Tag, Work};
+use super::state::Api;
+use crate::images::{ImageStatus, JobRecord, Tag, Work};
 
 /// Longest tag that is a word, in characters.
 const MAX_WORD: usize = 255;
-
-/// A member as the API shows it.
-pub(super) fn describe(image: &ImageRecord, project: &str, status: &str) -> Value {
-    json!({
-        "member_id": project,
-        "image_id": image.id,
-        "status": status,
-        "created_at": seconds(image.created_at),
-        "updated_at": seconds(image.updated_at),
-        "schema": "/v2/schemas/member",
-    })
-}
-
-pub(super) fn no_member() -> ApiError {
-    ApiError::Ims {
-        status: StatusCode::NOT_FOUND,
-        code: "IMG.0121",
-        message: "The object cannot be found: the image is not shared with the project.".to_owned(),
-    }
-}
 
 /// GET /v2/images/{image_id}/members/{member_id}.
 pub(super) async fn member(
@@ -176,6 +156,6 @@ pub(super) async fn upload(
     let job = JobRecord::new(&image, Work::Uploaded);
     let job_id = job.id.clone();
     api.images.add_job(job);
-    api.jobs.start(&api, job_id);
+    jobs::start(&api, job_id);
     Ok(StatusCode::NO_CONTENT)
 }

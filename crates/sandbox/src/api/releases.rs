@@ -10,7 +10,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::{Api, gateway};
+use super::gateway;
+use super::state::Api;
 
 /// Releases, the newest first, each with its state and path.
 const RELEASES: &[(&str, &str, &str)] = &[

@@ -9,11 +9,11 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::Value;
 
-use super::Api;
 use super::asked::InProject;
-use super::create::{blank, flow_control, object, start};
 use super::error::ApiError;
+use super::new_image::{blank, flow_control, object, start};
 use super::rules::{self, Fields};
+use super::state::Api;
 use crate::images::{ImageRecord, ImageStatus, ImageType, Work};
 use crate::inventory::{self, Server, Volume};
 

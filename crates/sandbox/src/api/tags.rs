@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use super::asked::InProject;
 use super::error::ApiError;
 use super::ims::tag_text;
+use super::list;
 use super::manage::no_image;
 use super::rules::{Fields, MAX_TAGS, bad_format, object_tag, plain_tag};
-use super::{Api, list};
+use super::state::Api;
 use crate::images::{ImageRecord, Tag};
 
 fn invalid() -> ApiError {

@@ -8,7 +8,7 @@ use convert::{CancelToken, PlanOptions, Sink, SinkError, Target, VoidMonitor};
 use diskimg::Format;
 use tempfile::NamedTempFile;
 
-use super::Api;
+use super::state::Api;
 use crate::images::{Examined, ImageRecord, ImageType, JobFailure, JobRecord, Work};
 use crate::inventory;
 
@@ -127,7 +127,7 @@ fn examine(
             ),
         ));
     }
-    let threads = crate::sandbox::job_threads();
+    let threads = crate::memory::job_threads();
     let digest = convert::digest(opened.image.as_ref(), threads, &VoidMonitor, cancel)
         .map_err(|e| failure("IMG.1075", plain(e.to_string())))?;
     Ok(Examined {

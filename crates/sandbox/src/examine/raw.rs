@@ -23,7 +23,7 @@ pub(super) fn read(
     let virtual_size = image.virtual_size();
     check_size(virtual_size, min_disk)?;
     let claimed = read_bitmap(bitmap)?;
-    let threads = crate::sandbox::job_threads();
+    let threads = crate::memory::job_threads();
     let found = convert::scan(&image, ZVHD2_SECTION, threads, &VoidMonitor, cancel)
         .map_err(|error| failure("IMG.1075", chain(&error)))?;
     let comparison = claimed.compare(&found.bitmap);

@@ -8,8 +8,9 @@ use s3s::auth::{S3Auth, SecretKey};
 use s3s::path::S3Path;
 use s3s::{S3Result, s3_error};
 
+use super::error::obs_error;
 use super::headers::{self, Scheme};
-use super::{obs_error, queries};
+use super::queries;
 use crate::credentials::Credentials;
 
 /// Longest key, in bytes: OBS API reference, obs_04_0080.

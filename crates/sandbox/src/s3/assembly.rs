@@ -9,14 +9,29 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use super::uploads::StoredPart;
+use std::time::SystemTime;
 
 /// File name, in the directory of the upload.
 const NAME: &str = "body";
 
 /// Where the last place may end: file systems have files of that size.
 const MOST: u64 = 1 << 40;
+
+/// A part that has arrived.
+#[derive(Clone, Debug)]
+pub(super) struct StoredPart {
+    /// 1 to 10000.
+    pub(super) number: i32,
+    /// Lower-case hex MD5.
+    pub(super) etag: String,
+    /// Bytes.
+    pub(super) size: u64,
+    pub(super) modified: SystemTime,
+    /// The file that says so, and holds the bytes unless they are in the assembly.
+    pub(super) path: PathBuf,
+    /// Where in the assembly its bytes begin.
+    pub(super) place: Option<u64>,
+}
 
 /// What becomes the object.
 #[derive(Debug)]

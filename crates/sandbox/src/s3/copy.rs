@@ -11,7 +11,7 @@ use s3s::{S3Result, s3_error};
 use tempfile::NamedTempFile;
 
 use super::conditions::check_reading;
-use super::disk;
+use super::error::disk;
 use super::multipart::check_part_number;
 use super::objects::{Inner, Object};
 use super::receive::{MAX_BODY, Received};

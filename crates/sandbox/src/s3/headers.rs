@@ -6,7 +6,7 @@ use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use hyper::Method;
 use s3s::{S3Result, s3_error};
 
-use super::obs_error;
+use super::error::obs_error;
 
 /// Bodies that signatures of version 4 may have on OBS: OBS FAQ obs_faq_0274.
 const PAYLOADS: [&str; 2] = ["UNSIGNED-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"];

@@ -14,9 +14,11 @@ use s3s::dto::{
 };
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
-use super::disk;
-use super::multipart::page;
+use super::error::disk;
 use super::objects::Inner;
+
+/// Most entries of one page of a listing.
+const MAX_PAGE: i32 = 1000;
 
 /// What a percent-encoded key leaves as it is.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
@@ -55,6 +57,15 @@ impl Spelling {
 
     pub(super) fn spell_some(self, text: Option<String>) -> Option<String> {
         text.map(|text| self.spell(text))
+    }
+}
+
+/// Entries of a page: what was asked for, within the limits.
+pub(super) fn page(name: &str, asked: Option<i32>) -> S3Result<(i32, usize)> {
+    let asked = asked.unwrap_or(MAX_PAGE).min(MAX_PAGE);
+    match usize::try_from(asked) {
+        Ok(entries) => Ok((asked, entries)),
+        Err(_) => Err(s3_error!(InvalidArgument, "{name} must not be negative")),
     }
 }
 

@@ -6,9 +6,11 @@
 
 mod access;
 mod assembly;
+mod attributes;
 mod conditions;
 mod copy;
 mod date;
+mod error;
 mod headers;
 mod lent;
 mod listing;
@@ -21,8 +23,6 @@ mod uploads;
 mod xml;
 
 use std::convert::Infallible;
-use std::fmt;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use s3s::service::S3ServiceBuilder;
-use s3s::{Body, S3Error, S3Result, s3_error};
+use s3s::{Body, S3Error, s3_error};
 
 use crate::credentials::Credentials;
 use crate::keys::hex_id;
@@ -99,28 +99,4 @@ fn refusal(error: S3Error) -> Response<Body> {
         *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
         response
     })
-}
-
-/// Runs file system work away from the async threads.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> S3Result<T> + Send + 'static,
-) -> S3Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(S3Error::internal_error(error)))
-}
-
-/// A failure of the sandbox's own disk, as the client and the log see it.
-fn disk(doing: &'static str) -> impl FnOnce(io::Error) -> S3Error {
-    move |error| s3_error!(error, InternalError, "cannot {doing}")
-}
-
-/// An error whose code S3 itself does not have.
-fn obs_error(code: &str, message: impl fmt::Display) -> S3Error {
-    let mut error = match code.parse() {
-        Ok(code) => S3Error::with_message(code, message.to_string()),
-        Err(never) => match never {},
-    };
-    error.set_status_code(http::StatusCode::BAD_REQUEST);
-    error
 }

@@ -8,18 +8,15 @@ use s3s::dto::{
 };
 use s3s::{S3Error, S3Result, s3_error};
 
-use super::listing::Spelling;
+use super::assembly::StoredPart;
+use super::listing::{Spelling, page};
 use super::objects::Inner;
-use super::uploads::StoredPart;
 
 /// Highest part number.
 const MAX_PART_NUMBER: i32 = 10_000;
 
 /// Least bytes of a part that is not the last: 100 KiB on OBS (5 MiB on S3).
 const MIN_PART_SIZE: u64 = 100 * 1024;
-
-/// Most entries of one page of a listing.
-const MAX_PAGE: i32 = 1000;
 
 /// Refuses part numbers outside of 1 to 10000.
 pub(super) fn check_part_number(number: i32) -> S3Result<()> {
@@ -30,15 +27,6 @@ pub(super) fn check_part_number(number: i32) -> S3Result<()> {
             InvalidArgument,
             "part number must be an integer between 1 and {MAX_PART_NUMBER}, inclusive"
         ))
-    }
-}
-
-/// Entries of a page: what was asked for, within the limits.
-pub(super) fn page(name: &str, asked: Option<i32>) -> S3Result<(i32, usize)> {
-    let asked = asked.unwrap_or(MAX_PAGE).min(MAX_PAGE);
-    match usize::try_from(asked) {
-        Ok(entries) => Ok((asked, entries)),
-        Err(_) => Err(s3_error!(InvalidArgument, "{name} must not be negative")),
     }
 }
 

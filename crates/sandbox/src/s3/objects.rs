@@ -1,6 +1,5 @@
 //! Objects on the disk: a plain file at `obs/BUCKET/KEY`, and what S3 knows of it in `meta`.
 
-use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -14,24 +13,16 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use tempfile::NamedTempFile;
 
+use super::access;
+use super::attributes::Attributes;
+use super::error::disk;
 use super::uploads::Uploads;
-use super::{access, disk};
-use crate::Error;
+use crate::error::Error;
 use crate::faults::FaultState;
 use crate::layout::{Layout, read_json};
 
 /// Storage class of a bucket that none was set for.
 pub(crate) const STANDARD: &str = "STANDARD";
-
-/// What a client gives with an object, and gets back.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Attributes {
-    /// S3 name; the bucket's when none was given.
-    pub(super) storage_class: String,
-    pub(super) content_type: Option<String>,
-    /// The `x-amz-meta-*` headers, without the prefix.
-    pub(super) metadata: HashMap<String, String>,
-}
 
 /// What S3 knows of an object.
 #[derive(Clone, Debug, Serialize, Deserialize)]

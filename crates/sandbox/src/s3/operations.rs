@@ -11,12 +11,13 @@ use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
+use super::attributes::Attributes;
 use super::conditions::{check_reading, check_replacing};
+use super::error::{blocking, disk};
 use super::multipart::check_part_number;
-use super::objects::{Attributes, Inner, Object, ObjectStore};
+use super::objects::{Inner, Object, ObjectStore};
 use super::receive::{MAX_BODY, receive, receive_part};
 use super::uploads::UploadMeta;
-use super::{blocking, disk};
 
 /// Most objects of one batch of deletions.
 const MAX_DELETED: usize = 1000;

@@ -15,8 +15,8 @@ use tempfile::NamedTempFile;
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _, BufWriter};
 
 use super::assembly::Place;
+use super::error::{disk, obs_error};
 use super::uploads::{Arrived, ArrivedIn};
-use super::{disk, obs_error};
 
 /// Most bytes of one PUT or one part: 5 GiB, as on OBS.
 pub(super) const MAX_BODY: u64 = 5 << 30;

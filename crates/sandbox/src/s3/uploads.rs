@@ -17,9 +17,9 @@ use s3s::{S3Error, S3Result, s3_error};
 use serde::{Deserialize, Serialize};
 use tempfile::{NamedTempFile, TempPath};
 
-use super::assembly::{self, Assembly, Place};
-use super::disk;
-use super::objects::Attributes;
+use super::assembly::{self, Assembly, Place, StoredPart};
+use super::attributes::Attributes;
+use super::error::disk;
 use crate::keys::hex_id;
 use crate::layout::{Layout, read_json};
 use crate::sparse;
@@ -34,22 +34,6 @@ pub(super) struct UploadMeta {
     pub(super) key: String,
     pub(super) initiated: SystemTime,
     pub(super) attributes: Attributes,
-}
-
-/// A part that has arrived.
-#[derive(Clone, Debug)]
-pub(super) struct StoredPart {
-    /// 1 to 10000.
-    pub(super) number: i32,
-    /// Lower-case hex MD5.
-    pub(super) etag: String,
-    /// Bytes.
-    pub(super) size: u64,
-    pub(super) modified: SystemTime,
-    /// The file that says so, and holds the bytes unless they are in the assembly.
-    pub(super) path: PathBuf,
-    /// Where in the assembly its bytes begin.
-    pub(super) place: Option<u64>,
 }
 
 /// What has arrived of a part.
