@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::answer::complaint;
 use crate::auth::Credentials;
 use crate::client::{Client, Inner};
-use crate::endpoint::join;
+use crate::endpoint::{Service, join};
 use crate::error::{Error, ErrorKind, Result};
 use crate::foreign;
 use crate::id::JobId;
@@ -23,13 +23,6 @@ use crate::token::{self, Scope, Token};
 use crate::value;
 
 const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
-
-/// Which endpoint a call goes to.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Service {
-    Iam,
-    Ims,
-}
 
 /// A call as plain data.
 #[derive(Debug)]

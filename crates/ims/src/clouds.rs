@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 use url::Url;
 
-use crate::endpoint::is_host_label;
+use crate::value::is_host_label;
 
 /// Regions of Huawei Cloud, as its SDKs list them.
 const HUAWEI_REGIONS: [&str; 30] = [

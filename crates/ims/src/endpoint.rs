@@ -36,12 +36,11 @@ impl Endpoints {
     }
 }
 
-/// A region becomes part of host names, so it may hold nothing else.
-pub(crate) fn is_host_label(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+/// Which endpoint a call goes to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Service {
+    Iam,
+    Ims,
 }
 
 /// `base` with `path` (starting with a slash) after its own path, and `query`.

@@ -7,7 +7,7 @@
 use net::http::{Response, header};
 use net::status::Repeat;
 
-use crate::call::Service;
+use crate::endpoint::Service;
 use crate::error::{Error, ErrorKind};
 
 /// The error that `answer` to `doing` is, if it comes from something else. Pages of gateways whose

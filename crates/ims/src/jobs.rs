@@ -10,8 +10,9 @@ use net::http::Response;
 use net::retry::Policy;
 
 use crate::answer::tidy;
-use crate::call::{Call, Service, json};
+use crate::call::{Call, json};
 use crate::client::Client;
+use crate::endpoint::Service;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::JobId;
 

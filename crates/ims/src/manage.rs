@@ -10,8 +10,9 @@ use net::http::Method;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::call::{Call, Service};
+use crate::call::Call;
 use crate::client::Client;
+use crate::endpoint::Service;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ImageId, JobId};
 use crate::images::ImageDetail;

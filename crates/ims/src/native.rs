@@ -9,8 +9,9 @@ use net::sign::MAX_SIGNED_BODY;
 use serde_json::{Map, Value};
 
 use crate::auth::Credentials;
-use crate::call::{Call, Service};
+use crate::call::Call;
 use crate::client::Client;
+use crate::endpoint::Service;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ImageId, is_id};
 use crate::images::ImageDetail;

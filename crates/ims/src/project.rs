@@ -8,8 +8,9 @@ use net::status::Repeat;
 use serde_json::json;
 
 use crate::auth::Credentials;
-use crate::call::{Call, Service, json as parse};
+use crate::call::{Call, json as parse};
 use crate::client::Client;
+use crate::endpoint::Service;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::is_id;
 use crate::value;

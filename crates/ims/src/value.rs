@@ -1,4 +1,4 @@
-//! Fields of JSON whose types differ between regions and releases.
+//! Fields of JSON whose types differ between regions and releases, and what a value must look like.
 
 use serde_json::Value;
 
@@ -48,4 +48,12 @@ pub(crate) fn list<'a>(object: &'a Value, name: &str) -> &'a [Value] {
         .get(name)
         .and_then(Value::as_array)
         .map_or(&[], Vec::as_slice)
+}
+
+/// A region becomes part of host names, so it may hold nothing else.
+pub(crate) fn is_host_label(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }

@@ -6,8 +6,9 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::call::{Call, Service};
+use crate::call::Call;
 use crate::client::Client;
+use crate::endpoint::Service;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::is_id;
 use crate::value;

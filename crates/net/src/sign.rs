@@ -9,56 +9,27 @@
 //! ```
 
 mod canonical;
+mod scheme;
 mod verify;
 
-use ::http::HeaderMap;
 use ::http::header::{
     AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, InvalidHeaderValue,
 };
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::Mac;
 use secrecy::ExposeSecret;
-use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 pub use canonical::{canonical_request, encode, encode_query};
+pub use scheme::{
+    ALGORITHM, MAX_SIGNED_BODY, Parts, UNSIGNED_PAYLOAD, X_PROJECT_ID, X_SDK_CONTENT_SHA256,
+    X_SDK_DATE, X_SECURITY_TOKEN,
+};
 pub use verify::{MAX_CLOCK_SKEW, SignatureError, verify};
 
+use self::scheme::{keyed, string_to_sign};
 use crate::clock::sdk_date;
 use crate::http::Request;
 use crate::secret::AccessKey;
-
-/// Name of the algorithm, first word of the `Authorization` header.
-pub const ALGORITHM: &str = "SDK-HMAC-SHA256";
-
-/// Time of signing, `YYYYMMDDTHHMMSSZ`.
-pub const X_SDK_DATE: HeaderName = HeaderName::from_static("x-sdk-date");
-/// What stands in the place of the body's hash.
-pub const X_SDK_CONTENT_SHA256: HeaderName = HeaderName::from_static("x-sdk-content-sha256");
-/// Session token of temporary keys.
-pub const X_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-security-token");
-/// Project that a regional service acts in.
-pub const X_PROJECT_ID: HeaderName = HeaderName::from_static("x-project-id");
-
-/// Value of [`X_SDK_CONTENT_SHA256`] for a body that is not signed.
-pub const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
-
-/// Largest signed body in bytes. The gateway's: it answers 401 "body too large" beyond.
-pub const MAX_SIGNED_BODY: usize = 12 << 20;
-
-/// A request as the signature sees it.
-#[derive(Clone, Copy)]
-pub struct Parts<'a> {
-    /// Method in upper case.
-    pub method: &'a str,
-    /// Path as on the wire, percent-encoded.
-    pub path: &'a str,
-    /// Query as on the wire, without the question mark.
-    pub query: &'a str,
-    /// Headers as on the wire.
-    pub headers: &'a HeaderMap,
-    /// Body.
-    pub body: &'a [u8],
-}
 
 /// What signing computes, step by step, so that a refused signature can be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,20 +141,6 @@ pub fn signature(parts: &Parts<'_>, names: &[&str], key: &AccessKey, date: &str)
         signed_headers,
         signature,
     }
-}
-
-fn string_to_sign(canonical_request: &str, date: &str) -> String {
-    let hash = hex::encode(Sha256::digest(canonical_request));
-    format!("{ALGORITHM}\n{date}\n{hash}")
-}
-
-/// HMAC over `text`, not yet finished so that the verifier can compare in constant time.
-fn keyed(secret: &str, text: &str) -> Hmac<Sha256> {
-    // A key longer than a block is hashed first, as HMAC defines; no length is refused.
-    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(secret.as_bytes())
-        .unwrap_or_else(|_| <Hmac<Sha256> as KeyInit>::new(&Default::default()));
-    mac.update(text.as_bytes());
-    mac
 }
 
 /// The SDKs sign bodies of JSON and BSON and leave all others out.

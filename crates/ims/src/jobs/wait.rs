@@ -9,7 +9,7 @@ use net::retry::{Policy, Retryable, Verdict};
 use net::secret::SecretString;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Job, JobStatus};
+use super::model::{Job, JobStatus};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ImageId, JobId};

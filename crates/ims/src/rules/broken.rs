@@ -2,10 +2,11 @@
 //! one is broken.
 
 use super::catalog::{self, Rule};
-use super::{
-    CommonFile, DiskLimits, MAX_COMMON_FILE, MAX_DESCRIPTION, MAX_KEY, MAX_NAME, MAX_TAG_KEY,
-    MAX_TAG_VALUE, MAX_TAGS, MAX_VIRTUAL_SIZE, Violation, is_plain, min_disk_gib,
+use super::limits::{
+    DiskLimits, MAX_COMMON_FILE, MAX_DESCRIPTION, MAX_KEY, MAX_NAME, MAX_TAG_KEY, MAX_TAG_VALUE,
+    MAX_TAGS, MAX_VIRTUAL_SIZE, is_plain, min_disk_gib,
 };
+use super::violation::{CommonFile, Violation};
 use crate::import::{Architecture, Firmware, ImageKind, QuickImport};
 
 /// Takes down what is broken.

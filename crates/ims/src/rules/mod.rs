@@ -7,93 +7,19 @@
 mod broken;
 mod catalog;
 mod limits;
+mod violation;
 
 pub use catalog::{Level, RULES, Rule, rule, skippable};
-pub use limits::DiskLimits;
+pub use limits::{
+    DiskLimits, MAX_COMMON_FILE, MAX_DATA_DISKS, MAX_DESCRIPTION, MAX_KEY, MAX_NAME, MAX_TAG_KEY,
+    MAX_TAG_VALUE, MAX_TAGS, MAX_VIRTUAL_SIZE, min_disk_gib,
+};
+pub use violation::{CommonFile, Violation, Warning};
 
 use self::broken::Rules;
+use self::limits::is_plain;
 use crate::clouds::Cloud;
 use crate::import::{ImageKind, QuickImport};
-
-/// Largest virtual disk that quick import takes: 1 TiB. Source: Image Management Service User
-/// Guide, "Quickly Importing an Image File" ("not larger than 1 TB").
-pub const MAX_VIRTUAL_SIZE: u64 = 1 << 40;
-
-/// Largest file that an import takes which the service converts itself: 128 GB. Source: Reference,
-/// `IMG.0059`, and Image Management Service User Guide, "Image Formats" (VMDK, VHD, QCOW2, RAW,
-/// VHDX, QED, VDI, QCOW, ZVHD2, ZVHD and ISO). Both say "image file"; some pages mean the disk.
-pub const MAX_COMMON_FILE: u64 = 128 << 30;
-
-/// Most data images beside a system image. Source: Reference, "Creating an Image", `data_images`,
-/// and `IMG.0194`.
-pub const MAX_DATA_DISKS: usize = 3;
-
-/// Longest image name in characters. Source: Reference, "Image Attributes", and `IMG.0002`.
-pub const MAX_NAME: usize = 128;
-
-/// Longest description in characters. Source: Reference, "Importing an Image File Quickly", and
-/// `IMG.0004`.
-pub const MAX_DESCRIPTION: usize = 1024;
-
-/// Most tags of an image. Source: Reference, "Adding or Deleting Tags in Batches".
-pub const MAX_TAGS: usize = 10;
-
-/// Longest tag key in characters. Source: Reference, "Image Tag Data Formats".
-pub const MAX_TAG_KEY: usize = 36;
-
-/// Longest tag value in characters. Source: the same.
-pub const MAX_TAG_VALUE: usize = 43;
-
-/// Longest object key in bytes. Source: Object Storage Service API Reference, "Uploading Objects -
-/// PUT".
-pub const MAX_KEY: usize = 1024;
-
-const GIB: u64 = 1 << 30;
-
-/// A broken rule: the service would refuse the import.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// The rule that is broken.
-    pub rule: &'static Rule,
-    /// The field, by its name in [`QuickImport`]; `virtual_size` for the disk itself.
-    pub field: &'static str,
-    /// The code that the service answers with, where it is documented.
-    pub code: Option<&'static str>,
-    /// Found and expected.
-    pub message: String,
-    /// What to do.
-    pub hint: String,
-}
-
-/// Something that some regions or releases refuse.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Warning {
-    /// The rule that some hold.
-    pub rule: &'static Rule,
-    /// The field, as in [`Violation::field`].
-    pub field: &'static str,
-    /// What may go wrong.
-    pub message: String,
-}
-
-/// A file that the service converts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CommonFile {
-    /// Bytes of the file.
-    pub size: u64,
-    /// Bytes of the disk inside, where they are known.
-    pub virtual_size: Option<u64>,
-    /// Whether it is an installation medium.
-    pub iso: bool,
-}
-
-/// The smallest disk that holds `virtual_size` bytes, in GiB, at least 1. Compared is the size that
-/// the guest sees, not the file's: 2,147,991,552 bytes, a "2 GB" disk rounded up by old geometry,
-/// need 3.
-#[must_use]
-pub fn min_disk_gib(virtual_size: u64) -> u64 {
-    virtual_size.div_ceil(GIB).max(1)
-}
 
 impl QuickImport {
     /// All broken rules for a disk of `virtual_size` bytes, whatever the cloud.
@@ -223,8 +149,4 @@ impl QuickImport {
 /// All names of Windows versions in the reference begin so, `Other Windows(64 bit)` apart.
 fn is_windows(os_version: &str) -> bool {
     os_version.starts_with("Windows") || os_version.starts_with("Other Windows")
-}
-
-fn is_plain(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_')
 }

@@ -4,7 +4,7 @@ use ::http::HeaderMap;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use sha2::{Digest, Sha256};
 
-use super::{Parts, UNSIGNED_PAYLOAD, X_SDK_CONTENT_SHA256};
+use super::scheme::{Parts, UNSIGNED_PAYLOAD, X_SDK_CONTENT_SHA256};
 
 /// Everything but the unreserved characters of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC

@@ -5,8 +5,8 @@ use hmac::Mac;
 use secrecy::{ExposeSecret, SecretString};
 use time::{Duration, OffsetDateTime};
 
-use super::{ALGORITHM, MAX_SIGNED_BODY, Parts, X_SDK_DATE};
-use super::{canonical::header_names, canonical_request, keyed, string_to_sign};
+use super::canonical::{canonical_request, header_names};
+use super::scheme::{ALGORITHM, MAX_SIGNED_BODY, Parts, X_SDK_DATE, keyed, string_to_sign};
 use crate::clock::parse_sdk_date;
 
 /// Largest difference between the time of signing and the server's clock. The gateway's.
