@@ -1,14 +1,4 @@
-//! Uploads against an S3 server in memory, with small parts and with everything that can go wrong.
+//! What goes over the wire, where only the inside of this crate can say what is to be sent.
 
-mod around;
-mod fake;
-mod faults;
-mod lifecycle;
-mod promises;
-mod proxied;
-mod raw;
-mod requests;
-mod resume;
-mod storages;
-mod wild;
+mod payload;
 mod wire;

@@ -12,15 +12,36 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use md5::Md5;
 use net::retry::Policy;
+use net::secret::AccessKey;
 use sha2::{Digest, Sha256};
 use testkit::http::{Recorded, Reply, Server};
 
-use super::fake::{TOKEN, config, md5};
 use crate::client::ObjectInfo;
+use crate::confirmed::{Confirmed, Expected};
 use crate::hashing::Hashes;
-use crate::multipart::{Confirmed, Expected, Target, Traffic};
+use crate::multipart::{Target, Traffic};
 use crate::{Client, Config, Manifest};
+
+const TOKEN: &str = "t0ken-material";
+
+pub(super) fn config(endpoint: &str) -> Config {
+    let key = AccessKey {
+        id: "AKID".into(),
+        secret: "s3cr3t-key-material".into(),
+        session_token: Some(TOKEN.into()),
+    };
+    Config {
+        path_style: true,
+        retry: Policy::never(),
+        ..Config::new(endpoint.parse().unwrap(), "region-1", key)
+    }
+}
+
+pub(super) fn md5(bytes: &[u8]) -> Vec<u8> {
+    Md5::digest(bytes).to_vec()
+}
 
 /// Method, target, and headers beside those that every request has.
 type Expectation = (&'static str, &'static str, &'static [&'static str]);

@@ -11,7 +11,7 @@ use testkit::faults::wild;
 
 use super::fake::content;
 use super::proxied::{BUCKET, Cloud, KEY, SMALL, impatient};
-use crate::{
+use obs::{
     Config, EarlierUpload, Error, ErrorKind, MultipartSink, PartLog, PartRecord, Resumption,
     Upload, UploadOptions, Uploaded,
 };

@@ -9,7 +9,7 @@ use testkit::faults::{Fault, Op, mix};
 
 use super::fake::content;
 use super::proxied::{BUCKET, Cloud, KEY, SMALL, impatient};
-use crate::{ErrorKind, Manifest, ObjectInfo, ObjectSource, UploadOptions};
+use obs::{ErrorKind, Manifest, ObjectInfo, ObjectSource, UploadOptions};
 
 const FOUR: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 

@@ -15,7 +15,7 @@ use testkit::http::Reply;
 
 use super::fake::{Fake, Op, content, error, options, xml};
 use super::lifecycle::{begin, write_all};
-use crate::{
+use obs::{
     EarlierUpload, Error, ErrorKind, PartLog, PartRecord, Resumed, Resumption, UploadOptions,
     Uploaded,
 };

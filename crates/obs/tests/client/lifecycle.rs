@@ -10,8 +10,8 @@ use convert::{Counter, Sink};
 use testkit::http::Reply;
 
 use super::fake::{Fake, Op, content, options};
-use crate::parts::{Schedule, Tier};
-use crate::{Error, ErrorKind, Layout, MultipartSink, Upload, UploadOptions, Uploaded};
+use obs::parts::{Schedule, Tier};
+use obs::{Error, ErrorKind, Layout, MultipartSink, Upload, UploadOptions, Uploaded};
 
 /// Writes `bytes` in slices of `slice` from a plain thread, and closes.
 pub(super) async fn write_all(

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use aws_sdk_s3::config::timeout::TimeoutConfig;
 use convert::Sink;
 use testkit::http::{Recorded, Reply};
 
 use super::fake::{Fake, Op, SECRET, TOKEN, config, content, error, options};
 use super::lifecycle::{begin, upload};
-use crate::{Client, Error, ErrorKind};
+use obs::{Client, Config, Error, ErrorKind, Limits};
 
 /// Answers the first requests of one kind with `replies`, and everything else as it should be.
 async fn first(wanted: fn(Op) -> bool, replies: Vec<Reply>) -> Fake {
@@ -323,12 +322,12 @@ async fn answer_without_end_is_not_taken_into_memory() {
 #[tokio::test]
 async fn server_that_never_answers_is_given_up_and_asked_again() {
     let fake = Fake::with(|_, _| Reply::Stall).await;
-    let client = Client::build(config(&fake.server.url()), |builder| {
-        builder.timeout_config(
-            TimeoutConfig::builder()
-                .operation_attempt_timeout(Duration::from_millis(50))
-                .build(),
-        )
+    let client = Client::new(Config {
+        limits: Limits {
+            request: Duration::from_millis(50),
+            ..Limits::default()
+        },
+        ..config(&fake.server.url())
     })
     .unwrap();
     let error = client.bucket("bucket").await.unwrap_err();

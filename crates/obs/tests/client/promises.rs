@@ -11,7 +11,7 @@ use testkit::faults::{Fault, Op, Seen};
 use super::fake::content;
 use super::proxied::{BUCKET, Cloud, KEY, Renewed, SMALL, impatient};
 use super::wild::{Journal, run};
-use crate::{Config, EarlierUpload, ErrorKind, PartRecord, Resumption, UploadOptions};
+use obs::{Config, EarlierUpload, ErrorKind, PartRecord, Resumption, UploadOptions};
 
 const LEN: usize = 1_000_000;
 
@@ -74,7 +74,7 @@ async fn notes_that_the_server_does_not_confirm_are_not_believed() {
     }
     // Part 5 was stored again by somebody else.
     let id = journal.id.clone().unwrap();
-    let strange = cloud.client.s3().upload_part().bucket(BUCKET).key(KEY);
+    let strange = cloud.witness().upload_part().bucket(BUCKET).key(KEY);
     strange
         .upload_id(&id)
         .part_number(5)

@@ -9,7 +9,7 @@ use convert::{PartSink, SinkError};
 use testkit::faults::{Fault, Op, mix};
 
 use super::proxied::{BUCKET, Cloud};
-use crate::{
+use obs::{
     EarlierUpload, Error, ErrorKind, Layout, PartLog, PartRecord, Resumption, ServerCopies,
     UnorderedSink, Upload, UploadOptions, Uploaded,
 };

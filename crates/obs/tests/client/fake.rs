@@ -9,8 +9,8 @@ use net::retry::Policy;
 use net::secret::AccessKey;
 use testkit::http::{Recorded, Reply, Server};
 
-use crate::parts::{Schedule, Tier};
-use crate::{Client, Config, Layout, UploadOptions};
+use obs::parts::{Schedule, Tier};
+use obs::{Client, Config, Layout, UploadOptions};
 
 /// Small parts, so that tests send kilobytes: 1000, 2000 and 5000 bytes.
 pub(super) const TINY: Schedule = Schedule::new(&[
