@@ -112,12 +112,12 @@ impl Client {
     }
 
     /// Makes `call` inside the project; the JSON of its answer.
-    pub(crate) async fn ask(&self, call: &Call<'_>) -> Result<Value> {
+    pub(crate) async fn fetch(&self, call: &Call<'_>) -> Result<Value> {
         json(call.doing, &self.call_in_project(call).await?)
     }
 
     /// The same without a body, where doing it twice does what doing it once does.
-    pub(crate) async fn tell_to(
+    pub(crate) async fn execute_empty(
         &self,
         doing: &'static str,
         method: Method,
@@ -127,11 +127,11 @@ impl Client {
             method,
             ..Call::get(self, doing, Service::Ims, path)
         };
-        self.tell(&call).await
+        self.execute(&call).await
     }
 
     /// Makes `call` inside the project; its answer says nothing.
-    pub(crate) async fn tell(&self, call: &Call<'_>) -> Result<()> {
+    pub(crate) async fn execute(&self, call: &Call<'_>) -> Result<()> {
         self.call_in_project(call).await.map(drop)
     }
 
@@ -174,7 +174,8 @@ impl Client {
                 match error.code() {
                     // Answers that say "not carried out" are believed, and some gateways are wrong.
                     Some("IMG.0009") if number > 1 && call.repeat == Repeat::Unsafe => error.with_hint(
-                        "an earlier attempt of this run may have been carried out all the same: look at the image of this name first",
+                        "an earlier attempt of this run may have been carried out all the same: \
+                         look at the image of this name first",
                     ),
                     _ => error,
                 }

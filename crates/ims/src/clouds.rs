@@ -194,7 +194,8 @@ impl Cloud {
     pub const fn caution(self) -> Option<&'static str> {
         match self {
             Self::OtcSwiss | Self::SberCloud => Some(
-                "its addresses were found in public configurations, not in the operator's documentation; \
+                "its addresses were found in public configurations, not in the operator's \
+                 documentation; \
                  compare them with your console",
             ),
             Self::Huawei | Self::HuaweiEu | Self::Otc | Self::FlexibleEngine => None,

@@ -319,7 +319,7 @@ impl Client {
         let path = self.versioned_or("/v1", "/cloudimages/dataimages/action");
         let nothing = serde_json::Map::new();
         let call = Call::with(self, "asking for a call", Method::POST, path, &nothing)?;
-        match self.tell(&call).await {
+        match self.execute(&call).await {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) if error.kind() == ErrorKind::Refused => Ok(true),
@@ -388,7 +388,8 @@ impl Client {
         let call = Call::with(self, doing, Method::POST, path, body)?.once();
         let look = || {
             format!(
-                "look for an image named {name:?} in the console, or with GET /v2/cloudimages?name=, before trying again"
+                "look for an image named {name:?} in the console, or with GET \
+                 /v2/cloudimages?name=, before trying again"
             )
         };
         let mut rounds = self.0.options.flow_control_rounds;

@@ -57,7 +57,8 @@ fn error(doing: &str, service: Service, status: u16, repeat: Repeat) -> Error {
         Service::Ims => ("image", "--ims-endpoint"),
     };
     let what = format!(
-        "the answer {status} is not one of the {name} service: a sign-in page of this network, a proxy or a web server has \
+        "the answer {status} is not one of the {name} service: a sign-in page of this network, a \
+         proxy or a web server has \
          answered instead"
     );
     let error = match repeat {
@@ -65,7 +66,8 @@ fn error(doing: &str, service: Service, status: u16, repeat: Repeat) -> Error {
         Repeat::Unsafe => Error::ambiguous(doing, &what),
     };
     error.foreign(status).with_hint(format!(
-        "open a web page in a browser and sign in to the network, or name its proxy in HTTPS_PROXY; if neither is needed \
+        "open a web page in a browser and sign in to the network, or name its proxy in \
+         HTTPS_PROXY; if neither is needed \
          here, check {option}"
     ))
 }

@@ -172,7 +172,7 @@ impl Client {
         let path = self.versioned("/cloudimages/quickimport/action");
         let nothing = serde_json::Map::new();
         let call = Call::with(self, "asking for rights", Method::POST, path, &nothing)?;
-        match self.tell(&call).await {
+        match self.execute(&call).await {
             Err(error) if error.status() == Some(403) => Ok(false),
             Err(error)
                 if error.status() == Some(400)
@@ -232,6 +232,6 @@ impl Client {
     async fn images(&self, doing: &'static str, filter: (&str, &str)) -> Result<Vec<ImageDetail>> {
         let query = [filter];
         let call = Call::get(self, doing, Service::Ims, "/v2/cloudimages".into()).query(&query);
-        ImageDetail::list(doing, &self.ask(&call).await?)
+        ImageDetail::list(doing, &self.fetch(&call).await?)
     }
 }

@@ -175,7 +175,7 @@ impl Client {
             pairs.push(("limit", &size));
             pairs.extend(marker.as_deref().map(|marker| ("marker", marker)));
             let call = Call::get(self, doing, Service::Ims, path.to_owned()).query(&pairs);
-            let found = ImageDetail::list(doing, &self.ask(&call).await?)?;
+            let found = ImageDetail::list(doing, &self.fetch(&call).await?)?;
             let full = found.len() >= usize::try_from(page).unwrap_or(usize::MAX);
             let before = images.len();
             for image in found {
@@ -199,7 +199,7 @@ impl Client {
         const DOING: &str = "changing the image";
         let path = format!("/v2/cloudimages/{id}");
         let call = Call::with(self, DOING, Method::PATCH, path, &changes)?;
-        named(DOING, &self.ask(&call).await?)
+        named(DOING, &self.fetch(&call).await?)
     }
 
     /// Deletes an image (DELETE /v2/images/{id}), with the backups of a full-ECS image when
@@ -224,7 +224,7 @@ impl Client {
                 ..Call::get(self, DOING, Service::Ims, path)
             }
         };
-        self.tell(&call).await
+        self.execute(&call).await
     }
 
     /// Starts copying an image inside the region (POST /v1/cloudimages/{id}/copy).
@@ -350,7 +350,7 @@ impl Client {
     pub async fn quotas(&self) -> Result<Vec<Quota>> {
         let path = "/v1/cloudimages/quota".into();
         let call = Call::get(self, "asking for the quota", Service::Ims, path);
-        let answer = self.ask(&call).await?;
+        let answer = self.fetch(&call).await?;
         let quotas = answer.get("quotas").unwrap_or(&answer);
         Ok(value::list(quotas, "resources")
             .iter()
@@ -373,7 +373,7 @@ impl Client {
         let query: Vec<_> = tag.into_iter().map(|tag| ("tag", tag)).collect();
         let path = "/v1/cloudimages/os_version".into();
         let call = Call::get(self, "listing operating systems", Service::Ims, path).query(&query);
-        let answer = self.ask(&call).await?;
+        let answer = self.fetch(&call).await?;
         let platforms = answer.as_array().map_or(&[][..], Vec::as_slice);
         Ok(platforms
             .iter()

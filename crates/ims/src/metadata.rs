@@ -54,7 +54,7 @@ impl Client {
     pub async fn create_metadata(&self, metadata: &ImageMetadata) -> Result<ImageDetail> {
         const DOING: &str = "creating the image's metadata";
         let call = Call::with(self, DOING, Method::POST, "/v2/images".into(), metadata)?.once();
-        let answer = self.ask(&call).await?;
+        let answer = self.fetch(&call).await?;
         ImageDetail::parse(&answer).ok_or_else(|| {
             Error::new(
                 ErrorKind::BadAnswer,

@@ -56,7 +56,7 @@ impl Client {
     pub async fn image_native(&self, id: &ImageId) -> Result<ImageDetail> {
         const DOING: &str = "looking up the image";
         let call = Call::get(self, DOING, Service::Ims, format!("/v2/images/{id}"));
-        named(DOING, &self.ask(&call).await?)
+        named(DOING, &self.fetch(&call).await?)
     }
 
     /// [`Client::update_image`] in OpenStack's form (PATCH /v2/images/{id}), for clouds that lack
@@ -83,7 +83,7 @@ impl Client {
                 ..Call::with(self, DOING, method, path, &old_form(changes))?
             },
         };
-        named(DOING, &self.ask(&call).await?)
+        named(DOING, &self.fetch(&call).await?)
     }
 
     /// Sends the bytes of a queued image's file (PUT /v2/images/{id}/file), which becomes active
@@ -103,7 +103,8 @@ impl Client {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 format!(
-                    "the file has {} bytes, {} of at most {most} can be sent to the image service itself",
+                    "the file has {} bytes, {} of at most {most} can be sent to the image service \
+                     itself",
                     file.len(),
                     if signed { "signed files" } else { "files" }
                 ),
@@ -117,7 +118,7 @@ impl Client {
             content_type: "application/octet-stream",
             ..Call::get(self, "uploading the file", Service::Ims, path)
         };
-        self.tell(&call).await
+        self.execute(&call).await
     }
 
     /// Gives the image a tag that is one word (PUT /v2/images/{id}/tags/{tag}).
@@ -126,7 +127,8 @@ impl Client {
     /// `Invalid` for a word that fits no path; otherwise what the service said.
     pub async fn add_tag_word(&self, id: &ImageId, tag: &str) -> Result<()> {
         let path = word_path(id, tag)?;
-        self.tell_to("tagging the image", Method::PUT, path).await
+        self.execute_empty("tagging the image", Method::PUT, path)
+            .await
     }
 
     /// Takes a tag that is one word away (DELETE /v2/images/{id}/tags/{tag}).
@@ -136,7 +138,7 @@ impl Client {
     /// the service said.
     pub async fn remove_tag_word(&self, id: &ImageId, tag: &str) -> Result<()> {
         let path = word_path(id, tag)?;
-        self.tell_to("untagging the image", Method::DELETE, path)
+        self.execute_empty("untagging the image", Method::DELETE, path)
             .await
     }
 }

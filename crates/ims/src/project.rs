@@ -81,15 +81,24 @@ impl Client {
                 format!("no project is named {wanted:?}"),
             )
             .with_hint(
-                "check the region's name and that the account has rights in it, or set HW_PROJECT_ID",
+                "check the region's name and that the account has rights in it, or set \
+                 HW_PROJECT_ID",
             )),
             several => Err(Error::new(
                 ErrorKind::Invalid,
-                format!("{} projects are named {wanted:?}, expected one", several.len()),
+                format!(
+                    "{} projects are named {wanted:?}, expected one",
+                    several.len()
+                ),
             )
             .with_hint(format!(
                 "set HW_PROJECT_ID to one of {}",
-                several.iter().take(10).cloned().collect::<Vec<_>>().join(", ")
+                several
+                    .iter()
+                    .take(10)
+                    .cloned()
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ))),
         }
     }

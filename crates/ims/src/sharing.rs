@@ -116,7 +116,7 @@ impl Client {
             Service::Ims,
             path,
         );
-        let answer = self.ask(&call).await?;
+        let answer = self.fetch(&call).await?;
         Ok(value::list(&answer, "members").iter().map(member).collect())
     }
 
@@ -128,7 +128,7 @@ impl Client {
     pub async fn image_member(&self, id: &ImageId, project: &str) -> Result<Member> {
         let doing = "asking whom the image is shared with";
         let call = Call::get(self, doing, Service::Ims, member_path(id, project)?);
-        Ok(member(&self.ask(&call).await?))
+        Ok(member(&self.fetch(&call).await?))
     }
 
     /// Shares one image with one project at once, without a job (POST /v2/images/{id}/members).
@@ -140,7 +140,7 @@ impl Client {
         let path = format!("/v2/images/{id}/members");
         let body = json!({"member": project});
         let call = Call::with(self, doing, Method::POST, path, &body)?;
-        Ok(member(&self.ask(&call).await?))
+        Ok(member(&self.fetch(&call).await?))
     }
 
     /// Accepts or rejects one image for `project` at once (PUT /v2/images/{id}/members/{project}).
@@ -157,7 +157,7 @@ impl Client {
         let path = member_path(id, project)?;
         let body = json!({"status": reply.as_str()});
         let call = Call::with(self, doing, Method::PUT, path, &body)?;
-        Ok(member(&self.ask(&call).await?))
+        Ok(member(&self.fetch(&call).await?))
     }
 
     /// Stops sharing one image with one project at once (DELETE /v2/images/{id}/members/{project}).
@@ -167,7 +167,7 @@ impl Client {
     /// the service said.
     pub async fn remove_member(&self, id: &ImageId, project: &str) -> Result<()> {
         let path = member_path(id, project)?;
-        self.tell_to("stopping to share the image", Method::DELETE, path)
+        self.execute_empty("stopping to share the image", Method::DELETE, path)
             .await
     }
 }

@@ -85,7 +85,7 @@ impl Client {
     pub async fn image_tags(&self, id: &ImageId) -> Result<Vec<Tag>> {
         let path = format!("{}/{id}/tags", self.tagged_images().await?);
         let call = Call::get(self, "asking for the image's tags", Service::Ims, path);
-        Ok(tags(&self.ask(&call).await?))
+        Ok(tags(&self.fetch(&call).await?))
     }
 
     /// All tags that images of the project have (GET /v2/{project}/images/tags).
@@ -95,7 +95,7 @@ impl Client {
     pub async fn all_tags(&self) -> Result<Vec<TagValues>> {
         let path = format!("{}/tags", self.tagged_images().await?);
         let call = Call::get(self, "asking for all tags", Service::Ims, path);
-        let answer = self.ask(&call).await?;
+        let answer = self.fetch(&call).await?;
         Ok(value::list(&answer, "tags")
             .iter()
             .filter_map(|tag| {
@@ -118,7 +118,7 @@ impl Client {
         let path = format!("{}/{id}/tags", self.tagged_images().await?);
         let body = json!({"tag": tag});
         let call = Call::with(self, "tagging the image", Method::POST, path, &body)?;
-        self.tell(&call).await
+        self.execute(&call).await
     }
 
     /// Sets one tag by the older call (PUT /v1/cloudimages/tags).
@@ -129,7 +129,7 @@ impl Client {
         let body = json!({"image_id": id.as_str(), "image_tag": tag});
         let path = "/v1/cloudimages/tags".into();
         let call = Call::with(self, "tagging the image", Method::PUT, path, &body)?;
-        self.tell(&call).await
+        self.execute(&call).await
     }
 
     /// The same with a tag in the form `key.value`, for old regions.
@@ -140,7 +140,7 @@ impl Client {
         let body = json!({"image_id": id.as_str(), "tag": tag});
         let path = "/v1/cloudimages/tags".into();
         let call = Call::with(self, "tagging the image", Method::PUT, path, &body)?;
-        self.tell(&call).await
+        self.execute(&call).await
     }
 
     /// Tags of the images that `query` describes, as texts: `key.value`, in newer regions
@@ -159,7 +159,7 @@ impl Client {
         pairs.extend([("limit", limit.as_str()), ("page", page.as_str())]);
         let path = "/v1/cloudimages/tags".into();
         let call = Call::get(self, "asking for tags", Service::Ims, path).query(&pairs);
-        let answer = self.ask(&call).await?;
+        let answer = self.fetch(&call).await?;
         let texts = value::list(&answer, "tags").iter();
         Ok(texts
             .filter_map(|text| text.as_str().map(str::to_owned))
@@ -195,7 +195,7 @@ impl Client {
             return self.remove_image_tags(id, &[Tag::new(key, "")]).await;
         }
         let path = format!("{}/{id}/tags/{key}", self.tagged_images().await?);
-        self.tell_to("untagging the image", Method::DELETE, path)
+        self.execute_empty("untagging the image", Method::DELETE, path)
             .await
     }
 
@@ -258,7 +258,7 @@ impl Client {
         };
         let path = format!("{}/resource_instances/action", self.tagged_images().await?);
         let call = Call::with(self, "looking for images by tag", Method::POST, path, &body)?;
-        self.ask(&call).await
+        self.fetch(&call).await
     }
 
     async fn change_tags(
@@ -271,7 +271,7 @@ impl Client {
         let path = format!("{}/{id}/tags/action", self.tagged_images().await?);
         let body = json!({"action": action, "tags": tags});
         let call = Call::with(self, doing, Method::POST, path, &body)?;
-        self.tell(&call).await
+        self.execute(&call).await
     }
 
     async fn tagged_images(&self) -> Result<String> {

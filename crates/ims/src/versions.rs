@@ -114,7 +114,7 @@ impl Client {
             also: Some(CHOICES),
             ..Call::get(self, DOING, Service::Ims, path)
         };
-        let answer = self.ask(&call).await?;
+        let answer = self.fetch(&call).await?;
         let known = answer.get("versions").is_some_and(Value::is_array);
         // One version is a list in the reference, and an object in OpenStack.
         let found = match answer.get("version") {
@@ -153,7 +153,7 @@ impl Client {
             SchemaOf::Members => "members",
         };
         let call = Call::get(self, DOING, Service::Ims, format!("/v2/schemas/{name}"));
-        let raw = self.ask(&call).await?;
+        let raw = self.fetch(&call).await?;
         let Some(properties) = raw.get("properties").and_then(Value::as_object) else {
             return Err(Error::new(
                 ErrorKind::BadAnswer,

@@ -110,7 +110,8 @@ async fn a_refusal_is_reported_with_code_reason_request_and_hint() {
     assert_eq!(error.code(), Some("IMG.0009"));
     assert_eq!(
         error.to_string(),
-        "registering the image was refused: IMG.0009: The image name already exists (HTTP 400, request id req-77)"
+        "registering the image was refused: IMG.0009: The image name already exists (HTTP 400, \
+         request id req-77)"
     );
     assert_eq!(error.hint(), Some("choose another image name"));
 }

@@ -190,7 +190,8 @@ async fn a_failed_job_tells_everything_that_it_and_its_sub_jobs_say() {
         error.to_string(),
         format!(
             "job {JOB} failed: IMG.0057: The image file is empty; addition_error_code: X.1; \
-             addition_error_msg: bad header in file; error: inner text; alarm_code: 17; sub-job s1: IMG.0055: too small"
+             addition_error_msg: bad header in file; error: inner text; alarm_code: 17; sub-job \
+             s1: IMG.0055: too small"
         )
     );
     assert_eq!(error.code(), Some("IMG.0057"));

@@ -48,7 +48,8 @@ impl Error {
                 io::ErrorKind::StorageFull
                 | io::ErrorKind::QuotaExceeded
                 | io::ErrorKind::FileTooLarge => Some(
-                    "make room there, or name another place with --state-dir, and run the command again",
+                    "make room there, or name another place with --state-dir, and run the command \
+                     again",
                 ),
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                     Some("name a place that can be written with --state-dir")

@@ -114,7 +114,8 @@ impl Agency {
         ))
         .with_verdict(verdict)
         .with_hint(
-            "give the server an agency for the image service and object storage (its console page, Management Information)",
+            "give the server an agency for the image service and object storage (its console page, \
+             Management Information)",
         ))
     }
 
@@ -134,7 +135,8 @@ impl Agency {
         self.client.send(request).await.map_err(|error| {
             let verdict = error.verdict_for(Repeat::Safe);
             let hint = error.hint().unwrap_or(
-                "keys of an agency exist on servers of the cloud only; elsewhere set HW_ACCESS_KEY and HW_SECRET_KEY",
+                "keys of an agency exist on servers of the cloud only; elsewhere set HW_ACCESS_KEY \
+                 and HW_SECRET_KEY",
             );
             KeyError::new("the metadata service does not answer")
                 .with_verdict(verdict)

@@ -102,7 +102,8 @@ impl Clock {
         let changed = skew.abs_diff(before) > TOLERATED_SECONDS.unsigned_abs();
         if changed && skew != 0 {
             tracing::warn!(
-                "this machine's clock is {} s {} the server's; requests are signed with the server's time",
+                "this machine's clock is {} s {} the server's; requests are signed with the \
+                 server's time",
                 skew.unsigned_abs(),
                 if skew > 0 { "behind" } else { "ahead of" }
             );

@@ -269,7 +269,8 @@ impl Client {
                     ..HttpError::new(
                         HttpErrorKind::Refused,
                         format!(
-                            "{place} is reached without TLS, credentials would be readable on the way"
+                            "{place} is reached without TLS, credentials would be readable on the \
+                             way"
                         ),
                     )
                 });

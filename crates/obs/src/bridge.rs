@@ -1,5 +1,5 @@
 //! What the sinks on plain threads and the tasks that send share: the budget of memory, the first
-//! error, and the parts on their way.
+//! error, and the parts in flight.
 
 use std::sync::{Arc, OnceLock};
 
@@ -33,11 +33,11 @@ impl Shared {
         self.failure.get()
     }
 
-    /// Why the upload takes nothing more.
+    /// Why the upload accepts no more data.
     pub(crate) fn stopped(&self) -> Error {
         self.failure()
             .cloned()
-            .unwrap_or_else(|| Error::new(ErrorKind::Cancelled, "the upload takes nothing more"))
+            .unwrap_or_else(|| Error::new(ErrorKind::Cancelled, "the upload is closed"))
     }
 }
 

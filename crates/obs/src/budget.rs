@@ -1,19 +1,20 @@
 //! The memory that parts may hold, shared by the thread that fills them and the tasks that send
 //! them.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 /// A number of bytes that is handed out and comes back.
 ///
-/// A condition variable and not an async semaphore: the only one who waits is a plain thread, and
-/// who gives back never waits.
+/// A condition variable and not an async semaphore: only a plain thread waits, and giving back
+/// never blocks.
 #[derive(Debug)]
 pub(crate) struct Budget {
     state: Mutex<State>,
     changed: Condvar,
-    /// Tells those that could give something back that somebody waits.
+    /// Signals to those that could give something back that a thread waits.
     short: Notify,
     total: u64,
 }
@@ -40,7 +41,7 @@ impl Budget {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Waits until `bytes` are free and takes them. `None` once the budget is closed, and when it
@@ -54,10 +55,7 @@ impl Budget {
         if lacks(&mut state) {
             state.waiting = state.waiting.saturating_add(1);
             self.short.notify_one();
-            state = self
-                .changed
-                .wait_while(state, lacks)
-                .unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait_while(&mut state, lacks);
             state.waiting = state.waiting.saturating_sub(1);
         }
         if state.closed {
@@ -70,7 +68,7 @@ impl Budget {
         })
     }
 
-    /// Whether somebody waits for bytes to come back.
+    /// Whether a thread waits for bytes to come back.
     pub(crate) fn is_short(&self) -> bool {
         self.lock().waiting > 0
     }
@@ -80,7 +78,7 @@ impl Budget {
         self.short.notified().await;
     }
 
-    /// Lets nobody take anything more, and wakes who waits.
+    /// Refuses all further requests, and wakes the waiting thread.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
@@ -91,7 +89,7 @@ impl Budget {
         self.total
     }
 
-    /// Bytes that nobody holds.
+    /// Free bytes.
     pub(crate) fn free(&self) -> u64 {
         self.lock().free
     }

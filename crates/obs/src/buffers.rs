@@ -4,9 +4,10 @@
 //! Buffers of some MiB that many threads allocate and free are kept by the allocator in several
 //! heaps, far beyond what is in use at any time.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use crate::budget::{Budget, Permit};
 
@@ -39,11 +40,7 @@ impl Buffers {
         let permit = self
             .budget
             .acquire(u64::try_from(self.size).unwrap_or(u64::MAX))?;
-        let idle = self
-            .idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
+        let idle = self.idle.lock().pop();
         let bytes = match idle {
             Some(mut bytes) => {
                 bytes.clear();
@@ -95,11 +92,7 @@ impl AsMut<[u8]> for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
-        let mut idle = self
-            .home
-            .idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.home.idle.lock();
         idle.push(bytes);
     }
 }

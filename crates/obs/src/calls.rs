@@ -1,4 +1,4 @@
-//! What every request has around it: the retry layer, keys that may have ended, a clock that may be
+//! What surrounds every request: the retry layer, keys that may have expired, a clock that may be
 //! wrong.
 
 use std::future::Future;
@@ -55,14 +55,14 @@ impl Client {
         .await
     }
 
-    /// Makes a refusal worth another attempt where something here can be mended. The SDK signs with
+    /// Makes a refusal worth another attempt if something can be fixed here. The SDK signs with
     /// the time of the server's last answer by itself; whether that is another time than before
     /// decides.
     async fn reconsider(&self, error: Error, key_id: &str) -> Error {
         if let Some(error) = self.elsewhere(&error) {
             return error;
         }
-        let mended = if is_spent_key(&error) {
+        let fixed = if is_spent_key(&error) {
             self.keys().refused(key_id).await
         } else if error.code() == Some("RequestTimeTooSkewed") {
             error
@@ -71,7 +71,7 @@ impl Client {
         } else {
             false
         };
-        if mended {
+        if fixed {
             return error.with_verdict(Verdict::Retry);
         }
         error
@@ -92,7 +92,8 @@ impl Client {
                 format!("{hint} (region {region})")
             }
             _ => format!(
-                "the bucket is in region {region}: pass --region {region}, and the endpoint of that region"
+                "the bucket is in region {region}: pass --region {region} and the endpoint of that \
+                 region"
             ),
         };
         is_about_region.then(|| {

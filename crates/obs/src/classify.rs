@@ -15,7 +15,7 @@ use crate::foreign::{foreign, is_foreign, was_stopped};
 use crate::headers::{bucket_region, redirect_endpoint, request_id, retry_after};
 use crate::text::{MAX_SCAN, clean_code, clean_text, element};
 
-/// A pause that a server asks for is told from here on: shorter ones are waited for.
+/// Pauses from this length on are named in the error; shorter ones are just waited for.
 const LONG_PAUSE: Duration = Duration::from_secs(60);
 
 /// Turns the SDK's error into ours. The SDK's own texts say little and its `Debug` shows whole
@@ -143,7 +143,7 @@ fn from_transport(reason: &str, fatal: bool) -> Error {
     }
     let error = error.with_verdict(Verdict::Retry);
     if reason.contains("dns error") || reason.contains("lookup address") {
-        return error.with_hint("check the endpoint and the region for typing mistakes");
+        return error.with_hint("check the endpoint and the region for typos");
     }
     error
 }
@@ -193,9 +193,12 @@ fn from_answer(response: &HttpResponse, code: Option<&str>, message: Option<&str
     if rule.kind == ErrorKind::WrongRegion {
         error = error.with_hint(match redirect_endpoint(response) {
             Some(endpoint) => format!(
-                "the bucket is in another region; its endpoint is {endpoint}: set --obs-endpoint and --region to match"
+                "the bucket is in another region; its endpoint is {endpoint}: \
+                 set --obs-endpoint and --region to match"
             ),
-            None => "the bucket is in another region: set --obs-endpoint and --region to match".into(),
+            None => {
+                "the bucket is in another region: set --obs-endpoint and --region to match".into()
+            }
         });
     } else if let Some(hint) = rule.hint {
         error = error.with_hint(hint);
@@ -244,36 +247,52 @@ fn rule(code: &str, status: u16) -> Rule {
         "BadDigest" => Rule::retry(ErrorKind::Integrity),
 
         "InvalidAccessKeyId" => Rule::fatal(ErrorKind::Auth).hint(
-            "check HW_ACCESS_KEY; temporary keys also need HW_SECURITY_TOKEN and end after some hours",
+            "check HW_ACCESS_KEY; temporary keys also need HW_SECURITY_TOKEN and expire after some \
+             hours",
         ),
         "SignatureDoesNotMatch" | "TooManyWrongSignature" => Rule::fatal(ErrorKind::Auth).hint(
             "check HW_SECRET_KEY, and that --obs-endpoint does not contain the bucket's name",
         ),
-        "RequestTimeTooSkewed" => Rule::fatal(ErrorKind::Auth)
-            .hint("this machine's clock is more than 15 minutes off: set it (for example with chronyc makestep)"),
-        "ExpiredToken" | "InvalidToken" | "InvalidSecurityToken" | "TokenRefreshRequired" => Rule::fatal(ErrorKind::Auth)
-            .hint("the temporary credentials have ended: get new ones and set HW_ACCESS_KEY, HW_SECRET_KEY and HW_SECURITY_TOKEN"),
+        "RequestTimeTooSkewed" => Rule::fatal(ErrorKind::Auth).hint(
+            "this machine's clock is more than 15 minutes off: set it, for example with \
+                   chronyc makestep",
+        ),
+        "ExpiredToken" | "InvalidToken" | "InvalidSecurityToken" | "TokenRefreshRequired" => {
+            Rule::fatal(ErrorKind::Auth).hint(
+                "the temporary credentials have expired: get new ones and set HW_ACCESS_KEY, \
+                   HW_SECRET_KEY and HW_SECURITY_TOKEN",
+            )
+        }
         // Damaged on the way, as with BadDigest, or a server that wants payloads signed in another
         // way.
         "XAmzContentSHA256Mismatch" => Rule::retry(ErrorKind::Auth).hint(
-            "if it stays: something on the way changes the bytes, or this server takes no signed payloads; over https they are not signed",
+            "if this persists, something in between changes the bytes, or the server does not \
+             accept \
+             signed payloads; over https payloads are not signed",
         ),
         "AccessDenied" | "AllAccessDisabled" => Rule::fatal(ErrorKind::AccessDenied).hint(
-            "uploading needs obs:object:PutObject and obs:object:AbortMultipartUpload, the checks need obs:bucket:HeadBucket and obs:object:GetObject",
+            "uploading needs obs:object:PutObject and obs:object:AbortMultipartUpload; the checks \
+             need obs:bucket:HeadBucket and obs:object:GetObject",
         ),
         "NoSuchBucket" => Rule::fatal(ErrorKind::NotFound)
             .hint("check the bucket's name, and that --region is the bucket's region"),
         "NoSuchKey" | "NoSuchUpload" | "NotFound" => Rule::fatal(ErrorKind::NotFound),
-        "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed"
+        "PermanentRedirect"
+        | "TemporaryRedirect"
+        | "AuthorizationHeaderMalformed"
         | "IllegalLocationConstraintException" => Rule::fatal(ErrorKind::WrongRegion),
         "VirtualHostDomainRequired" => Rule::fatal(ErrorKind::Rejected)
             .hint("this server takes the bucket's name in the host only: leave out --path-style"),
-        "EntityTooSmall" | "EntityTooLarge" | "InvalidPart" | "InvalidPartOrder"
-        | "InvalidStorageClass" | "MalformedXML" | "MethodNotAllowed" | "InvalidDigest" => {
-            Rule::fatal(ErrorKind::Rejected)
-        }
+        "EntityTooSmall"
+        | "EntityTooLarge"
+        | "InvalidPart"
+        | "InvalidPartOrder"
+        | "InvalidStorageClass"
+        | "MalformedXML"
+        | "MethodNotAllowed"
+        | "InvalidDigest" => Rule::fatal(ErrorKind::Rejected),
         "" if status == 400 => Rule::fatal(ErrorKind::Rejected).hint(
-            "the server gives no reason; temporary credentials that have ended are answered like this",
+            "the server gives no reason; this is the usual answer to expired temporary credentials",
         ),
         _ => by_status(status),
     }
@@ -421,7 +440,8 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert_eq!(
             error.to_string(),
-            "the server answered 404 NoSuchBucket: The specified bucket does not exist (request id 0000018A)"
+            "the server answered 404 NoSuchBucket: The specified bucket does not exist (request id \
+             0000018A)"
         );
     }
 

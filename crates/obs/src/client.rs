@@ -35,7 +35,7 @@ use crate::wire::Plain;
 /// How many parts may share a limit on bytes per second, as a bound for time limits.
 const SHARERS: u32 = 64;
 
-/// Where the storage is and who asks.
+/// Address of the storage, and the credentials.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Scheme, host and port of the region's endpoint, without a bucket.
@@ -45,7 +45,7 @@ pub struct Config {
     /// Puts the bucket into the path instead of the host. OBS refuses this; private servers and
     /// addresses without a name need it.
     pub path_style: bool,
-    /// Who asks. Keys that end are read again from where they come.
+    /// The access key. Keys that expire are fetched again from their source.
     pub keys: Keys,
     /// How often each request is tried.
     pub retry: Policy,
@@ -92,7 +92,7 @@ pub struct Limits {
     pub data: Duration,
     /// Slowest pace at which a part's first attempt still succeeds, in bytes per second.
     pub slowest: NonZeroU64,
-    /// A part or a range of which nothing moves for this long is given up, and tried again.
+    /// A part or a range that makes no progress for this long is abandoned and retried.
     pub stall: Duration,
 }
 
@@ -126,9 +126,9 @@ impl Limits {
 
 /// A client of one endpoint. Clones share connections.
 ///
-/// Every request is tried again as [`Config::retry`] says, signed anew each time; the SDK's own
-/// retries are off. It speaks plain S3 with signature version 4, without the checksum headers and
-/// trailers that OBS does not know.
+/// Requests are retried as [`Config::retry`] says, and each attempt gets a fresh signature; the
+/// SDK's own retries are off. The client speaks plain S3 with signature version 4, without the
+/// checksum headers and trailers that OBS does not know.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -155,7 +155,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// What is known of a bucket. What the server does not tell is `None`.
+/// What is known of a bucket. Fields that the server does not report are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct BucketInfo {
     /// Storage class that new objects get, such as `STANDARD`.
@@ -171,15 +171,15 @@ pub struct BucketInfo {
 pub struct ObjectInfo {
     /// Length in bytes.
     pub size: u64,
-    /// ETag without quotes, where the server tells one.
+    /// ETag without quotes, if the server reports one.
     pub etag: Option<String>,
     /// Whether the server calls that ETag weak: it is compared, and never sent as a condition.
     #[serde(skip)]
     pub weak_etag: bool,
-    /// When it was stored, in seconds since 1970, where the server tells it.
+    /// When it was stored, in seconds since 1970, if the server reports it.
     #[serde(skip)]
     pub modified: Option<i64>,
-    /// Storage class; not told for the standard one by some servers.
+    /// Storage class; some servers do not report the standard one.
     pub storage_class: Option<String>,
     /// Whether the server says that it encrypts the object: its ETag is then no MD5.
     pub encrypted: bool,
@@ -245,7 +245,7 @@ impl Client {
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .retry_config(RetryConfig::disabled())
-            // Parts and ranges are watched here, where waiting for one's turn is told from a stall.
+            // This crate watches parts and ranges itself: it knows what is a wait for a turn.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .timeout_config(
                 TimeoutConfig::builder()
@@ -416,7 +416,7 @@ impl Client {
                     .send()
                     .await
                     .map_err(from_sdk)?;
-                // Every storage tells at least one of them.
+                // Every storage sends at least one of them.
                 if answer.e_tag().is_none()
                     && answer.last_modified().is_none()
                     && !ids.iter().any(|id| headers.get(id).is_some())
@@ -444,7 +444,7 @@ impl Client {
             .await;
         match found {
             Ok((true, info)) => Ok(Some(info)),
-            // Some servers leave the length out here, and tell it with a range.
+            // Some servers leave the length out here, and report it with a range.
             Ok((false, info)) => {
                 let size = self.length(bucket, key).await;
                 let size = size.map_err(|error| error.doing(what))?;
@@ -459,8 +459,7 @@ impl Client {
         }
     }
 
-    /// Creates `bucket` in the client's region. One that exists already and is the caller's own is
-    /// no error.
+    /// Creates `bucket` in the client's region. A bucket that the caller already owns is no error.
     ///
     /// # Errors
     /// What the server says.

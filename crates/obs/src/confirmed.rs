@@ -11,7 +11,7 @@ use crate::etag;
 pub(crate) struct Confirmed {
     pub(crate) number: u32,
     pub(crate) size: u64,
-    /// As the server told it: completing must repeat it. Empty when it told none.
+    /// As the server reported it: completing must repeat it. Empty when it reported none.
     pub(crate) etag: String,
     pub(crate) md5: [u8; 16],
     /// Whether the ETag is the MD5 of what was sent; it is not where the server encrypts, nor with
@@ -23,8 +23,8 @@ pub(crate) struct Confirmed {
 }
 
 impl Confirmed {
-    /// The ETag that completing names. A server that told none takes the MD5, if anything.
-    pub(crate) fn told_etag(&self) -> String {
+    /// The ETag that completing sends. A server that reported none accepts the MD5, if anything.
+    pub(crate) fn etag_to_send(&self) -> String {
         match self.etag.as_str() {
             "" => hex::encode(self.md5),
             etag => etag.to_owned(),
@@ -37,21 +37,21 @@ impl Confirmed {
     }
 }
 
-/// Holds parts that were accepted while nobody knew what their ETags are against those that came
-/// later.
+/// Checks parts that were accepted before it was known what this storage's ETags are.
 pub(crate) fn check_doubtful(parts: &[Confirmed]) -> Result<(), Error> {
     let doubtful = parts.iter().find(|part| part.is_doubtful());
     match doubtful {
         Some(part) if parts.iter().any(|part| part.etag_is_md5) => Err(Error::new(
             ErrorKind::Integrity,
             format!(
-                "the server confirmed part {} with ETag {:?}, expected {:?} as it reports MD5s of other parts",
+                "the server confirmed part {} with ETag {:?}, expected {:?}: it reports MD5s of \
+                 other parts",
                 part.number,
                 part.etag,
                 hex::encode(part.md5)
             ),
         )
-        .with_hint("give the same command again: it sends the parts that are not stored as they were sent")),
+        .with_hint("run the same command again: it resends the damaged parts")),
         _ => Ok(()),
     }
 }
@@ -80,12 +80,12 @@ impl Expected {
         }
     }
 
-    /// Holds what the server says of the object against this. Whether an ETag proves it: one that
-    /// has another form than that of an object in parts says nothing.
+    /// Compares the object that the server has with this. Returns whether an ETag proves it: one
+    /// that does not have the form of a multipart ETag proves nothing.
     ///
     /// # Errors
     /// [`ErrorKind::Integrity`].
-    pub(crate) fn check(&self, told: Option<&str>, found: &ObjectInfo) -> Result<bool, Error> {
+    pub(crate) fn check(&self, reported: Option<&str>, found: &ObjectInfo) -> Result<bool, Error> {
         if found.size != self.size {
             return Err(Error::new(
                 ErrorKind::Integrity,
@@ -100,7 +100,7 @@ impl Expected {
         };
         let parts = |etag: &str| etag.rsplit_once('-').map(|(_, parts)| parts.to_owned());
         let mut is_proved = false;
-        for etag in [told, found.etag.as_deref()].into_iter().flatten() {
+        for etag in [reported, found.etag.as_deref()].into_iter().flatten() {
             if etag.eq_ignore_ascii_case(expected) {
                 is_proved = true;
             } else if etag::is_md5_of_parts(etag)

@@ -219,7 +219,8 @@ mod tests {
 
     #[test]
     fn a_root_of_another_name_is_renamed_if_the_document_is_what_was_asked_for() {
-        let listed = "<?xml version=\"1.0\"?>\n<!-- a --><ListPartsResponse xmlns=\"x\"><UploadId>u</UploadId></ListPartsResponse>";
+        let listed = "<?xml version=\"1.0\"?>\n<!-- a --><ListPartsResponse \
+                      xmlns=\"x\"><UploadId>u</UploadId></ListPartsResponse>";
         let renamed = listed.replace("ListPartsResponse", "ListPartsResult");
         assert_eq!(read("ListParts", listed), renamed);
         assert_eq!(read("ListParts", &renamed), renamed);

@@ -8,11 +8,11 @@ use crate::error::Error;
 use crate::names;
 
 impl Client {
-    /// Bytes `from` to `from + len` of the object, while it is the one that `info` tells of.
+    /// Bytes `from` to `from + len` of the object, while it is the one that `info` describes.
     ///
     /// # Errors
-    /// What the server says; [`crate::ErrorKind::Integrity`] when the object is another one
-    /// meanwhile, or the answer is not as long as what was asked for, after all attempts.
+    /// What the server says; [`crate::ErrorKind::Integrity`] when the object was replaced, or the
+    /// answer stays shorter than requested after all attempts.
     pub async fn get_range(
         &self,
         bucket: &str,

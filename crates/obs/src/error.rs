@@ -11,9 +11,9 @@ use tokio::task::JoinError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// Who we are was not accepted: access key, signature, clock, expired token.
+    /// Authentication failed: access key, signature, clock, expired token.
     Auth,
-    /// Who we are was accepted, and may not do this.
+    /// Authenticated, but not allowed to do this.
     AccessDenied,
     /// No such bucket, object or upload.
     NotFound,
@@ -21,10 +21,10 @@ pub enum ErrorKind {
     WrongRegion,
     /// What the server holds differs from what was sent.
     Integrity,
-    /// No answer of the storage: connection, name lookup, TLS, time limit, or somebody else's
-    /// answer.
+    /// No answer of the storage: connection, name lookup, TLS, time limit, or an answer of another
+    /// server.
     Network,
-    /// The server failed, or answered something that cannot be understood.
+    /// The server failed, or its answer cannot be understood.
     Server,
     /// The server refused the request for another reason.
     Rejected,
@@ -32,7 +32,7 @@ pub enum ErrorKind {
     Refused,
     /// The upload was stopped from this side.
     Cancelled,
-    /// What this side wanted to note of the upload could not be noted.
+    /// This side could not record the progress of the upload.
     Local,
 }
 
@@ -162,13 +162,13 @@ impl Error {
         self
     }
 
-    /// Whether the server turned the request away because it has too much to do.
+    /// Whether the server refused the request because it is overloaded.
     pub(crate) fn is_busy(&self) -> bool {
         matches!(self.status(), Some(429 | 503))
             || matches!(self.code(), Some("SlowDown" | "TooManyRequests"))
     }
 
-    /// Says what was being done, unless a deeper layer already did.
+    /// Says which operation failed, unless a deeper layer already did.
     pub(crate) fn doing(mut self, doing: impl Into<String>) -> Self {
         self.inner().doing.get_or_insert_with(|| doing.into());
         self
@@ -272,7 +272,7 @@ impl Error {
     }
 }
 
-/// A task of ours that did not end by itself.
+/// A task of this crate panicked or was stopped.
 pub(crate) fn broken(error: &JoinError) -> Error {
     let reason = if error.is_panic() {
         "panicked"

@@ -86,8 +86,8 @@ impl Etags {
     /// Whether `etag` is the MD5 of what was sent.
     ///
     /// One that has the form of an MD5 and is another one says that other bytes arrived, if this
-    /// storage reports MD5s. While nobody knows whether it does, what was sent is sent once more;
-    /// the second such answer settles that its ETags are something else, until one is the MD5.
+    /// storage reports MD5s. As long as that is unknown, the data is sent once more; the second
+    /// such answer settles that its ETags are something else, until one is the MD5.
     ///
     /// # Errors
     /// [`ErrorKind::Integrity`], which is worth another attempt.
@@ -117,14 +117,14 @@ impl Etags {
             return Err(Error::new(
                 ErrorKind::Integrity,
                 format!(
-                    "the server confirms the {} with ETag {etag:?}, expected {expected:?}",
+                    "the server confirmed the {} with ETag {etag:?}, expected {expected:?}",
                     thing.name()
                 ),
             )
             .with_verdict(Verdict::Retry)
             .with_hint(
-                "other bytes were stored than were sent; ask the operator of the storage, \
-                 and see what imgferry config check --write says",
+                "the storage has other bytes than were sent; ask its operator, and run \
+                 imgferry config check --write",
             ));
         }
         if is_md5(etag) {
@@ -134,7 +134,7 @@ impl Etags {
         Ok(false)
     }
 
-    /// Says once that this storage's ETags are no MD5s, with one of them.
+    /// Warns once that this storage's ETags are no MD5s, with an example.
     pub(crate) fn note(&self, etag: &str) {
         if self.noted.swap(true, Ordering::Relaxed) {
             return;
@@ -142,12 +142,13 @@ impl Etags {
         let what = match etag {
             "" => "reports no ETags".to_owned(),
             etag => format!(
-                "reports ETags that are no MD5s, such as {:?}",
+                "reports ETags that are not MD5s, such as {:?}",
                 clean_text(etag)
             ),
         };
         tracing::warn!(
-            "this storage {what}: Content-MD5 protects each part on its way, and the length of the object is compared"
+            "this storage {what}: Content-MD5 protects each part in transit, and the length of the \
+             object is compared"
         );
     }
 }

@@ -45,7 +45,7 @@ impl Intercept for OnlyStorage {
     }
 }
 
-/// Marks a success that is none. What it is, is said by whoever gets the response.
+/// Marks a success that is none. The caller that gets the response says what it is.
 #[derive(Debug)]
 struct NotStorage;
 
@@ -157,14 +157,15 @@ pub(crate) fn with_status(status: u16, more: &str) -> Error {
     Error::new(
         ErrorKind::Network,
         format!(
-            "the answer {status}{more} is not one of an object storage: a sign-in page of this network, a proxy or a web \
-             server has answered instead"
+            "the answer {status}{more} does not come from an object storage: a sign-in page of \
+             this \
+             network, a proxy or a web server answered instead"
         ),
     )
     .with_answer(status, None, None)
     .with_hint(
-        "open a web page in a browser and sign in to the network, or name its proxy in HTTPS_PROXY; if neither is \
-         needed here, check --obs-endpoint",
+        "open a web page in a browser and sign in to the network, or name its proxy in \
+         HTTPS_PROXY; if neither is needed here, check --obs-endpoint",
     )
 }
 

@@ -1,13 +1,14 @@
 //! What an answer says in headers, or in the document of an error, that the SDK does not model.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
+use parking_lot::Mutex;
 use time::OffsetDateTime;
 
 use crate::text::{MAX_SCAN, clean_code, element};
@@ -37,7 +38,7 @@ impl Headers {
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<String> {
-        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        let values = self.values.lock();
         values.get(name).cloned()
     }
 }
@@ -53,7 +54,7 @@ impl Intercept for Headers {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut values = self.values.lock();
         values.clear();
         for name in self.names {
             if let Some(value) = context.response().headers().get(name) {

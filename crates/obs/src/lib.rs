@@ -14,7 +14,7 @@
 //! any order, and those that are all zero are copied by the server from one object of zeros.
 //!
 //! [`Client`] checks buckets and starts uploads; [`MultipartSink`] takes the bytes; [`Upload`]
-//! completes, pauses or aborts; [`Client::resume_upload`] goes on with one of another run. This is
+//! completes, pauses or aborts; [`Client::resume_upload`] resumes an upload of another run. This is
 //! the only place where threads and async meet.
 
 mod bridge;

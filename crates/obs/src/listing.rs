@@ -1,4 +1,4 @@
-//! Uploads that were begun and neither completed nor aborted, and their parts.
+//! Uploads that were started and neither completed nor aborted, and their parts.
 
 use std::collections::BTreeMap;
 
@@ -17,19 +17,19 @@ use crate::parts;
 /// Entries of a listing that are asked for at a time: an answer with the longest keys, encoded,
 /// still fits the cap of an answer.
 pub(crate) const PAGE: i32 = 200;
-/// Uploads that are listed at most; a bucket that has more is told so by an error.
+/// Most uploads that are listed; more are an error.
 const MOST: usize = 100_000;
 
-/// An upload whose parts are stored, and paid for, without an object.
+/// An upload whose parts are stored and billed without an object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OpenUpload {
     /// The key that the object would have.
     pub key: String,
     /// The server's id of the upload.
     pub upload_id: String,
-    /// When it was begun, in seconds since 1970, where the server tells it.
+    /// When it was started, in seconds since 1970, if the server reports it.
     pub initiated: Option<i64>,
-    /// Storage class of its parts, where the server tells it.
+    /// Storage class of its parts, if the server reports it.
     pub storage_class: Option<String>,
 }
 
@@ -101,7 +101,7 @@ impl Client {
                     format!("the list does not end after {} uploads", uploads.len()),
                 )
                 .doing(what)
-                .with_hint("name a prefix: obs://bucket/prefix"));
+                .with_hint("narrow the list with a prefix: obs://bucket/prefix"));
             }
             after = Some(next);
         }
@@ -154,7 +154,7 @@ impl Client {
             }
             // Each page must get on, or the list would never end.
             if parts.len() == before {
-                return wrong("the list says that it goes on, and does not".into());
+                return wrong("the list is truncated, but its next page adds nothing".into());
             }
             let told = page.next_part_number_marker();
             let told = told

@@ -18,8 +18,8 @@ const MAX_LEN: u64 = 64 << 10;
 /// Version of the fields below.
 const VERSION: u32 = 1;
 
-/// What an object holds. It is uploaded after the object is complete and verified, so a manifest
-/// that fits its object says that the object was once right.
+/// What an object holds. It is uploaded after the object is complete and verified, so a matching
+/// manifest proves that the object was once correct.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of this document: 1.
@@ -44,7 +44,7 @@ pub struct Manifest {
     /// old ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<Level>,
-    /// When the manifest itself was stored, in seconds since 1970, where the server tells it.
+    /// When the manifest itself was stored, in seconds since 1970, if the server reports it.
     #[serde(skip)]
     pub stored: Option<i64>,
 }

@@ -78,7 +78,7 @@ impl Meter {
             done = task => Ok(done),
             () = self.stalled() => Err(Error::new(
                 ErrorKind::Network,
-                format!("nothing has moved for {:.1} s", self.stall.as_secs_f64()),
+                format!("no data has moved for {:.1} s", self.stall.as_secs_f64()),
             )
             .with_verdict(Verdict::Retry)),
         }

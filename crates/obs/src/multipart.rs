@@ -75,7 +75,7 @@ pub(crate) fn limit(limit: Duration) -> aws_sdk_s3::config::Builder {
 }
 
 impl Client {
-    /// Begins an upload and returns its id.
+    /// Starts an upload and returns its id.
     pub(crate) async fn create_upload(
         &self,
         bucket: &str,
@@ -83,7 +83,7 @@ impl Client {
         content_type: &str,
         metadata: &BTreeMap<String, String>,
     ) -> Result<String, Error> {
-        let what = format!("beginning the upload of {bucket}/{key}");
+        let what = format!("starting the upload of {bucket}/{key}");
         self.call(self.policy(), &what, |_| async {
             let mut request = self
                 .s3()
@@ -178,14 +178,14 @@ impl Client {
         .map_err(|error: Error| error.doing(format!("sending {what}")))
     }
 
-    /// Asks what is stored where the answers to parts did not say it: their ETags may be in the
-    /// list of parts, which completing must repeat; and a part that is not in it was never stored,
-    /// whoever said so. What is then still an MD5 of other bytes is damage, if other parts have
-    /// their MD5s.
+    /// Lists the parts if the answers to them were inconclusive. Their ETags may be in the list,
+    /// and completing must repeat them; a part that is not in the list was never stored, although
+    /// it was confirmed. An ETag that is still the MD5 of other bytes means damage, if other parts
+    /// have their MD5s.
     ///
     /// # Errors
     /// [`ErrorKind::Integrity`] when the list lacks a part, or a part is damaged. A list that
-    /// cannot be had is no error.
+    /// cannot be fetched is no error.
     pub(crate) async fn settle(
         &self,
         target: &Target,
@@ -202,7 +202,7 @@ impl Client {
         let listed = match self.list_parts(bucket, key, upload_id).await {
             Ok(listed) => listed,
             Err(error) => {
-                tracing::info!("the parts are not listed before they are joined: {error}");
+                tracing::info!("cannot list the parts before completing: {error}");
                 return check_doubtful(parts)
                     .map_err(|error| error.doing(format!("completing {bucket}/{key}")));
             }
@@ -215,17 +215,17 @@ impl Client {
                 return Err(Error::new(
                     ErrorKind::Integrity,
                     format!(
-                        "part {} was confirmed with {} bytes, and the server lists {}",
+                        "the server confirmed part {} with {} bytes, but lists {}",
                         part.number,
                         part.size,
-                        found.map_or("none of that number".to_owned(), |found| format!(
+                        found.map_or("no such part".to_owned(), |found| format!(
                             "{} bytes",
                             found.size
                         ))
                     ),
                 )
                 .doing(format!("completing {bucket}/{key}"))
-                .with_hint("give the same command again: it sends the parts that are not stored"));
+                .with_hint("run the same command again: it sends the missing parts"));
             }
             let Some(found) = found.filter(|found| !found.etag.is_empty()) else {
                 continue;
@@ -236,12 +236,12 @@ impl Client {
         check_doubtful(parts).map_err(|error| error.doing(format!("completing {bucket}/{key}")))
     }
 
-    /// Joins `parts`, which are in order, to the object. Returns the object's ETag as the server
-    /// told it, if it did. `asked_before` says that an earlier call was given up without an answer.
+    /// Joins `parts`, which are in order, into the object. Returns the ETag that the server
+    /// reported, if any. `asked_before` says that an earlier call was abandoned without an answer.
     ///
-    /// The answer to this request can be lost after it had its effect, and then a second one is
-    /// told that there is no such upload. So after any such failure the object is looked at: it is
-    /// there if it has the length and the ETag that these parts make.
+    /// The answer to this request can be lost after it took effect, and a second request is then
+    /// answered with "no such upload". So after any such failure the object is checked: it is there
+    /// if it has the length and the ETag that these parts make.
     pub(crate) async fn complete_upload(
         &self,
         target: &Target,
@@ -265,11 +265,11 @@ impl Client {
                 let error = match request.send().await {
                     Ok(answer) => match answer.e_tag().map(unquoted) {
                         Some(etag) if !etag.is_empty() => return Ok(Some(etag)),
-                        // Some servers tell it with the object only.
+                        // Some servers report it with the object only.
                         _ if self.may_be_there(target, expected).await => return Ok(None),
                         _ => Error::new(
                             ErrorKind::Server,
-                            "the server answered without naming the object, and has none that fits",
+                            "the answer does not name the object, and no matching object exists",
                         )
                         .with_verdict(Verdict::Retry),
                     },
@@ -279,7 +279,7 @@ impl Client {
                     && self.is_there(target, expected).await
                 {
                     tracing::info!(
-                        "{what}: the object is there, although the server said: {error}",
+                        "{what}: the object exists, although the server answered: {error}",
                         what = target.key
                     );
                     return Ok(None);
@@ -291,8 +291,8 @@ impl Client {
         .map_err(|error: Error| error.doing(what))
     }
 
-    /// Whether nothing speaks against the object that completing was confirmed for. Whoever may not
-    /// look has to believe the answer.
+    /// Whether the object contradicts the confirmed completion. A key that may not read objects has
+    /// to trust the answer.
     async fn may_be_there(&self, target: &Target, expected: &Expected) -> bool {
         match self.object(&target.bucket, &target.key).await {
             Ok(Some(object)) => expected.check(None, &object).is_ok(),
@@ -301,8 +301,7 @@ impl Client {
         }
     }
 
-    /// Whether the object is there with the expected length and ETag. An answer that cannot be had
-    /// counts as no.
+    /// Whether the object exists with the expected length and ETag. No answer counts as no.
     pub(crate) async fn is_there(&self, target: &Target, expected: &Expected) -> bool {
         // Where the server encrypts, the ETag says nothing, and the length alone proves nothing.
         let Some(etag) = &expected.etag else {
@@ -319,7 +318,7 @@ impl Client {
         }
     }
 
-    /// Throws an upload and its parts away. One that the server does not know (any more) is no
+    /// Deletes an upload and its parts. An upload that the server does not know (any more) is no
     /// error.
     ///
     /// # Errors
@@ -352,7 +351,7 @@ impl Client {
     }
 }
 
-/// Whether the request may have had its effect all the same; `asked_before`, whether an earlier one
+/// Whether the request may have taken effect all the same; `asked_before`, whether an earlier one
 /// may have.
 fn may_be_done(error: &Error, asked_before: bool) -> bool {
     match error.kind() {
@@ -370,7 +369,7 @@ fn completed_list(parts: &[Confirmed]) -> Result<CompletedMultipartUpload, Error
         list = list.parts(
             CompletedPart::builder()
                 .part_number(number)
-                .e_tag(format!("\"{}\"", part.told_etag()))
+                .e_tag(format!("\"{}\"", part.etag_to_send()))
                 .build(),
         );
     }

@@ -30,7 +30,7 @@ pub(crate) fn check_endpoint(
         return Err(Error::refused(format!(
             "the endpoint {endpoint} has more than scheme, host and port"
         ))
-        .with_hint("give the bucket and the key apart from the endpoint"));
+        .with_hint("name the bucket and the key separately from the endpoint"));
     }
     match endpoint.scheme() {
         "https" => {}
@@ -45,7 +45,8 @@ pub(crate) fn check_endpoint(
     }
     if !path_style && !matches!(host, Host::Domain(_)) {
         return Err(Error::refused(format!(
-            "the endpoint {endpoint} is an address, and a bucket's name cannot stand in front of one"
+            "the endpoint {endpoint} is an IP address, which a bucket's name cannot be put in \
+             front of"
         ))
         .with_hint("use the endpoint's name, or --path-style"));
     }
@@ -103,9 +104,11 @@ pub(crate) fn check_bucket(bucket: &str, endpoint: &Url, path_style: bool) -> Re
     // `obs.region.domain` is an endpoint, even for somebody whose bucket is called obs.
     if doubled && !matches!(bucket, "obs" | "s3") {
         return Err(Error::refused(format!(
-            "the endpoint {endpoint} already contains the bucket's name {bucket:?}; every signature would be wrong"
+            "the endpoint {endpoint} already contains the bucket's name {bucket:?}; every \
+             signature \
+             would be wrong"
         ))
-        .with_hint("give the endpoint of the region: without the bucket"));
+        .with_hint("use the endpoint of the region, without the bucket"));
     }
     Ok(())
 }

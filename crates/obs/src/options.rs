@@ -1,4 +1,4 @@
-//! How to upload: memory, the cut into parts, and who is told what.
+//! How to upload: memory, the layout of the parts, and the observers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +20,7 @@ const _: () = assert!(LEAST_RAW_PART >= MIN_PART_SIZE);
 const LEAST_PARTS: u64 = 2;
 
 /// Bytes of each part of a raw object of `len` bytes but the last: as small as 10,000 parts allow,
-/// so that little is sent for a disk whose data is spread, and at least 8 MiB.
+/// so that little is sent for a disk with scattered data, and at least 8 MiB.
 #[must_use]
 pub const fn raw_part_size(len: u64) -> u64 {
     let least = len.div_ceil(MAX_PARTS as u64);
@@ -88,9 +88,8 @@ pub struct UploadOptions {
     pub layout: Layout,
     /// Parts that are sent at the same time, at most. At least 1.
     pub max_in_flight: usize,
-    /// Begins with few parts at the same time and finds out how many pay, up to
-    /// [`UploadOptions::max_in_flight`]: more while that is faster, half as many when the server is
-    /// busy.
+    /// Tunes the number of parts in flight, up to [`UploadOptions::max_in_flight`]: starts with
+    /// few, sends more while that is faster, and half as many when the server is busy.
     pub adaptive: bool,
     /// The object's `Content-Type`.
     pub content_type: String,
@@ -98,7 +97,7 @@ pub struct UploadOptions {
     pub metadata: BTreeMap<String, String>,
     /// Counts [`convert::Counter::UploadedBytes`] for each part that the server has confirmed.
     pub monitor: Arc<dyn Monitor>,
-    /// Is told of each part that the server has confirmed.
+    /// Records each part that the server has confirmed.
     pub log: Arc<dyn PartLog>,
 }
 
@@ -168,7 +167,7 @@ impl UploadOptions {
         let len = self.expected_max;
         if len > schedule.capacity() || schedule.parts() > MAX_PARTS {
             return Err(Error::refused(format!(
-                "up to {len} bytes are announced, and {} parts hold {}",
+                "the object may have {len} bytes, but {} parts hold at most {}",
                 schedule.parts().min(MAX_PARTS),
                 schedule.capacity()
             )));
@@ -179,7 +178,7 @@ impl UploadOptions {
                 format!("an object of up to {len} bytes needs two parts in memory"),
             ),
             Layout::Unordered { .. } if len == 0 => {
-                return Err(Error::refused("a raw object of 0 bytes is no disk"));
+                return Err(Error::refused("a raw object cannot be empty"));
             }
             Layout::Unordered { part_size } => (
                 memory_of_parts(part_size, 0),

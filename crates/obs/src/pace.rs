@@ -1,4 +1,4 @@
-//! How many parts are sent at the same time, found out while sending.
+//! How many parts are sent at the same time, tuned while sending.
 //!
 //! ```text
 //!              faster than before                      busy (503, 429)
@@ -8,17 +8,18 @@
 //!              no faster          and hold for some rounds
 //! ```
 //!
-//! A state machine without clock and network: it is told what happened and when.
+//! A state machine without clock and network: callers report what happened and when.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// Where the search begins.
 const START: usize = 4;
-/// The most that are tried when the number is found out: servers turn away clients that open more,
-/// and a line that eight streams cannot fill is rarely filled by forty.
+/// The most that are tried when the number is tuned: servers refuse clients that open more, and a
+/// line that eight streams cannot fill is rarely filled by forty.
 pub const MOST_IN_FLIGHT: usize = 32;
-/// A round takes at least this long: shorter ones measure the machine's mood.
+/// A round takes at least this long: shorter ones measure noise.
 const ROUND: Duration = Duration::from_millis(500);
 /// What more parts at the same time must bring to be kept: growing by half must bring a tenth.
 const WORTH: f64 = 1.1;
@@ -193,7 +194,7 @@ impl Pacer {
     }
 
     fn lock(&self) -> MutexGuard<'_, Pace> {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pace.lock()
     }
 
     pub(crate) fn limit(&self) -> usize {

@@ -1,10 +1,10 @@
-//! A part that is on its way to the server.
+//! A part in flight.
 
 use bytes::Bytes;
 
 use crate::budget::Permit;
 
-/// A part on its way. Its memory goes back to the budget when it is dropped.
+/// A part in flight. Its memory goes back to the budget when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) number: u32,

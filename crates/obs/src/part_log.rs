@@ -9,7 +9,7 @@ use crate::confirmed::{Confirmed, Expected};
 use crate::error::{Error, broken};
 use crate::etag;
 
-/// A part that the server has confirmed, as it is worth remembering.
+/// A part that the server has confirmed, as a log keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartRecord {
     /// Number, from 1.
@@ -18,20 +18,20 @@ pub struct PartRecord {
     pub size: u64,
     /// MD5 of what was sent.
     pub md5: [u8; 16],
-    /// The ETag where one was told that is not that MD5.
+    /// The ETag, if the server reported one that is not that MD5.
     pub etag: Option<String>,
 }
 
-/// Is told of each part that the server has confirmed, so that another run can go on from there.
+/// Records each part that the server has confirmed, so that another run can resume the upload.
 pub trait PartLog: Send + Sync {
-    /// Notes `part`. May block: it is called on a thread for that. Parts come in any order.
+    /// Records `part`. May block: it runs on a blocking thread. Parts come in any order.
     ///
     /// # Errors
-    /// When it cannot be noted: the upload fails with this error.
+    /// When the part cannot be recorded: the upload fails with this error.
     fn confirmed(&self, part: &PartRecord) -> Result<(), SinkError>;
 }
 
-/// Notes nothing.
+/// Records nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct VoidPartLog;
 
@@ -48,16 +48,16 @@ pub struct ListedPart {
     pub number: u32,
     /// Bytes.
     pub size: u64,
-    /// ETag without quotes; empty when the server tells none.
+    /// ETag without quotes; empty when the server reports none.
     pub etag: String,
 }
 
 impl ListedPart {
-    /// The part as it is stored, if that is the one with `size` bytes and this MD5. `noted` is the
-    /// ETag with which it was confirmed, where that is known and no MD5.
+    /// The stored part, if it has `size` bytes and this MD5. `noted` is the ETag with which it was
+    /// confirmed, if that is known and not an MD5.
     ///
-    /// With `was_confirmed`, a part whose ETag tells nothing counts too: the server has checked its
-    /// `Content-MD5`, and nobody else knows the upload.
+    /// With `was_confirmed`, a part whose ETag says nothing counts too: the server has checked its
+    /// `Content-MD5`, and no one else knows the upload.
     pub(crate) fn is(
         &self,
         (size, md5): (u64, [u8; 16]),
@@ -65,12 +65,12 @@ impl ListedPart {
         was_confirmed: bool,
     ) -> Option<Confirmed> {
         let etag_is_md5 = self.etag.eq_ignore_ascii_case(&hex::encode(md5));
-        let tells_nothing = match noted {
+        let is_inconclusive = match noted {
             // It could be an MD5, of other bytes.
             None => !etag::is_md5(&self.etag),
             Some(noted) => self.etag.is_empty() || self.etag.eq_ignore_ascii_case(noted),
         };
-        let same = self.size == size && (etag_is_md5 || (was_confirmed && tells_nothing));
+        let same = self.size == size && (etag_is_md5 || (was_confirmed && is_inconclusive));
         same.then(|| Confirmed {
             number: self.number,
             size,
@@ -90,14 +90,14 @@ impl ListedPart {
 pub(crate) struct Before {
     /// Stored and known by their MD5: never sent again.
     pub(crate) kept: Vec<Confirmed>,
-    /// Stored: not sent again if the same part comes by once more.
+    /// Stored: not sent again if the same part is made again.
     pub(crate) stored: BTreeMap<u32, ListedPart>,
-    /// What was noted of those that are stored.
+    /// The records of those that are stored.
     pub(crate) noted: BTreeMap<u32, PartRecord>,
 }
 
 impl Before {
-    /// Nothing is known for sure: each part is compared when it is made again.
+    /// Nothing is certain yet: each part is compared when it is made again.
     pub(crate) fn stored(listed: Vec<ListedPart>, noted: Vec<PartRecord>) -> Self {
         Self {
             kept: Vec::new(),
@@ -106,7 +106,7 @@ impl Before {
         }
     }
 
-    /// The part `number` as it is stored, if that is the one with `size` bytes and this MD5.
+    /// The stored part `number`, if it has `size` bytes and this MD5.
     pub(crate) fn found(&self, number: u32, size: u64, md5: [u8; 16]) -> Option<Confirmed> {
         let noted = self.noted.get(&number);
         let was_confirmed = noted.is_some_and(|noted| noted.md5 == md5 && noted.size == size);
@@ -118,7 +118,7 @@ impl Before {
 }
 
 /// The ETag of an object made of `parts`, all of its parts in order. `None` where the server
-/// encrypts, so that nobody can know it before.
+/// encrypts, because the ETag cannot be predicted then.
 #[must_use]
 pub fn etag_of(parts: &[PartRecord]) -> Option<String> {
     let parts: Vec<_> = parts.iter().map(confirmed).collect();

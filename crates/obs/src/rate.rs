@@ -1,16 +1,16 @@
 //! A limit on bytes per second, shared by everything that moves.
 
 use std::num::NonZeroU64;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// Time that may be made up for after a pause: enough to keep a line busy between two polls, too
 /// little to be seen.
 const BURST: Duration = Duration::from_millis(50);
 
-/// Hands out turns: each taker is told how long to wait, so that all of them together keep to the
+/// Hands out turns: each caller learns how long to wait, so that all of them together keep to the
 /// limit.
 #[derive(Debug)]
 pub(crate) struct Rate {
@@ -38,7 +38,7 @@ impl Rate {
 
     fn take_at(&self, bytes: u64, now: Instant) -> Duration {
         let takes = Duration::from_secs_f64(bytes as f64 / self.per_second.get() as f64);
-        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free_at = self.free_at.lock();
         let earliest = now.checked_sub(BURST).unwrap_or(now);
         let start = free_at.map_or(earliest, |at| at.max(earliest));
         let end = start.checked_add(takes).unwrap_or(start);

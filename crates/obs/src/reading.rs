@@ -3,7 +3,7 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use diskimg::ReadAt;
 use diskimg::units::FileOffset;
 use lru::LruCache;
 use net::retry::Verdict;
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::classify::from_sdk;
@@ -111,7 +112,7 @@ impl Client {
                         return Err(Error::new(
                             ErrorKind::Server,
                             format!(
-                                "the server answers with the range {:?}, asked for bytes {start}-{last}",
+                                "the server sent the range {:?}, expected bytes {start}-{last}",
                                 clean_text(told)
                             ),
                         ));
@@ -121,7 +122,7 @@ impl Client {
                 let within = self.data_limit(len, attempt);
                 tokio::time::timeout(within, meter.watch(reading))
                     .await
-                    .map_err(|_| broken("not everything came within the time limit"))??
+                    .map_err(|_| broken("the answer did not arrive within the time limit"))??
             }
         });
         read.await.map_err(|error| match error.status() {
@@ -145,7 +146,7 @@ impl Client {
                     Error::new(
                         ErrorKind::Server,
                         format!(
-                            "neither HEAD nor a range tells the length (Content-Range is {:?})",
+                            "neither HEAD nor a range reports the length (Content-Range is {:?})",
                             clean_text(told)
                         ),
                     )
@@ -185,7 +186,7 @@ impl Client {
             if piece.len() > len.saturating_sub(bytes.len()) {
                 return Err(Error::new(
                     ErrorKind::Server,
-                    format!("the server sends more than the {len} bytes that were asked for"),
+                    format!("the server sent more than the requested {len} bytes"),
                 ));
             }
             bytes.extend_from_slice(&piece);
@@ -200,9 +201,13 @@ impl Client {
     }
 }
 
-/// The object is not the one that was looked at.
+/// The object is not the one that was checked.
 fn replaced() -> Error {
-    Error::new(ErrorKind::Integrity, "the object was replaced meanwhile").with_hint("try again")
+    Error::new(
+        ErrorKind::Integrity,
+        "the object was replaced during the read",
+    )
+    .with_hint("try again")
 }
 
 /// A failure on the way that may pass.
@@ -222,10 +227,10 @@ impl ObjectSource {
 
     fn chunk(&self, number: u64) -> Result<Bytes, Error> {
         let slot = {
-            let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut chunks = self.chunks.lock();
             Arc::clone(chunks.get_or_insert(number, Arc::default))
         };
-        let mut held = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = slot.lock();
         if let Some(bytes) = &*held {
             return Ok(bytes.clone());
         }

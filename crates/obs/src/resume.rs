@@ -1,4 +1,4 @@
-//! Going on with an upload that another run began: what the server has decides.
+//! Resuming an upload that another run started: what the server has decides.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,35 +17,35 @@ use crate::upload::{Upload, Uploaded};
 /// The whole of an object, whatever its length is.
 const EVERYTHING: Range<u64> = 0..u64::MAX;
 
-/// What is known of an upload that another run began.
+/// What is known of an upload that another run started.
 #[derive(Clone, Copy, Debug)]
 pub struct EarlierUpload<'a> {
     /// The server's id of it.
     pub upload_id: &'a str,
-    /// Parts that were noted as confirmed.
+    /// Parts that were recorded as confirmed.
     pub known: &'a [PartRecord],
     /// Length of the stream, if all of it was sent.
     pub whole: Option<u64>,
 }
 
-/// What became of an upload that is to go on.
+/// The outcome of resuming an upload.
 #[derive(Debug)]
 pub enum Resumption {
-    /// It goes on.
+    /// The upload continues.
     GoesOn(Box<Resumed>),
-    /// All parts were joined already: the object is there with the length and the ETag that they
-    /// make.
+    /// The upload had already completed: the object exists with the length and the ETag that the
+    /// parts make.
     Completed(Uploaded),
-    /// The server does not know the upload, and the object is not what it was to become.
+    /// The server does not know the upload, and no object matches it.
     Gone,
 }
 
-/// An upload that goes on.
+/// A resumed upload.
 ///
 /// [`Layout::Unordered`]: crate::Layout::Unordered
 #[derive(Debug)]
 pub struct Resumed {
-    /// Takes the stream from its beginning; what the server has is dropped, or passed over. With
+    /// Takes the stream from its beginning; what the server has is dropped, or skipped. With
     /// [`Layout::Unordered`] every part is made again, and those that the server has are not sent.
     pub sink: MultipartSink,
     /// To complete, pause or abort.
@@ -60,16 +60,15 @@ pub struct Resumed {
 }
 
 impl Client {
-    /// Goes on with an upload that another run began. A part that was noted as confirmed counts
-    /// when the server lists it with that size and an ETag that is its MD5, or that tells nothing.
-    /// Must be called inside a tokio runtime.
+    /// Resumes an upload that another run started. A part that was recorded as confirmed counts if
+    /// the server lists it with that size and an ETag that is its MD5, or that says nothing. Must
+    /// be called inside a tokio runtime.
     ///
     /// With [`Layout::Unordered`] every part is made again, and only what the server says counts;
-    /// the notes serve to recognise an object whose last answer was lost.
+    /// the records serve to recognise an object whose last answer was lost.
     ///
-    /// An upload that the server does not know may have been completed, with the answer lost. So
-    /// the object is looked at then: it is ours if it has the length and the ETag that the parts
-    /// make.
+    /// An upload that the server does not know may have been completed, with the answer lost. The
+    /// object is then checked: it is ours if it has the length and the ETag that the parts make.
     ///
     /// # Errors
     /// As for [`Client::start_upload`].

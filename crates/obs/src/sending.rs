@@ -32,35 +32,37 @@ pub(crate) struct Sending {
     pub(crate) before: Arc<Before>,
 }
 
-/// Tells the task to stop, and how long parts on their way may still take.
+/// Asks the task to stop, and limits the time for parts in flight.
 #[derive(Debug, Default)]
 pub(crate) struct Stop {
-    told: Notify,
+    requested: Notify,
     grace: OnceLock<Duration>,
 }
 
 impl Stop {
     pub(crate) fn within(&self, grace: Duration) {
         let _ = self.grace.set(grace);
-        self.told.notify_one();
+        self.requested.notify_one();
     }
 }
 
 impl Sending {
-    /// Sends what arrives until the end, and returns the confirmed parts in order. With the first
-    /// error all parts on their way are dropped, and when told to stop after the time that they
-    /// were given; the error is then in [`Shared`], and no request is under way any more.
+    /// Sends what arrives until the end, and returns the confirmed parts in order. The first error
+    /// drops all parts in flight; a stop drops them after their grace period. The error is then in
+    /// [`Shared`], and no request is running any more.
     pub(crate) async fn run(
         self,
         mut arriving: UnboundedReceiver<Message>,
         stop: Arc<Stop>,
     ) -> Option<Vec<Confirmed>> {
-        // Whoever writes must never wait for a task that is gone, whatever ended it.
+        // The writer must never wait for a task that is gone, whatever ended it.
         let guard = Guard(Some(Arc::clone(&self.shared)));
-        let mut on_their_way = JoinSet::new();
+        let mut in_flight = JoinSet::new();
         let sent = tokio::select! {
-            sent = self.send_all(&mut arriving, &mut on_their_way) => sent,
-            () = stop.told.notified() => Err(Error::new(ErrorKind::Cancelled, "the upload was stopped")),
+            sent = self.send_all(&mut arriving, &mut in_flight) => sent,
+            () = stop.requested.notified() => {
+                Err(Error::new(ErrorKind::Cancelled, "the upload was stopped"))
+            }
         };
         match sent {
             Ok(parts) => {
@@ -71,11 +73,11 @@ impl Sending {
                 // Before the channel closes, so that the sink finds the reason.
                 self.shared.fail(error);
                 if let Some(grace) = stop.grace.get() {
-                    // Each notes by itself that it has arrived.
-                    let arrive = async { while on_their_way.join_next().await.is_some() {} };
+                    // Each records its own arrival.
+                    let arrive = async { while in_flight.join_next().await.is_some() {} };
                     let _ = tokio::time::timeout(*grace, arrive).await;
                 }
-                on_their_way.shutdown().await;
+                in_flight.shutdown().await;
                 None
             }
         }
@@ -84,7 +86,7 @@ impl Sending {
     async fn send_all(
         &self,
         arriving: &mut UnboundedReceiver<Message>,
-        on_their_way: &mut JoinSet<Result<Arrived, Error>>,
+        in_flight: &mut JoinSet<Result<Arrived, Error>>,
     ) -> Result<Vec<Confirmed>, Error> {
         let mut confirmed: BTreeMap<u32, Confirmed> = BTreeMap::new();
         for part in &self.before.kept {
@@ -93,21 +95,21 @@ impl Sending {
         }
         let mut queue = Queue::new(self.shared.budget.total());
         loop {
-            while on_their_way.len() < self.traffic.pacer.limit() {
+            while in_flight.len() < self.traffic.pacer.limit() {
                 match queue.ready.pop_front() {
-                    Some(Ready::Part(hashed)) => on_their_way.spawn(self.send(hashed)),
-                    Some(Ready::Zeros(part)) => on_their_way.spawn(self.make_zeros(part)),
+                    Some(Ready::Part(hashed)) => in_flight.spawn(self.send(hashed)),
+                    Some(Ready::Zeros(part)) => in_flight.spawn(self.make_zeros(part)),
                     None => break,
                 };
             }
-            // What can be sent is on its way: only now it is known whether more is wanted.
+            // Everything that can be sent is in flight: only now the demand for more is known.
             let demand = queue.demand(self.shared.budget.is_short());
             if let Some(parts) = queue.held.take(demand, Instant::now()) {
                 let signed = self.client.signs_bodies();
                 let hashing = tokio::task::spawn_blocking(move || hashing::hash(parts, signed));
                 queue.hashing.push_back(hashing);
             }
-            if queue.is_done() && on_their_way.is_empty() {
+            if queue.is_done() && in_flight.is_empty() {
                 return Ok(confirmed.into_values().collect());
             }
             tokio::select! {
@@ -117,7 +119,7 @@ impl Sending {
                     Some(Message::End) => queue.ended = true,
                     None => return Err(Error::new(
                         ErrorKind::Cancelled,
-                        "the stream was given up before its end",
+                        "the stream was dropped before its end",
                     )),
                 },
                 hashed = first_of(&mut queue.hashing) => {
@@ -126,10 +128,10 @@ impl Sending {
                 }
                 () = self.shared.budget.runs_short() => {}
                 () = passed(queue.held.until()), if demand.idle => {}
-                Some(sent) = on_their_way.join_next() => {
+                Some(sent) = in_flight.join_next() => {
                     let Arrived { part, found } = sent.map_err(|error| broken(&error))??;
                     self.monitor.count(Counter::UploadedBytes, part.size);
-                    // What was there already tells nothing about the line.
+                    // A part that was already stored says nothing about the line.
                     if !found {
                         self.traffic.pacer.confirmed(part.size, queue.has_parts());
                     }
@@ -184,11 +186,11 @@ impl Sending {
     }
 }
 
-/// Parts that are not on their way yet.
+/// Parts that are not in flight yet.
 struct Queue {
     held: Held,
-    /// In their order: what comes first is sent first, so that an upload that dies near its end has
-    /// most of it behind it.
+    /// In order: the first part is sent first, so that an upload that dies near its end has sent
+    /// most of its data.
     hashing: VecDeque<JoinHandle<Vec<Hashed>>>,
     ready: VecDeque<Ready>,
     /// No more will come.
@@ -228,8 +230,7 @@ impl Queue {
     }
 }
 
-/// What comes of the first task, which is taken out then. Never ends when there is none; can be
-/// dropped and made again.
+/// The result of the first task, which is then removed. Never ends if there is none; cancel-safe.
 async fn first_of<T>(tasks: &mut VecDeque<JoinHandle<T>>) -> Result<T, JoinError> {
     let Some(first) = tasks.front_mut() else {
         return std::future::pending().await;

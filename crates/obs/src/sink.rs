@@ -19,8 +19,8 @@ use crate::zeros::Zeros;
 
 /// Cuts a stream into parts and hands them over for sending, from a plain thread.
 ///
-/// [`Sink::write`] blocks while all memory of [`UploadOptions::memory`] is held by parts on their
-/// way; each part goes off as soon as it is full. Once the upload has failed, or its
+/// [`Sink::write`] blocks while parts in flight hold all of [`UploadOptions::memory`]; each part is
+/// sent as soon as it is full. Once the upload has failed, or its
 /// [`Upload`] is gone, `write` returns the upload's first error, a waiting one included.
 ///
 /// [`MultipartSink::close`] hands over the last part. A sink that is dropped without it makes the
@@ -47,7 +47,7 @@ pub struct MultipartSink {
     kept: BTreeMap<u32, u64>,
     /// Bytes of the current part that were dropped.
     dropped: u64,
-    /// A stored part was shorter than its number says, so the stream ends with it.
+    /// A stored part was shorter than scheduled, so the stream ends with it.
     ended: bool,
     /// Time that was spent waiting for memory.
     waited: Duration,
@@ -104,7 +104,7 @@ impl MultipartSink {
                 zeros,
                 self.schedule.parts(),
             )),
-            None => Err(self.stop(Error::refused("the parts of this upload come in order"))),
+            None => Err(self.stop(Error::refused("this upload takes its parts in order"))),
         }
     }
 
@@ -136,8 +136,8 @@ impl MultipartSink {
         Ok(())
     }
 
-    /// Passes over up to `len` bytes of a part that is stored; how many. `None` where no such part
-    /// is.
+    /// Skips up to `len` bytes of a part that is stored; returns how many. `None` if there is no
+    /// such part.
     fn pass(&mut self, len: u64) -> Option<u64> {
         let size = *self.kept.get(&self.next)?;
         let passed = len.min(size.saturating_sub(self.dropped));
@@ -161,7 +161,7 @@ impl MultipartSink {
                 Some(passed) if self.filling.is_none() => len = len.saturating_sub(passed),
                 _ => {
                     return Err(self.stop(Error::refused(format!(
-                        "{len} bytes of part {part} were to be passed over, and the server lacks them"
+                        "cannot skip {len} bytes of part {part}: they are not stored yet"
                     ))));
                 }
             }
@@ -173,18 +173,18 @@ impl MultipartSink {
     fn begin(&mut self) -> Result<Filling, Error> {
         if self.ended {
             return Err(self.stop(Error::refused(format!(
-                "the stream goes on behind part {}, with which it ended before",
+                "the stream continues after part {}, where it ended in the earlier run",
                 self.next.saturating_sub(1)
             ))));
         }
         let planned = self.schedule.size(self.next).unwrap_or(0).min(self.rest);
         if planned == 0 {
             return Err(self.stop(Error::refused(format!(
-                "the stream is longer than the {} bytes that were announced",
+                "the stream is longer than the announced {} bytes",
                 self.expected_max
             ))));
         }
-        // Nobody else takes any: what is free now stays free.
+        // Only this thread takes memory: what is free now stays free.
         let waits = self.shared.budget.free() < planned;
         let asked = Instant::now();
         let Some(permit) = self.shared.budget.acquire(planned) else {
@@ -197,7 +197,7 @@ impl MultipartSink {
         let mut buffer = Vec::new();
         if buffer.try_reserve_exact(size).is_err() {
             return Err(self.stop(Error::refused(format!(
-                "no memory for a part of {planned} bytes"
+                "cannot allocate a part of {planned} bytes"
             ))));
         }
         self.rest = self.rest.saturating_sub(planned);

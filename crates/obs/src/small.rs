@@ -1,5 +1,4 @@
-//! Small objects that processes tell each other things with: stored only where none is, read whole,
-//! listed.
+//! Small objects through which processes coordinate: created only if absent, read whole, listed.
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{EncodingType, StorageClass};
@@ -16,13 +15,13 @@ use crate::etag::unquoted;
 use crate::listing::{PAGE, decoded};
 use crate::names;
 
-/// Objects that are listed at most; a prefix that has more is told so by an error.
+/// Most objects that are listed; more are an error.
 const MOST: usize = 100_000;
 
-/// What became of an object that was to be stored only if there was none.
+/// The outcome of storing an object only if it is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// It is there now.
+    /// This call stored it.
     New,
     /// Another one has the key.
     Taken,
@@ -35,17 +34,17 @@ pub struct ListedObject {
     pub key: String,
     /// Length in bytes.
     pub size: u64,
-    /// ETag without quotes, where the server tells it.
+    /// ETag without quotes, if the server reports it.
     pub etag: Option<String>,
-    /// When it was stored, in seconds since 1970, where the server tells it.
+    /// When it was stored, in seconds since 1970, if the server reports it.
     pub modified: Option<i64>,
 }
 
 impl Client {
     /// Stores `body` as `key` if no object has that key (`If-None-Match: *`). A server that does
-    /// not know the condition ignores it and replaces the object: try it out before relying on it.
-    /// An answer that is lost does not matter where bodies differ between callers: an object that
-    /// holds `body` counts as stored by this call.
+    /// not know the condition ignores it and replaces the object: test it before relying on it. A
+    /// lost answer does not matter if bodies differ between callers: an object that holds `body`
+    /// counts as stored by this call.
     ///
     /// # Errors
     /// What the server says.
@@ -140,7 +139,7 @@ impl Client {
         let mut objects: Vec<ListedObject> = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            // The older listing: every server knows it, and it goes on behind a key.
+            // The older listing: every server knows it, and it continues after a key.
             let page = self
                 .call(self.policy(), &what, |_| {
                     let request = self

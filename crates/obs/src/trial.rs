@@ -1,4 +1,4 @@
-//! A trial of a storage: everything that an import asks of it, with a few bytes, and what it does.
+//! A trial of a storage: everything that an import needs of it, with a few bytes.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ pub enum Found {
 pub struct Step {
     /// What was tried.
     pub name: &'static str,
-    /// What came of it.
+    /// The outcome.
     pub found: Found,
 }
 
@@ -64,14 +64,14 @@ const CLEAN_UP: &str = "clean-up";
 pub struct Trial<'a> {
     client: &'a Client,
     bucket: &'a str,
-    /// Nobody else's: everything that the trial stores begins with it.
+    /// Used by this trial only: everything that it stores begins with it.
     key: String,
     uploads: Vec<(String, String)>,
 }
 
 impl<'a> Trial<'a> {
-    /// A trial of `bucket` with objects whose keys begin with `key`, which must be nobody else's.
-    /// Nothing is sent.
+    /// A trial of `bucket` with objects whose keys begin with `key`, which must be used by nothing
+    /// else. Sends nothing.
     #[must_use]
     pub fn new(client: &'a Client, bucket: &'a str, key: String) -> Self {
         Self {
@@ -154,7 +154,8 @@ impl<'a> Trial<'a> {
         let found = match failed {
             None => Found::AsExpected("nothing is left in the bucket".into()),
             Some(error) => Found::Failed(error.with_hint(format!(
-                "delete what begins with {key} in bucket {bucket}, and see imgferry uploads list {bucket}"
+                "delete what begins with {key} in bucket {bucket}, and see imgferry uploads list \
+                 {bucket}"
             ))),
         };
         Step {
@@ -165,8 +166,8 @@ impl<'a> Trial<'a> {
 
     fn payload(&self) -> String {
         match self.client.signs_bodies() {
-            true => "a part was taken; over http its payload is signed".to_owned(),
-            false => "a part was taken with an unsigned payload".to_owned(),
+            true => "a part was accepted; over http its payload is signed".to_owned(),
+            false => "a part was accepted with an unsigned payload".to_owned(),
         }
     }
 
@@ -214,12 +215,14 @@ impl<'a> Trial<'a> {
             .await;
         match sent {
             Ok(_) => Ok(Found::Different(
-                "a part that does not have its Content-MD5 was taken: damage on the way shows only where ETags are MD5s"
+                "a part with a wrong Content-MD5 was accepted: damage in transit is detected only \
+                 if ETags \
+                 are MD5s"
                     .to_owned(),
             )),
-            Err(error) if error.status() == Some(400) => Ok(Found::AsExpected(
-                "a damaged part was refused".to_owned(),
-            )),
+            Err(error) if error.status() == Some(400) => {
+                Ok(Found::AsExpected("a damaged part was refused".to_owned()))
+            }
             Err(error) => Err(error.doing("sending a damaged part")),
         }
     }
@@ -237,15 +240,14 @@ impl<'a> Trial<'a> {
                     .iter()
                     .any(|part| part.number == 1 && part.size == size)
                 {
-                    true => Found::AsExpected("uploads that are interrupted can go on".to_owned()),
+                    true => Found::AsExpected("interrupted uploads can be resumed".to_owned()),
                     false => Found::Different(
-                        "the list does not have the part: uploads that are interrupted begin anew"
-                            .to_owned(),
+                        "the list lacks the part: interrupted uploads start over".to_owned(),
                     ),
                 },
             ),
             Err(error) => Ok(Found::Different(format!(
-                "uploads that are interrupted cannot go on: {error}"
+                "interrupted uploads cannot be resumed: {error}"
             ))),
         }
     }
@@ -253,7 +255,7 @@ impl<'a> Trial<'a> {
     async fn complete(&self, target: &Target, parts: &mut [Confirmed]) -> Result<Found, Error> {
         self.client.settle(target, parts).await?;
         let expected = Expected::of(parts);
-        let told = self
+        let reported = self
             .client
             .complete_upload(target, parts, &expected, false)
             .await?;
@@ -261,17 +263,17 @@ impl<'a> Trial<'a> {
         let found = found.ok_or_else(|| {
             Error::new(
                 ErrorKind::Integrity,
-                "the server confirmed the object, and then has none of this name",
+                "the server confirmed the object, but then reported that it does not exist",
             )
         })?;
-        let is_proved = expected.check(told.as_deref(), &found)?;
+        let is_proved = expected.check(reported.as_deref(), &found)?;
         Ok(match is_proved {
             true => Found::AsExpected(format!(
                 "the object has the ETag that its parts make{}",
                 weak(&found)
             )),
             false => Found::Different(format!(
-                "the object has the right length, and {}",
+                "the object has the right length, but {}",
                 match found.etag.as_deref() {
                     None => "no ETag".to_owned(),
                     Some(etag) => format!("an ETag that proves nothing ({etag:?})"),
@@ -316,7 +318,7 @@ impl<'a> Trial<'a> {
                 ))
             }
             Err(error) => Ok(Found::Different(format!(
-                "the server copies no parts, so zeros of a raw disk are sent: {error}"
+                "the server does not copy parts, so the zeros of a raw disk are sent: {error}"
             ))),
         }
     }
@@ -334,15 +336,15 @@ fn weak(found: &ObjectInfo) -> &'static str {
     }
 }
 
-/// What the ETag of the part says.
+/// What the ETag of the part shows.
 fn etags(part: &Confirmed) -> Found {
-    const SO: &str = "Content-MD5 protects parts on their way, and lengths are compared";
+    const SO: &str = "Content-MD5 protects parts in transit, and lengths are compared";
     match (part.etag_is_md5, part.etag.as_str()) {
         (true, _) => Found::AsExpected("they are MD5s, which are compared".to_owned()),
         (false, "") => Found::Different(format!("there are none: {SO}")),
         (false, etag) if etag::is_md5(etag) => Found::Different(format!(
-            "they are hashes of something else ({etag}), as where the storage encrypts: {SO}"
+            "they are other hashes ({etag}), as with encrypting storage: {SO}"
         )),
-        (false, etag) => Found::Different(format!("they are no MD5s ({etag:?}): {SO}")),
+        (false, etag) => Found::Different(format!("they are not MD5s ({etag:?}): {SO}")),
     }
 }

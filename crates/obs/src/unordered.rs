@@ -15,9 +15,9 @@ use crate::zeros::{ZeroPart, Zeros};
 
 /// Takes the parts of a raw disk, from many plain threads and in any order.
 ///
-/// [`PartSink::part`] blocks while all memory is held by parts that are built or sent. A sink that
-/// is dropped without [`UnorderedSink::close`] makes the upload fail, as does closing it before every
-/// part was taken.
+/// [`PartSink::part`] blocks while all memory is held by parts that are built or sent. Dropping the
+/// sink without [`UnorderedSink::close`] makes the upload fail, as does closing it before every part
+/// was taken.
 #[derive(Debug)]
 pub struct UnorderedSink {
     shared: Arc<Shared>,
@@ -70,7 +70,7 @@ impl UnorderedSink {
         let taken = self.taken.load(Ordering::Relaxed);
         if taken != u64::from(self.parts) {
             self.shared.fail(Error::refused(format!(
-                "{taken} parts were made, the object has {}",
+                "{taken} of {} parts were made",
                 self.parts
             )));
             return Err(self.shared.stopped());

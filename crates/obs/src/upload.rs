@@ -1,4 +1,4 @@
-//! One multipart upload on its way: completing, pausing or aborting it.
+//! One multipart upload in progress: completing, pausing or aborting it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,13 +18,13 @@ use crate::zeros::{ServerCopies, Zeros};
 /// What was uploaded and verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Uploaded {
-    /// Length of the object in bytes, as the server tells it.
+    /// Length of the object in bytes, as the server reports it.
     pub size: u64,
     /// The object's ETag, without quotes.
     pub etag: String,
-    /// Whether an ETag was held against the MD5 of what was sent. False where the storage reports
-    /// no MD5s, because it encrypts or has ETags of another kind: `Content-MD5` still covered each
-    /// part on its way.
+    /// Whether an ETag was compared with the MD5 of what was sent. False if the storage reports no
+    /// MD5s, because it encrypts or has ETags of another kind: `Content-MD5` still protected each
+    /// part in transit.
     pub etag_verified: bool,
     /// Number of parts.
     pub parts: u32,
@@ -33,7 +33,7 @@ pub struct Uploaded {
     /// Bytes that travelled in all attempts of this run: bodies of parts, and the helper object of
     /// zeros.
     pub sent_bytes: u64,
-    /// Bytes of parts that an earlier run has sent.
+    /// Bytes of parts that an earlier run sent.
     pub kept_bytes: u64,
     /// Attempts to send a part beyond its first.
     pub retries: u64,
@@ -44,7 +44,7 @@ pub struct Uploaded {
     pub copies: Option<ServerCopies>,
 }
 
-/// One multipart upload on its way.
+/// One multipart upload in progress.
 ///
 /// ```text
 ///  start_upload ──▶ Upload + MultipartSink
@@ -52,18 +52,18 @@ pub struct Uploaded {
 ///                     │           ▼
 ///                     │        parts ──▶ sent, several at a time, each tried again on its own
 ///                     ▼
-///                 complete ──▶ Uploaded        joined, looked at, length and ETag compared
+///                 complete ──▶ Uploaded        joined, then checked: length and ETag compared
 ///                     │ error
 ///                     ▼
 ///                   abort  ──▶ nothing is left in the bucket
 /// ```
 ///
-/// The first error stops everything: parts on their way are dropped, the sink fails with the same
+/// The first error stops everything: parts in flight are dropped, the sink fails with the same
 /// error, and [`Upload::complete`] returns it.
 ///
 /// Dropping an `Upload` stops sending, and makes the sink fail. The parts that the server has stay
-/// there, invisible and paid for, until [`Upload::abort`] or [`Client::abort_upload`] throws them
-/// away; [`Upload::upload_id`] names them.
+/// there, invisible but billed, until [`Upload::abort`] or [`Client::abort_upload`] deletes them;
+/// [`Upload::upload_id`] names them.
 ///
 /// With [`Layout::Unordered`] a helper object may lie beside the target. Completing and aborting
 /// delete it; pausing does not, because a later run copies from it.
@@ -86,20 +86,20 @@ pub struct Upload {
 pub(crate) enum State {
     /// Parts are being sent.
     Sending(JoinHandle<Option<Vec<Confirmed>>>),
-    /// All parts are confirmed. Joining them may have been asked for, with an unknown outcome.
+    /// All parts are confirmed. Completing may have been requested, with an unknown outcome.
     Sent {
         parts: Vec<Confirmed>,
         joining: bool,
     },
-    /// The object is there, and was not looked at yet or is not what it should be.
+    /// The object exists, but has not been checked yet or is wrong.
     Joined {
         expected: Expected,
         parts: u32,
         told: Option<String>,
     },
-    /// The object is there and right.
+    /// The object exists and is verified.
     Completed,
-    /// There will be none.
+    /// There will be no object.
     Failed,
 }
 
@@ -128,8 +128,8 @@ impl Upload {
         self.zeros.as_deref()?.key()
     }
 
-    /// Why this upload has failed by itself, if it has. That it was stopped from this side, by
-    /// aborting it or by giving up its sink, is no failure of its own and not told.
+    /// Why this upload failed by itself, if it did. Stopping it from this side, by aborting it or
+    /// dropping its sink, is not a failure of its own and not reported here.
     #[must_use]
     pub fn failure(&self) -> Option<&Error> {
         self.shared
@@ -140,7 +140,7 @@ impl Upload {
     /// Waits until the sink is closed and all parts are confirmed; the length of the stream. Until
     /// [`Upload::complete`] is called, nothing can be seen in the bucket.
     ///
-    /// The future can be dropped and made again: nothing that was done is lost.
+    /// The future may be dropped and created again: no progress is lost.
     ///
     /// # Errors
     /// The upload's first error. [`ErrorKind::Cancelled`] when the sink was dropped without
@@ -174,16 +174,16 @@ impl Upload {
             .unwrap_or_else(|| Error::new(ErrorKind::Cancelled, "the upload has already ended"))
     }
 
-    /// As [`Upload::sent`]; then joins the parts, holds length and ETag of the object against what
-    /// was sent, and deletes the helper object of zeros. That this fails is no failure of the
-    /// upload; it is in [`ServerCopies::left_behind`].
+    /// As [`Upload::sent`]; then joins the parts, compares length and ETag of the object with what
+    /// was sent, and deletes the helper object of zeros. If deleting fails, the upload still
+    /// succeeds, and [`ServerCopies::left_behind`] says so.
     ///
-    /// The future can be dropped and made again: nothing that was done is lost.
+    /// The future may be dropped and created again: no progress is lost.
     ///
     /// # Errors
     /// Those of [`Upload::sent`]. [`ErrorKind::Integrity`] when the object is not what was sent: it
-    /// is left in the bucket for looking at, and must not be used. After any other error the parts
-    /// are still stored: go on later with [`Client::resume_upload`], or call [`Upload::abort`].
+    /// stays in the bucket for inspection and must not be used. After any other error the parts are
+    /// still stored: resume later with [`Client::resume_upload`], or call [`Upload::abort`].
     pub async fn complete(&mut self) -> Result<Uploaded, Error> {
         if matches!(self.state, State::Sending(_)) {
             self.sent().await?;
@@ -241,7 +241,7 @@ impl Upload {
         Ok(uploaded)
     }
 
-    /// Looks at the joined object. Its ETag, and whether that proves it.
+    /// Checks the joined object. Returns its ETag, and whether that proves it.
     async fn verify(
         &self,
         expected: &Expected,
@@ -250,8 +250,8 @@ impl Upload {
         let Target { bucket, key, .. } = &self.target;
         let doing = || format!("verifying {bucket}/{key}");
         let found = match self.client.object(bucket, key).await {
-            // A key that may only write: the server's word on joining, an MD5 over all parts, has
-            // to do.
+            // A key that may only write: the ETag from completing, an MD5 over all parts, has to
+            // do.
             Err(error)
                 if error.kind() == ErrorKind::AccessDenied
                     && told.is_some()
@@ -264,7 +264,7 @@ impl Upload {
         let found = found.ok_or_else(|| {
             Error::new(
                 ErrorKind::Integrity,
-                "the server confirmed the object, and then has none of this name",
+                "the server confirmed the object, but then reported that it does not exist",
             )
             .doing(doing())
         })?;
@@ -277,9 +277,9 @@ impl Upload {
         Ok((etag.unwrap_or_default(), is_proved))
     }
 
-    /// Stops the stream, lets parts that are on their way arrive for up to `grace`, and ends. What
-    /// has arrived was told to [`UploadOptions::log`]: [`Client::resume_upload`] goes on from
-    /// there. Nothing happens to an upload whose parts are all stored.
+    /// Stops the stream, gives parts in flight up to `grace` to arrive, and ends. Parts that arrive
+    /// are recorded in [`UploadOptions::log`]; [`Client::resume_upload`] resumes from there. An
+    /// upload whose parts are all stored stays as it is.
     pub async fn pause(&mut self, grace: Duration) {
         if let State::Sending(driver) = &mut self.state {
             self.stop.within(grace);
@@ -290,8 +290,8 @@ impl Upload {
         }
     }
 
-    /// Stops sending, and throws away what the server has, the helper object in any case. Nothing
-    /// happens to an object that [`Upload::complete`] has finished.
+    /// Stops sending and deletes the stored parts and the helper object. An object that
+    /// [`Upload::complete`] has finished stays.
     ///
     /// # Errors
     /// What the server says; parts may then still be stored and cost money. [`ErrorKind::Refused`]
@@ -325,7 +325,7 @@ impl Upload {
             .fail(Error::new(ErrorKind::Cancelled, "the upload was aborted"));
         if let State::Sending(driver) = &mut self.state {
             self.stop.within(Duration::ZERO);
-            // A part that arrives after the abort could stay for ever, so all of them end first.
+            // A part that arrives after the abort could stay forever, so all of them end first.
             let _ = driver.await;
             self.state = State::Failed;
         }
@@ -355,11 +355,11 @@ impl Upload {
         Ok(())
     }
 
-    /// There is nothing left to abort, because the object is there.
+    /// There is nothing left to abort, because the object exists.
     fn joined(&self) -> Error {
         let Target { bucket, key, .. } = &self.target;
         Error::refused(format!(
-            "its parts are joined already, and the object {bucket}/{key} is in the bucket"
+            "the upload is already complete: the object {bucket}/{key} is in the bucket"
         ))
     }
 }
@@ -368,7 +368,7 @@ impl Drop for Upload {
     fn drop(&mut self) {
         if matches!(self.state, State::Sending(_)) {
             self.shared
-                .fail(Error::new(ErrorKind::Cancelled, "the upload was given up"));
+                .fail(Error::new(ErrorKind::Cancelled, "the upload was dropped"));
             self.stop.within(Duration::ZERO);
         }
     }

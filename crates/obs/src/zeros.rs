@@ -1,15 +1,16 @@
 //! Parts that are all zero: made by the server, from one object of zeros that is uploaded once.
 //!
-//! The object lies beside the target while the upload lasts. When the server refuses to copy, the
+//! The object lies beside the target while the upload lasts. If the server refuses to copy, the
 //! zeros are sent.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use md5::{Digest as _, Md5};
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::OnceCell;
 
@@ -123,7 +124,7 @@ impl Zeros {
         }
     }
 
-    /// For an upload that goes on: the helper may be there.
+    /// For a resumed upload: the helper may exist.
     pub(crate) fn of_earlier(target: &Target, part_size: u64) -> Self {
         Self {
             resumed: true,
@@ -157,10 +158,7 @@ impl Zeros {
 
     /// Why the server does not copy, if it does not.
     fn refused(&self) -> Option<Error> {
-        self.refused
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.refused.lock().clone()
     }
 
     async fn part(
@@ -237,9 +235,11 @@ impl Zeros {
 
     /// Copies nothing from now on.
     fn give_up(&self, error: Error) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = self.refused.lock();
         if refused.is_none() {
-            tracing::warn!("parts of zeros are sent, because the server does not copy: {error}");
+            tracing::warn!(
+                "sending parts of zeros, because the server does not copy them: {error}"
+            );
             *refused = Some(error);
         }
     }
@@ -250,7 +250,7 @@ impl Zeros {
             let mut zeros = Vec::new();
             if zeros.try_reserve_exact(len).is_err() {
                 return Err(Error::refused(format!(
-                    "no memory for {len} bytes of zeros"
+                    "cannot allocate {len} bytes of zeros"
                 )));
             }
             zeros.resize(len, 0);

@@ -1,10 +1,10 @@
 //! Who is asking: the sandbox's key, temporary keys and tokens.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use net::secret::{ExposeSecret as _, SecretString};
+use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
@@ -69,7 +69,7 @@ impl Credentials {
             in_project,
         };
         let text: String = random_hex(TOKEN_LEN);
-        let mut tokens = lock(&self.tokens);
+        let mut tokens = self.tokens.lock();
         insert(&mut tokens, text.clone(), token.clone(), |token| {
             token.expires_at
         });
@@ -78,7 +78,7 @@ impl Credentials {
 
     /// What a token stands for, if it is known and not over.
     pub(crate) fn token(&self, text: &str) -> Option<Token> {
-        let token = lock(&self.tokens).get(text).cloned()?;
+        let token = self.tokens.lock().get(text).cloned()?;
         (token.expires_at > OffsetDateTime::now_utc()).then_some(token)
     }
 
@@ -90,7 +90,7 @@ impl Credentials {
             session_token: random_hex(TOKEN_LEN).into(),
             expires_at: later(OffsetDateTime::now_utc(), lifetime),
         };
-        let mut keys = lock(&self.temporary);
+        let mut keys = self.temporary.lock();
         insert(&mut keys, key.id.clone(), key.clone(), |key| key.expires_at);
         key
     }
@@ -114,7 +114,7 @@ impl Credentials {
     }
 
     fn temporary_key(&self, id: &str) -> Option<TemporaryKey> {
-        let key = lock(&self.temporary).get(id).cloned()?;
+        let key = self.temporary.lock().get(id).cloned()?;
         (key.expires_at > OffsetDateTime::now_utc()).then_some(key)
     }
 }
@@ -122,10 +122,6 @@ impl Credentials {
 /// Compares in a time that does not tell where the difference is.
 fn same(given: &str, expected: &str) -> bool {
     Sha256::digest(given) == Sha256::digest(expected)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn later(time: OffsetDateTime, by: Duration) -> OffsetDateTime {

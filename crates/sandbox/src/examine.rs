@@ -102,7 +102,8 @@ fn check_size(virtual_size: u64, min_disk: u64) -> Result<(), JobFailure> {
     Err(failure(
         "IMG.0055",
         format!(
-            "the disk in the image file has {virtual_size} bytes, which is more than min_disk ({min_disk} GiB)"
+            "the disk in the image file has {virtual_size} bytes, which is more than min_disk \
+             ({min_disk} GiB)"
         ),
     ))
 }
@@ -121,7 +122,8 @@ fn check_format(source: &dyn ReadAt) -> Result<(), JobFailure> {
     }
     Err(failure(
         "IMG.0158",
-        "the image file is neither ZVHD2 nor a raw disk whose key ends in .raw; the sandbox imports nothing else",
+        "the image file is neither ZVHD2 nor a raw disk whose key ends in .raw; the sandbox \
+         imports nothing else",
     ))
 }
 

@@ -5,9 +5,9 @@ mod record;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use parking_lot::{Mutex, MutexGuard};
 use serde::de::DeserializeOwned;
 
 pub(crate) use self::record::{Examined, JobFailure, JobRecord, JobStatus, Work};
@@ -42,7 +42,7 @@ impl Images {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// All images of the sandbox's region, the oldest first.

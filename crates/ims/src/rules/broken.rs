@@ -151,7 +151,10 @@ impl Rules<'_> {
             self.broken(
                 &catalog::VIRTUAL_SIZE,
                 "virtual_size",
-                format!("the disk has {virtual_size} bytes, quick import takes at most {MAX_VIRTUAL_SIZE} (1 TiB)"),
+                format!(
+                    "the disk has {virtual_size} bytes, quick import takes at most \
+                         {MAX_VIRTUAL_SIZE} (1 TiB)"
+                ),
                 "shrink the disk first, for example with qemu-img resize --shrink",
             );
         }
@@ -165,7 +168,8 @@ impl Rules<'_> {
                 &catalog::FILE_SIZE,
                 "file",
                 format!(
-                    "the file has {} bytes, the service converts files of up to {MAX_COMMON_FILE} (128 GiB)",
+                    "the file has {} bytes, the service converts files of up to {MAX_COMMON_FILE} \
+                     (128 GiB)",
                     file.size
                 ),
                 "register by quick import, which takes disks of up to 1 TiB",
@@ -262,7 +266,10 @@ impl Rules<'_> {
             self.broken(
                 &catalog::DESCRIPTION_LENGTH,
                 FIELD,
-                format!("the description has {length} characters, at most {MAX_DESCRIPTION} are accepted"),
+                format!(
+                    "the description has {length} characters, at most {MAX_DESCRIPTION} are \
+                         accepted"
+                ),
                 "shorten the description",
             );
         }
@@ -299,7 +306,10 @@ impl Rules<'_> {
                     self.broken(
                         &catalog::TAG_LENGTH,
                         FIELD,
-                        format!("the {what} of tag {key:?} has {length} characters, expected {least} to {most}"),
+                        format!(
+                            "the {what} of tag {key:?} has {length} characters, expected \
+                                 {least} to {most}"
+                        ),
                         format!("choose a {what} of {least} to {most} characters"),
                     );
                 }
@@ -308,7 +318,10 @@ impl Rules<'_> {
                     self.broken(
                         &catalog::TAG_CHARACTERS,
                         FIELD,
-                        format!("the {what} {text:?} of a tag has one of = * < > \\ , | / or a space at an end"),
+                        format!(
+                            "the {what} {text:?} of a tag has one of = * < > \\ , | / or a \
+                                 space at an end"
+                        ),
                         "use other characters",
                     );
                 }

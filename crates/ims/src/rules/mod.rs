@@ -112,7 +112,9 @@ impl QuickImport {
                 &catalog::KEY_FILE_NAME,
                 "image_url.key",
                 format!(
-                    "the file name {file:?} is longer than {MAX_NAME} characters or has others than letters, digits, '-', '.' and '_', which the service may refuse (IMG.0074, IMG.0075)"
+                    "the file name {file:?} is longer than {MAX_NAME} characters or has others \
+                     than letters, digits, '-', '.' and '_', which the service may refuse \
+                     (IMG.0074, IMG.0075)"
                 ),
             );
         }
@@ -129,7 +131,8 @@ impl QuickImport {
                     &catalog::MIN_DISK_USUAL,
                     "min_disk",
                     format!(
-                        "the minimum disk is {} GiB; some regions and releases want at least {floor} for system disks",
+                        "the minimum disk is {} GiB; some regions and releases want at least \
+                         {floor} for system disks",
                         self.min_disk
                     ),
                 );

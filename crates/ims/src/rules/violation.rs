@@ -7,7 +7,8 @@ use super::catalog::Rule;
 pub struct Violation {
     /// The rule that is broken.
     pub rule: &'static Rule,
-    /// The field, by its name in [`QuickImport`](crate::QuickImport); `virtual_size` for the disk itself.
+    /// The field, by its name in [`QuickImport`](crate::QuickImport); `virtual_size` for the disk
+    /// itself.
     pub field: &'static str,
     /// The code that the service answers with, where it is documented.
     pub code: Option<&'static str>,

@@ -74,7 +74,7 @@ async fn an_object_that_is_replaced_while_it_is_read_is_an_error() {
     cloud.upload(&vec![7; 300_000]).await.unwrap();
     let error = read(source, 0, 10).await.unwrap_err();
     assert!(
-        error.contains("the object was replaced meanwhile"),
+        error.contains("the object was replaced during the read"),
         "{error}"
     );
 }

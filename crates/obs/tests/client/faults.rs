@@ -73,7 +73,10 @@ async fn part_whose_etag_stays_wrong_is_an_integrity_error() {
     assert_eq!(error.kind(), ErrorKind::Integrity);
     let text = error.to_string();
     assert!(
-        text.starts_with("sending part 2 of bucket/key: the server confirms the part with ETag \"00000000000000000000000000000000\", expected \""),
+        text.starts_with(
+            "sending part 2 of bucket/key: the server confirmed the part with ETag \
+                          \"00000000000000000000000000000000\", expected \""
+        ),
         "{text}"
     );
     assert_eq!(fake.count(|op| op == Op::Part(2)), 4);
@@ -93,7 +96,8 @@ async fn part_that_keeps_failing_fails_after_the_last_attempt() {
     assert_eq!(error.status(), Some(503));
     assert_eq!(
         error.to_string(),
-        "sending part 1 of bucket/key: the server answered 503 SlowDown: as scripted (request id REQ-1)"
+        "sending part 1 of bucket/key: the server answered 503 SlowDown: as scripted (request id \
+         REQ-1)"
     );
     assert_eq!(fake.count(is_part), 4);
 }

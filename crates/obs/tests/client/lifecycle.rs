@@ -207,7 +207,7 @@ async fn stream_that_is_given_up_is_never_completed() {
     drop(sink);
     let error = upload.complete().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
-    assert_eq!(error.to_string(), "the stream was given up before its end");
+    assert_eq!(error.to_string(), "the stream was dropped before its end");
     assert!(upload.failure().is_none(), "the reason is the writer's");
     upload.abort().await.unwrap();
     assert_eq!(fake.count(|op| op == Op::Complete), 0);
@@ -226,7 +226,7 @@ async fn dropping_the_upload_wakes_the_writer() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     drop(upload);
     let error = writing.await.unwrap().unwrap_err();
-    assert_eq!(error.to_string(), "the upload was given up");
+    assert_eq!(error.to_string(), "the upload was dropped");
     assert_eq!(fake.open_uploads(), 1, "dropping sends nothing");
 }
 
@@ -263,7 +263,7 @@ async fn stream_longer_than_announced_fails_the_upload() {
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert_eq!(
         error.to_string(),
-        "the stream is longer than the 2500 bytes that were announced"
+        "the stream is longer than the announced 2500 bytes"
     );
     assert_eq!(
         upload.complete().await.unwrap_err().to_string(),

@@ -266,7 +266,7 @@ async fn an_object_with_parts_missing_is_never_completed() {
         sink.close()
             .unwrap_err()
             .to_string()
-            .contains("2 parts were made")
+            .contains("2 of 3 parts were made")
     );
     assert!(upload.complete().await.is_err());
     upload.abort().await.unwrap();

@@ -135,7 +135,9 @@ async fn pass(
         return Err(ApiError::Ims {
             status: StatusCode::FORBIDDEN,
             code: "IMG.0026",
-            message: "The role is invalid. You need to apply for the required permissions or pass the real-name authentication.".to_owned(),
+            message: "The role is invalid. You need to apply for the required permissions or pass \
+                      the real-name authentication."
+                .to_owned(),
         });
     }
     request.extensions_mut().insert(caller);

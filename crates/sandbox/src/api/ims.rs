@@ -129,7 +129,8 @@ pub(super) fn check_file(api: &Api, bucket: &str, key: &str, max: u64) -> Result
     if region.is_some_and(|region| region != api.region) {
         return Err(ApiError::ims(
             "IMG.0058",
-            "The region of the bucket where the image file is stored is inconsistent with that of the user.",
+            "The region of the bucket where the image file is stored is inconsistent with that of \
+             the user.",
         ));
     }
     match api.objects.find(bucket, key) {
@@ -160,7 +161,8 @@ fn check_bitmap(api: &Api, request: &ImportRequest) -> Result<(), ApiError> {
         _ => Err(ApiError::ims(
             "IMG.0158",
             format!(
-                "A raw image file is imported quickly only with its bitmap file: {}:{key} is not found or is empty.",
+                "A raw image file is imported quickly only with its bitmap file: {}:{key} is not \
+                 found or is empty.",
                 request.bucket
             ),
         )),

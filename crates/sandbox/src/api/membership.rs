@@ -1,7 +1,5 @@
 //! Members of images: the rules of sharing, and how a member is shown.
 
-use std::sync::PoisonError;
-
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -96,7 +94,7 @@ pub(super) fn set_status(
     }
     for image in &found {
         if image.more.owner.is_some() {
-            let mut replies = api.replies.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut replies = api.replies.lock();
             replies.insert(image.id.clone(), status.to_owned());
             continue;
         }

@@ -1,9 +1,10 @@
 //! The turns of jobs: at most two at a time, on threads that may block.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use convert::CancelToken;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -63,7 +64,7 @@ impl Jobs {
                 tracing::error!("an import job ended badly: {error}");
             }
         };
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = self.running.lock();
         while running.try_join_next().is_some() {}
         running.spawn(async move {
             // A job that has begun to read is told by the token and keeps its turn until it ends;

@@ -1,8 +1,9 @@
 //! What the calls share.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use url::Url;
 
 use super::queue::Jobs;
@@ -41,7 +42,7 @@ impl Api {
 
     /// What the project said to an image that others share with it: `pending` at first.
     pub(super) fn reply_to(&self, id: &str) -> String {
-        let replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
+        let replies = self.replies.lock();
         replies.get(id).map_or("pending", String::as_str).to_owned()
     }
 

@@ -122,7 +122,8 @@ fn examine(
         return Err(failure(
             "IMG.0055",
             format!(
-                "the disk in the image file has {virtual_size} bytes, which is more than min_disk ({} GiB)",
+                "the disk in the image file has {virtual_size} bytes, which is more than min_disk \
+                 ({} GiB)",
                 image.min_disk
             ),
         ));

@@ -6,11 +6,12 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use parking_lot::Mutex;
 
 use super::receive::MAX_BODY;
 
@@ -39,7 +40,7 @@ pub(super) fn lend(body: Incoming) -> (Lent, Lender) {
 impl Lender {
     /// Reads and drops what was not read.
     pub(super) async fn drain(self) {
-        let back = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let back = self.0.lock().take();
         let Some(mut body) = back else { return };
         let drained = async {
             let mut left = MAX_BODY;
@@ -58,7 +59,7 @@ impl Lender {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        *self.home.lock().unwrap_or_else(PoisonError::into_inner) = self.body.take();
+        *self.home.lock() = self.body.take();
     }
 }
 

@@ -4,10 +4,11 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use md5::{Digest as _, Md5};
+use parking_lot::Mutex;
 use s3s::{S3ErrorCode, S3Result, s3_error};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
@@ -251,7 +252,7 @@ impl Inner {
     pub(super) fn object(&self, bucket: &str, key: &str) -> S3Result<Object> {
         let path = self.object_path(bucket, key)?;
         let missing = || s3_error!(NoSuchKey, "the specified key does not exist");
-        let _changing = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changes.lock();
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if is_absent(&error) => return Err(missing()),
@@ -316,11 +317,12 @@ impl Inner {
             attributes,
             identity: Identity::of(&metadata).map_err(disk("store the object"))?,
         };
-        let _changing = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changes.lock();
         let conflict = || {
             s3_error!(
                 InvalidArgument,
-                "the sandbox keeps objects as files: this key or a part of it is both a file and a directory"
+                "the sandbox keeps objects as files: this key or a part of it is both a file and a \
+                 directory"
             )
         };
         if let Some(parent) = path.parent() {
@@ -340,7 +342,7 @@ impl Inner {
     pub(super) fn delete(&self, bucket: &str, key: &str) -> S3Result<()> {
         let dir = self.bucket_dir(bucket)?;
         let path = self.object_path(bucket, key)?;
-        let _changing = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changes.lock();
         match fs::remove_file(&path) {
             Ok(()) => {}
             Err(error) if is_absent(&error) => return Ok(()),

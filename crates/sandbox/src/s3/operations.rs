@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{Seek as _, SeekFrom};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -143,10 +143,7 @@ impl S3 for ObjectStore {
         blocking(move || {
             let (bucket, key) = (&input.bucket, &input.key);
             // Nobody may store between the look and the store.
-            let _alone = store
-                .conditional
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let _alone = store.conditional.lock();
             if !store.faults.ignores_conditions() {
                 check_replacing(&store, bucket, key, &input.if_match, &input.if_none_match)?;
             }
@@ -380,10 +377,7 @@ impl S3 for ObjectStore {
         let lose_answer = store.faults.lose_complete_answer();
         blocking(move || {
             let (bucket, key) = (&input.bucket, &input.key);
-            let _alone = store
-                .conditional
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let _alone = store.conditional.lock();
             if !store.faults.ignores_conditions() {
                 check_replacing(&store, bucket, key, &input.if_match, &input.if_none_match)?;
             }

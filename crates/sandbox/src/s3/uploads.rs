@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use s3s::{S3Error, S3Result, s3_error};
 use serde::{Deserialize, Serialize};
 use tempfile::{NamedTempFile, TempPath};
@@ -149,7 +149,7 @@ impl Uploads {
     /// The place for a part of `len` bytes, unless it must lie in a file of its own.
     pub(super) fn place(&self, id: &str, number: i32, len: u64) -> S3Result<Option<Place>> {
         let dir = self.dir.join(id);
-        let mut known = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.changes.lock();
         let upload = upload(&mut known, id, &dir)?;
         if len == 0 {
             return Ok(None);
@@ -168,7 +168,7 @@ impl Uploads {
     /// Makes what has arrived part `number`; one of the same number is replaced.
     pub(super) fn add_part(&self, id: &str, number: i32, arrived: Arrived) -> S3Result<()> {
         let dir = self.dir.join(id);
-        let mut known = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.changes.lock();
         let files = &mut upload(&mut known, id, &dir)?.files;
         let name = format!("part-{number:05}-{}", arrived.md5);
         let path = match arrived.body {
@@ -197,7 +197,7 @@ impl Uploads {
 
     /// The parts of an upload by number.
     pub(super) fn parts(&self, id: &str) -> S3Result<BTreeMap<i32, StoredPart>> {
-        let _changing = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changes.lock();
         match parts(&self.dir.join(id)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ended()),
             other => other.map_err(disk("list parts")),
@@ -227,7 +227,7 @@ impl Uploads {
 
     /// Renames the directory of an upload. Nothing is known of it any more; its assembly.
     fn rename(&self, from: &Path, to: &Path) -> S3Result<Option<Assembly>> {
-        let mut known = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.changes.lock();
         let id = from.file_name().and_then(|id| id.to_str());
         let upload = id.and_then(|id| known.remove(id));
         fs::rename(from, to).map_err(|error| {

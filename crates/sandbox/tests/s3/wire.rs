@@ -113,7 +113,8 @@ impl<'a> Wire<'a> {
         headers.push((
             "authorization",
             format!(
-                "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
+                "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, \
+                 Signature={signature}",
                 key.id
             ),
         ));
