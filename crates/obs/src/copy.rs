@@ -84,7 +84,8 @@ impl Client {
         &self,
         target: &Target,
         number: u32,
-        (source, source_size): (&str, u64),
+        source: &str,
+        source_size: u64,
         size: u64,
         md5: [u8; 16],
     ) -> Result<Confirmed, Error> {

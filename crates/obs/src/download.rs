@@ -26,7 +26,8 @@ impl Client {
         if len == 0 {
             return Ok(Bytes::new());
         }
-        self.range((bucket, key), (from, len), info).await
+        let range = from..from.saturating_add(len);
+        self.range(bucket, key, range, info).await
     }
 
     /// Deletes an object; that there is none is fine.

@@ -148,8 +148,7 @@ impl Client {
         if object.size == 0 || object.size > MAX_LEN {
             return Ok(None);
         }
-        let range = (0, object.size);
-        let read = self.range((bucket, &key), range, &object);
+        let read = self.range(bucket, &key, 0..object.size, &object);
         let bytes = match read.await {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             read => read?,

@@ -60,7 +60,8 @@ impl ListedPart {
     /// `Content-MD5`, and no one else knows the upload.
     pub(crate) fn is(
         &self,
-        (size, md5): (u64, [u8; 16]),
+        size: u64,
+        md5: [u8; 16],
         noted: Option<&str>,
         was_confirmed: bool,
     ) -> Option<Confirmed> {
@@ -113,7 +114,7 @@ impl Before {
         let etag = noted.and_then(|noted| noted.etag.as_deref());
         self.stored
             .get(&number)?
-            .is((size, md5), etag.filter(|_| was_confirmed), was_confirmed)
+            .is(size, md5, etag.filter(|_| was_confirmed), was_confirmed)
     }
 }
 

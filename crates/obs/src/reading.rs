@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,14 +80,17 @@ impl Client {
         })
     }
 
-    /// `len` bytes of the object `info` from `start` on, only while it is that one.
+    /// The bytes `range` of the object `info`, only while it is that one.
     pub(crate) async fn range(
         &self,
-        (bucket, key): (&str, &str),
-        (start, len): (u64, u64),
+        bucket: &str,
+        key: &str,
+        range: Range<u64>,
         info: &ObjectInfo,
     ) -> Result<Bytes, Error> {
-        let last = start.saturating_add(len).saturating_sub(1);
+        let Range { start, end } = range;
+        let len = end.saturating_sub(start);
+        let last = end.saturating_sub(1);
         let what = format!("reading bytes {start} to {last} of {bucket}/{key}");
         let policy = self.data_policy(len);
         let read = self.call(&policy, &what, |attempt| {
@@ -236,8 +240,10 @@ impl ObjectSource {
         }
         let start = number.saturating_mul(CHUNK);
         let len = CHUNK.min(self.info.size.saturating_sub(start));
-        let place = (self.bucket.as_str(), self.key.as_str());
-        let fetching = self.client.range(place, (start, len), &self.info);
+        let range = start..start.saturating_add(len);
+        let fetching = self
+            .client
+            .range(&self.bucket, &self.key, range, &self.info);
         let bytes = self.runtime.block_on(fetching)?;
         *held = Some(bytes.clone());
         Ok(bytes)

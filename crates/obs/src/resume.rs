@@ -211,7 +211,7 @@ fn sort_out(
         let kept = known
             .get(&number)
             .filter(|_| fits)
-            .and_then(|known| part.is((known.size, known.md5), known.etag.as_deref(), true));
+            .and_then(|known| part.is(known.size, known.md5, known.etag.as_deref(), true));
         match kept {
             Some(kept) => before.kept.push(kept),
             // Made again; whether it is the same shows then.

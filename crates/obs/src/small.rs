@@ -111,8 +111,7 @@ impl Client {
             if object.size == 0 {
                 return Ok(Some(Bytes::new()));
             }
-            let range = (0, object.size);
-            match self.range((bucket, key), range, &object).await {
+            match self.range(bucket, key, 0..object.size, &object).await {
                 Ok(bytes) => return Ok(Some(bytes)),
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
                 Err(error) if error.kind() == ErrorKind::Integrity => replaced = Some(error),

@@ -305,8 +305,10 @@ impl<'a> Trial<'a> {
         let target = self.begin(copy_of(&self.key)).await?;
         let md5 = Md5::digest(CONTENT).into();
         let size = u64::try_from(CONTENT.len()).unwrap_or(u64::MAX);
-        let source = (self.key.as_str(), size);
-        match self.client.copy_part(&target, 1, source, size, md5).await {
+        let copied = self
+            .client
+            .copy_part(&target, 1, &self.key, size, size, md5);
+        match copied.await {
             Ok(part) => {
                 let parts = [part];
                 let expected = Expected::of(&parts);

@@ -68,9 +68,7 @@ impl ZeroPart {
             size,
             zeros,
         } = self;
-        zeros
-            .part(client, target, (number, size, md5), traffic)
-            .await
+        zeros.part(client, target, number, size, md5, traffic).await
     }
 }
 
@@ -165,12 +163,14 @@ impl Zeros {
         &self,
         client: &Client,
         target: &Target,
-        (number, size, md5): (u32, u64, [u8; 16]),
+        number: u32,
+        size: u64,
+        md5: [u8; 16],
         traffic: &Traffic,
     ) -> Result<Confirmed, Error> {
         if self.refused().is_none() && self.helper(client, target, traffic).await? {
-            let source = (self.key.as_str(), self.part_size);
-            match client.copy_part(target, number, source, size, md5).await {
+            let copied = client.copy_part(target, number, &self.key, self.part_size, size, md5);
+            match copied.await {
                 Ok(confirmed) => {
                     self.copied_parts.fetch_add(1, Ordering::Relaxed);
                     self.copied_bytes.fetch_add(size, Ordering::Relaxed);

@@ -192,7 +192,7 @@ async fn every_call(client: &Client) {
     let _ = client.create_bucket(bucket).await;
     let _ = client.object(bucket, key).await;
     let _ = client.length(bucket, key).await;
-    let _ = client.range((bucket, key), (10, 10), &info).await;
+    let _ = client.range(bucket, key, 10..20, &info).await;
     let _ = client
         .create_upload(bucket, key, "text/plain", &metadata)
         .await;
@@ -201,7 +201,7 @@ async fn every_call(client: &Client) {
         .upload_part(&target, 7, body.clone(), &hashes, &traffic)
         .await;
     let _ = client
-        .copy_part(&target, 8, ("zeros of", 20), 10, digest)
+        .copy_part(&target, 8, "zeros of", 20, 10, digest)
         .await;
     let _ = client.list_parts(bucket, key, "id").await;
     let expected = Expected::of(&parts);

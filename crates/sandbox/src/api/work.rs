@@ -65,7 +65,7 @@ pub(super) fn run(api: &Arc<Api>, job_id: &str) -> bool {
             };
             let ended = match api.faults.failing_job() {
                 Some(reason) => Err(failure("IMG.0071", reason)),
-                None => export(api, &job, (bucket, key), format.as_deref()),
+                None => export(api, &job, bucket, key, format.as_deref()),
             };
             // A job that was stopped is done again at the next start.
             if ended.is_ok() || !api.jobs.cancel.is_cancelled() {
@@ -150,7 +150,8 @@ fn is_iso(path: &Path) -> bool {
 fn export(
     api: &Api,
     job: &JobRecord,
-    (bucket, key): (&str, &str),
+    bucket: &str,
+    key: &str,
     format: Option<&str>,
 ) -> Result<(), JobFailure> {
     let own = |error: &dyn std::fmt::Display| failure("IMG.0061", error.to_string());
