@@ -53,47 +53,56 @@
 //! Which calls are made, and which document each rule comes from: `docs/ims.md`.
 
 mod answer;
-pub mod auth;
+mod auth;
 mod call;
-pub mod client;
+mod client;
 pub mod clouds;
 pub mod create;
-pub mod endpoint;
-pub mod error;
+mod endpoint;
+mod error;
 mod foreign;
 mod hints;
-pub mod id;
-pub mod images;
-pub mod import;
-pub mod jobs;
-pub mod manage;
+mod id;
+mod images;
+mod import;
+mod jobs;
+mod manage;
 pub mod metadata;
-pub mod native;
+mod native;
 mod project;
 pub mod rules;
 pub mod sharing;
-pub mod tag;
-pub mod tagging;
+mod tag;
+mod tagging;
 mod token;
 mod value;
-pub mod versions;
+mod versions;
 mod wire;
 
 pub use auth::Credentials;
 pub use client::{ApiVersion, Client, ClientOptions};
-pub use clouds::{Cloud, CloudService};
+pub use clouds::{Cloud, CloudService, UnknownCloud};
+pub use create::{
+    DataFile, DataFileImport, DataVolume, FileImport, OsFamily, ServerImage, SystemKind,
+    VolumeImage, WholeImage, WholeSource,
+};
 pub use endpoint::Endpoints;
 pub use error::{Error, ErrorKind, Result};
-pub use id::{ImageId, JobId};
+pub use id::{BadId, ImageId, JobId};
 pub use images::{ImageDetail, ImageStatus};
 pub use import::{
     Architecture, Firmware, ImageKind, ImageUrl, LicenseType, OsType, QuickForm, QuickImport,
 };
-pub use jobs::{Job, JobStatus, WaitOptions};
+pub use jobs::{Job, JobEntities, JobResult, JobStatus, WaitOptions};
 pub use manage::{Change, ExportFormat, ImageQuery, OsVersion, Quota};
+pub use metadata::ImageMetadata;
+pub use native::{MAX_UPLOAD, MAX_WORD_TAG, PatchForm};
 pub use net::credentials::Keys;
 pub use net::http::Bytes;
 pub use net::secret::{AccessKey, SecretString};
 pub use rules::{Violation, Warning, min_disk_gib};
+pub use sharing::{Member, Reply};
 pub use tag::{Tag, Tags};
+pub use tagging::{Match, TagQuery, TagValues, TaggedImage};
 pub use url::Url;
+pub use versions::{Link, Property, Schema, SchemaOf, Version};

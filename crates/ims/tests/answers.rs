@@ -13,9 +13,7 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use common::{IMAGE, JOB, PROJECT, signing};
-use ims::tagging::TagQuery;
-use ims::versions::SchemaOf;
-use ims::{Client, ErrorKind, ImageDetail, ImageId, ImageQuery, JobId};
+use ims::{Client, ErrorKind, ImageDetail, ImageId, ImageQuery, JobId, SchemaOf, TagQuery};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Map, Value, json};

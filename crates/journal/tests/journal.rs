@@ -13,7 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use journal::frame::Ending;
+use journal::Ending;
 use journal::registration::Known;
 use journal::{
     Begun, Block, Completed, Error, Found, Journal, Part, PlanRecord, Record, SourceIdentity,

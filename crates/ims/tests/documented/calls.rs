@@ -1,16 +1,10 @@
 //! The calls that the documented requests are reproduced with.
 
-use ims::create::{
-    DataVolume, FileImport, OsFamily, ServerImage, SystemKind, VolumeImage, WholeImage, WholeSource,
-};
-use ims::metadata::ImageMetadata;
-use ims::native::PatchForm;
-use ims::sharing::Reply as Answer;
-use ims::tagging::{Match, TagQuery, TagValues};
-use ims::versions::SchemaOf;
 use ims::{
-    Change, Client, ExportFormat, ImageId, ImageKind, ImageQuery, ImageUrl, JobId, OsType,
-    QuickForm, QuickImport, Tag, Tags,
+    Change, Client, DataVolume, ExportFormat, FileImport, ImageId, ImageKind, ImageMetadata,
+    ImageQuery, ImageUrl, JobId, Match, OsFamily, OsType, PatchForm, QuickForm, QuickImport,
+    Reply as Answer, SchemaOf, ServerImage, SystemKind, Tag, TagQuery, TagValues, Tags,
+    VolumeImage, WholeImage, WholeSource,
 };
 
 use crate::common;

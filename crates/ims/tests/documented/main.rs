@@ -22,8 +22,9 @@ mod calls;
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::{PROJECT, fresh_token, is_sign_in, signing};
-use ims::create::{DataFile, DataFileImport, FileImport, SystemKind};
-use ims::{ApiVersion, Client, Credentials, ExportFormat};
+use ims::{
+    ApiVersion, Client, Credentials, DataFile, DataFileImport, ExportFormat, FileImport, SystemKind,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use testkit::http::{Reply, Server};

@@ -281,7 +281,7 @@ async fn a_common_import_takes_any_format_and_its_data_disks() {
 async fn an_image_made_in_two_steps_becomes_active_with_its_file() {
     let cloud = Cloud::start(|_| {}).await;
     cloud.put("disk.raw", disk(1));
-    let metadata = ims::metadata::ImageMetadata {
+    let metadata = ims::ImageMetadata {
         name: "two steps".into(),
         min_disk: Some(10),
         ..Default::default()

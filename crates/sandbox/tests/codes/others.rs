@@ -1,9 +1,6 @@
 //! Images that the project does not own.
 
-use ims::native::PatchForm;
-use ims::sharing::Reply;
-use ims::versions::SchemaOf;
-use ims::{Change, ImageId, ImageQuery, ImageStatus};
+use ims::{Change, ImageId, ImageQuery, ImageStatus, PatchForm, Reply, SchemaOf};
 use net::http::Method;
 use serde_json::{Value, json};
 
@@ -166,7 +163,7 @@ async fn tags_that_are_words_and_tags_as_texts_are_set_and_listed() {
     };
     assert_eq!(texts(5, 1).await, ["env.prod", "word"]);
     assert_eq!(texts(1, 2).await, ["word"]);
-    let untagged = ims::tagging::TagQuery {
+    let untagged = ims::TagQuery {
         without_any_tag: true,
         ..Default::default()
     };
@@ -199,7 +196,7 @@ async fn tags_that_are_words_and_tags_as_texts_are_set_and_listed() {
 async fn a_small_file_is_sent_to_the_service_itself() {
     let cloud = Cloud::start(|_| {}).await;
     let client = cloud.client();
-    let metadata = ims::metadata::ImageMetadata {
+    let metadata = ims::ImageMetadata {
         name: "small".into(),
         ..Default::default()
     };
