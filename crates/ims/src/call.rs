@@ -1,4 +1,4 @@
-//! One call: each attempt is built, authenticated and sent anew.
+//! One call: each attempt is built, authenticated and sent from scratch.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -66,7 +66,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// A call of the image service with `body` as JSON. Made twice it does what it does once.
+    /// An idempotent call of the image service with `body` as JSON.
     pub(crate) fn with(
         client: &Client,
         doing: &'static str,
@@ -88,7 +88,7 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// The same, where doing it twice is not doing it once.
+    /// The same for a call that is not idempotent.
     pub(crate) fn once(mut self) -> Self {
         self.repeat = Repeat::Unsafe;
         self
@@ -116,7 +116,7 @@ impl Client {
         json(call.doing, &self.call_in_project(call).await?)
     }
 
-    /// The same without a body, where doing it twice does what doing it once does.
+    /// An idempotent call without a body, whose answer carries no data.
     pub(crate) async fn execute_empty(
         &self,
         doing: &'static str,
@@ -130,12 +130,12 @@ impl Client {
         self.execute(&call).await
     }
 
-    /// Makes `call` inside the project; its answer says nothing.
+    /// Makes `call` inside the project; its answer carries no data.
     pub(crate) async fn execute(&self, call: &Call<'_>) -> Result<()> {
         self.call_in_project(call).await.map(drop)
     }
 
-    /// Makes `call`, whose answer names a job. `look` says how to find out what became of a request
+    /// Makes `call`, whose answer names a job. `look` says how to find the outcome of a request
     /// whose answer was lost.
     pub(crate) async fn start(&self, call: &Call<'_>, look: impl Fn() -> String) -> Result<JobId> {
         let answer = match self.call_in_project(call).await {
@@ -155,7 +155,7 @@ impl Client {
         let said = complaint(&answer.body, &self.0.secrets().await);
         let why = match (said.code, said.message.as_str()) {
             (Some(code), message) => format!("the answer names no job, but {code}: {message}"),
-            (None, _) => "the service accepted it, and named no job".to_owned(),
+            (None, _) => "the service accepted it, but named no job".to_owned(),
         };
         Err(Error::ambiguous(call.doing, &why).with_hint(look()))
     }
@@ -172,7 +172,7 @@ impl Client {
                 }
                 let error = error.after(reached.load(Ordering::Relaxed));
                 match error.code() {
-                    // Answers that say "not carried out" are believed, and some gateways are wrong.
+                    // "Not carried out" is believed, but some gateways are wrong.
                     Some("IMG.0009") if number > 1 && call.repeat == Repeat::Unsafe => error.with_hint(
                         "an earlier attempt of this run may have been carried out all the same: \
                          look at the image of this name first",
@@ -184,7 +184,7 @@ impl Client {
         retry(&call.policy, call.doing, attempt).await
     }
 
-    /// One attempt; one more when the credentials went stale, which says nothing of the call
+    /// One attempt; one more if the credentials had expired, which says nothing about the call
     /// itself.
     async fn attempt(&self, call: &Call<'_>, project: Option<&str>) -> Result<Response> {
         let inner = &*self.0;
@@ -222,7 +222,7 @@ impl Client {
                     Used::GivenToken => false,
                 };
                 if refreshed {
-                    tracing::debug!("{}: not accepted, authenticating anew", call.doing);
+                    tracing::debug!("{}: not accepted, authenticating again", call.doing);
                     continue;
                 }
             }

@@ -91,7 +91,7 @@ impl Client {
         if let Some(id) = options.project_id.as_deref().filter(|id| !is_id(id)) {
             return Err(Error::new(
                 ErrorKind::Invalid,
-                format!("{id:?} is no project id: expected letters, digits and '-'"),
+                format!("invalid project id {id:?}: expected letters, digits and '-'"),
             ));
         }
         for url in [&options.endpoints.iam, &options.endpoints.ims] {

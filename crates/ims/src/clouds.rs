@@ -189,7 +189,7 @@ impl Cloud {
         clouds.max_by_key(|cloud| cloud.facts().domain.len())
     }
 
-    /// What the user should know of its addresses, if there is something.
+    /// A caution about its addresses, if there is one.
     #[must_use]
     pub const fn caution(self) -> Option<&'static str> {
         match self {

@@ -292,6 +292,20 @@ struct DataVolumes<'a> {
 impl Client {
     /// Starts a common import (POST /v2/cloudimages/action). Not repeated when it may have begun.
     ///
+    /// ```no_run
+    /// # async fn example(client: &ims::Client) -> ims::Result<()> {
+    /// let object = ims::ImageUrl {
+    ///     bucket: "my-images".into(),
+    ///     key: "web01.qcow2".into(),
+    /// };
+    /// let mut import = ims::FileImport::new("web01", object, 10);
+    /// import.os_version = Some("Ubuntu 24.04 server 64bit".into());
+    /// let job = client.import_file(&import).await?;
+    /// println!("job {job}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `Ambiguous` when the import may have begun; otherwise what the service said.
     pub async fn import_file(&self, import: &FileImport) -> Result<JobId> {

@@ -1,4 +1,4 @@
-//! Where the services are.
+//! The addresses of the services.
 
 use url::Url;
 
@@ -25,7 +25,7 @@ impl Endpoints {
             cloud.endpoint(service, region).ok_or_else(|| {
                 Error::new(
                     ErrorKind::Invalid,
-                    format!("region {region:?} is no name such as eu-west-0"),
+                    format!("invalid region {region:?}: expected a name such as eu-west-0"),
                 )
             })
         };
@@ -36,7 +36,7 @@ impl Endpoints {
     }
 }
 
-/// Which endpoint a call goes to.
+/// The service that a call addresses.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Service {
     Iam,

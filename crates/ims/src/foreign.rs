@@ -1,8 +1,8 @@
-//! Answers that do not come from the service: the sign-in page of a network, a proxy's refusal, a
-//! web server.
+//! Answers that do not come from the service: a network's sign-in page, a proxy's refusal, a web
+//! server.
 //!
-//! The services answer in JSON. A web page under a status that is no overload, or a redirect, is
-//! somebody else's; under status 200 it would look like a success.
+//! The services answer in JSON. A web page whose status does not mean overload, or a redirect, comes
+//! from another server; with status 200 it would look like a success.
 
 use net::http::{Response, header};
 use net::status::Repeat;

@@ -204,6 +204,15 @@ impl Client {
     /// gives its name up, so another of the same name comes before it. Also a cheap proof that the
     /// service takes the credentials and the project.
     ///
+    /// ```no_run
+    /// # async fn example(client: &ims::Client) -> ims::Result<()> {
+    /// if let Some(image) = client.image_named("web01").await? {
+    ///     println!("{image:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// What the service said, or `BadAnswer`.
     pub async fn image_named(&self, name: &str) -> Result<Option<ImageDetail>> {

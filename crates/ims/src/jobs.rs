@@ -1,4 +1,4 @@
-//! Asynchronous jobs: asking for their state, and waiting for their end.
+//! Asynchronous jobs: querying their state, and waiting for their end.
 
 mod model;
 mod wait;
@@ -22,6 +22,14 @@ impl Client {
     /// The job's state (GET /v1/{project_id}/jobs/{job_id}, and where that is not known, GET
     /// /v1/cloudimages/job/{job_id}).
     ///
+    /// ```no_run
+    /// # async fn example(client: &ims::Client, id: &ims::JobId) -> ims::Result<()> {
+    /// let job = client.job(id).await?;
+    /// println!("{} {:?}", job.status.as_str(), job.progress());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `NotFound` when neither knows the job; otherwise what the service said, or `BadAnswer`.
     pub async fn job(&self, id: &JobId) -> Result<Job> {
@@ -43,7 +51,7 @@ impl Client {
         let answer = json(DOING, &answer)?;
         let known = ["status", "job_id", "entities"];
         if known.iter().all(|name| answer.get(name).is_none()) {
-            // Services in trouble answer `[]`. That is no job that runs.
+            // Failing services answer `[]`. That is not a running job.
             return Err(Error::new(
                 ErrorKind::BadAnswer,
                 format!(

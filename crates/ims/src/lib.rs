@@ -1,6 +1,6 @@
 //! Client of the Image Management Service of Huawei Cloud, Open Telekom Cloud, Flexible Engine and
-//! private stacks: sign in, register images, follow jobs, look after what is there. Made for
-//! imgferry; it knows nothing of its command line and prints nothing.
+//! private stacks: sign in, register images, follow jobs, manage images. Made for imgferry; it does
+//! not know the command line and prints nothing.
 //!
 //! ```text
 //! QuickImport::violations ─▶ Client::quick_import ─▶ JobId ─▶ Client::wait ─▶ ImageId ─▶ Client::image
@@ -9,15 +9,16 @@
 //!            each attempt: token (cached, renewed) or a fresh SDK-HMAC-SHA256 signature
 //! ```
 //!
-//! Answers are taken with tolerance: unknown fields, unknown states, numbers as text and missing
-//! fields never break a call. Everything the server says is cut to a sane length, freed of control
-//! characters and of our own secrets before it gets into an error.
+//! Answers are parsed leniently: unknown fields, unknown states, numbers as text and missing fields
+//! never break a call. Server text is truncated, stripped of control characters and of our secrets
+//! before it gets into an error.
 //!
 //! ```no_run
 //! use std::future::pending;
 //!
 //! use ims::{
-//!     AccessKey, Client, ClientOptions, Cloud, Credentials, Endpoints, ImageUrl, QuickImport, WaitOptions,
+//!     AccessKey, Client, ClientOptions, Cloud, Credentials, Endpoints, ImageUrl, QuickImport,
+//!     WaitOptions,
 //! };
 //!
 //! async fn register() -> Result<(), Box<dyn std::error::Error>> {
@@ -27,14 +28,16 @@
 //!         session_token: None,
 //!     };
 //!     let endpoints = Endpoints::of(Cloud::Otc, "eu-de")?;
-//!     let client = Client::new(ClientOptions::new(endpoints, "eu-de", Credentials::AccessKey(key)))?;
+//!     let credentials = Credentials::AccessKey(key);
+//!     let client = Client::new(ClientOptions::new(endpoints, "eu-de", credentials))?;
 //!
 //!     // 8 GiB of guest disk in an object that is uploaded already.
 //!     let object = ImageUrl {
 //!         bucket: "my-images".into(),
 //!         key: "web01.zvhd2".into(),
 //!     };
-//!     let mut import = QuickImport::new("web01", object, u32::try_from(ims::min_disk_gib(8 << 30))?);
+//!     let min_disk = u32::try_from(ims::min_disk_gib(8 << 30))?;
+//!     let mut import = QuickImport::new("web01", object, min_disk);
 //!     import.os_version = Some("Debian GNU/Linux 12.0.0 64bit".into());
 //!     for broken in import.violations_on(8 << 30, Some(Cloud::Otc)) {
 //!         eprintln!("{}: {}; {}", broken.rule.id, broken.message, broken.hint);

@@ -146,6 +146,19 @@ impl ExportFormat {
 impl Client {
     /// Images, newest first, page by page (GET /v2/cloudimages), at most `limit`.
     ///
+    /// ```no_run
+    /// # async fn example(client: &ims::Client) -> ims::Result<()> {
+    /// let query = ims::ImageQuery {
+    ///     visibility: Some("private".into()),
+    ///     ..ims::ImageQuery::default()
+    /// };
+    /// for image in client.list_images(&query, 100).await? {
+    ///     println!("{image:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// What the service said, or `BadAnswer`.
     pub async fn list_images(&self, query: &ImageQuery, limit: usize) -> Result<Vec<ImageDetail>> {

@@ -66,6 +66,19 @@ impl Client {
     /// Starts giving the queued image `id` its file (PUT /v1/cloudimages/{id}/upload). One image
     /// takes one file, so a repetition does no harm.
     ///
+    /// ```no_run
+    /// # use ims::{Client, ImageId, ImageMetadata, ImageUrl};
+    /// # async fn example(
+    /// #     client: &Client, metadata: &ImageMetadata, id: &ImageId, file: &ImageUrl,
+    /// # ) -> ims::Result<()> {
+    /// let image = client.create_metadata(metadata).await?;
+    /// println!("{image:?}");
+    /// let job = client.register_file(id, file).await?;
+    /// println!("job {job}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `NotFound` when the cloud lacks the call; otherwise what the service said.
     pub async fn register_file(&self, id: &ImageId, file: &ImageUrl) -> Result<JobId> {

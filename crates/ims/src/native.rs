@@ -51,6 +51,13 @@ impl Client {
     /// An image in OpenStack's form (GET /v2/images/{id}): also those that the other list leaves
     /// out.
     ///
+    /// ```no_run
+    /// # async fn example(client: &ims::Client, id: &ims::ImageId) -> ims::Result<()> {
+    /// println!("{:?}", client.image_native(id).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `NotFound` when there is none; otherwise what the service said, or `BadAnswer`.
     pub async fn image_native(&self, id: &ImageId) -> Result<ImageDetail> {
@@ -150,7 +157,7 @@ fn word_path(id: &ImageId, tag: &str) -> Result<String> {
     }
     Err(Error::new(
         ErrorKind::Invalid,
-        format!("{tag:?} is no tag that is one word: expected letters, digits, '-', '_' and '.'"),
+        format!("invalid one-word tag {tag:?}: expected letters, digits, '-', '_' and '.'"),
     )
     .with_hint("tags of key and value are set by the other calls"))
 }

@@ -59,6 +59,17 @@ struct Members<'a> {
 impl Client {
     /// Starts sharing `images` with `projects` (POST /v1/cloudimages/members).
     ///
+    /// ```no_run
+    /// # async fn example(client: &ims::Client, id: &ims::ImageId) -> ims::Result<()> {
+    /// let projects = ["0123456789abcdef0123456789abcdef".to_owned()];
+    /// let job = client
+    ///     .share_images(std::slice::from_ref(id), &projects)
+    ///     .await?;
+    /// println!("job {job}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// What the service said.
     pub async fn share_images(&self, images: &[ImageId], projects: &[String]) -> Result<JobId> {
@@ -178,7 +189,7 @@ fn member_path(id: &ImageId, project: &str) -> Result<String> {
     }
     Err(Error::new(
         ErrorKind::Invalid,
-        format!("{project:?} is no project id: expected letters, digits and '-'"),
+        format!("invalid project id {project:?}: expected letters, digits and '-'"),
     ))
 }
 

@@ -169,6 +169,18 @@ impl Client {
     /// Sets tags; one whose key the image has already gets the new value (POST
     /// /v2/{project}/images/{id}/tags/action, create).
     ///
+    /// ```no_run
+    /// # async fn example(client: &ims::Client, id: &ims::ImageId) -> ims::Result<()> {
+    /// let tags = [ims::Tag {
+    ///     key: "team".into(),
+    ///     value: "web".into(),
+    /// }];
+    /// client.set_image_tags(id, &tags).await?;
+    /// println!("{:?}", client.image_tags(id).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// What the service said.
     pub async fn set_image_tags(&self, id: &ImageId, tags: &[Tag]) -> Result<()> {

@@ -87,6 +87,15 @@ pub struct Property {
 impl Client {
     /// The releases that the image service has (GET /).
     ///
+    /// ```no_run
+    /// # async fn example(client: &ims::Client) -> ims::Result<()> {
+    /// for version in client.versions().await? {
+    ///     println!("{version:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// What the service said, or `BadAnswer`.
     pub async fn versions(&self) -> Result<Vec<Version>> {
@@ -102,7 +111,7 @@ impl Client {
         if !is_id(version) {
             return Err(Error::new(
                 ErrorKind::Invalid,
-                format!("{version:?} is no version such as v2"),
+                format!("invalid version {version:?}: expected a version such as v2"),
             ));
         }
         self.versions_at(format!("/{version}")).await

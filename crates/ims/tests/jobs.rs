@@ -318,7 +318,7 @@ async fn a_job_that_takes_too_long_is_left_to_itself() {
     assert_eq!(error.kind(), ErrorKind::JobTimeout);
     assert!(error.to_string().contains(JOB), "{error}");
     assert!(
-        error.hint().unwrap().contains("goes on"),
+        error.hint().unwrap().contains("continues in the cloud"),
         "{:?}",
         error.hint()
     );

@@ -75,7 +75,7 @@ impl fmt::Display for Error {
                 "another imgferry is at work on the same object (its journal {} is locked)",
                 shown(path)
             ),
-            Self::NoPlace => f.write_str("there is no directory to keep journals of imports in"),
+            Self::NoPlace => f.write_str("there is no directory for the journals of imports"),
         }
     }
 }

@@ -1,5 +1,4 @@
-//! The journal of an import: what an interrupted run has done, so that the next one goes on from
-//! there.
+//! The journal of an import: what an interrupted run has done, so that the next one can resume.
 //!
 //! ```text
 //!  magic │ frame │ frame │ frame │ …          append-only, one file per bucket and key
@@ -11,12 +10,11 @@
 //!
 //! [`frame`] and [`record`] know bytes and no files; [`Journal`] is the file, locked while it is in
 //! use; [`StateDir`] is where the files are. The crate knows no network and no image format
-//! (`diskimg` opens its files, because it never waits for a pipe): what is true of the object
-//! storage is for the caller to ask the storage.
+//! (`diskimg` opens its files, because it never waits for a pipe): the caller asks the object storage
+//! for its state.
 //!
-//! A journal is read as far as its checksums go. What is behind that, a torn last record after a
-//! power failure or a damaged one, is cut off; the state before it is still a true one, only an
-//! earlier one.
+//! A journal is read up to the first bad checksum. The rest, a torn last record after a power failure
+//! or a damaged one, is cut off; the state before it is still correct, only earlier.
 
 mod dir;
 mod error;

@@ -363,7 +363,7 @@ fn is_http_breach(error: &reqwest::Error) -> bool {
     false
 }
 
-/// Host and path, for messages; a query may hold names that are nobody's business.
+/// Host and path, for messages; a query may hold private names.
 fn place(url: &Url) -> String {
     let host = url.host_str().unwrap_or("(no host)");
     match url.port() {

@@ -6,8 +6,8 @@
 //!      └──────────── Verdict ◀──────── status::verdict / HttpError::verdict ◀────────┘
 //! ```
 //!
-//! A request is plain data until it is sent, so each attempt is signed anew. There is one place
-//! that repeats ([`retry`]); [`http`] never repeats and never follows a redirect. [`sign`] holds
+//! A request is plain data until it is sent, so each attempt gets a fresh signature. There is one
+//! place that retries ([`retry`]); [`http`] never retries and never follows a redirect. [`sign`] holds
 //! both sides of `SDK-HMAC-SHA256`, the client's and the server's, over one canonical form.
 
 pub mod agency;

@@ -44,7 +44,7 @@ pub fn mask(text: &str, secrets: &[SecretString]) -> String {
     cover(text, hidden)
 }
 
-/// As much of `text` as is looked at.
+/// The part of `text` that is examined.
 fn beginning(text: &str) -> &str {
     let mut end = text.len().min(MOST);
     while !text.is_char_boundary(end) {

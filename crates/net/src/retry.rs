@@ -124,7 +124,7 @@ where
         let pause = match error.verdict() {
             Verdict::Fatal => return Err(error),
             Verdict::Retry => jittered,
-            Verdict::RetryAfter(told) => told.max(jittered),
+            Verdict::RetryAfter(pause) => pause.max(jittered),
         };
         let elapsed = start.elapsed();
         if number >= policy.max_attempts || elapsed.saturating_add(pause) > policy.budget {

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use crate::clock::parse_http_date;
 use crate::retry::Verdict;
 
-/// Whether a request may be sent again when nobody knows whether it was carried out.
+/// Whether a request may be sent again if its outcome is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
     /// Carrying it out twice is the same as once: reading, deleting, putting whole things, signing
@@ -42,7 +42,7 @@ pub fn verdict(
     };
     match retry_after(headers, now) {
         _ if !again => Verdict::Fatal,
-        Some(told) => Verdict::RetryAfter(told),
+        Some(pause) => Verdict::RetryAfter(pause),
         None => Verdict::Retry,
     }
 }
@@ -78,7 +78,7 @@ mod tests {
 
     const NOW: OffsetDateTime = datetime!(2026-11-22 01:30 UTC);
 
-    fn told(value: &str) -> HeaderMap {
+    fn headers(value: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, value.parse().unwrap());
         headers
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
-        let read = |value| retry_after(&told(value), NOW);
+        let read = |value| retry_after(&headers(value), NOW);
         assert_eq!(read("120"), Some(Duration::from_secs(120)));
         assert_eq!(
             read("Sun, 22 Nov 2026 01:30:45 GMT"),
@@ -132,12 +132,12 @@ mod tests {
     fn retry_after_counts_only_where_a_retry_helps() {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         assert_eq!(
-            verdict(status, &told("7"), Repeat::Unsafe, NOW),
+            verdict(status, &headers("7"), Repeat::Unsafe, NOW),
             Verdict::RetryAfter(Duration::from_secs(7))
         );
         let status = StatusCode::FORBIDDEN;
         assert_eq!(
-            verdict(status, &told("7"), Repeat::Safe, NOW),
+            verdict(status, &headers("7"), Repeat::Safe, NOW),
             Verdict::Fatal
         );
     }

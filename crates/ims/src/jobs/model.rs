@@ -1,4 +1,4 @@
-//! What the service tells of a job. Every field may be missing, and numbers may be text.
+//! What the service reports about a job. Every field may be missing, and numbers may be text.
 //!
 //! Source: Image Management Service API Reference, "Querying the Status of an Asynchronous Job";
 //! the failure fields of `entities` from the newer SDKs' model of the same answer.
@@ -21,9 +21,9 @@ const MAX_REASON: usize = 500;
 /// State of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobStatus {
-    /// Not begun.
+    /// Not started.
     Init,
-    /// Under way.
+    /// In progress.
     Running,
     /// Done.
     Success,

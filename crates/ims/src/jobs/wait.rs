@@ -1,4 +1,4 @@
-//! Waiting for a job: patiently, with passing troubles forgiven.
+//! Waiting for a job: patiently, tolerating temporary failures.
 
 use std::future::Future;
 use std::pin::pin;
@@ -17,19 +17,19 @@ use crate::id::{ImageId, JobId};
 /// How to wait for a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitOptions {
-    /// Pause before the first question; half as long again after each.
+    /// Pause before the first query; it grows by half after each.
     pub first: Duration,
     /// Longest pause.
     pub max: Duration,
     /// Longest time to wait in all.
     pub timeout: Duration,
-    /// Questions in a row that may stay without an answer.
+    /// Most failed queries in a row.
     pub max_failures: u32,
 }
 
 impl Default for WaitOptions {
-    /// Every 10 to 30 s for an hour, as the service's other clients do. An outage of ten minutes is
-    /// sat out.
+    /// Every 10 to 30 s for an hour, as the service's other clients do. An outage of ten minutes
+    /// does not end the wait.
     fn default() -> Self {
         Self {
             first: Duration::from_secs(10),
@@ -41,10 +41,11 @@ impl Default for WaitOptions {
 }
 
 impl Client {
-    /// Asks for the job until it ends; `on_progress` gets every answer. A network failure, 5xx or
-    /// an answer that is none is no failure of the job: only a long run of them ends the wait, and
-    /// a shorter one of 404, because jobs can lag behind. Ends at once when `cancel` does. Neither
-    /// that nor any error stops the job itself, and nothing is lost by waiting again.
+    /// Queries the job until it ends; `on_progress` gets every answer. A network failure, a 5xx
+    /// status or an unreadable answer is not a failure of the job: only many of them in a row end
+    /// the wait, and fewer if they are 404, because new jobs can appear late. Ends at once when
+    /// `cancel` does. Neither that nor any error stops the job itself, and waiting again loses
+    /// nothing.
     ///
     /// # Errors
     /// `JobFailed` with everything the job says; `JobTimeout`, `Cancelled`; otherwise why the job
@@ -147,11 +148,11 @@ const MISSING: u32 = 5;
 const ENOUGH: Duration = Duration::from_secs(5);
 
 fn goes_on(job: &JobId) -> String {
-    format!("job {job} goes on in the cloud, and can be asked for again")
+    format!("job {job} continues in the cloud and can be queried again")
 }
 
 fn not_known(job: &JobId) -> String {
-    format!("what became of job {job} is not known; it may go on, and can be asked for again")
+    format!("the state of job {job} is unknown; it may still be running and can be queried again")
 }
 
 /// How many questions in a row may end like this: the next one may be answered, and the job itself

@@ -1,5 +1,5 @@
-//! The rules, each with its document: what of an import is held against them, and the sentence when
-//! one is broken.
+//! The rules, each with its document: what they check of an import, and the message for a
+//! violation.
 
 use super::catalog::{self, Rule};
 use super::limits::{
@@ -9,7 +9,7 @@ use super::limits::{
 use super::violation::{CommonFile, Violation};
 use crate::import::{Architecture, Firmware, ImageKind, QuickImport};
 
-/// Takes down what is broken.
+/// Collects the violations.
 pub(super) struct Rules<'a>(pub(super) &'a mut Vec<Violation>);
 
 impl Rules<'_> {
@@ -90,7 +90,7 @@ impl Rules<'_> {
             self.broken(
                 &catalog::BUCKET_NAME,
                 "image_url.bucket",
-                format!("{bucket:?} is no bucket's name"),
+                format!("invalid bucket name {bucket:?}"),
                 "buckets have 3 to 63 lower-case letters, digits, '-' and '.'",
             );
         }

@@ -12,7 +12,7 @@ use super::work;
 use crate::examine::{Outcome, bitmap_key, examine};
 use crate::images::{ImageType, JobFailure, JobRecord, JobStatus, Work};
 
-/// Starts the job, which is remembered already.
+/// Starts a job that is already recorded.
 pub(crate) fn start(api: &Arc<Api>, job_id: String) {
     let delay = api.faults.job_delay();
     api.jobs.start(delay, {
@@ -21,7 +21,7 @@ pub(crate) fn start(api: &Arc<Api>, job_id: String) {
     });
 }
 
-/// Does the job and keeps what came out.
+/// Runs the job and keeps its result.
 fn run(api: &Arc<Api>, job_id: &str) {
     if work::run(api, job_id) {
         return;

@@ -88,7 +88,11 @@ fn page(
             .iter()
             .position(|shown| shown.image.id == marker)
             .map(|at| at.saturating_add(1))
-            .ok_or_else(|| bad_format(format_args!("marker {marker:?} is no image of the list")))?,
+            .ok_or_else(|| {
+                bad_format(format_args!(
+                    "marker {marker:?} is not an image in the list"
+                ))
+            })?,
     };
     let mut rest = found.into_iter().skip(start);
     let images: Vec<Shown> = rest.by_ref().take(limit).collect();

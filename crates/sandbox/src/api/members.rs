@@ -210,5 +210,5 @@ fn texts(fields: &Fields, name: &str) -> Result<Vec<String>, ApiError> {
         .iter()
         .map(|item| item.as_str().map(str::to_owned))
         .collect();
-    texts.ok_or_else(|| bad_format(format_args!("{name} holds no strings")))
+    texts.ok_or_else(|| bad_format(format_args!("{name} does not hold strings")))
 }

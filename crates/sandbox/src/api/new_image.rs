@@ -89,7 +89,7 @@ pub(super) fn encryption(
 
 pub(super) fn object(value: &Value) -> Result<Fields, ApiError> {
     let object: Option<&Map<String, Value>> = value.as_object();
-    let object = object.ok_or_else(|| rules::bad_format("data_images holds no objects"))?;
+    let object = object.ok_or_else(|| rules::bad_format("data_images does not hold objects"))?;
     Ok(Fields(object.clone()))
 }
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 /// Jobs that read at the same time; each keeps the machine's cores busy.
 const AT_A_TIME: usize = 2;
 
-/// How long a stop waits for jobs to notice it. They look once per block of 2 MiB.
+/// How long a stop waits for jobs to notice it. They check once per block of 2 MiB.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// The jobs that run or wait.
@@ -67,8 +67,8 @@ impl Jobs {
         let mut running = self.running.lock();
         while running.try_join_next().is_some() {}
         running.spawn(async move {
-            // A job that has begun to read is told by the token and keeps its turn until it ends;
-            // the rest can be dropped.
+            // A job that has begun to read is stopped by the token and keeps its turn until it
+            // ends; the rest can be dropped.
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = work => {}
@@ -76,8 +76,7 @@ impl Jobs {
         });
     }
 
-    /// Waits for running jobs, after the stop was asked for. What is unfinished is done again at
-    /// the next start.
+    /// Waits for running jobs after a stop request. Unfinished jobs run again at the next start.
     pub(crate) async fn stopped(&self) {
         let turns = u32::try_from(AT_A_TIME).unwrap_or(u32::MAX);
         let idle = self.turns.acquire_many(turns);

@@ -27,7 +27,7 @@ pub(crate) struct Api {
     pub(crate) faults: Arc<FaultState>,
     /// Most images that are not killed.
     pub(crate) image_quota: usize,
-    /// What the project said to images that others share with it. Not kept: a new run begins anew.
+    /// What the project replied to images that others share with it. Not kept across runs.
     pub(crate) replies: Mutex<BTreeMap<String, String>>,
 }
 
@@ -40,13 +40,13 @@ impl Api {
         })
     }
 
-    /// What the project said to an image that others share with it: `pending` at first.
+    /// What the project replied to an image that others share with it: `pending` at first.
     pub(super) fn reply_to(&self, id: &str) -> String {
         let replies = self.replies.lock();
         replies.get(id).map_or("pending", String::as_str).to_owned()
     }
 
-    /// The projects that an image is shared with, and what they said.
+    /// The projects that an image is shared with, and their replies.
     pub(super) fn members_of(&self, image: &ImageRecord) -> BTreeMap<String, String> {
         match image.more.owner.as_deref() {
             Some(inventory::OTHERS) => {

@@ -47,7 +47,7 @@ pub(super) fn run(api: &Arc<Api>, job_id: &str) -> bool {
             let original = api
                 .images
                 .image(from)
-                .ok_or_else(|| failure("IMG.0027", "the image was deleted meanwhile"))?;
+                .ok_or_else(|| failure("IMG.0027", "the image was deleted in the meantime"))?;
             let path = api.images.content_path(from);
             api.images.keep_content(&image.id, &path);
             Ok(Examined {
@@ -112,7 +112,10 @@ fn examine(
     // Where the sandbox has the file means nothing to a client.
     let plain = |text: String| text.replace(&path.display().to_string(), &name);
     if image.image_type == ImageType::IsoImage && !is_iso(path) {
-        return Err(failure("IMG.0057", format!("{name} is no ISO 9660 file")));
+        return Err(failure(
+            "IMG.0057",
+            format!("{name} is not an ISO 9660 file"),
+        ));
     }
     let iso = (image.image_type == ImageType::IsoImage).then_some(Format::Raw);
     let opened = convert::open(path, known.or(iso))

@@ -1,8 +1,8 @@
 //! Parts that are written where they belong in the object, so that joining them costs nothing.
 //!
-//! Which place that is follows from the size of the first part that arrives: the parts of an upload
-//! have one size, but for the last. What turns out otherwise, and what is sent a second time, lies
-//! in a file of its own and is copied when the parts are joined.
+//! The place follows from the size of the first part that arrives: all parts of an upload but the
+//! last have one size. Parts of another size, and parts that are sent twice, get files of their own
+//! and are copied when the parts are joined.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -44,7 +44,7 @@ pub(super) struct Assembly {
     given: HashSet<i32>,
     /// A larger part has come: those behind it belong elsewhere.
     ended: bool,
-    /// Held by everybody who may still write.
+    /// Held by every writer.
     writing: Arc<()>,
 }
 

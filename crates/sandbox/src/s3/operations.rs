@@ -383,7 +383,7 @@ impl S3 for ObjectStore {
             }
             let etag = store.complete(&input)?;
             if lose_answer {
-                return Err(s3_error!(InternalError, "this fault was ordered"));
+                return Err(s3_error!(InternalError, "injected fault"));
             }
             Ok(S3Response::new(CompleteMultipartUploadOutput {
                 location: Some(format!("/{bucket}/{key}")),
@@ -430,7 +430,7 @@ fn check_put_object(store: &Inner, input: &PutObjectInput) -> S3Result<Attribute
 /// What can be checked before the body is read.
 fn check_upload_part(store: &Inner, input: &UploadPartInput) -> S3Result<()> {
     if store.faults.refuse_upload_part() {
-        return Err(s3_error!(SlowDown, "this fault was ordered"));
+        return Err(s3_error!(SlowDown, "injected fault"));
     }
     check_part_number(input.part_number)?;
     check_length(input.content_length)?;

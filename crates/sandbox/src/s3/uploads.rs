@@ -242,7 +242,7 @@ impl Uploads {
 }
 
 fn ended() -> S3Error {
-    s3_error!(NoSuchUpload, "the upload ended meanwhile")
+    s3_error!(NoSuchUpload, "the upload has ended")
 }
 
 /// What is known of upload `id`, whose directory is `dir`.
