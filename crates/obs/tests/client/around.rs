@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use diskimg::ReadAt;
 use diskimg::units::FileOffset;
+use obs::{ErrorKind, Manifest, ObjectInfo, ObjectSource, UploadOptions};
 use testkit::faults::{Fault, Op, mix};
 
 use super::fake::content;
 use super::proxied::{BUCKET, Cloud, KEY, SMALL, impatient};
-use obs::{ErrorKind, Manifest, ObjectInfo, ObjectSource, UploadOptions};
 
 const FOUR: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 

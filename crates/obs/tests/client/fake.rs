@@ -7,10 +7,9 @@ use std::time::Duration;
 use md5::{Digest, Md5};
 use net::retry::Policy;
 use net::secret::AccessKey;
-use testkit::http::{Recorded, Reply, Server};
-
 use obs::parts::{Schedule, Tier};
 use obs::{Client, Config, Layout, UploadOptions};
+use testkit::http::{Recorded, Reply, Server};
 
 /// Small parts, so that tests send kilobytes: 1000, 2000 and 5000 bytes.
 pub(super) const TINY: Schedule = Schedule::new(&[

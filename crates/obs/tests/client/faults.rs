@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use convert::Sink;
+use obs::{Client, Config, Error, ErrorKind, Limits};
 use testkit::http::{Recorded, Reply};
 
 use super::fake::{Fake, Op, SECRET, TOKEN, config, content, error, options};
 use super::lifecycle::{begin, upload};
-use obs::{Client, Config, Error, ErrorKind, Limits};
 
 /// Answers the first requests of one kind with `replies`, and everything else as it should be.
 async fn first(wanted: fn(Op) -> bool, replies: Vec<Reply>) -> Fake {

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use convert::monitor::CountingMonitor;
 use convert::{Counter, Sink};
+use obs::parts::{Schedule, Tier};
+use obs::{Error, ErrorKind, Layout, MultipartSink, Upload, UploadOptions, Uploaded};
 use testkit::http::Reply;
 
 use super::fake::{Fake, Op, content, options};
-use obs::parts::{Schedule, Tier};
-use obs::{Error, ErrorKind, Layout, MultipartSink, Upload, UploadOptions, Uploaded};
 
 /// Writes `bytes` in slices of `slice` from a plain thread, and closes.
 pub(super) async fn write_all(

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use convert::PartSink;
+use convert::parts::Filled;
 use net::credentials::Keys;
 use net::retry::Policy;
+use obs::{Config, EarlierUpload, ErrorKind, Layout, PartRecord, Resumption, UploadOptions};
 use testkit::faults::{Fault, Op, Seen};
 
 use super::fake::content;
 use super::proxied::{BUCKET, Cloud, KEY, Renewed, SMALL, impatient};
 use super::wild::{Journal, run};
-use obs::{Config, EarlierUpload, ErrorKind, PartRecord, Resumption, UploadOptions};
 
 const LEN: usize = 1_000_000;
 
@@ -74,14 +76,38 @@ async fn notes_that_the_server_does_not_confirm_are_not_believed() {
     }
     // Part 5 was stored again by somebody else.
     let id = journal.id.clone().unwrap();
-    let strange = cloud.witness().upload_part().bucket(BUCKET).key(KEY);
-    strange
-        .upload_id(&id)
-        .part_number(5)
-        .body(vec![9; 100 << 10].into())
-        .send()
-        .await
+    let options = UploadOptions {
+        memory: 5 * (100 << 10),
+        expected_max: LEN as u64,
+        layout: Layout::Unordered {
+            part_size: 100 << 10,
+        },
+        ..UploadOptions::default()
+    };
+    let strange = EarlierUpload {
+        upload_id: &id,
+        known: &[],
+        whole: None,
+    };
+    let strange = cloud.client.resume_upload(BUCKET, KEY, &strange, &options);
+    let Resumption::GoesOn(strange) = strange.await.unwrap() else {
+        panic!("the upload is gone");
+    };
+    let (sink, mut upload) = (strange.sink.into_unordered().unwrap(), strange.upload);
+    let sink = tokio::task::spawn_blocking(move || {
+        sink.part(5, 100 << 10, &mut |buffer| {
+            buffer.fill(9);
+            Ok(Filled::Data)
+        })
         .unwrap();
+        sink
+    });
+    let sink = sink.await.unwrap();
+    while cloud.proxy.count(Op::UploadPart) == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    upload.pause(testkit::measure::HANG).await;
+    drop(sink);
     cloud.proxy.settled().await;
     cloud.proxy.forget();
     journal.sent = None;

@@ -6,17 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use net::credentials::{Fetching, KeySource, Keys, Lease};
 use net::retry::Policy;
-use net::secret::{AccessKey, ExposeSecret as _};
+use net::secret::AccessKey;
+use obs::parts::{Schedule, Tier};
+use obs::{Client, Config, Error, ErrorKind, Layout, Limits, UploadOptions, Uploaded};
 use sandbox::{Options, Sandbox};
 use tempfile::TempDir;
 use testkit::faults::{Fault, Op, Proxy, Seen, mix};
 
 use super::fake::{config, content};
-use obs::parts::{Schedule, Tier};
-use obs::{Client, Config, Error, ErrorKind, Layout, Limits, UploadOptions, Uploaded};
 
 pub(super) const BUCKET: &str = "images";
 pub(super) const KEY: &str = "disks/a disk.zvhd2";
@@ -90,21 +89,6 @@ impl Cloud {
             .client
             .put_object(BUCKET, key, bytes.to_vec().into(), "text/plain");
         put.await.unwrap();
-    }
-
-    /// Another client of the same server, past the proxy.
-    pub(super) fn witness(&self) -> aws_sdk_s3::Client {
-        let AccessKey { id, secret, .. } = self.sandbox.access_key().clone();
-        let key = Credentials::new(id, secret.expose_secret(), None, None, "test");
-        aws_sdk_s3::Client::from_conf(
-            aws_sdk_s3::Config::builder()
-                .behavior_version(BehaviorVersion::v2026_01_12())
-                .endpoint_url(self.sandbox.obs_endpoint().as_str())
-                .region(Region::new(self.sandbox.region().to_owned()))
-                .credentials_provider(key)
-                .force_path_style(true)
-                .build(),
-        )
     }
 
     /// The object's file.

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use convert::parts::{Filled, PART_UNIT};
 use convert::{PartSink, SinkError};
-use testkit::faults::{Fault, Op, mix};
-
-use super::proxied::{BUCKET, Cloud};
 use obs::{
     EarlierUpload, Error, ErrorKind, Layout, PartLog, PartRecord, Resumption, ServerCopies,
     UnorderedSink, Upload, UploadOptions, Uploaded,
 };
+use testkit::faults::{Fault, Op, mix};
+
+use super::proxied::{BUCKET, Cloud};
 
 const KEY: &str = "disks/a disk.raw";
 const PART: u64 = PART_UNIT;

@@ -2,11 +2,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use obs::{BucketInfo, ErrorKind};
 use testkit::http::{Recorded, Reply};
 
 use super::fake::{Fake, Op, md5};
 use super::lifecycle::upload;
-use obs::{BucketInfo, ErrorKind};
 
 async fn requests(wanted: fn(Op) -> bool) -> Vec<Recorded> {
     let fake = Fake::start().await;

@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use convert::{Sink, SinkError};
 use md5::{Digest, Md5};
-use testkit::http::Reply;
-
-use super::fake::{Fake, Op, content, error, options, xml};
-use super::lifecycle::{begin, write_all};
 use obs::{
     EarlierUpload, Error, ErrorKind, PartLog, PartRecord, Resumed, Resumption, UploadOptions,
     Uploaded,
 };
+use testkit::http::Reply;
+
+use super::fake::{Fake, Op, content, error, options, xml};
+use super::lifecycle::{begin, write_all};
 
 /// What a journal would hold.
 #[derive(Default)]

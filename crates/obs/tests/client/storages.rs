@@ -1,10 +1,10 @@
 //! Storages that are not quite like S3: what they do is taken for what it is.
 
+use obs::{ErrorKind, Found, ObjectInfo, Trial, UploadOptions};
 use testkit::http::{Answer, Recorded, Reply};
 
 use super::fake::{Fake, Op, SECRET, TOKEN, content, error, options, xml};
 use super::lifecycle::{begin, upload, write_all};
-use obs::{ErrorKind, Found, ObjectInfo, Trial, UploadOptions};
 
 /// The answer with other ETags, in headers and documents.
 fn with_etags(reply: Reply, change: impl Fn(&str) -> Option<String>) -> Reply {

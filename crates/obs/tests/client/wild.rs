@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use convert::{Sink as _, SinkError};
 use net::retry::Policy;
-use testkit::faults::wild;
-
-use super::fake::content;
-use super::proxied::{BUCKET, Cloud, KEY, SMALL, impatient};
 use obs::{
     Config, EarlierUpload, Error, ErrorKind, MultipartSink, PartLog, PartRecord, Resumption,
     Upload, UploadOptions, Uploaded,
 };
+use testkit::faults::wild;
+
+use super::fake::content;
+use super::proxied::{BUCKET, Cloud, KEY, SMALL, impatient};
 
 /// How many mixes are tried: IMGFERRY_WILD_RUNS, or these.
 const RUNS: u64 = 40;
