@@ -1,7 +1,6 @@
 //! The client: settings, the SDK set up for OBS, and requests about buckets and objects.
 
 use std::fmt;
-use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,16 +16,17 @@ use aws_smithy_http_client::{ConnectorBuilder, tls};
 use net::clock::Clock;
 use net::credentials::Keys;
 use net::retry::Policy;
-use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
 
 use crate::classify::from_sdk;
+use crate::config::{Config, Limits};
 use crate::document::Readable;
 use crate::error::{Error, ErrorKind};
 use crate::etag::{self, Etags, unquoted};
 use crate::foreign::{self, OnlyStorage};
 use crate::headers::Headers;
+use crate::info::{BucketInfo, ObjectInfo};
 use crate::names;
 use crate::rate::Rate;
 use crate::signing::CurrentKey;
@@ -34,95 +34,6 @@ use crate::wire::Plain;
 
 /// How many parts may share a limit on bytes per second, as a bound for time limits.
 const SHARERS: u32 = 64;
-
-/// Address of the storage, and the credentials.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Scheme, host and port of the region's endpoint, without a bucket.
-    pub endpoint: Url,
-    /// The region's name as it stands in the endpoint; part of each signature.
-    pub region: String,
-    /// Puts the bucket into the path instead of the host. OBS refuses this; private servers and
-    /// addresses without a name need it.
-    pub path_style: bool,
-    /// The access key. Keys that expire are fetched again from their source.
-    pub keys: Keys,
-    /// How often each request is tried.
-    pub retry: Policy,
-    /// How long one attempt may take.
-    pub limits: Limits,
-    /// Bytes per second that parts and ranges may take together, for all clones of the client.
-    /// `None` for no limit.
-    pub rate_limit: Option<NonZeroU64>,
-    /// Parts that are sent at the same time, for all clones of the client and all their uploads.
-    /// `None` leaves it to each upload.
-    pub parts_at_once: Option<NonZeroUsize>,
-    /// Allows plain http to other machines. To this machine it is always allowed.
-    pub allow_http: bool,
-}
-
-impl Config {
-    /// Virtual-host addressing over TLS, with the usual limits.
-    #[must_use]
-    pub fn new(endpoint: Url, region: impl Into<String>, keys: impl Into<Keys>) -> Self {
-        Self {
-            endpoint,
-            region: region.into(),
-            path_style: false,
-            keys: keys.into(),
-            retry: Policy::default(),
-            limits: Limits::default(),
-            rate_limit: None,
-            parts_at_once: None,
-            allow_http: false,
-        }
-    }
-}
-
-/// Time limits of one attempt of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// For a connection to stand, TLS included.
-    pub connect: Duration,
-    /// For a request that carries no data.
-    pub request: Duration,
-    /// For completing, which makes the server join all parts.
-    pub complete: Duration,
-    /// For a part or a range, beside what its bytes may take at [`Limits::slowest`].
-    pub data: Duration,
-    /// Slowest pace at which a part's first attempt still succeeds, in bytes per second.
-    pub slowest: NonZeroU64,
-    /// A part or a range that makes no progress for this long is abandoned and retried.
-    pub stall: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            request: Duration::from_secs(60),
-            complete: Duration::from_secs(300),
-            data: Duration::from_secs(60),
-            slowest: NonZeroU64::MIN.saturating_add((64 << 10) - 1),
-            stall: Duration::from_secs(30),
-        }
-    }
-}
-
-impl Limits {
-    /// Time limit of attempt number `attempt` (from 1) to move `len` bytes. It grows, so that a
-    /// line slower than expected gets them through in the end.
-    pub(crate) fn attempt(&self, len: u64, attempt: u32) -> Duration {
-        self.data
-            .saturating_add(self.draining(len))
-            .saturating_mul(attempt)
-    }
-
-    /// What `len` bytes take at the slowest pace.
-    pub(crate) fn draining(&self, len: u64) -> Duration {
-        Duration::from_secs_f64(len as f64 / self.slowest.get() as f64)
-    }
-}
 
 /// A client of one endpoint. Clones share connections.
 ///
@@ -152,63 +63,6 @@ impl fmt::Debug for Client {
             .field("endpoint", &self.0.endpoint.as_str())
             .field("region", &self.0.region)
             .finish_non_exhaustive()
-    }
-}
-
-/// What is known of a bucket. Fields that the server does not report are `None`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct BucketInfo {
-    /// Storage class that new objects get, such as `STANDARD`.
-    pub storage_class: Option<String>,
-    /// The region that the bucket is in.
-    pub region: Option<String>,
-    /// Whether this is a parallel file system, which is no plain bucket.
-    pub parallel_file_system: bool,
-}
-
-/// What is known of an object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ObjectInfo {
-    /// Length in bytes.
-    pub size: u64,
-    /// ETag without quotes, if the server reports one.
-    pub etag: Option<String>,
-    /// Whether the server calls that ETag weak: it is compared, and never sent as a condition.
-    #[serde(skip)]
-    pub weak_etag: bool,
-    /// When it was stored, in seconds since 1970, if the server reports it.
-    #[serde(skip)]
-    pub modified: Option<i64>,
-    /// Storage class; some servers do not report the standard one.
-    pub storage_class: Option<String>,
-    /// Whether the server says that it encrypts the object: its ETag is then no MD5.
-    pub encrypted: bool,
-}
-
-impl ObjectInfo {
-    /// The MD5 of the object's bytes, in hexadecimal, where its ETag is one: not of objects that
-    /// were stored in parts (`MD5-PARTS`), and not of encrypted ones.
-    #[must_use]
-    pub fn md5(&self) -> Option<&str> {
-        let etag = self.etag.as_deref().filter(|_| !self.encrypted)?;
-        etag::is_md5(etag).then_some(etag)
-    }
-
-    /// The ETag as a condition of another request, where it can be one.
-    pub(crate) fn condition(&self) -> Option<String> {
-        let etag = self.etag.as_deref().filter(|_| !self.weak_etag)?;
-        Some(format!("\"{etag}\""))
-    }
-
-    /// Whether this may be the object that had `size` bytes and `etag`. Where either ETag was not
-    /// reported, the length has to do.
-    #[must_use]
-    pub fn may_be(&self, size: u64, etag: &str) -> bool {
-        let same = match self.etag.as_deref() {
-            None | Some("") => true,
-            Some(found) => etag.is_empty() || found.eq_ignore_ascii_case(etag),
-        };
-        self.size == size && same
     }
 }
 

@@ -2,9 +2,9 @@
 
 use md5::{Digest, Md5};
 
-use crate::client::ObjectInfo;
 use crate::error::{Error, ErrorKind};
 use crate::etag;
+use crate::info::ObjectInfo;
 
 /// A part that the server has confirmed.
 #[derive(Clone, Debug)]

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use crate::classify::from_sdk;
-use crate::client::{Client, ObjectInfo};
+use crate::client::Client;
 use crate::error::Error;
+use crate::info::ObjectInfo;
 use crate::names;
 
 impl Client {

@@ -9,8 +9,9 @@ use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
 use crate::classify::from_sdk;
-use crate::client::{Client, ObjectInfo};
+use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::info::ObjectInfo;
 use crate::names;
 
 /// Longest manifest that is read, in bytes.

@@ -17,7 +17,7 @@ use http_body::{Body, Frame, SizeHint};
 use net::retry::Verdict;
 use tokio::time::{Instant, Sleep};
 
-use crate::client::Limits;
+use crate::config::Limits;
 use crate::error::{Error, ErrorKind};
 use crate::rate::Rate;
 

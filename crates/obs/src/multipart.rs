@@ -379,7 +379,7 @@ fn completed_list(parts: &[Confirmed]) -> Result<CompletedMultipartUpload, Error
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::{Config, Limits};
+    use crate::config::{Config, Limits};
 
     #[test]
     fn large_part_on_a_slow_line_gets_three_attempts() {

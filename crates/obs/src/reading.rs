@@ -16,9 +16,10 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::classify::from_sdk;
-use crate::client::{Client, ObjectInfo};
+use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::etag::unquoted;
+use crate::info::ObjectInfo;
 use crate::moving::Meter;
 use crate::multipart::limit;
 use crate::text::clean_text;

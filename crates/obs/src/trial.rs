@@ -10,11 +10,12 @@ use md5::{Digest, Md5};
 use net::retry::Policy;
 
 use crate::classify::from_sdk;
-use crate::client::{Client, ObjectInfo};
+use crate::client::Client;
 use crate::confirmed::{Confirmed, Expected};
 use crate::error::{Error, ErrorKind};
 use crate::etag;
 use crate::hashing::Hashes;
+use crate::info::ObjectInfo;
 use crate::multipart::{Target, Traffic};
 
 /// What is stored.

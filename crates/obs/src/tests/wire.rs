@@ -18,9 +18,9 @@ use net::secret::AccessKey;
 use sha2::{Digest, Sha256};
 use testkit::http::{Recorded, Reply, Server};
 
-use crate::client::ObjectInfo;
 use crate::confirmed::{Confirmed, Expected};
 use crate::hashing::Hashes;
+use crate::info::ObjectInfo;
 use crate::multipart::{Target, Traffic};
 use crate::{Client, Config, Manifest};
 

@@ -37,13 +37,40 @@ pub(crate) use state::Api;
 
 /// The calls.
 pub(crate) fn router(api: Arc<Api>) -> Router {
-    let signed = Router::new()
+    let signed = identity_routes()
+        .merge(images_routes())
+        .merge(tags_routes())
+        .merge(members_routes())
+        .merge(others_routes())
+        .route_layer(from_fn_with_state(Arc::clone(&api), gateway::authenticate));
+    Router::new()
+        .route("/v3/auth/tokens", post(iam::tokens))
+        .route("/openstack/latest/securitykey", get(metadata::security_key))
+        .route("/", get(releases::all))
+        .route("/{api_version}", get(releases::one))
+        .route("/v2/schemas/{name}", get(releases::schema))
+        .merge(signed)
+        .fallback(gateway::not_found)
+        .method_not_allowed_fallback(gateway::not_found)
+        .layer(DefaultBodyLimit::max(gateway::MAX_BODY))
+        .layer(from_fn(gateway::number_requests))
+        .with_state(api)
+}
+
+/// Calls of the identity service.
+fn identity_routes() -> Router<Arc<Api>> {
+    Router::new()
         .route("/v3/projects", get(iam::projects))
         .route("/v3/auth/domains", get(iam::domains))
         .route(
             "/v3.0/OS-CREDENTIAL/securitytokens",
             post(iam::security_token),
         )
+}
+
+/// Calls that make, show, change and delete images.
+fn images_routes() -> Router<Arc<Api>> {
+    Router::new()
         .route(
             "/v2/cloudimages/quickimport/action",
             post(ims::quick_import),
@@ -81,6 +108,20 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
             "/v2/{project_id}/images/resource_instances/action",
             post(tags::find),
         )
+        .route("/v2/images/{image_id}/file", put(native::upload))
+        .route("/v1/cloudimages/quota", get(ims::quota))
+        .route("/v1/cloudimages/os_version", get(versions::os_versions))
+        .route("/v1/cloudimages/job/{job_id}", get(ims::job))
+        .route("/v1/{project_id}/jobs/{job_id}", get(ims::project_job))
+        .route(
+            "/v1/{project_id}/cloudimages/{image_id}/members",
+            get(members::page),
+        )
+}
+
+/// Calls about tags.
+fn tags_routes() -> Router<Arc<Api>> {
+    Router::new()
         .route(
             "/v2/{project_id}/images/{image_id}/tags",
             get(tags::of_image).post(tags::set),
@@ -93,6 +134,19 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
             "/v2/{project_id}/images/{image_id}/tags/{key}",
             delete(tags::remove),
         )
+        .route(
+            "/v2/images/{image_id}/tags/{tag}",
+            put(native::tag).delete(native::untag),
+        )
+        .route(
+            "/v1/{project_id}/cloudimages/{image_id}/tags/delete",
+            delete(tags::remove_all),
+        )
+}
+
+/// Calls about members of shared images.
+fn members_routes() -> Router<Arc<Api>> {
+    Router::new()
         .route(
             "/v1/cloudimages/members",
             post(members::share)
@@ -110,37 +164,12 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
                 .delete(native::remove_member),
         )
         .route(
-            "/v2/images/{image_id}/tags/{tag}",
-            put(native::tag).delete(native::untag),
-        )
-        .route("/v2/images/{image_id}/file", put(native::upload))
-        .route("/v1/cloudimages/quota", get(ims::quota))
-        .route("/v1/cloudimages/os_version", get(versions::os_versions))
-        .route("/v1/cloudimages/job/{job_id}", get(ims::job))
-        .route("/v1/{project_id}/jobs/{job_id}", get(ims::project_job))
-        .route(
-            "/v1/{project_id}/cloudimages/{image_id}/members",
-            get(members::page),
-        )
-        .route(
             "/v1/{project_id}/cloudimages/{image_id}/members/{member_id}",
             get(members::one),
         )
-        .route(
-            "/v1/{project_id}/cloudimages/{image_id}/tags/delete",
-            delete(tags::remove_all),
-        )
-        .route_layer(from_fn_with_state(Arc::clone(&api), gateway::authenticate));
+}
+
+/// Quotas, operating systems and jobs.
+fn others_routes() -> Router<Arc<Api>> {
     Router::new()
-        .route("/v3/auth/tokens", post(iam::tokens))
-        .route("/openstack/latest/securitykey", get(metadata::security_key))
-        .route("/", get(releases::all))
-        .route("/{api_version}", get(releases::one))
-        .route("/v2/schemas/{name}", get(releases::schema))
-        .merge(signed)
-        .fallback(gateway::not_found)
-        .method_not_allowed_fallback(gateway::not_found)
-        .layer(DefaultBodyLimit::max(gateway::MAX_BODY))
-        .layer(from_fn(gateway::number_requests))
-        .with_state(api)
 }
