@@ -7,6 +7,7 @@
 mod access;
 mod assembly;
 mod attributes;
+mod checks;
 mod conditions;
 mod copy;
 mod date;
