@@ -45,22 +45,24 @@ mod run;
 mod send;
 mod source;
 mod spec;
+mod stdin;
 mod watch;
 
 pub use bitmap::names::{beside as bitmap_beside, check as check_bitmap_name};
 pub use bitmap::{CAUTION, warn_of_holes, with_holes};
 pub use ledger::{command_line, identity, level_of, upload_of};
 pub use memory::{memory_of_parts, plan_stream};
+pub use method::{finds_by_manifest, object_key};
 pub use observe::{Activity, Before, Context, Counting, JobWatch, Observer, Silent, Step};
-pub use outcome::{DataImage, Outcome, RawTransferred, Stages, peak_memory};
+pub use outcome::{DataImage, Outcome, Stages, peak_memory};
 pub use plan::{Action, Planned, plan};
 pub use run::{Prepared, prepare, run};
-pub use send::{Content, FileUpload, abort, refuse_existing, start_upload, upload_file};
+pub use send::{
+    Content, FileUpload, RawTransferred, abort, refuse_existing, start_upload, upload_file,
+};
 pub use source::{
-    Input, Reading, is_standard_input, open_input, open_named, path_of, refuse_standard_input,
-    warn_of_image, warn_of_more,
+    Input, Reading, open_input, open_named, refuse_standard_input, warn_of_image, warn_of_more,
 };
-pub use spec::{
-    BitmapSpec, Concurrency, ImportSpec, JournalSpec, Register, finds_by_manifest, object_key,
-};
+pub use spec::{BitmapSpec, Concurrency, ImportSpec, JournalSpec, Register};
+pub use stdin::{is_standard_input, path_of};
 pub use watch::Watch;

@@ -3,12 +3,13 @@
 use cloud::{Class, Failure, Result};
 use std::path::Path;
 
+use ::convert::Target;
 use diskimg::FileSource;
 use diskimg::Probe;
 use ims::ImageKind;
 
-use super::source::is_standard_input;
-use super::spec::{ImportSpec, Register};
+use super::spec::{ImportSpec, Register, key_for};
+use super::stdin::is_standard_input;
 
 /// What registers the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +125,22 @@ fn by_options(spec: &ImportSpec) -> Result<Method> {
             "imgferry reads the disk, and quick import takes disks of up to 1 TiB",
         )),
     }
+}
+
+/// Key of the object that an import makes.
+pub fn object_key(spec: &ImportSpec) -> String {
+    let key = spec.key_or_default();
+    match Method::choose(spec) {
+        Ok(method) if !method.converts() && spec.key.is_none() => key_for(&key, "", &spec.disk),
+        _ => key,
+    }
+}
+
+/// Whether an import finds its object again by the manifest next to it. A raw object is useless
+/// without its bitmap, and no manifest describes that.
+pub fn finds_by_manifest(spec: &ImportSpec) -> bool {
+    let converts = Method::choose(spec).is_ok_and(|method| method.converts());
+    converts && spec.data_disks.is_empty() && spec.target == Target::Zvhd2
 }
 
 /// Nothing was left to choose.

@@ -3,7 +3,6 @@
 use cloud::{Class, Failure, Result};
 use std::time::Duration;
 
-use ::convert::bitmap::Figures;
 use ::convert::{ContentDigest, Level};
 use obs::Uploaded;
 use serde::Serialize;
@@ -11,7 +10,7 @@ use serde::Serialize;
 use super::method::Method;
 use super::piece::{Piece, Pieces};
 use super::register::Registered;
-use super::send::{Content, Sent};
+use super::send::{Content, RawTransferred, Sent};
 use super::spec::ImportSpec;
 
 /// What became of an import that did not fail.
@@ -114,19 +113,6 @@ impl Stages {
     pub(super) fn seconds(duration: Duration) -> f64 {
         (duration.as_secs_f64() * 1000.0).round() / 1000.0
     }
-}
-
-/// A raw object beyond what every object has.
-#[derive(Clone, Debug, Serialize)]
-pub struct RawTransferred {
-    /// Parts that were sent, and those that the server made.
-    pub upload: Uploaded,
-    /// Key of the bitmap object.
-    pub bitmap_key: String,
-    /// Its length in bytes.
-    pub bitmap_bytes: u64,
-    /// What it marks, when it was made here.
-    pub bitmap: Option<Figures>,
 }
 
 impl Outcome {

@@ -16,7 +16,7 @@ use super::outcome::{Outcome, Stages, peak_memory};
 use super::piece::{self, Form, Pieces};
 use super::preflight::{Checked, preflight};
 use super::register::{Asking, Attach, Call, Registered, choose_call, made_before, made_beside};
-use super::send::{Existing, Sending, Sent};
+use super::send::{Existing, Sending, Sent, noted};
 use super::spec::ImportSpec;
 use diskimg::text::shown;
 
@@ -168,8 +168,8 @@ impl Flow<'_> {
         }
         let mut sent = Vec::new();
         for (piece, entry) in self.pieces.all().zip(ledger.all()) {
-            match Sent::noted(piece, entry)? {
-                Some(noted) => sent.push(noted),
+            match noted(piece, entry)? {
+                Some(earlier) => sent.push(earlier),
                 None => return Ok(false),
             }
         }

@@ -1,11 +1,10 @@
 //! The disk that a command reads: a file by its path, or what standard input is.
 
 use cloud::{Class, Failure, Result};
-use std::fs::{self, File, FileType};
+use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use ::convert::{CancelToken, default_threads};
@@ -14,33 +13,11 @@ use diskimg::units::{SECTOR, round_up};
 use diskimg::{BackingPolicy, DiskImage, FileSource, OpenOptions, Opened, PipeOptions, ReadAt};
 
 use super::observe::Observer;
+use super::stdin::{is_standard_input, is_stream};
 use super::watch::Watch;
 
-/// Standard input, as a file is named.
-const DEVICE: &str = "/dev/stdin";
 /// Standard input in messages.
 const NAME: &str = "standard input";
-
-/// Whether `path` stands for standard input.
-pub fn is_standard_input(path: &Path) -> bool {
-    path.as_os_str() == "-"
-}
-
-/// The path at which the file that is read can be looked at.
-pub fn path_of(path: &Path) -> PathBuf {
-    if is_standard_input(path) {
-        PathBuf::from(DEVICE)
-    } else {
-        path.to_owned()
-    }
-}
-
-/// The path of the file that standard input is, if it is one.
-pub(crate) fn redirected_file() -> Option<&'static Path> {
-    let device = Path::new(DEVICE);
-    let kind = fs::metadata(device).ok()?.file_type();
-    (!is_stream(kind)).then_some(device)
-}
 
 /// How to read it.
 #[derive(Clone, Copy)]
@@ -177,11 +154,6 @@ fn open_standard_input(options: &OpenOptions, reading: Reading<'_>) -> Result<In
     } else {
         open_file(file, options, reading.size)
     }
-}
-
-/// Whether bytes come out of it one after the other.
-fn is_stream(kind: FileType) -> bool {
-    kind.is_fifo() || kind.is_socket() || kind.is_char_device()
 }
 
 fn open_pipe(file: File, options: &OpenOptions, reading: Reading<'_>) -> Result<Input> {

@@ -8,8 +8,6 @@ use ::convert::{PlanOptions, Target};
 use diskimg::OpenOptions;
 use ims::{Architecture, Firmware, ImageKind, ImageUrl, OsType, QuickImport};
 
-use super::method::Method;
-
 /// One import: the disk, the object, the image, and how to get from one to the other.
 #[derive(Clone, Debug)]
 pub struct ImportSpec {
@@ -236,27 +234,11 @@ impl ImportSpec {
     }
 
     /// The key that was given, or one made from the name.
-    fn key_or_default(&self) -> String {
+    pub(super) fn key_or_default(&self) -> String {
         self.key
             .clone()
             .unwrap_or_else(|| default_key(&self.name, self.target))
     }
-}
-
-/// Key of the object that an import makes.
-pub fn object_key(spec: &ImportSpec) -> String {
-    let key = spec.key_or_default();
-    match Method::choose(spec) {
-        Ok(method) if !method.converts() && spec.key.is_none() => key_for(&key, "", &spec.disk),
-        _ => key,
-    }
-}
-
-/// Whether an import finds its object again by the manifest next to it. A raw object is useless
-/// without its bitmap, and no manifest describes that.
-pub fn finds_by_manifest(spec: &ImportSpec) -> bool {
-    let converts = Method::choose(spec).is_ok_and(|method| method.converts());
-    converts && spec.data_disks.is_empty() && spec.target == Target::Zvhd2
 }
 
 /// The name as a key: the service takes no spaces in keys, and names have no slashes.

@@ -14,7 +14,7 @@ use diskimg::Opened;
 use journal::SourceIdentity;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-use super::source::{is_standard_input, redirected_file};
+use super::stdin::{is_standard_input, redirected_file};
 
 /// Bytes on which a QEMU that may write to a file, resize it, or that keeps others from reading it,
 /// holds a lock.

@@ -9,8 +9,8 @@ use ::convert::{Level, Plan};
 use diskimg::text::{shell_word, shown};
 use journal::{Begun, PlanRecord, SourceIdentity};
 
-use crate::source::{is_standard_input, redirected_file};
 use crate::spec::JournalSpec;
+use crate::stdin::{is_standard_input, redirected_file};
 
 /// Format, plan and encoder of a file that is uploaded as it is.
 const AS_IT_IS: &str = "file";

@@ -23,8 +23,8 @@ use obs::{Client, Uploaded};
 use super::begin::{begun, begun_of_file, command_line, identify, identity, parse_hex, source};
 use super::notes::Notes;
 use crate::observe::Observer;
-use crate::source::is_standard_input;
 use crate::spec::{ImportSpec, JournalSpec};
+use crate::stdin::is_standard_input;
 use crate::watch::{self, Watch};
 
 /// One import and its journal.

@@ -5,15 +5,13 @@ mod parts;
 mod proof;
 mod reuse;
 mod route;
+mod sent;
 mod stream;
 
 use cloud::{Class, Failure, Result};
 use std::sync::Arc;
-use std::time::Duration;
 
-use ::convert::{ContentDigest, Levels, Report};
-use obs::{Client as Storage, Uploaded};
-use serde::Serialize;
+use obs::Client as Storage;
 
 use self::bytes::Sender;
 pub use self::bytes::{FileUpload, refuse_existing, upload_file};
@@ -23,91 +21,24 @@ use self::reuse::Reuse;
 pub(crate) use self::route::GRACE;
 use self::route::Route;
 pub use self::route::{abort, start_upload};
+pub(crate) use self::sent::Sent;
+pub use self::sent::{Content, RawTransferred};
 use self::stream::{Transfer, as_noted};
 use super::bitmap::warn_of_holes;
 use super::ledger::Entry;
 use super::observe::{Activity, Context, Step};
-use super::outcome::RawTransferred;
 use super::piece::{Disk, Form, Piece};
 use super::spec::ImportSpec;
 
-/// An object that is complete and verified.
-#[derive(Debug)]
-pub(crate) struct Sent {
-    pub(crate) uploaded: Uploaded,
-    /// What became of the disk's bytes, where the file was read as a disk.
-    pub(crate) content: Option<Content>,
-    /// Where a raw object was uploaded by this run.
-    pub(crate) raw: Option<RawTransferred>,
-    /// Whether the object existed and holds the same disk.
-    pub(crate) reused: bool,
-    /// From the first byte read to the last part handed over.
-    pub(crate) converting: Duration,
-    /// From there to the verified object.
-    pub(crate) completing: Duration,
-}
-
-/// What became of the disk's bytes.
-#[derive(Clone, Debug, Serialize)]
-pub struct Content {
-    /// Bytes of the disk that the guest sees.
-    pub virtual_size: u64,
-    /// Content digest of what was read from the source.
-    pub digest: ContentDigest,
-    /// Bytes read from the source as guest data.
-    pub read_bytes: u64,
-    /// Bytes never read, because the source's metadata says that they are zero.
-    pub skipped_bytes: u64,
-    /// Bytes of the disk that an earlier, interrupted run has dealt with.
-    pub kept_bytes: u64,
-    /// Bytes read that turned out to be zero.
-    pub zero_bytes: u64,
-    /// How many blocks have which level, those of an earlier run too.
-    #[serde(skip_serializing_if = "Levels::is_empty")]
-    pub levels: Levels,
-}
-
-impl From<&Report> for Content {
-    fn from(report: &Report) -> Self {
-        Self {
-            digest: report.digest,
-            virtual_size: report.virtual_size,
-            read_bytes: report.read_bytes,
-            skipped_bytes: report.skipped_bytes,
-            kept_bytes: report.kept_bytes,
-            zero_bytes: report.zero_bytes,
-            levels: report.levels.clone(),
-        }
-    }
-}
-
-impl Sent {
-    fn new(uploaded: Uploaded) -> Self {
-        Self {
-            uploaded,
-            content: None,
-            raw: None,
-            reused: false,
-            converting: Duration::ZERO,
-            completing: Duration::ZERO,
-        }
-    }
-
-    /// The digest of the object's content, if it was read as a disk.
-    pub(crate) fn digest(&self) -> Option<ContentDigest> {
-        self.content.as_ref().map(|content| content.digest)
-    }
-
-    /// The object of an earlier run, as its journal records it. `None` when that run has not
-    /// completed it.
-    pub(crate) fn noted(piece: &Piece, entry: &Entry) -> Result<Option<Self>> {
-        let Some(uploaded) = entry.noted_object() else {
-            return Ok(None);
-        };
-        match piece.form.disk() {
-            Some(disk) => as_noted(entry, &disk.plan, uploaded).map(Some),
-            None => Ok(Some(Self::new(uploaded))),
-        }
+/// The object of an earlier run, as its journal records it. `None` when that run has not
+/// completed it.
+pub(crate) fn noted(piece: &Piece, entry: &Entry) -> Result<Option<Sent>> {
+    let Some(uploaded) = entry.noted_object() else {
+        return Ok(None);
+    };
+    match piece.form.disk() {
+        Some(disk) => as_noted(entry, &disk.plan, uploaded).map(Some),
+        None => Ok(Some(Sent::new(uploaded))),
     }
 }
 

@@ -12,12 +12,11 @@ use journal::Sameness;
 use obs::{Layout, MultipartSink, UnorderedSink, Upload, UploadOptions, Uploaded};
 
 use super::route::{Left, Route, suspend};
+use super::sent::{Content, RawTransferred, Sent};
 use super::stream::{Transfer, as_noted};
-use super::{Content, Sent};
 use crate::bitmap::{BitmapSource, RawJob, read_bitmap};
 use crate::ledger::Entry;
 use crate::observe::Step;
-use crate::outcome::RawTransferred;
 
 /// Takes the disk into the bucket, part by part, and then its bitmap. When this run is interrupted
 /// or fails, the upload stays and the failure says how to resume it: every part is made again then,

@@ -11,7 +11,7 @@ use ims::ImageUrl;
 use journal::Record;
 use obs::{Client, ErrorKind, Manifest, ObjectInfo, Uploaded};
 
-use super::{Content, Sent};
+use super::sent::{Content, Sent};
 use crate::ledger::Entry;
 use crate::observe::{Activity, Counting, Observer};
 

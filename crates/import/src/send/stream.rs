@@ -12,7 +12,7 @@ use journal::Block;
 use obs::{MultipartSink, Upload, UploadOptions, Uploaded};
 
 use super::route::{self, Left, Route, suspend};
-use super::{Content, Sent};
+use super::sent::{Content, Sent};
 use crate::ledger::Entry;
 use crate::observe::Step;
 use crate::spec::Concurrency;
