@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use ::convert::{Level, PlanOptions};
-use diskimg::text::{escaped, shown};
+use diskimg::text::escaped;
 use diskimg::units::human;
 use ims::{Architecture, Firmware, ImageKind, OsType};
 
@@ -164,37 +164,33 @@ fn command() -> Vec<String> {
 
 /// A plan, for people.
 fn dry_run(planned: &Planned) -> String {
-    let Planned {
-        source,
-        name,
-        region,
-        bucket,
-        key,
-        min_disk,
-        ..
-    } = planned;
-    let source = escaped(source, |_| false);
-    let mut text = format!(
-        "would import {source} as {name} in {region}, through {bucket}/{key}, min_disk {min_disk} \
-         GiB"
-    );
-    match &planned.plan {
-        Some(_) => {}
-        None => {
-            let _ = write!(text, "\nuploaded as it is ({})", human(planned.size));
-        }
-    }
+    let mut text = String::new();
+    let object =
+        |bucket: &str, key: &str, min_disk| format!("{bucket}:{key}, min_disk {min_disk} GiB");
+    // A file that is uploaded as it is has no plan.
+    let (does, to) = match planned.plan {
+        Some(_) => ("convert", "to"),
+        None => ("upload as it is", "as"),
+    };
     for data in &planned.data_images {
-        let _ = write!(
-            text,
-            "\nwould import {} as {}, through {}/{}, min_disk {} GiB",
-            shown(&data.source),
-            data.name,
-            data.bucket,
-            data.key,
-            data.min_disk
-        );
+        let source = escaped(&data.source, |_| false);
+        let object = object(&data.bucket, &data.key, data.min_disk);
+        let _ = writeln!(text, "would {does} {source} {to} {object}");
     }
+    let source = escaped(&planned.source, |_| false);
+    let _ = match (&planned.plan, planned.data_images.is_empty()) {
+        (Some(_), true) => write!(
+            text,
+            "would import {source} as {} in {}, through {}/{}, min_disk {} GiB",
+            planned.name, planned.region, planned.bucket, planned.key, planned.min_disk
+        ),
+        _ => write!(
+            text,
+            "would {does} {source} ({}) {to} {}",
+            human(planned.size),
+            object(&planned.bucket, &planned.key, planned.min_disk)
+        ),
+    };
     let _ = write!(
         text,
         "\nand register by --register {}: {}",

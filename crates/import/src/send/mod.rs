@@ -92,7 +92,9 @@ impl Sending<'_> {
         }
         let sent = self.disk(piece, &form, disk, entry).await?;
         warn_of_holes(disk.misreported.as_ref(), observer);
-        if let Some(content) = &sent.content {
+        // The objects of a system with data disks are not found by manifests.
+        let described = self.spec.data_disks.is_empty();
+        if let Some(content) = sent.content.as_ref().filter(|_| described) {
             let url = &piece.request.image_url;
             let describing =
                 reuse::describe(self.storage, url, &disk.plan, content, &sent.uploaded);
