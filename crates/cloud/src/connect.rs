@@ -76,11 +76,13 @@ impl KeySource for TemporaryKeys {
     fn fetch(&self) -> Fetching<'_> {
         Box::pin(async {
             self.images.lend(KEY_SECONDS).await.map_err(|error| {
-                let hint = error.hint().unwrap_or_default().to_owned();
-                KeyError::new("there are no temporary keys for the object storage")
-                    .with_hint(hint)
-                    .with_verdict(error.verdict())
-                    .caused_by(error)
+                let failed = KeyError::new("there are no temporary keys for the object storage")
+                    .with_verdict(error.verdict());
+                let failed = match error.hint() {
+                    Some(hint) => failed.with_hint(hint),
+                    None => failed,
+                };
+                failed.caused_by(error)
             })
         })
     }

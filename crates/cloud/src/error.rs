@@ -13,8 +13,7 @@ use obs::ErrorKind as Obs;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::hint::Hint;
-use crate::settings::Missing;
+use crate::hint::{Hint, Problem};
 
 /// What went wrong, for programs that decide by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -190,24 +189,18 @@ impl StdError for Failure {}
 
 /// One failure for all problems together, so that they can be fixed together.
 #[must_use]
-pub fn rejected(problems: impl Into<Vec<String>>) -> Failure {
-    let mut problems = problems.into().into_iter();
-    match (problems.len(), problems.next()) {
-        (1, Some(only)) => Failure::new(Class::Refused, only),
-        (count, first) => first.into_iter().chain(problems).fold(
-            Failure::new(
-                Class::Refused,
-                format!("{count} things are wrong; nothing was uploaded"),
-            ),
-            Failure::note,
-        ),
+pub fn rejected<P: Into<Problem>>(problems: impl IntoIterator<Item = P>) -> Failure {
+    let mut problems: Vec<Problem> = problems.into_iter().map(Into::into).collect();
+    if problems.len() == 1
+        && let Some(Problem { message, hint }) = problems.pop()
+    {
+        return Failure::new(Class::Refused, message).maybe_hint(hint);
     }
-}
-
-impl From<Missing> for Vec<String> {
-    fn from(missing: Missing) -> Self {
-        missing.0
-    }
+    let message = format!("{} problems found; nothing was uploaded", problems.len());
+    let failure = Failure::new(Class::Refused, message);
+    problems.into_iter().fold(failure, |failure, problem| {
+        failure.note(problem.message).maybe_hint(problem.hint)
+    })
 }
 
 impl From<diskimg::Error> for Failure {
@@ -355,7 +348,7 @@ pub fn from_journal(error: &journal::Error) -> Failure {
         journal::Error::Io { source, .. } if !is_wrong_path(source) => Class::Io,
         _ => Class::Refused,
     };
-    Failure::from_error(class, error).maybe_hint(error.hint().map(str::to_owned))
+    Failure::from_error(class, error).maybe_hint(error.hint())
 }
 
 /// An error of the image or identity service.
@@ -368,10 +361,9 @@ pub fn from_ims(error: &ims::Error) -> Failure {
         Ims::Cancelled => Class::Interrupted,
         _ => Class::Cloud,
     };
-    let hint = match (error.hint(), error.kind()) {
-        (Some(hint), _) => Some(hint.to_owned().into()),
-        (None, Ims::Network) => Some(Hint::CheckServiceAddresses),
-        (None, _) => None,
-    };
-    Failure::from_error(class, error).maybe_hint(hint)
+    let failure = Failure::from_error(class, error);
+    match (error.hints(), error.kind()) {
+        ([], Ims::Network) => failure.hint(Hint::CheckServiceAddresses),
+        (hints, _) => hints.iter().cloned().fold(failure, Failure::hint),
+    }
 }

@@ -1,26 +1,40 @@
-//! What the user can do about a failure, as data: the program turns it into its own words.
+//! What the user can do about a failure, as data. Its general words are `Display`; a program with
+//! an option or a command for it says that instead.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use ims::JobId;
 
 /// What the user can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Hint {
-    /// Advice that names no option or command of the program.
+    /// Advice that holds for every program.
     Text(Cow<'static, str>),
+    /// About the journal.
+    Journal(journal::Hint),
+    /// About the identity or image service.
+    Images(ims::Hint),
     /// The object storage did not answer: check its address, the region and the proxy.
     CheckStorageAddress,
     /// The identity or image service did not answer: check the addresses, the region and the proxy.
     CheckServiceAddresses,
     /// The storage gave no reason: check the keys, and their rights to the bucket.
     CheckKeys,
+    /// No region is given: give one.
+    GiveRegion,
+    /// No credentials are given: give some.
+    GiveCredentials,
+    /// The region is not known: name the operator of its cloud, or give all addresses.
+    GiveOperator,
+    /// Region and cloud, or an address and the region, belong to different operators. With the
+    /// operator that the region belongs to, where the cloud was named.
+    ChangeOperator(Option<ims::Cloud>),
     /// A temporary sandbox keeps no objects: name a directory for it.
     NameSandboxDir,
     /// The sandbox ends with this process: wait for the job, or run the sandbox on its own.
     KeepSandboxRunning,
-    /// The job goes on: follow it.
+    /// The job continues in the cloud: follow it.
     FollowJob(JobId),
     /// Parts may still be stored: abort the upload.
     AbortUpload {
@@ -43,6 +57,37 @@ pub enum Hint {
     CompareNothing,
 }
 
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text(text) => text,
+            Self::Journal(hint) => return hint.fmt(f),
+            Self::Images(hint) => return hint.fmt(f),
+            Self::CheckStorageAddress => {
+                "check the address of the object storage, the region and HTTPS_PROXY"
+            }
+            Self::CheckServiceAddresses => {
+                "check the addresses of the services, the region and HTTPS_PROXY"
+            }
+            Self::CheckKeys => "check the keys, and their rights to the bucket",
+            Self::GiveRegion => "set HW_REGION_NAME, or write the region into a profile",
+            Self::GiveCredentials => {
+                "set HW_ACCESS_KEY and HW_SECRET_KEY, or HW_USER_NAME, HW_USER_PASSWORD and \
+                 HW_DOMAIN_NAME, or write them into a profile"
+            }
+            Self::GiveOperator => {
+                "name the cloud of the region, or give the addresses of all services"
+            }
+            Self::ChangeOperator(_) => {
+                "give another cloud or region, or the addresses of all services"
+            }
+            Self::NameSandboxDir => "name a directory for the sandbox",
+            Self::KeepSandboxRunning => "wait for the job, or run the sandbox on its own",
+            Self::FollowJob(job) => return write!(f, "follow job {job}"),
+        })
+    }
+}
+
 impl From<String> for Hint {
     fn from(text: String) -> Self {
         Self::Text(text.into())
@@ -52,5 +97,47 @@ impl From<String> for Hint {
 impl From<&'static str> for Hint {
     fn from(text: &'static str) -> Self {
         Self::Text(text.into())
+    }
+}
+
+impl From<ims::Hint> for Hint {
+    fn from(hint: ims::Hint) -> Self {
+        match hint {
+            ims::Hint::Text(text) => Self::Text(text),
+            hint => Self::Images(hint),
+        }
+    }
+}
+
+impl From<journal::Hint> for Hint {
+    fn from(hint: journal::Hint) -> Self {
+        Self::Journal(hint)
+    }
+}
+
+/// One of several things that are wrong, and what the user can do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What is wrong.
+    pub message: String,
+    /// What the user can do.
+    pub hint: Option<Hint>,
+}
+
+impl Problem {
+    pub(crate) fn new(message: impl Into<String>, hint: Hint) -> Self {
+        Self {
+            message: message.into(),
+            hint: Some(hint),
+        }
+    }
+}
+
+impl From<String> for Problem {
+    fn from(message: String) -> Self {
+        Self {
+            message,
+            hint: None,
+        }
     }
 }

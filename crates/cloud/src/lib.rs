@@ -22,11 +22,11 @@ mod stop;
 pub use error::{
     Class, Failure, Result, from_ims, from_journal, from_obs, is_wrong_path, rejected,
 };
-pub use hint::Hint;
+pub use hint::{Hint, Problem};
 pub use local::InProcess;
 pub use session::{Session, SessionOptions};
 pub use settings::{
-    Cloud, CloudOptions, EXAMPLE, Environment, Identity, Missing, ProcessEnvironment, Resolved,
-    SandboxDir, Setting, config_path, examine, resolve, resolve_storage,
+    Cloud, CloudOptions, EXAMPLE, Environment, Identity, Missing, Origin, ProcessEnvironment,
+    Resolved, SandboxDir, Setting, config_path, examine, resolve, resolve_storage,
 };
 pub use stop::{StopToken, stopped};

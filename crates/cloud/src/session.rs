@@ -211,7 +211,7 @@ impl Session {
         match no_wait && self.is_local() {
             true => Err(Failure::new(
                 Class::Refused,
-                "--no-wait needs a cloud that goes on when this program ends",
+                "the job would end with this program, which runs the sandbox",
             )
             .hint(Hint::KeepSandboxRunning)),
             false => Ok(()),

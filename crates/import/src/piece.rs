@@ -1,6 +1,6 @@
 //! The files that become objects, opened, planned and checked before anything is sent.
 
-use cloud::{Class, Failure, Result, StopToken, rejected};
+use cloud::{Class, Failure, Problem, Result, StopToken, rejected};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -104,7 +104,7 @@ pub(crate) fn prepare(
     spec: &ImportSpec,
     method: Method,
     provider: Option<ims::Cloud>,
-    missing: &[String],
+    missing: &[Problem],
     budgets: &[PlanOptions],
     (observer, stop): (&dyn Observer, &StopToken),
 ) -> Result<Pieces> {
@@ -125,9 +125,10 @@ pub(crate) fn prepare(
     for (number, path) in (1_u32..).zip(&spec.data_disks) {
         data.push(look.data(path, number, &system.request, &mut findings)?);
     }
-    findings.problems.extend(missing.iter().cloned());
-    if !findings.problems.is_empty() {
-        return Err(rejected(findings.problems));
+    let found = findings.problems.into_iter().map(Problem::from);
+    let problems: Vec<Problem> = found.chain(missing.iter().cloned()).collect();
+    if !problems.is_empty() {
+        return Err(rejected(problems));
     }
     let mut told = Vec::new();
     let mut data_pieces = Vec::new();

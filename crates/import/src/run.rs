@@ -1,6 +1,6 @@
 //! The flow of an import: prepare, adopt, check, send, register.
 
-use cloud::{Failure, Result, StopToken};
+use cloud::{Failure, Problem, Result, StopToken};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -33,7 +33,7 @@ pub struct Prepared<'a> {
 pub fn prepare<'a>(
     spec: &'a ImportSpec,
     provider: Option<ims::Cloud>,
-    missing: &[String],
+    missing: &[Problem],
     observing: (&dyn Observer, &StopToken),
 ) -> Result<Prepared<'a>> {
     let method = Method::choose(spec)?;
@@ -46,7 +46,7 @@ pub(super) fn prepare_within<'a>(
     spec: &'a ImportSpec,
     method: Method,
     provider: Option<ims::Cloud>,
-    missing: &[String],
+    missing: &[Problem],
     budgets: &[PlanOptions],
     observing: (&dyn Observer, &StopToken),
 ) -> Result<Prepared<'a>> {

@@ -13,7 +13,7 @@ use net::status::{self, Repeat};
 use time::OffsetDateTime;
 
 use crate::answer::{Complaint, complaint, tidy};
-use crate::hints;
+use crate::hints::{self, Hint};
 
 /// What this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -59,7 +59,7 @@ struct Inner {
     status: Option<u16>,
     code: Option<String>,
     request_id: Option<String>,
-    hint: Option<String>,
+    hints: Vec<Hint>,
     verdict: Verdict,
     /// Whether something else answered, whatever the kind.
     foreign: bool,
@@ -77,7 +77,7 @@ impl Error {
             status: None,
             code: None,
             request_id: None,
-            hint: None,
+            hints: Vec::new(),
             verdict: Verdict::Fatal,
             foreign: false,
             reached: false,
@@ -88,7 +88,7 @@ impl Error {
     /// No answer to the request that was `doing` something.
     pub(crate) fn network(doing: &str, repeat: Repeat, source: HttpError) -> Self {
         let verdict = source.verdict_for(repeat);
-        let hint = source.hint().map(str::to_owned);
+        let needs_tls = source.is_plain_http();
         let mut error = if source.may_have_been_sent() && repeat == Repeat::Unsafe {
             Self::ambiguous(doing, "the answer did not arrive")
         } else if source.kind() == HttpErrorKind::Refused {
@@ -97,7 +97,9 @@ impl Error {
             Self::new(ErrorKind::Network, format!("{doing} failed"))
         };
         error.0.verdict = verdict;
-        error.0.hint = error.0.hint.or(hint);
+        if needs_tls {
+            error = error.with_hint(Hint::AllowHttp);
+        }
         error.0.source = Some(source.into());
         error
     }
@@ -109,9 +111,11 @@ impl Error {
             _ => ErrorKind::Network,
         };
         let hint = source.hint().map(str::to_owned);
-        let mut error = Self::new(kind, "there is no access key").caused_by(source);
-        error.0.hint = hint;
-        error
+        let error = Self::new(kind, "there is no access key").caused_by(source);
+        match hint {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
     }
 
     /// The request may have been carried out.
@@ -178,21 +182,21 @@ impl Error {
         complaint: Complaint,
         request_id: Option<String>,
     ) -> Self {
-        let mut hint = complaint
+        let mut hints: Vec<Hint> = complaint
             .code
             .as_deref()
             .and_then(hints::for_code)
             .or_else(|| hints::for_status(status.as_u16()))
-            .map(str::to_owned);
+            .into_iter()
+            .collect();
         if let Some(canonical) = complaint.canonical_request {
-            let hint = hint.get_or_insert_default();
-            hint.push_str("\nthe server computed this canonical request:\n");
-            hint.push_str(&canonical);
+            let text = format!("the server computed this canonical request:\n{canonical}");
+            hints.push(text.into());
         }
         self.0.status = Some(status.as_u16());
         self.0.code = complaint.code;
         self.0.request_id = request_id;
-        self.0.hint = hint;
+        self.0.hints = hints;
         self
     }
 
@@ -210,22 +214,16 @@ impl Error {
     }
 
     pub(crate) fn with_code(mut self, code: Option<String>) -> Self {
-        self.0.hint = code
-            .as_deref()
-            .and_then(hints::for_code)
-            .map(str::to_owned)
-            .or(self.0.hint);
+        if let Some(hint) = code.as_deref().and_then(hints::for_code) {
+            self.0.hints = vec![hint];
+        }
         self.0.code = code;
         self
     }
 
-    /// Adds a line to the hint.
-    pub(crate) fn with_hint(mut self, hint: impl AsRef<str>) -> Self {
-        let text = self.0.hint.get_or_insert_default();
-        if !text.is_empty() {
-            text.push('\n');
-        }
-        text.push_str(hint.as_ref());
+    /// Adds what the caller can do.
+    pub(crate) fn with_hint(mut self, hint: impl Into<Hint>) -> Self {
+        self.0.hints.push(hint.into());
         self
     }
 
@@ -270,10 +268,17 @@ impl Error {
         self.0.request_id.as_deref()
     }
 
-    /// What the user can do about it; may have several lines.
+    /// What the caller can do about it.
     #[must_use]
-    pub fn hint(&self) -> Option<&str> {
-        self.0.hint.as_deref()
+    pub fn hints(&self) -> &[Hint] {
+        &self.0.hints
+    }
+
+    /// The hints in general words, a line each.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let lines: Vec<String> = self.0.hints.iter().map(Hint::to_string).collect();
+        (!lines.is_empty()).then(|| lines.join("\n"))
     }
 }
 

@@ -9,6 +9,7 @@ use net::status::Repeat;
 
 use crate::endpoint::Service;
 use crate::error::{Error, ErrorKind};
+use crate::hints::Hint;
 
 /// The error that `answer` to `doing` is, if it comes from something else. Pages of gateways whose
 /// service is overloaded or down are judged by their status, and 401 by what becomes of other
@@ -52,9 +53,9 @@ fn is_page(answer: &Response) -> bool {
 }
 
 fn error(doing: &str, service: Service, status: u16, repeat: Repeat) -> Error {
-    let (name, option) = match service {
-        Service::Iam => ("identity", "--iam-endpoint"),
-        Service::Ims => ("image", "--ims-endpoint"),
+    let (name, hint) = match service {
+        Service::Iam => ("identity", Hint::NotIam),
+        Service::Ims => ("image", Hint::NotIms),
     };
     let what = format!(
         "the answer {status} is not one of the {name} service: a sign-in page of this network, a \
@@ -65,11 +66,7 @@ fn error(doing: &str, service: Service, status: u16, repeat: Repeat) -> Error {
         Repeat::Safe => Error::new(ErrorKind::Foreign, format!("{doing} failed: {what}")),
         Repeat::Unsafe => Error::ambiguous(doing, &what),
     };
-    error.foreign(status).with_hint(format!(
-        "open a web page in a browser and sign in to the network, or name its proxy in \
-         HTTPS_PROXY; if neither is needed \
-         here, check {option}"
-    ))
+    error.foreign(status).with_hint(hint)
 }
 
 #[cfg(test)]

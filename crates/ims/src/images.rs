@@ -155,7 +155,7 @@ impl Client {
         if let Some(violation) = import.field_violations().first() {
             return Err(Error::new(ErrorKind::Invalid, violation.message.clone())
                 .with_code(violation.code.map(str::to_owned))
-                .with_hint(&violation.hint));
+                .with_hint(violation.hint.clone()));
         }
         let path = self.versioned("/cloudimages/quickimport/action");
         let body = wire::quick_import(import);

@@ -1,6 +1,6 @@
 //! Client of the Image Management Service of Huawei Cloud, Open Telekom Cloud, Flexible Engine and
-//! private stacks: sign in, register images, follow jobs, manage images. Made for imgferry; it does
-//! not know the command line and prints nothing.
+//! private stacks: sign in, register images, follow jobs, manage what is there. It knows no
+//! command line and prints nothing; hints are data ([`Hint`]).
 //!
 //! ```text
 //! QuickImport::violations ─▶ Client::quick_import ─▶ JobId ─▶ Client::wait ─▶ ImageId ─▶ Client::image
@@ -91,7 +91,8 @@ pub use create::{
 };
 pub use endpoint::Endpoints;
 pub use error::{Error, ErrorKind, Result};
-pub use id::{BadId, ImageId, JobId};
+pub use hints::Hint;
+pub use id::{ImageId, JobId};
 pub use images::{ImageDetail, ImageStatus};
 pub use import::{
     Architecture, Firmware, ImageKind, ImageUrl, LicenseType, OsType, QuickForm, QuickImport,

@@ -113,7 +113,7 @@ async fn a_refusal_is_reported_with_code_reason_request_and_hint() {
         "registering the image was refused: IMG.0009: The image name already exists (HTTP 400, \
          request id req-77)"
     );
-    assert_eq!(error.hint(), Some("choose another image name"));
+    assert_eq!(error.hint().as_deref(), Some("choose another image name"));
 }
 
 #[tokio::test]
@@ -151,8 +151,7 @@ async fn a_redirect_is_not_followed_and_says_what_to_do() {
     // It is not the service's answer, so what became of the request is not known.
     assert_eq!((requests, error.kind()), (1, ErrorKind::Ambiguous));
     assert!(error.is_foreign());
-    let hint = error.hint().unwrap();
-    assert!(hint.contains("check --ims-endpoint"), "{error:?}");
+    assert!(error.hints().contains(&ims::Hint::NotIms), "{error:?}");
 }
 
 #[tokio::test]

@@ -211,7 +211,7 @@ async fn a_failure_known_to_a_sub_job_only_is_found_there() {
     .await;
     let error = result.unwrap_err();
     assert_eq!(error.code(), Some("IMG.0009"));
-    assert_eq!(error.hint(), Some("choose another image name"));
+    assert_eq!(error.hint().as_deref(), Some("choose another image name"));
     let (result, ..) = waited(vec![state(&json!({"status": "FAIL"}))]).await;
     let text = result.unwrap_err().to_string();
     assert!(text.ends_with("no reason is given"), "{text}");

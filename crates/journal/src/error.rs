@@ -40,27 +40,46 @@ impl Error {
         }
     }
 
-    /// What the user can do about it.
+    /// What the caller can do about it.
     #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<Hint> {
         match self {
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull
                 | io::ErrorKind::QuotaExceeded
-                | io::ErrorKind::FileTooLarge => Some(
-                    "make room there, or name another place with --state-dir, and run the command \
-                     again",
-                ),
+                | io::ErrorKind::FileTooLarge => Some(Hint::MakeRoom),
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                    Some("name a place that can be written with --state-dir")
+                    Some(Hint::ChooseWritable)
                 }
                 _ => None,
             },
-            Self::InUse { .. } => {
-                Some("wait until it has ended; 'imgferry status' shows what is running")
-            }
-            Self::NoPlace => Some("set HOME or XDG_STATE_HOME, or give --state-dir"),
+            Self::InUse { .. } => Some(Hint::WaitForOther),
+            Self::NoPlace => Some(Hint::SetHome),
         }
+    }
+}
+
+/// What the caller can do about an error. `Display` says it in general words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// The file system is full: make room, or keep journals elsewhere.
+    MakeRoom,
+    /// The directory cannot be written: keep journals elsewhere.
+    ChooseWritable,
+    /// Another process uses the journal: wait until it has ended.
+    WaitForOther,
+    /// No directory follows from the environment: set one, or name one.
+    SetHome,
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::MakeRoom => "make room there, or keep journals elsewhere, and try again",
+            Self::ChooseWritable => "keep journals in a directory that can be written",
+            Self::WaitForOther => "wait until it has ended",
+            Self::SetHome => "set HOME or XDG_STATE_HOME, or name a directory",
+        })
     }
 }
 

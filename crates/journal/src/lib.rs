@@ -27,7 +27,7 @@ mod source;
 mod state;
 
 pub use dir::{Listed, StateDir, Target};
-pub use error::{Error, Result};
+pub use error::{Error, Hint, Result};
 pub use file::{Found, Journal};
 pub use frame::Ending;
 pub use log::{Log, RunLock, read_log};

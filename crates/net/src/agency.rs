@@ -134,10 +134,13 @@ impl Agency {
         request.headers.extend(header);
         self.client.send(request).await.map_err(|error| {
             let verdict = error.verdict_for(Repeat::Safe);
-            let hint = error.hint().unwrap_or(
-                "keys of an agency exist on servers of the cloud only; elsewhere set HW_ACCESS_KEY \
-                 and HW_SECRET_KEY",
-            );
+            let hint = match error.is_plain_http() {
+                true => "use an https endpoint, or allow plain http",
+                false => {
+                    "keys of an agency exist on servers of the cloud only; elsewhere set \
+                     HW_ACCESS_KEY and HW_SECRET_KEY"
+                }
+            };
             KeyError::new("the metadata service does not answer")
                 .with_verdict(verdict)
                 .with_hint(hint)

@@ -140,7 +140,7 @@ pub enum HttpErrorKind {
 pub struct HttpError {
     kind: HttpErrorKind,
     message: String,
-    hint: Option<&'static str>,
+    plain_http: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -149,7 +149,7 @@ impl HttpError {
         Self {
             kind,
             message: message.into(),
-            hint: None,
+            plain_http: false,
             source: None,
         }
     }
@@ -160,10 +160,10 @@ impl HttpError {
         self.kind
     }
 
-    /// What the user can do about it.
+    /// Whether the request was refused because its address has no TLS.
     #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        self.hint
+    pub fn is_plain_http(&self) -> bool {
+        self.plain_http
     }
 
     /// Whether the server may have received the request, and so may have carried it out.
@@ -265,7 +265,7 @@ impl Client {
             "http" if local || self.options.allow_http => {}
             "http" => {
                 return Err(HttpError {
-                    hint: Some("use an https endpoint, or allow plain http (--allow-http)"),
+                    plain_http: true,
                     ..HttpError::new(
                         HttpErrorKind::Refused,
                         format!(

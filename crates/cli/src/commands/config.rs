@@ -6,14 +6,15 @@ mod trial;
 
 use std::path::PathBuf;
 
-use cloud::{ProcessEnvironment, Resolved, Session, SessionOptions, Setting, rejected};
+use cloud::{Origin, ProcessEnvironment, Resolved, Session, SessionOptions, Setting, rejected};
 use diskimg::text::shown;
 use serde_json::json;
 
-use self::report::{Checked, Shown};
+use self::report::{Checked, Shown, rows};
 use crate::args::{CloudArgs, ConfigArgs, ConfigCheckArgs, ConfigCommand};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::hints;
 use crate::interrupt::Interrupt;
 
 pub(crate) async fn run(args: &ConfigArgs, console: Console, interrupt: &Interrupt) -> Outcome {
@@ -36,7 +37,7 @@ fn path(args: &CloudArgs, console: Console) -> Outcome {
     let path = config_file(args).ok_or_else(|| {
         Failure::new(
             Exit::Refused,
-            "nobody knows where the configuration file is: HOME is not set",
+            "there is no configuration file: HOME is not set",
         )
         .hint("name the file with --config")
     })?;
@@ -56,6 +57,7 @@ fn show(args: &CloudArgs, console: Console) -> Outcome {
     }
     let Resolved { cloud, settings } = cloud::examine(&args.options(), &ProcessEnvironment);
     let missing = cloud.err().map(|missing| missing.0).unwrap_or_default();
+    let missing = missing.iter().map(hints::problem).collect();
     let cloud = settings.iter().find(|setting| setting.name == "cloud");
     let cloud = cloud.and_then(|cloud| cloud.value.parse::<ims::Cloud>().ok());
     if let Some((cloud, caution)) = cloud.and_then(|cloud| Some((cloud, cloud.caution()?))) {
@@ -65,7 +67,7 @@ fn show(args: &CloudArgs, console: Console) -> Outcome {
     let shown = Shown {
         config_file_exists: path.as_ref().is_some_and(|path| path.exists()),
         config_file: path,
-        settings,
+        settings: rows(settings),
         missing,
     };
     console.result(&shown, &shown)
@@ -81,7 +83,7 @@ async fn check(args: &ConfigCheckArgs, console: Console, interrupt: &Interrupt) 
         let settings = vec![Setting {
             name: "region",
             value: session.cloud().region.clone(),
-            origin: "the sandbox".to_owned(),
+            origin: Origin::Elsewhere("the sandbox".to_owned()),
         }];
         let checked = check::all(&session, args, interrupt).await;
         let told = checked.and_then(|checks| tell(settings, checks, console));
@@ -94,7 +96,7 @@ async fn check(args: &ConfigCheckArgs, console: Console, interrupt: &Interrupt) 
             let shown = Shown {
                 config_file: None,
                 config_file_exists: false,
-                settings,
+                settings: rows(settings),
                 missing: Vec::new(),
             };
             if !console.json && !shown.settings.is_empty() {
@@ -113,7 +115,10 @@ async fn check(args: &ConfigCheckArgs, console: Console, interrupt: &Interrupt) 
 }
 
 fn tell(settings: Vec<Setting>, checks: Vec<check::Check>, console: Console) -> Outcome {
-    let checked = Checked { settings, checks };
+    let checked = Checked {
+        settings: rows(settings),
+        checks,
+    };
     let failed: Vec<_> = checked
         .checks
         .iter()

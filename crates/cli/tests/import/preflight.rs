@@ -93,7 +93,7 @@ fn everything_that_the_cloud_knows_against_it_is_told_at_once() {
     );
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
     for expected in [
-        "3 things are wrong",
+        "3 problems found",
         "IMG.0009",
         "IMG.0056",
         "CentOS 7.9 64bit",

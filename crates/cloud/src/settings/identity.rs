@@ -1,5 +1,5 @@
-//! Who we are: the strongest place that names credentials decides, and credentials of two places
-//! are never mixed.
+//! The credentials: the strongest place that has any decides, and credentials of two places are
+//! never mixed.
 
 use net::agency::{Agency, METADATA_ENDPOINT};
 use net::credentials::{Fetching, KeyError, KeySource, Keys, Lease};
@@ -9,6 +9,7 @@ use url::Url;
 use super::layers::{Layer, Layers, Place};
 use super::names::Item;
 use super::{ProcessEnvironment, file, openstack};
+use crate::hint::{Hint, Problem};
 
 /// Credentials.
 #[derive(Clone, Debug)]
@@ -36,12 +37,8 @@ pub(crate) struct Chosen {
     pub(crate) place: Place,
 }
 
-const NOTHING: &str = "no credentials: set HW_ACCESS_KEY and HW_SECRET_KEY, or HW_USER_NAME, \
-     HW_USER_PASSWORD and HW_DOMAIN_NAME, or write them into a profile (see imgferry config example), \
-     or use --os-cloud or --agency";
-
 /// The credentials of the strongest layer that has any.
-pub(crate) fn choose(layers: &Layers, allow_http: bool) -> Result<Chosen, String> {
+pub(crate) fn choose(layers: &Layers, allow_http: bool) -> Result<Chosen, Problem> {
     for layer in &layers.0 {
         let Some((identity, what)) = of_layer(layer, layers, allow_http)? else {
             continue;
@@ -52,7 +49,10 @@ pub(crate) fn choose(layers: &Layers, allow_http: bool) -> Result<Chosen, String
             place: layer.place.clone(),
         });
     }
-    Err(NOTHING.to_owned())
+    Err(Problem::new(
+        "no credentials are given",
+        Hint::GiveCredentials,
+    ))
 }
 
 fn of_layer(
@@ -79,7 +79,7 @@ fn of_layer(
                 return Ok(Some((Identity::Keys(key.into()), "access key")));
             }
             let keys = match place {
-                // Nobody can change the environment of a process from outside.
+                // The environment of a process cannot change from outside.
                 Place::Options | Place::Environment => key.into(),
                 Place::Profile { .. } | Place::Openstack { .. } => Keys::renewed(Reread {
                     place: place.clone(),
@@ -123,7 +123,7 @@ fn of_layer(
             .get(Item::MetadataEndpoint)
             .map_or(METADATA_ENDPOINT, |found| found.value);
         let url = Url::parse(text).map_err(|e| {
-            format!("the metadata endpoint is no address, such as http://host: {e}")
+            format!("the metadata endpoint is not an address such as http://host: {e}")
         })?;
         let agency = Agency::new(url, allow_http)
             .map_err(|e| format!("the metadata service cannot be used: {e}"))?;
@@ -141,8 +141,8 @@ fn access_key(layer: &Layer) -> Option<AccessKey> {
     })
 }
 
-/// Temporary keys in a file: whoever renews them writes the file anew, and a refused one is read
-/// again.
+/// Temporary keys in a file: the program that renews them rewrites the file, so a refused key is
+/// read again.
 #[derive(Debug)]
 struct Reread {
     place: Place,
@@ -165,7 +165,7 @@ impl KeySource for Reread {
             layer
                 .as_ref()
                 .and_then(access_key)
-                .ok_or_else(|| format!("{} has no access key any more", self.place))
+                .ok_or_else(|| format!("{} no longer has an access key", self.place))
         };
         // A small file: not worth another thread.
         let lease = read().map_err(KeyError::new).map(|key| Lease {

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use diskimg::text::shown;
 use net::secret::{ExposeSecret as _, SecretString};
 
-use super::Environment;
 use super::names::{Item, SPECS, Spec};
+use super::{Environment, Origin};
 
-/// Where a layer's values stand.
+/// Where the values of a layer come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// The command line.
+    /// [`super::CloudOptions`].
     Options,
     /// The process's environment.
     Environment,
@@ -24,12 +24,14 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// Where the value of `spec` comes from, in words.
-    pub(crate) fn origin(&self, spec: &Spec) -> String {
+    /// Where the value of `spec` comes from.
+    pub(crate) fn origin(&self, spec: &Spec) -> Origin {
         match self {
-            Self::Options => spec.option.unwrap_or("command line").to_owned(),
-            Self::Environment => spec.variable.unwrap_or("environment").to_owned(),
-            Self::Profile { .. } | Self::Openstack { .. } => self.to_string(),
+            Self::Options => Origin::Options,
+            Self::Environment => {
+                Origin::Elsewhere(spec.variable.unwrap_or("environment").to_owned())
+            }
+            Self::Profile { .. } | Self::Openstack { .. } => Origin::Elsewhere(self.to_string()),
         }
     }
 
@@ -39,7 +41,8 @@ impl Place {
             return self.to_string();
         };
         match self {
-            Self::Options | Self::Environment => self.origin(spec),
+            Self::Options => spec.key.to_owned(),
+            Self::Environment => spec.variable.unwrap_or(spec.key).to_owned(),
             Self::Profile { .. } | Self::Openstack { .. } => format!("{} of {self}", spec.key),
         }
     }
@@ -48,7 +51,7 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Options => f.write_str("command line"),
+            Self::Options => f.write_str("options"),
             Self::Environment => f.write_str("environment"),
             Self::Profile { name, path } => write!(f, "profile {name} in {}", shown(&path)),
             Self::Openstack { name, path } => write!(f, "cloud {name} in {}", shown(&path)),
@@ -56,7 +59,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// The values of one place. All are held as secrets, so that none is shown by accident.
+/// The values of one place. All are kept as secrets, so that none is shown by accident.
 #[derive(Clone)]
 pub(crate) struct Layer {
     pub(crate) place: Place,
@@ -89,8 +92,8 @@ impl Layer {
         layer
     }
 
-    /// Sets a value, if there is one. Files with secrets end in a line break, which is no part of
-    /// them; other values have no white space at their ends either, but a password may.
+    /// Sets a value, if there is one. A password may begin or end with spaces, but not with the line
+    /// break at the end of a file; other values are trimmed. Empty values are ignored.
     pub(crate) fn set(&mut self, name: Item, value: Option<String>) {
         let Some(value) = value else { return };
         let value = match name {

@@ -1,5 +1,5 @@
-//! Where the cloud is and who we are: options over environment over configuration file, resolved
-//! once into plain data.
+//! Where the cloud is, and the credentials for it: options over environment over configuration
+//! file, resolved once into plain data.
 //!
 //! ```text
 //! options ─▶ environment ─▶ profile of the configuration file ─▶ what follows from cloud and region
@@ -17,12 +17,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ims::{ApiVersion, CloudService, WaitOptions};
-use serde::Serialize;
 use url::Url;
 
 pub use identity::Identity;
 use layers::{Layer, Layers};
 use names::{Item, SPECS};
+
+use crate::hint::{Hint, Problem};
 
 /// What the caller says about the cloud. All of it is optional: the environment and the
 /// configuration files are asked for the rest.
@@ -138,22 +139,40 @@ impl Environment for ProcessEnvironment {
     }
 }
 
-/// What is missing, each with how to give it.
+/// What is missing or wrong, all of it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Missing(pub Vec<String>);
+pub struct Missing(pub Vec<Problem>);
+
+impl IntoIterator for Missing {
+    type Item = Problem;
+    type IntoIter = std::vec::IntoIter<Problem>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
 
 /// A setting as it is used, fit for showing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// What it is called in the configuration file.
     pub name: &'static str,
     /// Secrets are masked.
     pub value: String,
-    /// Where it comes from, in words.
-    pub origin: String,
+    /// Where it comes from.
+    pub origin: Origin,
 }
 
-/// What would be used, and from where each value comes, also when something is missing.
+/// Where a setting comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// [`CloudOptions`].
+    Options,
+    /// Elsewhere, in words: a variable, a file, another setting.
+    Elsewhere(String),
+}
+
+/// What would be used and where each value comes from, even when something is missing.
 #[derive(Debug)]
 pub struct Resolved {
     /// The cloud, or what is missing.
@@ -185,7 +204,7 @@ pub fn resolve_storage(args: &CloudOptions, env: &dyn Environment) -> Result<Clo
     examine_for(args, env, Need::Storage).cloud
 }
 
-/// Which services are asked.
+/// Which services a run uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
     All,
@@ -231,10 +250,10 @@ fn examine_for(args: &CloudOptions, env: &dyn Environment, need: Need) -> Resolv
 /// A documented configuration file.
 pub const EXAMPLE: &str = include_str!("example.toml");
 
-/// What stands for a secret.
+/// Shown in place of a secret.
 const MASK: &str = "***";
 
-/// A value without a password that somebody put into an address, which may have no scheme.
+/// A value without the password that an address may contain; the address may have no scheme.
 fn shown(key: &str, value: &str) -> String {
     let url = match key.ends_with("_endpoint") {
         true => net::endpoint::parse(value),
@@ -245,14 +264,14 @@ fn shown(key: &str, value: &str) -> String {
             Ok(()) => url.to_string(),
             Err(()) => MASK.to_owned(),
         },
-        // No address, so nobody knows where a password in it ends.
+        // Not an address, so the end of a password in it cannot be found.
         Err(_) if key.ends_with("_endpoint") && value.contains('@') => MASK.to_owned(),
         _ => value.to_owned(),
     }
 }
 
-/// The places, the strongest first; notes what is wrong with the files.
-fn layers(args: &CloudOptions, env: &dyn Environment, missing: &mut Vec<String>) -> Layers {
+/// The places, the strongest first; collects what is wrong with the files.
+fn layers(args: &CloudOptions, env: &dyn Environment, missing: &mut Vec<Problem>) -> Layers {
     let mut options = Layer::new(layers::Place::Options);
     let url = |url: &Option<Url>| url.as_ref().map(ToString::to_string);
     let on = |switch: bool| switch.then(|| "true".to_owned());
@@ -273,7 +292,7 @@ fn layers(args: &CloudOptions, env: &dyn Environment, missing: &mut Vec<String>)
     }
     let mut environment = Layer::environment(env);
     let wanted = args.profile.clone().or_else(|| env.get("IMGFERRY_PROFILE"));
-    // Whoever asks for a profile does not mean the cloud that OpenStack's own tools use.
+    // A requested profile wins over the cloud that OpenStack's own tools use.
     if wanted.is_some() {
         environment.remove(Item::OsCloud);
     }
@@ -282,10 +301,14 @@ fn layers(args: &CloudOptions, env: &dyn Environment, missing: &mut Vec<String>)
         .map(|location| file::profile(&location, wanted.as_deref()));
     match (profile, wanted) {
         (Some(Ok(profile)), _) => list.extend(profile),
-        (Some(Err(error)), _) => missing.push(error),
-        (None, Some(name)) => missing.push(format!(
-            "profile {name:?} is asked for, but without HOME nobody knows where the configuration file is"
-        )),
+        (Some(Err(error)), _) => missing.push(error.into()),
+        (None, Some(name)) => missing.push(
+            format!(
+                "profile {name:?} is requested, but HOME is not set, so there is no configuration \
+                 file"
+            )
+            .into(),
+        ),
         (None, None) => {}
     }
     let named = list
@@ -295,7 +318,7 @@ fn layers(args: &CloudOptions, env: &dyn Environment, missing: &mut Vec<String>)
     if let Some((at, name)) = named {
         match openstack::cloud(&name, env) {
             Ok(layer) => list.insert(at.saturating_add(1), layer),
-            Err(error) => missing.push(error),
+            Err(error) => missing.push(error.into()),
         }
     }
     Layers(list)
@@ -306,7 +329,7 @@ fn build(
     layers: &Layers,
     need: Need,
     settings: &mut Vec<Setting>,
-    missing: &mut Vec<String>,
+    missing: &mut Vec<Problem>,
 ) -> Option<Cloud> {
     let allow_http = layers.is_on(Item::AllowHttp);
     let identity = identity::choose(layers, allow_http)
@@ -314,11 +337,14 @@ fn build(
             settings.push(Setting {
                 name: "credentials",
                 value: chosen.what.to_owned(),
-                origin: chosen.place.to_string(),
+                origin: match chosen.place {
+                    layers::Place::Options => Origin::Options,
+                    place => Origin::Elsewhere(place.to_string()),
+                },
             });
             chosen.identity
         })
-        .map_err(|error| missing.push(error))
+        .map_err(|problem| missing.push(problem))
         .ok();
     let region = note(region(layers), missing);
     let api_version = note(api_version(layers), missing);
@@ -341,7 +367,7 @@ fn build(
         settings.push(Setting {
             name: "cloud",
             value: cloud.to_string(),
-            origin: by.to_owned(),
+            origin: Origin::Elsewhere(by.to_owned()),
         });
     }
     let mut endpoint = |name, service| {
@@ -351,7 +377,7 @@ fn build(
     let iam = endpoint(Item::IamEndpoint, CloudService::Iam);
     let ims = endpoint(Item::ImsEndpoint, CloudService::Ims);
     let obs = endpoint(Item::ObsEndpoint, CloudService::Obs);
-    // Nobody asks these services then; an address where the keys go anyway gives nothing away.
+    // These services are not asked then; an address where the keys go anyway reveals nothing.
     let unasked = obs.clone().filter(|_| alone);
     let (iam, ims) = (iam.or_else(|| unasked.clone()), ims.or(unasked));
     let order = |name| SPECS.iter().position(|spec| spec.key == name);
@@ -374,22 +400,23 @@ fn build(
 }
 
 /// The value, or a note of what is wrong.
-fn note<T>(result: Result<T, String>, missing: &mut Vec<String>) -> Option<T> {
-    result.map_err(|what| missing.push(what)).ok()
+fn note<T>(result: Result<T, impl Into<Problem>>, missing: &mut Vec<Problem>) -> Option<T> {
+    result.map_err(|what| missing.push(what.into())).ok()
 }
 
-fn region(layers: &Layers) -> Result<String, String> {
+fn region(layers: &Layers) -> Result<String, Problem> {
     let found = layers
         .get(Item::Region)
-        .ok_or("no region: give --region, set HW_REGION_NAME, or write it into a profile")?;
+        .ok_or_else(|| Problem::new("no region is given", Hint::GiveRegion))?;
     if is_host_label(found.value) {
         let known = ims::Cloud::of_region(found.value);
         return Ok(known.map_or_else(|| found.value.to_owned(), |(_, region)| region));
     }
     Err(format!(
-        "region {:?} is not a region's name, such as eu-west-0",
+        "invalid region {:?}: expected a name such as eu-west-0",
         found.value
-    ))
+    )
+    .into())
 }
 
 fn api_version(layers: &Layers) -> Result<ApiVersion, String> {
@@ -418,7 +445,7 @@ fn endpoint(
     if let Some(found) = layers.get(name) {
         return net::endpoint::parse(found.value)
             .map(Some)
-            .map_err(|e| format!("{} is no address: {e}", found.place.name(name)));
+            .map_err(|e| format!("{} is not an address: {e}", found.place.name(name)));
     }
     let url = provider
         .zip(region)
@@ -427,13 +454,13 @@ fn endpoint(
         settings.push(Setting {
             name: spec.key,
             value: url.to_string(),
-            origin: format!("region of {provider}"),
+            origin: Origin::Elsewhere(format!("region of {provider}")),
         });
     }
     Ok(url)
 }
 
-/// A region becomes part of host names, so it may hold nothing else.
+/// A region becomes part of host names, so it may contain nothing else.
 fn is_host_label(text: &str) -> bool {
     !text.is_empty()
         && text

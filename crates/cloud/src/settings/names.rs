@@ -1,4 +1,4 @@
-//! The settings: what each is called in the file, on the command line and in the environment.
+//! The settings: what each is called in the configuration file and in the environment.
 
 /// A setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,11 +32,10 @@ pub(crate) struct Spec {
     pub(crate) name: Item,
     /// In the configuration file, and in what `config` prints.
     pub(crate) key: &'static str,
-    pub(crate) option: Option<&'static str>,
     pub(crate) variable: Option<&'static str>,
     /// Never shown.
     pub(crate) secret: bool,
-    /// What goes into the file; also tells what is expected there.
+    /// The form of its value in the file.
     pub(crate) kind: Kind,
 }
 
@@ -47,16 +46,10 @@ pub(crate) enum Kind {
     Switch,
 }
 
-const fn text(
-    name: Item,
-    key: &'static str,
-    option: Option<&'static str>,
-    variable: Option<&'static str>,
-) -> Spec {
+const fn text(name: Item, key: &'static str, variable: Option<&'static str>) -> Spec {
     Spec {
         name,
         key,
-        option,
         variable,
         secret: false,
         kind: Kind::Text,
@@ -66,19 +59,14 @@ const fn text(
 const fn secret(name: Item, key: &'static str, variable: &'static str) -> Spec {
     Spec {
         secret: true,
-        ..text(name, key, None, Some(variable))
+        ..text(name, key, Some(variable))
     }
 }
 
-const fn switch(
-    name: Item,
-    key: &'static str,
-    option: &'static str,
-    variable: Option<&'static str>,
-) -> Spec {
+const fn switch(name: Item, key: &'static str, variable: Option<&'static str>) -> Spec {
     Spec {
         kind: Kind::Switch,
-        ..text(name, key, Some(option), variable)
+        ..text(name, key, variable)
     }
 }
 
@@ -86,71 +74,39 @@ const fn switch(
 pub(crate) const SPECS: &[Spec] = {
     use Item::*;
     &[
-        text(Cloud, "cloud", Some("--cloud"), Some("IMGFERRY_CLOUD")),
-        text(Region, "region", Some("--region"), Some("HW_REGION_NAME")),
-        text(
-            ApiVersion,
-            "api_version",
-            Some("--api-version"),
-            Some("IMGFERRY_API_VERSION"),
-        ),
-        text(
-            IamEndpoint,
-            "iam_endpoint",
-            Some("--iam-endpoint"),
-            Some("IMGFERRY_IAM_ENDPOINT"),
-        ),
-        text(
-            ImsEndpoint,
-            "ims_endpoint",
-            Some("--ims-endpoint"),
-            Some("IMGFERRY_IMS_ENDPOINT"),
-        ),
-        text(
-            ObsEndpoint,
-            "obs_endpoint",
-            Some("--obs-endpoint"),
-            Some("IMGFERRY_OBS_ENDPOINT"),
-        ),
-        switch(
-            PathStyle,
-            "path_style",
-            "--path-style",
-            Some("IMGFERRY_PATH_STYLE"),
-        ),
-        switch(AllowHttp, "allow_http", "--allow-http", None),
-        text(
-            ProjectId,
-            "project_id",
-            Some("--project-id"),
-            Some("HW_PROJECT_ID"),
-        ),
-        text(ProjectName, "project_name", None, Some("HW_PROJECT_NAME")),
+        text(Cloud, "cloud", Some("IMGFERRY_CLOUD")),
+        text(Region, "region", Some("HW_REGION_NAME")),
+        text(ApiVersion, "api_version", Some("IMGFERRY_API_VERSION")),
+        text(IamEndpoint, "iam_endpoint", Some("IMGFERRY_IAM_ENDPOINT")),
+        text(ImsEndpoint, "ims_endpoint", Some("IMGFERRY_IMS_ENDPOINT")),
+        text(ObsEndpoint, "obs_endpoint", Some("IMGFERRY_OBS_ENDPOINT")),
+        switch(PathStyle, "path_style", Some("IMGFERRY_PATH_STYLE")),
+        switch(AllowHttp, "allow_http", None),
+        text(ProjectId, "project_id", Some("HW_PROJECT_ID")),
+        text(ProjectName, "project_name", Some("HW_PROJECT_NAME")),
         text(
             EnterpriseProjectId,
             "enterprise_project_id",
-            Some("--enterprise-project-id"),
             Some("HW_ENTERPRISE_PROJECT_ID"),
         ),
-        text(AccessKey, "access_key", None, Some("HW_ACCESS_KEY")),
+        text(AccessKey, "access_key", Some("HW_ACCESS_KEY")),
         secret(SecretKey, "secret_key", "HW_SECRET_KEY"),
         secret(SecurityToken, "security_token", "HW_SECURITY_TOKEN"),
-        text(UserName, "user_name", None, Some("HW_USER_NAME")),
+        text(UserName, "user_name", Some("HW_USER_NAME")),
         secret(UserPassword, "user_password", "HW_USER_PASSWORD"),
-        text(DomainName, "domain_name", None, Some("HW_DOMAIN_NAME")),
+        text(DomainName, "domain_name", Some("HW_DOMAIN_NAME")),
         secret(AuthToken, "auth_token", "HW_AUTH_TOKEN"),
-        switch(Agency, "agency", "--agency", Some("IMGFERRY_AGENCY")),
+        switch(Agency, "agency", Some("IMGFERRY_AGENCY")),
         text(
             MetadataEndpoint,
             "metadata_endpoint",
-            None,
             Some("IMGFERRY_METADATA_ENDPOINT"),
         ),
-        text(OsCloud, "os_cloud", Some("--os-cloud"), Some("OS_CLOUD")),
+        text(OsCloud, "os_cloud", Some("OS_CLOUD")),
     ]
 };
 
-/// The setting that is called `key` in the file.
+/// The setting with the name `key` in the file.
 pub(crate) fn by_key(key: &str) -> Option<&'static Spec> {
     SPECS.iter().find(|spec| spec.key == key)
 }

@@ -1,16 +1,15 @@
-//! Whose cloud it is: accounts belong to one operator, and no key or token may reach another.
+//! The operator of the cloud: accounts belong to one, and no key or token may reach another.
 
 use ims::Cloud;
 
 use super::layers::{Found, Layers};
 use super::names::Item;
+use crate::hint::{Hint, Problem};
 
 /// The addresses, each of which may be given.
 const ENDPOINTS: [Item; 3] = [Item::IamEndpoint, Item::ImsEndpoint, Item::ObsEndpoint];
-/// The options that make a cloud of its own.
-const OPTIONS: &str = "--iam-endpoint, --ims-endpoint and --obs-endpoint";
 
-/// The operator, and what tells it.
+/// The operator, and how it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Operator {
     pub(super) cloud: Cloud,
@@ -22,12 +21,12 @@ pub(super) struct Operator {
 /// is.
 ///
 /// # Errors
-/// When nothing tells the operator, or when the settings tell two.
+/// When the settings name no operator, or two.
 pub(super) fn choose(
     layers: &Layers,
     given: Option<Cloud>,
     region: Option<&str>,
-) -> Result<Option<Operator>, String> {
+) -> Result<Option<Operator>, Problem> {
     let named = given.map(|cloud| Operator { cloud, by: None });
     let addresses = ENDPOINTS.map(|name| (name, layers.get(name)));
     // Nothing follows from the operator then.
@@ -41,8 +40,9 @@ pub(super) fn choose(
     if let (Some(given), Some(other)) = (given, by_region)
         && given != other
     {
-        return Err(format!(
-            "region {region} belongs to {other}, and the cloud is {given}: pass --cloud {other}, another region, or {OPTIONS}"
+        return Err(Problem::new(
+            format!("region {region} belongs to {other}, and the cloud is {given}"),
+            Hint::ChangeOperator(Some(other)),
         ));
     }
     let by_address = addresses
@@ -68,14 +68,14 @@ pub(super) fn choose(
 
 /// Refuses an address whose keys or tokens would reach another operator at the addresses that are
 /// not given.
-fn fits(name: Item, found: Found<'_>, operator: Operator, region: &str) -> Result<(), String> {
+fn fits(name: Item, found: Found<'_>, operator: Operator, region: &str) -> Result<(), Problem> {
     let Some(host) = host(found) else {
-        // What is no address is refused as that.
+        // What is not an address is refused as such.
         return Ok(());
     };
     let Operator { cloud, by } = operator;
     let owner = Cloud::of_host(&host);
-    // Tokens come from the identity service: whose that is must be known, or the user must have
+    // Tokens come from the identity service: its operator must be known, or the user must have
     // named the cloud.
     let foreign = match owner {
         Some(owner) => owner != cloud,
@@ -84,14 +84,14 @@ fn fits(name: Item, found: Found<'_>, operator: Operator, region: &str) -> Resul
     if !foreign {
         return Ok(());
     }
-    let owner = owner.map_or_else(
-        || "no cloud that is known".to_owned(),
-        |owner| owner.to_string(),
-    );
-    Err(format!(
-        "{} is at {host}, which belongs to {owner}, and region {region} belongs to {cloud}: its keys and tokens \
-         would reach another operator. Pass the right --region or --cloud, or all of {OPTIONS}",
-        found.place.name(name)
+    let owner = owner.map_or_else(|| "no known cloud".to_owned(), |owner| owner.to_string());
+    Err(Problem::new(
+        format!(
+            "{} is at {host}, which belongs to {owner}, and region {region} belongs to {cloud}: \
+             its keys and tokens would reach another operator",
+            found.place.name(name)
+        ),
+        Hint::ChangeOperator(None),
     ))
 }
 
@@ -105,14 +105,16 @@ fn host(found: Found<'_>) -> Option<String> {
     )
 }
 
-fn unknown(region: &str) -> String {
+fn unknown(region: &str) -> Problem {
     let known: Vec<String> = Cloud::ALL
         .into_iter()
         .map(|cloud| format!("{cloud}: {}", cloud.regions().join(" ")))
         .collect();
-    format!(
-        "unknown region {region:?}, so it is not known whose cloud it is: name its operator with --cloud, or pass \
-         {OPTIONS}. Known are {}",
-        known.join("; ")
+    Problem::new(
+        format!(
+            "unknown region {region:?}, so its cloud is not known; known are {}",
+            known.join("; ")
+        ),
+        Hint::GiveOperator,
     )
 }

@@ -56,13 +56,7 @@ pub(super) fn failed(mut outcome: ItemOutcome, failure: &Failure) -> ItemOutcome
     };
     outcome.exit = code(failure.class());
     outcome.cause = Some(failure.line());
-    outcome.hint = match failure.hints() {
-        [] => None,
-        advice => Some({
-            let words: Vec<String> = advice.iter().map(hints::text).collect();
-            words.join("; ")
-        }),
-    };
+    outcome.hint = hints::lines(failure.hints()).map(|lines| lines.replace('\n', "; "));
     outcome.warnings.extend(failure.notes().iter().cloned());
     outcome
 }

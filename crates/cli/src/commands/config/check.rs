@@ -65,17 +65,11 @@ impl Check {
     pub(super) fn of(name: &'static str, result: Outcome<String>) -> Self {
         match result {
             Ok(detail) => Self::new(name, State::Ok, detail),
-            Err(failure) => {
-                let advice = failure.hints();
-                Self {
-                    hint: (!advice.is_empty()).then(|| {
-                        let words: Vec<String> = advice.iter().map(hints::text).collect();
-                        words.join("\n")
-                    }),
-                    exit: Some(failure.class()),
-                    ..Self::new(name, State::Failed, failure.line())
-                }
-            }
+            Err(failure) => Self {
+                hint: hints::lines(failure.hints()),
+                exit: Some(failure.class()),
+                ..Self::new(name, State::Failed, failure.line())
+            },
         }
     }
 

@@ -8,13 +8,37 @@ use diskimg::text::shown;
 use serde::Serialize;
 
 use super::check::Check;
+use crate::hints;
+
+/// A setting as it is shown.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    name: &'static str,
+    value: String,
+    origin: String,
+}
+
+impl From<Setting> for Row {
+    fn from(setting: Setting) -> Self {
+        Self {
+            origin: hints::origin(&setting),
+            name: setting.name,
+            value: setting.value,
+        }
+    }
+}
+
+/// The settings as they are shown.
+pub(super) fn rows(settings: Vec<Setting>) -> Vec<Row> {
+    settings.into_iter().map(Row::from).collect()
+}
 
 /// The settings, and what is missing.
 #[derive(Debug, Serialize)]
 pub(super) struct Shown {
     pub(super) config_file: Option<PathBuf>,
     pub(super) config_file_exists: bool,
-    pub(super) settings: Vec<Setting>,
+    pub(super) settings: Vec<Row>,
     pub(super) missing: Vec<String>,
 }
 
@@ -45,7 +69,7 @@ impl fmt::Display for Shown {
 /// The settings, and what the cloud said.
 #[derive(Debug, Serialize)]
 pub(super) struct Checked {
-    pub(super) settings: Vec<Setting>,
+    pub(super) settings: Vec<Row>,
     pub(super) checks: Vec<Check>,
 }
 
@@ -67,8 +91,8 @@ impl fmt::Display for Checked {
     }
 }
 
-fn write_settings(f: &mut fmt::Formatter<'_>, settings: &[Setting]) -> fmt::Result {
-    let width = |of: fn(&Setting) -> usize| settings.iter().map(of).max().unwrap_or_default();
+fn write_settings(f: &mut fmt::Formatter<'_>, settings: &[Row]) -> fmt::Result {
+    let width = |of: fn(&Row) -> usize| settings.iter().map(of).max().unwrap_or_default();
     let name = width(|setting| setting.name.len());
     let value = width(|setting| setting.value.chars().count());
     for (number, setting) in settings.iter().enumerate() {
