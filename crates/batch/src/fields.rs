@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use crate::document::{Key, Node, Place, Value};
 use crate::item::Level;
 use crate::keys::{Form, Spec, is_secret};
-use crate::nearest::did_you_mean;
 use crate::problem::Problem;
 use crate::size::parse_size;
+use nearest::did_you_mean;
 
 /// A value of the right form, or a text with variables that becomes one.
 #[derive(Clone, Debug)]

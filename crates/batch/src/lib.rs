@@ -18,7 +18,6 @@ pub mod init;
 pub mod item;
 mod keys;
 pub mod manifest;
-pub mod nearest;
 pub mod outcome;
 pub mod problem;
 pub mod report;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::document::{Node, Value};
 use crate::keys::is_secret;
-use crate::nearest::did_you_mean;
 use crate::problem::Problem;
+use nearest::did_you_mean;
 
 /// Longest text after substitution, in bytes: Linux's longest path.
 const MAX_TEXT: usize = 4096;

@@ -24,20 +24,6 @@ pub(crate) fn text(hint: &Hint) -> String {
              HW_DOMAIN_NAME, or write them into a profile (see imgferry config example), or pass \
              --os-cloud or --agency"
         }
-<<<<<<< HEAD
-        Hint::FollowJob(job) => format!("imgferry job wait {job}"),
-        Hint::AbortUpload { bucket, id } => format!("imgferry uploads abort {bucket} --id {id}"),
-        Hint::NameBucketOnly(bucket) => format!("name only the bucket: --upload obs://{bucket}"),
-        Hint::NameOutputDir => "name a directory for output with --dir".to_owned(),
-        Hint::MeasureLess => "pass a smaller --size, or --dir on another disk".to_owned(),
-        Hint::GenerateDisk => "leave the image out: a disk is generated then".to_owned(),
-        Hint::InstallQemuImg => {
-            "install it (qemu-utils, qemu-img), or leave --against out".to_owned()
-        }
-        Hint::CompareNothing => "leave --against out".to_owned(),
-        // A hint without words is a defect, which the tests find; its data helps all the same.
-        other => format!("{other:?}"),
-=======
         Hint::GiveOperator => {
             return format!("name the operator of the cloud with --cloud, or pass {ADDRESSES}");
         }
@@ -50,6 +36,17 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::NameSandboxDir => "name its directory: --sandbox=DIR",
         Hint::KeepSandboxRunning => "leave --no-wait out, or run 'imgferry sandbox' beside it",
         Hint::FollowJob(job) => return format!("imgferry job wait {job}"),
+        Hint::AbortUpload { bucket, id } => {
+            return format!("imgferry uploads abort {bucket} --id {id}");
+        }
+        Hint::NameBucketOnly(bucket) => {
+            return format!("name only the bucket: --upload obs://{bucket}");
+        }
+        Hint::NameOutputDir => "name a directory for output with --dir",
+        Hint::MeasureLess => "pass a smaller --size, or --dir on another disk",
+        Hint::GenerateDisk => "leave the image out: a disk is generated then",
+        Hint::InstallQemuImg => "install it (qemu-utils, qemu-img), or leave --against out",
+        Hint::CompareNothing => "leave --against out",
     };
     words.to_owned()
 }
@@ -115,6 +112,5 @@ pub(crate) fn origin(setting: &Setting) -> String {
         Origin::Options if setting.name == "credentials" => "command line".to_owned(),
         Origin::Options => format!("--{}", setting.name.replace('_', "-")),
         Origin::Elsewhere(words) => words.clone(),
->>>>>>> 8537b14 (Keep hints of the cloud as data)
     }
 }

@@ -119,7 +119,7 @@ impl Failure {
         self
     }
 
-    /// Marks a failure that the command's own result reports already.
+    /// Marks a failure that the result of the command reports already.
     #[must_use]
     pub fn told(mut self) -> Self {
         self.0.is_told = true;

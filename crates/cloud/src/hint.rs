@@ -84,6 +84,15 @@ impl fmt::Display for Hint {
             Self::NameSandboxDir => "name a directory for the sandbox",
             Self::KeepSandboxRunning => "wait for the job, or run the sandbox on its own",
             Self::FollowJob(job) => return write!(f, "follow job {job}"),
+            Self::AbortUpload { bucket, id } => {
+                return write!(f, "abort upload {id} in bucket {bucket}");
+            }
+            Self::NameBucketOnly(bucket) => return write!(f, "name only the bucket {bucket}"),
+            Self::NameOutputDir => "name another directory for output",
+            Self::MeasureLess => "measure with less data, or in another directory",
+            Self::GenerateDisk => "measure with a generated disk",
+            Self::InstallQemuImg => "install it (qemu-utils, qemu-img), or compare with nothing",
+            Self::CompareNothing => "compare with nothing",
         })
     }
 }

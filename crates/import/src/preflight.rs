@@ -1,9 +1,9 @@
 //! What only the cloud can tell: project, name, quota, operating systems, bucket and key.
 
-use batch::nearest::nearest;
 use cloud::{Result, from_ims, from_obs, rejected};
 use ims::{Architecture, Client as Images, Firmware, ImageKind, QuickImport};
 use journal::registration::Found;
+use nearest::nearest;
 use obs::{Client as Storage, ErrorKind};
 
 use super::bitmap::RawJob;

@@ -92,7 +92,7 @@ pub use create::{
 pub use endpoint::Endpoints;
 pub use error::{Error, ErrorKind, Result};
 pub use hints::Hint;
-pub use id::{ImageId, JobId};
+pub use id::{BadId, ImageId, JobId};
 pub use images::{ImageDetail, ImageStatus};
 pub use import::{
     Architecture, Firmware, ImageKind, ImageUrl, LicenseType, OsType, QuickForm, QuickImport,

@@ -7,7 +7,6 @@ use crate::args::{JobArgs, JobCommand};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
-use cloud::from_ims;
 
 pub(crate) async fn run(args: &JobArgs, console: Console, interrupt: &Interrupt) -> Outcome {
     let (id, cloud) = match &args.command {
@@ -29,10 +28,7 @@ pub(crate) async fn run(args: &JobArgs, console: Console, interrupt: &Interrupt)
 }
 
 async fn show(session: &Session, id: &JobId, console: Console, interrupt: &Interrupt) -> Outcome {
-    let job = interrupt
-        .unless_asked(session.images().job(id))
-        .await?
-        .map_err(|e| from_ims(&e))?;
+    let job = interrupt.unless_asked(session.images().job(id)).await??;
     report(id, &job, console)
 }
 

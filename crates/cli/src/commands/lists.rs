@@ -7,15 +7,11 @@ use crate::args::{OsVersionsArgs, QuotaArgs};
 use crate::console::Console;
 use crate::exit::Outcome;
 use crate::interrupt::Interrupt;
-use cloud::from_ims;
 
 pub(crate) async fn quota(args: &QuotaArgs, console: Console, interrupt: &Interrupt) -> Outcome {
     let session = session::open(&args.cloud).await?;
     let ended = async {
-        let quotas = interrupt
-            .unless_asked(session.images().quotas())
-            .await?
-            .map_err(|e| from_ims(&e))?;
+        let quotas = interrupt.unless_asked(session.images().quotas()).await??;
         let number = |n: Option<u64>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
         let lines: Vec<String> = quotas
             .iter()
@@ -39,8 +35,7 @@ pub(crate) async fn os_versions(
     let ended = async {
         let mut versions = interrupt
             .unless_asked(session.images().os_versions(args.tag.as_deref()))
-            .await?
-            .map_err(|e| from_ims(&e))?;
+            .await??;
         if let Some(text) = &args.text {
             let text = text.to_lowercase();
             versions.retain(|version| version.os_version.to_lowercase().contains(&text));

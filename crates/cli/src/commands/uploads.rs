@@ -93,8 +93,7 @@ async fn rows(
     let prefix = (!place.key.is_empty()).then_some(place.key.as_str());
     let uploads = interrupt
         .unless_asked(client.list_uploads(&place.bucket, prefix))
-        .await?
-        .map_err(|error| from_obs(&error))?;
+        .await??;
     let row = |upload: OpenUpload| Row {
         resumable: known.contains(&(place.bucket.clone(), upload.upload_id.clone())),
         upload,

@@ -5,9 +5,9 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use batch::nearest::did_you_mean;
 use diskimg::source::open_regular;
 use diskimg::text::shown;
+use nearest::did_you_mean;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 

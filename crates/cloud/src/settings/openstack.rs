@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use batch::nearest::did_you_mean;
 use diskimg::source::open_regular;
 use diskimg::text::shown;
+use nearest::did_you_mean;
 use serde::Deserialize;
 
 use super::Environment;

@@ -143,7 +143,7 @@ async fn sign_in(images: &Images) -> Outcome<String> {
             Ok(format!("{temporary} {}; each request is signed", key.id))
         }
         None => {
-            images.sign_in().await.map_err(|e| from_ims(&e))?;
+            images.sign_in().await?;
             Ok("the identity service gave a token".to_owned())
         }
     }

@@ -14,11 +14,7 @@ use cloud::from_ims;
 
 pub(super) async fn set(session: &Session, args: &ImageSetArgs, console: Console) -> Outcome {
     let id = image_id(&args.id)?;
-    let image = session
-        .images()
-        .update_image(&id, &changes(args))
-        .await
-        .map_err(|e| from_ims(&e))?;
+    let image = session.images().update_image(&id, &changes(args)).await?;
     console.result(show::attributes(&image), image.raw())
 }
 
@@ -88,7 +84,7 @@ async fn remove(session: &Session, id: &ImageId, backups: bool) -> Outcome {
     }
     let pause = session.patience(0).first;
     for _ in 0..LOOKS {
-        let left = session.images().image(id).await.map_err(|e| from_ims(&e))?;
+        let left = session.images().image(id).await?;
         if left.is_none_or(|image| image.status == ims::ImageStatus::Deleted) {
             return Ok(());
         }
@@ -110,7 +106,7 @@ async fn confirm(session: &Session, ids: &[ImageId]) -> Outcome {
     }
     let mut err = io::stderr();
     for id in ids {
-        let image = session.images().image(id).await.map_err(|e| from_ims(&e))?;
+        let image = session.images().image(id).await?;
         let name = image.ok_or_else(|| no_image(id))?.name.unwrap_or_default();
         let _ = writeln!(err, "{id}  {}", plain(&name));
     }
@@ -140,31 +136,19 @@ pub(super) async fn tag(session: &Session, args: &ImageTagArgs, console: Console
         .iter()
         .map(|(key, value)| Tag::new(key, value))
         .collect();
-    session
-        .images()
-        .set_image_tags(&id, &tags)
-        .await
-        .map_err(|e| from_ims(&e))?;
+    session.images().set_image_tags(&id, &tags).await?;
     tags_now(session, &id, console).await
 }
 
 pub(super) async fn untag(session: &Session, args: &ImageUntagArgs, console: Console) -> Outcome {
     let id = image_id(&args.id)?;
     let tags: Vec<Tag> = args.keys.iter().map(|key| Tag::new(key, "")).collect();
-    session
-        .images()
-        .remove_image_tags(&id, &tags)
-        .await
-        .map_err(|e| from_ims(&e))?;
+    session.images().remove_image_tags(&id, &tags).await?;
     tags_now(session, &id, console).await
 }
 
 pub(super) async fn tags_now(session: &Session, id: &ImageId, console: Console) -> Outcome {
-    let tags = session
-        .images()
-        .image_tags(id)
-        .await
-        .map_err(|e| from_ims(&e))?;
+    let tags = session.images().image_tags(id).await?;
     let lines: Vec<String> = tags
         .iter()
         .map(|tag| format!("{}={}", plain(&tag.key), plain(&tag.value)))

@@ -10,7 +10,6 @@ use crate::args::{ExportTo, ImageCommand, ImageCreateArgs, WaitArgs};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
-use cloud::from_ims;
 
 pub(super) async fn run(
     session: &Session,
@@ -68,7 +67,7 @@ pub(super) async fn run(
         }
         _ => return Ok(()),
     };
-    let job = started.map_err(|e| from_ims(&e))?;
+    let job = started?;
     end(session, &job, wait, done, console, interrupt).await
 }
 

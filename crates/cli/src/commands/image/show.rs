@@ -10,7 +10,6 @@ use super::{image_id, no_image};
 use crate::args::{ImageListArgs, ImageShowArgs, ImageTagsArgs, Owner};
 use crate::console::Console;
 use crate::exit::Outcome;
-use cloud::from_ims;
 
 pub(super) async fn list(session: &Session, args: &ImageListArgs, console: Console) -> Outcome {
     let text = |text: &str| Some(text.to_owned());
@@ -34,11 +33,7 @@ pub(super) async fn list(session: &Session, args: &ImageListArgs, console: Conso
         tag: args.tag.clone(),
         other: Vec::new(),
     };
-    let images = session
-        .images()
-        .list_images(&query, args.limit)
-        .await
-        .map_err(|e| from_ims(&e))?;
+    let images = session.images().list_images(&query, args.limit).await?;
     if images.len() == args.limit {
         console.warn(format_args!(
             "the first {} images are listed; --limit shows more, if there are any",
@@ -76,8 +71,7 @@ pub(super) async fn show(session: &Session, args: &ImageShowArgs, console: Conso
     let image = session
         .images()
         .image(&id)
-        .await
-        .map_err(|e| from_ims(&e))?
+        .await?
         .ok_or_else(|| no_image(&id))?;
     console.result(attributes(&image), image.raw())
 }
@@ -100,11 +94,7 @@ pub(super) fn attributes(image: &ImageDetail) -> String {
 
 pub(super) async fn members(session: &Session, args: &ImageShowArgs, console: Console) -> Outcome {
     let id = image_id(&args.id)?;
-    let members = session
-        .images()
-        .image_members(&id)
-        .await
-        .map_err(|e| from_ims(&e))?;
+    let members = session.images().image_members(&id).await?;
     let rows: Vec<Vec<String>> = members
         .iter()
         .map(|member| {
@@ -123,11 +113,7 @@ pub(super) async fn tags(session: &Session, args: &ImageTagsArgs, console: Conso
     if let Some(id) = &args.id {
         return tags_now(session, &image_id(id)?, console).await;
     }
-    let tags = session
-        .images()
-        .all_tags()
-        .await
-        .map_err(|e| from_ims(&e))?;
+    let tags = session.images().all_tags().await?;
     let rows: Vec<Vec<String>> = tags
         .iter()
         .flat_map(|tag| {
