@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use ::convert::{Level, Target};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use diskimg::Format;
-use diskimg::units::{GIB, KIB, MIB, TIB};
 
 mod batch;
 mod bench;
@@ -15,6 +14,7 @@ mod config;
 mod images;
 mod inspect;
 mod raw;
+mod size;
 mod source;
 mod state;
 mod streams;
@@ -34,6 +34,7 @@ pub(crate) use self::images::{
 };
 pub(crate) use self::inspect::InspectArgs;
 pub(crate) use self::raw::{BitmapArgs, HolesArgs, HolesMode, RawImportArgs};
+use self::size::parse_size;
 pub(crate) use self::source::{BackingArgs, PipeArgs, ShareArgs, SourceArgs, VhdArgs};
 pub(crate) use self::state::{StateArgs, StatusArgs};
 use self::transfer::PlaceParser;
@@ -397,28 +398,6 @@ fn parse_tag(text: &str) -> Result<(String, String), String> {
     text.split_once('=')
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .ok_or_else(|| "expected KEY=VALUE, such as env=test".into())
-}
-
-/// A size such as `512MiB`, `2G` or `1073741824`. Units are powers of 1024.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let expected = || "expected a size, such as 512MiB or 2G".to_owned();
-    let text = text.trim();
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let unit = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kb" | "kib" => KIB,
-        "m" | "mb" | "mib" => MIB,
-        "g" | "gb" | "gib" => GIB,
-        "t" | "tb" | "tib" => TIB,
-        _ => return Err(expected()),
-    };
-    let number: u64 = number.parse().map_err(|_| expected())?;
-    number
-        .checked_mul(unit)
-        .ok_or_else(|| "the size is too large".into())
 }
 
 #[cfg(test)]

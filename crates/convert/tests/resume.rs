@@ -17,7 +17,7 @@ mod common;
 use std::io::Write;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{BLOCK, Fill, IDENTITY, TestDisk, any_disk, plan, zvhd2};
 use convert::{
@@ -326,16 +326,19 @@ fn a_recorder_that_fails_ends_the_run_with_its_error() {
 struct Slow {
     bytes: Vec<u8>,
     waited: Duration,
+    last: Option<Instant>,
 }
 
 impl Sink for Slow {
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
-        // Much longer than workers need for a group of blocks; a window of them is a round of the
-        // controller.
-        let group = Duration::from_millis(160);
+        // Much longer than workers need for a group of blocks, however busy the machine is; a
+        // window of them is a round of the controller.
+        let needed = self.last.map_or(Duration::ZERO, |last| last.elapsed());
+        let group = Duration::from_millis(160).max(needed * 4);
         std::thread::sleep(group);
         self.waited += group;
         self.bytes.extend_from_slice(bytes);
+        self.last = Some(Instant::now());
         Ok(())
     }
 

@@ -12,7 +12,9 @@ use clap::{Args, Subcommand};
 
 use diskimg::text::shown;
 
-use super::{CloudArgs, StateArgs, parse_size};
+use super::cloud::CloudArgs;
+use super::size::parse_size;
+use super::state::StateArgs;
 use ::import::Concurrency;
 
 /// `obs://bucket/key`, or `obs://bucket` where a bucket is enough.

@@ -2,6 +2,7 @@
 
 mod check;
 mod report;
+mod step;
 mod trial;
 
 use std::path::PathBuf;
@@ -109,12 +110,12 @@ async fn check(args: &ConfigCheckArgs, console: Console, interrupt: &Interrupt) 
     };
     let checks = match Session::connect(cloud, SessionOptions::default()) {
         Ok(session) => check::all(&session, args, interrupt).await?,
-        Err(failure) => vec![check::Check::of("settings", Err(failure))],
+        Err(failure) => vec![step::Check::of("settings", Err(failure))],
     };
     tell(settings, checks, console)
 }
 
-fn tell(settings: Vec<Setting>, checks: Vec<check::Check>, console: Console) -> Outcome {
+fn tell(settings: Vec<Setting>, checks: Vec<step::Check>, console: Console) -> Outcome {
     let checked = Checked {
         settings: rows(settings),
         checks,

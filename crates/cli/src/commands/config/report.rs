@@ -7,7 +7,7 @@ use cloud::Setting;
 use diskimg::text::shown;
 use serde::Serialize;
 
-use super::check::Check;
+use super::step::Check;
 use crate::hints;
 
 /// A setting as it is shown.

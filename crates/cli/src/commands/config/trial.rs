@@ -3,7 +3,7 @@
 use cloud::{Session, from_obs};
 use obs::{Found, Step, Trial};
 
-use super::check::{Check, State};
+use super::step::{Check, State};
 use crate::exit::Outcome;
 use crate::interrupt::Interrupt;
 

@@ -6,7 +6,8 @@ use ims::{Change, ErrorKind, ImageId, Tag};
 use serde_json::json;
 
 use super::super::session::{Session, plain};
-use super::{image_id, image_ids, no_image, show};
+use super::show::{self, tags_now};
+use super::{image_id, image_ids, no_image};
 use crate::args::{Boot, ImageDeleteArgs, ImageSetArgs, ImageTagArgs, ImageUntagArgs};
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
@@ -145,18 +146,4 @@ pub(super) async fn untag(session: &Session, args: &ImageUntagArgs, console: Con
     let tags: Vec<Tag> = args.keys.iter().map(|key| Tag::new(key, "")).collect();
     session.images().remove_image_tags(&id, &tags).await?;
     tags_now(session, &id, console).await
-}
-
-pub(super) async fn tags_now(session: &Session, id: &ImageId, console: Console) -> Outcome {
-    let tags = session.images().image_tags(id).await?;
-    let lines: Vec<String> = tags
-        .iter()
-        .map(|tag| format!("{}={}", plain(&tag.key), plain(&tag.value)))
-        .collect();
-    let text = if lines.is_empty() {
-        "no tags".to_owned()
-    } else {
-        lines.join("\n")
-    };
-    console.result(text, &json!({"image_id": id.as_str(), "tags": tags}))
 }

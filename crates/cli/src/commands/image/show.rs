@@ -1,11 +1,10 @@
 //! Images, shown.
 
 use diskimg::units::human;
-use ims::{ImageDetail, ImageQuery};
+use ims::{ImageDetail, ImageId, ImageQuery};
 use serde_json::{Value, json};
 
 use super::super::session::{Session, plain, table};
-use super::change::tags_now;
 use super::{image_id, no_image};
 use crate::args::{ImageListArgs, ImageShowArgs, ImageTagsArgs, Owner};
 use crate::console::Console;
@@ -126,4 +125,18 @@ pub(super) async fn tags(session: &Session, args: &ImageTagsArgs, console: Conso
         false => table(&rows),
     };
     console.result(text, &json!({"tags": tags}))
+}
+
+pub(super) async fn tags_now(session: &Session, id: &ImageId, console: Console) -> Outcome {
+    let tags = session.images().image_tags(id).await?;
+    let lines: Vec<String> = tags
+        .iter()
+        .map(|tag| format!("{}={}", plain(&tag.key), plain(&tag.value)))
+        .collect();
+    let text = if lines.is_empty() {
+        "no tags".to_owned()
+    } else {
+        lines.join("\n")
+    };
+    console.result(text, &json!({"image_id": id.as_str(), "tags": tags}))
 }
