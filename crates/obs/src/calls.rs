@@ -28,7 +28,8 @@ impl Client {
         Fut: Future<Output = Result<T, Error>>,
     {
         retry(policy, what, |number| {
-            let sent = attempt(number);
+            // The SDK's futures are large, and would make those of all callers larger still.
+            let sent = Box::pin(attempt(number));
             async move {
                 let key = self.keys().current().await.map_err(|e| no_key(&e))?;
                 if key.id.is_empty() || key.secret.expose_secret().is_empty() {
