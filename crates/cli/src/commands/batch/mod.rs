@@ -8,10 +8,12 @@
 //! ```
 
 mod board;
+mod book;
 mod budget;
 mod check;
 mod claims;
 mod clean;
+mod driving;
 mod estimate;
 mod init;
 mod outcome;

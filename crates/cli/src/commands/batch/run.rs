@@ -11,9 +11,9 @@ use serde_json::json;
 use super::board::Board;
 use super::check::{Checked, Verdict};
 use super::claims::Claims;
+use super::driving::Runner;
 use super::plan;
 use super::report;
-use super::runner::Runner;
 use super::setup::Setup;
 use super::state::{self, Record, now};
 use crate::args::BatchRunArgs;
@@ -125,12 +125,12 @@ async fn with(
     runner.fill(checked).await;
     runner.run().await;
     let samples = board.finish();
-    let outcomes = runner.outcomes_of(&items);
-    let broken = runner.broken();
+    let outcomes = runner.book.outcomes_of(&items);
+    let broken = runner.book.broken();
     let exit = exit_of(&outcomes, interrupt.is_asked(), broken.as_ref());
     let report = report::build(setup, started, exit, outcomes, samples, worker);
     // What matters of each disk is written.
-    let _ = runner.record(&Record::Stopped {
+    let _ = runner.book.record(&Record::Stopped {
         at: now(),
         pid: std::process::id(),
         exit,

@@ -10,29 +10,26 @@
 //! parts, its job and its end go on beside. So nobody waits behind a huge disk, and the huge disk
 //! waits behind nobody.
 
-mod driving;
-
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ::batch::{Item, ItemOutcome, ItemState, UnixMillis};
 use futures::future::join_all;
 use journal::Log;
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use self::driving::Claiming;
 use super::board::Board;
-use super::check::{Checked, Ready, Verdict};
+use super::book::Book;
+use super::check::{Checked, Verdict};
 use super::claims::Claims;
+use super::driving::{Claiming, Runner, Work};
 use super::outcome;
 use super::setup::Setup;
-use super::state::{Record, now};
-use crate::exit::{Exit, Failure, Outcome, code};
+use super::state::now;
+use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
-use cloud::from_journal;
 
 /// Which of the disks that wait a lane takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,39 +37,6 @@ enum Order {
     First,
     Largest,
     Smallest,
-}
-
-/// A disk that waits.
-struct Work {
-    number: usize,
-    item: Item,
-    ready: Box<Ready>,
-    /// What it weighs: bytes that are read.
-    weight: u64,
-    queued: UnixMillis,
-    /// Not before; another worker has it until then.
-    after: Option<Instant>,
-}
-
-/// Everything that the lanes and the disks share.
-pub(super) struct Runner {
-    setup: Arc<Setup>,
-    pub(super) board: &'static Board,
-    log: Mutex<Option<Log>>,
-    claims: Option<Claims>,
-    worker: Option<String>,
-    interrupt: Interrupt,
-    fail_fast: bool,
-    uploads: Arc<Semaphore>,
-    pub(super) jobs: Arc<Semaphore>,
-    queue: Mutex<Vec<Work>>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
-    outcomes: Mutex<Vec<Option<ItemOutcome>>>,
-    /// Why the whole run cannot go on.
-    broken: Mutex<Option<Failure>>,
-    failing: AtomicBool,
-    /// Disks that were taken and have not ended.
-    at_work: AtomicUsize,
 }
 
 impl Runner {
@@ -85,20 +49,18 @@ impl Runner {
         fail_fast: bool,
         interrupt: &Interrupt,
     ) -> Arc<Self> {
+        let interrupt = interrupt.child();
         Arc::new(Self {
             setup: Arc::clone(setup),
             board,
-            log: Mutex::new(log),
             claims,
-            worker,
-            interrupt: interrupt.child(),
+            book: Arc::new(Book::new(log, worker, setup.items.len(), interrupt.clone())),
+            interrupt,
             fail_fast,
             uploads: Arc::new(Semaphore::new(setup.width.uploads)),
             jobs: Arc::new(Semaphore::new(setup.width.jobs)),
             queue: Mutex::default(),
             tasks: Mutex::default(),
-            outcomes: Mutex::new(vec![None; setup.items.len()]),
-            broken: Mutex::default(),
             failing: AtomicBool::new(false),
             at_work: AtomicUsize::new(0),
         })
@@ -131,54 +93,6 @@ impl Runner {
         self.interrupt.stop();
     }
 
-    /// How every disk ended, in the order of `items`.
-    pub(super) fn outcomes_of(&self, items: &[Item]) -> Vec<ItemOutcome> {
-        let mut outcomes = self.outcomes();
-        let mut ended = outcomes.iter_mut().map(Option::take);
-        let mut of = |item: &Item| {
-            let ended = ended.next().flatten();
-            ended.unwrap_or_else(|| ItemOutcome {
-                state: ItemState::Waiting,
-                cause: Some("its turn did not come".to_owned()),
-                exit: code(Exit::Interrupted),
-                ..outcome::blank(item, self.worker.as_deref())
-            })
-        };
-        items.iter().map(&mut of).collect()
-    }
-
-    /// Why the whole run could not go on, if so.
-    pub(super) fn broken(&self) -> Option<Failure> {
-        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-        broken.take()
-    }
-
-    fn log(&self) -> MutexGuard<'_, Option<Log>> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Vec<Work>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn outcomes(&self) -> MutexGuard<'_, Vec<Option<ItemOutcome>>> {
-        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Writes to the batch's journal. A run that cannot write down what it does would do it again:
-    /// it stops.
-    pub(super) fn record(&self, record: &Record) -> Outcome {
-        let written = match &mut *self.log() {
-            Some(log) => log.append(record).map_err(|error| from_journal(&error)),
-            None => Ok(()),
-        };
-        written.inspect_err(|failure| {
-            let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-            broken.get_or_insert_with(|| Failure::new(failure.class(), failure.line()));
-            self.interrupt.stop();
-        })
-    }
-
     /// Ends what needs no work, and queues the rest.
     pub(super) async fn fill(&self, checked: Vec<Checked>) {
         for (number, checked) in checked.into_iter().enumerate() {
@@ -189,7 +103,7 @@ impl Runner {
                         Some(planned) => planned.data_bytes(),
                         None => std::fs::metadata(&item.source).map_or(0, |found| found.len()),
                     };
-                    self.queue().push(Work {
+                    self.queue.lock().push(Work {
                         number,
                         item,
                         ready,
@@ -200,26 +114,19 @@ impl Runner {
                 }
                 Verdict::Done(mut done) => {
                     self.board.end(number, &mut done);
-                    self.keep(number, *done);
+                    self.book.keep(number, *done);
                 }
                 Verdict::Refused(failure) => {
-                    let refused =
-                        outcome::failed(outcome::blank(&item, self.worker.as_deref()), &failure);
+                    let refused = outcome::failed(self.book.blank(&item), &failure);
                     self.end(number, refused, None, None).await;
                 }
             }
         }
     }
 
-    fn keep(&self, number: usize, outcome: ItemOutcome) {
-        if let Some(place) = self.outcomes().get_mut(number) {
-            *place = Some(outcome);
-        }
-    }
-
     /// Takes a disk off the queue; `Err` says when it is worth looking again.
     fn pick(&self, order: Order) -> Result<Work, Option<Instant>> {
-        let mut queue = self.queue();
+        let mut queue = self.queue.lock();
         let now = Instant::now();
         let due = |work: &Work| work.after.is_none_or(|after| after <= now);
         let ready = queue.iter().enumerate().filter(|(_, work)| due(work));
@@ -270,11 +177,11 @@ impl Runner {
             Ok(None) => return,
             Err(Claiming::Again(after)) => {
                 work.after = Some(after);
-                self.queue().push(work);
+                self.queue.lock().push(work);
                 return;
             }
             Err(Claiming::Failed(failure)) => {
-                let blank = outcome::blank(&work.item, self.worker.as_deref());
+                let blank = self.book.blank(&work.item);
                 let failed = outcome::failed(blank, &failure);
                 self.end(work.number, failed, None, None).await;
                 return;
@@ -290,10 +197,7 @@ impl Runner {
                 this.at_work.fetch_sub(1, Ordering::AcqRel);
             }
         });
-        self.tasks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(task);
+        self.tasks.lock().push(task);
         // Dropping its other end says the same.
         let _ = is_converted.await;
     }
@@ -301,15 +205,11 @@ impl Runner {
     /// Waits for all disks, also for those that a lane does not wait for.
     async fn wait_for_tasks(&self) {
         loop {
-            let task = self
-                .tasks
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop();
+            let task = self.tasks.lock().pop();
             let Some(task) = task else { return };
             if task.await.is_err() {
-                let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-                broken.get_or_insert_with(|| Failure::new(Exit::Io, "a disk's task crashed"));
+                self.book
+                    .fail(Failure::new(Exit::Io, "a disk's task crashed"));
             }
         }
     }

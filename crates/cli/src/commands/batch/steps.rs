@@ -1,15 +1,17 @@
 //! One disk on its way: what it holds of what all share, and gives back as soon as it can.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use ::batch::{Item, Stage};
+use ::batch::Stage;
 use futures::future::BoxFuture;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::board::Board;
+use super::book::Book;
 use super::budget::Grant;
 use super::claims::Guard;
-use super::runner::Runner;
 use super::state::{Record, now};
 use crate::console::Console;
 use crate::exit::Outcome;
@@ -18,66 +20,36 @@ use ::import::{Activity, Counting, JobWatch, Observer, Step};
 
 /// Observes the import of one disk.
 pub(super) struct ItemSteps {
-    console: Console,
-    runner: Arc<Runner>,
-    number: usize,
-    id: String,
-    interrupt: Interrupt,
-    claim: Option<Guard>,
+    pub(super) console: Console,
+    pub(super) board: &'static Board,
+    pub(super) book: Arc<Book>,
+    /// The turns to register.
+    pub(super) jobs: Arc<Semaphore>,
+    pub(super) number: usize,
+    pub(super) id: String,
+    pub(super) interrupt: Interrupt,
+    pub(super) claim: Option<Guard>,
     /// Memory that the last parts need.
-    tail: u64,
-    holds: Mutex<Holds>,
+    pub(super) tail: u64,
+    pub(super) holds: Mutex<Holds>,
 }
 
-/// Dropped with the import, whatever ends it.
-struct Holds {
-    grant: Option<Grant>,
-    upload: Option<OwnedSemaphorePermit>,
-    job: Option<OwnedSemaphorePermit>,
+/// What one disk holds. Dropped with the import, whatever ends it.
+pub(super) struct Holds {
+    pub(super) grant: Option<Grant>,
+    pub(super) upload: Option<OwnedSemaphorePermit>,
+    pub(super) job: Option<OwnedSemaphorePermit>,
     /// Tells the lane that the next disk can be converted.
-    converted: Option<oneshot::Sender<()>>,
+    pub(super) converted: Option<oneshot::Sender<()>>,
 }
 
 impl ItemSteps {
-    #[expect(clippy::too_many_arguments, reason = "one caller")]
-    pub(super) fn new(
-        runner: &Arc<Runner>,
-        console: Console,
-        number: usize,
-        item: &Item,
-        interrupt: Interrupt,
-        claim: Option<Guard>,
-        (grant, tail): (Grant, u64),
-        upload: Option<OwnedSemaphorePermit>,
-        converted: Option<oneshot::Sender<()>>,
-    ) -> Self {
-        Self {
-            runner: Arc::clone(runner),
-            console,
-            number,
-            id: item.id.clone(),
-            interrupt,
-            claim,
-            tail,
-            holds: Mutex::new(Holds {
-                grant: Some(grant),
-                upload,
-                job: None,
-                converted,
-            }),
-        }
-    }
-
     /// Whether the disk is this worker's.
     async fn is_sure(&self) -> Outcome {
         match &self.claim {
             Some(claim) => claim.sure().await,
             None => Ok(()),
         }
-    }
-
-    fn holds(&self) -> MutexGuard<'_, Holds> {
-        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -106,8 +78,8 @@ impl Observer for ItemSteps {
             Step::Complete => Stage::Complete,
             Step::Register => Stage::Register,
         };
-        self.runner.board.stage(self.number, stage);
-        let mut holds = self.holds();
+        self.board.stage(self.number, stage);
+        let mut holds = self.holds.lock();
         match step {
             Step::Check | Step::Compare | Step::Convert => {}
             Step::Complete => {
@@ -130,11 +102,11 @@ impl Observer for ItemSteps {
 
     fn may_register(&self) -> BoxFuture<'_, Outcome> {
         Box::pin(async {
-            let turn = Arc::clone(&self.runner.jobs).acquire_owned();
+            let turn = Arc::clone(&self.jobs).acquire_owned();
             let turn = self.interrupt.unless_asked(turn).await?;
             // It is never closed.
-            self.holds().job = turn.ok();
-            self.runner.record(&Record::Registering {
+            self.holds.lock().job = turn.ok();
+            self.book.record(&Record::Registering {
                 at: now(),
                 id: self.id.clone(),
             })?;

@@ -1,23 +1,58 @@
 //! One disk from its claim to its outcome.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use ::batch::{Item, ItemOutcome, ItemState};
+use ::batch::{Item, ItemOutcome, ItemState, UnixMillis};
 use journal::SourceIdentity;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{Runner, Work};
-use crate::commands::batch::budget::Budget;
-use crate::commands::batch::claims::{Claimed, Held};
-use crate::commands::batch::outcome;
-use crate::commands::batch::state::{Record, now};
-use crate::commands::batch::steps::ItemSteps;
+use super::board::Board;
+use super::book::Book;
+use super::budget::Budget;
+use super::check::Ready;
+use super::claims::{Claimed, Claims, Held};
+use super::outcome;
+use super::setup::Setup;
+use super::state::{Record, now};
+use super::steps::{Holds, ItemSteps};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
 use ::import::{Action, Before, Context, ImportSpec};
 use cloud::from_obs;
+
+/// A disk that waits.
+pub(super) struct Work {
+    pub(super) number: usize,
+    pub(super) item: Item,
+    pub(super) ready: Box<Ready>,
+    /// What it weighs: bytes that are read.
+    pub(super) weight: u64,
+    pub(super) queued: UnixMillis,
+    /// Not before; another worker has it until then.
+    pub(super) after: Option<Instant>,
+}
+
+/// Everything that the lanes and the disks share.
+pub(super) struct Runner {
+    pub(super) setup: Arc<Setup>,
+    pub(super) board: &'static Board,
+    pub(super) claims: Option<Claims>,
+    /// What is written down.
+    pub(super) book: Arc<Book>,
+    pub(super) interrupt: Interrupt,
+    pub(super) fail_fast: bool,
+    pub(super) uploads: Arc<Semaphore>,
+    pub(super) jobs: Arc<Semaphore>,
+    pub(super) queue: Mutex<Vec<Work>>,
+    pub(super) tasks: Mutex<Vec<JoinHandle<()>>>,
+    pub(super) failing: AtomicBool,
+    /// Disks that were taken and have not ended.
+    pub(super) at_work: AtomicUsize,
+}
 
 impl Runner {
     /// Claims a disk where workers share the batch: the claim, or nothing to claim, or `None` when
@@ -44,7 +79,7 @@ impl Runner {
                 (done.read_bytes, done.sent_bytes, done.kept_bytes) = (0, 0, 0);
                 done.timeline.clear();
                 self.board.end(work.number, &mut done);
-                self.keep(work.number, done);
+                self.book.keep(work.number, done);
                 Ok(None)
             }
             Claimed::Won(held) => {
@@ -76,7 +111,7 @@ impl Runner {
             None => self.interrupt.child(),
         };
         let source = SourceIdentity::of(&work.item.source).ok();
-        let mut blank = outcome::blank(&work.item, self.worker.as_deref());
+        let mut blank = self.book.blank(&work.item);
         let ended = self
             .import(&mut work, &mut blank, held.as_ref(), &child, converted)
             .await;
@@ -99,7 +134,7 @@ impl Runner {
             self.board.back(number, &lost.line());
             work.ready.begun = true;
             work.after = Some(Instant::now());
-            self.queue().push(work);
+            self.queue.lock().push(work);
             return;
         }
         let mut outcome = outcome::failed(blank, &failure);
@@ -138,7 +173,7 @@ impl Runner {
             .unless_asked(self.setup.budget.grant(planned.memory))
             .await?;
         // From here on there may be something of it in the cloud.
-        self.record(&Record::Began {
+        self.book.record(&Record::Began {
             at: now(),
             id: item.id.clone(),
             bucket: item.bucket.clone(),
@@ -148,18 +183,25 @@ impl Runner {
         if let Some(held) = held {
             held.begin(item).await?;
         }
-        let steps = ItemSteps::new(
-            self,
-            console,
-            number,
-            item,
-            interrupt.clone(),
-            held.map(Held::guard),
-            (grant, planned.tail_memory()),
-            permit,
+        let holds = Holds {
+            grant: Some(grant),
+            upload: permit,
+            job: None,
             // The service converts what is uploaded as it is.
-            (planned.action != Action::UploadAsIs).then_some(converted),
-        );
+            converted: (planned.action != Action::UploadAsIs).then_some(converted),
+        };
+        let steps = ItemSteps {
+            console,
+            board: self.board,
+            book: Arc::clone(&self.book),
+            jobs: Arc::clone(&self.jobs),
+            number,
+            id: item.id.clone(),
+            interrupt: interrupt.clone(),
+            claim: held.map(Held::guard),
+            tail: planned.tail_memory(),
+            holds: Mutex::new(holds),
+        };
         let cx = Context {
             session: &self.setup.session,
             storage: Some(&self.setup.storage),
@@ -204,7 +246,7 @@ impl Runner {
         self.board.end(number, &mut outcome);
         let done = outcome.state.is_done();
         // A failure stops the run by itself.
-        let _ = self.record(&Record::Ended {
+        let _ = self.book.record(&Record::Ended {
             at: now(),
             outcome: Box::new(outcome::short(&outcome)),
             source: source.filter(|_| done),
@@ -222,7 +264,7 @@ impl Runner {
             self.failing.store(true, Ordering::Release);
             self.interrupt.stop();
         }
-        self.keep(number, outcome);
+        self.book.keep(number, outcome);
     }
 }
 

@@ -1,0 +1,91 @@
+//! The books of a run: the batch's journal, how each disk ended, and why the run stopped.
+
+use ::batch::{Item, ItemOutcome, ItemState};
+use cloud::from_journal;
+use journal::Log;
+use parking_lot::Mutex;
+
+use super::outcome;
+use super::state::Record;
+use crate::exit::{Exit, Failure, Outcome, code};
+use crate::interrupt::Interrupt;
+
+/// What is written down while a batch runs.
+pub(super) struct Book {
+    log: Mutex<Option<Log>>,
+    worker: Option<String>,
+    /// Stops the run when nothing can be written down any more.
+    interrupt: Interrupt,
+    outcomes: Mutex<Vec<Option<ItemOutcome>>>,
+    /// Why the whole run cannot continue.
+    broken: Mutex<Option<Failure>>,
+}
+
+impl Book {
+    /// A book of `disks` disks.
+    pub(super) fn new(
+        log: Option<Log>,
+        worker: Option<String>,
+        disks: usize,
+        interrupt: Interrupt,
+    ) -> Self {
+        Self {
+            log: Mutex::new(log),
+            worker,
+            interrupt,
+            outcomes: Mutex::new(vec![None; disks]),
+            broken: Mutex::default(),
+        }
+    }
+
+    /// The outcome of `item` before anything is known of it.
+    pub(super) fn blank(&self, item: &Item) -> ItemOutcome {
+        outcome::blank(item, self.worker.as_deref())
+    }
+
+    /// Writes to the batch's journal. A run that cannot write down what it does would do it again:
+    /// it stops.
+    pub(super) fn record(&self, record: &Record) -> Outcome {
+        let written = match &mut *self.log.lock() {
+            Some(log) => log.append(record).map_err(|error| from_journal(&error)),
+            None => Ok(()),
+        };
+        written.inspect_err(|failure| {
+            self.fail(Failure::new(failure.class(), failure.line()));
+            self.interrupt.stop();
+        })
+    }
+
+    /// Keeps how disk `number` ended.
+    pub(super) fn keep(&self, number: usize, outcome: ItemOutcome) {
+        if let Some(place) = self.outcomes.lock().get_mut(number) {
+            *place = Some(outcome);
+        }
+    }
+
+    /// Keeps why the whole run cannot continue; the first reason counts.
+    pub(super) fn fail(&self, failure: Failure) {
+        self.broken.lock().get_or_insert(failure);
+    }
+
+    /// Why the whole run could not continue, if so.
+    pub(super) fn broken(&self) -> Option<Failure> {
+        self.broken.lock().take()
+    }
+
+    /// How every disk ended, in the order of `items`.
+    pub(super) fn outcomes_of(&self, items: &[Item]) -> Vec<ItemOutcome> {
+        let mut outcomes = self.outcomes.lock();
+        let mut ended = outcomes.iter_mut().map(Option::take);
+        let mut of = |item: &Item| {
+            let ended = ended.next().flatten();
+            ended.unwrap_or_else(|| ItemOutcome {
+                state: ItemState::Waiting,
+                cause: Some("its turn did not come".to_owned()),
+                exit: code(Exit::Interrupted),
+                ..self.blank(item)
+            })
+        };
+        items.iter().map(&mut of).collect()
+    }
+}
