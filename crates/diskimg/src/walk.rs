@@ -31,7 +31,7 @@ pub trait DiskImageExt: DiskImage {
     }
 
     /// The extents of the whole disk. Ends with an error of kind `Limit` when they are far more
-    /// than the files could describe honestly: see [`Self::work`]. Nothing else should use the
+    /// than the files could describe honestly: see [`DiskImage::work`]. Nothing else should use the
     /// image meanwhile, or its work counts too.
     fn all_extents(&self) -> Extents<'_, Self> {
         Extents {
@@ -40,7 +40,7 @@ pub trait DiskImageExt: DiskImage {
         }
     }
 
-    /// The whole disk in sums: see [`Self::tallies_from`] for `unit`. Limited as
+    /// The whole disk in sums: see [`DiskImage::tallies_from`] for `unit`. Limited as
     /// [`Self::all_extents`].
     fn tallies(&self, unit: u64) -> Tallies<'_, Self> {
         Tallies::new(self, unit)

@@ -144,7 +144,7 @@ impl Upload {
     ///
     /// # Errors
     /// The upload's first error. [`ErrorKind::Cancelled`] when the sink was dropped without
-    /// [`MultipartSink::close`].
+    /// [`MultipartSink::close`](crate::MultipartSink::close).
     pub async fn sent(&mut self) -> Result<u64, Error> {
         if let State::Sending(driver) = &mut self.state {
             let sent = driver.await;
@@ -278,7 +278,7 @@ impl Upload {
     }
 
     /// Stops the stream, gives parts in flight up to `grace` to arrive, and ends. Parts that arrive
-    /// are recorded in [`UploadOptions::log`]; [`Client::resume_upload`] resumes from there. An
+    /// are recorded in `UploadOptions::log`; [`Client::resume_upload`] resumes from there. An
     /// upload whose parts are all stored stays as it is.
     pub async fn pause(&mut self, grace: Duration) {
         if let State::Sending(driver) = &mut self.state {
