@@ -45,12 +45,10 @@ impl Progress {
             ProgressDrawTarget::hidden()
         });
         let disk = bars.add(ProgressBar::new(total).with_message(what));
-        disk.set_style(style(
-            "{msg:>10} [{bar:32}] {percent:>3} %  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left",
-        ));
+        disk.set_style(style(KNOWN_LENGTH));
         let upload = upload.then(|| {
             let bar = bars.add(ProgressBar::no_length().with_message("uploaded"));
-            bar.set_style(style("{msg:>10} {binary_bytes}  {binary_bytes_per_sec}"));
+            bar.set_style(style(UNKNOWN_LENGTH));
             bar
         });
         disk.enable_steady_tick(TICK);
@@ -221,7 +219,7 @@ impl JobProgress {
             },
         )
         .with_message("job");
-        bar.set_style(style("{msg:>10} [{bar:32}] {percent:>3} %  {elapsed}"));
+        bar.set_style(style(JOB));
         Self {
             console,
             bar,
@@ -275,6 +273,11 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+const KNOWN_LENGTH: &str = "{msg:>10} [{bar:32}] {percent:>3} %  {binary_bytes} of \
+                            {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
+const UNKNOWN_LENGTH: &str = "{msg:>10} {binary_bytes}  {binary_bytes_per_sec}";
+const JOB: &str = "{msg:>10} [{bar:32}] {percent:>3} %  {elapsed}";
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -323,11 +326,7 @@ mod tests {
 
     #[test]
     fn bar_templates_are_valid() {
-        for template in [
-            "{msg:>10} [{bar:32}] {percent:>3} %  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left",
-            "{msg:>10} {binary_bytes}  {binary_bytes_per_sec}",
-            "{msg:>10} [{bar:32}] {percent:>3} %  {elapsed}",
-        ] {
+        for template in [KNOWN_LENGTH, UNKNOWN_LENGTH, JOB] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
     }

@@ -71,7 +71,7 @@ impl Board {
             let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
             let length = u64::try_from(ids.len()).unwrap_or(u64::MAX);
             let total = all.add(ProgressBar::new(length).with_message("disks"));
-            total.set_style(style("{msg:>20} [{bar:32}] {pos} of {len}  {elapsed}"));
+            total.set_style(style(TOTAL));
             total.set_position(u64::try_from(done).unwrap_or_default());
             Bars { all, total }
         });
@@ -405,6 +405,7 @@ fn line_of(outcome: &ItemOutcome, seconds: f64) -> String {
     line
 }
 
+const TOTAL: &str = "{msg:>20} [{bar:32}] {pos} of {len}  {elapsed}";
 const BAR: &str = "{prefix:>20} [{bar:32}] {percent:>3} %  {msg}";
 
 fn style(template: &str) -> ProgressStyle {
@@ -427,7 +428,7 @@ mod tests {
 
     #[test]
     fn bar_templates_are_valid() {
-        for template in [BAR, "{msg:>20} [{bar:32}] {pos} of {len}  {elapsed}"] {
+        for template in [BAR, TOTAL] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
         assert_eq!(short("a-name-of-more-than-twenty").chars().count(), 20);
