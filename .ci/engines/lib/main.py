@@ -4,6 +4,7 @@ import argparse
 import ast
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -70,6 +71,8 @@ def run(name, seconds):
 
 
 def main():
+    # A shell's `&` in a script ignores SIGINT, and programs inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     given, known = arguments()
     if given.list:
         for name in known:
