@@ -187,6 +187,11 @@ pub trait Report {
     /// `error` itself, when the walk ends with it or it says nothing about the file's content.
     fn refused(&mut self, error: Error) -> Result<()>;
 
+    /// Whether what reading does not need is examined as well.
+    fn examines_all(&self) -> bool {
+        false
+    }
+
     /// The value of `result`, or `None` when it was refused.
     ///
     /// # Errors
@@ -218,6 +223,10 @@ impl Report for CheckReport {
 
     fn refused(&mut self, error: Error) -> Result<()> {
         Self::refused(self, error)
+    }
+
+    fn examines_all(&self) -> bool {
+        true
     }
 }
 

@@ -144,12 +144,11 @@ fn what_qemu_wrote_is_clean() {
         assert!(report.is_sound(), "{options}: {:?}", report.skipped);
     }
     let data = dir.path().join("data.raw");
-    let path = make(
-        dir.path(),
-        "external.qcow2",
-        &format!("data_file={}", data.display()),
-    );
-    assert_eq!(check(&path).findings, []);
+    for more in ["", ",extended_l2=on"] {
+        let options = format!("data_file={}{more}", data.display());
+        let path = make(dir.path(), "external.qcow2", &options);
+        assert_eq!(check(&path).findings, [], "{more}");
+    }
 }
 
 #[test]
@@ -319,6 +318,59 @@ fn an_image_that_does_not_open_is_checked_all_the_same() {
             ("L2 entry", places.l2 + 8)
         ]
     );
+}
+
+/// The image `name` with these bytes, which opens, and what a check finds.
+fn opened_and_checked(dir: &Path, name: &str, bytes: &[u8]) -> Vec<&'static str> {
+    let path = dir.join(name);
+    fs::write(&path, bytes).unwrap();
+    diskimg::open(&path, &OpenOptions::default(), &[]).unwrap();
+    rules(&check(&path))
+}
+
+#[test]
+fn what_only_a_check_needs_does_not_keep_an_image_from_opening() {
+    if qemu::missing() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // A header extension that is longer than the header's cluster.
+    let mut bytes = fs::read(make(dir.path(), "a.qcow2", "compat=0.10")).unwrap();
+    put(&mut bytes, 72, 0x1234_5678_7fff_ffff);
+    assert_eq!(
+        opened_and_checked(dir.path(), "extension.qcow2", &bytes),
+        ["past-end"]
+    );
+
+    // A bitmap directory that ends in what fills its last entry up.
+    let path = make(dir.path(), "b.qcow2", "");
+    qemu::img(["bitmap", "--add", path.to_str().unwrap(), "bm"]);
+    let mut bytes = fs::read(path).unwrap();
+    let extension = bytes
+        .windows(4)
+        .position(|magic| magic == [0x23, 0x85, 0x28, 0x75])
+        .unwrap();
+    let size = number(&bytes, extension + 16);
+    put(&mut bytes, extension + 16, size as u64 - 1);
+    assert_eq!(
+        opened_and_checked(dir.path(), "bitmaps.qcow2", &bytes),
+        ["past-end"]
+    );
+}
+
+#[test]
+fn clusters_too_small_for_subclusters_do_not_end_a_check() {
+    if qemu::missing() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut bytes = fs::read(make(dir.path(), "a.qcow2", "cluster_size=4k")).unwrap();
+    // Extended L2 entries, and the corrupt bit.
+    bytes[79] |= 0b1_0010;
+    let report = check_bytes(&bytes);
+    let found = rules(&report);
+    assert!(found.contains(&"cluster-size"), "{found:?}");
+    assert!(found.contains(&"corrupt-bit"), "{found:?}");
 }
 
 #[test]

@@ -120,6 +120,20 @@ impl<'a> Directory<'a> {
             })?;
             return Ok(None);
         };
+        // Readers need its name only; what fills the last entry up may be missing for them.
+        if next > self.end && report.examines_all() {
+            report.broken("past-end", &|| {
+                Error::corrupt(
+                    DIRECTORY,
+                    entry,
+                    format!(
+                        "its entry ends at {next:#x}, the directory at {:#x}",
+                        self.end
+                    ),
+                )
+            })?;
+            return Ok(None);
+        }
         let bits = head.granularity_bits;
         let Some(granularity) = 1_u64.checked_shl(bits.into()) else {
             report.broken("granularity", &|| {

@@ -191,7 +191,7 @@ impl Entries {
         report: &mut impl Report,
     ) -> Result<Option<Entry>> {
         if let Some(bitmap) = bitmap {
-            let broken = broken_subclusters(entry, bitmap);
+            let broken = self.broken_subclusters(entry, bitmap);
             if let Some(broken) = &broken {
                 report.broken("subclusters", &|| {
                     Error::corrupt(
@@ -208,6 +208,31 @@ impl Entries {
             Some(bitmap) => self.with_subclusters(cluster, bitmap),
             None => Entry::Whole(cluster),
         }))
+    }
+
+    /// What is wrong with the bitmap of the subclusters of a cluster.
+    fn broken_subclusters(&self, entry: u64, bitmap: u64) -> Option<String> {
+        let (stored, zero) = (bitmap & l2::SUBCLUSTERS, bitmap >> 32);
+        // The first cluster of an external data file lies at its beginning.
+        let at_the_beginning = self.external && entry & l2::COPIED != 0;
+        if entry & l2::COMPRESSED != 0 {
+            (bitmap != 0).then(|| {
+                format!(
+                    "the cluster is compressed, but its subclusters are {bitmap:#018x}, expected 0"
+                )
+            })
+        } else if stored & zero != 0 {
+            Some(format!(
+                "subclusters {:#010x} are both allocated and zero",
+                stored & zero
+            ))
+        } else if stored != 0 && entry & l2::OFFSET == 0 && !at_the_beginning {
+            Some(format!(
+                "subclusters {stored:#010x} are allocated, but the cluster has no offset"
+            ))
+        } else {
+            None
+        }
     }
 
     /// What the first half of an extended entry says, `cluster`, with the second half.
@@ -294,27 +319,6 @@ const NO_OFFSET: &str = "it is marked as in use, but has no offset";
 
 fn unaligned(offset: u64, cluster_size: u64) -> String {
     format!("offset {offset:#x} is no multiple of the cluster size {cluster_size:#x}")
-}
-
-/// What is wrong with the bitmap of the subclusters of a cluster.
-fn broken_subclusters(entry: u64, bitmap: u64) -> Option<String> {
-    let (stored, zero) = (bitmap & l2::SUBCLUSTERS, bitmap >> 32);
-    if entry & l2::COMPRESSED != 0 {
-        (bitmap != 0).then(|| {
-            format!("the cluster is compressed, but its subclusters are {bitmap:#018x}, expected 0")
-        })
-    } else if stored & zero != 0 {
-        Some(format!(
-            "subclusters {:#010x} are both allocated and zero",
-            stored & zero
-        ))
-    } else if stored != 0 && entry & l2::OFFSET == 0 {
-        Some(format!(
-            "subclusters {stored:#010x} are allocated, but the cluster has no offset"
-        ))
-    } else {
-        None
-    }
 }
 
 /// A broken rule of an entry.

@@ -145,7 +145,6 @@ impl Features {
                     ),
                 )
             })?;
-            return Ok(None);
         }
         // What is not known may change what the rest means.
         let announced = bits & incompatible::COMPRESSION != 0;

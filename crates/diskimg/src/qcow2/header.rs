@@ -274,7 +274,7 @@ impl Fields {
         let features = match version {
             // Version 2 has no features, and of its extensions only the backing file's format and
             // the place of the encryption header matter.
-            2 if backing.is_some() || base.crypt_method.get() == LUKS => {
+            2 if report.examines_all() || backing.is_some() || base.crypt_method.get() == LUKS => {
                 Some(Features::of_version_2(&area, report)?)
             }
             2 => Some(Features::NONE),

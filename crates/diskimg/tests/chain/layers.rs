@@ -158,7 +158,11 @@ fn an_external_data_file_holds_the_clusters() {
     if qemu::missing() {
         return;
     }
-    for raw in ["data_file_raw=off", "data_file_raw=on"] {
+    for raw in [
+        "data_file_raw=off",
+        "data_file_raw=on",
+        "data_file_raw=off,extended_l2=on",
+    ] {
         let dir = TempDir::new().unwrap();
         let top = dir.path().join("top.qcow2");
         let data = dir.path().join("data.raw");
