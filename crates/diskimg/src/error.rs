@@ -35,6 +35,8 @@ pub enum ErrorKind {
     OutOfRange,
     /// The caller asked to stop.
     Cancelled,
+    /// The bytes are not those that a checksum beside them was made of.
+    Mismatch,
 }
 
 /// An error with its place: path, structure, offset.
@@ -113,6 +115,29 @@ impl Error {
         self
     }
 
+    /// Names the member of the archive at `path`, unless a deeper layer already named a file. A
+    /// hint that holds a command works on the file that unpacking makes.
+    #[must_use]
+    pub fn in_member(mut self, path: &Path, member: &str) -> Self {
+        if self.0.path.is_some() {
+            return self;
+        }
+        if let Some(hint) = &mut self.0.hint
+            && hint.contains(IMAGE)
+        {
+            let unpacked = Path::new(member);
+            if let (Some(archive), Some(word), Some(filled)) = (
+                shell_path(path),
+                shell_path(unpacked),
+                fill_in(hint, unpacked),
+            ) {
+                *hint = format!("unpack it first: tar -xf {archive} {word}; then {filled}");
+            }
+        }
+        self.0.path = Some(member_path(path, member));
+        self
+    }
+
     /// Adds a sentence the user can act on.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
@@ -156,6 +181,15 @@ impl Error {
     pub fn offset(&self) -> Option<u64> {
         self.0.offset
     }
+}
+
+/// The member of the archive at `path`, in messages.
+#[must_use]
+pub fn member_path(path: &Path, member: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(":");
+    name.push(member);
+    PathBuf::from(name)
 }
 
 /// What stands for the file's path in a hint. Behind a `=` it is the value of one of QEMU's

@@ -51,4 +51,15 @@ pub enum BackingPolicy {
     Describe,
     /// They are opened when they lie in this directory or below it.
     Inside(PathBuf),
+    /// The image is a member of an archive, which has no directory: it is refused, whatever the
+    /// user allows.
+    Sealed,
+}
+
+impl BackingPolicy {
+    /// Whether an image that names another file is refused.
+    #[must_use]
+    pub const fn opens_nothing(&self) -> bool {
+        matches!(self, Self::Refuse | Self::Sealed)
+    }
 }

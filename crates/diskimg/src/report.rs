@@ -147,6 +147,7 @@ impl CheckReport {
             ErrorKind::Ambiguous => "ambiguous",
             ErrorKind::Limit => "limit",
             ErrorKind::Cancelled => "cancelled",
+            ErrorKind::Mismatch => "mismatch",
         };
         self.add(Severity::Error, || {
             Finding::of(Severity::Error, rule, &error)

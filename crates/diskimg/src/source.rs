@@ -1,7 +1,9 @@
 //! Where image bytes come from: positioned, exact reads of a file, a device or memory.
 
 mod cache;
+mod joined;
 mod opening;
+mod window;
 
 use std::fs::File;
 use std::io;
@@ -11,8 +13,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Advice, SeekFrom, fadvise, seek};
 
 use self::cache::is_cached;
+pub use self::joined::Joined;
 use self::opening::OtherType;
 pub use self::opening::{is_disk, open_disk, open_regular, open_regular_with, type_name};
+pub use self::window::Window;
 use crate::error::{Error, Result};
 use crate::holes::{Holes, Stretch};
 use crate::units::{FileOffset, fits};

@@ -8,6 +8,7 @@ pub mod faults;
 pub mod hostile;
 pub mod http;
 pub mod measure;
+pub mod ova;
 pub mod qemu;
 pub mod vectors;
 

@@ -281,6 +281,7 @@ impl Context {
         let dir = match (&self.options.backing, &self.disguise) {
             (BackingPolicy::Describe, _) => return Ok(Referred::Unopened),
             (_, Some(disguise)) => return Err(disguise.refusal(&wanted.describe())),
+            (BackingPolicy::Sealed, None) => return Err(wanted.sealed()),
             (BackingPolicy::Refuse, None) => return Err(self.refusal(wanted)),
             (BackingPolicy::Inside(dir), None) => dir,
         };

@@ -17,5 +17,6 @@ mod wanted;
 pub(crate) use below::{Below, Unopened};
 pub use context::Context;
 pub(crate) use context::{Opener, Opening, Referred, Shared};
+pub use inside::{open_beside, open_inside};
 pub(crate) use names::NamedPath;
 pub(crate) use wanted::{Role, Wanted};

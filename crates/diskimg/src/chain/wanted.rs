@@ -89,6 +89,18 @@ impl Wanted {
         }
     }
 
+    /// The refusal of an image that is a member of an archive.
+    pub(super) fn sealed(&self) -> Error {
+        Error::unsupported(format!(
+            "the image is inside a package and has {}; nothing outside the package is opened",
+            self.describe()
+        ))
+        .with_hint(
+            "unpack the package and check the names; then, if you trust the image, open it with \
+             --allow-backing DIR",
+        )
+    }
+
     /// `error`, which is about the file, as an error of the image that names it.
     pub(crate) fn unopenable(&self, error: Error) -> Error {
         let hint = error.hint().map(str::to_owned);

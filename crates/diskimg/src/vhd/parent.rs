@@ -10,7 +10,6 @@ use super::footer::Footer;
 use super::layout::{self, locator};
 use crate::chain::{Context, NamedPath, Role, Wanted};
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::BackingPolicy;
 use crate::report::first_error;
 use crate::source::ReadAt;
 use crate::text::shown;
@@ -45,9 +44,7 @@ impl Named {
         let header = match header {
             Ok(header) => header,
             // Refused anyway; the name is all that the header is needed for.
-            Err(error)
-                if *context.policy() == BackingPolicy::Refuse && error.kind() != ErrorKind::Io =>
-            {
+            Err(error) if context.policy().opens_nothing() && error.kind() != ErrorKind::Io => {
                 context.refer(&wanted(String::new(), Vec::new()))?;
                 return Err(error);
             }

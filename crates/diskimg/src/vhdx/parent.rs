@@ -12,7 +12,6 @@ use super::layout::{
 use super::metadata::Metadata;
 use crate::chain::{Context, NamedPath, Role, Wanted};
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::BackingPolicy;
 use crate::source::ReadAt;
 use crate::text::shown;
 use crate::units::FileOffset;
@@ -50,7 +49,7 @@ impl Locator {
         metadata: &Metadata,
         context: &Context,
     ) -> Result<Self> {
-        let refused = *context.policy() == BackingPolicy::Refuse;
+        let refused = context.policy().opens_nothing();
         match read(source, metadata.locator.as_ref()) {
             // Refused anyway; the name is all that the locator is needed for.
             Err(error) if refused && error.kind() != ErrorKind::Io => Ok(Self::default()),
