@@ -92,11 +92,14 @@ pub struct BitmapInfo {
 /// Another file that an image names and needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reference {
-    /// What it is to the image: `backing file`, `parent` or `data file`.
+    /// What it is to the image: `backing file`, `parent`, `data file` or `extent`.
     pub role: &'static str,
     /// Its name as the image gives it, escaped by [`crate::text::printable`].
     pub name: String,
     /// Its format as the image gives it, escaped by [`crate::text::printable`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
+    /// Its length in bytes, when it holds a part of the disk and was opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
 }

@@ -30,7 +30,7 @@ impl Extension {
             "vhdx" | "avhdx" => Self::Format(Format::Vhdx),
             "zvhd" => Self::Format(Format::Zvhd),
             "zvhd2" => Self::Format(Format::Zvhd2),
-            "vmdk" => Self::Other("VMDK"),
+            "vmdk" => Self::Format(Format::Vmdk),
             "vdi" => Self::Other("VDI"),
             "qed" => Self::Other("QED"),
             "hds" => Self::Other("Parallels"),
@@ -101,7 +101,7 @@ mod tests {
             assert_eq!(told(name, found), None, "{name}");
         }
         for (name, found, expected) in [
-            ("a.VMDK", Format::Raw, ".VMDK stands for VMDK"),
+            ("a.VMDK", Format::Raw, ".VMDK stands for vmdk"),
             ("a.raw", Format::Qcow2, "the content is qcow2"),
             ("a.vhd", Format::Raw, ".vhd stands for vhd"),
             ("a.vhd", Format::Vhdx, "the content is vhdx"),

@@ -18,6 +18,8 @@ pub enum Format {
     Vhd,
     /// Hyper-V's VHDX: fixed and dynamic disks.
     Vhdx,
+    /// VMware's VMDK: disks of one file and of several.
+    Vmdk,
     /// Huawei's streamable VHD, version 1: one compressed stream.
     Zvhd,
     /// Huawei's streamable VHD, version 2: blocks with an index.
@@ -26,11 +28,12 @@ pub enum Format {
 
 impl Format {
     /// Every format, in the order in which help texts list them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Raw,
         Self::Qcow2,
         Self::Vhd,
         Self::Vhdx,
+        Self::Vmdk,
         Self::Zvhd,
         Self::Zvhd2,
     ];
@@ -43,6 +46,7 @@ impl Format {
             Self::Qcow2 => "qcow2",
             Self::Vhd => "vhd",
             Self::Vhdx => "vhdx",
+            Self::Vmdk => "vmdk",
             Self::Zvhd => "zvhd",
             Self::Zvhd2 => "zvhd2",
         }

@@ -73,6 +73,24 @@ pub const VHDX_BITMAP_CACHE_BYTES: u64 = 4 * MIB;
 /// 1 TiB of the disk at 1 MiB a block, and conversion goes front to back.
 pub const VHDX_BAT_CACHE_BYTES: u64 = 8 * MIB;
 
+/// Longest descriptor of a VMDK, in bytes. QEMU's limit.
+pub const MAX_VMDK_DESCRIPTOR_BYTES: u64 = MIB;
+
+/// Most extents of a VMDK. Ours: 2 TiB in files of 2 GiB.
+pub const MAX_VMDK_EXTENTS: usize = 1024;
+
+/// Most grain tables of a VMDK, all its extents together. Ours: directories of 64 MiB, which map
+/// 512 TiB at grains of 64 KiB.
+pub const MAX_VMDK_TABLES: u64 = 1 << 24;
+
+/// Most of a VMDK's grain tables that are held in memory, in bytes. Ours: they map 1 TiB of the
+/// disk at grains of 64 KiB, and conversion goes front to back.
+pub const VMDK_TABLE_CACHE_BYTES: u64 = 64 * MIB;
+
+/// Most files with parts of disks that are open at once, all files of a chain together. Ours: a
+/// process may open 1024 files, and a part of a disk is read front to back.
+pub const MAX_OPEN_EXTENTS: usize = 64;
+
 /// Most internal snapshots of a qcow2 image. QEMU's limit (`QCOW_MAX_SNAPSHOTS`).
 pub const MAX_SNAPSHOTS: u32 = 65_536;
 

@@ -18,14 +18,18 @@ use crate::options::OpenOptions;
 use crate::pipe::{PipeImage, PipeOptions};
 use crate::select::{choose, named};
 use crate::source::{FileSource, ReadAt};
-use crate::{qcow2, raw, vhd, vhdx};
+use crate::{qcow2, raw, vhd, vhdx, vmdk};
 
 /// The drivers of this crate and `more`. Raw claims nothing: it is what remains.
 pub(crate) fn drivers(more: &[Driver]) -> Arc<[Driver]> {
-    [qcow2::DRIVER, vhd::DRIVER, vhdx::DRIVER, raw::DRIVER]
-        .into_iter()
-        .chain(more.iter().copied())
-        .collect()
+    let ours = [
+        qcow2::DRIVER,
+        vhd::DRIVER,
+        vhdx::DRIVER,
+        vmdk::DRIVER,
+        raw::DRIVER,
+    ];
+    ours.into_iter().chain(more.iter().copied()).collect()
 }
 
 /// What opens the files that an image names.

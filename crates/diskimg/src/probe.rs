@@ -66,6 +66,11 @@ impl Probe {
         foreign::starts_with(&self.head, offset, magic)
     }
 
+    /// What the file begins with.
+    pub(crate) fn head(&self) -> &[u8] {
+        &self.head
+    }
+
     /// Whether `magic` stands `from_end` bytes before the file's end.
     #[must_use]
     pub fn ends_with(&self, from_end: usize, magic: &[u8]) -> bool {

@@ -1,5 +1,5 @@
-//! Compressed clusters of qcow2: neighbours are read together, and each is unpacked to exactly one
-//! cluster.
+//! Compressed clusters of qcow2 and grains of VMDK: neighbours are read together, and each is
+//! unpacked to exactly one cluster.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,9 +12,10 @@ use zstd::zstd_safe::{DCtx, find_frame_compressed_size, get_error_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hints::CHECK_QCOW2;
 use crate::source::ReadAt;
-use crate::units::{FileOffset, MIB};
+use crate::units::{FileOffset, KIB, MIB};
 
-const STRUCTURE: &str = "compressed cluster";
+const CLUSTER: &str = "compressed cluster";
+const GRAIN: &str = "compressed grain";
 
 /// Least size in bytes that the buffer for stored bytes may grow to. A cluster of 2 MiB may be
 /// stored in up to 4 MiB.
@@ -34,14 +35,62 @@ pub(crate) enum Compression {
     Zlib,
     /// One or more zstd frames.
     Zstd,
+    /// A zlib stream behind a [`Frame`].
+    Framed,
 }
 
 impl Compression {
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Zlib => "zlib",
+            Self::Zlib | Self::Framed => "zlib",
             Self::Zstd => "zstd",
         }
+    }
+
+    fn structure(self) -> &'static str {
+        match self {
+            Self::Zlib | Self::Zstd => CLUSTER,
+            Self::Framed => GRAIN,
+        }
+    }
+}
+
+/// What is known of the marker before a grain of VMDK: the sector of the disk at which its content
+/// begins, in 64 bits, and the length of its stream, in 32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// The sector that the marker must name.
+    pub(crate) lba: u64,
+    /// Bytes of the content that are on the disk; the last grain may end there.
+    pub(crate) least: u64,
+}
+
+impl Frame {
+    /// The stream in `stored`, which begins with the marker.
+    ///
+    /// # Errors
+    /// What is wrong with the marker.
+    fn stream(self, stored: &[u8]) -> Result<&[u8], String> {
+        let short = || "there is no room for its marker".to_owned();
+        let (lba, rest) = stored.split_first_chunk().ok_or_else(short)?;
+        let (len, stream) = rest.split_first_chunk().ok_or_else(short)?;
+        let (lba, len) = (u64::from_le_bytes(*lba), u32::from_le_bytes(*len));
+        if lba != self.lba {
+            return Err(format!(
+                "its marker has the LBA {lba}, the grain table leads to it for {}",
+                self.lba
+            ));
+        }
+        usize::try_from(len)
+            .ok()
+            .filter(|len| *len > 0)
+            .and_then(|len| stream.get(..len))
+            .ok_or_else(|| {
+                format!(
+                    "its marker gives it {len} bytes, there is room for 1 to {}",
+                    stream.len()
+                )
+            })
     }
 }
 
@@ -51,6 +100,8 @@ impl Compression {
 pub(crate) struct Compressed {
     pub(crate) at: FileOffset,
     pub(crate) len: u64,
+    /// With [`Compression::Framed`].
+    pub(crate) frame: Option<Frame>,
 }
 
 /// How the compressed clusters of an image are stored.
@@ -126,7 +177,7 @@ impl Unpacker {
         let start = cluster.at.0;
         if start >= self.packing.file_len {
             return Err(Error::truncated(
-                STRUCTURE,
+                self.packing.compression.structure(),
                 start,
                 format!(
                     "up to {} bytes expected here, the file ends at {:#x}",
@@ -184,26 +235,24 @@ impl Unpacker {
         }
         match self.stored.get_mut(..len) {
             Some(stored) => source.read_exact_at(FileOffset(self.span.start), stored),
-            None => Err(outside(self.span.start)),
+            None => Err(self.outside(self.span.start)),
         }
     }
 
     /// Unpacks one cluster of the span that was read.
     fn unpack(&mut self, one: &Pending, buf: &mut [u8]) -> Result<()> {
-        let at = one.cluster.at.0;
-        let end = at
-            .saturating_add(one.cluster.len)
-            .min(self.packing.file_len);
-        let range = at
-            .checked_sub(self.span.start)
-            .and_then(|start| usize::try_from(start).ok())
-            .zip(usize::try_from(end.saturating_sub(self.span.start)).ok());
-        let stored = range
-            .and_then(|(start, end)| self.stored.get(start..end))
-            .ok_or_else(|| outside(at))?;
+        let outside = || self.outside(one.cluster.at.0);
+        let range = self.stored_range(one.cluster).ok_or_else(outside)?;
+        let stored = self.stored.get(range).ok_or_else(outside)?;
+        let stored = match one.cluster.frame {
+            Some(frame) => frame
+                .stream(stored)
+                .map_err(|problem| self.broken(one.cluster, &problem))?,
+            None => stored,
+        };
         let whole = one.skip == 0 && one.target.len() == self.packing.cluster_size;
         let content = if whole {
-            buf.get_mut(one.target.clone()).ok_or_else(|| outside(at))?
+            buf.get_mut(one.target.clone()).ok_or_else(outside)?
         } else {
             self.content_of = None;
             self.content.resize(self.packing.cluster_size, 0);
@@ -212,6 +261,9 @@ impl Unpacker {
         let unpacked = match self.packing.compression {
             Compression::Zlib => {
                 unpack_zlib(self.zlib.get_or_insert_with(Inflate::new), stored, content)
+            }
+            Compression::Framed => {
+                unpack_stream(self.zlib.get_or_insert_with(Inflate::new), stored, content)
             }
             Compression::Zstd => {
                 let context = match &mut self.zstd {
@@ -222,17 +274,35 @@ impl Unpacker {
             }
         };
         let wanted = content.len();
+        let least = one.cluster.frame.map_or(wanted as u64, |frame| frame.least);
         unpacked
-            .and_then(|unpacked| match unpacked == wanted {
-                true => Ok(()),
-                false => Err(format!("it unpacks to {unpacked} bytes")),
-            })
+            .and_then(
+                |unpacked| match unpacked == wanted || unpacked as u64 == least {
+                    true => Ok(()),
+                    false => Err(format!("it unpacks to {unpacked} bytes")),
+                },
+            )
             .map_err(|problem| self.broken(one.cluster, &problem))?;
         if whole {
             return Ok(());
         }
         self.content_of = Some(one.cluster);
         self.copy_content(one, buf)
+    }
+
+    /// Where `cluster` is in what was read of the span.
+    fn stored_range(&self, cluster: Compressed) -> Option<Range<usize>> {
+        let at = cluster.at.0;
+        let end = at.saturating_add(cluster.len).min(self.packing.file_len);
+        let start = usize::try_from(at.checked_sub(self.span.start)?).ok()?;
+        let end = usize::try_from(end.saturating_sub(self.span.start)).ok()?;
+        Some(start..end)
+    }
+
+    /// A range that the mapping walk cannot produce.
+    fn outside(&self, at: u64) -> Error {
+        let structure = self.packing.compression.structure();
+        Error::corrupt(structure, at, "its range lies outside the buffers")
     }
 
     fn copy_content(&self, one: &Pending, buf: &mut [u8]) -> Result<()> {
@@ -245,16 +315,23 @@ impl Unpacker {
                 target.copy_from_slice(content);
                 Ok(())
             }
-            _ => Err(outside(one.cluster.at.0)),
+            _ => Err(self.outside(one.cluster.at.0)),
         }
     }
 
     fn broken(&self, cluster: Compressed, problem: &str) -> Error {
         let at = cluster.at.0;
-        let wanted = self.packing.cluster_size;
+        let (structure, wanted) = (
+            self.packing.compression.structure(),
+            self.packing.cluster_size,
+        );
+        if cluster.frame.is_some() {
+            let message = format!("{problem}; a grain unpacks to {wanted} bytes");
+            return Error::corrupt(structure, at, message);
+        }
         if at.saturating_add(cluster.len) > self.packing.file_len {
             return Error::truncated(
-                STRUCTURE,
+                structure,
                 at,
                 format!(
                     "{problem}; up to {} bytes were expected here that unpack to {wanted}, the \
@@ -264,7 +341,7 @@ impl Unpacker {
             );
         }
         Error::corrupt(
-            STRUCTURE,
+            structure,
             at,
             format!(
                 "{problem}; {} bytes were expected to unpack to exactly {wanted}",
@@ -282,6 +359,23 @@ fn new_zstd() -> Result<DCtx<'static>> {
             "no memory for a zstd decompression context",
         )
     })
+}
+
+/// Unpacks the zlib stream `stored`, whose checksum must be right, and returns the number of bytes
+/// of content.
+fn unpack_stream(
+    context: &mut Inflate,
+    stored: &[u8],
+    content: &mut [u8],
+) -> Result<usize, String> {
+    context
+        .zlib_decompress(stored, content)
+        .map_err(|error| match error {
+            DecompressionError::BadData => "the zlib stream is damaged".to_owned(),
+            DecompressionError::InsufficientSpace => {
+                "the zlib stream unpacks to more than a grain".to_owned()
+            }
+        })
 }
 
 /// Unpacks `stored`, of which the end may be padding, and returns the number of bytes of content.
@@ -318,15 +412,10 @@ fn unpack_zstd(
     Ok(unpacked)
 }
 
-/// A range that the mapping walk cannot produce.
-fn outside(at: u64) -> Error {
-    Error::corrupt(STRUCTURE, at, "its range lies outside the buffers")
-}
-
 /// Most bytes that are read at once. A single cluster is always less: it is at most twice as large
-/// as its content.
+/// as its content, and a grain has a marker and padding beside that.
 fn stored_limit(cluster_size: u64) -> u64 {
-    (2 * cluster_size).max(MIN_STORED_BYTES)
+    (2 * cluster_size + KIB).max(MIN_STORED_BYTES)
 }
 
 /// Unpackers that are not in use, for all images of a chain. There are never more than threads that
@@ -349,7 +438,7 @@ impl Pool {
         file_len: u64,
     ) -> Packing {
         let used = match compression {
-            Compression::Zlib => &self.zlib,
+            Compression::Zlib | Compression::Framed => &self.zlib,
             Compression::Zstd => &self.zstd,
         };
         used.store(true, Ordering::Relaxed);

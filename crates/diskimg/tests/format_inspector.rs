@@ -16,6 +16,8 @@
 #[path = "vhdx_support/craft.rs"]
 mod craft;
 
+use std::io::Read as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use diskimg::open_source;
@@ -175,53 +177,163 @@ fn vdi_named() {
     refused(&bytes, ErrorKind::Unsupported, &["VDI"]);
 }
 
-/// A VMDK whose descriptor stands at 512.
-fn vmdk(descriptor: &str) -> Vec<u8> {
-    let mut bytes = vec![0; 64 << 10];
-    put(&mut bytes, 0, b"KDMV\x01\0\0\0");
-    put(&mut bytes, 28, &1_u64.to_le_bytes());
-    put(&mut bytes, 36, &20_u64.to_le_bytes());
+/// A file of `testdata/vmdk`, unpacked.
+fn vmdk(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/vmdk");
+    let packed = std::fs::read(path.join(name)).unwrap();
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(&packed[..])
+        .read_to_end(&mut bytes)
+        .unwrap();
+    bytes
+}
+
+/// A sound VMDK with another descriptor, of one sector.
+fn vmdk_of(descriptor: &str) -> Vec<u8> {
+    let mut bytes = vmdk("hand-sparse.vmdk.gz");
+    bytes[512..1024].fill(0);
     put(&mut bytes, 512, descriptor.as_bytes());
     bytes
 }
 
 #[test]
 fn vmdk_descriptor() {
-    for descriptor in [
-        "# Disk DescriptorFile\nversion=1\ncreateType=\"monolithicSparse\"\nRW 2048 SPARSE \"d.vmdk\"\n",
-        "# Disk DescriptorFile\ncreateType=\"monolithicFlat\"\nRW 2048 FLAT \"/etc/passwd\" 0\n",
-        "# Disk DescriptorFile\ncreateType=\"monolithicSparse\"\nRW 2048 SPARSE \"../d.vmdk\"\n",
-        "# Disk DescriptorFile\ncreateType=\"streamOptimized\"\nwronly 2048 SPARSE \"d.vmdk\"\n",
-        "# Disk DescriptorFile\ncreateType=\"streamOptimized\"\n",
-        "",
+    let sparse = "createType=\"monolithicSparse\"\n";
+    let line = "RW 6149 SPARSE \"d.vmdk\"\n";
+    // The name in a descriptor inside its disk means nothing, and leads nowhere.
+    for sound in [
+        format!("# a comment\n{sparse}\n \nsomeUnknownThing=foo\nddb whatever\n{line}"),
+        format!("{sparse}RW 6149 SPARSE \"/etc/hosts\"\n"),
     ] {
-        refused(&vmdk(descriptor), ErrorKind::Unsupported, &["VMDK"]);
+        assert_eq!(open(&vmdk_of(&sound)).unwrap().format, Format::Vmdk);
+    }
+    for (descriptor, kind, word) in [
+        // What it is.
+        (line.to_owned(), ErrorKind::Corrupt, "type"),
+        (
+            format!("createType monolithicFlat\n{line}"),
+            ErrorKind::Corrupt,
+            "type",
+        ),
+        (
+            format!("createType=\"monolithicFlat\"\n{line}"),
+            ErrorKind::Unsupported,
+            "monolithicFlat",
+        ),
+        (
+            format!("createType=\"someunknownformat\"\n{line}"),
+            ErrorKind::Unsupported,
+            "someunknownformat",
+        ),
+        (
+            format!("{sparse}RW 6149 FLAT \"/etc/passwd\" 0\n"),
+            ErrorKind::Unsupported,
+            "SPARSE",
+        ),
+        (
+            format!("{sparse}{line}{line}"),
+            ErrorKind::Unsupported,
+            "2 extents",
+        ),
+        // Whether there is a disk.
+        (sparse.to_owned(), ErrorKind::Corrupt, "no extents"),
+        (
+            format!("{sparse}wronly 6149 SPARSE \"d.vmdk\"\n"),
+            ErrorKind::Corrupt,
+            "no extents",
+        ),
+        (
+            format!("{sparse}RW 6149 SPARSE d.vmdk\n"),
+            ErrorKind::Corrupt,
+            "quotes",
+        ),
+        (
+            format!("{sparse}RW 6148 SPARSE \"d.vmdk\"\nRW"),
+            ErrorKind::Corrupt,
+            "RW",
+        ),
+        (
+            format!("{sparse}RW 6150 SPARSE \"d.vmdk\"\n"),
+            ErrorKind::Corrupt,
+            "6150",
+        ),
+        (
+            String::new(),
+            ErrorKind::Unsupported,
+            "only a part of a VMDK",
+        ),
+    ] {
+        refused(&vmdk_of(&descriptor), kind, &[word]);
     }
 }
 
 #[test]
 fn vmdk_header() {
-    let sound = vmdk("createType=\"monolithicSparse\"\nRW 2048 SPARSE \"d.vmdk\"\n");
-    // Versions, where the descriptor is, and how long it is: whatever they say, it is named and not
-    // read.
-    for (at, value) in [(4, 0), (4, 4), (28, 2), (36, 4096), (28, u64::MAX)] {
+    let sound = vmdk("hand-sparse.vmdk.gz");
+    for (at, value, kind, word) in [
+        (0, 0x5858_5858, ErrorKind::Unsupported, ""),
+        (4, 0, ErrorKind::Unsupported, "version 0"),
+        (4, 4, ErrorKind::Unsupported, "version 4"),
+        (8, 1 << 20, ErrorKind::Unsupported, "flags 0x100000"),
+        // Where the descriptor is, and how long it is.
+        (28, 0, ErrorKind::Unsupported, "only a part of a VMDK"),
+        (28, 2, ErrorKind::Unsupported, ""),
+        (28, 4096, ErrorKind::Truncated, "descriptor"),
+        (36, 4096, ErrorKind::Truncated, "descriptor"),
+    ] {
         let mut bytes = sound.clone();
-        put(&mut bytes, at, &value.to_le_bytes());
-        refused(&bytes, ErrorKind::Unsupported, &["VMDK"]);
+        put32le(&mut bytes, at, value);
+        match at {
+            0 => assert_eq!(open(&bytes).unwrap().format, Format::Raw),
+            28 if value == 2 => assert!(open(&bytes).is_err()),
+            _ => drop(refused(&bytes, kind, &[word])),
+        }
     }
+    // A descriptor that is longer than any is not read.
+    let mut bytes = sound;
+    bytes.resize(4 << 20, 0);
+    put32le(&mut bytes, 36, (2 << 20) / 512);
+    refused(&bytes, ErrorKind::Limit, &["descriptor"]);
+}
+
+fn put32le(bytes: &mut [u8], at: usize, value: u32) {
+    put(bytes, at, &value.to_le_bytes());
 }
 
 #[test]
 fn vmdk_footer() {
-    // The footer counts instead of the header where that one says so, right or wrong.
-    for kind in [3_u32, 7] {
-        let mut bytes = vmdk("createType=\"streamOptimized\"\nRW 2048 SPARSE \"d.vmdk\"\n");
-        put(&mut bytes, 56, &u64::MAX.to_le_bytes());
-        let end = bytes.len();
-        put(&mut bytes, end - 1536 + 12, &kind.to_le_bytes());
-        put(&mut bytes, end - 1024, b"KDMV\x01\0\0\0");
-        refused(&bytes, ErrorKind::Unsupported, &["VMDK"]);
+    let sound = vmdk("hand-stream-footer.vmdk.gz");
+    let end = sound.len();
+    let (marker, footer, eos) = (end - 1536, end - 1024, end - 512);
+    assert_eq!(open(&sound).unwrap().format, Format::Vmdk);
+    for (what, at, value, word) in [
+        ("signature", footer, 0x6b61_656c, "truncated"),
+        ("version", footer + 4, 2, "version"),
+        ("flags", footer + 8, 1, "flags"),
+        ("capacity", footer + 12, 1, "capacity"),
+        ("longer descriptor", footer + 36, 2, "descriptor"),
+        ("moved descriptor", footer + 28, 3, "descriptor"),
+        ("type of the marker", marker + 12, 7, "marker"),
+        ("size in the marker", marker + 8, 1, "marker"),
+        ("padding of the marker", marker + 16, 1, "marker"),
+        ("type of the end", eos + 12, 7, "truncated"),
+        ("padding of the end", eos + 16, 1, "truncated"),
+    ] {
+        let mut bytes = sound.clone();
+        put32le(&mut bytes, at, value);
+        let error = match open(&bytes) {
+            Ok(_) => panic!("{what}: this was accepted"),
+            Err(error) => error,
+        };
+        assert!(error.to_string().contains(word), "{what}: {error}");
     }
+    // A footer that says that there is another one, and none at all.
+    let mut bytes = sound.clone();
+    put(&mut bytes, footer + 56, &u64::MAX.to_le_bytes());
+    refused(&bytes, ErrorKind::Corrupt, &["footer", "does not say"]);
+    let mut bytes = sound;
+    bytes[marker..].fill(0);
+    refused(&bytes, ErrorKind::Truncated, &["footer"]);
 }
 
 #[test]
@@ -565,30 +677,47 @@ fn cve_2022_47951_vmdk_flat_descriptor() {
         "version=1\ncreateType=\"monolithicFlat\"\nRW 2048 FLAT \"/etc/passwd\" 0\n",
         "\n\n# comment\nVERSION=1\nRW 2048 FLAT \"/etc/passwd\" 0\n",
     ] {
-        let error = open(text.as_bytes()).expect_err("a descriptor is no disk");
-        assert!(
-            matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Ambiguous),
-            "{error}"
-        );
         let mut padded = text.as_bytes().to_vec();
         padded.resize(512, b' ');
-        assert!(open(&padded).is_err());
+        not_read(text.as_bytes());
+        not_read(&padded);
         // What follows may look like a disk; QEMU reads the lines.
         for byte in [0, 1, 0xff] {
             let mut disk = text.as_bytes().to_vec();
             disk.resize(1 << 20, byte);
-            refused(&disk, ErrorKind::Unsupported, &["VMDK"]);
+            not_read(&disk);
         }
     }
     // The type of disk is enough, wherever it stands in the text.
     let mut disk =
         b"KEY=1\ncreatetype=\"monolithicFlat\"\nRW 2048 FLAT \"/etc/passwd\" 0\n".to_vec();
     disk.resize(1 << 20, 0);
-    refused(&disk, ErrorKind::Unsupported, &["VMDK"]);
-    // In front of a disk's worth of zeros it is still named.
+    not_read(&disk);
+    // In front of a disk's worth of zeros it is still no disk.
     let mut disk = b"# Disk DescriptorFile\nversion=1\nRW 2048 FLAT \"/etc/passwd\" 0\n".to_vec();
     disk.resize(1 << 20, 0);
-    refused(&disk, ErrorKind::Unsupported, &["VMDK"]);
+    not_read(&disk);
+    // Inside a sparse extent of no size.
+    let mut disk = vmdk_of("createType=\"monolithicFlat\"\nRW 2048 FLAT \"/etc/passwd\" 0\n");
+    put(&mut disk, 12, &0_u64.to_le_bytes());
+    refused(&disk, ErrorKind::Unsupported, &["monolithicFlat"]);
+}
+
+/// A descriptor that names a file of the host is refused, and never taken for a disk.
+#[track_caller]
+fn not_read(bytes: &[u8]) {
+    let error = match open(bytes) {
+        Ok(opened) => panic!("this was accepted as {}", opened.format),
+        Err(error) => error,
+    };
+    let told = error.to_string();
+    let named = told.contains("not opened") || told.contains("createType");
+    assert!(named, "{error}");
+    let hint = error.hint().unwrap_or_default();
+    assert!(
+        !hint.contains("raw") && !hint.contains("qemu-img"),
+        "{hint}"
+    );
 }
 
 #[test]

@@ -264,11 +264,13 @@ fn without_a_size_the_refusal_says_what_to_type() {
 #[test]
 fn other_formats_on_a_pipe_are_refused_by_name() {
     let qcow2 = fs::read(testdata("debian-tree.qcow2")).unwrap();
+    let vmdk = fs::read(testdata("vmdk/workstation-stream.vmdk")).unwrap();
     let mut foreign = vec![0; 3 * MIB];
-    foreign[..4].copy_from_slice(b"KDMV");
+    foreign[..4].copy_from_slice(b"QED\0");
     for (bytes, name) in [
         (&qcow2[..], "qcow2 cannot be read from a pipe"),
-        (&foreign, "this is VMDK"),
+        (&vmdk, "vmdk cannot be read from a pipe"),
+        (&foreign, "this is QED"),
     ] {
         let size = bytes.len().to_string();
         for size in [&["--size", &size][..], &[]] {

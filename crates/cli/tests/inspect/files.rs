@@ -262,7 +262,7 @@ fn what_no_machine_starts_from_is_no_system_image() {
 fn an_extension_of_another_format_is_warned_of() {
     let planned = plan("disk.vmdk", &noise(1 << 20), &["--os-version", DEBIAN]);
     let warnings = json_of(planned.success())["warnings"].to_string();
-    assert!(warnings.contains(".vmdk stands for VMDK"), "{warnings}");
+    assert!(warnings.contains(".vmdk stands for vmdk"), "{warnings}");
     let more = ["--os-version", DEBIAN, "--key", "web.qcow2"];
     let planned = plan("disk.raw", &noise(1 << 20), &more);
     let warnings = json_of(planned.success())["warnings"].to_string();

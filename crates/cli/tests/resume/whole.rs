@@ -272,8 +272,8 @@ fn a_job_of_a_whole_file_that_was_started_is_gone_on_with_and_not_started_twice(
 #[test]
 fn a_job_that_failed_is_started_again_by_the_same_command() {
     let mut import = Import::of_noise(0);
-    import.source = import.dir.path().join("disk.vmdk");
-    fs::write(&import.source, [b"KDMV", &[0; 1 << 20][..]].concat()).unwrap();
+    import.source = import.dir.path().join("disk.qed");
+    fs::write(&import.source, [b"QED\0", &[0; 1 << 20][..]].concat()).unwrap();
     let command = || {
         let mut command = import.command();
         command.args(["--min-disk", "40"]);

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::below::Below;
+use super::handles::Handles;
 use super::inside::Inside;
 use super::names::{NamedPath, candidates};
 use super::wanted::{Role, Wanted, format_named};
@@ -53,7 +54,9 @@ pub(crate) struct Shared {
     opening: AtomicU64,
     /// Files below the first one that were opened.
     files: Mutex<Vec<PathBuf>>,
-    /// What unpacks qcow2's clusters: a thread reads from one file at a time.
+    /// Files that hold parts of a disk.
+    pub(super) handles: Arc<Handles>,
+    /// What unpacks qcow2's clusters and VMDK's grains: a thread reads from one file at a time.
     pub(crate) unpackers: Pool,
     /// Counts the work of finding out what lies where.
     steps: Steps,
@@ -160,6 +163,15 @@ impl Context {
     /// The same for a file that is called otherwise than its content says: it opens no other file.
     pub(crate) fn with_disguise(self, disguise: Option<Disguise>) -> Self {
         Self { disguise, ..self }
+    }
+
+    /// For the image in `source`, of which only the metadata are wanted: of the files that it names
+    /// those are opened that need no permission.
+    pub(crate) fn describing(source: &dyn ReadAt) -> Self {
+        Self {
+            chain: vec![Link::new(source)],
+            ..Self::describe()
+        }
     }
 
     /// For an image of which only the metadata are wanted: no file that it names is opened.
@@ -296,7 +308,7 @@ impl Context {
             ));
         }
         let inside = Inside::new(dir)?;
-        let namer = self.chain.last().and_then(|link| link.path.as_deref());
+        let namer = self.namer();
         let mut refused = None;
         for named in &wanted.paths {
             let elsewhere = matches!(named, NamedPath::Foreign(_)) && wanted.role != Role::Parent;
@@ -339,11 +351,7 @@ impl Context {
         moved: Option<String>,
     ) -> Result<Referred> {
         let link = Link::new(source.as_ref());
-        let known = self.chain.iter().any(|known| match (known.id, link.id) {
-            (Some(known), Some(id)) => known == id,
-            _ => known.path.is_some() && known.path == link.path,
-        });
-        if known {
+        if self.is_in_chain(source.as_ref()) {
             return Err(Error::new(
                 ErrorKind::Corrupt,
                 format!(
@@ -352,9 +360,7 @@ impl Context {
                 ),
             ));
         }
-        if let Some(path) = &link.path {
-            self.shared.files.lock().push(path.clone());
-        }
+        self.note_file(source.as_ref());
         let mut context = self.clone();
         context.options.snapshot = None;
         context.options.metadata_only = false;
@@ -364,6 +370,32 @@ impl Context {
             context,
             moved,
         }))
+    }
+
+    /// Whether the file in `source` is one of those from the one that the user named to this one.
+    pub(super) fn is_in_chain(&self, source: &dyn ReadAt) -> bool {
+        let link = Link::new(source);
+        self.chain.iter().any(|known| match (known.id, link.id) {
+            (Some(known), Some(id)) => known == id,
+            _ => known.path.is_some() && known.path == link.path,
+        })
+    }
+
+    /// Notes that the file in `source` was opened because an image names it.
+    pub(super) fn note_file(&self, source: &dyn ReadAt) {
+        if let Some(path) = source.path() {
+            self.shared.files.lock().push(path.to_owned());
+        }
+    }
+
+    /// The file that names others, when it has a path.
+    pub(super) fn namer(&self) -> Option<&Path> {
+        self.chain.last()?.path.as_deref()
+    }
+
+    /// Whether the file that the user named is called otherwise than its content says.
+    pub(super) fn disguise(&self) -> Option<&Disguise> {
+        self.disguise.as_ref()
     }
 
     /// Opens a file that an image names as `declared`, the name of a format, or, when there is
@@ -408,7 +440,8 @@ impl Context {
         let whole = wanted.whole_hint;
         let this = match wanted.role {
             Role::Parent => "this is a differencing disk: it has",
-            Role::Backing | Role::Data => "the image has",
+            Role::Snapshot => "this is a snapshot: it has",
+            Role::Backing | Role::Data | Role::Extent => "the image has",
         };
         Error::unsupported(format!(
             "{this} {}, which imgferry does not open unless it is allowed to",
@@ -421,11 +454,11 @@ impl Context {
 
     /// The directory that would have to be allowed, when the name itself says so. Of an absolute
     /// path it may be one of another machine.
-    fn dir_for(&self, wanted: &Wanted) -> Option<String> {
+    pub(super) fn dir_for(&self, wanted: &Wanted) -> Option<String> {
         let Some(NamedPath::Here(path)) = wanted.paths.first() else {
             return None;
         };
-        let namer = self.chain.last()?.path.as_deref()?;
+        let namer = self.namer()?;
         path.file_name()?;
         let dir = namer.parent()?.join(path.parent()?);
         let dir = match dir.as_os_str().is_empty() {

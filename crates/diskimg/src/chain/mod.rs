@@ -9,14 +9,19 @@
 //! A format is never guessed here: what a file says of the one below it is what that is opened as.
 
 mod below;
+mod beside;
 mod context;
+mod extents;
+mod handles;
 mod inside;
 mod names;
 mod wanted;
 
 pub(crate) use below::{Below, Unopened};
+pub(crate) use beside::descriptor_of;
 pub use context::Context;
 pub(crate) use context::{Opener, Opening, Referred, Shared};
+pub(crate) use extents::ExtentFiles;
 pub use inside::{open_beside, open_inside};
 pub(crate) use names::NamedPath;
 pub(crate) use wanted::{Role, Wanted};

@@ -16,8 +16,13 @@ pub(crate) enum Role {
     Backing,
     /// It holds what a differencing disk does not.
     Parent,
+    /// It holds what a snapshot (VMDK) does not. Its identifier is a number that many programs
+    /// leave as it is.
+    Snapshot,
     /// It holds a qcow2 image's clusters.
     Data,
+    /// It holds a part of the disk.
+    Extent,
 }
 
 /// A file that an image names.
@@ -39,11 +44,13 @@ impl Wanted {
         Reference {
             role: match self.role {
                 Role::Backing => "backing file",
-                Role::Parent => "parent",
+                Role::Parent | Role::Snapshot => "parent",
+                Role::Extent => "extent",
                 Role::Data => "data file",
             },
             name: printable(&self.name),
             format: self.format.as_deref().map(printable),
+            bytes: None,
         }
     }
 
@@ -51,7 +58,8 @@ impl Wanted {
     pub(crate) fn describe(&self) -> String {
         let role = match self.role {
             Role::Backing => "a backing file",
-            Role::Parent => "a parent",
+            Role::Parent | Role::Snapshot => "a parent",
+            Role::Extent => "an extent",
             Role::Data => "an external data file",
         };
         let name = match self.name.as_str() {
@@ -85,7 +93,7 @@ impl Wanted {
                     .and_then(format_named)
                     .map_or("FORMAT", qemu_name)
             ),
-            Role::Parent | Role::Data => allow.to_owned(),
+            Role::Parent | Role::Snapshot | Role::Data | Role::Extent => allow.to_owned(),
         }
     }
 
@@ -134,6 +142,7 @@ pub(super) fn format_named(name: &str) -> Option<Format> {
         "qcow2" => Some(Format::Qcow2),
         "vpc" => Some(Format::Vhd),
         "vhdx" => Some(Format::Vhdx),
+        "vmdk" => Some(Format::Vmdk),
         _ => None,
     }
 }

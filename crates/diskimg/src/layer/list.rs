@@ -103,6 +103,7 @@ impl<'a, M: Mapped> Kinds<'a, M> {
             Place::Stored(host) => self.stored(host.0 + passed, rest),
             Place::Below => self.disk.layer().below.kind(at, rest),
             Place::Zeros => Ok((ExtentKind::Zero, rest)),
+            Place::Elsewhere => Ok((ExtentKind::Elsewhere, rest)),
             Place::Packed(_) => Ok((ExtentKind::Data, rest)),
         }
     }

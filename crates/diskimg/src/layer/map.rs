@@ -18,6 +18,8 @@ pub(crate) enum Place<P = Infallible> {
     Below,
     /// Nowhere: the image says that these are zeros, whatever lies below.
     Zeros,
+    /// In a file that was not opened.
+    Elsewhere,
     /// Stored as they are, from this offset; all of them are there.
     Stored(FileOffset),
     /// Stored in a form of the format's own.

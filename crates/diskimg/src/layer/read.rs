@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::ops::Range;
 
 use super::map::{Mapped, Place};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::extent::check_range;
 use crate::source::ReadAt;
 use crate::units::{FileOffset, GuestOffset};
@@ -68,6 +68,12 @@ pub(crate) fn read_at<M: Mapped>(
                 if let Some(target) = buf.get_mut(target) {
                     target.fill(0);
                 }
+            }
+            Place::Elsewhere => {
+                return Err(Error::unsupported(format!(
+                    "guest offset {:#x} is in a file that was not opened",
+                    run.start
+                )));
             }
             Place::Stored(host) => {
                 if !plain.join(host, &target) {

@@ -16,8 +16,6 @@ pub struct Foreign {
 enum Mark {
     Head(usize, &'static [u8]),
     Tail(usize, &'static [u8]),
-    /// A text at the beginning.
-    VmdkDescriptor,
     /// Properties, dictionary and length that make sense together.
     Lzma,
     /// A header whose checksum is right.
@@ -30,7 +28,6 @@ impl Foreign {
         self.marks.iter().any(|mark| match *mark {
             Mark::Head(offset, magic) => starts_with(head, offset, magic),
             Mark::Tail(from_end, magic) => ends_with(tail, from_end, magic),
-            Mark::VmdkDescriptor => is_vmdk_descriptor(head),
             Mark::Lzma => is_lzma(head),
             Mark::Tar => is_tar(head),
         })
@@ -49,26 +46,6 @@ pub(super) fn ends_with(tail: &[u8], from_end: usize, magic: &[u8]) -> bool {
         .checked_sub(from_end)
         .and_then(|at| tail.get(at..))
         .is_some_and(|rest| rest.starts_with(magic))
-}
-
-/// Whether a file begins as a VMDK descriptor, whatever follows the text: QEMU takes a file for one
-/// by its first line that is no comment, others by the type of disk that it gives.
-fn is_vmdk_descriptor(head: &[u8]) -> bool {
-    const TYPE: &[u8] = b"createType=\"";
-    const VERSION: &[u8] = b"version=";
-    let is_text = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r');
-    let len = head.iter().take_while(|byte| is_text(byte)).count();
-    let text = head.get(..len).unwrap_or_default();
-    let first = text
-        .split(|byte| *byte == b'\n')
-        .map(<[u8]>::trim_ascii)
-        .find(|line| !line.is_empty() && !line.starts_with(b"#"));
-    first
-        .and_then(|line| line.get(..VERSION.len()))
-        .is_some_and(|start| start.eq_ignore_ascii_case(VERSION))
-        || text
-            .windows(TYPE.len())
-            .any(|part| part.eq_ignore_ascii_case(TYPE))
 }
 
 /// Whether a file begins as `lzma` and `xz --format=lzma` write it. The format has no magic number:
@@ -122,22 +99,6 @@ const CONVERT: &str = "convert it first: qemu-img convert -O qcow2 IMAGE disk.qc
 
 /// Marks as the formats' own documents give them.
 pub(super) static FOREIGN: &[Foreign] = &[
-    Foreign {
-        name: "VMDK",
-        advice: CONVERT,
-        marks: &[
-            Mark::Head(0, b"KDMV"),
-            Mark::Head(0, b"COWD"),
-            Mark::Head(0, b"# Disk DescriptorFile"),
-            Mark::VmdkDescriptor,
-        ],
-    },
-    Foreign {
-        name: "an extent of a VMDK (seSparse)",
-        advice: "convert the disk by its descriptor, the small text file beside it: qemu-img \
-            convert -O qcow2 DESCRIPTOR.vmdk disk.qcow2",
-        marks: &[Mark::Head(0, &[0xbe, 0xba, 0xfe, 0xca, 0, 0, 0, 0])],
-    },
     Foreign {
         name: "VDI",
         advice: CONVERT,
@@ -394,7 +355,6 @@ mod tests {
                 let (at, magic) = match *mark {
                     Mark::Head(at, magic) => (at, magic.to_vec()),
                     Mark::Tail(from_end, magic) => (end - from_end, magic.to_vec()),
-                    Mark::VmdkDescriptor => (0, b"version=1\n".to_vec()),
                     Mark::Lzma => (0, LZMA.to_vec()),
                     Mark::Tar => (0, old_tar()),
                 };

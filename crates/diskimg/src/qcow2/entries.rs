@@ -311,6 +311,7 @@ impl Entries {
             at: FileOffset(offset),
             // At most twice the cluster size.
             len: (sectors + 1) * SECTOR - offset % SECTOR,
+            frame: None,
         }
     }
 }

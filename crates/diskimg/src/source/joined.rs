@@ -84,6 +84,11 @@ impl ReadAt for Joined {
         source.extent_at(offset, limit.min(left))
     }
 
+    fn stored_len(&self) -> u64 {
+        let lens = self.parts.iter().map(|(_, source)| source.stored_len());
+        lens.fold(0, u64::saturating_add)
+    }
+
     fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }

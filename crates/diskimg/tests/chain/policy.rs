@@ -315,9 +315,9 @@ fn formats_that_are_not_read_and_files_that_are_not_what_they_are_declared_are_r
     let dir = TempDir::new().unwrap();
     std::fs::write(dir.path().join("base"), [0; 4096]).unwrap();
     let top = dir.path().join("top.qcow2");
-    overlay(&top, ("base", "vmdk"), &[], Some("1M"));
+    overlay(&top, ("base", "qed"), &[], Some("1M"));
     let error = refused(open_inside(&top, dir.path()));
-    assert_error(&error, ErrorKind::Unsupported, &["(vmdk)", "does not read"]);
+    assert_error(&error, ErrorKind::Unsupported, &["(qed)", "does not read"]);
     overlay(&top, ("base", "qcow2"), &[], Some("1M"));
     let error = refused(open_inside(&top, dir.path()));
     assert_error(&error, ErrorKind::Corrupt, &["top.qcow2", "/base", "QFI"]);
