@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  batch.yaml, batch.toml ──Manifest::read()──▶ Vec<Item>   all problems at once, with lines
-//!  items ──shard::select()──▶ the items of worker i of n
+//!  items ──Shard::select()──▶ the items of worker i of n
 //!  an item ──claim::Contest──▶ mine, or another worker's until …   steps for the runner to carry out
 //!  Vec<ItemOutcome> ──BatchReport──▶ text, JSON, one HTML page
 //! ```
@@ -22,7 +22,7 @@ pub mod outcome;
 pub mod problem;
 pub mod report;
 pub mod schema;
-pub mod shard;
+mod shard;
 mod size;
 #[cfg(test)]
 mod testing;
@@ -38,6 +38,7 @@ pub use outcome::{
     UnixMillis,
 };
 pub use problem::Problem;
+pub use shard::Shard;
 
 use std::path::Path;
 

@@ -1,5 +1,4 @@
-//! What is written where: data to standard output, everything else to standard error. Of one item
-//! among many everything goes to whoever shows them all.
+//! What is written where: data to standard output, everything else to standard error.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -11,52 +10,13 @@ use serde::Serialize;
 use crate::exit::{self, Exit, Failure, Outcome};
 
 /// How talkative the program is, decided once from the arguments and the streams.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Console {
     /// One JSON object on standard output.
     pub(crate) json: bool,
     quiet: bool,
     /// Progress bars rather than lines.
     bars: bool,
-    /// Of which item the lines are, and who takes them.
-    item: Option<(usize, &'static dyn Listener)>,
-}
-
-/// How much a line matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Level {
-    Notice,
-    Warning,
-}
-
-/// How far a stage has come.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Moved {
-    /// A word for the stage, such as `converting`.
-    pub(crate) what: &'static str,
-    /// Bytes, or percent of a job.
-    pub(crate) done: u64,
-    pub(crate) total: u64,
-    /// Bytes that the storage has confirmed.
-    pub(crate) uploaded: u64,
-}
-
-/// Takes what is said of items that are at work at the same time. It lives as long as the program,
-/// so that a [`Console`] stays a plain value.
-pub(crate) trait Listener: Send + Sync {
-    fn line(&self, item: usize, level: Level, text: &str);
-    fn moved(&self, item: usize, moved: Moved);
-}
-
-impl std::fmt::Debug for Console {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Console")
-            .field("json", &self.json)
-            .field("quiet", &self.quiet)
-            .field("bars", &self.bars)
-            .field("item", &self.item.map(|(item, _)| item))
-            .finish()
-    }
 }
 
 impl Console {
@@ -65,29 +25,7 @@ impl Console {
             json,
             quiet,
             bars: !quiet && io::stderr().is_terminal(),
-            item: None,
         }
-    }
-
-    /// The console of item number `item`, whose lines and progress `listener` takes.
-    pub(crate) fn of_item(self, item: usize, listener: &'static dyn Listener) -> Self {
-        Self {
-            bars: false,
-            item: Some((item, listener)),
-            ..self
-        }
-    }
-
-    /// Tells how far a stage of an item has come; of a command's only one, its bars tell it.
-    pub(crate) fn moved(self, moved: Moved) {
-        if let Some((item, listener)) = self.item {
-            listener.moved(item, moved);
-        }
-    }
-
-    /// Whether this is the console of one item among many.
-    pub(crate) fn is_item(self) -> bool {
-        self.item.is_some()
     }
 
     /// Whether progress is drawn as bars.
@@ -124,19 +62,14 @@ impl Console {
 
     /// Something the user should see while the command runs.
     pub(crate) fn notice(self, text: impl std::fmt::Display) {
-        if let Some((item, listener)) = self.item {
-            listener.line(item, Level::Notice, &text.to_string());
-        } else if !self.quiet {
+        if !self.quiet {
             self.error_line(text);
         }
     }
 
     /// Something the user should know even when quiet.
     pub(crate) fn warn(self, text: impl std::fmt::Display) {
-        match self.item {
-            Some((item, listener)) => listener.line(item, Level::Warning, &text.to_string()),
-            None => self.error_line(format_args!("warning: {text}")),
-        }
+        self.error_line(format_args!("warning: {text}"));
     }
 
     /// The failure that ends the program.

@@ -8,20 +8,9 @@ pub(crate) use cloud::{Class as Exit, Failure, Result as Outcome, is_wrong_path}
 
 use crate::hints;
 
-/// The exit code, as documented in the README. 0 is done.
-pub(crate) fn code(class: Exit) -> u8 {
-    match class {
-        Exit::Refused => 2,
-        Exit::Cloud => 3,
-        Exit::Io => 4,
-        Exit::Mismatch => 5,
-        Exit::Interrupted => 130,
-    }
-}
-
-/// The exit code of a command that failed.
+/// The exit code of a command that failed, as documented in the README.
 pub(crate) fn of(failure: &Failure) -> ExitCode {
-    code(failure.class()).into()
+    failure.class().code().into()
 }
 
 /// For people, in several lines.
@@ -52,7 +41,7 @@ pub(crate) fn json(failure: &Failure) -> Value {
             "causes": failure.causes(),
             "hints": hints,
             "notes": failure.notes(),
-            "exit_code": code(failure.class()),
+            "exit_code": failure.class().code(),
         }),
     );
     Value::Object(object)

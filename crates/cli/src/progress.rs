@@ -9,7 +9,7 @@ use convert::{Counter, Monitor};
 use diskimg::units::human;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::console::{Console, Moved};
+use crate::console::Console;
 use ::import::{Activity, Counting, JobWatch, Observer};
 
 /// Elsewhere than on a terminal a line is written this often: enough to see that a run lives,
@@ -80,15 +80,6 @@ impl Progress {
     }
 
     fn line_if_due(&self) {
-        if self.console.is_item() {
-            self.console.moved(Moved {
-                what: self.what,
-                done: self.guest.load(Ordering::Relaxed),
-                total: self.total,
-                uploaded: self.uploaded.load(Ordering::Relaxed),
-            });
-            return;
-        }
         if self.console.bars() || self.console.quiet() {
             return;
         }
@@ -240,15 +231,8 @@ impl JobProgress {
         )]
         let percent = (done * 100.0) as u64;
         self.bar.set_position(percent);
-        self.console.moved(Moved {
-            what: "job",
-            done: percent,
-            total: 100,
-            uploaded: 0,
-        });
         let silent = self.told.elapsed() >= JOB_LINE_EVERY;
-        let lines = !self.console.bars() && !self.console.is_item();
-        if lines && (self.last != Some(percent) || silent) {
+        if !self.console.bars() && (self.last != Some(percent) || silent) {
             self.told = Instant::now();
             self.console
                 .notice(format_args!("job: {status} {percent} %"));

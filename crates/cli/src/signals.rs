@@ -11,7 +11,7 @@ use cloud::StopToken;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::console::Console;
-use crate::exit::{self, Exit};
+use crate::exit::Exit;
 
 /// Signals within this time after the first are the same request.
 const ONE_REQUEST: Duration = Duration::from_secs(1);
@@ -53,7 +53,7 @@ pub(crate) fn listen(console: Console) -> io::Result<StopToken> {
         while tokio::time::timeout_at(calm, signals.any()).await.is_ok() {}
         signals.any().await;
         // Nothing may delay the end that was requested twice, not even cleaning up.
-        std::process::exit(exit::code(Exit::Interrupted).into());
+        std::process::exit(Exit::Interrupted.code().into());
     });
     Ok(stop)
 }

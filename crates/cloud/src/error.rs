@@ -30,6 +30,20 @@ pub enum Class {
     Interrupted,
 }
 
+impl Class {
+    /// The number that stands for it in journals and reports; programs end with it. 0 is success.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Refused => 2,
+            Self::Cloud => 3,
+            Self::Io => 4,
+            Self::Mismatch => 5,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
 /// An error on its way to the user.
 #[derive(Clone, Debug)]
 pub struct Failure(Box<Inner>);

@@ -2,7 +2,6 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -13,6 +12,7 @@ pub(crate) use self::init::BatchInitArgs;
 use super::transfer::{parse_age, parse_rate};
 use super::{CloudArgs, StateArgs, parse_size, parse_threads};
 use ::import::Concurrency;
+use batch::Shard;
 
 /// Import the disks that a manifest lists
 ///
@@ -178,55 +178,4 @@ pub(crate) struct BatchCleanArgs {
     pub(crate) state: StateArgs,
     #[command(flatten)]
     pub(crate) cloud: CloudArgs,
-}
-
-/// Worker `index` (from 1) of `count`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shard {
-    pub(crate) index: usize,
-    pub(crate) count: usize,
-}
-
-impl FromStr for Shard {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        // Schedulers count from 0 and have no arithmetic: 2+1/8 is 3/8.
-        let index = |text: &str| -> Option<usize> {
-            text.split('+')
-                .map(|number| number.parse::<usize>().ok())
-                .try_fold(0_usize, |sum, number| sum.checked_add(number?))
-        };
-        let parsed = text
-            .split_once('/')
-            .and_then(|(left, count)| Some((index(left)?, count.parse().ok()?)));
-        match parsed {
-            Some((index, count)) if (1..=count).contains(&index) => Ok(Self { index, count }),
-            Some((index, count)) => Err(format!(
-                "worker {index} of {count} cannot be; workers are counted from 1, as in 1/{count}"
-            )),
-            None => Err("expected I/N, such as 3/8".into()),
-        }
-    }
-}
-
-impl std::fmt::Display for Shard {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.index, self.count)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shards_are_counted_from_one() {
-        assert_eq!("3/8".parse(), Ok(Shard { index: 3, count: 8 }));
-        assert_eq!("2+1/8".parse(), Ok(Shard { index: 3, count: 8 }));
-        assert!("2+/8".parse::<Shard>().is_err());
-        assert!("0/8".parse::<Shard>().is_err());
-        assert!("9/8".parse::<Shard>().is_err());
-        assert!("3".parse::<Shard>().is_err());
-    }
 }

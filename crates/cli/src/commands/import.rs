@@ -155,7 +155,7 @@ pub(crate) fn journal(cloud: &CloudArgs, state: &StateArgs) -> Option<JournalSpe
 }
 
 /// The command line, on which secrets never are. `--restart` was for once.
-fn command() -> Vec<String> {
+pub(crate) fn command() -> Vec<String> {
     std::env::args_os()
         .map(|argument| argument.to_string_lossy().into_owned())
         .filter(|argument| argument != "--restart")

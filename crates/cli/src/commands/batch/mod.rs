@@ -1,34 +1,26 @@
-//! `imgferry batch`: many imports in one process, or in many.
-//!
-//! ```text
-//!  manifest ──setup──▶ items, limits, cloud ──check──▶ what is to be done ──plan──▶ a table
-//!                                                            │
-//!                                                            └─run──▶ lanes ──import::one──▶ outcomes ──▶ report
-//!  state: the batch's journal      claims: who has what, in the bucket      board: what is shown
-//! ```
+//! `imgferry batch`: the arguments become a [`fleet::FleetSpec`], and what came of it is shown.
 
 mod board;
-mod book;
-mod budget;
-mod check;
-mod claims;
 mod clean;
-mod driving;
-mod estimate;
 mod init;
-mod outcome;
 mod plan;
 mod report;
-mod request;
 mod run;
-mod runner;
-mod setup;
-mod state;
 mod status;
-mod steps;
 
-use self::setup::Setup;
-use crate::args::{BatchArgs, BatchCommand};
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ::batch::ReadOptions;
+use ::import::JournalSpec;
+use cloud::Session;
+use fleet::{Context, FleetSpec};
+
+use self::board::Board;
+use super::import::{command, journal};
+use crate::args::{BatchArgs, BatchCommand, BatchCommonArgs, StateArgs};
 use crate::console::Console;
 use crate::exit::Outcome;
 use crate::interrupt::Interrupt;
@@ -39,14 +31,76 @@ pub(crate) async fn run(args: &BatchArgs, console: Console, interrupt: &Interrup
         BatchCommand::Init(args) => {
             tokio::task::block_in_place(|| init::run(args, console, interrupt.token()))
         }
-        BatchCommand::Schema => console.raw(batch::schema::text().as_bytes()),
+        BatchCommand::Schema => console.raw(::batch::schema::text().as_bytes()),
         BatchCommand::Plan(args) => {
-            let setup = Setup::open(&args.manifest, &args.common).await?;
-            let ended = plan::run(&setup, &args.common, console, interrupt).await;
-            setup.session.close(ended).await
+            let spec = spec(&args.manifest, &args.common)?;
+            let (cx, _) = open(&spec, &args.common, console, interrupt).await?;
+            let ended = plan::run(&spec, &cx, console).await;
+            cx.close(ended).await
         }
-        BatchCommand::Run(args) => run::run(args, console, interrupt).await,
+        BatchCommand::Run(args) => {
+            report::check(args)?;
+            let mut spec = spec(&args.manifest, &args.common)?;
+            spec.fail_fast = args.fail_fast;
+            spec.lease = args.claim.then_some(args.lease);
+            let (cx, board) = open(&spec, &args.common, console, interrupt).await?;
+            let ended = match args.dry_run {
+                true => plan::run(&spec, &cx, console).await,
+                false => run::run(args, &spec, &cx, console, &board).await,
+            };
+            cx.close(ended).await
+        }
         BatchCommand::Status(args) => status::run(args, console, interrupt).await,
         BatchCommand::Clean(args) => clean::run(args, console, interrupt).await,
     }
+}
+
+/// What the arguments ask for. Options count more than the manifest.
+fn spec(manifest: &Path, args: &BatchCommonArgs) -> Outcome<FleetSpec> {
+    let mut spec = FleetSpec::read(manifest, ReadOptions::default())?;
+    let limits = &mut spec.limits;
+    let count = |option: Option<NonZeroUsize>| option.map(NonZeroUsize::get);
+    limits.converts = count(args.converts).or(limits.converts);
+    limits.uploads = count(args.uploads).or(limits.uploads);
+    limits.jobs = count(args.jobs).or(limits.jobs);
+    limits.memory = args.memory.or(limits.memory);
+    limits.limit_rate = args.limit_rate.map(NonZeroU64::get).or(limits.limit_rate);
+    Ok(FleetSpec {
+        shard: args.shard,
+        redo: args.redo.clone(),
+        threads: args.threads,
+        concurrency: args.concurrency,
+        timeout: Duration::from_secs(args.timeout),
+        journal: journal(&args.cloud, &args.state),
+        ..spec
+    })
+}
+
+async fn open(
+    spec: &FleetSpec,
+    args: &BatchCommonArgs,
+    console: Console,
+    interrupt: &Interrupt,
+) -> Outcome<(Context, Arc<Board>)> {
+    let session = Session::open(&args.cloud.options(), spec.session_options()).await?;
+    let board = Board::new(console, &spec.manifest);
+    let cx = Context::new(session, Arc::clone(&board) as _, interrupt);
+    Ok((cx, board))
+}
+
+/// Where the journals of a batch are.
+fn journal_in(state: &StateArgs) -> JournalSpec {
+    JournalSpec {
+        dir: state.state_dir.clone(),
+        command: command(),
+    }
+}
+
+/// Now, in milliseconds since 1970.
+fn now() -> ::batch::UnixMillis {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
 }

@@ -1,43 +1,40 @@
 //! How long a batch may take: a few blocks of real data are converted in memory, and the rest is
 //! reckoned from them.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::convert::monitor::CountingMonitor;
-use ::convert::{CancelToken, Counter, Error, PlanOptions, Sink, SinkError, SinkMemory, Target};
-use diskimg::units::human;
+use convert::monitor::CountingMonitor;
+use convert::{CancelToken, Counter, Error, PlanOptions, Sink, SinkError, SinkMemory, Target};
 use serde::Serialize;
 
-use super::check::{Checked, Ready, Verdict};
-use super::setup::Setup;
-use crate::exit::{Failure, Outcome};
-use crate::interrupt::Interrupt;
-use ::import::{Action, identity, with_holes};
+use crate::check::{Checked, Ready, Verdict};
+use crate::setup::Setup;
+use cloud::{Failure, Result};
+use import::{Action, identity, with_holes};
 
 /// How long the measurement may take.
 const MOST: Duration = Duration::from_millis(1500);
 
 /// What was measured, and what follows.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Estimate {
+pub struct Estimate {
     /// The disk that was measured.
-    measured: String,
+    pub measured: String,
     /// Bytes of it that were read and converted.
-    measured_bytes: u64,
+    pub measured_bytes: u64,
     /// Bytes of disks per second, with all threads.
-    bytes_per_second: u64,
+    pub bytes_per_second: u64,
     /// Bytes sent for each byte read.
-    ratio: f64,
+    pub ratio: f64,
     /// Bytes that would be sent.
-    sent_bytes: u64,
+    pub sent_bytes: u64,
     /// For converting everything.
-    convert_seconds: f64,
+    pub convert_seconds: f64,
     /// For sending it at the rate limit; `None` without a limit, when the line decides.
-    send_seconds: Option<f64>,
+    pub send_seconds: Option<f64>,
     /// The longer of the two.
-    seconds: f64,
+    pub seconds: f64,
 }
 
 /// Swallows a stream.
@@ -49,11 +46,7 @@ impl Sink for Void {
     }
 }
 
-pub(super) async fn estimate(
-    setup: &Setup,
-    checked: &[Checked],
-    interrupt: &Interrupt,
-) -> Outcome<Option<Estimate>> {
+pub(crate) async fn estimate(setup: &Setup, checked: &[Checked]) -> Result<Option<Estimate>> {
     let converted: Vec<(&Checked, &Ready, u64)> = checked
         .iter()
         .filter_map(|checked| {
@@ -96,11 +89,11 @@ pub(super) async fn estimate(
     let measuring = tokio::task::spawn_blocking({
         let (cancel, counts) = (cancel.clone(), Arc::clone(&counts));
         move || {
-            let opened = ::convert::open_with(&disk, &options)?;
+            let opened = convert::open_with(&disk, &options)?;
             let (image, _) = with_holes(opened.image, holes);
-            let plan = ::convert::plan(image.as_ref(), Target::Zvhd2, &memory)?;
+            let plan = convert::plan(image.as_ref(), Target::Zvhd2, &memory)?;
             let began = Instant::now();
-            let done = ::convert::to_zvhd2(
+            let done = convert::to_zvhd2(
                 image.as_ref(),
                 &plan,
                 identity(),
@@ -121,10 +114,10 @@ pub(super) async fn estimate(
             cancel.cancel();
             measuring.await
         }
-        () = interrupt.asked() => {
+        () = setup.cx.stop.asked() => {
             cancel.cancel();
             let _ = measuring.await;
-            return Err(crate::interrupt::interrupted());
+            return Err(cloud::stopped());
         }
     };
     // A disk that cannot be read is found out by the run; there is only no estimate then.
@@ -148,7 +141,8 @@ pub(super) async fn estimate(
     )]
     let (bytes_per_second, sent_bytes) = (per_second as u64, (total as f64 * ratio) as u64);
     let send_seconds = setup
-        .rate_limit
+        .spec
+        .rate_limit()
         .map(|limit| sent_bytes as f64 / limit.get() as f64);
     Ok(Some(Estimate {
         measured: largest.item.id.clone(),
@@ -160,28 +154,4 @@ pub(super) async fn estimate(
         send_seconds,
         seconds: convert_seconds.max(send_seconds.unwrap_or_default()),
     }))
-}
-
-impl fmt::Display for Estimate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "about {} if the line keeps up: {}/s and {:.0} % of it sent, measured on {} of {}",
-            span(self.seconds),
-            human(self.bytes_per_second),
-            self.ratio * 100.0,
-            human(self.measured_bytes),
-            self.measured
-        )
-    }
-}
-
-/// Seconds as people say them.
-fn span(seconds: f64) -> String {
-    match seconds {
-        s if s < 1.0 => "a second".to_owned(),
-        s if s < 120.0 => format!("{s:.0} s"),
-        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
-    }
 }

@@ -3,19 +3,19 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use ::batch::{Item, ItemOutcome, UnixMillis};
+use batch::{Item, ItemOutcome, UnixMillis};
 use journal::{Log, RunLock, SourceIdentity, StateDir, read_log};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::args::StateArgs;
-use crate::exit::{Exit, Failure, Outcome};
-use cloud::from_journal;
+use cloud::{Class, Failure, Result, from_journal};
+
+use crate::spec::FleetSpec;
 
 /// One entry of the journal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "kebab-case")]
-pub(super) enum Record {
+pub(crate) enum Record {
     /// A process begins to work on the batch.
     Run {
         at: UnixMillis,
@@ -54,27 +54,27 @@ pub(super) enum Record {
 
 /// What the records say of one item.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Known {
+pub(crate) struct Known {
     /// Bucket, key and name, once something may be in the cloud.
-    pub(super) began: Option<(String, String, String)>,
+    pub(crate) began: Option<(String, String, String)>,
     /// Whether a registration may have been sent that nobody has seen the end of.
-    pub(super) registering: bool,
+    pub(crate) registering: bool,
     /// How it ended last.
-    pub(super) ended: Option<ItemOutcome>,
+    pub(crate) ended: Option<ItemOutcome>,
     /// The disk that is done.
-    pub(super) source: Option<SourceIdentity>,
+    pub(crate) source: Option<SourceIdentity>,
 }
 
 impl Known {
     /// Whether an earlier run has begun this very object and image.
-    pub(super) fn has_begun(&self, item: &Item) -> bool {
+    pub(crate) fn has_begun(&self, item: &Item) -> bool {
         self.began.as_ref().is_some_and(|(bucket, key, name)| {
             *bucket == item.bucket && *key == item.object_key() && *name == item.name
         })
     }
 
     /// How it ended, if it is done with what `item` asks for.
-    pub(super) fn done(&self, item: &Item) -> Option<&ItemOutcome> {
+    pub(crate) fn done(&self, item: &Item) -> Option<&ItemOutcome> {
         self.ended.as_ref().filter(|ended| {
             ended.state.is_done()
                 && ended.bucket == item.bucket
@@ -86,21 +86,21 @@ impl Known {
 
 /// The last process that worked on the batch.
 #[derive(Clone, Debug)]
-pub(super) struct LastRun {
-    pub(super) at: UnixMillis,
-    pub(super) directory: String,
-    pub(super) command: Vec<String>,
+pub(crate) struct LastRun {
+    pub(crate) at: UnixMillis,
+    pub(crate) directory: String,
+    pub(crate) command: Vec<String>,
     /// Exit code; `None` when it is at work or was killed.
-    pub(super) exit: Option<u8>,
+    pub(crate) exit: Option<u8>,
 }
 
 /// Everything that a journal says.
 #[derive(Clone, Debug, Default)]
-pub(super) struct State {
-    pub(super) items: HashMap<String, Known>,
-    pub(super) last: Option<LastRun>,
+pub(crate) struct State {
+    pub(crate) items: HashMap<String, Known>,
+    pub(crate) last: Option<LastRun>,
     /// Whether the end of the journal could not be read.
-    pub(super) damaged: bool,
+    pub(crate) damaged: bool,
 }
 
 impl State {
@@ -163,28 +163,33 @@ impl State {
     }
 
     /// What is known of `id`.
-    pub(super) fn of_item(&self, id: &str) -> Known {
+    pub(crate) fn of_item(&self, id: &str) -> Known {
         self.items.get(id).cloned().unwrap_or_default()
     }
 }
 
 /// Where the journals of batches are.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
-    pub(super) dir: StateDir,
+pub(crate) struct Place {
+    pub(crate) dir: StateDir,
     /// Hash of the manifest's path.
     manifest: String,
 }
 
 impl Place {
-    pub(super) fn of(args: &StateArgs, manifest: &Path) -> Outcome<Self> {
-        let dir = StateDir::resolve(args.state_dir.as_deref(), |name| std::env::var_os(name))
+    /// That of a batch, if it is recorded.
+    pub(crate) fn of(spec: &FleetSpec) -> Result<Option<Self>> {
+        let Some(journal) = &spec.journal else {
+            return Ok(None);
+        };
+        let dir = StateDir::resolve(journal.dir.as_deref(), |name| std::env::var_os(name))
             .map_err(|error| from_journal(&error))?;
+        let manifest = &spec.manifest.path;
         let path = std::fs::canonicalize(manifest).unwrap_or_else(|_| manifest.to_owned());
-        Ok(Self {
+        Ok(Some(Self {
             dir,
             manifest: digits(path.as_os_str().as_encoded_bytes()),
-        })
+        }))
     }
 
     fn batches(&self) -> PathBuf {
@@ -192,14 +197,14 @@ impl Place {
     }
 
     /// The journal of the manifest in the cloud at `endpoint`.
-    pub(super) fn path(&self, endpoint: &str) -> PathBuf {
+    pub(crate) fn path(&self, endpoint: &str) -> PathBuf {
         let endpoint = digits(endpoint.as_bytes());
         self.batches()
             .join(format!("{}-{endpoint}.{EXTENSION}", self.manifest))
     }
 
     /// The journals of the manifest in every cloud, the latest first.
-    pub(super) fn paths(&self) -> Vec<PathBuf> {
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
         let mut found: Vec<(std::time::SystemTime, PathBuf)> = std::fs::read_dir(self.batches())
             .into_iter()
             .flatten()
@@ -228,7 +233,7 @@ fn digits(bytes: &[u8]) -> String {
 }
 
 /// What the journal at `path` says; nothing when there is none.
-pub(super) fn read(path: &Path) -> Outcome<State> {
+pub(crate) fn read(path: &Path) -> Result<State> {
     let (records, ending) = read_log(path).map_err(|error| from_journal(&error))?;
     let mut state = State::of(records);
     state.damaged = ending != journal::Ending::Clean;
@@ -236,21 +241,21 @@ pub(super) fn read(path: &Path) -> Outcome<State> {
 }
 
 /// Where the lock of a process that works on the batch is.
-pub(super) fn lock_path(path: &Path) -> PathBuf {
+pub(crate) fn lock_path(path: &Path) -> PathBuf {
     path.with_extension("lock")
 }
 
 /// Locks the batch. Workers that share it may be several, others are alone.
-pub(super) fn lock(path: &Path, shared: bool) -> Outcome<RunLock> {
+pub(crate) fn lock(path: &Path, shared: bool) -> Result<RunLock> {
     lock_at(&lock_path(path), shared)
 }
 
 /// Locks the file at `path`.
-pub(super) fn lock_at(path: &Path, shared: bool) -> Outcome<RunLock> {
+pub(crate) fn lock_at(path: &Path, shared: bool) -> Result<RunLock> {
     let taken = RunLock::try_take(path, !shared).map_err(|error| from_journal(&error))?;
     taken.ok_or_else(|| {
         Failure::new(
-            Exit::Refused,
+            Class::Refused,
             "another imgferry on this machine is at work on this batch",
         )
         .hint("wait until it has ended; 'imgferry batch status MANIFEST --watch' shows it. Workers that share a batch need --claim or --shard")
@@ -258,12 +263,12 @@ pub(super) fn lock_at(path: &Path, shared: bool) -> Outcome<RunLock> {
 }
 
 /// The journal, open for writing.
-pub(super) fn open(path: &Path) -> Outcome<Log> {
+pub(crate) fn open(path: &Path) -> Result<Log> {
     Log::open(path).map_err(|error| from_journal(&error))
 }
 
 /// Now, in milliseconds since 1970.
-pub(super) fn now() -> UnixMillis {
+pub(crate) fn now() -> UnixMillis {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| {
@@ -273,7 +278,7 @@ pub(super) fn now() -> UnixMillis {
 
 #[cfg(test)]
 mod tests {
-    use ::batch::ItemState;
+    use batch::ItemState;
 
     use super::*;
 

@@ -3,24 +3,24 @@
 
 use std::sync::Arc;
 
-use ::convert::{PROGRAM_MEMORY, PlanOptions};
+use convert::{PROGRAM_MEMORY, PlanOptions};
 use diskimg::units::{MIB, human};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::exit::{Exit, Failure, Outcome};
+use cloud::{Class, Failure, Result};
 
 /// What the batch itself holds for each disk of the manifest: plans, outcomes, lines of its report.
 const BYTES_PER_ITEM: u64 = 64 << 10;
 
 /// The budget, and how it is cut.
 #[derive(Clone, Debug)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     /// Everything.
-    pub(super) total: u64,
+    pub(crate) total: u64,
     /// Of that the program, the batch's own tables, and a sandbox in this process.
-    pub(super) fixed: u64,
+    pub(crate) fixed: u64,
     /// What one disk gets that could use more.
-    pub(super) share: u64,
+    pub(crate) share: u64,
     grants: Arc<Semaphore>,
 }
 
@@ -30,7 +30,7 @@ impl Budget {
     ///
     /// # Errors
     /// `Refused` when nothing is left for disks.
-    pub(super) fn new(total: u64, items: usize, converts: usize, reserved: u64) -> Outcome<Self> {
+    pub(crate) fn new(total: u64, items: usize, converts: usize, reserved: u64) -> Result<Self> {
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         let fixed = PROGRAM_MEMORY
             .saturating_add(BYTES_PER_ITEM.saturating_mul(count(items)))
@@ -38,7 +38,7 @@ impl Budget {
         let left = total.saturating_sub(fixed) / MIB;
         if left == 0 {
             return Err(Failure::new(
-                Exit::Refused,
+                Class::Refused,
                 format!(
                     "--memory is {}, and the program alone needs {}",
                     human(total),
@@ -63,12 +63,12 @@ impl Budget {
     }
 
     /// What disks may have together.
-    pub(super) fn for_disks(&self) -> u64 {
+    pub(crate) fn for_disks(&self) -> u64 {
         self.total.saturating_sub(self.fixed) / MIB * MIB
     }
 
     /// The budgets in which a disk may be planned: its share, and more where that is not enough.
-    pub(super) fn tries(&self) -> impl Iterator<Item = u64> + use<> {
+    pub(crate) fn tries(&self) -> impl Iterator<Item = u64> + use<> {
         let most = self.for_disks();
         let first = self.share.min(most).max(MIB);
         std::iter::successors(Some(first), move |tried| {
@@ -77,7 +77,7 @@ impl Budget {
     }
 
     /// The options of a plan inside `bytes`: what the process needs by itself is counted here.
-    pub(super) fn options(bytes: u64, work: &PlanOptions) -> PlanOptions {
+    pub(crate) fn options(bytes: u64, work: &PlanOptions) -> PlanOptions {
         PlanOptions {
             memory: Some(bytes),
             reserved_memory: 0,
@@ -88,7 +88,7 @@ impl Budget {
 
     /// Waits for `bytes`. Whoever asks first gets first, so nobody waits for ever however much it
     /// needs.
-    pub(super) async fn grant(&self, bytes: u64) -> Grant {
+    pub(crate) async fn grant(&self, bytes: u64) -> Grant {
         let pieces = u32::try_from(bytes.div_ceil(MIB)).unwrap_or(u32::MAX);
         let grants = Arc::clone(&self.grants);
         Grant {
@@ -100,13 +100,13 @@ impl Budget {
 
 /// Memory that a disk may use; it goes back when this is dropped.
 #[derive(Debug)]
-pub(super) struct Grant {
+pub(crate) struct Grant {
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Grant {
     /// Gives back all but `bytes`.
-    pub(super) fn shrink_to(&mut self, bytes: u64) {
+    pub(crate) fn shrink_to(&mut self, bytes: u64) {
         let keep = usize::try_from(bytes.div_ceil(MIB)).unwrap_or(usize::MAX);
         if let Some(permit) = &mut self.permit {
             let more = permit.num_permits().saturating_sub(keep);

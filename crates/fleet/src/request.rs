@@ -1,35 +1,17 @@
 //! From an item of a manifest to what is imported.
 
-use std::time::Duration;
-
-use ::batch::item as wanted;
-use ::convert::{Level, PlanOptions, Target};
+use batch::item as wanted;
+use convert::{Level, PlanOptions, Target};
 use diskimg::{BackingPolicy, Format, OpenOptions};
 use ims::{Architecture, Firmware, ImageKind, OsType};
 
-use crate::args::BatchCommonArgs;
-use crate::commands::import::journal;
-use ::import::{ImportSpec, Register};
+use import::{ImportSpec, Register};
 
-/// Key of the object that is made of `item`: where the manifest gives none, it depends on what is
-/// uploaded.
-pub(super) fn object_key(item: &::batch::Item) -> String {
-    match spec(item, &BatchCommonArgs::default(), 1) {
-        Ok(spec) => ::import::object_key(&spec),
-        // It is refused later.
-        Err(_) => item.object_key(),
-    }
-}
-
-/// What is imported of `item`. Memory is granted later.
+/// What is imported of `item`.
 ///
 /// # Errors
 /// What of the item this version does not know.
-pub(super) fn spec(
-    item: &::batch::Item,
-    common: &BatchCommonArgs,
-    threads: usize,
-) -> Result<ImportSpec, Vec<String>> {
+pub(crate) fn import_of(item: &batch::Item) -> Result<ImportSpec, Vec<String>> {
     let mut problems = Vec::new();
     let mut format = |name: &'static str, text: &Option<String>| -> Option<Format> {
         let text = text.as_deref()?;
@@ -108,10 +90,7 @@ pub(super) fn spec(
         prepare: item.prepare,
         cmk_id: item.cmk_id.clone(),
         skip_checks: item.skip_check.clone(),
-        timeout: Duration::from_secs(common.timeout),
-        journal: journal(&common.cloud, &common.state),
         work: PlanOptions {
-            threads: Some(threads),
             level: match item.level {
                 None => Level::default(),
                 Some(wanted::Level::Fixed(level)) => Level::Fixed(level),
@@ -119,7 +98,6 @@ pub(super) fn spec(
             },
             ..PlanOptions::default()
         },
-        concurrency: common.concurrency,
         ..ImportSpec::new(&item.source, &item.name, &item.bucket)
     })
 }

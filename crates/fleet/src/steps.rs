@@ -3,49 +3,45 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ::batch::Stage;
+use batch::Stage;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::board::Board;
-use super::book::Book;
-use super::budget::Grant;
-use super::claims::Guard;
-use super::state::{Record, now};
-use crate::console::Console;
-use crate::exit::Outcome;
-use crate::interrupt::Interrupt;
-use ::import::{Activity, Counting, JobWatch, Observer, Step};
+use crate::book::Book;
+use crate::budget::Grant;
+use crate::claims::Guard;
+use crate::state::{Record, now};
+use crate::track::TrackedDisk;
+use cloud::{Result, StopToken};
+use import::{Activity, Counting, JobWatch, Observer, Step};
 
 /// Observes the import of one disk.
-pub(super) struct ItemSteps {
-    pub(super) console: Console,
-    pub(super) board: &'static Board,
-    pub(super) book: Arc<Book>,
+pub(crate) struct ItemSteps {
+    pub(crate) disk: TrackedDisk,
+    pub(crate) book: Arc<Book>,
     /// The turns to register.
-    pub(super) jobs: Arc<Semaphore>,
-    pub(super) number: usize,
-    pub(super) id: String,
-    pub(super) interrupt: Interrupt,
-    pub(super) claim: Option<Guard>,
+    pub(crate) jobs: Arc<Semaphore>,
+    pub(crate) id: String,
+    pub(crate) interrupt: StopToken,
+    pub(crate) claim: Option<Guard>,
     /// Memory that the last parts need.
-    pub(super) tail: u64,
-    pub(super) holds: Mutex<Holds>,
+    pub(crate) tail: u64,
+    pub(crate) holds: Mutex<Holds>,
 }
 
 /// What one disk holds. Dropped with the import, whatever ends it.
-pub(super) struct Holds {
-    pub(super) grant: Option<Grant>,
-    pub(super) upload: Option<OwnedSemaphorePermit>,
-    pub(super) job: Option<OwnedSemaphorePermit>,
+pub(crate) struct Holds {
+    pub(crate) grant: Option<Grant>,
+    pub(crate) upload: Option<OwnedSemaphorePermit>,
+    pub(crate) job: Option<OwnedSemaphorePermit>,
     /// Tells the lane that the next disk can be converted.
-    pub(super) converted: Option<oneshot::Sender<()>>,
+    pub(crate) converted: Option<oneshot::Sender<()>>,
 }
 
 impl ItemSteps {
     /// Whether the disk is this worker's.
-    async fn is_sure(&self) -> Outcome {
+    async fn is_sure(&self) -> Result {
         match &self.claim {
             Some(claim) => claim.sure().await,
             None => Ok(()),
@@ -55,19 +51,19 @@ impl ItemSteps {
 
 impl Observer for ItemSteps {
     fn notice(&self, text: fmt::Arguments<'_>) {
-        self.console.notice(text);
+        self.disk.notice(text);
     }
 
     fn warn(&self, text: fmt::Arguments<'_>) {
-        self.console.warn(text);
+        self.disk.warn(text);
     }
 
     fn count(&self, activity: Activity, total: u64) -> Arc<dyn Counting> {
-        self.console.count(activity, total)
+        self.disk.count(activity, total)
     }
 
     fn follow(&self) -> Box<dyn JobWatch> {
-        self.console.follow()
+        self.disk.follow()
     }
 
     fn at(&self, step: Step) {
@@ -78,7 +74,7 @@ impl Observer for ItemSteps {
             Step::Complete => Stage::Complete,
             Step::Register => Stage::Register,
         };
-        self.board.stage(self.number, stage);
+        self.disk.stage(stage);
         let mut holds = self.holds.lock();
         match step {
             Step::Check | Step::Compare | Step::Convert => {}
@@ -96,11 +92,11 @@ impl Observer for ItemSteps {
         }
     }
 
-    fn may_complete(&self) -> BoxFuture<'_, Outcome> {
+    fn may_complete(&self) -> BoxFuture<'_, Result> {
         Box::pin(self.is_sure())
     }
 
-    fn may_register(&self) -> BoxFuture<'_, Outcome> {
+    fn may_register(&self) -> BoxFuture<'_, Result> {
         Box::pin(async {
             let turn = Arc::clone(&self.jobs).acquire_owned();
             let turn = self.interrupt.unless_asked(turn).await?;

@@ -3,61 +3,58 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use ::batch::{Item, ItemOutcome, ItemState, UnixMillis};
+use batch::{Item, ItemOutcome, ItemState, UnixMillis};
 use journal::SourceIdentity;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::board::Board;
-use super::book::Book;
-use super::budget::Budget;
-use super::check::Ready;
-use super::claims::{Claimed, Claims, Held};
-use super::outcome;
-use super::setup::Setup;
-use super::state::{Record, now};
-use super::steps::{Holds, ItemSteps};
-use crate::exit::{Exit, Failure, Outcome};
-use crate::interrupt::Interrupt;
-use ::import::{Action, Before, Context, ImportSpec};
-use cloud::from_obs;
+use crate::book::Book;
+use crate::budget::Budget;
+use crate::check::Ready;
+use crate::claims::{Claimed, Claims, Held};
+use crate::outcome;
+use crate::setup::Setup;
+use crate::state::{Record, now};
+use crate::steps::{Holds, ItemSteps};
+use crate::track::{TrackedDisk, Tracker};
+use cloud::{Class, Failure, Result, StopToken, from_obs};
+use import::{Action, Before, Context, ImportSpec};
 
 /// A disk that waits.
-pub(super) struct Work {
-    pub(super) number: usize,
-    pub(super) item: Item,
-    pub(super) ready: Box<Ready>,
+pub(crate) struct Work {
+    pub(crate) number: usize,
+    pub(crate) item: Item,
+    pub(crate) ready: Box<Ready>,
     /// What it weighs: bytes that are read.
-    pub(super) weight: u64,
-    pub(super) queued: UnixMillis,
+    pub(crate) weight: u64,
+    pub(crate) queued: UnixMillis,
     /// Not before; another worker has it until then.
-    pub(super) after: Option<Instant>,
+    pub(crate) after: Option<Instant>,
 }
 
 /// Everything that the lanes and the disks share.
-pub(super) struct Runner {
-    pub(super) setup: Arc<Setup>,
-    pub(super) board: &'static Board,
-    pub(super) claims: Option<Claims>,
+pub(crate) struct Runner {
+    pub(crate) setup: Arc<Setup>,
+    pub(crate) tracker: Arc<Tracker>,
+    pub(crate) claims: Option<Claims>,
     /// What is written down.
-    pub(super) book: Arc<Book>,
-    pub(super) interrupt: Interrupt,
-    pub(super) fail_fast: bool,
-    pub(super) uploads: Arc<Semaphore>,
-    pub(super) jobs: Arc<Semaphore>,
-    pub(super) queue: Mutex<Vec<Work>>,
-    pub(super) tasks: Mutex<Vec<JoinHandle<()>>>,
-    pub(super) failing: AtomicBool,
+    pub(crate) book: Arc<Book>,
+    pub(crate) interrupt: StopToken,
+    pub(crate) uploads: Arc<Semaphore>,
+    pub(crate) jobs: Arc<Semaphore>,
+    pub(crate) queue: Mutex<Vec<Work>>,
+    pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,
+    pub(crate) failing: AtomicBool,
     /// Disks that were taken and have not ended.
-    pub(super) at_work: AtomicUsize,
+    pub(crate) at_work: AtomicUsize,
 }
 
 impl Runner {
     /// Claims a disk where workers share the batch: the claim, or nothing to claim, or `None` when
     /// nothing is left to do here.
-    pub(super) async fn claim(&self, work: &mut Work) -> Result<Option<Option<Held>>, Claiming> {
+    pub(crate) async fn claim(&self, work: &mut Work) -> Result<Option<Option<Held>>, Claiming> {
         let Some(claims) = &self.claims else {
             return Ok(Some(None));
         };
@@ -78,7 +75,7 @@ impl Runner {
                 done.hint = None;
                 (done.read_bytes, done.sent_bytes, done.kept_bytes) = (0, 0, 0);
                 done.timeline.clear();
-                self.board.end(work.number, &mut done);
+                self.tracker.end(work.number, &mut done);
                 self.book.keep(work.number, done);
                 Ok(None)
             }
@@ -98,7 +95,7 @@ impl Runner {
     }
 
     /// Imports one disk.
-    pub(super) async fn drive(
+    pub(crate) async fn drive(
         self: &Arc<Self>,
         work: Work,
         held: Option<Held>,
@@ -124,20 +121,20 @@ impl Runner {
             }
             Err(failure) => failure,
         };
-        let interrupted = failure.class() == Exit::Interrupted;
+        let interrupted = failure.class() == Class::Interrupted;
         let lost = match &held {
             Some(held) if !self.interrupt.is_asked() => held.why_lost().await,
             _ => None,
         };
         if let Some(lost) = lost {
             // Whoever has it now does it, or dies too: it is looked at again.
-            self.board.back(number, &lost.line());
+            self.tracker.back(number, &lost);
             work.ready.begun = true;
             work.after = Some(Instant::now());
             self.queue.lock().push(work);
             return;
         }
-        let mut outcome = outcome::failed(blank, &failure);
+        let mut outcome = outcome::failed(blank, &failure, self.tracker.observer());
         if interrupted && self.failing.load(Ordering::Acquire) {
             outcome.cause = Some("stopped, because another disk failed (--fail-fast)".into());
         }
@@ -149,11 +146,14 @@ impl Runner {
         work: &mut Work,
         blank: &mut ItemOutcome,
         held: Option<&Held>,
-        interrupt: &Interrupt,
+        interrupt: &StopToken,
         converted: oneshot::Sender<()>,
-    ) -> Outcome<::import::Outcome> {
-        let (number, item, ready) = (work.number, &work.item, &mut work.ready);
-        let console = self.board.console(number);
+    ) -> Result<import::Outcome> {
+        let (item, ready) = (&work.item, &mut work.ready);
+        let disk = TrackedDisk {
+            tracker: Arc::clone(&self.tracker),
+            number: work.number,
+        };
         if ready.begun {
             self.fence(item, &ready.spec).await?;
         }
@@ -161,7 +161,7 @@ impl Runner {
             Some(planned) => planned,
             None => {
                 self.setup
-                    .plan(&ready.spec, ready.before, console, interrupt)
+                    .plan(&ready.spec, ready.before, &disk, interrupt)
                     .await?
             }
         };
@@ -191,11 +191,9 @@ impl Runner {
             converted: (planned.action != Action::UploadAsIs).then_some(converted),
         };
         let steps = ItemSteps {
-            console,
-            board: self.board,
+            disk,
             book: Arc::clone(&self.book),
             jobs: Arc::clone(&self.jobs),
-            number,
             id: item.id.clone(),
             interrupt: interrupt.clone(),
             claim: held.map(Held::guard),
@@ -203,23 +201,23 @@ impl Runner {
             holds: Mutex::new(holds),
         };
         let cx = Context {
-            session: &self.setup.session,
+            session: &self.setup.cx.session,
             storage: Some(&self.setup.storage),
             observer: &steps,
             stop: interrupt,
             before: ready.before,
         };
         ready.spec.work = Budget::options(planned.memory, &ready.spec.work);
-        ::import::run(&ready.spec, cx).await
+        import::run(&ready.spec, cx).await
     }
 
     /// Throws away uploads of the disk that no journal here knows: a kill came before their id was
     /// noted, or a dead worker has left them. A worker that is only slow cannot complete one any
     /// more either.
-    async fn fence(&self, item: &Item, spec: &ImportSpec) -> Outcome {
+    async fn fence(&self, item: &Item, spec: &ImportSpec) -> Result {
         let storage = &self.setup.storage;
         let key = item.object_key();
-        let ours = ::import::upload_of(spec, &self.setup.session, &key);
+        let ours = import::upload_of(spec, &self.setup.cx.session, &key);
         let open = storage
             .list_uploads(&item.bucket, Some(&key))
             .await
@@ -236,14 +234,14 @@ impl Runner {
     }
 
     /// Writes down how a disk ended, and tells everybody.
-    pub(super) async fn end(
+    pub(crate) async fn end(
         &self,
         number: usize,
         mut outcome: ItemOutcome,
         source: Option<SourceIdentity>,
         held: Option<Held>,
     ) {
-        self.board.end(number, &mut outcome);
+        self.tracker.end(number, &mut outcome);
         let done = outcome.state.is_done();
         // A failure stops the run by itself.
         let _ = self.book.record(&Record::Ended {
@@ -260,7 +258,7 @@ impl Runner {
                 outcome.warnings.push(failure.line());
             }
         }
-        if outcome.state.is_failure() && self.fail_fast {
+        if outcome.state.is_failure() && self.setup.spec.fail_fast {
             self.failing.store(true, Ordering::Release);
             self.interrupt.stop();
         }
@@ -269,7 +267,7 @@ impl Runner {
 }
 
 /// Why a disk was not claimed.
-pub(super) enum Claiming {
+pub(crate) enum Claiming {
     Again(Instant),
     Failed(Failure),
 }

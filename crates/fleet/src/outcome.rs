@@ -1,15 +1,16 @@
 //! How an import ended, as batches and their reports tell it.
 
-use ::batch::{Item, ItemOutcome, ItemState};
+use batch::{Item, ItemOutcome, ItemState};
 
-use crate::exit::{Exit, Failure, code};
-use crate::hints;
+use cloud::{Class, Failure};
+
+use crate::observe::Observer;
 
 /// Longest text of an outcome that is written down, in bytes: a frame of the journal has an end.
 const LONGEST: usize = 4000;
 
 /// The outcome of an item of which nothing is known yet.
-pub(super) fn blank(item: &Item, worker: Option<&str>) -> ItemOutcome {
+pub(crate) fn blank(item: &Item, worker: Option<&str>) -> ItemOutcome {
     ItemOutcome {
         id: item.id.clone(),
         group: item.group.clone(),
@@ -23,7 +24,7 @@ pub(super) fn blank(item: &Item, worker: Option<&str>) -> ItemOutcome {
 }
 
 /// What an import came to that did not fail.
-pub(super) fn of(mut outcome: ItemOutcome, ended: &::import::Outcome) -> ItemOutcome {
+pub(crate) fn of(mut outcome: ItemOutcome, ended: &import::Outcome) -> ItemOutcome {
     let (content, uploaded) = (ended.content.as_ref(), ended.uploaded.as_ref());
     outcome.image_id.clone_from(&ended.image_id);
     outcome.job_id.clone_from(&ended.job_id);
@@ -48,21 +49,26 @@ pub(super) fn of(mut outcome: ItemOutcome, ended: &::import::Outcome) -> ItemOut
 }
 
 /// What became of an item that failed.
-pub(super) fn failed(mut outcome: ItemOutcome, failure: &Failure) -> ItemOutcome {
+pub(crate) fn failed(
+    mut outcome: ItemOutcome,
+    failure: &Failure,
+    observer: &dyn Observer,
+) -> ItemOutcome {
     outcome.state = match failure.class() {
-        Exit::Refused => ItemState::Refused,
-        Exit::Interrupted => ItemState::Cancelled,
-        Exit::Cloud | Exit::Io | Exit::Mismatch => ItemState::Failed,
+        Class::Refused => ItemState::Refused,
+        Class::Interrupted => ItemState::Cancelled,
+        Class::Cloud | Class::Io | Class::Mismatch => ItemState::Failed,
     };
-    outcome.exit = code(failure.class());
+    outcome.exit = failure.class().code();
     outcome.cause = Some(failure.line());
-    outcome.hint = hints::lines(failure.hints()).map(|lines| lines.replace('\n', "; "));
+    let hints: Vec<String> = failure.hints().iter().map(|h| observer.hint(h)).collect();
+    outcome.hint = Some(hints.join("; ")).filter(|hints| !hints.is_empty());
     outcome.warnings.extend(failure.notes().iter().cloned());
     outcome
 }
 
 /// The outcome as it is written down: whole, but for texts without end.
-pub(super) fn short(outcome: &ItemOutcome) -> ItemOutcome {
+pub(crate) fn short(outcome: &ItemOutcome) -> ItemOutcome {
     let cut = |text: &String| -> String { text.chars().take(LONGEST / 4).collect() };
     ItemOutcome {
         cause: outcome.cause.as_ref().map(cut),

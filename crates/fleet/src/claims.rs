@@ -1,27 +1,25 @@
 //! Claims of disks, as objects in the bucket: who works on what, when workers share a batch.
 //!
-//! What is decided is decided in [`::batch::claim`]; here it is asked for and stored.
+//! What is decided is decided in [`batch::claim`]; here it is asked for and stored.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ::batch::claim::{
+use batch::claim::{
     self, Action, Answer, Claim, Contest, DONE, Lease, Listing, MAX_CLAIM_BYTES, Timing, Way,
 };
-use ::batch::{Item, ItemOutcome};
+use batch::{Item, ItemOutcome};
 use bytes::Bytes;
 use obs::{Client, Stored};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::exit::{Exit, Failure, Outcome};
-use crate::interrupt::Interrupt;
-use cloud::from_obs;
+use cloud::{Class, Failure, Result, StopToken, from_obs};
 
 /// Where claims are in a bucket.
-pub(super) const PREFIX: &str = ".imgferry/claims/";
+pub(crate) const PREFIX: &str = ".imgferry/claims/";
 /// Says that there may be something of the disk in the cloud.
 const BEGAN: &str = "began";
 const JSON: &str = "application/json";
@@ -31,7 +29,7 @@ const MAX_OUTCOME: u64 = 256 << 10;
 const MAX_CLAIM: u64 = MAX_CLAIM_BYTES as u64;
 
 /// The claims of one worker.
-pub(super) struct Claims {
+pub(crate) struct Claims {
     storage: Client,
     /// Of this manifest's claims.
     prefix: String,
@@ -45,7 +43,7 @@ pub(super) struct Claims {
 }
 
 /// What became of a claim.
-pub(super) enum Claimed {
+pub(crate) enum Claimed {
     /// The disk is this worker's while the claim is held.
     Won(Held),
     /// Another worker has it; it is worth asking again then.
@@ -55,19 +53,19 @@ pub(super) enum Claimed {
 }
 
 /// The prefix of the claims of the manifest with this digest.
-pub(super) fn prefix_of(digest: &str) -> String {
+pub(crate) fn prefix_of(digest: &str) -> String {
     let digest = digest.get(..32).unwrap_or(digest);
     format!("{PREFIX}{digest}/")
 }
 
 impl Claims {
     /// Finds out what the servers of `items` can.
-    pub(super) async fn new(
+    pub(crate) async fn new(
         storage: &Client,
         digest: &str,
         lease: Duration,
         items: &[Item],
-    ) -> Outcome<Self> {
+    ) -> Result<Self> {
         let worker = uuid::Uuid::new_v4().simple().to_string();
         let prefix = prefix_of(digest);
         let mut ways = HashMap::new();
@@ -92,20 +90,14 @@ impl Claims {
         })
     }
 
-    pub(super) fn worker(&self) -> &str {
+    pub(crate) fn worker(&self) -> &str {
         &self.worker
     }
 
-    /// How claims are told apart, for people.
-    pub(super) fn ways(&self) -> String {
-        let lowest = self.ways.values().any(|way| *way == Way::LowestWins);
-        match lowest {
-            true => {
-                "the server ignores If-None-Match: workers list the claims, and the lowest wins"
-                    .to_owned()
-            }
-            false => "the server stores a claim only if there is none".to_owned(),
-        }
+    /// Whether every server stores a claim only if there is none. Otherwise workers list the
+    /// claims, and the lowest wins.
+    pub(crate) fn are_conditional(&self) -> bool {
+        self.ways.values().all(|way| *way == Way::IfAbsent)
     }
 
     fn contests(&self) -> MutexGuard<'_, HashMap<String, Contest>> {
@@ -117,7 +109,7 @@ impl Claims {
     }
 
     /// Tries to get `item`. A claim that is lost later stops `interrupt`.
-    pub(super) async fn take(&self, item: &Item, interrupt: &Interrupt) -> Outcome<Claimed> {
+    pub(crate) async fn take(&self, item: &Item, interrupt: &StopToken) -> Result<Claimed> {
         let way = self.ways.get(&item.bucket).copied();
         let way = way.unwrap_or(Way::LowestWins);
         let mut contest = self
@@ -198,7 +190,7 @@ impl Claims {
     }
 
     /// Keeps a claim that was won.
-    fn hold(&self, item: &Item, directory: String, lease: Lease, interrupt: &Interrupt) -> Held {
+    fn hold(&self, item: &Item, directory: String, lease: Lease, interrupt: &StopToken) -> Held {
         let core = Arc::new(Core {
             storage: self.storage.clone(),
             bucket: item.bucket.clone(),
@@ -225,7 +217,7 @@ fn listing(directory: &str, objects: &[obs::ListedObject]) -> Listing {
 
 /// Whether the server stores an object only if there is none: tried out, because a server that
 /// ignores the condition says nothing.
-async fn probe(storage: &Client, bucket: &str, prefix: &str, worker: &str) -> Outcome<Way> {
+async fn probe(storage: &Client, bucket: &str, prefix: &str, worker: &str) -> Result<Way> {
     let key = format!("{prefix}probe-{worker}");
     let body = |number: u32| Bytes::from(json!({ "probe": worker, "number": number }).to_string());
     let first = storage.put_if_absent(bucket, &key, body(1)).await;
@@ -354,7 +346,7 @@ impl Core {
 }
 
 /// Renews a claim until it is lost.
-async fn beat(core: Arc<Core>, interrupt: Interrupt) {
+async fn beat(core: Arc<Core>, interrupt: StopToken) {
     loop {
         let due = core.lease().renew_at();
         // Where a renewal has failed, it is due at once.
@@ -370,11 +362,11 @@ async fn beat(core: Arc<Core>, interrupt: Interrupt) {
 }
 
 /// A claim that is held, and renewed while it is.
-pub(super) struct Held {
+pub(crate) struct Held {
     core: Arc<Core>,
     beat: JoinHandle<()>,
     /// Stops what is done under the claim.
-    child: Interrupt,
+    child: StopToken,
 }
 
 impl Drop for Held {
@@ -386,7 +378,7 @@ impl Drop for Held {
 
 impl Held {
     /// Stops when the claim is lost.
-    pub(super) fn interrupt(&self) -> &Interrupt {
+    pub(crate) fn interrupt(&self) -> &StopToken {
         &self.child
     }
 
@@ -396,7 +388,7 @@ impl Held {
 
     /// Why the claim is lost, if it is. What another worker does to the upload of a disk that it
     /// has taken over looks like any failure: so this is asked first.
-    pub(super) async fn why_lost(&self) -> Option<Failure> {
+    pub(crate) async fn why_lost(&self) -> Option<Failure> {
         if !self.is_lost() && !matches!(self.core.renew().await, Standing::Lost) {
             return None;
         }
@@ -404,12 +396,12 @@ impl Held {
     }
 
     /// What asks for the claim before a step that cannot be undone.
-    pub(super) fn guard(&self) -> Guard {
+    pub(crate) fn guard(&self) -> Guard {
         Guard(Arc::clone(&self.core))
     }
 
     /// Whether an earlier owner has begun the disk.
-    pub(super) async fn was_begun(&self, item: &Item) -> Outcome<bool> {
+    pub(crate) async fn was_begun(&self, item: &Item) -> Result<bool> {
         let core = &self.core;
         let body = core
             .storage
@@ -428,7 +420,7 @@ impl Held {
     }
 
     /// Notes that from here on there may be something of the disk in the cloud.
-    pub(super) async fn begin(&self, item: &Item) -> Outcome {
+    pub(crate) async fn begin(&self, item: &Item) -> Result {
         let core = &self.core;
         let body = json!({ "key": item.object_key(), "name": item.name }).to_string();
         core.storage
@@ -439,7 +431,7 @@ impl Held {
     }
 
     /// The disk is done: nobody needs to look at it again.
-    pub(super) async fn done(self, outcome: &ItemOutcome) -> Outcome {
+    pub(crate) async fn done(self, outcome: &ItemOutcome) -> Result {
         let core = Arc::clone(&self.core);
         let body = serde_json::to_vec(outcome).unwrap_or_default();
         core.storage
@@ -452,13 +444,13 @@ impl Held {
     }
 
     /// Lets others have the disk.
-    pub(super) async fn give_up(self) -> Outcome {
+    pub(crate) async fn give_up(self) -> Result {
         let released = self.core.lease().released();
         self.end(released).await
     }
 
     /// Stores what is left of the claim in its place, or deletes it.
-    async fn end(self, left: Option<Vec<u8>>) -> Outcome {
+    async fn end(self, left: Option<Vec<u8>>) -> Result {
         self.beat.abort();
         let core = Arc::clone(&self.core);
         if self.is_lost() {
@@ -480,14 +472,14 @@ impl Held {
 
 /// Tells whether a claim is held.
 #[derive(Clone)]
-pub(super) struct Guard(Arc<Core>);
+pub(crate) struct Guard(Arc<Core>);
 
 impl Guard {
     /// Renews the claim, so that nobody takes the disk over during what comes next.
     ///
     /// # Errors
     /// When it is lost, or when nobody can tell.
-    pub(super) async fn sure(&self) -> Outcome {
+    pub(crate) async fn sure(&self) -> Result {
         match self.0.renew().await {
             Standing::Held => Ok(()),
             Standing::Lost => Err(lost(&self.0)),
@@ -503,6 +495,6 @@ fn lost(core: &Core) -> Failure {
         Some(worker) => format!("worker {worker} has taken the disk over"),
         None => "the claim was not renewed in time, so another worker may have the disk".to_owned(),
     };
-    Failure::new(Exit::Interrupted, message)
+    Failure::new(Class::Interrupted, message)
         .hint("check the line to the object storage, or pass a longer --lease")
 }

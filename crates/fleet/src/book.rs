@@ -1,21 +1,19 @@
 //! The books of a run: the batch's journal, how each disk ended, and why the run stopped.
 
-use ::batch::{Item, ItemOutcome, ItemState};
-use cloud::from_journal;
+use batch::{Item, ItemOutcome, ItemState};
+use cloud::{Class, Failure, Result, StopToken, from_journal};
 use journal::Log;
 use parking_lot::Mutex;
 
-use super::outcome;
-use super::state::Record;
-use crate::exit::{Exit, Failure, Outcome, code};
-use crate::interrupt::Interrupt;
+use crate::outcome;
+use crate::state::Record;
 
 /// What is written down while a batch runs.
-pub(super) struct Book {
+pub(crate) struct Book {
     log: Mutex<Option<Log>>,
     worker: Option<String>,
     /// Stops the run when nothing can be written down any more.
-    interrupt: Interrupt,
+    interrupt: StopToken,
     outcomes: Mutex<Vec<Option<ItemOutcome>>>,
     /// Why the whole run cannot continue.
     broken: Mutex<Option<Failure>>,
@@ -23,11 +21,11 @@ pub(super) struct Book {
 
 impl Book {
     /// A book of `disks` disks.
-    pub(super) fn new(
+    pub(crate) fn new(
         log: Option<Log>,
         worker: Option<String>,
         disks: usize,
-        interrupt: Interrupt,
+        interrupt: StopToken,
     ) -> Self {
         Self {
             log: Mutex::new(log),
@@ -39,13 +37,13 @@ impl Book {
     }
 
     /// The outcome of `item` before anything is known of it.
-    pub(super) fn blank(&self, item: &Item) -> ItemOutcome {
+    pub(crate) fn blank(&self, item: &Item) -> ItemOutcome {
         outcome::blank(item, self.worker.as_deref())
     }
 
     /// Writes to the batch's journal. A run that cannot write down what it does would do it again:
     /// it stops.
-    pub(super) fn record(&self, record: &Record) -> Outcome {
+    pub(crate) fn record(&self, record: &Record) -> Result {
         let written = match &mut *self.log.lock() {
             Some(log) => log.append(record).map_err(|error| from_journal(&error)),
             None => Ok(()),
@@ -57,24 +55,24 @@ impl Book {
     }
 
     /// Keeps how disk `number` ended.
-    pub(super) fn keep(&self, number: usize, outcome: ItemOutcome) {
+    pub(crate) fn keep(&self, number: usize, outcome: ItemOutcome) {
         if let Some(place) = self.outcomes.lock().get_mut(number) {
             *place = Some(outcome);
         }
     }
 
     /// Keeps why the whole run cannot continue; the first reason counts.
-    pub(super) fn fail(&self, failure: Failure) {
+    pub(crate) fn fail(&self, failure: Failure) {
         self.broken.lock().get_or_insert(failure);
     }
 
     /// Why the whole run could not continue, if so.
-    pub(super) fn broken(&self) -> Option<Failure> {
+    pub(crate) fn broken(&self) -> Option<Failure> {
         self.broken.lock().take()
     }
 
     /// How every disk ended, in the order of `items`.
-    pub(super) fn outcomes_of(&self, items: &[Item]) -> Vec<ItemOutcome> {
+    pub(crate) fn outcomes_of(&self, items: &[Item]) -> Vec<ItemOutcome> {
         let mut outcomes = self.outcomes.lock();
         let mut ended = outcomes.iter_mut().map(Option::take);
         let mut of = |item: &Item| {
@@ -82,7 +80,7 @@ impl Book {
             ended.unwrap_or_else(|| ItemOutcome {
                 state: ItemState::Waiting,
                 cause: Some("its turn did not come".to_owned()),
-                exit: code(Exit::Interrupted),
+                exit: Class::Interrupted.code(),
                 ..self.blank(item)
             })
         };

@@ -20,16 +20,15 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
-use super::board::Board;
-use super::book::Book;
-use super::check::{Checked, Verdict};
-use super::claims::Claims;
-use super::driving::{Claiming, Runner, Work};
-use super::outcome;
-use super::setup::Setup;
-use super::state::now;
-use crate::exit::{Exit, Failure};
-use crate::interrupt::Interrupt;
+use crate::book::Book;
+use crate::check::{Checked, Verdict};
+use crate::claims::Claims;
+use crate::driving::{Claiming, Runner, Work};
+use crate::outcome;
+use crate::setup::Setup;
+use crate::state::now;
+use crate::track::Tracker;
+use cloud::{Class, Failure};
 
 /// Which of the disks that wait a lane takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,23 +39,20 @@ enum Order {
 }
 
 impl Runner {
-    pub(super) fn new(
+    pub(crate) fn new(
         setup: &Arc<Setup>,
-        board: &'static Board,
+        tracker: Arc<Tracker>,
         log: Option<Log>,
         claims: Option<Claims>,
         worker: Option<String>,
-        fail_fast: bool,
-        interrupt: &Interrupt,
     ) -> Arc<Self> {
-        let interrupt = interrupt.child();
+        let interrupt = setup.cx.stop.child();
         Arc::new(Self {
             setup: Arc::clone(setup),
-            board,
+            tracker,
             claims,
             book: Arc::new(Book::new(log, worker, setup.items.len(), interrupt.clone())),
             interrupt,
-            fail_fast,
             uploads: Arc::new(Semaphore::new(setup.width.uploads)),
             jobs: Arc::new(Semaphore::new(setup.width.jobs)),
             queue: Mutex::default(),
@@ -67,13 +63,13 @@ impl Runner {
     }
 
     /// Imports everything that is queued.
-    pub(super) async fn run(self: &Arc<Self>) {
-        let board = self.board;
+    pub(crate) async fn run(self: &Arc<Self>) {
+        let tracker = Arc::clone(&self.tracker);
         let ticking = tokio::spawn(async move {
             let mut ticks = tokio::time::interval(Duration::from_secs(1));
             loop {
                 ticks.tick().await;
-                board.tick();
+                tracker.tick();
             }
         });
         let converts = self.setup.width.converts;
@@ -94,7 +90,7 @@ impl Runner {
     }
 
     /// Ends what needs no work, and queues the rest.
-    pub(super) async fn fill(&self, checked: Vec<Checked>) {
+    pub(crate) async fn fill(&self, checked: Vec<Checked>) {
         for (number, checked) in checked.into_iter().enumerate() {
             let Checked { item, verdict } = checked;
             match verdict {
@@ -113,11 +109,12 @@ impl Runner {
                     });
                 }
                 Verdict::Done(mut done) => {
-                    self.board.end(number, &mut done);
+                    self.tracker.end(number, &mut done);
                     self.book.keep(number, *done);
                 }
                 Verdict::Refused(failure) => {
-                    let refused = outcome::failed(self.book.blank(&item), &failure);
+                    let refused =
+                        outcome::failed(self.book.blank(&item), &failure, self.tracker.observer());
                     self.end(number, refused, None, None).await;
                 }
             }
@@ -182,12 +179,12 @@ impl Runner {
             }
             Err(Claiming::Failed(failure)) => {
                 let blank = self.book.blank(&work.item);
-                let failed = outcome::failed(blank, &failure);
+                let failed = outcome::failed(blank, &failure, self.tracker.observer());
                 self.end(work.number, failed, None, None).await;
                 return;
             }
         };
-        self.board.begin(work.number, work.queued);
+        self.tracker.begin(work.number, work.queued);
         self.at_work.fetch_add(1, Ordering::AcqRel);
         let (converted, is_converted) = oneshot::channel();
         let task = tokio::spawn({
@@ -209,7 +206,7 @@ impl Runner {
             let Some(task) = task else { return };
             if task.await.is_err() {
                 self.book
-                    .fail(Failure::new(Exit::Io, "a disk's task crashed"));
+                    .fail(Failure::new(Class::Io, "a disk's task crashed"));
             }
         }
     }

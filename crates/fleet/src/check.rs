@@ -1,29 +1,26 @@
 //! Every disk of a batch, looked at before anything is begun.
 
-use ::batch::{Item, ItemOutcome, ItemState};
+use batch::{Item, ItemOutcome, ItemState};
 use futures::{StreamExt as _, stream};
 use journal::{Sameness, SourceIdentity};
 
-use super::budget::Budget;
-use super::request;
-use super::setup::Setup;
-use super::state::{Known, State};
-use crate::args::BatchCommonArgs;
-use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::interrupt::Interrupt;
-use ::import::{Action, Before, Context, ImportSpec, Planned, finds_by_manifest};
+use crate::budget::Budget;
+use crate::observe::Event;
+use crate::setup::Setup;
+use crate::state::Known;
+use cloud::{Class, Failure, Result, StopToken};
+use import::{Action, Before, ImportSpec, Observer, Planned, Silent, finds_by_manifest};
 
 /// Disks that are looked at at the same time: the cloud's answers are waited for together.
 const LOOKS: usize = 8;
 
 /// One disk, and what is to be done with it.
-pub(super) struct Checked {
-    pub(super) item: Item,
-    pub(super) verdict: Verdict,
+pub(crate) struct Checked {
+    pub(crate) item: Item,
+    pub(crate) verdict: Verdict,
 }
 
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// Nothing speaks against it.
     Ready(Box<Ready>),
     /// An earlier run has done it.
@@ -32,32 +29,13 @@ pub(super) enum Verdict {
 }
 
 /// What an import of the disk begins with.
-pub(super) struct Ready {
-    pub(super) spec: ImportSpec,
+pub(crate) struct Ready {
+    pub(crate) spec: ImportSpec,
     /// `None` when it is looked at later, by the worker that has claimed it.
-    pub(super) planned: Option<Planned>,
-    pub(super) before: Before,
+    pub(crate) planned: Option<Planned>,
+    pub(crate) before: Before,
     /// Whether an earlier run may have left an upload that nobody has noted.
-    pub(super) begun: bool,
-}
-
-/// What is known without the cloud: done, or to be looked at.
-pub(super) fn known(
-    item: &Item,
-    state: &State,
-    common: &BatchCommonArgs,
-    threads: usize,
-) -> Result<(ImportSpec, Known), Verdict> {
-    let known = state.of_item(&item.id);
-    if !common.redo.contains(&item.id)
-        && let Some(done) = known.done(item)
-    {
-        return Err(done_before(item, done, known.source.as_ref()));
-    }
-    match request::spec(item, common, threads) {
-        Ok(spec) => Ok((spec, known)),
-        Err(problems) => Err(Verdict::Refused(cloud::rejected(problems))),
-    }
+    pub(crate) begun: bool,
 }
 
 /// A disk that is done stays done, unless its source is another one now: that is for the user to
@@ -78,7 +56,7 @@ fn done_before(item: &Item, done: &ItemOutcome, source: Option<&SourceIdentity>)
     match sameness {
         Sameness::Changed(difference) => Verdict::Refused(
             Failure::new(
-                Exit::Refused,
+                Class::Refused,
                 format!(
                     "it is done (image {image}), and its source has changed since: {difference}"
                 ),
@@ -103,7 +81,7 @@ fn done_before(item: &Item, done: &ItemOutcome, source: Option<&SourceIdentity>)
 }
 
 /// What only the batch's own journal knows.
-pub(super) fn before(item: &Item, known: &Known, spec: &ImportSpec) -> Before {
+pub(crate) fn before(item: &Item, known: &Known, spec: &ImportSpec) -> Before {
     let begun = known.has_begun(item);
     Before {
         // An import finds its object in its own journal, or by the manifest beside it. The one may
@@ -115,11 +93,25 @@ pub(super) fn before(item: &Item, known: &Known, spec: &ImportSpec) -> Before {
 }
 
 impl Setup {
+    /// What is known of a disk without the cloud: that it is done, or what is to be checked.
+    fn known(&self, item: &Item) -> Result<(ImportSpec, Known), Verdict> {
+        let known = self.state.of_item(&item.id);
+        if !self.spec.redo.contains(&item.id)
+            && let Some(done) = known.done(item)
+        {
+            return Err(done_before(item, done, known.source.as_ref()));
+        }
+        match self.spec.import(item, self.width.threads) {
+            Ok(spec) => Ok((spec, known)),
+            Err(problems) => Err(Verdict::Refused(cloud::rejected(problems))),
+        }
+    }
+
     /// What is known of every disk without the cloud.
-    pub(super) fn known(&self, common: &BatchCommonArgs) -> Vec<Checked> {
+    pub(crate) fn all_known(&self) -> Vec<Checked> {
         let items = self.items.iter();
         let checked = items.map(|item| {
-            let verdict = match known(item, &self.state, common, self.width.threads) {
+            let verdict = match self.known(item) {
                 Err(verdict) => verdict,
                 Ok((spec, known)) => {
                     let before = before(item, &known, &spec);
@@ -140,42 +132,39 @@ impl Setup {
     }
 
     /// Looks at one disk.
-    pub(super) async fn plan(
+    pub(crate) async fn plan(
         &self,
         spec: &ImportSpec,
         before: Before,
-        console: Console,
-        interrupt: &Interrupt,
-    ) -> Outcome<Planned> {
-        let cx = Context {
-            session: &self.session,
+        observer: &dyn Observer,
+        stop: &StopToken,
+    ) -> Result<Planned> {
+        let cx = import::Context {
+            session: &self.cx.session,
             storage: Some(&self.storage),
-            observer: &console,
-            stop: interrupt,
+            observer,
+            stop,
             before,
         };
         let budgets = self.budget.tries();
         let budgets: Vec<_> = budgets
             .map(|bytes| Budget::options(bytes, &spec.work))
             .collect();
-        ::import::plan(spec, cx, &budgets).await
+        import::plan(spec, cx, &budgets).await
     }
 
-    /// Looks at every disk. `console` gives the console of item number so-and-so.
-    pub(super) async fn check(
-        &self,
-        common: &BatchCommonArgs,
-        console: impl Fn(usize) -> Console,
-        interrupt: &Interrupt,
-    ) -> Outcome<Vec<Checked>> {
-        let console = &console;
-        let looks = stream::iter(self.items.iter().enumerate())
-            .map(|(number, item)| async move {
-                let verdict = match known(item, &self.state, common, self.width.threads) {
+    /// Looks at every disk. What is to be seen of one stands in its plan.
+    pub(crate) async fn check(&self) -> Result<Vec<Checked>> {
+        let stop = &self.cx.stop;
+        let checking = Event::Checking(self.items.len());
+        self.cx.observer.event(checking);
+        let looks = stream::iter(&self.items)
+            .map(|item| async move {
+                let verdict = match self.known(item) {
                     Err(verdict) => verdict,
                     Ok((spec, known)) => {
                         let before = before(item, &known, &spec);
-                        match self.plan(&spec, before, console(number), interrupt).await {
+                        match self.plan(&spec, before, &Silent, stop).await {
                             Ok(planned) => Verdict::Ready(Box::new(Ready {
                                 spec,
                                 planned: Some(planned),
@@ -193,8 +182,8 @@ impl Setup {
             })
             .buffered(LOOKS);
         let mut checked: Vec<Checked> = looks.collect().await;
-        if interrupt.is_asked() {
-            return Err(crate::interrupt::interrupted());
+        if stop.is_asked() {
+            return Err(cloud::stopped());
         }
         // Without these nothing can be said of any disk: one error, not one for each.
         if let Some(fatal) = same_for_all(&mut checked) {
@@ -205,11 +194,11 @@ impl Setup {
     }
 
     /// Refuses what is more than the account may have, in the manifest's order.
-    async fn quota(&self, checked: &mut [Checked]) -> Outcome {
+    async fn quota(&self, checked: &mut [Checked]) -> Result {
         if !registers_any(checked) {
             return Ok(());
         }
-        let quotas = match self.session.images().quotas().await {
+        let quotas = match self.cx.session.images().quotas().await {
             Ok(quotas) => quotas,
             // Each disk was told of it.
             Err(_) => return Ok(()),
@@ -224,7 +213,7 @@ impl Setup {
                     continue;
                 };
                 if checked.item.skip_check.iter().any(|skip| skip == "quota")
-                    || checked.item.register == ::batch::Register::None
+                    || checked.item.register == batch::Register::None
                     || ready
                         .planned
                         .as_ref()
@@ -237,7 +226,7 @@ impl Setup {
                     None => {
                         checked.verdict = Verdict::Refused(
                             Failure::new(
-                                Exit::Refused,
+                                Class::Refused,
                                 format!(
                                     "{used} of {most} images that the account may have are there, and the disks before this one take the rest (IMG.0015)"
                                 ),
@@ -253,17 +242,17 @@ impl Setup {
 }
 
 /// Whether the image service has anything to do with these disks.
-pub(super) fn registers_any(checked: &[Checked]) -> bool {
+pub(crate) fn registers_any(checked: &[Checked]) -> bool {
     checked
         .iter()
-        .any(|checked| checked.item.register != ::batch::Register::None)
+        .any(|checked| checked.item.register != batch::Register::None)
 }
 
 /// The failure of every disk, when the network or the keys are what fails.
 fn same_for_all(checked: &mut Vec<Checked>) -> Option<Failure> {
     let all = !checked.is_empty()
         && checked.iter().all(|checked| match &checked.verdict {
-            Verdict::Refused(failure) => matches!(failure.class(), Exit::Cloud | Exit::Io),
+            Verdict::Refused(failure) => matches!(failure.class(), Class::Cloud | Class::Io),
             _ => false,
         });
     if !all {

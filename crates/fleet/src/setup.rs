@@ -1,0 +1,114 @@
+//! What every job of a batch begins with: the disks, the cloud, the limits, what is known of earlier
+//! runs.
+
+use std::thread::available_parallelism;
+
+use batch::{Item, Limits};
+use cloud::{Result, rejected};
+use convert::default_threads;
+use diskimg::units::GIB;
+
+use crate::budget::Budget;
+use crate::observe::Context;
+use crate::spec::FleetSpec;
+use crate::state::{self, Place, State};
+
+/// Memory of a batch unless told.
+const DEFAULT_MEMORY: u64 = GIB;
+/// Jobs of the image service at the same time unless told: it answers more with flow control.
+const DEFAULT_JOBS: usize = 10;
+/// Jobs of a sandbox in this process at the same time: memory is kept for so many.
+const SANDBOX_JOBS: usize = 2;
+
+/// How much goes on at the same time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Width {
+    pub(crate) converts: usize,
+    pub(crate) uploads: usize,
+    pub(crate) jobs: usize,
+    /// Worker threads of one disk.
+    pub(crate) threads: usize,
+    /// Of all together.
+    pub(crate) all_threads: usize,
+}
+
+/// Everything that planning and running begin with.
+pub(crate) struct Setup {
+    pub(crate) spec: FleetSpec,
+    pub(crate) cx: Context,
+    /// The disks of this worker, in the manifest's order.
+    pub(crate) items: Vec<Item>,
+    pub(crate) width: Width,
+    pub(crate) budget: Budget,
+    pub(crate) storage: obs::Client,
+    pub(crate) endpoint: String,
+    /// The batch's journal, if there is to be one.
+    pub(crate) place: Option<Place>,
+    pub(crate) state: State,
+}
+
+impl Setup {
+    pub(crate) async fn open(spec: &FleetSpec, cx: &Context) -> Result<Self> {
+        let known = |id: &String| spec.manifest.items.iter().any(|item| item.id == *id);
+        let unknown: Vec<String> = spec
+            .redo
+            .iter()
+            .filter(|id| !known(id))
+            .map(|id| format!("--redo {id}: the manifest has no disk of this id"))
+            .collect();
+        if !unknown.is_empty() {
+            return Err(rejected(unknown));
+        }
+        let items: Vec<Item> = spec.items().cloned().collect();
+        let mut width = width(&spec.limits, spec.threads, items.len());
+        let reserved = match cx.session.is_local() {
+            // Jobs of the sandbox read images in this process.
+            true => {
+                width.jobs = width.jobs.min(SANDBOX_JOBS);
+                sandbox::memory_bound().saturating_mul(2)
+            }
+            false => 0,
+        };
+        let total = spec.limits.memory.unwrap_or(DEFAULT_MEMORY);
+        let budget = Budget::new(total, items.len(), width.converts, reserved)?;
+        let place = Place::of(spec)?;
+        let storage = cx.session.storage().await?;
+        let endpoint = cx.session.endpoint();
+        let state = match &place {
+            Some(place) => state::read(&place.path(&endpoint))?,
+            None => State::default(),
+        };
+        Ok(Self {
+            spec: spec.clone(),
+            cx: cx.clone(),
+            items,
+            width,
+            budget,
+            storage,
+            endpoint,
+            place,
+            state,
+        })
+    }
+}
+
+fn width(limits: &Limits, threads: Option<usize>, items: usize) -> Width {
+    let cores = available_parallelism().map_or(1, std::num::NonZero::get);
+    let given = |limit: Option<usize>| limit.filter(|number| *number > 0);
+    let converts = given(limits.converts)
+        .unwrap_or_else(|| (cores / 4).clamp(2, 8))
+        .min(items.max(1));
+    let uploads = given(limits.uploads)
+        .unwrap_or_else(|| converts.saturating_mul(2))
+        .max(1);
+    // A disk is uploaded while it is converted.
+    let converts = converts.min(uploads);
+    let all_threads = threads.unwrap_or_else(default_threads);
+    Width {
+        converts,
+        uploads,
+        jobs: given(limits.jobs).unwrap_or(DEFAULT_JOBS),
+        threads: all_threads.div_ceil(converts).max(1),
+        all_threads,
+    }
+}

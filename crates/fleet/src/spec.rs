@@ -1,0 +1,140 @@
+//! What a batch imports, and how.
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::Path;
+use std::time::Duration;
+
+use batch::{Item, Limits, Manifest, Problem, ReadOptions, Shard};
+use cloud::{Class, Failure, Result, SessionOptions};
+use diskimg::text::shown;
+use import::{Concurrency, ImportSpec, JournalSpec};
+
+use crate::request;
+
+/// Most parts under way at the same time, of all disks: more gain nothing, and time limits reckon
+/// with as many.
+const PARTS_AT_ONCE: usize = 64;
+/// Images that a sandbox in this process takes: it is there to try a fleet out.
+const SANDBOX_QUOTA: usize = 100_000;
+
+/// A batch: the disks of a manifest, and how they are imported.
+#[derive(Clone, Debug)]
+pub struct FleetSpec {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Import only the share of one worker.
+    pub shard: Option<Shard>,
+    /// Share the disks with other workers by claims in the bucket. A worker that is silent for this
+    /// long loses its disks.
+    pub lease: Option<Duration>,
+    /// Ids of disks that are imported again although they are done.
+    pub redo: Vec<String>,
+    /// Stop the run as soon as a disk fails.
+    pub fail_fast: bool,
+
+    /// How much goes on at the same time: the manifest's limits, unless they are changed.
+    pub limits: Limits,
+    /// Worker threads of all conversions together. `None`: one more than there are cores.
+    pub threads: Option<usize>,
+    /// Parts of one disk that are sent at the same time.
+    pub concurrency: Concurrency,
+    /// How long the job of a disk is followed.
+    pub timeout: Duration,
+
+    /// Where the batch and its imports are recorded. `None`: nowhere, so that nothing can be
+    /// resumed.
+    pub journal: Option<JournalSpec>,
+}
+
+impl FleetSpec {
+    /// The disks of the manifest at `path`, with its limits.
+    ///
+    /// # Errors
+    /// One failure for everything that is wrong with the manifest.
+    pub fn read(path: &Path, options: ReadOptions) -> Result<Self> {
+        match Manifest::read_with(path, options) {
+            Ok(manifest) => Ok(Self::new(manifest)),
+            Err(problems) => Err(wrong_manifest(path, &problems)),
+        }
+    }
+
+    /// The disks of `manifest`, with its limits.
+    #[must_use]
+    pub fn new(mut manifest: Manifest) -> Self {
+        // Where the manifest gives no key, it depends on what is uploaded.
+        for item in &mut manifest.items {
+            item.key = Some(match request::import_of(item) {
+                Ok(spec) => import::object_key(&spec),
+                // It is refused later.
+                Err(_) => item.object_key(),
+            });
+        }
+        Self {
+            limits: manifest.limits,
+            manifest,
+            shard: None,
+            lease: None,
+            redo: Vec::new(),
+            fail_fast: false,
+            threads: None,
+            concurrency: Concurrency::Auto,
+            timeout: Duration::from_secs(3600),
+            journal: None,
+        }
+    }
+
+    /// What the cloud of the batch needs.
+    #[must_use]
+    pub fn session_options(&self) -> SessionOptions {
+        let mut buckets: Vec<String> = self.items().map(|item| item.bucket.clone()).collect();
+        buckets.sort();
+        buckets.dedup();
+        SessionOptions {
+            buckets,
+            image_quota: Some(SANDBOX_QUOTA),
+            rate_limit: self.rate_limit(),
+            parts_at_once: NonZeroUsize::new(PARTS_AT_ONCE),
+        }
+    }
+
+    /// Bytes per second of all uploads together.
+    pub(crate) fn rate_limit(&self) -> Option<NonZeroU64> {
+        self.limits.limit_rate.and_then(NonZeroU64::new)
+    }
+
+    /// The disks of this worker, in the manifest's order.
+    pub(crate) fn items(&self) -> impl Iterator<Item = &Item> {
+        match self.shard {
+            None => self.manifest.items.iter().collect(),
+            Some(shard) => shard.select(&self.manifest.items),
+        }
+        .into_iter()
+    }
+
+    /// What is imported of `item`, with `threads` threads. Memory is granted later.
+    ///
+    /// # Errors
+    /// What of the item this version does not know.
+    pub(crate) fn import(&self, item: &Item, threads: usize) -> Result<ImportSpec, Vec<String>> {
+        let mut spec = request::import_of(item)?;
+        spec.work.threads = Some(threads);
+        spec.concurrency = self.concurrency;
+        spec.timeout = self.timeout;
+        spec.journal.clone_from(&self.journal);
+        Ok(spec)
+    }
+}
+
+fn wrong_manifest(path: &Path, problems: &[Problem]) -> Failure {
+    let failure = match problems {
+        [problem] => Failure::new(Class::Refused, format!("{}: {problem}", shown(&path))),
+        _ => {
+            let count = problems.len();
+            let message = format!("{count} problems in {}; nothing was started", shown(&path));
+            let failure = Failure::new(Class::Refused, message);
+            let notes = problems.iter().map(Problem::to_string);
+            notes.fold(failure, Failure::note)
+        }
+    };
+    failure.data("problems", &problems)
+}
