@@ -40,7 +40,9 @@ const fn spec(key: &'static str, form: Form, help: &'static str) -> Spec {
 }
 
 /// The formats of sources.
-pub(crate) const FORMATS: &[&str] = &["raw", "qcow2", "vhd", "vhdx", "zvhd", "zvhd2"];
+pub(crate) const FORMATS: &[&str] = &[
+    "raw", "qcow2", "vhd", "vhdx", "vmdk", "vdi", "zvhd", "zvhd2",
+];
 
 /// The keys of a disk.
 pub(crate) const ITEM: &[Spec] = &[

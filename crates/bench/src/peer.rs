@@ -124,6 +124,7 @@ impl QemuImg {
             Format::Qcow2 => "qcow2",
             Format::Vhd => "vpc",
             Format::Vhdx => "vhdx",
+            Format::Vdi => "vdi",
             _ => {
                 let message = format!("qemu-img does not read {format}");
                 return Err(Failure::new(Class::Refused, message).hint(Hint::CompareNothing));

@@ -20,6 +20,8 @@ pub enum Format {
     Vhdx,
     /// VMware's VMDK: disks of one file and of several.
     Vmdk,
+    /// VirtualBox's VDI: dynamic and fixed disks.
+    Vdi,
     /// Huawei's streamable VHD, version 1: one compressed stream.
     Zvhd,
     /// Huawei's streamable VHD, version 2: blocks with an index.
@@ -28,12 +30,13 @@ pub enum Format {
 
 impl Format {
     /// Every format, in the order in which help texts list them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Raw,
         Self::Qcow2,
         Self::Vhd,
         Self::Vhdx,
         Self::Vmdk,
+        Self::Vdi,
         Self::Zvhd,
         Self::Zvhd2,
     ];
@@ -47,6 +50,7 @@ impl Format {
             Self::Vhd => "vhd",
             Self::Vhdx => "vhdx",
             Self::Vmdk => "vmdk",
+            Self::Vdi => "vdi",
             Self::Zvhd => "zvhd",
             Self::Zvhd2 => "zvhd2",
         }

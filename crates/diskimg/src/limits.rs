@@ -91,6 +91,14 @@ pub const VMDK_TABLE_CACHE_BYTES: u64 = 64 * MIB;
 /// process may open 1024 files, and a part of a disk is read front to back.
 pub const MAX_OPEN_EXTENTS: usize = 64;
 
+/// Most blocks of a VDI, and places for blocks in its file, whose uses are tracked. Ours: 64 TiB at
+/// 512 KiB a block, half the size that VirtualBox and QEMU write, and 16 MiB of memory.
+pub const MAX_VDI_BLOCKS: u64 = 1 << 27;
+
+/// Most of a VDI's block map that is held in memory, in bytes. Ours: it maps 1 TiB of the disk at
+/// 1 MiB a block, and conversion goes front to back.
+pub const VDI_MAP_CACHE_BYTES: u64 = 4 * MIB;
+
 /// Most internal snapshots of a qcow2 image. QEMU's limit (`QCOW_MAX_SNAPSHOTS`).
 pub const MAX_SNAPSHOTS: u32 = 65_536;
 

@@ -18,7 +18,7 @@ use crate::options::OpenOptions;
 use crate::pipe::{PipeImage, PipeOptions};
 use crate::select::{choose, named};
 use crate::source::{FileSource, ReadAt};
-use crate::{qcow2, raw, vhd, vhdx, vmdk};
+use crate::{qcow2, raw, vdi, vhd, vhdx, vmdk};
 
 /// The drivers of this crate and `more`. Raw claims nothing: it is what remains.
 pub(crate) fn drivers(more: &[Driver]) -> Arc<[Driver]> {
@@ -27,6 +27,7 @@ pub(crate) fn drivers(more: &[Driver]) -> Arc<[Driver]> {
         vhd::DRIVER,
         vhdx::DRIVER,
         vmdk::DRIVER,
+        vdi::DRIVER,
         raw::DRIVER,
     ];
     ours.into_iter().chain(more.iter().copied()).collect()

@@ -15,6 +15,9 @@
 #[allow(dead_code, reason = "shared with the tests of VHDX")]
 #[path = "vhdx_support/craft.rs"]
 mod craft;
+#[allow(dead_code, reason = "shared with the tests of VDI")]
+#[path = "vdi_support/craft.rs"]
+mod vdi_craft;
 
 use std::io::Read as _;
 use std::path::Path;
@@ -169,12 +172,40 @@ fn qed_banned() {
     refused(&bytes, ErrorKind::Unsupported, &["QED"]);
 }
 
+/// An empty VDI of 4 blocks of 4 KiB.
+fn vdi() -> Vec<u8> {
+    vdi_craft::Craft::new(4096, &[vdi_craft::Block::Absent; 4])
+        .make()
+        .bytes
+}
+
 #[test]
-fn vdi_named() {
-    let mut bytes = vec![0; 64 << 10];
-    put(&mut bytes, 0, b"<<< Oracle VM VirtualBox Disk Image >>>\n");
-    put(&mut bytes, 0x40, &[0x7f, 0x10, 0xda, 0xbe]);
-    refused(&bytes, ErrorKind::Unsupported, &["VDI"]);
+fn vdi_clean() {
+    let opened = open(&vdi()).unwrap();
+    assert_eq!(opened.format, Format::Vdi);
+    assert_eq!(opened.image.virtual_size(), 16 << 10);
+}
+
+#[test]
+fn vdi_format_match() {
+    // The signature decides, and the text in front of it nothing.
+    let mut bytes = vdi();
+    bytes[..64].fill(0);
+    assert_eq!(open(&bytes).unwrap().format, Format::Vdi);
+    let mut text = vec![0; 64 << 10];
+    put(&mut text, 0, b"<<< Oracle VM VirtualBox Disk Image >>>\n");
+    assert_eq!(open(&text).unwrap().format, Format::Raw);
+    put(&mut text, 0x40, &[0x7f, 0x10, 0xda, 0xbe]);
+    refused(&text, ErrorKind::Unsupported, &["VDI version 0.0"]);
+}
+
+#[test]
+fn vdi_incomplete() {
+    // The inspector needs 512 bytes; we need all that the header promises.
+    let bytes = vdi();
+    for len in [0x44, 0x1c7, 0x200] {
+        refused(&bytes[..len], ErrorKind::Truncated, &["VDI"]);
+    }
 }
 
 /// A file of `testdata/vmdk`, unpacked.

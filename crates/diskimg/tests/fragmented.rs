@@ -15,6 +15,9 @@
 #[allow(dead_code, reason = "shared with the tests of VHDX")]
 #[path = "vhdx_support/craft.rs"]
 mod craft;
+#[allow(dead_code, reason = "shared with the tests of VDI")]
+#[path = "vdi_support/craft.rs"]
+mod vdi_craft;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -198,6 +201,62 @@ fn a_vhdx_of_64_tib_whose_blocks_take_turns_takes_seconds() {
     });
     let extents = count("VHDX, blocks", image.unwrap().as_ref(), PATIENCE);
     assert_eq!(extents, 64 << 20);
+}
+
+/// A VDI of 64 TiB with blocks of 1 MiB: the file up to its block map, and the place of the first
+/// block.
+fn vast_vdi() -> (Vec<u8>, u64) {
+    use vdi_craft::{Block, Craft, field};
+    const BLOCKS: u64 = 64 << 20;
+    let mut head = Craft::new(1 << 20, &[Block::Absent]).make().bytes;
+    head.truncate(vdi_craft::MAP);
+    let payload = vdi_craft::MAP as u64 + 4 * BLOCKS;
+    put64(&mut head, field::DISK_SIZE, 64 * TIB);
+    put32(&mut head, field::DATA, payload as u32);
+    put32(&mut head, field::BLOCKS, BLOCKS as u32);
+    put32(&mut head, field::ALLOCATED, BLOCKS as u32 / 2);
+    (head, payload)
+}
+
+#[test]
+fn a_vdi_of_64_tib_whose_blocks_take_turns_takes_seconds() {
+    let (head, payload) = vast_vdi();
+    let image = open(Ruled {
+        head,
+        len: payload + 32 * TIB,
+        stored: ALL,
+        word: |at: u64| {
+            // Two entries: a block, and none.
+            let index = (at - vdi_craft::MAP as u64) / 8;
+            (index | 0xffff_ffff << 32).to_le_bytes()
+        },
+    });
+    let extents = count("VDI, blocks", image.unwrap().as_ref(), PATIENCE);
+    assert_eq!(extents, 64 << 20);
+}
+
+#[test]
+fn a_vdi_whose_map_is_a_hole_or_names_one_block_is_refused_when_it_is_opened() {
+    for (stored, word, said) in [
+        (
+            0x200,
+            0_u64,
+            "blocks 0 to 67108863 are all stored as number 0",
+        ),
+        (ALL, 0, "block 1 is stored as number 0"),
+        (ALL, 7 << 32 | 7, "block 1 is stored as number 7"),
+    ] {
+        let (head, payload) = vast_vdi();
+        let error = open(Ruled {
+            head,
+            len: payload + 65 * TIB,
+            stored,
+            word: move |_| word.to_le_bytes(),
+        });
+        let error = error.err().expect("its blocks overlap");
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert!(error.to_string().contains(said), "{error}");
+    }
 }
 
 #[test]

@@ -20,7 +20,13 @@ fn damage_takes_little_time_and_memory_in_every_format() {
     let (mut cases, mut aliased, mut all) = (0, 0, Vec::new());
     // What the process has before the first image is not the images'.
     let before = address_space();
-    for format in [Format::Raw, Format::Qcow2, Format::Vhd, Format::Vhdx] {
+    for format in [
+        Format::Raw,
+        Format::Qcow2,
+        Format::Vhd,
+        Format::Vhdx,
+        Format::Vdi,
+    ] {
         for entry in std::fs::read_dir(seeds.join(format.name())).unwrap() {
             let seed = std::fs::read(entry.unwrap().path()).unwrap();
             cases += words(format, &seed, &[], whole);

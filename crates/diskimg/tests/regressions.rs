@@ -34,3 +34,8 @@ fn seeds_and_what_fuzzing_found_hold_for_vhd() {
 fn seeds_and_what_fuzzing_found_hold_for_vhdx() {
     hold(Format::Vhdx, 3);
 }
+
+#[test]
+fn seeds_and_what_fuzzing_found_hold_for_vdi() {
+    hold(Format::Vdi, 3);
+}

@@ -147,14 +147,14 @@ pub fn finds_by_manifest(spec: &ImportSpec) -> bool {
 const ASKED: &str = "asked for";
 
 /// Formats that imgferry does not read and the service takes.
-const OF_SERVICE: [&str; 3] = ["VDI", "QED", "QCOW version 1"];
+const OF_SERVICE: [&str; 2] = ["QED", "QCOW version 1"];
 
 /// What a file begins with, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// ISO 9660 (ECMA-119, 8.1), in a file that is named so: a disk may hold the same bytes.
     Iso,
-    /// VDI, QED or QCOW version 1, which the service takes.
+    /// QED or QCOW version 1, which the service takes.
     Foreign,
     Other,
 }
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(found("disk.raw", 0x8001, b"CD001"), Found::Other);
         assert_eq!(found("a.iso", 0, b"x"), Found::Other);
         assert_eq!(found("a", 0, b"KDMV"), Found::Other);
-        assert_eq!(found("a", 0x40, &[0x7f, 0x10, 0xda, 0xbe]), Found::Foreign);
+        assert_eq!(found("a", 0x40, &[0x7f, 0x10, 0xda, 0xbe]), Found::Other);
         assert_eq!(found("a", 0, b"QED\0"), Found::Foreign);
         assert_eq!(found("a", 0, b"QFI\xfb\0\0\0\x01"), Found::Foreign);
         assert_eq!(found("a", 0, b"QFI\xfb\0\0\0\x03"), Found::Other);

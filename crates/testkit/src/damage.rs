@@ -29,13 +29,18 @@ const ENTRY: usize = 8;
 pub fn tables(format: Format, seed: &[u8], more: &[Driver]) -> usize {
     let file = Sparse::parse(&seed[1..]);
     let size = match format {
-        Format::Vhd => WORD,
+        Format::Vhd | Format::Vdi => WORD,
         _ => ENTRY,
     };
     // A hole behind everything, as long as the file may be.
     let hole = file.len().next_multiple_of(2 << 20);
     let named: Vec<u8> = match format {
         Format::Vhd => u32::try_from(hole / 512).unwrap().to_be_bytes().to_vec(),
+        // The number of a block of 1 MiB, behind header and map.
+        Format::Vdi => u32::try_from((hole >> 20) - 1)
+            .unwrap()
+            .to_le_bytes()
+            .to_vec(),
         Format::Qcow2 => (hole | 1 << 63).to_be_bytes().to_vec(),
         _ => (hole | 6).to_le_bytes().to_vec(),
     };

@@ -161,10 +161,10 @@ fn what_a_hint_says_to_qemu_works_for_every_name() {
     if qemu::missing() {
         return;
     }
-    for name in names("vdi") {
+    for name in names("qed") {
         let dir = TempDir::new().unwrap();
-        let made = dir.path().join("made.vdi");
-        qemu::img(["create", "-q", "-f", "vdi", made.to_str().unwrap(), "1M"]);
+        let made = dir.path().join("made.qed");
+        qemu::img(["create", "-q", "-f", "qed", made.to_str().unwrap(), "1M"]);
         fs::rename(made, dir.path().join(&name)).unwrap();
         let told = in_dir(
             dir.path(),

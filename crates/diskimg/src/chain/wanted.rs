@@ -143,6 +143,7 @@ pub(super) fn format_named(name: &str) -> Option<Format> {
         "vpc" => Some(Format::Vhd),
         "vhdx" => Some(Format::Vhdx),
         "vmdk" => Some(Format::Vmdk),
+        "vdi" => Some(Format::Vdi),
         _ => None,
     }
 }

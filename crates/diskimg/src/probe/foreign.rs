@@ -100,11 +100,6 @@ const CONVERT: &str = "convert it first: qemu-img convert -O qcow2 IMAGE disk.qc
 /// Marks as the formats' own documents give them.
 pub(super) static FOREIGN: &[Foreign] = &[
     Foreign {
-        name: "VDI",
-        advice: CONVERT,
-        marks: &[Mark::Head(0x40, &[0x7f, 0x10, 0xda, 0xbe])],
-    },
-    Foreign {
         name: "QED",
         advice: CONVERT,
         marks: &[Mark::Head(0, b"QED\0")],

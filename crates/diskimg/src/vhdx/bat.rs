@@ -8,20 +8,14 @@
 
 mod walk;
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
-use lru::LruCache;
-use zerocopy::IntoBytes;
 use zerocopy::little_endian::U64;
 
 pub(super) use self::walk::Walk;
-use super::entries::{BAT, Block, Entries, PIECE};
+use super::entries::{BAT, Block, Entries, PIECE, places};
 use super::layout::BAT_ENTRY_SIZE;
 use super::metadata::Metadata;
-use super::places::Places;
 use super::region::Regions;
 use crate::chain::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -29,48 +23,14 @@ use crate::layer::Place;
 use crate::limits::{VHDX_BAT_CACHE_BYTES, VHDX_BITMAP_CACHE_BYTES};
 use crate::report::{FirstError, first_error};
 use crate::sectors::{BitOrder, Held, SectorBitmaps};
+use crate::slices::{Slice, Slices, Table};
 use crate::source::ReadAt;
 use crate::stored::StoredMap;
 use crate::units::FileOffset;
-use crate::work::{READ_BYTES_PER_STEP, Steps};
 
-/// Bytes of the BAT that are read and held at once, of a file that stands alone: 8 GiB of the disk
-/// at 1 MiB a block.
-const SLICE_BYTES: u64 = 64 << 10;
 /// Bytes of a sector bitmap that are read at once, of a file that stands alone: 32 MiB of the disk
 /// at 512 bytes a sector.
 const BITMAP_PIECE: u64 = 8 << 10;
-/// What a cached slice costs beside its entries, in bytes. Counted generously.
-const SLICE_OVERHEAD: u64 = 256;
-
-/// A part of the table.
-#[derive(Clone)]
-struct Slice {
-    /// Index of the first entry.
-    first: u64,
-    entries: Arc<[U64]>,
-}
-
-impl Slice {
-    /// Whether entry `index` of the table is in it.
-    fn has(&self, index: u64) -> bool {
-        index
-            .checked_sub(self.first)
-            .is_some_and(|within| within < self.entries.len() as u64)
-    }
-
-    /// Entry `index` of the table, which begins at file offset `table`.
-    fn entry(&self, index: u64, table: u64) -> Result<u64> {
-        index
-            .checked_sub(self.first)
-            .and_then(|within| self.entries.get(usize::try_from(within).ok()?))
-            .map(|entry| entry.get())
-            .ok_or_else(|| {
-                Error::corrupt(BAT, table, format!("entry {index} is past the table's end"))
-            })
-    }
-}
-
 /// Where the `len` bytes from `skip` on in the block at `block` are, and how many of them there
 /// are.
 fn stored(
@@ -97,14 +57,9 @@ pub(super) struct BlockTable {
     entries: Entries,
     sector_size: u64,
     bitmaps: SectorBitmaps,
-    /// Bytes of the table that are read and held at once.
-    slice_bytes: u64,
-    cache_bytes: u64,
-    /// Keyed by number. Locked to look up and to insert, never while reading.
-    cache: Mutex<LruCache<u64, Slice>>,
+    slices: Slices<U64>,
     /// What of the file is a hole: entries there are zeros, and are not read.
     holes: Arc<StoredMap>,
-    steps: Steps,
 }
 
 impl BlockTable {
@@ -121,7 +76,7 @@ impl BlockTable {
         context: &Context,
     ) -> Result<Self> {
         let entries = Entries::new(regions, metadata, source.len(), &mut FirstError)?;
-        let mut taken = Places::new(source.len())
+        let mut taken = places(source.len())
             .map_err(|message| Error::new(ErrorKind::Limit, message).at(BAT, entries.offset))?;
         context.takes_for_a_moment(taken.memory() + PIECE);
         context.steps().allow_for(source, entries.metadata_bytes());
@@ -130,12 +85,12 @@ impl BlockTable {
             entries.take(index, entry, &mut taken, &mut FirstError)?;
             Ok(true)
         })?;
-        let slice_bytes = context.slice(SLICE_BYTES);
-        let cache_bytes = context.cache(VHDX_BAT_CACHE_BYTES);
-        let slices = usize::try_from(cache_bytes / (slice_bytes + SLICE_OVERHEAD))
-            .ok()
-            .and_then(NonZeroUsize::new)
-            .unwrap_or(NonZeroUsize::MIN);
+        let table = Table {
+            name: BAT,
+            offset: entries.offset,
+            count: entries.count,
+        };
+        let slices = Slices::new(table, VHDX_BAT_CACHE_BYTES, context);
         let bitmaps = SectorBitmaps::new(
             BitOrder::LowFirst,
             context.slice(BITMAP_PIECE),
@@ -147,11 +102,8 @@ impl BlockTable {
             entries,
             sector_size: metadata.logical_sector_size,
             bitmaps,
-            slice_bytes,
-            cache_bytes,
-            cache: Mutex::new(LruCache::new(slices)),
+            slices,
             holes,
-            steps: context.steps().clone(),
         })
     }
 
@@ -173,11 +125,8 @@ impl BlockTable {
 
     /// Most bytes that the table ever holds with `readers` threads.
     pub(super) fn memory_bound(&self, readers: u64) -> u64 {
-        // A reader holds one slice that may have left the cache, and reads the next one, which is
-        // copied once when it becomes shared.
-        readers
-            .saturating_mul(3 * (self.slice_bytes + SLICE_OVERHEAD))
-            .saturating_add(self.cache_bytes)
+        self.slices
+            .memory_bound(readers)
             .saturating_add(if self.entries.differencing {
                 self.bitmaps.memory_bound(readers)
             } else {
@@ -190,7 +139,7 @@ impl BlockTable {
     fn bitmap_at(&self, source: &dyn ReadAt, chunk: u64) -> Result<FileOffset> {
         let index = self.entries.of_bitmap(chunk);
         let entry = match self.slice(source, index)? {
-            Some(slice) => slice.entry(index, self.entries.offset)?,
+            Some(slice) => self.entry(&slice, index)?,
             None => 0,
         };
         self.entries
@@ -199,18 +148,20 @@ impl BlockTable {
     }
 
     /// The slice with entry `index`; `None` where the table is a hole of the file.
-    fn slice(&self, source: &dyn ReadAt, index: u64) -> Result<Option<Slice>> {
-        let number = index * BAT_ENTRY_SIZE / self.slice_bytes;
-        if let Some(slice) = self.cache.lock().get(&number) {
-            return Ok(Some(slice.clone()));
+    fn slice(&self, source: &dyn ReadAt, index: u64) -> Result<Option<Slice<U64>>> {
+        if let Some(slice) = self.slices.cached(index) {
+            return Ok(Some(slice));
         }
         if self.hole(index)? > 0 {
             return Ok(None);
         }
-        let slice = self.read_slice(source, number)?;
-        // Another thread may have done the same meanwhile; both read the same bytes.
-        self.cache.lock().put(number, slice.clone());
-        Ok(Some(slice))
+        self.slices.load(source, index).map(Some)
+    }
+
+    /// Entry `index` as `slice` has it.
+    fn entry(&self, slice: &Slice<U64>, index: u64) -> Result<u64> {
+        let entry = slice.get(index).map(U64::get);
+        entry.ok_or_else(|| self.slices.past_end(index))
     }
 
     /// Number of entries from `index` on that lie in a hole of the file as a whole: they are zeros.
@@ -223,24 +174,6 @@ impl BlockTable {
         let at = self.entries.offset + index * BAT_ENTRY_SIZE;
         let end = self.holes.hole(at)?.unwrap_or(at);
         Ok((end.saturating_sub(at) / BAT_ENTRY_SIZE).min(rest))
-    }
-
-    fn read_slice(&self, source: &dyn ReadAt, number: u64) -> Result<Slice> {
-        let start = number * self.slice_bytes;
-        let len = (self.entries.count * BAT_ENTRY_SIZE)
-            .saturating_sub(start)
-            .min(self.slice_bytes);
-        let count = usize::try_from(len / BAT_ENTRY_SIZE).unwrap_or_default();
-        let mut entries = vec![U64::ZERO; count];
-        source.read_exact_at(
-            FileOffset(self.entries.offset + start),
-            entries.as_mut_bytes(),
-        )?;
-        self.steps.take(len / READ_BYTES_PER_STEP);
-        Ok(Slice {
-            first: number * (self.slice_bytes / BAT_ENTRY_SIZE),
-            entries: entries.into(),
-        })
     }
 
     /// What `entry`, which is number `index`, says of its block.

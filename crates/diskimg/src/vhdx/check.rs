@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 
-use super::entries::Entries;
+use super::entries::{Entries, places};
 use super::header::Header;
 use super::log;
 use super::metadata::Metadata;
-use super::places::Places;
 use super::region::Regions;
 use crate::chain::Context;
 use crate::error::Result;
@@ -66,7 +65,7 @@ pub(super) fn check(
         Err(error) => return report.refused(error),
     };
     let entries = Entries::new(regions, &metadata, source.len(), report)?;
-    let mut taken = match Places::new(source.len()) {
+    let mut taken = match places(source.len()) {
         Ok(taken) => taken,
         Err(skipped) => {
             report.skipped.push(skipped);

@@ -13,20 +13,24 @@ use super::layout::{
     BAT_ENTRY_SIZE, HEADER_SECTION_LEN, SECTOR_BITMAP_LEN, SECTORS_PER_CHUNK, bat, state,
 };
 use super::metadata::Metadata;
-use super::places::Places;
 use super::region::Regions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hints::CHECK_VHDX;
+use crate::limits::MAX_CHECKED_CLUSTERS;
+use crate::places::Places;
 use crate::report::Report;
 use crate::source::ReadAt;
 use crate::stored::StoredMap;
-use crate::units::{FileOffset, fits};
+use crate::units::{FileOffset, MIB, fits};
 
 pub(super) const BAT: &str = "VHDX BAT";
 const ENTRY: &str = "VHDX BAT entry";
 
 /// Bytes of the BAT that [`Entries::each`] reads at once.
 pub(super) const PIECE: u64 = 64 << 10;
+
+/// Most MiB of a file whose places are tracked: it holds the largest disk twice.
+const MOST_PLACES: u64 = 4 * MAX_CHECKED_CLUSTERS;
 
 /// What an entry says of its block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -388,7 +392,8 @@ impl Entries {
             _ => return Ok(()),
         };
         let offset = entry & bat::OFFSET;
-        if !taken.take(&(offset..offset.saturating_add(len))) {
+        let end = offset.saturating_add(len);
+        if !taken.take(offset / MIB..end.div_ceil(MIB)) {
             return Ok(());
         }
         report.broken("overlap", &|| {
@@ -399,4 +404,20 @@ impl Entries {
             )
         })
     }
+}
+
+/// The MiB of a file of `file_len` bytes, of which none is taken yet: everything in a VHDX file
+/// lies in whole ones.
+///
+/// # Errors
+/// What is wrong with a length that is beyond every disk.
+pub(super) fn places(file_len: u64) -> std::result::Result<Places, String> {
+    let units = file_len.div_ceil(MIB);
+    if units > MOST_PLACES {
+        return Err(format!(
+            "the file is {units} MiB long; overlapping blocks are looked for in files of at most \
+             {MOST_PLACES} MiB"
+        ));
+    }
+    Ok(Places::new(units))
 }

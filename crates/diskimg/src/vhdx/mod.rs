@@ -23,7 +23,6 @@ mod log;
 mod metadata;
 mod overlay;
 mod parent;
-mod places;
 mod region;
 
 pub use self::image::VhdxImage;

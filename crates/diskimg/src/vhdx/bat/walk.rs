@@ -1,9 +1,12 @@
 //! The runs of a disk, one after the other, with a place kept in the table between two.
 
-use super::{BlockTable, Slice, stored};
+use zerocopy::little_endian::U64;
+
+use super::{BlockTable, stored};
 use crate::error::Result;
 use crate::layer::{Mix, Piece, Place, Run};
 use crate::sectors::Held;
+use crate::slices::Slice;
 use crate::source::ReadAt;
 use crate::units::{FileOffset, fits};
 use crate::vhdx::entries::Block;
@@ -17,7 +20,7 @@ pub(in crate::vhdx) struct Walk<'a> {
     pub(super) at: u64,
     pub(super) end: u64,
     /// The slice that was used last.
-    pub(super) slice: Option<Slice>,
+    pub(super) slice: Option<Slice<U64>>,
     /// The block behind the last run, when it was decoded.
     pub(super) ahead: Option<(u64, Block)>,
     /// A chunk, and where its sector bitmap is.
@@ -83,7 +86,7 @@ impl Walk<'_> {
                 let Some(slice) = self.slice(index)? else {
                     return Ok(None);
                 };
-                let entry = slice.entry(index, table.entries.offset)?;
+                let entry = table.entry(slice, index)?;
                 let found = table.decode(index, entry)?;
                 self.ahead = Some((block, found));
                 Ok(Some(found))
@@ -101,8 +104,9 @@ impl Walk<'_> {
     }
 
     /// The slice with entry `index`; `None` where the table is a hole of the file.
-    fn slice(&mut self, index: u64) -> Result<Option<&Slice>> {
-        if !self.slice.as_ref().is_some_and(|slice| slice.has(index)) {
+    fn slice(&mut self, index: u64) -> Result<Option<&Slice<U64>>> {
+        let held = self.slice.as_ref();
+        if held.is_none_or(|slice| slice.get(index).is_none()) {
             self.slice = self.table.slice(self.source, index)?;
         }
         Ok(self.slice.as_ref())
@@ -111,9 +115,8 @@ impl Walk<'_> {
     /// What block `block` is, when its entry is in the slice that is held and sound.
     fn peek(&self, block: u64) -> Option<Block> {
         let index = self.table.entries.of_block(block);
-        let slice = self.slice.as_ref().filter(|slice| slice.has(index))?;
-        let entry = slice.entry(index, self.table.entries.offset).ok()?;
-        self.table.decode(index, entry).ok()
+        let entry = self.slice.as_ref()?.get(index)?;
+        self.table.decode(index, entry.get()).ok()
     }
 
     /// The run at `start`, of `wanted` bytes at most, in a block whose place is at `block` and of
