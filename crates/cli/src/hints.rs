@@ -9,6 +9,9 @@ const ADDRESSES: &str = "--iam-endpoint, --ims-endpoint and --obs-endpoint";
 pub(crate) fn text(hint: &Hint) -> String {
     let words = match hint {
         Hint::Text(text) => text.as_ref(),
+        Hint::Disk(hint) => return disk(hint),
+        Hint::Convert(hint) => return convert(hint),
+        Hint::Storage(hint) => return storage(hint),
         Hint::Journal(hint) => return journal(*hint),
         Hint::Images(hint) => return images(hint),
         Hint::CheckStorageAddress => "check --obs-endpoint, --region and HTTPS_PROXY",
@@ -49,6 +52,101 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::CompareNothing => "leave --against out",
     };
     words.to_owned()
+}
+
+/// What the user can do about a disk.
+pub(crate) fn disk(hint: &diskimg::Hint) -> String {
+    use diskimg::Hint as Disk;
+    match hint {
+        Disk::Text(text) => text.clone(),
+        Disk::NameFormat(formats) => {
+            let options: Vec<_> = formats.iter().map(|f| format!("--format {f}")).collect();
+            let options = options.join(" or ");
+            format!("if you trust the file, say which it is: {options}")
+        }
+        Disk::OpenAsRaw => "if it really is a disk, say so: --format raw".to_owned(),
+        Disk::OpenAsRawOr(advice) => {
+            format!("{advice}; if it is a disk all the same, pass --format raw")
+        }
+        Disk::NameBackingFormat => "if you know it, say so: --backing-format FORMAT".to_owned(),
+        Disk::AllowBacking { dir: Some(dir), or } => {
+            format!("if you trust the image, allow it: --allow-backing {dir}; or {or}")
+        }
+        Disk::AllowBacking { dir: None, or } => format!(
+            "if you trust the image, allow it: --allow-backing DIR, where DIR is the directory \
+             that it is in; or {or}"
+        ),
+        Disk::NameBackingDir { or } => {
+            let allow = "name the directory that it is in: --allow-backing DIR";
+            match or {
+                Some(or) => format!("{allow}; or, {or}"),
+                None => allow.to_owned(),
+            }
+        }
+        Disk::GiveSize => {
+            "pass its size in bytes: --size 42949672960 or --size 40GiB (of a device: blockdev \
+             --getsize64 /dev/sdX; of a file: stat -c %s disk.raw)"
+                .to_owned()
+        }
+        Disk::CorrectSize => "pass the disk's exact size in bytes with --size".to_owned(),
+        Disk::EndedAt(size) => format!(
+            "check whether the program that writes the disk has failed; if the disk is complete, \
+             pass --size {size}"
+        ),
+        Disk::ListDamage { or } => format!("imgferry inspect --check lists the damage; {or}"),
+    }
+}
+
+fn convert(hint: &convert::Hint) -> String {
+    use ::convert::Hint as Convert;
+    match hint {
+        Convert::Text(text) => text.clone().into_owned(),
+        Convert::Disk(hint) => disk(hint),
+        Convert::Replace => "pass --force to replace it".to_owned(),
+        Convert::MoveOrReplace(command) => format!(
+            "give it another name: {command}; or pass --force next time to replace what is there"
+        ),
+        Convert::GiveMemory(bytes) => give_memory(*bytes),
+        Convert::StartOver => {
+            "the source has changed, or was read with an error: start over with --restart"
+                .to_owned()
+        }
+    }
+}
+
+fn storage(hint: &obs::Hint) -> String {
+    use obs::Hint as Storage;
+    match hint {
+        Storage::Text(text) => text.clone().into_owned(),
+        Storage::UseRegion { endpoint, region } => format!(
+            "the bucket is in another region: pass --region {} and --obs-endpoint {}",
+            region.as_deref().unwrap_or("REGION"),
+            endpoint.as_deref().unwrap_or("URL"),
+        ),
+        Storage::CheckBucket => {
+            "check the bucket's name, and that --region is the bucket's region".to_owned()
+        }
+        Storage::CheckSecretKey => {
+            "check HW_SECRET_KEY, and that --obs-endpoint does not contain the bucket's name"
+                .to_owned()
+        }
+        Storage::AllowHttp => {
+            "use an https endpoint, or allow plain http (--allow-http)".to_owned()
+        }
+        Storage::NameEndpoint => "use the endpoint's name, or --path-style".to_owned(),
+        Storage::AvoidDots => {
+            "use a bucket without dots, or --path-style where the server allows it".to_owned()
+        }
+        Storage::PutBucketInHost => {
+            "this server takes the bucket's name in the host only: omit --path-style".to_owned()
+        }
+        Storage::GiveMemory(bytes) => give_memory(*bytes),
+    }
+}
+
+/// As `--memory` takes it: rounded up to MiB.
+fn give_memory(bytes: u64) -> String {
+    format!("pass --memory {}MiB", bytes.div_ceil(1 << 20))
 }
 
 fn journal(hint: journal::Hint) -> String {
@@ -101,7 +199,7 @@ pub(crate) fn lines(hints: &[Hint]) -> Option<String> {
 /// A problem with what the user can do about it, in one line.
 pub(crate) fn problem(problem: &Problem) -> String {
     match &problem.hint {
-        Some(hint) => format!("{}: {}", problem.message, text(hint)),
+        Some(hint) => format!("{}. Hint: {}", problem.message, text(hint)),
         None => problem.message.clone(),
     }
 }
@@ -112,5 +210,128 @@ pub(crate) fn origin(setting: &Setting) -> String {
         Origin::Options if setting.name == "credentials" => "command line".to_owned(),
         Origin::Options => format!("--{}", setting.name.replace('_', "-")),
         Origin::Elsewhere(words) => words.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diskimg::Format;
+
+    use super::*;
+
+    #[test]
+    fn each_hint_names_the_option_or_command_that_helps() {
+        let job = "job-1".parse().unwrap();
+        for (hint, words) in [
+            (Hint::CheckStorageAddress, "--obs-endpoint"),
+            (Hint::CheckServiceAddresses, "--ims-endpoint"),
+            (Hint::CheckKeys, "'imgferry config check'"),
+            (Hint::GiveRegion, "--region"),
+            (Hint::GiveCredentials, "HW_ACCESS_KEY"),
+            (Hint::GiveOperator, "with --cloud, or pass --iam-endpoint"),
+            (
+                Hint::ChangeOperator("otc-swiss".parse().ok()),
+                "--cloud otc-swiss,",
+            ),
+            (Hint::ChangeOperator(None), "--region or --cloud"),
+            (Hint::NameSandboxDir, "--sandbox=DIR"),
+            (Hint::KeepSandboxRunning, "--no-wait"),
+            (Hint::FollowJob(job), "imgferry job wait job-1"),
+            (
+                Hint::AbortUpload {
+                    bucket: "images".into(),
+                    id: "u".into(),
+                },
+                "imgferry uploads abort images --id u",
+            ),
+            (Hint::NameBucketOnly("b".into()), "--upload obs://b"),
+            (Hint::NameOutputDir, "--dir"),
+            (Hint::MeasureLess, "--size"),
+            (Hint::InstallQemuImg, "qemu-utils"),
+            (Hint::CompareNothing, "--against"),
+            (Hint::Disk(diskimg::Hint::OpenAsRaw), "--format raw"),
+            (
+                Hint::Disk(diskimg::Hint::NameFormat(vec![Format::Raw, Format::Vhd])),
+                "--format raw or --format vhd",
+            ),
+            (
+                Hint::Disk(diskimg::Hint::OpenAsRawOr("unpack it".into())),
+                "unpack it; if it is a disk all the same, pass --format raw",
+            ),
+            (
+                Hint::Disk(diskimg::Hint::NameBackingFormat),
+                "--backing-format FORMAT",
+            ),
+            (
+                Hint::Disk(diskimg::Hint::AllowBacking {
+                    dir: Some("/vm".into()),
+                    or: "flatten it".into(),
+                }),
+                "--allow-backing /vm; or flatten it",
+            ),
+            (
+                Hint::Disk(diskimg::Hint::NameBackingDir { or: None }),
+                "--allow-backing DIR",
+            ),
+            (Hint::Disk(diskimg::Hint::GiveSize), "--size 40GiB"),
+            (Hint::Disk(diskimg::Hint::CorrectSize), "--size"),
+            (Hint::Disk(diskimg::Hint::EndedAt(512)), "--size 512"),
+            (
+                Hint::Disk(diskimg::Hint::ListDamage {
+                    or: "repair it".into(),
+                }),
+                "imgferry inspect --check lists the damage; repair it",
+            ),
+            (Hint::Convert(convert::Hint::Replace), "--force"),
+            (
+                Hint::Convert(convert::Hint::MoveOrReplace("mv a b".into())),
+                "mv a b; or pass --force",
+            ),
+            (
+                Hint::Convert(convert::Hint::GiveMemory((5 << 20) + 1)),
+                "--memory 6MiB",
+            ),
+            (Hint::Convert(convert::Hint::StartOver), "--restart"),
+            (
+                Hint::Storage(obs::Hint::UseRegion {
+                    endpoint: None,
+                    region: Some("eu-de".into()),
+                }),
+                "--region eu-de and --obs-endpoint URL",
+            ),
+            (Hint::Storage(obs::Hint::CheckBucket), "--region"),
+            (Hint::Storage(obs::Hint::CheckSecretKey), "--obs-endpoint"),
+            (Hint::Storage(obs::Hint::AllowHttp), "--allow-http"),
+            (Hint::Storage(obs::Hint::NameEndpoint), "--path-style"),
+            (Hint::Storage(obs::Hint::AvoidDots), "--path-style"),
+            (
+                Hint::Storage(obs::Hint::PutBucketInHost),
+                "omit --path-style",
+            ),
+            (Hint::Storage(obs::Hint::GiveMemory(1)), "--memory 1MiB"),
+            (Hint::Journal(journal::Hint::MakeRoom), "--state-dir"),
+            (
+                Hint::Journal(journal::Hint::WaitForOther),
+                "'imgferry status'",
+            ),
+            (Hint::Journal(journal::Hint::SetHome), "XDG_STATE_HOME"),
+            (
+                Hint::Images(ims::Hint::Unprotect),
+                "image set ID --protected false",
+            ),
+            (
+                Hint::Images(ims::Hint::ListOsVersions),
+                "imgferry os-versions",
+            ),
+            (Hint::Images(ims::Hint::ExportQuick), "--file-format quick"),
+            (Hint::Images(ims::Hint::AcceptShared), "image accept ID"),
+            (Hint::Images(ims::Hint::NameProject), "--project ID"),
+            (Hint::Images(ims::Hint::NotIam), "check --iam-endpoint"),
+            (Hint::Images(ims::Hint::NotIms), "check --ims-endpoint"),
+            (Hint::Images(ims::Hint::AllowHttp), "--allow-http"),
+        ] {
+            let shown = text(&hint);
+            assert!(shown.contains(words), "{hint:?}: {shown}");
+        }
     }
 }

@@ -47,7 +47,7 @@ pub(crate) fn listen(console: Console) -> io::Result<StopToken> {
     tokio::spawn(async move {
         signals.any().await;
         listener.stop();
-        console.notice("stopping; once more ends at once");
+        console.notice("stopping; interrupt again to quit immediately");
         // A tool that stops a process group, as `timeout` does, signals twice and means it once.
         let calm = tokio::time::Instant::now() + ONE_REQUEST;
         while tokio::time::timeout_at(calm, signals.any()).await.is_ok() {}

@@ -210,7 +210,7 @@ pub fn rejected<P: Into<Problem>>(problems: impl IntoIterator<Item = P>) -> Fail
     {
         return Failure::new(Class::Refused, message).maybe_hint(hint);
     }
-    let message = format!("{} problems found; nothing was uploaded", problems.len());
+    let message = format!("{} problems found", problems.len());
     let failure = Failure::new(Class::Refused, message);
     problems.into_iter().fold(failure, |failure, problem| {
         failure.note(problem.message).maybe_hint(problem.hint)
@@ -222,7 +222,7 @@ impl From<diskimg::Error> for Failure {
         if let Some(storage) = storage_cause(&error) {
             let inner = from_obs(storage).0;
             let mut failure =
-                Self::from_error(inner.class, &error).maybe_hint(error.hint().map(str::to_owned));
+                Self::from_error(inner.class, &error).maybe_hint(error.hint().cloned());
             failure.0.hints.extend(inner.hints);
             failure.0.notes.extend(inner.notes);
             return failure;
@@ -235,7 +235,7 @@ impl From<diskimg::Error> for Failure {
             ErrorKind::Io if !cause.is_some_and(is_wrong_path) => Class::Io,
             _ => Class::Refused,
         };
-        Self::from_error(class, &error).maybe_hint(error.hint().map(str::to_owned))
+        Self::from_error(class, &error).maybe_hint(error.hint().cloned())
     }
 }
 
@@ -290,7 +290,7 @@ impl From<convert::Error> for Failure {
             convert::Error::Refused { .. } => Class::Refused,
             _ => Class::Io,
         };
-        Self::from_error(class, &error).maybe_hint(error.hint().map(str::to_owned))
+        Self::from_error(class, &error).maybe_hint(error.hint())
     }
 }
 
@@ -342,7 +342,7 @@ pub fn from_obs(error: &obs::Error) -> Failure {
         _ => Class::Cloud,
     };
     let hint = match (error.hint(), error.kind()) {
-        (Some(hint), _) => Some(hint.to_owned().into()),
+        (Some(hint), _) => Some(hint.clone().into()),
         (None, Obs::Network) => Some(Hint::CheckStorageAddress),
         // Answers without a body give no reason.
         (None, Obs::AccessDenied) => Some(Hint::CheckKeys),

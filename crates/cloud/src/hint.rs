@@ -11,6 +11,12 @@ use ims::JobId;
 pub enum Hint {
     /// Advice that holds for every program.
     Text(Cow<'static, str>),
+    /// About a disk.
+    Disk(diskimg::Hint),
+    /// About converting a disk.
+    Convert(convert::Hint),
+    /// About the object storage.
+    Storage(obs::Hint),
     /// About the journal.
     Journal(journal::Hint),
     /// About the identity or image service.
@@ -61,6 +67,9 @@ impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Text(text) => text,
+            Self::Disk(hint) => return hint.fmt(f),
+            Self::Convert(hint) => return hint.fmt(f),
+            Self::Storage(hint) => return hint.fmt(f),
             Self::Journal(hint) => return hint.fmt(f),
             Self::Images(hint) => return hint.fmt(f),
             Self::CheckStorageAddress => {
@@ -114,6 +123,34 @@ impl From<ims::Hint> for Hint {
         match hint {
             ims::Hint::Text(text) => Self::Text(text),
             hint => Self::Images(hint),
+        }
+    }
+}
+
+impl From<obs::Hint> for Hint {
+    fn from(hint: obs::Hint) -> Self {
+        match hint {
+            obs::Hint::Text(text) => Self::Text(text),
+            hint => Self::Storage(hint),
+        }
+    }
+}
+
+impl From<diskimg::Hint> for Hint {
+    fn from(hint: diskimg::Hint) -> Self {
+        match hint {
+            diskimg::Hint::Text(text) => Self::Text(text.into()),
+            hint => Self::Disk(hint),
+        }
+    }
+}
+
+impl From<convert::Hint> for Hint {
+    fn from(hint: convert::Hint) -> Self {
+        match hint {
+            convert::Hint::Text(text) => Self::Text(text),
+            convert::Hint::Disk(hint) => hint.into(),
+            hint => Self::Convert(hint),
         }
     }
 }

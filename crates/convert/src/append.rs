@@ -88,7 +88,7 @@ impl Appender {
         Ok(())
     }
 
-    /// Writes what is gathered. If that is no multiple of [`ALIGN`], as at the end of a file, all
+    /// Writes what is gathered. If that is not a multiple of [`ALIGN`], as at the end of a file, all
     /// further writes go through the page cache.
     ///
     /// # Errors

@@ -264,8 +264,7 @@ fn check_len(len: u64) -> Result<()> {
         return Ok(());
     }
     Err(Error::refused(format!(
-        "a bitmap of {} is longer than the {} that are taken",
-        human(len),
+        "the bitmap has {len} bytes, expected at most {MAX_FILE_BYTES} ({})",
         human(MAX_FILE_BYTES)
     )))
 }
@@ -406,7 +405,7 @@ mod tests {
             assert!(Bitmap::parse(ZVHD2_SECTION, vec![0; len]).is_err(), "{len}");
         }
         let error = Bitmap::new(OTHER, 1 << 62).unwrap_err();
-        assert!(error.to_string().contains("longer than"), "{error}");
+        assert!(error.to_string().contains("expected at most"), "{error}");
     }
 
     #[test]

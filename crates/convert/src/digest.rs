@@ -2,7 +2,7 @@
 //!
 //! SHA-256 of `imgferry-content-v1\n`, the virtual size as u64 little-endian, and then, for each
 //! block of 2 MiB that is not all zero, ascending, its number as u64 little-endian and the SHA-256
-//! of its bytes. The last block is filled up with zeros. So zeros cost nothing, however the image
+//! of its bytes. The last block is padded with zeros. So zeros cost nothing, however the image
 //! stores them, and blocks are hashed in parallel.
 
 use std::fmt;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use diskimg::text::shown;
 
 use crate::cancel::CancelToken;
+use crate::hint::Hint;
 use crate::sink::SinkError;
 
 /// What this crate's operations return.
@@ -37,7 +38,7 @@ pub enum Error {
         /// Where it is.
         kept: PathBuf,
         /// What the user can do.
-        hint: String,
+        hint: Hint,
         /// What the system said.
         source: io::Error,
     },
@@ -46,7 +47,7 @@ pub enum Error {
         /// What was found, and what was expected.
         message: String,
         /// What the user can do about it.
-        hint: Option<String>,
+        hint: Option<Hint>,
     },
     /// Somebody asked to stop.
     Cancelled,
@@ -69,12 +70,10 @@ impl Error {
             format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
         };
         let hint = match source.kind() {
-            io::ErrorKind::AlreadyExists => format!(
-                "give it another name: mv {} NAME; or pass --force next time to replace what is \
-                 there",
-                quoted(&kept)
-            ),
-            _ => format!("rename it yourself: mv {} {}", quoted(&kept), quoted(&path)),
+            io::ErrorKind::AlreadyExists => {
+                Hint::MoveOrReplace(format!("mv {} NAME", quoted(&kept)))
+            }
+            _ => format!("rename it yourself: mv {} {}", quoted(&kept), quoted(&path)).into(),
         };
         Self::Unnamed {
             path,
@@ -86,7 +85,7 @@ impl Error {
 
     /// Adds what the user can do to a refusal; other errors have their own hints.
     #[must_use]
-    pub fn with_hint(mut self, text: impl Into<String>) -> Self {
+    pub fn with_hint(mut self, text: impl Into<Hint>) -> Self {
         if let Self::Refused { hint, .. } = &mut self {
             *hint = Some(text.into());
         }
@@ -95,21 +94,21 @@ impl Error {
 
     /// What the user can do about it.
     #[must_use]
-    pub fn hint(&self) -> Option<&str> {
+    pub fn hint(&self) -> Option<Hint> {
         match self {
-            Self::Source(error) => error.hint(),
-            Self::Refused { hint, .. } => hint.as_deref(),
-            Self::Unnamed { hint, .. } => Some(hint),
+            Self::Source(error) => error.hint().cloned().map(Hint::Disk),
+            Self::Refused { hint, .. } => hint.clone(),
+            Self::Unnamed { hint, .. } => Some(hint.clone()),
             Self::Output { source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    Some("make room there, or write to another disk")
+                    Some("make room there, or write to another disk".into())
                 }
-                io::ErrorKind::FileTooLarge => {
-                    Some("write to a file system (or under a limit) that allows larger files")
-                }
+                io::ErrorKind::FileTooLarge => Some(
+                    "write to a file system (or under a limit) that allows larger files".into(),
+                ),
                 _ => None,
             },
-            Self::WorkerPanicked => Some("this is a defect of imgferry: please report it"),
+            Self::WorkerPanicked => Some("this is a defect of imgferry: please report it".into()),
             Self::Sink(_) | Self::Cancelled => None,
         }
     }
@@ -179,7 +178,7 @@ mod tests {
             source: io::ErrorKind::StorageFull.into(),
         };
         assert_eq!(error.to_string(), "/data/disk.raw: writing failed");
-        assert!(error.hint().is_some_and(|hint| hint.contains("make room")));
+        assert!(error.hint().unwrap().to_string().contains("make room"));
     }
 
     #[test]

@@ -24,6 +24,7 @@ use tempfile::{NamedTempFile, PersistError};
 
 use crate::append::{self, Appender};
 use crate::error::{Error, Result};
+use crate::hint::Hint;
 use crate::sink::{Sink, SinkError};
 
 /// What to do when the target exists.
@@ -440,7 +441,7 @@ fn dangling(link: &Path) -> Error {
 }
 
 fn exists(target: &Path) -> Error {
-    Error::refused(format!("{} exists", shown(target))).with_hint("pass --force to replace it")
+    Error::refused(format!("{} exists", shown(target))).with_hint(Hint::Replace)
 }
 
 fn directory_of(file: &Path) -> &Path {
@@ -505,7 +506,7 @@ mod tests {
             panic!("{error:?}");
         };
         assert_eq!(fs::read(kept).unwrap(), b"work");
-        let hint = error.hint().unwrap();
+        let hint = error.hint().unwrap().to_string();
         let moved = std::process::Command::new("sh")
             .arg("-c")
             .arg(hint.split_once(": ").unwrap().1)

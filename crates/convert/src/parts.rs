@@ -286,7 +286,7 @@ fn read(image: &dyn DiskImage, at: u64, len: u64, start: u64, buffer: &mut [u8])
     Ok(())
 }
 
-/// SHA-256 of a block, the disk's last one filled up with zeros.
+/// SHA-256 of a block, the disk's last one padded with zeros.
 fn hash_filled_up(block: &[u8]) -> BlockHash {
     const ZEROS: [u8; 4096] = [0; 4096];
     let mut hash = Sha256::new();

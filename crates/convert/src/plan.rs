@@ -136,14 +136,14 @@ pub fn plan(image: &dyn DiskImage, target: Target, options: &PlanOptions) -> Res
     let full_window = needs.full_window(threads, full_group);
     if threads < useful_threads {
         notes.push(format!(
-            "{threads} of {useful_threads} threads fit into {}; --memory {} fits all",
+            "{threads} of {useful_threads} threads fit into {}; all of them need {}",
             human(needs.budget),
             whole_mib(needs.least(useful_threads, enough).total())
         ));
     } else if window < full_window {
         notes.push(format!(
-            "the window is {window} blocks instead of {full_window} to fit into {}; --memory {} \
-             fits all of it",
+            "the window is {window} blocks instead of {full_window} to fit into {}; all of it \
+             needs {}",
             human(needs.budget),
             whole_mib(
                 needs

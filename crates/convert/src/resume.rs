@@ -16,6 +16,7 @@ use std::ops::Range;
 use crate::blocks::range_of;
 use crate::digest::DigestBuilder;
 use crate::error::{Error, Result};
+use crate::hint::Hint;
 use crate::level::{Level, Levels};
 use crate::sink::SinkError;
 
@@ -92,9 +93,7 @@ impl Again {
                 "block {} is not what it was when the interrupted run read it",
                 self.number
             ))
-            .with_hint(
-                "the source has changed, or was read with an error: start over with --restart",
-            )),
+            .with_hint(Hint::StartOver)),
         }
     }
 }

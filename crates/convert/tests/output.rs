@@ -19,13 +19,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{BLOCK, Fill, IDENTITY, MIB, TestDisk, child, names, plan};
-use convert::{CancelToken, Error, OutputFile, Overwrite, Sink, Target, VoidMonitor};
+use convert::{CancelToken, Error, Hint, OutputFile, Overwrite, Sink, Target, VoidMonitor};
 
-fn refusal(result: Result<OutputFile, Error>) -> (String, Option<String>) {
+fn refusal(result: Result<OutputFile, Error>) -> (String, Option<Hint>) {
     match result {
-        Err(error @ Error::Refused { .. }) => {
-            (error.to_string(), error.hint().map(ToOwned::to_owned))
-        }
+        Err(error @ Error::Refused { .. }) => (error.to_string(), error.hint()),
         other => panic!("not refused: {other:?}"),
     }
 }
@@ -60,7 +58,7 @@ fn an_existing_file_is_refused_at_once_and_replaced_only_on_request() {
     fs::write(&path, "old").unwrap();
     let (message, hint) = refusal(OutputFile::create(&path, Overwrite::Refuse));
     assert!(message.ends_with("disk exists"), "{message}");
-    assert!(hint.unwrap().contains("--force"));
+    assert!(hint == Some(Hint::Replace));
 
     let mut out = OutputFile::create(&path, Overwrite::Replace).unwrap();
     out.write(b"new").unwrap();
@@ -77,13 +75,22 @@ fn a_file_that_appears_meanwhile_is_not_overwritten() {
     out.write(b"ours").unwrap();
     fs::write(&path, "somebody else's").unwrap();
     let error = out.commit().unwrap_err();
-    assert!(error.hint().unwrap().contains("--force"), "{error}");
+    assert!(
+        matches!(error.hint(), Some(Hint::MoveOrReplace(_))),
+        "{error}"
+    );
     assert_eq!(fs::read(&path).unwrap(), b"somebody else's");
     let Error::Unnamed { kept, .. } = &error else {
         panic!("{error:?}");
     };
     assert_eq!(fs::read(kept).unwrap(), b"ours", "the work is not lost");
-    assert!(error.hint().unwrap().contains(kept.to_str().unwrap()));
+    assert!(
+        error
+            .hint()
+            .unwrap()
+            .to_string()
+            .contains(kept.to_str().unwrap())
+    );
 }
 
 #[test]
@@ -138,7 +145,7 @@ fn what_is_no_regular_file_is_refused() {
         for overwrite in [Overwrite::Refuse, Overwrite::Replace] {
             let (message, hint) = refusal(OutputFile::create(target, overwrite));
             assert!(message.contains(" is "), "{message}");
-            assert!(hint.is_some_and(|hint| !hint.contains("--force")));
+            assert!(hint.is_some_and(|hint| hint != Hint::Replace));
         }
     }
     assert!(fs::metadata("/dev/null").is_ok_and(|found| !found.is_file()));
@@ -301,7 +308,7 @@ fn full_disk_child() {
             error.to_string().ends_with("disk: writing failed"),
             "{error}"
         );
-        assert!(error.hint().unwrap().contains("make room"));
+        assert!(error.hint().unwrap().to_string().contains("make room"));
         if target == Target::Raw {
             let refused = out.require_space(plan.least_output_bytes()).unwrap_err();
             assert!(

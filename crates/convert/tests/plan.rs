@@ -12,7 +12,7 @@
 mod common;
 
 use common::{BLOCK, Fill, MIB, TestDisk, any_disk};
-use convert::{Error, Level, Plan, PlanOptions, SinkMemory, Target};
+use convert::{Error, Hint, Level, Plan, PlanOptions, SinkMemory, Target};
 use diskimg::units::GIB;
 use proptest::prelude::*;
 
@@ -96,8 +96,9 @@ proptest! {
                 prop_assert!(plan.memory.sink == most || plan.memory.total() == budget * MIB);
                 // What a note names lifts what it tells of.
                 for note in &plan.notes {
-                    let (_, named) = note.split_once("--memory ").unwrap();
-                    let named: u64 = named.split_once("MiB").unwrap().0.parse().unwrap();
+                    let (_, named) = note.rsplit_once("need").unwrap();
+                    let named = named.trim_start_matches("s").trim();
+                    let named: u64 = named.strip_suffix(" MiB").unwrap().parse().unwrap();
                     prop_assert!(named > budget);
                     let lifted = PlanOptions { memory: Some(named * MIB), ..options.clone() };
                     let lifted = self::plan(&disk, &lifted).unwrap();
@@ -110,9 +111,10 @@ proptest! {
             }
             Err(error) => {
                 // The hint names the smallest budget that works.
-                let hint = error.hint().unwrap().to_owned();
-                let named = hint.strip_prefix("pass --memory ").unwrap();
-                let named: u64 = named.strip_suffix("MiB").unwrap().parse().unwrap();
+                let Some(Hint::GiveMemory(named)) = error.hint() else {
+                    panic!("{error}");
+                };
+                let named = named.div_ceil(MIB);
                 prop_assert!(named > budget);
                 let enough = |memory| PlanOptions { memory: Some(memory), ..options.clone() };
                 let plan = plan(&disk, &enough(named * MIB)).unwrap();

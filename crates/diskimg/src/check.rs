@@ -60,7 +60,7 @@ pub fn check_source(
             "recognised",
             "disk",
             0,
-            format_args!("the content is that of {name}; by --format raw its bytes are the disk"),
+            format_args!("the content is that of {name}; read as raw, its bytes are the disk"),
         );
     }
     // A file that is reported to have no error can be opened.

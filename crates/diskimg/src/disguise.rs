@@ -2,6 +2,7 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::format::Format;
+use crate::hint::Hint;
 use crate::options::OpenOptions;
 use crate::source::ReadAt;
 
@@ -34,7 +35,7 @@ impl Disguise {
         let Self { extension, format } = self;
         format!(
             "the name ends in .{extension}, as that of a raw disk, but the content is {format} \
-             and is read as {format}; if the guest of a raw disk wrote it, pass --format raw"
+             and is read as {format}; if the guest of a raw disk wrote it, it must be read as raw"
         )
     }
 
@@ -49,8 +50,6 @@ impl Disguise {
                  file"
             ),
         )
-        .with_hint(format!(
-            "say which it is: --format raw or --format {format}"
-        ))
+        .with_hint(Hint::NameFormat(vec![Format::Raw, *format]))
     }
 }

@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::hint::Hint;
 use crate::text::{is_descriptor, shell_path, shown, with_free_outputs};
 
 /// What readers return.
@@ -50,7 +51,7 @@ struct Inner {
     path: Option<PathBuf>,
     structure: Option<&'static str>,
     offset: Option<u64>,
-    hint: Option<String>,
+    hint: Option<Hint>,
     source: Option<Box<dyn StdError + Send + Sync + 'static>>,
 }
 
@@ -101,7 +102,7 @@ impl Error {
     #[must_use]
     pub fn in_file(mut self, path: &Path) -> Self {
         if self.0.path.is_none() {
-            if let Some(hint) = &mut self.0.hint {
+            if let Some(hint) = self.0.hint.as_mut().and_then(Hint::advice_mut) {
                 *hint = with_free_outputs(hint, path);
                 if hint.contains(IMAGE)
                     && !is_descriptor(path)
@@ -122,7 +123,7 @@ impl Error {
         if self.0.path.is_some() {
             return self;
         }
-        if let Some(hint) = &mut self.0.hint
+        if let Some(hint) = self.0.hint.as_mut().and_then(Hint::advice_mut)
             && hint.contains(IMAGE)
         {
             let unpacked = Path::new(member);
@@ -138,9 +139,9 @@ impl Error {
         self
     }
 
-    /// Adds a sentence the user can act on.
+    /// Adds what the user can do.
     #[must_use]
-    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn with_hint(mut self, hint: impl Into<Hint>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
@@ -160,8 +161,8 @@ impl Error {
 
     /// What the user can do about it.
     #[must_use]
-    pub fn hint(&self) -> Option<&str> {
-        self.0.hint.as_deref()
+    pub fn hint(&self) -> Option<&Hint> {
+        self.0.hint.as_ref()
     }
 
     /// What was found and expected, without place and cause.
@@ -271,7 +272,7 @@ mod tests {
         let hint = |path: &str| {
             let error = Error::unsupported("gzip").with_hint("gunzip -c IMAGE > disk.img");
             let error = error.in_file(Path::new(path)).in_file(Path::new("outer"));
-            error.hint().unwrap_or_default().to_owned()
+            error.hint().unwrap().to_string()
         };
         assert_eq!(hint("/vm/a-1.gz"), "gunzip -c /vm/a-1.gz > disk.img");
         assert_eq!(hint("a b's.gz"), r"gunzip -c 'a b'\''s.gz' > disk.img");
@@ -293,17 +294,18 @@ mod tests {
         let error = Error::unsupported("gzip").with_hint("gunzip -c < IMAGE > disk.img");
         let error = error.in_file(Path::new("/vm/disk.img"));
         let expected = "gunzip -c < /vm/disk.img > new-disk.img";
-        assert_eq!(error.hint(), Some(expected));
+        assert_eq!(error.hint(), Some(&expected.into()));
         // The name of a program stays.
         let error = Error::unsupported("gzip").with_hint("gunzip -c < IMAGE > disk.img");
         let error = error.in_file(Path::new("gunzip"));
-        assert_eq!(error.hint(), Some("gunzip -c < gunzip > disk.img"));
+        assert_eq!(error.hint(), Some(&"gunzip -c < gunzip > disk.img".into()));
     }
 
     #[test]
     fn a_comma_in_an_option_of_qemu_is_doubled() {
         let error = Error::unsupported("encrypted").with_hint("--opts file.filename=IMAGE,x=y");
         let error = error.in_file(Path::new("a,b IMAGE"));
-        assert_eq!(error.hint(), Some("--opts file.filename='a,,b IMAGE',x=y"));
+        let expected = "--opts file.filename='a,,b IMAGE',x=y";
+        assert_eq!(error.hint(), Some(&expected.into()));
     }
 }

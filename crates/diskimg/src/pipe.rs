@@ -29,6 +29,7 @@ use crate::driver::Driver;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentKind, check_range, clip_extent};
 use crate::format::Format;
+use crate::hint::Hint;
 use crate::image::DiskImage;
 use crate::limits::MAX_VIRTUAL_SIZE;
 use crate::probe::Probe;
@@ -64,7 +65,7 @@ pub struct PipeOptions {
     pub stop: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
-/// A raw disk on a pipe. A length that is no multiple of 512 is filled up with zeros to one.
+/// A raw disk on a pipe. A length that is not a multiple of 512 is padded with zeros to one.
 ///
 /// The first block can be read in any way, any number of times; behind it each block of
 /// [`BLOCK_BYTES`] can be read once, as a whole.
@@ -265,7 +266,7 @@ impl DiskImage for PipeImage {
         let mut details = Details::new(Format::Raw);
         if self.size != self.virtual_size {
             details.warnings.push(format!(
-                "the disk's length of {} bytes is no multiple of 512; it is filled up with zeros \
+                "the disk's length of {} bytes is not a multiple of 512; it is padded with zeros \
                  to {} bytes",
                 self.size, self.virtual_size
             ));
@@ -307,15 +308,12 @@ impl Broken {
                 ErrorKind::Truncated,
                 format!("it ended after {position} bytes, {size} were announced"),
             )
-            .with_hint(format!(
-                "check whether the program that writes the disk has failed; if the disk is \
-                 complete, pass --size {position}"
-            )),
+            .with_hint(Hint::EndedAt(position)),
             Self::Longer => Error::new(
                 ErrorKind::Corrupt,
                 format!("it continues after the {size} bytes that were announced"),
             )
-            .with_hint("pass the disk's exact size in bytes with --size"),
+            .with_hint(Hint::CorrectSize),
             Self::Io(code) => Error::io(
                 format!("reading failed after {position} bytes"),
                 io::Error::from_raw_os_error(code),
@@ -388,11 +386,13 @@ fn check_size(size: u64) -> Result<()> {
 
 /// Refuses what is no raw disk, by name.
 fn refuse_recognised(probe: &Probe, drivers: &[Driver]) -> Result<()> {
-    let found = recognise(probe, drivers).map_err(|error| match error.hint() {
+    let found = recognise(probe, drivers).map_err(|error| match error.hint().cloned() {
         // What can be typed needs a file, and a pipe has none.
-        Some(hint) => {
-            let hint = hint.replace("IMAGE", "FILE");
-            error.with_hint(with_free_outputs(&hint, Path::new("-")))
+        Some(mut hint) => {
+            if let Some(advice) = hint.advice_mut() {
+                *advice = with_free_outputs(&advice.replace("IMAGE", "FILE"), Path::new("-"));
+            }
+            error.with_hint(hint)
         }
         None => error,
     })?;
@@ -418,10 +418,7 @@ fn size_is_missing() -> Error {
         "the size of a disk on a pipe must be known before it is read, because ZVHD2 begins with \
          it",
     )
-    .with_hint(
-        "pass its size in bytes: --size 42949672960 or --size 40GiB (of a device: blockdev \
-         --getsize64 /dev/sdX; of a file: stat -c %s disk.raw)",
-    )
+    .with_hint(Hint::GiveSize)
 }
 
 fn out_of_order(at: GuestOffset) -> Error {

@@ -44,7 +44,7 @@ fn check(source: &dyn ReadAt, report: &mut CheckReport) {
     }
 }
 
-/// A raw disk. A file whose length is no multiple of 512 is filled up with zeros to one.
+/// A raw disk. A file whose length is not a multiple of 512 is padded with zeros to one.
 pub struct RawImage {
     source: Arc<dyn ReadAt>,
     virtual_size: u64,
@@ -125,7 +125,7 @@ impl DiskImage for RawImage {
         let mut details = Details::new(Format::Raw);
         if self.source.len() != self.virtual_size {
             details.warnings.push(format!(
-                "the file's length of {} bytes is no multiple of 512; the disk is filled up with \
+                "the file's length of {} bytes is not a multiple of 512; the disk is padded with \
                  zeros to {} bytes",
                 self.source.len(),
                 self.virtual_size

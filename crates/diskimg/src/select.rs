@@ -3,6 +3,7 @@
 use crate::driver::Driver;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
+use crate::hint::Hint;
 use crate::options::OpenOptions;
 use crate::probe::{Foreign, Probe};
 use crate::source::ReadAt;
@@ -65,12 +66,12 @@ pub(crate) fn recognise(probe: &Probe, drivers: &[Driver]) -> Result<Driver> {
             "this is {}, which imgferry does not read",
             format.name
         ))
-        .with_hint(format.advice));
+        .with_hint(format.hint()));
     }
     if probe.is_text() {
         return Err(
             Error::new(ErrorKind::Ambiguous, "this is text, not a disk image")
-                .with_hint("if it really is a disk, say so: --format raw"),
+                .with_hint(Hint::OpenAsRaw),
         );
     }
     // Nothing claims it.
@@ -117,11 +118,7 @@ fn refuse_polyglot(claims: &[&str], formats: &[Format]) -> Result<()> {
         return Ok(());
     }
     let formats = formats.iter().filter(|format| **format != Format::Raw);
-    let flags: Vec<_> = [Format::Raw]
-        .iter()
-        .chain(formats)
-        .map(|format| format!("--format {format}"))
-        .collect();
+    let possible = [Format::Raw].iter().chain(formats).copied().collect();
     Err(Error::new(
         ErrorKind::Ambiguous,
         format!(
@@ -129,8 +126,5 @@ fn refuse_polyglot(claims: &[&str], formats: &[Format]) -> Result<()> {
             claims.join(" and ")
         ),
     )
-    .with_hint(format!(
-        "if you trust the file, say which it is: {}",
-        flags.join(" or ")
-    )))
+    .with_hint(Hint::NameFormat(possible)))
 }

@@ -351,10 +351,12 @@ mod tests {
     /// Whether `holds` is true of one of many cold files: when memory or the disk is busy, the
     /// kernel may keep pages that it was asked to drop, or fetch others.
     fn holds_in_a_quiet_moment(holds: fn(&tempfile::NamedTempFile) -> bool) -> bool {
-        for _ in 0..100 {
+        for attempt in 0..30 {
             match file_that_can_be_cold() {
-                Some(file) if !holds(&file) => std::thread::sleep(Duration::from_millis(20)),
-                _ => return true,
+                Some(file) if holds(&file) => return true,
+                // It cannot be told here.
+                None if attempt == 0 => return true,
+                _ => std::thread::sleep(Duration::from_millis(20)),
             }
         }
         false

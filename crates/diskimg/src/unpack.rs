@@ -10,7 +10,7 @@ use libdeflater::{DecompressionError, Decompressor as Inflate};
 use zstd::zstd_safe::{DCtx, find_frame_compressed_size, get_error_name};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::hints::CHECK_QCOW2;
+use crate::hint::CHECK_QCOW2;
 use crate::source::ReadAt;
 use crate::units::{FileOffset, KIB, MIB};
 

@@ -116,8 +116,8 @@ fn count(what: &str, image: &dyn DiskImage, limit: Duration) -> u64 {
     extents
 }
 
-/// Most processor time for a disk. Twice what it takes when nothing else runs.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// Most processor time for a disk. Several times what it takes on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const TIB: u64 = 1 << 40;
 const BAT: u64 = 8 << 20;

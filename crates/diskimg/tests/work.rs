@@ -147,7 +147,13 @@ fn assert_too_complex(image: &dyn DiskImage) {
     let error = error.unwrap_or_else(|| panic!("the walk came to its end"));
     assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
     assert!(error.to_string().contains("too complex"), "{error}");
-    assert!(error.hint().unwrap().contains("qemu-img convert"));
+    assert!(
+        error
+            .hint()
+            .unwrap()
+            .to_string()
+            .contains("qemu-img convert")
+    );
     let work = image.work();
     // What one question may take comes on top.
     assert!(work.done - before < work.allowed + 8192, "{work:?}");
@@ -551,7 +557,7 @@ fn a_check_reads_of_l2_tables_what_is_stored() {
         let mut file = Holey::new(table(TABLES))
             .bytes(0, qcow2_header(21, MIB, TABLES, subclusters))
             .bytes(2 * CLUSTER, l1.collect());
-        // An offset that is no multiple of the cluster size, and with subclusters that are both.
+        // An offset that is not a multiple of the cluster size, and with subclusters that are both.
         let entry = [512_u64.to_be_bytes(), (1 << 32 | 1_u64).to_be_bytes()].concat();
         for index in 0..TABLES {
             let entry = if subclusters { &entry } else { &entry[..8] };

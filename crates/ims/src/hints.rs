@@ -164,7 +164,7 @@ const HINTS: &[(&[&str], Advice)] = &[
     ),
     (
         &["IMG.0030", "IMG.0067", "IMG.0104", "IMG.0108", "IMG.0145"],
-        Say("name the project by its id: set HW_PROJECT_ID"),
+        Say("check the id of the project, and that the project is in this region"),
     ),
     (
         &["IMG.0032", "IMG.0033", "IMG.0132"],
@@ -180,7 +180,9 @@ const HINTS: &[(&[&str], Advice)] = &[
     ),
     (
         &["IMG.0055"],
-        Say("give a larger minimum disk, for example one GiB more"),
+        Say(
+            "check the minimum disk: it must hold the disk, and be within the limits of the service",
+        ),
     ),
     (&["IMG.0056", "IMG.0122"], ListOsVersions),
     (

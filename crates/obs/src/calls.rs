@@ -10,6 +10,7 @@ use net::secret::ExposeSecret;
 use crate::classify::{is_spent_key, no_key};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::hint::Hint;
 
 impl Client {
     /// Runs `attempt` as `policy` says. A key that the server calls ended is read again from its
@@ -85,25 +86,19 @@ impl Client {
         let is_about_region = matches!(error.status(), Some(301 | 307))
             || (error.status() == Some(400)
                 && matches!(error.code(), None | Some("AuthorizationHeaderMalformed")));
-        let hint = || match error.hint() {
-            // It names the endpoint.
-            Some(hint)
-                if error.kind() == ErrorKind::WrongRegion && hint.contains("endpoint is") =>
-            {
-                format!("{hint} (region {region})")
-            }
-            _ => format!(
-                "the bucket is in region {region}: pass --region {region} and the endpoint of that \
-                 region"
-            ),
+        let endpoint = || match error.hint() {
+            Some(Hint::UseRegion { endpoint, .. }) => endpoint.clone(),
+            _ => None,
         };
         is_about_region.then(|| {
-            let hint = hint();
             error
                 .clone()
                 .with_kind(ErrorKind::WrongRegion)
                 .with_verdict(Verdict::Fatal)
-                .with_hint(hint)
+                .with_hint(Hint::UseRegion {
+                    endpoint: endpoint(),
+                    region: Some(region.to_owned()),
+                })
         })
     }
 }

@@ -13,6 +13,7 @@ use net::retry::{Retryable as _, Verdict};
 use crate::error::{Error, ErrorKind};
 use crate::foreign::{foreign, is_foreign, was_stopped};
 use crate::headers::{bucket_region, redirect_endpoint, request_id, retry_after};
+use crate::hint::Hint;
 use crate::text::{MAX_SCAN, clean_code, clean_text, element};
 
 /// Pauses from this length on are named in the error; shorter ones are just waited for.
@@ -104,7 +105,7 @@ pub(crate) fn no_key(error: &KeyError) -> Error {
     )
     .with_verdict(error.verdict());
     match error.hint() {
-        Some(hint) => failure.with_hint(hint),
+        Some(hint) => failure.with_hint(hint.to_owned()),
         None => failure,
     }
 }
@@ -191,14 +192,9 @@ fn from_answer(response: &HttpResponse, code: Option<&str>, message: Option<&str
         error = error.with_region(region);
     }
     if rule.kind == ErrorKind::WrongRegion {
-        error = error.with_hint(match redirect_endpoint(response) {
-            Some(endpoint) => format!(
-                "the bucket is in another region; its endpoint is {endpoint}: \
-                 set --obs-endpoint and --region to match"
-            ),
-            None => {
-                "the bucket is in another region: set --obs-endpoint and --region to match".into()
-            }
+        error = error.with_hint(Hint::UseRegion {
+            endpoint: redirect_endpoint(response),
+            region: None,
         });
     } else if let Some(hint) = rule.hint {
         error = error.with_hint(hint);
@@ -211,7 +207,7 @@ fn from_answer(response: &HttpResponse, code: Option<&str>, message: Option<&str
 struct Rule {
     kind: ErrorKind,
     verdict: Verdict,
-    hint: Option<&'static str>,
+    hint: Option<Hint>,
 }
 
 impl Rule {
@@ -231,8 +227,8 @@ impl Rule {
         }
     }
 
-    const fn hint(mut self, hint: &'static str) -> Self {
-        self.hint = Some(hint);
+    fn hint(mut self, hint: impl Into<Hint>) -> Self {
+        self.hint = Some(hint.into());
         self
     }
 }
@@ -250,9 +246,9 @@ fn rule(code: &str, status: u16) -> Rule {
             "check HW_ACCESS_KEY; temporary keys also need HW_SECURITY_TOKEN and expire after some \
              hours",
         ),
-        "SignatureDoesNotMatch" | "TooManyWrongSignature" => Rule::fatal(ErrorKind::Auth).hint(
-            "check HW_SECRET_KEY, and that --obs-endpoint does not contain the bucket's name",
-        ),
+        "SignatureDoesNotMatch" | "TooManyWrongSignature" => {
+            Rule::fatal(ErrorKind::Auth).hint(Hint::CheckSecretKey)
+        }
         "RequestTimeTooSkewed" => Rule::fatal(ErrorKind::Auth).hint(
             "this machine's clock is more than 15 minutes off: set it, for example with \
                    chronyc makestep",
@@ -274,15 +270,13 @@ fn rule(code: &str, status: u16) -> Rule {
             "uploading needs obs:object:PutObject and obs:object:AbortMultipartUpload; the checks \
              need obs:bucket:HeadBucket and obs:object:GetObject",
         ),
-        "NoSuchBucket" => Rule::fatal(ErrorKind::NotFound)
-            .hint("check the bucket's name, and that --region is the bucket's region"),
+        "NoSuchBucket" => Rule::fatal(ErrorKind::NotFound).hint(Hint::CheckBucket),
         "NoSuchKey" | "NoSuchUpload" | "NotFound" => Rule::fatal(ErrorKind::NotFound),
         "PermanentRedirect"
         | "TemporaryRedirect"
         | "AuthorizationHeaderMalformed"
         | "IllegalLocationConstraintException" => Rule::fatal(ErrorKind::WrongRegion),
-        "VirtualHostDomainRequired" => Rule::fatal(ErrorKind::Rejected)
-            .hint("this server takes the bucket's name in the host only: leave out --path-style"),
+        "VirtualHostDomainRequired" => Rule::fatal(ErrorKind::Rejected).hint(Hint::PutBucketInHost),
         "EntityTooSmall"
         | "EntityTooLarge"
         | "InvalidPart"
@@ -454,6 +448,7 @@ mod tests {
             error
                 .hint()
                 .unwrap()
+                .to_string()
                 .contains("b.obs.eu-west-0.example.com")
         );
 
@@ -463,6 +458,7 @@ mod tests {
             error
                 .hint()
                 .unwrap()
+                .to_string()
                 .contains(" obs.cn-north-4.example.com:")
         );
     }

@@ -26,6 +26,7 @@ use crate::error::{Error, ErrorKind};
 use crate::etag::{self, Etags, unquoted};
 use crate::foreign::{self, OnlyStorage};
 use crate::headers::Headers;
+use crate::hint::Hint;
 use crate::info::{BucketInfo, ObjectInfo};
 use crate::names;
 use crate::rate::Rate;
@@ -345,8 +346,7 @@ impl Client {
 /// Names what was not found, where the server's answer to HEAD cannot.
 fn not_found(error: Error, message: &str) -> Error {
     if error.kind() == ErrorKind::NotFound && error.code().is_none_or(|code| code == "NotFound") {
-        let better = Error::new(ErrorKind::NotFound, message)
-            .with_hint("check the bucket's name, and that --region is the bucket's region");
+        let better = Error::new(ErrorKind::NotFound, message).with_hint(Hint::CheckBucket);
         return better.with_answer(404, None, error.request_id().map(str::to_owned));
     }
     error

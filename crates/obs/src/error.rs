@@ -7,6 +7,8 @@ use std::sync::Arc;
 use net::retry::{Retryable, Verdict};
 use tokio::task::JoinError;
 
+use crate::hint::Hint;
+
 /// What went wrong, for callers that decide by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -50,7 +52,7 @@ struct Inner {
     code: Option<String>,
     status: Option<u16>,
     request_id: Option<String>,
-    hint: Option<String>,
+    hint: Option<Hint>,
     notes: Vec<String>,
     date: Option<String>,
     region: Option<String>,
@@ -97,7 +99,7 @@ impl Error {
         self
     }
 
-    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn with_hint(mut self, hint: impl Into<Hint>) -> Self {
         self.inner().hint = Some(hint.into());
         self
     }
@@ -148,14 +150,10 @@ impl Error {
     pub(crate) fn with_texts(mut self, masked: impl Fn(&str) -> String) -> Self {
         let inner = self.inner();
         inner.message = masked(&inner.message);
-        for text in [
-            &mut inner.code,
-            &mut inner.request_id,
-            &mut inner.hint,
-            &mut inner.region,
-        ] {
+        for text in [&mut inner.code, &mut inner.request_id, &mut inner.region] {
             *text = text.as_deref().map(&masked);
         }
+        inner.hint = inner.hint.take().map(|hint| hint.with_texts(&masked));
         for note in &mut inner.notes {
             *note = masked(note);
         }
@@ -213,8 +211,8 @@ impl Error {
 
     /// What the user can do about it.
     #[must_use]
-    pub fn hint(&self) -> Option<&str> {
-        self.0.hint.as_deref()
+    pub fn hint(&self) -> Option<&Hint> {
+        self.0.hint.as_ref()
     }
 
     /// What went wrong afterwards, in order.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use url::{Host, Url};
 
 use crate::error::Error;
+use crate::hint::Hint;
 
 /// Longest key, in bytes of UTF-8.
 const MAX_KEY: usize = 1024;
@@ -39,7 +40,7 @@ pub(crate) fn check_endpoint(
             return Err(Error::refused(format!(
                 "the endpoint {endpoint} is not encrypted, expected https"
             ))
-            .with_hint("use https://, or allow plain http (--allow-http)"));
+            .with_hint(Hint::AllowHttp));
         }
         other => return refuse(format!("the endpoint has scheme {other}, expected https")),
     }
@@ -48,7 +49,7 @@ pub(crate) fn check_endpoint(
             "the endpoint {endpoint} is an IP address, which a bucket's name cannot be put in \
              front of"
         ))
-        .with_hint("use the endpoint's name, or --path-style"));
+        .with_hint(Hint::NameEndpoint));
     }
     Ok(())
 }
@@ -95,7 +96,7 @@ pub(crate) fn check_bucket(bucket: &str, endpoint: &Url, path_style: bool) -> Re
         return Err(Error::refused(format!(
             "bucket name {bucket:?} has dots, and the server's certificate covers one level only"
         ))
-        .with_hint("use a bucket without dots, or --path-style where the server allows it"));
+        .with_hint(Hint::AvoidDots));
     }
     let host = endpoint.host_str().unwrap_or_default();
     let doubled = host
@@ -163,7 +164,7 @@ mod tests {
     #[test]
     fn endpoint_without_tls_is_refused_with_the_option_that_allows_it() {
         let error = check_endpoint(&url("http://10.0.0.1:9000"), true, false).unwrap_err();
-        assert!(error.hint().unwrap().contains("--allow-http"));
+        assert_eq!(error.hint(), Some(&Hint::AllowHttp));
     }
 
     #[test]
@@ -177,7 +178,13 @@ mod tests {
     fn endpoint_that_starts_with_the_bucket_is_refused_with_a_hint() {
         let endpoint = url("https://images.obs.eu-west-101.example.com");
         let error = check_bucket("images", &endpoint, false).unwrap_err();
-        assert!(error.hint().unwrap().contains("without the bucket"));
+        assert!(
+            error
+                .hint()
+                .unwrap()
+                .to_string()
+                .contains("without the bucket")
+        );
         assert!(check_bucket("image", &endpoint, false).is_ok());
         assert!(check_bucket("obs", &url("https://obs.eu-west-101.example.com"), false).is_ok());
     }

@@ -8,6 +8,7 @@ use convert::parts::PART_UNIT;
 use convert::{Monitor, VoidMonitor};
 
 use crate::error::Error;
+use crate::hint::Hint;
 use crate::part_log::{PartLog, VoidPartLog};
 use crate::parts::{self, MAX_PARTS, MIN_PART_SIZE, Schedule, Tier};
 
@@ -191,7 +192,7 @@ impl UploadOptions {
                 mebibytes(self.memory),
                 mebibytes(needed),
             ))
-            .with_hint(format!("pass --memory {}MiB", needed.div_ceil(1 << 20))));
+            .with_hint(Hint::GiveMemory(needed)));
         }
         Ok(())
     }

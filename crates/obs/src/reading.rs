@@ -66,9 +66,12 @@ impl Client {
         chunks: NonZeroUsize,
     ) -> Result<ObjectSource, Error> {
         let info = self.object(bucket, key).await?.ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "there is no such object")
-                .doing(format!("object {bucket}/{key}"))
-                .with_hint("check bucket and key")
+            Error::new(
+                ErrorKind::NotFound,
+                "the bucket or the object does not exist",
+            )
+            .doing(format!("object {bucket}/{key}"))
+            .with_hint("check the names of the bucket and the object")
         })?;
         Ok(ObjectSource {
             client: self.clone(),

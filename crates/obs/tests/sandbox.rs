@@ -225,7 +225,7 @@ async fn wrong_secret_key_is_an_authentication_error_with_a_hint() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Auth, "{error}");
-    assert!(error.hint().unwrap().contains("HW_SECRET_KEY"));
+    assert!(error.hint().unwrap().to_string().contains("HW_SECRET_KEY"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

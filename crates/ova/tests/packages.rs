@@ -26,7 +26,8 @@ fn open(bytes: Vec<u8>) -> Package {
 
 fn refused(bytes: Vec<u8>) -> String {
     let error = of(bytes).unwrap_err();
-    format!("{error} {}", error.hint().unwrap_or_default())
+    let hint = error.hint().map(ToString::to_string);
+    format!("{error} {}", hint.unwrap_or_default())
 }
 
 fn content(package: &Package, place: usize) -> Vec<u8> {

@@ -138,7 +138,7 @@ impl BlockEncoder {
 
     /// Encodes guest block `number` behind what `out` holds: header, frame, zero padding, trailer;
     /// a multiple of 4096 bytes, at most [`MAX_ENCODED_BLOCK`]. Returns how many. `content` is
-    /// exactly [`BLOCK_SIZE`] bytes; the disk's last block is filled up with zeros by the caller.
+    /// exactly [`BLOCK_SIZE`] bytes; the disk's last block is padded with zeros by the caller.
     /// After an error, what stands behind the old end of `out` is nothing.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ impl Encoder {
     /// An encoder for a disk of `virtual_size` bytes.
     ///
     /// # Errors
-    /// `OutOfRange` for 0 and for sizes that are no multiple of 512, `Limit` above
+    /// `OutOfRange` for 0 and for sizes that are not a multiple of 512, `Limit` above
     /// [`MAX_VIRTUAL_SIZE`].
     pub fn new(virtual_size: u64, identity: Identity) -> Result<Self> {
         if virtual_size == 0 || !virtual_size.is_multiple_of(SECTOR) {

@@ -128,6 +128,11 @@ fn checker_finds_no_error_in_the_vendors_files_and_names_their_habits() {
         }
         let report = check(std::fs::read(vector.path()).unwrap());
         assert!(report.is_sound(), "{name}: {report:#?}");
+        assert_eq!(
+            opened(&vector).virtual_size(),
+            vector.virtual_size,
+            "{name}"
+        );
         let mut rules: Vec<_> = report.findings.iter().map(|v| v.rule).collect();
         rules.sort_unstable();
         rules.dedup();

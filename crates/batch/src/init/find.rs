@@ -134,7 +134,7 @@ impl Walk<'_> {
             Ok(_) if path.to_str().is_none() => self.found.refused.push(Refused {
                 path,
                 reason: "its name is no text".to_owned(),
-                hint: Some("rename it".to_owned()),
+                hint: Some("rename it".into()),
             }),
             Ok(opened) => {
                 let mut warnings = opened.image.details().warnings;
@@ -173,7 +173,7 @@ impl Walk<'_> {
                 if is_disk || is(&DISKS) || named {
                     self.found.refused.push(Refused {
                         reason: error.message().to_owned(),
-                        hint: error.hint().map(str::to_owned),
+                        hint: error.hint().cloned(),
                         path,
                     });
                 } else {

@@ -58,7 +58,7 @@ pub struct Refused {
     /// Why.
     pub reason: String,
     /// What the user can do.
-    pub hint: Option<String>,
+    pub hint: Option<diskimg::Hint>,
 }
 
 #[cfg(test)]

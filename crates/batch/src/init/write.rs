@@ -202,7 +202,7 @@ impl Writer<'_> {
                 printable(&file.reason)
             ));
             if let Some(hint) = &file.hint {
-                self.line(format_args!("#     {}", printable(hint)));
+                self.line(format_args!("#     {}", printable(&hint.to_string())));
             }
         }
     }

@@ -1,4 +1,7 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use roxmltree::{Document, ParsingOptions};
+use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::outcome::{ItemState, Machine, Stage, StageSpan, ThroughputSample, Totals};
@@ -153,6 +156,22 @@ fn the_page_is_well_formed_and_needs_nothing_else() {
             .flat_map(|body| body.children())
             .filter(|node| node.has_tag_name("tr"));
         assert_eq!(rows.count() as u64, count);
+    }
+}
+
+#[test]
+fn the_pages_policy_names_the_script_and_the_style_that_stand_in_it() {
+    let page = html(&report(3));
+    let document = parsed(&page);
+    for tag in ["script", "style"] {
+        let mut nodes = document.descendants().filter(|node| node.has_tag_name(tag));
+        let text = nodes.next().unwrap().text().unwrap();
+        assert!(nodes.next().is_none(), "one {tag}");
+        let digest = STANDARD.encode(Sha256::digest(text));
+        assert!(
+            page.contains(&format!("{tag}-src 'sha256-{digest}'")),
+            "{tag}"
+        );
     }
 }
 

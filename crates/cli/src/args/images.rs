@@ -28,7 +28,9 @@ pub(crate) enum ImageCommand {
     Untag(ImageUntagArgs),
     Copy(ImageCopyArgs),
     Export(ImageExportArgs),
+    /// Share images with other projects of the region
     Share(ImageShareArgs),
+    /// Stop sharing images with other projects
     Unshare(ImageShareArgs),
     Accept(ImageAcceptArgs),
     /// Show the projects an image is shared with, and whether they accepted it
@@ -236,7 +238,6 @@ pub(crate) enum ExportTo {
     Vmdk,
 }
 
-/// Start or stop sharing images with other projects of the region
 #[derive(Debug, Args)]
 pub(crate) struct ImageShareArgs {
     /// Ids of the images

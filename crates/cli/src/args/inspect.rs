@@ -25,7 +25,7 @@ pub(crate) struct InspectArgs {
     pub(crate) force: bool,
     /// Check all metadata against the rules of the format, and list each violation with its offset;
     /// works on files that cannot be opened
-    #[arg(long, conflicts_with_all = ["map", "allow_backing"])]
+    #[arg(long, conflicts_with_all = ["map", "allow_backing", "snapshot"])]
     pub(crate) check: bool,
     #[command(flatten)]
     pub(crate) source: SourceArgs,

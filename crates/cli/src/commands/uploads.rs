@@ -150,7 +150,7 @@ impl fmt::Display for Aborted {
         if !self.kept.is_empty() {
             write!(
                 f,
-                "\n{}\n{} can be gone on with and left alone; --resumable aborts those too",
+                "\n{}\n{} can be resumed and were kept; --resumable aborts those too",
                 Rows(&self.kept),
                 plural(self.kept.len())
             )?;

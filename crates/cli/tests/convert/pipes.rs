@@ -223,7 +223,11 @@ fn a_length_that_is_no_multiple_of_512_is_filled_up() {
         bytes,
     );
     run.success();
-    assert!(run.stderr.contains("no multiple of 512"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("not a multiple of 512"),
+        "{}",
+        run.stderr
+    );
     let written = fs::read(&out).unwrap();
     assert_eq!(written.len(), 9 * MIB + 512);
     assert_eq!(&written[..bytes.len()], bytes);

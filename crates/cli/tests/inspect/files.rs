@@ -331,3 +331,15 @@ fn a_table_that_no_volume_can_use_is_a_check_to_skip() {
         );
     }
 }
+
+#[test]
+fn a_check_looks_at_the_whole_file_and_takes_no_snapshot() {
+    let args = ["inspect", "--check", "--snapshot", "1", "disk.qcow2"];
+    let run = run(command().args(args));
+    assert_eq!(run.code, Some(2));
+    let said = &run.stderr;
+    assert!(
+        said.contains("'--check' cannot be used with '--snapshot"),
+        "{said}"
+    );
+}

@@ -7,6 +7,7 @@ use super::memory::{Memory, PlanOptions, SinkMemory};
 use crate::blocks::{BLOCK_BYTES, MOST_GROUPED};
 use crate::encoded::MEMORY_PER_BLOCK;
 use crate::error::{Error, Result};
+use crate::hint::Hint;
 use crate::level::Level;
 use crate::limits::HASHES_AHEAD;
 use crate::resume::AGAIN_BYTES;
@@ -156,11 +157,11 @@ impl Needs<'_> {
             human(least.total()),
             human(least.budget)
         ))
-        .with_hint(format!("pass --memory {}", whole_mib(least.total()))))
+        .with_hint(Hint::GiveMemory(least.total())))
     }
 }
 
-/// `bytes` rounded up to MiB, as the command line takes it.
+/// `bytes` rounded up to MiB, for messages.
 pub(super) fn whole_mib(bytes: u64) -> String {
-    format!("{}MiB", round_up(bytes, MIB).unwrap_or(u64::MAX) / MIB)
+    format!("{} MiB", round_up(bytes, MIB).unwrap_or(u64::MAX) / MIB)
 }

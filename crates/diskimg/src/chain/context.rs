@@ -15,6 +15,7 @@ use super::wanted::{Role, Wanted, format_named};
 use crate::disguise::Disguise;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
+use crate::hint::Hint;
 use crate::image::DiskImage;
 use crate::limits::{
     CHAINED_CACHE_SHARE, MAX_CHAIN_FILES, MAX_CHAINED_BYTES, MAX_CHAINED_SLICE_BYTES,
@@ -418,7 +419,7 @@ impl Context {
                      guessed",
                     wanted.describe()
                 ))
-                .with_hint("if you know it, say so: --backing-format FORMAT")
+                .with_hint(Hint::NameBackingFormat)
             })?,
         };
         let opener = self.opener.as_ref().ok_or_else(|| {
@@ -433,11 +434,10 @@ impl Context {
     }
 
     fn refusal(&self, wanted: &Wanted) -> Error {
-        let allow = match self.dir_for(wanted) {
-            Some(dir) => format!("--allow-backing {dir}"),
-            None => "--allow-backing DIR, where DIR is the directory that it is in".to_owned(),
+        let hint = Hint::AllowBacking {
+            dir: self.dir_for(wanted),
+            or: wanted.whole_hint.to_owned(),
         };
-        let whole = wanted.whole_hint;
         let this = match wanted.role {
             Role::Parent => "this is a differencing disk: it has",
             Role::Snapshot => "this is a snapshot: it has",
@@ -447,9 +447,7 @@ impl Context {
             "{this} {}, which imgferry does not open unless it is allowed to",
             wanted.describe()
         ))
-        .with_hint(format!(
-            "if you trust the image, allow it: {allow}; or {whole}"
-        ))
+        .with_hint(hint)
     }
 
     /// The directory that would have to be allowed, when the name itself says so. Of an absolute

@@ -22,13 +22,7 @@ impl Inside {
     /// # Errors
     /// `Io` when the directory is not there.
     pub(super) fn new(given: &Path) -> Result<Self> {
-        let failed = |e| {
-            Error::io(
-                "the directory given with --allow-backing cannot be opened",
-                e,
-            )
-            .in_file(given)
-        };
+        let failed = |e| Error::io("the allowed directory cannot be opened", e).in_file(given);
         let dir = std::fs::canonicalize(given).map_err(failed)?;
         if !dir.is_dir() {
             return Err(failed(std::io::ErrorKind::NotADirectory.into()));
@@ -64,7 +58,7 @@ impl Inside {
         };
         let Ok(within) = real.strip_prefix(&self.dir) else {
             return Err(Error::unsupported(format!(
-                "it lies outside {}, the directory given with --allow-backing",
+                "it lies outside {}, the directory that is allowed",
                 shown(&self.given)
             ))
             .in_file(&real)

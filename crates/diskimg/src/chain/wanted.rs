@@ -6,6 +6,7 @@ use super::names::NamedPath;
 use crate::details::Reference;
 use crate::error::Error;
 use crate::format::Format;
+use crate::hint::Hint;
 use crate::source::ReadAt;
 use crate::text::{printable, shown};
 
@@ -82,19 +83,17 @@ impl Wanted {
     }
 
     /// What to do when it is not there.
-    pub(super) fn missing_hint(&self) -> String {
-        let allow = "name the directory that it is in: --allow-backing DIR";
-        match self.role {
-            Role::Backing => format!(
-                "{allow}; or, if it has another name now, put that into a copy of the image: \
+    pub(super) fn missing_hint(&self) -> Hint {
+        let declared = || self.format.as_deref().and_then(format_named);
+        let or = match self.role {
+            Role::Backing => Some(format!(
+                "if it has another name now, put that into a copy of the image: \
                  qemu-img rebase -u -b FILE -F {} COPY",
-                self.format
-                    .as_deref()
-                    .and_then(format_named)
-                    .map_or("FORMAT", qemu_name)
-            ),
-            Role::Parent | Role::Snapshot | Role::Data | Role::Extent => allow.to_owned(),
-        }
+                declared().map_or("FORMAT", qemu_name)
+            )),
+            Role::Parent | Role::Snapshot | Role::Data | Role::Extent => None,
+        };
+        Hint::NameBackingDir { or }
     }
 
     /// The refusal of an image that is a member of an archive.
@@ -111,7 +110,7 @@ impl Wanted {
 
     /// `error`, which is about the file, as an error of the image that names it.
     pub(crate) fn unopenable(&self, error: Error) -> Error {
-        let hint = error.hint().map(str::to_owned);
+        let hint = error.hint().cloned();
         let outer = Error::new(
             error.kind(),
             format!("the image has {}, which cannot be opened", self.describe()),

@@ -13,7 +13,7 @@ pub(super) struct Disk<'a> {
 }
 
 impl Disk<'_> {
-    /// The first sector, filled up with zeros.
+    /// The first sector, padded with zeros.
     pub(super) fn sector(&self) -> Result<[u8; 512]> {
         let mut sector = [0; 512];
         self.fill(0, &mut sector)?;

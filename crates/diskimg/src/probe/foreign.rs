@@ -1,5 +1,7 @@
 //! Formats that are recognised so that they are never taken for a raw disk.
 
+use crate::hint::Hint;
+
 /// A format that imgferry does not read.
 #[derive(Debug)]
 pub struct Foreign {
@@ -22,7 +24,24 @@ enum Mark {
     Tar,
 }
 
+/// Formats that a disk without partitions may have from its first byte on.
+const WHOLE_DISKS: [&str; 5] = [
+    "SquashFS",
+    "cramfs",
+    "LUKS",
+    "ISO 9660 (a CD or DVD)",
+    "UDF (a CD or DVD)",
+];
+
 impl Foreign {
+    /// What the user can do.
+    pub(crate) fn hint(&self) -> Hint {
+        match WHOLE_DISKS.contains(&self.name) {
+            true => Hint::OpenAsRawOr(self.advice.to_owned()),
+            false => Hint::Text(self.advice.to_owned()),
+        }
+    }
+
     /// Whether a file that begins with `head` and ends with `tail` has a mark of the format.
     pub(super) fn claims(&self, head: &[u8], tail: &[u8]) -> bool {
         self.marks.iter().any(|mark| match *mark {
@@ -177,32 +196,30 @@ pub(super) static FOREIGN: &[Foreign] = &[
     Foreign {
         name: "SquashFS",
         advice: "it holds files and no disk; unpack it into a file system: unsquashfs -d files \
-            IMAGE; pass --format raw if it is a disk all the same",
+            IMAGE",
         marks: &[Mark::Head(0, b"hsqs"), Mark::Head(0, b"sqsh")],
     },
     Foreign {
         name: "cramfs",
-        advice: "it holds files and no disk; copy them into a file system; pass --format raw if \
-            it is a disk all the same",
+        advice: "it holds files and no disk; copy them into a file system",
         marks: &[Mark::Head(0, &[0x45, 0x3d, 0xcd, 0x28])],
     },
     Foreign {
         name: "LUKS",
         advice: "the cloud cannot boot an encrypted disk: decrypt it first, and give \
             /dev/mapper/plain: cryptsetup open --readonly IMAGE plain; a disk that only holds \
-            data can stay encrypted: pass --format raw",
+            data can stay encrypted",
         marks: &[Mark::Head(0, b"LUKS\xba\xbe")],
     },
     Foreign {
         name: "ISO 9660 (a CD or DVD)",
         advice: "a CD image is no disk; called NAME.iso it is registered as installation medium \
-            by: imgferry import IMAGE; pass --format raw if it is a disk all the same",
+            by: imgferry import IMAGE",
         marks: &[Mark::Head(0x8001, b"CD001")],
     },
     Foreign {
         name: "UDF (a CD or DVD)",
-        advice: "a DVD image is no disk; its files can be unpacked: 7z x IMAGE; pass --format raw \
-            if it is a disk all the same",
+        advice: "a DVD image is no disk; its files can be unpacked: 7z x IMAGE",
         marks: &[
             Mark::Head(0x8001, b"BEA01"),
             Mark::Head(0x8001, b"NSR02"),
@@ -335,10 +352,15 @@ mod tests {
     #[test]
     fn an_encrypted_disk_of_data_may_stay_encrypted() {
         let luks = FOREIGN.iter().find(|format| format.name == "LUKS").unwrap();
-        assert!(
-            luks.advice
-                .ends_with("can stay encrypted: pass --format raw")
-        );
+        let expected = "can stay encrypted; open it as raw if it is a disk all the same";
+        assert!(luks.hint().to_string().ends_with(expected));
+    }
+
+    #[test]
+    fn formats_of_whole_disks_are_known_ones() {
+        for name in WHOLE_DISKS {
+            assert!(FOREIGN.iter().any(|format| format.name == name), "{name}");
+        }
     }
 
     #[test]

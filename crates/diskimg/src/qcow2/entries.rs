@@ -2,7 +2,7 @@
 
 use super::layout::{ENTRY_SIZE, EXTENDED_ENTRY_SIZE, SUBCLUSTERS_BITS, l1, l2};
 use crate::error::{Error, Result};
-use crate::hints::CHECK_QCOW2;
+use crate::hint::CHECK_QCOW2;
 use crate::report::Report;
 use crate::units::{FileOffset, SECTOR, fits};
 use crate::unpack::Compressed;
@@ -319,7 +319,7 @@ impl Entries {
 const NO_OFFSET: &str = "it is marked as in use, but has no offset";
 
 fn unaligned(offset: u64, cluster_size: u64) -> String {
-    format!("offset {offset:#x} is no multiple of the cluster size {cluster_size:#x}")
+    format!("offset {offset:#x} is not a multiple of the cluster size {cluster_size:#x}")
 }
 
 /// A broken rule of an entry.

@@ -11,7 +11,7 @@ use super::layout::{
     V3_HEADER_LENGTH, autoclear, compression, extension, incompatible,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::hints::FLATTEN_QCOW2;
+use crate::hint::FLATTEN_QCOW2;
 use crate::report::Report;
 use crate::units::round_up;
 use crate::unpack::Compression;

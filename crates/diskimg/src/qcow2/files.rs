@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::header::BackingFile;
 use crate::chain::{Below, Context, NamedPath, Referred, Role, Unopened, Wanted};
 use crate::error::{Error, Result};
-use crate::hints::FLATTEN_QCOW2;
+use crate::hint::FLATTEN_QCOW2;
 use crate::source::ReadAt;
 
 /// What lies below an image that names `backing`, if anything. What the user should know of it is

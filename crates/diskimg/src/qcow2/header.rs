@@ -8,6 +8,7 @@ use super::layout::{
 };
 use super::place::{L1_TABLE, L1Place};
 use crate::error::{Error, ErrorKind, Result};
+use crate::hint::Hint;
 use crate::limits::MAX_VIRTUAL_SIZE;
 use crate::report::{FirstError, Report, first_error};
 use crate::source::ReadAt;
@@ -17,8 +18,7 @@ use crate::unpack::Compression;
 const HEADER: &str = "header";
 
 const CORRUPT: &str = "the image is marked as corrupt (corrupt bit) by the program that wrote it";
-const CORRUPT_HINT: &str = "imgferry inspect --check lists the damage; \
-     this repairs the file (keep a copy of it) and clears the mark: \
+const REPAIR: &str = "this repairs the file (keep a copy of it) and clears the mark: \
      qemu-img check -r all IMAGE";
 
 /// The secret is read from a file, so that it stands in no list of processes.
@@ -154,7 +154,11 @@ impl Header {
         if !self.corrupt {
             return Ok(());
         }
-        Err(Error::corrupt(HEADER, V2_HEADER_LENGTH, CORRUPT).with_hint(CORRUPT_HINT))
+        Err(
+            Error::corrupt(HEADER, V2_HEADER_LENGTH, CORRUPT).with_hint(Hint::ListDamage {
+                or: REPAIR.to_owned(),
+            }),
+        )
     }
 
     /// Says what is known of an image that was marked as damaged.
@@ -181,7 +185,7 @@ impl Header {
     pub(super) fn warn_of_padding(&mut self) {
         if self.virtual_size != self.declared_size {
             self.warnings.push(format!(
-                "the virtual size of {} bytes is no multiple of 512; the disk is filled up with \
+                "the virtual size of {} bytes is not a multiple of 512; the disk is padded with \
                  zeros to {} bytes",
                 self.declared_size, self.virtual_size
             ));

@@ -167,7 +167,7 @@ pub(super) struct FeatureName {
     pub(super) kind: u8,
     /// Number of the bit, 0 to 63.
     pub(super) bit: u8,
-    /// Name, filled up with NUL bytes.
+    /// Name, padded with NUL bytes.
     pub(super) name: [u8; 46],
 }
 

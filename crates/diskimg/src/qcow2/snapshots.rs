@@ -12,7 +12,7 @@ use super::layout::SnapshotHead;
 use super::place::place;
 use crate::details::SnapshotInfo;
 use crate::error::{Error, ErrorKind, Result};
-use crate::hints::CHECK_QCOW2;
+use crate::hint::CHECK_QCOW2;
 use crate::limits::{MAX_LISTED, MAX_SNAPSHOT_EXTRA, MAX_SNAPSHOT_TABLE_BYTES, MAX_SNAPSHOTS};
 use crate::report::{Report, first_error};
 use crate::source::ReadAt;

@@ -17,7 +17,7 @@ use super::header::Header;
 use super::layout::{ENTRY_SIZE, l1};
 use crate::chain::Context;
 use crate::error::{Error, Result};
-use crate::hints::CHECK_QCOW2;
+use crate::hint::CHECK_QCOW2;
 use crate::limits::L2_CACHE_BYTES;
 use crate::report::{FirstError, first_error};
 use crate::source::ReadAt;

@@ -5,13 +5,12 @@ use zerocopy::{FromZeros, IntoBytes};
 use super::layout::{self, FOOTER_COOKIE, FOOTER_LEN, OLD_FOOTER_LEN, checksum, disk_type};
 use super::sizes::Sizes;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hint::Hint;
 use crate::source::ReadAt;
 use crate::units::FileOffset;
 
 pub(super) const FOOTER: &str = "footer";
 pub(super) const COPY: &str = "copy of the footer";
-
-const RAW_HINT: &str = "if the file is a raw disk all the same, say so: --format raw";
 
 /// Both places where a footer may be.
 pub(super) struct Footers {
@@ -97,7 +96,7 @@ impl Footers {
                              {state}"
                         ),
                     )
-                    .with_hint(RAW_HINT));
+                    .with_hint(Hint::OpenAsRaw));
                 }
                 warnings.push(format!(
                     "the footer at the file's end is {state}; its copy at the start is used, the \
@@ -165,7 +164,7 @@ impl Stored {
                 at,
                 format!("checksum is {found:#010x}, expected {expected:#010x}"),
             );
-            return Ok(Self::Damaged(at, error.with_hint(RAW_HINT)));
+            return Ok(Self::Damaged(at, error.with_hint(Hint::OpenAsRaw)));
         }
         Ok(Self::Intact(at, Box::new(footer)))
     }

@@ -141,7 +141,7 @@ impl Footer {
         };
         if whole != declared {
             self.warnings.push(format!(
-                "the virtual size of {declared} bytes is no multiple of 512; the disk is filled \
+                "the virtual size of {declared} bytes is not a multiple of 512; the disk is filled \
                  up with zeros to {whole} bytes"
             ));
         }

@@ -106,7 +106,7 @@ pub(super) struct DynamicHeader {
     pub(super) parent_timestamp: U32,
     /// Zeros.
     pub(super) reserved: [u8; 4],
-    /// Name of the parent in UTF-16, filled up with zeros.
+    /// Name of the parent in UTF-16, padded with zeros.
     pub(super) parent_name: [U16; 256],
     /// Where paths of the parent are stored.
     pub(super) parent_locators: [ParentLocator; 8],

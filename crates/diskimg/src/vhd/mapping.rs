@@ -387,10 +387,7 @@ impl Map {
                 Unwritten::Below => {
                     "not written to this file; the parent's sectors are read in their place"
                 }
-                _ => {
-                    "never written; they are read as zeros, and with --vhd-bitmap ignore as they \
-                     are stored"
-                }
+                _ => "never written; they are read as zeros, unless the bitmaps are ignored",
             };
             let text = format!(
                 "{} stored sectors hold bytes, but the sector bitmaps mark them as {what}",

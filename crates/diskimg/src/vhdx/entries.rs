@@ -15,7 +15,7 @@ use super::layout::{
 use super::metadata::Metadata;
 use super::region::Regions;
 use crate::error::{Error, ErrorKind, Result};
-use crate::hints::CHECK_VHDX;
+use crate::hint::CHECK_VHDX;
 use crate::limits::MAX_CHECKED_CLUSTERS;
 use crate::places::Places;
 use crate::report::Report;

@@ -9,7 +9,7 @@ use super::layout::{
     HEADER_SIGNATURE, LOG_VERSION, VERSION,
 };
 use crate::error::{Error, Result};
-use crate::hints::CHECK_VHDX;
+use crate::hint::CHECK_VHDX;
 use crate::source::ReadAt;
 use crate::units::{FileOffset, fits};
 

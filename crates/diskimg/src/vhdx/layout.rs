@@ -65,7 +65,7 @@ pub(super) const FILE_SIGNATURE: [u8; 8] = *b"vhdxfile";
 pub(super) struct FileIdentifier {
     /// [`FILE_SIGNATURE`].
     pub(super) signature: [u8; 8],
-    /// The program that wrote the file, in UTF-16, filled up with zeros.
+    /// The program that wrote the file, in UTF-16, padded with zeros.
     pub(super) creator: [U16; 256],
 }
 

@@ -19,7 +19,7 @@ use super::layout::{
 use super::overlay::Overlay;
 use crate::chain::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::hints::CHECK_VHDX;
+use crate::hint::CHECK_VHDX;
 use crate::limits::MAX_VHDX_LOG_BYTES;
 use crate::source::ReadAt;
 use crate::units::FileOffset;

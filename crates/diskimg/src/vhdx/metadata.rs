@@ -11,7 +11,7 @@ use super::layout::{
     metadata_flags,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::hints::CHECK_VHDX;
+use crate::hint::CHECK_VHDX;
 use crate::source::ReadAt;
 use crate::units::{FileOffset, SECTOR, fits};
 

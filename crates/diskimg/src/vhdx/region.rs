@@ -10,7 +10,7 @@ use super::layout::{
     region,
 };
 use crate::error::{Error, Result};
-use crate::hints::CHECK_VHDX;
+use crate::hint::CHECK_VHDX;
 use crate::source::ReadAt;
 use crate::units::{FileOffset, fits};
 

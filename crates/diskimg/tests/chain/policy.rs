@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use diskimg::limits::MAX_CHAIN_FILES;
-use diskimg::{ErrorKind, Format, OpenOptions};
+use diskimg::{ErrorKind, Format, Hint, OpenOptions};
 use tempfile::TempDir;
 use testkit::qemu;
 
@@ -32,9 +32,9 @@ fn without_the_option_a_backing_file_is_named_and_the_option_too() {
         ErrorKind::Unsupported,
         &["a backing file, \"base.raw\" (raw)", "does not open"],
     );
-    let expected = format!("--allow-backing {}", dir.path().display());
+    let expected = format!("files in {}", dir.path().display());
     assert!(
-        error.hint().unwrap().contains(&expected),
+        error.hint().unwrap().to_string().contains(&expected),
         "{:?}",
         error.hint()
     );
@@ -69,11 +69,7 @@ fn paths_that_lead_out_of_the_directory_are_refused_however_they_do_it() {
         symlink("link", dir.path().join("chain-of-links")).unwrap();
         std::fs::create_dir(dir.path().join("sub")).unwrap();
         let error = refused(open_inside(&top, dir.path()));
-        assert_error(
-            &error,
-            ErrorKind::Unsupported,
-            &["outside", "--allow-backing"],
-        );
+        assert_error(&error, ErrorKind::Unsupported, &["outside", "allowed"]);
         // None of its content, which a directory of a random name cannot hold by chance.
         assert!(!text(&error).contains(&"\u{55}".repeat(16)));
         // It is the directory that is refused, not the way to it.
@@ -148,7 +144,7 @@ fn names_that_no_file_can_have_are_refused_and_are_no_failure_of_the_disk() {
         assert!(
             error
                 .hint()
-                .is_some_and(|hint| hint.contains("qemu-img rebase"))
+                .is_some_and(|hint| hint.to_string().contains("qemu-img rebase"))
         );
     }
 }
@@ -169,8 +165,8 @@ fn an_image_that_is_called_like_a_raw_disk_opens_no_file_until_the_user_says_wha
             ErrorKind::Ambiguous,
             &["the name ends in .img", "neighbour.raw"],
         );
-        let hint = error.hint().unwrap();
-        assert!(hint.ends_with("--format raw or --format qcow2"), "{hint}");
+        let hint = error.hint().unwrap().to_string();
+        assert!(hint.ends_with("raw or qcow2"), "{hint}");
     }
     options.format = Some(Format::Qcow2);
     open(&options).unwrap();
@@ -184,7 +180,7 @@ fn an_image_that_is_called_like_a_raw_disk_opens_no_file_until_the_user_says_wha
     let details = open(&described).unwrap().image.details();
     assert_eq!(details.refers_to[0].name, "neighbour.raw");
     assert!(
-        details.warnings[0].contains("--format raw"),
+        details.warnings[0].contains("read as raw"),
         "{:?}",
         details.warnings
     );
@@ -247,7 +243,13 @@ fn what_files_below_others_keep_has_a_cap_for_all_of_them_together() {
         ErrorKind::Limit,
         &["upper.qcow2", "L1 table", "64 MiB in memory together"],
     );
-    assert!(error.hint().unwrap().contains("qemu-img convert"));
+    assert!(
+        error
+            .hint()
+            .unwrap()
+            .to_string()
+            .contains("qemu-img convert")
+    );
 }
 
 #[test]
@@ -298,7 +300,7 @@ fn a_backing_file_of_undeclared_format_is_never_guessed() {
         ErrorKind::Unsupported,
         &["base.qcow2", "never guessed"],
     );
-    assert!(error.hint().unwrap().contains("--backing-format"));
+    assert_eq!(error.hint(), Some(&Hint::NameBackingFormat));
     let options = OpenOptions {
         backing_format: Some(Format::Qcow2),
         ..inside(dir.path())
@@ -357,7 +359,7 @@ fn a_file_that_is_not_there_is_said_to_be_looked_for() {
     let error = refused(open_inside(&top, dir.path()));
     assert_error(&error, ErrorKind::Io, &["gone.raw", "looked for"]);
     let error = refused(open_inside(&top, &dir.path().join("no-such-directory")));
-    assert_error(&error, ErrorKind::Io, &["--allow-backing"]);
+    assert_error(&error, ErrorKind::Io, &["the allowed directory"]);
 }
 
 #[test]
@@ -385,7 +387,7 @@ fn a_base_that_was_copied_from_another_machine_is_found_by_its_name_and_told() {
     assert_eq!(byte, [7]);
     std::fs::remove_file(&base).unwrap();
     let error = refused(open_inside(&top, dir.path()));
-    let hint = error.hint().unwrap();
+    let hint = error.hint().unwrap().to_string();
     assert!(
         hint.contains("qemu-img rebase -u -b FILE -F raw COPY"),
         "{hint}"

@@ -21,7 +21,7 @@ fn raw_disks_conform() {
     let sparse = RawImage::open(Arc::new(FileSource::open(&path).unwrap())).unwrap();
     conformance(&sparse, &content.bytes);
 
-    // A length that is no multiple of 512 is filled up with zeros.
+    // A length that is not a multiple of 512 is padded with zeros.
     let mut bytes = content.bytes[..70_001].to_vec();
     let odd = RawImage::open(Arc::new(MemorySource(bytes.clone()))).unwrap();
     bytes.resize(bytes.len().next_multiple_of(512), 0);

@@ -40,8 +40,11 @@ fn a_backing_file_is_named_and_not_opened() {
         ErrorKind::Unsupported,
         &["backing file", r#""/etc/\u{1b}[31mpasswd""#],
     );
-    let hint = error.hint().unwrap();
-    assert!(hint.contains("--allow-backing DIR"), "{hint}");
+    let hint = error.hint().unwrap().to_string();
+    assert!(
+        hint.contains("files in the directory that it is in"),
+        "{hint}"
+    );
     assert!(
         hint.contains("qemu-img convert -O qcow2 IMAGE flat.qcow2"),
         "{hint}"
@@ -112,7 +115,11 @@ fn features_that_are_not_read_are_refused_by_name() {
     ] {
         let bytes = with_feature(&plain(), bit);
         let error = assert_refused(&bytes, ErrorKind::Unsupported, &[name]);
-        assert!(error.hint().is_some_and(|hint| hint.contains("flat.qcow2")));
+        assert!(
+            error
+                .hint()
+                .is_some_and(|hint| hint.to_string().contains("flat.qcow2"))
+        );
     }
     let error = assert_refused(
         &with_feature(&plain(), 1),
@@ -122,7 +129,7 @@ fn features_that_are_not_read_are_refused_by_name() {
     assert!(
         error
             .hint()
-            .is_some_and(|hint| hint.contains("qemu-img check -r all"))
+            .is_some_and(|hint| hint.to_string().contains("qemu-img check -r all"))
     );
 }
 

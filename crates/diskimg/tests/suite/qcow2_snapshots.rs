@@ -239,10 +239,10 @@ fn a_snapshot_that_is_not_there_is_refused_with_those_that_are() {
         error.to_string().contains(r#"no snapshot "after""#),
         "{error}"
     );
-    let hint = error.hint().unwrap();
+    let hint = error.hint().unwrap().to_string();
     assert!(hint.contains("before") && !hint.contains('\x1b'), "{hint}");
     let error = refused(snapshot(&image.bytes, "1"));
-    assert_eq!(error.hint(), Some("it has no snapshots at all"));
+    assert_eq!(error.hint(), Some(&"it has no snapshots at all".into()));
 }
 
 #[test]

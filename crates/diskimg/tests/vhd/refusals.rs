@@ -185,7 +185,7 @@ fn blocks_that_overlap_anything_are_refused_and_name_the_block() {
     let error = refusal(|bytes| put32(bytes, BAT + 4, sector(0) + 128));
     let part = "overlaps block 1 at 0x10800 by 512 bytes";
     assert_refusal(&error, ErrorKind::Corrupt, &["block 0 at 0x800", part]);
-    let hint = error.hint().unwrap();
+    let hint = error.hint().unwrap().to_string();
     assert!(hint.contains("qemu-img convert -f vpc"), "{hint}");
     let end = (image.footer() / 512) as u32;
     let error = refusal(|bytes| put32(bytes, BAT + 4, end - 128));

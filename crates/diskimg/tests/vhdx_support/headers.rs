@@ -54,7 +54,13 @@ fn two_damaged_headers_are_an_error_that_names_both() {
         2,
         "{error}"
     );
-    assert!(error.hint().unwrap().contains("qemu-img check -r all"));
+    assert!(
+        error
+            .hint()
+            .unwrap()
+            .to_string()
+            .contains("qemu-img check -r all")
+    );
 }
 
 #[test]

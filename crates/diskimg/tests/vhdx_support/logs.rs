@@ -194,7 +194,13 @@ fn a_sequence_without_its_tail_is_not_replayed() {
     mark_dirty(&mut bytes, LOG_GUID);
     let error = refused(open(&bytes));
     assert_eq!(error.kind(), ErrorKind::Corrupt);
-    assert!(error.hint().unwrap().contains("qemu-img check -r all"));
+    assert!(
+        error
+            .hint()
+            .unwrap()
+            .to_string()
+            .contains("qemu-img check -r all")
+    );
     let older = writes(&clean().bytes);
     let guest = guest_after(&clean().bytes, &older);
     log(

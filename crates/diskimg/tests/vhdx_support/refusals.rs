@@ -326,7 +326,7 @@ fn a_differencing_disk_is_refused_with_its_parents_path_escaped_and_cut() {
     assert!(!text.contains('\u{1b}') && !text.contains('\n'));
     assert!(!text.contains("linkage"), "{text}");
     assert!(text.len() < 1000, "{text}");
-    assert!(error.hint().unwrap().contains("merge"));
+    assert!(error.hint().unwrap().to_string().contains("merge"));
 }
 
 #[test]

@@ -119,7 +119,13 @@ async fn denied_access_fails_at_once_and_everywhere_with_the_same_error() {
     let sink_error = sink_error.downcast_ref::<Error>().unwrap();
     assert_eq!(sink_error.kind(), ErrorKind::AccessDenied);
     assert_eq!(sink_error.code(), Some("AccessDenied"));
-    assert!(sink_error.hint().unwrap().contains("obs:object:PutObject"));
+    assert!(
+        sink_error
+            .hint()
+            .unwrap()
+            .to_string()
+            .contains("obs:object:PutObject")
+    );
     assert_eq!(sink.close().unwrap_err().kind(), ErrorKind::AccessDenied);
     let error = upload.complete().await.unwrap_err();
     assert_eq!(error.to_string(), sink_error.to_string());
@@ -248,7 +254,13 @@ async fn object_that_differs_from_what_was_sent_is_an_integrity_error() {
                 .to_string()
                 .starts_with("verifying bucket/key: the object has ")
         );
-        assert!(error.hint().unwrap().contains("do not use the object"));
+        assert!(
+            error
+                .hint()
+                .unwrap()
+                .to_string()
+                .contains("do not use the object")
+        );
         // There is nothing to abort, and that must not be called a clean end.
         let error = upload.abort().await.unwrap_err();
         assert!(

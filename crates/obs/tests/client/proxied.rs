@@ -270,7 +270,11 @@ async fn refusals_are_sent_once_and_say_what_to_do() {
         cloud.proxy.always(part_two, fault.clone());
         let error = cloud.upload(&content(250_000)).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{fault:?}: {error}");
-        assert!(error.hint().unwrap().contains(hint), "{:?}", error.hint());
+        assert!(
+            error.hint().unwrap().to_string().contains(hint),
+            "{:?}",
+            error.hint()
+        );
         let sent = cloud.proxy.passed();
         assert_eq!(sent.iter().filter(|p| p.seen.is_part(2)).count(), 1);
     }
@@ -378,7 +382,13 @@ async fn keys_that_cannot_be_renewed_fail_at_once_when_they_end() {
     cloud.proxy.always(part_two, Fault::expired_token());
     let error = cloud.upload(&content(250_000)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Auth);
-    assert!(error.hint().unwrap().contains("HW_SECURITY_TOKEN"));
+    assert!(
+        error
+            .hint()
+            .unwrap()
+            .to_string()
+            .contains("HW_SECURITY_TOKEN")
+    );
     let sent = cloud.proxy.passed();
     assert_eq!(sent.iter().filter(|p| p.seen.is_part(2)).count(), 1);
 }

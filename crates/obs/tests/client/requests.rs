@@ -128,7 +128,13 @@ async fn bucket_that_is_missing_elsewhere_or_closed_says_so() {
         .header("Location", "https://bucket.obs.eu-west-0.example.com/");
     let error = bucket_answer(elsewhere).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongRegion);
-    assert!(error.hint().unwrap().contains("obs.eu-west-0.example.com"));
+    assert!(
+        error
+            .hint()
+            .unwrap()
+            .to_string()
+            .contains("obs.eu-west-0.example.com")
+    );
 }
 
 #[tokio::test]

@@ -254,7 +254,7 @@ async fn a_bucket_of_another_region_is_told_with_its_region() {
         let error = asked.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WrongRegion, "{error}");
         assert!(
-            error.hint().unwrap().contains("eu-de"),
+            error.hint().unwrap().to_string().contains("eu-de"),
             "{:?}",
             error.hint()
         );

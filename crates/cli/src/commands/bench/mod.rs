@@ -218,10 +218,22 @@ impl Drop for Progress {
     }
 }
 
+const BAR: &str = "[{bar:32}] {pos} of {len}  {elapsed}  {msg}";
+
 fn new_bar(steps: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("[{bar:32}] {pos} of {len}  {elapsed}  {msg}");
+    let style = ProgressStyle::with_template(BAR);
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.set_style(style.progress_chars("=> "));
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bars_template_is_valid() {
+        assert!(ProgressStyle::with_template(BAR).is_ok());
+    }
 }

@@ -60,7 +60,7 @@ impl fmt::Display for Shown {
             if number > 0 || !self.settings.is_empty() {
                 writeln!(f)?;
             }
-            write!(f, "missing: {missing}")?;
+            write!(f, "problem: {missing}")?;
         }
         Ok(())
     }

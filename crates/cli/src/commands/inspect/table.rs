@@ -98,7 +98,7 @@ fn about_the_file(rows: &mut Rows, inspection: &Inspection) {
         rows.add(
             "closed",
             if dirty {
-                "no: whoever wrote it did not finish"
+                "no: the program that wrote it did not close it"
             } else {
                 "cleanly"
             },
