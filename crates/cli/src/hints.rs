@@ -69,13 +69,13 @@ pub(crate) fn disk(hint: &diskimg::Hint) -> String {
             format!("{advice}; if it is a disk all the same, pass --format raw")
         }
         Disk::NameBackingFormat => "if you know it, say so: --backing-format FORMAT".to_owned(),
-        Disk::AllowBacking { dir: Some(dir), or } => {
-            format!("if you trust the image, allow it: --allow-backing {dir}; or {or}")
+        Disk::AllowBacking { dir, or } => {
+            let dir = dir.as_deref();
+            let dir = dir.unwrap_or("DIR, where DIR is the directory that it is in");
+            let allow = format!("if you trust the image, allow it: --allow-backing {dir}");
+            or.as_ref()
+                .map_or(allow.clone(), |or| format!("{allow}; or {or}"))
         }
-        Disk::AllowBacking { dir: None, or } => format!(
-            "if you trust the image, allow it: --allow-backing DIR, where DIR is the directory \
-             that it is in; or {or}"
-        ),
         Disk::NameBackingDir { or } => {
             let allow = "name the directory that it is in: --allow-backing DIR";
             match or {
@@ -265,7 +265,7 @@ mod tests {
             (
                 Hint::Disk(diskimg::Hint::AllowBacking {
                     dir: Some("/vm".into()),
-                    or: "flatten it".into(),
+                    or: Some("flatten it".into()),
                 }),
                 "--allow-backing /vm; or flatten it",
             ),

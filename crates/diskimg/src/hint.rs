@@ -37,7 +37,7 @@ pub enum Hint {
         /// The directory that it is in, ready for a shell, when that is known.
         dir: Option<String>,
         /// What helps otherwise.
-        or: String,
+        or: Option<String>,
     },
     /// Another file is not where the image says: name the directory that it is in.
     NameBackingDir {
@@ -63,12 +63,13 @@ impl Hint {
         match self {
             Self::Text(text)
             | Self::OpenAsRawOr(text)
-            | Self::AllowBacking { or: text, .. }
+            | Self::AllowBacking { or: Some(text), .. }
             | Self::NameBackingDir { or: Some(text) }
             | Self::ListDamage { or: text } => Some(text),
             Self::NameFormat(_)
             | Self::OpenAsRaw
             | Self::NameBackingFormat
+            | Self::AllowBacking { or: None, .. }
             | Self::NameBackingDir { or: None }
             | Self::GiveSize
             | Self::CorrectSize
@@ -96,10 +97,8 @@ impl fmt::Display for Hint {
             Self::NameBackingFormat => f.write_str("if you know the format, name it"),
             Self::AllowBacking { dir, or } => {
                 let dir = dir.as_deref().unwrap_or("the directory that it is in");
-                write!(
-                    f,
-                    "if you trust the image, allow it to open files in {dir}; or {or}"
-                )
+                write!(f, "if you trust the image, allow it to open files in {dir}")?;
+                or.iter().try_for_each(|or| write!(f, "; or {or}"))
             }
             Self::NameBackingDir { or } => {
                 f.write_str("allow the directory that it is in")?;

@@ -436,7 +436,7 @@ impl Context {
     fn refusal(&self, wanted: &Wanted) -> Error {
         let hint = Hint::AllowBacking {
             dir: self.dir_for(wanted),
-            or: wanted.whole_hint.to_owned(),
+            or: Some(wanted.whole_hint.to_owned()).filter(|whole| !whole.is_empty()),
         };
         let this = match wanted.role {
             Role::Parent => "this is a differencing disk: it has",

@@ -11,6 +11,7 @@ use super::inside::Inside;
 use super::names::candidates;
 use super::wanted::Wanted;
 use crate::error::{Error, Result};
+use crate::hint::Hint;
 use crate::options::BackingPolicy;
 use crate::source::{FileSource, ReadAt};
 
@@ -157,9 +158,10 @@ impl<'a> ExtentFiles<'a> {
         // A command that opens what a hostile file names is no advice.
         let plain = !wanted.name.contains(['/', '\\', ':']);
         match self.context.dir_for(wanted).filter(|_| plain) {
-            Some(dir) => error.with_hint(format!(
-                "if you trust the image, allow its files: --allow-backing {dir}"
-            )),
+            Some(dir) => error.with_hint(Hint::AllowBacking {
+                dir: Some(dir),
+                or: None,
+            }),
             None => error.with_hint(
                 "copy the files of the disk into one directory, and let the descriptor name them \
                  without a path",

@@ -154,7 +154,7 @@ fn every_damaged_or_hostile_file_is_refused_with_the_reason() {
         for word in &vector.says {
             assert!(lower.contains(&word.to_lowercase()), "{id}: {word}: {text}");
         }
-        let hint = error.hint().unwrap_or_default();
+        let hint = error.hint().map(ToString::to_string).unwrap_or_default();
         assert!(!hint.contains("qemu-img"), "{id}: {hint}");
         count += 1;
     }
