@@ -754,7 +754,7 @@ fn not_read(bytes: &[u8]) {
     let told = error.to_string();
     let named = told.contains("not opened") || told.contains("createType");
     assert!(named, "{error}");
-    let hint = error.hint().unwrap_or_default();
+    let hint = error.hint().map(ToString::to_string).unwrap_or_default();
     assert!(
         !hint.contains("raw") && !hint.contains("qemu-img"),
         "{hint}"
