@@ -58,7 +58,7 @@ fn a_differencing_disk_is_refused_with_its_parents_uuid_and_the_command_that_mer
     let error = diskimg::open(&path, &options, &[]).unwrap_err();
     let hint = error.hint().unwrap();
     let command = format!("VBoxManage clonemedium disk {} whole.vdi", path.display());
-    assert!(hint.contains(&command), "{hint}");
+    assert!(hint.to_string().contains(&command), "{hint}");
 }
 
 #[test]
