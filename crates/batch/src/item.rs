@@ -152,6 +152,20 @@ words! {
 }
 
 words! {
+    /// What to do when the image or the object exists, `--if-exists`.
+    IfExists {
+        /// Use it if it is proven to hold this disk, fail otherwise.
+        Adopt = "adopt",
+        /// Fail.
+        Fail = "fail",
+        /// Leave it, and do not import the disk.
+        Skip = "skip",
+        /// Replace the object, rename the image.
+        Replace = "replace",
+    }
+}
+
+words! {
     /// Whether holes are believed, `--holes`.
     Holes {
         /// Holes are skipped.
@@ -236,8 +250,8 @@ pub struct Item {
     pub prepare: bool,
     /// Key that encrypts the image; common import only.
     pub cmk_id: Option<String>,
-    /// Replace an object that exists and holds something else.
-    pub force: bool,
+    /// What to do when the image or the object exists.
+    pub if_exists: IfExists,
     /// Checks that may refuse without consequence.
     pub skip_check: Vec<String>,
     /// Line of the manifest that the item comes from.

@@ -1,7 +1,7 @@
 //! Every key of a manifest: one table, by which manifests are read and the schema is written.
 
 use crate::item::{
-    Architecture, Firmware, Holes, Kind, OsFamily, Register, Role, Target, VhdBitmap,
+    Architecture, Firmware, Holes, IfExists, Kind, OsFamily, Register, Role, Target, VhdBitmap,
 };
 
 /// What a key takes.
@@ -181,9 +181,9 @@ pub(crate) const ITEM: &[Spec] = &[
         "Id of the key that encrypts the image (common import only)",
     ),
     spec(
-        "force",
-        Form::Switch,
-        "Replace an existing object with different content",
+        "if_exists",
+        Form::Words(IfExists::WORDS),
+        "What to do when the image or the object exists: use it if it is proven to hold this disk (adopt, the default), fail, skip the disk, or replace the object and rename the image",
     ),
     spec("skip_check", Form::Texts, "Checks whose failure is ignored"),
 ];

@@ -29,8 +29,8 @@ mod testing;
 mod vars;
 
 pub use item::{
-    Architecture, Firmware, Holes, Item, Kind, Level, Limits, OsFamily, Register, Role, Target,
-    VhdBitmap,
+    Architecture, Firmware, Holes, IfExists, Item, Kind, Level, Limits, OsFamily, Register, Role,
+    Target, VhdBitmap,
 };
 pub use manifest::{Manifest, ReadOptions};
 pub use outcome::{

@@ -1,6 +1,6 @@
 //! What several tests need.
 
-use crate::item::{Holes, Item, Kind, Register, Role, Target};
+use crate::item::{Holes, IfExists, Item, Kind, Register, Role, Target};
 
 /// An item of this name, with nothing said about it.
 pub(crate) fn item(name: &str) -> Item {
@@ -34,7 +34,7 @@ pub(crate) fn item(name: &str) -> Item {
         register: Register::Auto,
         prepare: false,
         cmk_id: None,
-        force: false,
+        if_exists: IfExists::Adopt,
         skip_check: Vec::new(),
         line: 1,
     }

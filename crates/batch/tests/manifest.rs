@@ -71,7 +71,7 @@ images:
     type: dataimage
     os_type: linux
     level: 3
-    force: true
+    if_exists: replace
     skip_check: [boot_mode]
 servers:
   - name: db01
@@ -126,8 +126,8 @@ fn a_manifest_has_defaults_variables_patterns_and_servers() {
     let extra = &manifest.items[2];
     assert_eq!((extra.role, extra.kind), (Role::Data, Kind::DataImage));
     assert_eq!(
-        (extra.level, extra.force),
-        (Some(batch::Level::Fixed(3)), true)
+        (extra.level, extra.if_exists),
+        (Some(batch::Level::Fixed(3)), batch::IfExists::Replace)
     );
     assert_eq!(extra.skip_check, ["boot_mode"]);
     // What is about system disks is not passed on to data disks.

@@ -269,9 +269,9 @@ pub(crate) struct ImportArgs {
     /// Continue even if this check fails; may be repeated
     #[arg(long, value_name = "CHECK", value_parser = clap::builder::PossibleValuesParser::new(ims::rules::skippable()))]
     pub(crate) skip_check: Vec<String>,
-    /// Replace the object if the key already exists
-    #[arg(long)]
-    pub(crate) force: bool,
+    /// What to do when the image or the object exists
+    #[arg(long, value_enum, default_value_t = IfExists::Adopt)]
+    pub(crate) if_exists: IfExists,
     /// Exit once the import job has started, and print its id
     #[arg(long, overrides_with = "wait")]
     pub(crate) no_wait: bool,
@@ -383,6 +383,20 @@ pub(crate) enum Arch {
 pub(crate) enum Boot {
     Bios,
     Uefi,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IfExists {
+    /// Use it if it is proven to hold this disk: the disk is read and compared with the record next
+    /// to the object. Otherwise fail
+    Adopt,
+    /// Fail
+    Fail,
+    /// Leave the image as it is, whatever it holds, and exit with 0 (with --register none, the
+    /// object)
+    Skip,
+    /// Replace the object; rename the image to NAME-replaced-ID and keep it
+    Replace,
 }
 
 fn parse_threads(text: &str) -> Result<usize, String> {

@@ -36,6 +36,8 @@ pub enum Hint {
     /// Region and cloud, or an address and the region, belong to different operators. With the
     /// operator that the region belongs to, where the cloud was named.
     ChangeOperator(Option<ims::Cloud>),
+    /// The object exists: replace it, or use another key.
+    ReplaceObject,
     /// A temporary sandbox keeps no objects: name a directory for it.
     NameSandboxDir,
     /// The sandbox ends with this process: wait for the job, or run the sandbox on its own.
@@ -90,6 +92,7 @@ impl fmt::Display for Hint {
             Self::ChangeOperator(_) => {
                 "give another cloud or region, or the addresses of all services"
             }
+            Self::ReplaceObject => "replace the object, or choose another key",
             Self::NameSandboxDir => "name a directory for the sandbox",
             Self::KeepSandboxRunning => "wait for the job, or run the sandbox on its own",
             Self::FollowJob(job) => return write!(f, "follow job {job}"),

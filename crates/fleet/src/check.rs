@@ -9,7 +9,7 @@ use crate::observe::Event;
 use crate::setup::Setup;
 use crate::state::Known;
 use cloud::{Class, Failure, Result, StopToken};
-use import::{Action, Before, ImportSpec, Observer, Planned, Silent, finds_by_manifest};
+use import::{Before, ImportSpec, Observer, Planned, Silent, finds_by_manifest};
 
 /// Disks that are looked at at the same time: the cloud's answers are waited for together.
 const LOOKS: usize = 8;
@@ -217,7 +217,7 @@ impl Setup {
                     || ready
                         .planned
                         .as_ref()
-                        .is_some_and(|planned| planned.action == Action::Attach)
+                        .is_some_and(|planned| !planned.makes_image())
                 {
                     continue;
                 }

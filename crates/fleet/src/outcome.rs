@@ -3,6 +3,7 @@
 use batch::{Item, ItemOutcome, ItemState};
 
 use cloud::{Class, Failure};
+use import::Completion;
 
 use crate::observe::Observer;
 
@@ -39,11 +40,13 @@ pub(crate) fn of(mut outcome: ItemOutcome, ended: &import::Outcome) -> ItemOutco
     outcome.kept_bytes = uploaded.map_or(0, |uploaded| uploaded.kept_bytes);
     outcome.retries = uploaded.map_or(0, |uploaded| uploaded.retries);
     outcome.key.clone_from(&ended.key);
-    outcome.state = match ended.register {
-        "none" => ItemState::Uploaded,
+    outcome.state = match ended.result {
+        Completion::AlreadyImported | Completion::Skipped => ItemState::Skipped,
+        Completion::Stored => ItemState::Uploaded,
         _ if ended.reused => ItemState::Adopted,
-        _ => ItemState::Active,
+        Completion::Imported | Completion::Started => ItemState::Active,
     };
+    outcome.cause = ended.nothing_done();
     outcome.warnings.extend(ended.warnings.iter().cloned());
     outcome
 }

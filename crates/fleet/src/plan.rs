@@ -1,9 +1,8 @@
 //! What a batch would do, how much that is, and how long it may take. Nothing is changed.
 
-use batch::Register;
 use cloud::Result;
 use diskimg::units::human;
-use import::Action;
+use import::{Action, Planned};
 use serde::Serialize;
 
 use crate::check::{Checked, Verdict, registers_any};
@@ -137,14 +136,18 @@ pub async fn plan(spec: &FleetSpec, cx: &Context) -> Result<Plan> {
             Verdict::Done(_) => totals.skipped = totals.skipped.saturating_add(1),
             Verdict::Refused(_) => totals.refused = totals.refused.saturating_add(1),
             Verdict::Ready(ready) => {
+                let planned = ready.planned.as_ref();
+                if planned.is_some_and(|planned| planned.action == Action::Skip) {
+                    totals.skipped = totals.skipped.saturating_add(1);
+                    continue;
+                }
                 totals.to_do = totals.to_do.saturating_add(1);
-                let Some(planned) = &ready.planned else {
+                let Some(planned) = planned else {
                     continue;
                 };
                 totals.add(planned);
                 largest = largest.max(planned.memory);
-                let registers = checked.item.register != Register::None;
-                if registers && planned.action != Action::Attach {
+                if planned.makes_image() {
                     wanted = wanted.saturating_add(1);
                 }
             }
@@ -231,7 +234,7 @@ impl DiskPlan {
                 line.min_disk = Some(planned.min_disk);
                 line.memory = Some(planned.memory);
                 line.warnings.clone_from(&planned.warnings);
-                line.why = why(planned.action, planned.stored_bytes);
+                line.why = why(planned);
             }
             Verdict::Done(done) => {
                 line.action = "skip";
@@ -257,6 +260,7 @@ const fn action(action: Action) -> &'static str {
         Action::Upload => "upload",
         Action::UploadAsIs => "upload-as-is",
         Action::Adopt => "adopt",
+        Action::Skip => "skip",
         Action::Resume => "resume",
         Action::Register => "register",
         Action::Attach => "attach",
@@ -264,14 +268,25 @@ const fn action(action: Action) -> &'static str {
 }
 
 /// What there is to say of an action beside its name.
-fn why(action: Action, stored: u64) -> Option<String> {
-    match action {
+fn why(planned: &Planned) -> Option<String> {
+    let image = planned.image_id.as_deref();
+    match planned.action {
         Action::Upload => None,
         Action::UploadAsIs => Some("the service converts it".into()),
-        Action::Adopt => {
-            Some("an object is there: taken if it holds the same disk, refused otherwise".into())
-        }
-        Action::Resume => Some(format!("{} are stored by an earlier run", human(stored))),
+        Action::Adopt => Some(match image {
+            Some(image) => {
+                format!("image {image} exists: kept if it is of this disk, refused otherwise")
+            }
+            None => "the object exists: used if it holds this disk, refused otherwise".into(),
+        }),
+        Action::Skip => Some(match image {
+            Some(image) => format!("image {image} exists, and is not compared"),
+            None => "the object exists, and is not compared".into(),
+        }),
+        Action::Resume => Some(format!(
+            "{} are stored by an earlier run",
+            human(planned.stored_bytes)
+        )),
         Action::Register => Some("an earlier run has uploaded it".into()),
         Action::Attach => Some("an earlier run has begun to register it".into()),
     }

@@ -5,7 +5,7 @@ use convert::{Level, PlanOptions, Target};
 use diskimg::{BackingPolicy, Format, OpenOptions};
 use ims::{Architecture, Firmware, ImageKind, OsType};
 
-use import::{ImportSpec, Register};
+use import::{IfExists, ImportSpec, Register};
 
 /// What is imported of `item`.
 ///
@@ -53,7 +53,12 @@ pub(crate) fn import_of(item: &batch::Item) -> Result<ImportSpec, Vec<String>> {
         },
         verify_holes: item.holes == wanted::Holes::Verify,
         key: item.key.clone(),
-        force: item.force,
+        if_exists: match item.if_exists {
+            wanted::IfExists::Adopt => IfExists::Adopt,
+            wanted::IfExists::Fail => IfExists::Fail,
+            wanted::IfExists::Skip => IfExists::Skip,
+            wanted::IfExists::Replace => IfExists::Replace,
+        },
         target: match item.to {
             wanted::Target::Zvhd2 => Target::Zvhd2,
             wanted::Target::Raw => Target::Raw,

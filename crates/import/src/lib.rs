@@ -54,8 +54,9 @@ pub use ledger::{command_line, identity, level_of, upload_of};
 pub use memory::{memory_of_parts, plan_stream};
 pub use method::{finds_by_manifest, object_key};
 pub use observe::{Activity, Before, Context, Counting, JobWatch, Observer, Silent, Step};
-pub use outcome::{DataImage, Outcome, Stages, peak_memory};
+pub use outcome::{Completion, DataImage, Outcome, Stages, peak_memory};
 pub use plan::{Action, Planned, plan};
+pub use register::Renamed;
 pub use run::{Prepared, prepare, run};
 pub use send::{
     Content, FileUpload, RawTransferred, abort, refuse_existing, start_upload, upload_file,
@@ -63,6 +64,6 @@ pub use send::{
 pub use source::{
     Input, Reading, open_input, open_named, refuse_standard_input, warn_of_image, warn_of_more,
 };
-pub use spec::{BitmapSpec, Concurrency, ImportSpec, JournalSpec, Register};
+pub use spec::{BitmapSpec, Concurrency, IfExists, ImportSpec, JournalSpec, Register};
 pub use stdin::{is_standard_input, path_of};
 pub use watch::Watch;

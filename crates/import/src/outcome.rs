@@ -9,13 +9,33 @@ use serde::Serialize;
 
 use super::method::Method;
 use super::piece::{Piece, Pieces};
-use super::register::Registered;
+use super::preflight::Skipped;
+use super::register::{Registered, Renamed};
 use super::send::{Content, RawTransferred, Sent};
 use super::spec::ImportSpec;
+
+/// What an import came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Completion {
+    /// The image is there.
+    Imported,
+    /// The job that makes the image was started, and not waited for.
+    Started,
+    /// The object is there; nothing was to be registered.
+    Stored,
+    /// An earlier run had created the image from this disk: nothing was left to do.
+    AlreadyImported,
+    /// The image, or the object where nothing is registered, existed. It was not compared with the
+    /// disk.
+    Skipped,
+}
 
 /// What became of an import that did not fail.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
+    /// What it came to.
+    pub result: Completion,
     /// The file, as it was named.
     pub source: String,
     /// Name of the image.
@@ -56,6 +76,9 @@ pub struct Outcome {
     pub raw: Option<RawTransferred>,
     /// Whether an object or image that existed was used instead of uploading one.
     pub reused: bool,
+    /// Images that had the name, and were renamed to be replaced by this one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub renamed: Vec<Renamed>,
     /// Data images that were registered together with the system.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub data_images: Vec<DataImage>,
@@ -122,6 +145,10 @@ impl Outcome {
         let target = &system.request.image_url;
         let plan = system.form.disk().map(|disk| &disk.plan);
         Self {
+            result: match spec.registers() {
+                true => Completion::Imported,
+                false => Completion::Stored,
+            },
             source: spec.disk.display().to_string(),
             name: spec.name.clone(),
             register: pieces.method.by.name(),
@@ -140,6 +167,7 @@ impl Outcome {
             uploaded: None,
             raw: None,
             reused: false,
+            renamed: Vec::new(),
             data_images: pieces.data.iter().map(DataImage::new).collect(),
             stages: Stages::default(),
             memory_bound: plan.map(|plan| plan.memory.total()),
@@ -172,11 +200,45 @@ impl Outcome {
 
     /// Adds the system's image.
     pub(super) fn set_image(&mut self, registered: &Registered) {
+        self.result = match &registered.image_id {
+            Some(_) if registered.already => Completion::AlreadyImported,
+            Some(_) => Completion::Imported,
+            None => Completion::Started,
+        };
         self.job_id = registered.job_id.as_ref().map(ToString::to_string);
         self.image_id = registered.image_id.as_ref().map(ToString::to_string);
         self.status.clone_from(&registered.status);
         self.image_digest.clone_from(&registered.content_digest);
         self.firmware.clone_from(&registered.firmware);
+    }
+
+    /// In words what was there before, when this import has changed nothing.
+    pub fn nothing_done(&self) -> Option<String> {
+        let status = self.status.as_deref().unwrap_or("there");
+        match (self.result, &self.image_id) {
+            (Completion::AlreadyImported, Some(id)) => Some(format!(
+                "already imported: image {id} is {status}, created from this disk"
+            )),
+            (Completion::Skipped, Some(id)) => Some(format!(
+                "skipped: image {id} already has the name {:?} and is {status}; it was not \
+                 compared with the disk",
+                self.name
+            )),
+            (Completion::Skipped, None) => Some(format!(
+                "skipped: object {}:{} already exists; it was not compared with the disk",
+                self.bucket, self.key
+            )),
+            _ => None,
+        }
+    }
+
+    /// The import was skipped because of what exists.
+    pub(super) fn set_skipped(&mut self, skipped: Skipped) {
+        self.result = Completion::Skipped;
+        if let Skipped::Image(image) = skipped {
+            self.status = Some(image.status.as_str().to_owned());
+            self.image_id = Some(image.id.to_string());
+        }
     }
 
     /// Rejects an image that is not active, or does not hold what was read, as far as that and the

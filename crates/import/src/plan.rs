@@ -9,11 +9,11 @@ use super::ledger::{Ledger, Ours};
 use super::method::Method;
 use super::observe::Context;
 use super::outcome::DataImage;
-use super::piece::{Form, Piece};
-use super::preflight::{Checked, preflight};
+use super::piece::{Form, Piece, Pieces};
+use super::preflight::{Checked, Skipped, preflight, to_skip};
 use super::register::choose_call;
 use super::run::{Prepared, prepare_within};
-use super::spec::ImportSpec;
+use super::spec::{IfExists, ImportSpec};
 
 /// What would happen to the system's disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -23,8 +23,11 @@ pub enum Action {
     Upload,
     /// Uploaded as it is; the service converts it.
     UploadAsIs,
-    /// Compared with an object that exists, which is used when it holds the same disk.
+    /// Compared with an object that exists, which is used when it holds the same disk. If an image
+    /// exists too, nothing is left to do then.
     Adopt,
+    /// Not imported, because the image or the object exists.
+    Skip,
     /// An upload that was interrupted is resumed.
     Resume,
     /// The object is complete: only registered.
@@ -54,6 +57,11 @@ pub struct Planned {
     pub region: String,
     /// What would happen to the system's disk.
     pub action: Action,
+    /// What happens when the image or the object exists.
+    pub if_exists: IfExists,
+    /// The image that has the name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
     /// Bytes of the file; of a device or a pipe, of its disk.
     pub size: u64,
     /// Bytes that an earlier run has stored.
@@ -74,6 +82,15 @@ pub struct Planned {
 }
 
 impl Planned {
+    /// Whether an image would be made, as far as is known before anything is read.
+    pub fn makes_image(&self) -> bool {
+        match self.action {
+            Action::Attach | Action::Skip => false,
+            Action::Adopt => self.register != "none" && self.image_id.is_none(),
+            _ => self.register != "none",
+        }
+    }
+
     /// Format of the source; `None` where only the service reads it.
     pub fn format(&self) -> Option<String> {
         self.plan
@@ -124,22 +141,33 @@ impl Prepared<'_> {
         self.complete(cx);
         let Self { spec, pieces, .. } = self;
         let ledger = Ledger::peek(spec, cx, &pieces)?;
-        let ours = ledger.ours(&pieces, cx.before);
+        let ours = ledger.ours(cx.before);
         let mut warnings = pieces.warnings.clone();
-        let checked = cx
-            .stop
-            .unless_asked(preflight(spec, cx, &pieces, &ours, &mut warnings))
-            .await??;
-        let (method, _) = choose_call(spec, cx, &pieces).await?;
+        let own = ledger.system.ours();
+        let skipping = to_skip(spec, cx, &pieces, &own);
+        let skipped = cx.stop.unless_asked(skipping).await??;
+        let checked = match &skipped {
+            Some(_) => None,
+            None => {
+                let checking = preflight(spec, cx, &pieces, &ours, &mut warnings);
+                Some(cx.stop.unless_asked(checking).await??)
+            }
+        };
+        let method = match &checked {
+            Some(_) => choose_call(spec, cx, &pieces).await?.0,
+            None => pieces.method,
+        };
         let system = &pieces.system;
         let target = &system.request.image_url;
-        if checked.existing.is_some() {
-            warnings.push(format!(
-                "object {target} exists: it is used as it is if it holds the same disk, and \
-                 refused otherwise"
-            ));
-        }
-        let action = action(system, &ledger, ours.last(), &checked);
+        let (action, image_id) = match (&skipped, &checked) {
+            (Some(Skipped::Image(image)), _) => (Action::Skip, Some(image.id.to_string())),
+            (Some(Skipped::Object), _) | (_, None) => (Action::Skip, None),
+            (None, Some(checked)) => {
+                warnings.extend(told(spec, &pieces, checked));
+                let image = checked.image.as_ref().map(ToString::to_string);
+                (action(system, &ledger, ours.last(), checked), image)
+            }
+        };
         warnings.splice(0..0, pieces.told.iter().cloned());
         let plan = system.form.disk().map(|disk| disk.plan.clone());
         Ok(Planned {
@@ -152,6 +180,8 @@ impl Prepared<'_> {
             min_disk: system.request.min_disk,
             region: cx.session.cloud().region.clone(),
             action,
+            if_exists: spec.if_exists,
+            image_id,
             size: system.size,
             stored_bytes: ledger
                 .system
@@ -166,8 +196,35 @@ impl Prepared<'_> {
     }
 }
 
+/// What the checks have found and a run decides.
+fn told(spec: &ImportSpec, pieces: &Pieces, checked: &Checked) -> Vec<String> {
+    let mut told = Vec::new();
+    if let Some(image) = &checked.image {
+        if checked.made {
+            told.push(format!(
+                "image {image} was created from the existing object; if that holds this disk, \
+                 nothing is left to do"
+            ));
+        } else if spec.if_exists == IfExists::Replace {
+            told.push(format!(
+                "image {image} has the name; it would be renamed and kept"
+            ));
+        }
+    }
+    for (piece, existing) in pieces.all().zip(&checked.existing) {
+        if existing.is_some() {
+            told.push(format!(
+                "object {} exists: it is used as it is if it holds the same disk, and rejected \
+                 otherwise",
+                piece.request.image_url
+            ));
+        }
+    }
+    told
+}
+
 fn action(system: &Piece, ledger: &Ledger, ours: Option<&Ours>, checked: &Checked) -> Action {
-    if checked.existing.is_some() {
+    if checked.existing.last().is_some_and(Option::is_some) {
         return Action::Adopt;
     }
     if ours.is_some_and(Ours::registering) {

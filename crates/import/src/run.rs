@@ -14,10 +14,12 @@ use super::method::Method;
 use super::observe::{Before, Context, Observer, Step};
 use super::outcome::{Outcome, Stages, peak_memory};
 use super::piece::{self, Form, Pieces};
-use super::preflight::{Checked, preflight};
-use super::register::{Asking, Attach, Call, Registered, choose_call, made_before, made_beside};
+use super::preflight::{Checked, preflight, to_skip};
+use super::register::{
+    Asking, Attach, Call, Registered, choose_call, free_name, made_before, made_beside,
+};
 use super::send::{Existing, Sending, Sent, noted};
-use super::spec::ImportSpec;
+use super::spec::{IfExists, ImportSpec};
 use diskimg::text::shown;
 
 /// An import whose files are open, planned and checked. Nothing was sent, and nothing was asked of
@@ -115,10 +117,15 @@ impl Prepared<'_> {
             call: None,
             looked: false,
         };
-        if flow.adopt(&mut ledger).await? {
+        if flow.skip(&ledger).await? || flow.adopt(&mut ledger).await? {
             return Ok(flow.outcome);
         }
-        let Checked { storage, existing } = flow.check(&ledger).await?;
+        let Checked {
+            storage,
+            existing,
+            made,
+            ..
+        } = flow.check(&ledger).await?;
         if flow.registered_before(&storage, &mut ledger).await? {
             return Ok(flow.outcome);
         }
@@ -139,7 +146,7 @@ impl Prepared<'_> {
                 })
         });
         let before = Before {
-            registered: cx.before.registered && !is_new,
+            registered: (cx.before.registered || made) && !is_new,
             ..cx.before
         };
         flow.register(&storage, &sent, before, &mut ledger).await?;
@@ -160,6 +167,18 @@ struct Flow<'a> {
 }
 
 impl Flow<'_> {
+    /// Ends the import because of what exists, if it is to be skipped then.
+    async fn skip(&mut self, ledger: &Ledger) -> Result<bool> {
+        let ours = ledger.system.ours();
+        let looking = to_skip(self.spec, self.cx, &self.pieces, &ours);
+        let Some(skipped) = self.cx.stop.unless_asked(looking).await?? else {
+            return Ok(false);
+        };
+        self.outcome.set_skipped(skipped);
+        self.outcome.peak_memory = peak_memory();
+        Ok(true)
+    }
+
     /// Follows what an earlier run has registered, before anything else is asked: neither its
     /// objects nor a free name are needed for it. Says whether that was all.
     async fn adopt(&mut self, ledger: &mut Ledger) -> Result<bool> {
@@ -195,7 +214,7 @@ impl Flow<'_> {
 
     /// Asks the cloud whether everything can work.
     async fn check(&mut self, ledger: &Ledger) -> Result<Checked> {
-        let ours = ledger.ours(&self.pieces, self.cx.before);
+        let ours = ledger.ours(self.cx.before);
         let mut warnings = Vec::new();
         let checking = preflight(self.spec, self.cx, &self.pieces, &ours, &mut warnings);
         let checked = self.cx.stop.unless_asked(checking).await??;
@@ -249,7 +268,7 @@ impl Flow<'_> {
     async fn send(
         &mut self,
         storage: &Storage,
-        mut existing: Option<Existing>,
+        existing: Vec<Option<Existing>>,
         ledger: &mut Ledger,
     ) -> Result<Vec<Sent>> {
         for disk in self.pieces.all().filter_map(|piece| piece.form.disk()) {
@@ -261,11 +280,8 @@ impl Flow<'_> {
             storage,
         };
         let (mut complete, mut warnings) = (Vec::new(), Vec::new());
-        let mut left = self.pieces.data.len();
-        for (piece, entry) in self.pieces.all_mut().zip(ledger.all_mut()) {
-            // It is the system's, whose piece is the last.
-            let existing = if left == 0 { existing.take() } else { None };
-            left = left.saturating_sub(1);
+        let pieces = self.pieces.all_mut().zip(ledger.all_mut());
+        for ((piece, entry), existing) in pieces.zip(existing) {
             let sent = sending
                 .send(piece, existing, entry, &mut warnings)
                 .await
@@ -309,6 +325,15 @@ impl Flow<'_> {
             entry: &ledger.system,
             before,
         };
+        if self.spec.if_exists == IfExists::Replace {
+            for piece in self.pieces.all() {
+                let freeing = free_name(self.cx, storage, &piece.request, &call, &attach);
+                let freed = freeing.await;
+                let freed =
+                    freed.map_err(|failure| ledger.system.goes_on(self.all_stay(failure)))?;
+                self.outcome.renamed.extend(freed);
+            }
+        }
         let patience = self.patience();
         let asking = self.asking(Some(storage), &call, &attach, &patience);
         let registered = asking.register().await;
@@ -379,8 +404,18 @@ impl Flow<'_> {
 
     /// Adds that the objects are not deleted.
     fn all_stay(&self, failure: Failure) -> Failure {
+        let renamed = self
+            .outcome
+            .renamed
+            .iter()
+            .fold(failure, |failure, renamed| {
+                failure.note(format!(
+                    "image {} was renamed to {:?} and is kept",
+                    renamed.image_id, renamed.name
+                ))
+            });
         let objects = self.pieces.all().map(|piece| &piece.request.image_url);
-        objects.fold(failure, |failure, object| {
+        objects.fold(renamed, |failure, object| {
             failure.note(format!(
                 "the object {object} is complete and stays in the bucket"
             ))

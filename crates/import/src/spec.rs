@@ -7,6 +7,7 @@ use std::time::Duration;
 use ::convert::{PlanOptions, Target};
 use diskimg::OpenOptions;
 use ims::{Architecture, Firmware, ImageKind, ImageUrl, OsType, QuickImport};
+use serde::Serialize;
 
 /// One import: the disk, the object, the image, and how to get from one to the other.
 #[derive(Clone, Debug)]
@@ -26,8 +27,8 @@ pub struct ImportSpec {
     pub bucket: String,
     /// Key of the object. `None`: made from the image's name.
     pub key: Option<String>,
-    /// Replace an object that has the key.
-    pub force: bool,
+    /// What to do when the image or the object exists.
+    pub if_exists: IfExists,
     /// Format of the object, where the disk is converted.
     pub target: Target,
     /// Where the bitmap of a raw object comes from.
@@ -78,6 +79,23 @@ pub struct ImportSpec {
     pub work: PlanOptions,
     /// Parts that are sent at the same time.
     pub concurrency: Concurrency,
+}
+
+/// What to do when an image of this name, or an object of this key, exists. What an interrupted run
+/// of this import has left is resumed in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IfExists {
+    /// It is used if it is proven to hold this disk. Otherwise the import fails.
+    #[default]
+    Adopt,
+    /// The import fails.
+    Fail,
+    /// An image of the name, or without a registration an object of the key, ends the import
+    /// successfully, whatever it holds. For other objects this is `Adopt`.
+    Skip,
+    /// The object is replaced. The image is renamed and kept.
+    Replace,
 }
 
 /// How an image is registered.
@@ -166,7 +184,7 @@ impl ImportSpec {
             verify_holes: false,
             bucket: bucket.into(),
             key: None,
-            force: false,
+            if_exists: IfExists::Adopt,
             target: Target::Zvhd2,
             bitmap: BitmapSpec::Own,
             name: name.into(),

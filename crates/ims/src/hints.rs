@@ -220,7 +220,7 @@ const HINTS: &[(&[&str], Advice)] = &[
     ),
     (
         &["IMG.0070"],
-        Say("the object exists already: choose another key, or delete it"),
+        Say("the object already exists: choose another key, or delete it"),
     ),
     (
         &[

@@ -43,6 +43,13 @@ impl ObjectInfo {
         etag::is_md5(etag).then_some(etag)
     }
 
+    /// The ETag, where it is made of the MD5s of the object's parts.
+    #[must_use]
+    pub fn md5_of_parts(&self) -> Option<&str> {
+        let etag = self.etag.as_deref().filter(|_| !self.encrypted)?;
+        etag::is_md5_of_parts(etag).then_some(etag)
+    }
+
     /// The ETag as a condition of another request, where it can be one.
     pub(crate) fn condition(&self) -> Option<String> {
         let etag = self.etag.as_deref().filter(|_| !self.weak_etag)?;

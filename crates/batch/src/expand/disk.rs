@@ -8,7 +8,7 @@ use self::layers::{BuiltIn, Layers};
 use super::{Context, MAX_ITEMS, fields, list};
 use crate::document::{Node, Value};
 use crate::fields::{Field, Fields, Raw};
-use crate::item::{Holes, Item, Kind, Register, Role, Target, VhdBitmap};
+use crate::item::{Holes, IfExists, Item, Kind, Register, Role, Target, VhdBitmap};
 use crate::keys;
 
 /// What stands around a disk.
@@ -293,7 +293,9 @@ impl Context<'_> {
                 .unwrap_or(Register::Auto),
             prepare: layers.switch("prepare"),
             cmk_id: layers.text("cmk_id"),
-            force: layers.switch("force"),
+            if_exists: layers
+                .word("if_exists", IfExists::from_word)
+                .unwrap_or(IfExists::Adopt),
             skip_check: layers.texts("skip_check"),
             line: own.at.line,
         };

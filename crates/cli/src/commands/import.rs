@@ -9,14 +9,14 @@ use diskimg::units::human;
 use ims::{Architecture, Firmware, ImageKind, OsType};
 
 use ::import::{
-    BitmapSpec, Context, ImportSpec, JournalSpec, Outcome, Planned, Prepared, RawTransferred,
-    Register, prepare,
+    Action, BitmapSpec, Completion, Context, IfExists, ImportSpec, JournalSpec, Outcome, Planned,
+    Prepared, RawTransferred, Register, prepare,
 };
 use cloud::{Session, SessionOptions, rejected};
 
 use super::convert::options;
 use crate::args::{
-    Arch, Boot, CloudArgs, HolesMode, ImageType, ImportArgs, OsFamily, RegisterBy, StateArgs,
+    self, Arch, Boot, CloudArgs, HolesMode, ImageType, ImportArgs, OsFamily, RegisterBy, StateArgs,
 };
 use crate::console::Console;
 use crate::exit::{self, Exit, Failure};
@@ -94,7 +94,12 @@ fn spec(args: &ImportArgs) -> ImportSpec {
         pipe_size: args.pipe.size,
         verify_holes: args.raw.holes.holes == HolesMode::Verify,
         key: args.key.clone(),
-        force: args.force,
+        if_exists: match args.if_exists {
+            args::IfExists::Adopt => IfExists::Adopt,
+            args::IfExists::Fail => IfExists::Fail,
+            args::IfExists::Skip => IfExists::Skip,
+            args::IfExists::Replace => IfExists::Replace,
+        },
         target: args.raw.to.target(),
         bitmap: match (&args.raw.bitmap, &args.raw.bitmap_command) {
             (Some(file), _) => BitmapSpec::File(file.clone()),
@@ -172,6 +177,14 @@ fn dry_run(planned: &Planned) -> String {
         Some(_) => ("convert", "to"),
         None => ("upload as it is", "as"),
     };
+    if planned.action == Action::Skip {
+        let exists = match &planned.image_id {
+            Some(image) => format!("image {image} has the name {}", planned.name),
+            None => format!("object {}:{} exists", planned.bucket, planned.key),
+        };
+        let source = escaped(&planned.source, |_| false);
+        return format!("would skip {source}: {exists}, and would not be compared with it");
+    }
     for data in &planned.data_images {
         let source = escaped(&data.source, |_| false);
         let object = object(&data.bucket, &data.key, data.min_disk);
@@ -208,18 +221,31 @@ fn text(outcome: &Outcome) -> String {
     let mut text = String::new();
     // Writing to a text does not fail.
     let _ = match (&outcome.content, &outcome.uploaded) {
+        _ if outcome.nothing_done().is_some() => nothing_done(outcome, &mut text),
         _ if outcome.register == "none" => object_only(outcome, &mut text),
         (Some(_), _) if outcome.data_images.is_empty() => whole(outcome, &mut text),
-        (_, None) => write!(
-            text,
-            "image {} ({}) is {}; an earlier run has registered it",
-            outcome.image_id.as_deref().unwrap_or("-"),
-            outcome.name,
-            outcome.status.as_deref().unwrap_or("registered")
-        ),
         _ => images(outcome, &mut text),
     };
     text
+}
+
+/// An image or object that was there before.
+fn nothing_done(outcome: &Outcome, f: &mut String) -> std::fmt::Result {
+    f.push_str(&outcome.nothing_done().unwrap_or_default());
+    for data in &outcome.data_images {
+        let status = data.status.as_deref().unwrap_or("registered");
+        if let Some(id) = &data.image_id {
+            write!(f, "\nimage {id} ({}) is {status}", data.name)?;
+        }
+    }
+    if outcome.result == Completion::Skipped {
+        return Ok(());
+    }
+    write!(f, "\nobject   {}/{}", outcome.bucket, outcome.key)?;
+    match &outcome.content {
+        Some(content) => write!(f, "\ndigest   {}", content.digest),
+        None => Ok(()),
+    }
 }
 
 /// An object that is not registered.

@@ -222,7 +222,14 @@ fn data_disks_are_registered_together_with_their_system() {
     let path = system.to_str().unwrap();
     let again = |name: &str, options: &[&str], says: &str| {
         let mut args = vec!["import", path, "--bucket", "images", "--name", name];
-        args.extend(["--key", "web.raw", "--force", "--data-disk", data]);
+        args.extend([
+            "--key",
+            "web.raw",
+            "--if-exists",
+            "fail",
+            "--data-disk",
+            data,
+        ]);
         args.extend(options);
         refused(&cloud, &args, 2, says);
     };

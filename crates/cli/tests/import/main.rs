@@ -12,6 +12,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod exists;
 mod preflight;
 mod promises;
 mod raw;
@@ -118,9 +119,9 @@ fn a_sandbox_in_another_process_takes_the_documented_environment() {
     let json = json_of(&first);
     assert_eq!(json["key"], "web-01.zvhd2");
     assert_eq!(json["image_digest"], DEBIAN_TREE_DIGEST);
-    // The same again: the name is taken. Under another name the object is used, and replaced only
-    // if that is asked for.
-    let refused = again(&["--force"]);
+    // The same again, to fail: the name is taken. Under another name the object is used, and
+    // replaced only if that is asked for.
+    let refused = again(&["--if-exists", "fail"]);
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
     assert!(refused.stderr.contains("IMG.0009"), "{}", refused.stderr);
     let other = ["--name", "web 02", "--key", "web-01.zvhd2"];
@@ -131,7 +132,8 @@ fn a_sandbox_in_another_process_takes_the_documented_environment() {
         "{}",
         used.stderr
     );
-    let other = ["--name", "web 03", "--key", "web-01.zvhd2", "--force"];
+    let key = ["--key", "web-01.zvhd2", "--if-exists", "replace"];
+    let other = [&["--name", "web 03"], &key[..]].concat();
     let replaced = run(cloud.import().args(other));
     replaced.success();
     assert!(

@@ -97,7 +97,7 @@ fn everything_that_the_cloud_knows_against_it_is_told_at_once() {
         "IMG.0009",
         "IMG.0056",
         "CentOS 7.9 64bit",
-        "--force",
+        "--if-exists replace",
     ] {
         assert!(
             refused.stderr.contains(expected),

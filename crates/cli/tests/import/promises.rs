@@ -136,7 +136,7 @@ fn a_sign_in_page_in_the_place_of_the_storage_is_told_as_one() {
         for told in ["a sign-in page of this network", "HTTPS_PROXY"] {
             assert!(stopped.stderr.contains(told), "{what}");
         }
-        assert!(!stopped.stderr.contains("exists already"), "{what}");
+        assert!(!stopped.stderr.contains("already exists"), "{what}");
         assert!(!stopped.stderr.contains("attempt 1 of"), "{what}");
         proxy.heal();
     }

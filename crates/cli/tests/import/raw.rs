@@ -288,11 +288,14 @@ fn objects_that_exist_are_replaced_only_when_that_is_asked_for() {
     let refused = run(import(&cloud, &disk, "a").args(key));
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
     assert!(
-        refused.stderr.contains("folder-a.mf exists"),
+        refused.stderr.contains("folder-a.mf already exists"),
         "{}",
         refused.stderr
     );
-    run(import(&cloud, &disk, "a").args(key).arg("--force")).success();
+    run(import(&cloud, &disk, "a")
+        .args(key)
+        .args(["--if-exists", "replace"]))
+    .success();
 }
 
 #[test]

@@ -159,7 +159,7 @@ fn a_disk_that_an_object_holds_already_is_registered_without_being_uploaded_agai
     let cloud = Cloud::start(&["images"]);
     import(&cloud, &[]).success();
     // Who says replace means it.
-    let first = import(&cloud, &["--force"]);
+    let first = import(&cloud, &["--if-exists", "replace"]);
     first.success();
     assert_eq!(json_of(&first)["reused"], false);
     let manifest = cloud.object("images", "a.zvhd2.imgferry.json");
@@ -226,7 +226,11 @@ fn an_object_that_holds_another_disk_or_is_not_what_its_manifest_describes_is_re
         "{}",
         other.stderr
     );
-    assert!(other.stderr.contains("--force"), "{}", other.stderr);
+    assert!(
+        other.stderr.contains("--if-exists replace"),
+        "{}",
+        other.stderr
+    );
     assert!(cloud.object("images", "a.zvhd2") == before);
 
     // The object was replaced by somebody else: its manifest says nothing of it.
@@ -241,7 +245,7 @@ fn an_object_that_holds_another_disk_or_is_not_what_its_manifest_describes_is_re
     let replaced = import(&[]);
     assert_eq!(replaced.code, Some(2), "{}", replaced.stderr);
     assert!(
-        replaced.stderr.contains("exists already, with 14 bytes"),
+        replaced.stderr.contains("already exists, with 14 bytes"),
         "{}",
         replaced.stderr
     );

@@ -66,7 +66,7 @@ fn a_journal_that_lost_its_end_to_a_power_failure_leads_to_the_right_object_or_a
                     // Nobody knows whose object that is.
                     Some(2) => {
                         assert!(there, "{what}: {}", again.stderr);
-                        assert!(again.stderr.contains("exists already"), "{}", again.stderr);
+                        assert!(again.stderr.contains("already exists"), "{}", again.stderr);
                     }
                     code => panic!("{what}: {code:?} {}", again.stderr),
                 }

@@ -20,7 +20,7 @@ impl Entry {
     ) {
         let (state, ending) = match found {
             Found::Nothing => {
-                if !restart {
+                if !restart && self.done_counts {
                     self.take_up_end(path);
                 }
                 return;
@@ -33,6 +33,7 @@ impl Entry {
                 ));
                 return;
             }
+            Found::Import(state, _) if state.active.is_some() && !self.done_counts => return,
             Found::Import(state, ending) => (state, ending),
         };
         match ending {

@@ -23,7 +23,7 @@ use obs::{Client, Uploaded};
 use super::begin::{begun, begun_of_file, command_line, identify, identity, parse_hex, source};
 use super::notes::Notes;
 use crate::observe::Observer;
-use crate::spec::{ImportSpec, JournalSpec};
+use crate::spec::{IfExists, ImportSpec, JournalSpec};
 use crate::stdin::is_standard_input;
 use crate::watch::{self, Watch};
 
@@ -36,6 +36,8 @@ pub(crate) struct Entry {
     pub(super) state: Option<Box<State>>,
     /// Whether `state` is what was kept of an import that is done: its journal is gone.
     pub(super) ended: bool,
+    /// Whether an import that is done counts. Otherwise its image and object are like any others.
+    pub(super) done_counts: bool,
     /// What was kept of an upload that is done.
     pub(super) kept: Option<Box<State>>,
     /// Address of the image service.
@@ -126,6 +128,7 @@ impl Entry {
             true => endpoint.clone(),
             false => session.cloud().ims.to_string(),
         };
+        let done_counts = matches!(spec.if_exists, IfExists::Adopt | IfExists::Skip);
         let How::Converted {
             plan,
             part,
@@ -139,6 +142,7 @@ impl Entry {
             };
             return Ok(Self {
                 service,
+                done_counts,
                 ..Self::new(begun, Some(source))
             });
         };
@@ -149,6 +153,7 @@ impl Entry {
             streamed: is_standard_input(input.file),
             layered,
             service,
+            done_counts,
             ..Self::new(begun, source)
         })
     }
@@ -178,6 +183,7 @@ impl Entry {
             dir: None,
             state: None,
             ended: false,
+            done_counts: true,
             kept: None,
             service: String::new(),
             stale: None,
@@ -257,6 +263,12 @@ impl Entry {
         if let Some(state) = self.state.take() {
             self.stale = state.upload.filter(|_| state.completed.is_none());
         }
+    }
+
+    /// The object was stored then, by another import.
+    pub(crate) fn date_back(&mut self, stored: Option<i64>) {
+        let stored = stored.and_then(|stored| u64::try_from(stored).ok());
+        self.begun.started = stored.unwrap_or_default();
     }
 
     /// Begins anew: throws away the upload of an earlier run, and what was noted of it.

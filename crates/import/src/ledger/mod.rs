@@ -17,7 +17,7 @@ pub use self::entry::{level_of, upload_of};
 pub(crate) use self::noted::Ours;
 pub(crate) use self::notes::Notes;
 use super::observe::{Before, Context, Observer};
-use super::piece::{Form, Piece, Pieces};
+use super::piece::{Piece, Pieces};
 use super::spec::ImportSpec;
 
 /// How one journal is opened.
@@ -68,15 +68,9 @@ impl Ledger {
 
     /// What of the cloud's state may be this import's own doing, for each piece in the order of
     /// [`Pieces::all`].
-    pub(crate) fn ours(&self, pieces: &Pieces, before: Before) -> Vec<Ours> {
+    pub(crate) fn ours(&self, before: Before) -> Vec<Ours> {
         let entries = self.data.iter().chain([&self.system]);
-        let ours = pieces.all().zip(entries).map(|(piece, entry)| Ours {
-            // A raw object is useless without its bitmap, and no manifest describes that. Nor is
-            // there one of a file that is uploaded as it is.
-            disk: match (&piece.form, pieces.data.is_empty()) {
-                (Form::Stream(disk), true) => Some(disk.plan.virtual_size),
-                _ => None,
-            },
+        let ours = entries.map(|entry| Ours {
             before,
             ..entry.ours()
         });

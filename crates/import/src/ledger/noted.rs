@@ -21,8 +21,6 @@ pub(crate) struct Ours {
     pub(crate) known: Known,
     /// When it was sent first, or else when the upload began, in seconds since 1970.
     pub(crate) since: Option<i64>,
-    /// Bytes of the disk, where an object that holds the same disk will do.
-    pub(crate) disk: Option<u64>,
     /// What earlier runs may have done that the journal does not tell.
     pub(crate) before: Before,
 }
@@ -33,7 +31,6 @@ impl Default for Ours {
             object: None,
             known: Known::Nothing,
             since: None,
-            disk: None,
             before: Before::default(),
         }
     }
@@ -67,7 +64,6 @@ impl Entry {
             object,
             known: self.known(),
             since: self.since(),
-            disk: None,
             before: Before::default(),
         }
     }

@@ -33,11 +33,10 @@ impl<'a> Attach<'a> {
     /// What tells an image of `request` that is this import's own.
     pub(crate) fn own(&self, request: &'a QuickImport, call: &Call) -> Own<'a> {
         Own {
-            request,
             two_steps: matches!(call, Call::TwoSteps(_)),
             since: self.entry.since(),
-            stored: None,
             trusting: matches!(self.entry.known(), Known::Sent | Known::Job),
+            ..Own::of(request)
         }
     }
 }
@@ -56,6 +55,19 @@ pub(crate) struct Own<'a> {
     /// Whether an image of which nothing is told is its own: the name was free before it asked, and
     /// nobody refused.
     pub(crate) trusting: bool,
+}
+
+impl<'a> Own<'a> {
+    /// An image that is told by its object alone.
+    pub(crate) fn of(request: &'a QuickImport) -> Self {
+        Self {
+            request,
+            two_steps: false,
+            since: None,
+            stored: None,
+            trusting: false,
+        }
+    }
 }
 
 impl Own<'_> {

@@ -177,7 +177,10 @@ pub(crate) async fn made_before(
             ImageStatus::Queued | ImageStatus::Saving if Instant::now() < until => {}
             ImageStatus::Active => {
                 let image = settle(cx.session.images(), image, request, cx.observer).await?;
-                return Ok(Some(Registered::of(None, image)));
+                return Ok(Some(Registered {
+                    already: true,
+                    ..Registered::of(None, image)
+                }));
             }
             _ => return Ok(None),
         }

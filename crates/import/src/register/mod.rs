@@ -4,6 +4,7 @@ mod attach;
 mod beside;
 mod call;
 mod failing;
+mod replace;
 mod settle;
 
 use cloud::{Result, StopToken};
@@ -17,6 +18,8 @@ pub(crate) use self::attach::{Attach, Own, comes_from};
 pub(crate) use self::beside::{choose_call, made_before, made_beside};
 pub(crate) use self::call::Call;
 use self::call::{Made, event_of};
+pub use self::replace::Renamed;
+pub(crate) use self::replace::free_name;
 use self::settle::settle;
 use crate::observe::Observer;
 use crate::send::GRACE;
@@ -33,6 +36,8 @@ pub(crate) struct Registered {
     pub(crate) content_digest: Option<String>,
     /// `bios` or `uefi`, where the service tells it.
     pub(crate) firmware: Option<String>,
+    /// Whether an earlier run had made the image, so that nothing was left to do.
+    pub(crate) already: bool,
 }
 
 impl Registered {
@@ -44,6 +49,7 @@ impl Registered {
             content_digest: image.field(DIGEST_FIELD),
             image_id: Some(image.id),
             firmware: image.firmware,
+            already: false,
         }
     }
 
@@ -90,16 +96,7 @@ impl<'a> Asking<'a> {
     /// What an earlier run has registered. `None` when nothing was found, and the registration must
     /// be sent: whoever does that makes sure of the object before.
     pub(crate) async fn adopt(&self) -> Result<Option<Registered>> {
-        let known = self.attach.known();
-        let adopted = Run::new(self).drive(known, false).await?;
-        if let (Known::Done, Some(id)) = (
-            known,
-            adopted.as_ref().and_then(|made| made.image_id.as_ref()),
-        ) {
-            self.observer
-                .notice(format_args!("image {id} was made by an earlier run"));
-        }
-        Ok(adopted)
+        Run::new(self).drive(self.attach.known(), false).await
     }
 }
 
@@ -116,6 +113,8 @@ impl Asking<'_> {
 struct Run<'a> {
     asking: &'a Asking<'a>,
     own: Own<'a>,
+    /// Whether an earlier run may have finished, and this one has sent nothing.
+    earlier: bool,
     job: Option<JobId>,
     image: Option<ImageId>,
     detail: Option<ImageDetail>,
@@ -133,6 +132,7 @@ impl<'a> Run<'a> {
         Self {
             asking,
             own: asking.attach.own(asking.request, asking.call),
+            earlier: false,
             job: noted.and_then(|state| state.job.as_ref()?.parse().ok()),
             image,
             detail: None,
@@ -155,6 +155,7 @@ impl<'a> Run<'a> {
                 "import job {job_id} was started before; going on with it"
             ));
         }
+        self.earlier = matches!(known, Known::Perhaps | Known::Done);
         let mut table = Registration::new(known);
         let mut step = table.begin();
         loop {
@@ -162,8 +163,10 @@ impl<'a> Run<'a> {
                 return Ok(None);
             }
             self.note(step.note)?;
+            self.earlier &= !matches!(step.action, Action::Send | Action::GiveFile);
             let event = match step.action {
-                Action::Follow | Action::Await { .. } if !self.asking.waits => {
+                // An image that is there already is asked for once.
+                Action::Follow | Action::Await { pause: true } if !self.asking.waits => {
                     return Ok(Some(Registered {
                         job_id: self.job,
                         ..Registered::default()
@@ -434,6 +437,9 @@ impl<'a> Run<'a> {
                     .entry
                     .goes_on(failure.data("image_id", &id.as_str()))
             })?;
-        Ok(Registered::of(job_id, detail))
+        Ok(Registered {
+            already: self.earlier,
+            ..Registered::of(job_id, detail)
+        })
     }
 }

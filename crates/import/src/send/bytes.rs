@@ -110,7 +110,7 @@ async fn refuse_unless_ours(
         Ok(Some(found)) => Err(Failure::new(
             Class::Refused,
             format!(
-                "object obs://{bucket}/{key} exists already, with {} bytes",
+                "object obs://{bucket}/{key} already exists, with {} bytes",
                 found.size
             ),
         )

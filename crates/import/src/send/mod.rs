@@ -3,6 +3,7 @@
 mod bytes;
 mod parts;
 mod proof;
+mod reading;
 mod reuse;
 mod route;
 mod sent;
@@ -61,27 +62,9 @@ impl Sending<'_> {
     ) -> Result<Sent> {
         let observer = self.cx.observer;
         let form = std::mem::replace(&mut piece.form, Form::Sent);
-        let Some(disk) = form.disk() else {
-            observer.at(Step::Convert);
-            return match form {
-                Form::Bytes(memory) => self.bytes(piece, memory, entry).await,
-                _ => Err(Failure::new(Class::Io, "the piece was sent before")),
-            };
-        };
-        observer.at(match existing {
-            Some(_) => Step::Compare,
-            None => Step::Convert,
-        });
         if let Some(existing) = existing {
-            let reuse = Reuse {
-                storage: self.storage,
-                url: &piece.request.image_url,
-                image: &disk.image,
-                plan: &disk.plan,
-                observer,
-                stop: self.cx.stop,
-            };
-            let compared = reuse.run(existing, entry, self.cx.before.uploaded).await;
+            observer.at(Step::Compare);
+            let compared = self.compare(piece, &form, existing, entry).await;
             observer.at(match &compared {
                 Ok(None) => Step::Convert,
                 _ => Step::Complete,
@@ -89,12 +72,18 @@ impl Sending<'_> {
             if let Some(sent) = compared? {
                 return Ok(sent);
             }
+        } else {
+            observer.at(Step::Convert);
         }
+        let Some(disk) = form.disk() else {
+            return match form {
+                Form::Bytes(memory) => self.bytes(piece, memory, entry).await,
+                _ => Err(Failure::new(Class::Io, "the piece was sent before")),
+            };
+        };
         let sent = self.disk(piece, &form, disk, entry).await?;
         warn_of_holes(disk.misreported.as_ref(), observer);
-        // The objects of a system with data disks are not found by manifests.
-        let described = self.spec.data_disks.is_empty();
-        if let Some(content) = sent.content.as_ref().filter(|_| described) {
+        if let Some(content) = &sent.content {
             let url = &piece.request.image_url;
             let describing =
                 reuse::describe(self.storage, url, &disk.plan, content, &sent.uploaded);
@@ -105,6 +94,26 @@ impl Sending<'_> {
             }
         }
         Ok(sent)
+    }
+
+    async fn compare(
+        &self,
+        piece: &Piece,
+        form: &Form,
+        existing: Existing,
+        entry: &mut Entry,
+    ) -> Result<Option<Sent>> {
+        let reuse = Reuse {
+            storage: self.storage,
+            url: &piece.request.image_url,
+            observer: self.cx.observer,
+            stop: self.cx.stop,
+            may_be_replaced: self.cx.before.uploaded,
+        };
+        match form.disk() {
+            Some(disk) => reuse.disk(existing, disk, entry).await,
+            None => reuse.file(existing, piece, entry).await,
+        }
     }
 
     fn route<'b>(&'b self, piece: &'b Piece) -> Route<'b> {

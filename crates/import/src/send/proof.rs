@@ -7,10 +7,8 @@
 //!
 //! If a block differs, the import begins anew, so that no image mixes two states of a disk.
 
-use cloud::{Class, Failure, Result, StopToken, from_journal, stopped};
+use cloud::{Result, StopToken, from_journal};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,8 +18,8 @@ use ::convert::{
 use diskimg::units::human;
 use diskimg::{DiskImage, partitions};
 use journal::{Block, Part, Sameness, Stage, State};
-use md5::{Digest as _, Md5};
 
+use super::reading::{PartReader, on_thread};
 use crate::ledger::{Entry, Notes};
 use crate::observe::Observer;
 
@@ -35,8 +33,6 @@ const PARTITIONS: usize = 32;
 const PARTS_BY_CHANCE: usize = 4;
 /// Blocks that are held at a time while everything is read.
 const HELD: usize = 512;
-/// Bytes of a file that are read at a time.
-const PIECE: usize = 1 << 20;
 /// Bytes of a block.
 const BLOCK: u64 = zvhd2::BLOCK_SIZE as u64;
 
@@ -80,12 +76,12 @@ impl Proving<'_> {
                     return self.anew(entry, "the journal has no digest to compare it with");
                 };
                 self.tell(entry, why, plan.virtual_size);
-                self.read(move || reader.differs_from(digest)).await?
+                on_thread(self.stop, move || reader.differs_from(digest)).await?
             }
             (Target::Raw, ..) | (_, _, None) => return Ok(()),
             (Target::Zvhd2, Extent::Sample, Some(notes)) => {
                 let (notes, state) = (notes.clone(), state.clone());
-                self.read(move || reader.sample(&notes, &state)).await?
+                on_thread(self.stop, move || reader.sample(&notes, &state)).await?
             }
             (Target::Zvhd2, Extent::Everything(why), Some(notes)) => {
                 let noted = state
@@ -94,7 +90,7 @@ impl Proving<'_> {
                 let known = noted.saturating_mul(BLOCK).min(plan.virtual_size);
                 self.tell(entry, why, known);
                 let (notes, whole) = (notes.clone(), digest.is_some());
-                self.read(move || reader.everything(&notes, whole)).await?
+                on_thread(self.stop, move || reader.everything(&notes, whole)).await?
             }
         };
         match differing {
@@ -123,9 +119,7 @@ impl Proving<'_> {
             }
         }
         let (path, cancel) = (path.to_owned(), self.stop.token().clone());
-        let differing = self
-            .read(move || parts_differ(&path, &parts, &cancel))
-            .await?;
+        let differing = on_thread(self.stop, move || parts_differ(&path, &parts, cancel)).await?;
         match differing {
             None => Ok(()),
             Some(what) => self.anew(entry, &what),
@@ -147,20 +141,6 @@ impl Proving<'_> {
         ));
         entry.forget();
         Ok(())
-    }
-
-    /// Runs `reading` on a thread that may wait for a disk.
-    async fn read<T: Send + 'static>(
-        self,
-        reading: impl FnOnce() -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        tokio::select! {
-            biased;
-            () = self.stop.asked() => Err(stopped()),
-            read = tokio::task::spawn_blocking(reading) => read.unwrap_or_else(|e| {
-                Err(Failure::from_error(Class::Io, &e).context("reading the source again crashed"))
-            }),
-        }
     }
 }
 
@@ -330,37 +310,12 @@ impl Sample {
 }
 
 /// The first of `parts` that the file at `path` does not hold any more.
-fn parts_differ(
-    path: &Path,
-    parts: &[(u64, Part)],
-    cancel: &CancelToken,
-) -> Result<Option<String>> {
-    let failed = |error: std::io::Error| {
-        Failure::from_error(Class::Io, &error)
-            .context(format!("{} cannot be read again", path.display()))
-    };
-    let file = File::open(path).map_err(failed)?;
-    let mut piece = vec![0; PIECE];
+fn parts_differ(path: &Path, parts: &[(u64, Part)], cancel: CancelToken) -> Result<Option<String>> {
+    let mut reader = PartReader::open(path, cancel)?;
     for (start, part) in parts {
-        let mut hash = Md5::new();
-        let (mut at, end) = (*start, start.saturating_add(part.size));
-        while at < end {
-            if cancel.is_cancelled() {
-                return Err(stopped());
-            }
-            let most = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
-            let read = file.read_at(piece.get_mut(..most).unwrap_or_default(), at);
-            match read.map_err(failed)? {
-                0 => break,
-                read => {
-                    hash.update(piece.get(..read).unwrap_or_default());
-                    at = at.saturating_add(read as u64);
-                }
-            }
-        }
-        if hash.finalize().as_slice() != part.md5.as_slice() {
+        if reader.md5(*start, part.size)? != part.md5 {
             return Ok(Some(format!(
-                "part {} ({} bytes at byte {start}) is not what it was",
+                "part {} ({} bytes at byte {start}) has changed",
                 part.number, part.size
             )));
         }
@@ -371,6 +326,7 @@ fn parts_differ(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use md5::{Digest as _, Md5};
 
     fn block(number: u32) -> Block {
         Block {
@@ -421,7 +377,7 @@ mod tests {
         };
         let parts = BTreeMap::from([(1, of(1, 0..8 << 20)), (2, of(2, 8 << 20..content.len()))]);
         let cancel = CancelToken::new();
-        let found = || parts_differ(&path, &places(&parts), &cancel).unwrap();
+        let found = || parts_differ(&path, &places(&parts), cancel.clone()).unwrap();
         assert_eq!(found(), None);
         let mut changed = content.clone();
         changed[(8 << 20) + 7] ^= 1;

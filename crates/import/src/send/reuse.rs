@@ -1,53 +1,65 @@
-//! An object that is there already and holds the same disk: nothing is uploaded then.
+//! An object that is there already and holds the same disk or file: nothing is uploaded then.
+//!
+//! | piece | compared by |
+//! |---|---|
+//! | a disk that is converted | the content digest, which the manifest next to the object records |
+//! | a file that is uploaded as it is | the ETag, which is made of the MD5s of the parts |
 
-use cloud::{Class, Failure, Result, StopToken, from_obs, stopped};
+use cloud::{Class, Failure, Hint, Result, StopToken, from_obs};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use ::convert::monitor::CountingMonitor;
-use ::convert::{ContentDigest, Counter, Levels, Monitor, Plan};
+use ::convert::{CancelToken, ContentDigest, Counter, Levels, Monitor, Plan};
 use diskimg::DiskImage;
 use ims::ImageUrl;
 use journal::Record;
-use obs::{Client, ErrorKind, Manifest, ObjectInfo, Uploaded};
+use obs::parts::STANDARD;
+use obs::{Client, ErrorKind, Manifest, ObjectInfo, PartRecord, Uploaded};
 
+use super::reading::{PartReader, on_thread};
 use super::sent::{Content, Sent};
 use crate::ledger::Entry;
 use crate::observe::{Activity, Counting, Observer};
+use crate::piece::{Disk, Piece};
 
-/// An object, and what its manifest says of it.
+/// An object, and what tells its content.
 #[derive(Clone, Debug)]
 pub(crate) struct Existing {
     size: u64,
     etag: String,
-    digest: ContentDigest,
+    /// When it was stored, in seconds since 1970.
+    stored: Option<i64>,
+    /// Its content digest. `None` for a file, whose ETag will do.
+    digest: Option<ContentDigest>,
 }
 
 impl Existing {
-    /// What is known of `object` at `url`, if that can be a disk of `virtual_size` bytes.
+    /// What `object` can be compared by with `piece`, or why it cannot or need not be.
     pub(crate) async fn find(
         storage: &Client,
-        url: &ImageUrl,
+        piece: &Piece,
         object: &ObjectInfo,
-        virtual_size: u64,
-    ) -> Result<Option<Self>> {
-        let manifest = match storage.manifest(&url.bucket, &url.key).await {
-            Ok(manifest) => manifest,
-            // Whoever may not read it knows nothing of the object.
-            Err(error) if error.kind() == ErrorKind::AccessDenied => None,
-            Err(error) => return Err(from_obs(&error)),
+    ) -> Result<Result<Self, String>> {
+        let digest = match piece.form.disk() {
+            None => by_etag(piece, object).map(|()| None),
+            Some(disk) => {
+                let url = &piece.request.image_url;
+                let manifest = match storage.manifest(&url.bucket, &url.key).await {
+                    Ok(manifest) => manifest,
+                    // Whoever may not read it knows nothing of the object.
+                    Err(error) if error.kind() == ErrorKind::AccessDenied => None,
+                    Err(error) => return Err(from_obs(&error)),
+                };
+                by_manifest(manifest, object, &disk.plan).map(Some)
+            }
         };
-        let fits = manifest.filter(|manifest| {
-            manifest.describes(object)
-                && manifest.virtual_size == virtual_size
-                && manifest.format == FORMAT
-        });
-        Ok(fits.and_then(|manifest| {
-            Some(Self {
-                size: object.size,
-                etag: object.etag.clone().unwrap_or_default(),
-                digest: manifest.content_digest.parse().ok()?,
-            })
+        Ok(digest.map(|digest| Self {
+            size: object.size,
+            etag: object.etag.clone().unwrap_or_default(),
+            stored: object.modified,
+            digest,
         }))
     }
 
@@ -56,51 +68,141 @@ impl Existing {
     }
 }
 
-/// Format of the objects that are used again.
-const FORMAT: &str = "zvhd2";
+fn by_manifest(
+    manifest: Option<Manifest>,
+    object: &ObjectInfo,
+    plan: &Plan,
+) -> Result<ContentDigest, String> {
+    let Some(manifest) = manifest else {
+        return Err("no manifest next to it says what it holds".to_owned());
+    };
+    if !manifest.describes(object) {
+        return Err("the manifest next to it describes another object".to_owned());
+    }
+    let format = plan.target.name();
+    if manifest.format != format {
+        return Err(format!(
+            "its format is {}, expected {format}",
+            manifest.format
+        ));
+    }
+    if manifest.virtual_size != plan.virtual_size {
+        return Err(format!(
+            "it holds a disk of {} bytes, this disk has {}",
+            manifest.virtual_size, plan.virtual_size
+        ));
+    }
+    let digest = manifest.content_digest.parse();
+    digest.map_err(|_| "its manifest has no content digest that this version knows".to_owned())
+}
 
-/// Where an import goes, and what it reads.
+fn by_etag(piece: &Piece, object: &ObjectInfo) -> Result<(), String> {
+    if object.size != piece.size {
+        return Err(format!("the file has {} bytes", piece.size));
+    }
+    match object.md5_of_parts() {
+        Some(_) => Ok(()),
+        None => Err("its ETag does not say what it holds".to_owned()),
+    }
+}
+
+/// Compares an object with what an import reads.
 pub(crate) struct Reuse<'a> {
     pub(crate) storage: &'a Client,
     pub(crate) url: &'a ImageUrl,
-    pub(crate) image: &'a Arc<dyn DiskImage>,
-    pub(crate) plan: &'a Plan,
     pub(crate) observer: &'a dyn Observer,
     pub(crate) stop: &'a StopToken,
+    /// Whether an object that differs is replaced instead of rejected.
+    pub(crate) may_be_replaced: bool,
+}
+
+/// What was read, and how long that took.
+struct Read {
+    content: Option<Content>,
+    started: Instant,
 }
 
 impl Reuse<'_> {
-    /// Takes the object instead of uploading one, if it holds the disk. Otherwise it is refused,
-    /// unless it `may_be_replaced`.
-    pub(crate) async fn run(
+    /// Takes the object instead of uploading one, if it holds the disk.
+    pub(crate) async fn disk(
         self,
         existing: Existing,
+        disk: &Disk,
         entry: &mut Entry,
-        may_be_replaced: bool,
+    ) -> Result<Option<Sent>> {
+        let started = Instant::now();
+        self.observer.notice(format_args!(
+            "object {} exists and its manifest tells its content digest; \
+             the disk is read to compare them, nothing is uploaded yet",
+            self.url
+        ));
+        let content = self.digest(&disk.image, &disk.plan).await?;
+        let differs = existing
+            .digest
+            .filter(|digest| *digest != content.digest)
+            .map(|digest| {
+                format!(
+                    "its content digest is {digest}, that of the source {}",
+                    content.digest
+                )
+            });
+        let content = Some(content);
+        let read = Read { content, started };
+        self.settle(existing, read, differs, entry).await
+    }
+
+    /// Takes the object instead of uploading one, if it holds the file.
+    pub(crate) async fn file(
+        self,
+        existing: Existing,
+        piece: &Piece,
+        entry: &mut Entry,
+    ) -> Result<Option<Sent>> {
+        let started = Instant::now();
+        self.observer.notice(format_args!(
+            "object {} exists; the file is read to compare them by the ETag, nothing is uploaded \
+             yet",
+            self.url
+        ));
+        let etag = self.etag(&piece.path, piece.size).await?;
+        let differs = (!etag.eq_ignore_ascii_case(&existing.etag)).then(|| {
+            format!(
+                "its ETag is {}, that of an upload of the file would be {etag}",
+                existing.etag
+            )
+        });
+        let read = Read {
+            content: None,
+            started,
+        };
+        self.settle(existing, read, differs, entry).await
+    }
+
+    /// Takes the object, or rejects it because it `differs`.
+    async fn settle(
+        self,
+        existing: Existing,
+        read: Read,
+        differs: Option<String>,
+        entry: &mut Entry,
     ) -> Result<Option<Sent>> {
         let Self { url, observer, .. } = self;
-        let started = Instant::now();
-        observer.notice(format_args!(
-            "object {url} exists and its manifest tells its content digest; \
-             the disk is read to compare them, nothing is uploaded yet"
-        ));
-        let content = self.digest().await?;
         entry.check_source()?;
-        if content.digest != existing.digest && may_be_replaced {
-            observer.notice(format_args!(
-                "object {url} of an earlier owner holds another disk; it is replaced"
-            ));
-            return Ok(None);
-        }
-        if content.digest != existing.digest {
-            return Err(Failure::new(
-                Class::Refused,
-                format!(
-                    "object {url} exists already and holds another disk: its content digest is {}, that of the source {}",
-                    existing.digest, content.digest
-                ),
-            )
-            .hint("pass --force to replace it, or another key with --key"));
+        match differs {
+            None => {}
+            Some(_) if self.may_be_replaced => {
+                observer.notice(format_args!(
+                    "object {url} of an earlier owner holds another disk; it is replaced"
+                ));
+                return Ok(None);
+            }
+            Some(differs) => {
+                return Err(Failure::new(
+                    Class::Refused,
+                    format!("object {url} already exists and holds another disk: {differs}"),
+                )
+                .hint(Hint::ReplaceObject));
+            }
         }
         // Reading took its time.
         let object = self
@@ -113,7 +215,7 @@ impl Reuse<'_> {
                 Class::Refused,
                 format!("object {url} was replaced or deleted while the disk was read"),
             )
-            .hint("give the command again"));
+            .hint("run the command again"));
         }
         observer.notice(format_args!(
             "object {url} holds this disk already; it is not uploaded again"
@@ -134,47 +236,42 @@ impl Reuse<'_> {
             retries: 0,
             copies: None,
         };
-        // From here on it is as if this import had uploaded it.
+        // From here on it is as if this import had uploaded it then.
         entry.forget();
+        entry.date_back(existing.stored);
         entry.begin(self.storage, observer).await?;
+        let digest = read.content.as_ref().map(|content| content.digest);
         entry.record(&Record::Sent {
             size: uploaded.size,
-            digest: content.digest.to_string(),
+            digest: digest.map_or_else(String::new, |digest| digest.to_string()),
         })?;
         entry.completed(&uploaded)?;
         Ok(Some(Sent {
-            content: Some(content),
+            content: read.content,
             reused: true,
-            converting: started.elapsed(),
+            converting: read.started.elapsed(),
             ..Sent::new(uploaded)
         }))
     }
 
     /// Reads the whole disk.
-    async fn digest(&self) -> Result<Content> {
-        let virtual_size = self.plan.virtual_size;
-        let progress = self.observer.count(Activity::Comparing, virtual_size);
+    async fn digest(&self, image: &Arc<dyn DiskImage>, plan: &Plan) -> Result<Content> {
+        let progress = self.observer.count(Activity::Comparing, plan.virtual_size);
         let counts = Arc::new(Counts {
             sums: CountingMonitor::default(),
             shown: Arc::clone(&progress),
         });
-        let reading = tokio::task::spawn_blocking({
-            let (image, counts) = (Arc::clone(self.image), Arc::clone(&counts));
-            let (threads, cancel) = (self.plan.threads, self.stop.token().clone());
-            move || ::convert::digest(image.as_ref(), threads, counts.as_ref(), &cancel)
+        let (threads, cancel) = (plan.threads, self.stop.token().clone());
+        let (image, monitor) = (Arc::clone(image), Arc::clone(&counts));
+        let digest = on_thread(self.stop, move || {
+            let digest = ::convert::digest(image.as_ref(), threads, monitor.as_ref(), &cancel)?;
+            Ok(digest)
         });
-        let digest = tokio::select! {
-            biased;
-            () = self.stop.asked() => Err(stopped()),
-            read = reading => match read {
-                Ok(digest) => digest.map_err(Failure::from),
-                Err(e) => Err(Failure::from_error(Class::Io, &e).context("reading the disk crashed")),
-            },
-        };
+        let digest = digest.await;
         progress.end();
         Ok(Content {
             digest: digest?,
-            virtual_size,
+            virtual_size: plan.virtual_size,
             read_bytes: counts.sums.get(Counter::ReadBytes),
             skipped_bytes: counts.sums.get(Counter::SkippedBytes),
             kept_bytes: 0,
@@ -182,6 +279,44 @@ impl Reuse<'_> {
             levels: Levels::default(),
         })
     }
+
+    /// Reads the whole file: the ETag that its upload would have.
+    async fn etag(&self, path: &Path, size: u64) -> Result<String> {
+        let progress = self.observer.count(Activity::Comparing, size);
+        let (path, cancel) = (path.to_owned(), self.stop.token().clone());
+        let monitor = Arc::clone(&progress);
+        let reading = move || etag_of_file(&path, size, monitor.as_ref(), cancel);
+        let etag = on_thread(self.stop, reading).await;
+        progress.end();
+        etag
+    }
+}
+
+/// The ETag that the upload of the file at `path` would have, as it begins with `size` bytes.
+fn etag_of_file(
+    path: &Path,
+    size: u64,
+    monitor: &dyn Monitor,
+    cancel: CancelToken,
+) -> Result<String> {
+    let mut reader = PartReader::open(path, cancel)?;
+    let (mut parts, mut at) = (Vec::new(), 0);
+    for number in 1.. {
+        // The object has this many bytes, so that the schedule has parts for them.
+        let Some(next) = STANDARD.start(number + 1).filter(|_| at < size) else {
+            break;
+        };
+        let end = next.min(size);
+        parts.push(PartRecord {
+            number,
+            size: end - at,
+            md5: reader.md5(at, end - at)?,
+            etag: None,
+        });
+        monitor.count(Counter::GuestBytes, end - at);
+        at = end;
+    }
+    Ok(obs::etag_of(&parts).unwrap_or_default())
 }
 
 /// Shows, and adds up.

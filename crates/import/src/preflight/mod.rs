@@ -1,19 +1,20 @@
 //! What only the cloud can tell: project, name, quota, operating systems, bucket and key.
 
+mod exists;
+
 use cloud::{Result, from_ims, from_obs, rejected};
-use ims::{Architecture, Client as Images, Firmware, ImageKind, QuickImport};
-use journal::registration::Found;
+use ims::{Architecture, Client as Images, Firmware, ImageId, ImageKind, QuickImport};
 use nearest::nearest;
 use obs::{Client as Storage, ErrorKind};
 
-use super::bitmap::RawJob;
+use self::exists::{Named, Place, bitmap_key};
+pub(crate) use self::exists::{Skipped, to_skip};
 use super::checks::Findings;
 use super::ledger::Ours;
 use super::observe::Context;
-use super::piece::{Form, Pieces};
-use super::register::{Own, comes_from};
+use super::piece::{Form, Piece, Pieces};
 use super::send::Existing;
-use super::spec::{ImportSpec, Register};
+use super::spec::ImportSpec;
 
 /// Names of operating systems that are suggested.
 const SUGGESTED: usize = 3;
@@ -22,8 +23,13 @@ const SUGGESTED: usize = 3;
 pub(crate) struct Checked {
     /// The client to upload with.
     pub(crate) storage: Storage,
-    /// An object that has the key of the system's piece, and may hold its disk already.
-    pub(crate) existing: Option<Existing>,
+    /// Objects that exist and may hold the pieces already, in the order of [`Pieces::all`].
+    pub(crate) existing: Vec<Option<Existing>>,
+    /// The image of the system's name that exists.
+    pub(crate) image: Option<ImageId>,
+    /// Whether the images were created from the existing objects: if those hold the disks, nothing
+    /// is left to do.
+    pub(crate) made: bool,
 }
 
 /// Asks the cloud. All broken rules are reported together; a cloud that cannot answer at all ends
@@ -35,10 +41,13 @@ pub(crate) async fn preflight(
     ours: &[Ours],
     warnings: &mut Vec<String>,
 ) -> Result<Checked> {
-    let images = cx.session.images();
     let mut findings = Findings::default();
+    let mut named = Named::default();
     if spec.registers() {
-        image_service(spec, images, pieces, ours, &mut findings).await?;
+        let images = cx.session.images();
+        images.project_id().await.map_err(|e| from_ims(&e))?;
+        named = Named::look(spec, images, pieces, ours, &mut findings).await?;
+        os_version(spec, images, &pieces.system.request, &mut findings).await?;
     }
     let storage = match cx.storage {
         Some(storage) => storage.clone(),
@@ -49,109 +58,35 @@ pub(crate) async fn preflight(
         .registers()
         .then_some(cx.session.cloud().region.as_str());
     bucket(&storage, region, &spec.bucket, &mut findings).await?;
-    let mut existing = None;
+    let mut places = Vec::new();
     for (piece, ours) in pieces.all().zip(ours) {
-        // The system's is the last.
-        existing = key(spec, &storage, &piece.request, ours, &mut findings).await?;
-        if let Form::Parts(_, raw) = &piece.form {
-            bitmap_key(spec, &storage, raw, ours, &mut findings).await?;
+        places.push(Place::look(spec, &storage, piece, ours, &mut findings).await?);
+    }
+    let made = named.come_from(pieces, &places);
+    if !made {
+        named.check(spec, pieces, &places, &mut findings);
+        if spec.registers() && !named.own {
+            let wanted = u64::try_from(pieces.all().count()).unwrap_or(u64::MAX);
+            quota(spec, cx.session.images(), wanted, &mut findings).await?;
+        }
+        for ((piece, ours), place) in pieces.all().zip(ours).zip(&places) {
+            place.check(spec, piece, ours, &mut findings);
+            if let Form::Parts(_, raw) = &piece.form {
+                bitmap_key(spec, &storage, raw, ours, &mut findings).await?;
+            }
         }
     }
     warnings.append(&mut findings.warnings);
-    if findings.problems.is_empty() {
-        return Ok(Checked { storage, existing });
+    if !findings.problems.is_empty() {
+        return Err(rejected(findings.problems));
     }
-    Err(rejected(findings.problems))
-}
-
-/// Asks the image service whether it would take the images.
-async fn image_service(
-    spec: &ImportSpec,
-    images: &Images,
-    pieces: &Pieces,
-    ours: &[Ours],
-    findings: &mut Findings,
-) -> Result {
-    images.project_id().await.map_err(|e| from_ims(&e))?;
-    let request = &pieces.system.request;
-    // An image that is this import's own doing is no reason to reject it.
-    let own = match ours.last() {
-        Some(ours) => ours.registering() || made_before(spec, images, request, ours).await?,
-        None => false,
-    };
-    if !own {
-        name(spec, images, request, findings).await?;
-        for piece in &pieces.data {
-            name(spec, images, &piece.request, findings).await?;
-        }
-        let more = u64::try_from(pieces.data.len()).unwrap_or(u64::MAX);
-        quota(spec, images, more.saturating_add(1), findings).await?;
-    }
-    os_version(spec, images, request, findings).await
-}
-
-/// Whether the image is there already because an earlier run of this import registered it.
-async fn made_before(
-    spec: &ImportSpec,
-    images: &Images,
-    request: &QuickImport,
-    ours: &Ours,
-) -> Result<bool> {
-    if !ours.before.registered && !ours.known.may_have_an_image() {
-        return Ok(false);
-    }
-    let named = match images.images_named(&request.name).await {
-        // Told below.
-        Err(error) if may_not_list(&error) => return Ok(false),
-        named => named.map_err(|e| from_ims(&e))?,
-    };
-    let own = Own {
-        request,
-        two_steps: spec.register == Register::Glance,
-        since: ours.since,
-        stored: None,
-        trusting: false,
-    };
-    Ok(matches!(own.among(named).0, Found::Ours | Found::Half))
-}
-
-/// Whether the caller lacks the right to look.
-fn may_not_list(error: &ims::Error) -> bool {
-    error.status() == Some(403) && !error.is_foreign()
-}
-
-/// Names are unique. Asking also proves endpoint, credentials and project to the service that
-/// registers the image, before anything is uploaded.
-async fn name(
-    spec: &ImportSpec,
-    images: &Images,
-    request: &QuickImport,
-    findings: &mut Findings,
-) -> Result {
-    let name = &request.name;
-    match images.image_named(name).await {
-        Ok(None) => {}
-        // Its name is free again.
-        Ok(Some(found)) if found.has_failed() => {}
-        Ok(Some(found)) => findings.broken(
-            "name-free",
-            &spec.skip_checks,
-            &format!(
-                "image {} has the name {name:?} already{}",
-                found.id,
-                match comes_from(&found, request) {
-                    Some(true) => ", and was made of the object that this import would write",
-                    _ => "",
-                }
-            ),
-            "choose another name with --name",
-        ),
-        Err(error) if may_not_list(&error) => findings.warnings.push(format!(
-            "whether an image is named {name:?} already could not be looked up: {error}"
-        )),
-        Err(error) => return Err(from_ims(&error)),
-    }
-    Ok(())
+    let usable = |(piece, place): (&Piece, Place)| place.existing(piece, made);
+    Ok(Checked {
+        storage,
+        existing: pieces.all().zip(places).map(usable).collect(),
+        image: named.system().map(|image| image.id.clone()),
+        made,
+    })
 }
 
 /// Whether an error of a call that is only asked for advice ends the import: one that the next call
@@ -323,67 +258,6 @@ async fn bucket(
             &format!("bucket {bucket} is in region {found}, the image would be in {region}"),
             "name a bucket of the same region with --bucket, or another region with --region",
         );
-    }
-    Ok(())
-}
-
-/// An object that exists is not replaced unless the user says so. One that is known to hold some
-/// disk is returned: its content is compared later.
-async fn key(
-    spec: &ImportSpec,
-    storage: &Storage,
-    request: &QuickImport,
-    ours: &Ours,
-    findings: &mut Findings,
-) -> Result<Option<Existing>> {
-    let url = &request.image_url;
-    let found = match storage.object(&url.bucket, &url.key).await {
-        Ok(Some(found)) => found,
-        Ok(None) => return Ok(None),
-        Err(error) if error.kind() == ErrorKind::AccessDenied => {
-            findings.warnings.push(format!(
-                "whether object {url} exists could not be looked up; it would be replaced"
-            ));
-            return Ok(None);
-        }
-        Err(error) => return Err(from_obs(&error)),
-    };
-    if spec.force || ours.may_be(&found) {
-        return Ok(None);
-    }
-    let existing = match ours.disk {
-        Some(virtual_size) => Existing::find(storage, url, &found, virtual_size).await?,
-        None => None,
-    };
-    if existing.is_none() && !ours.before.uploaded {
-        findings.problems.push(format!(
-            "object {url} exists already, with {} bytes; pass --force to replace it, or another key with --key",
-            found.size
-        ));
-    }
-    Ok(existing)
-}
-
-/// A bitmap object that exists is not replaced unless the user says so.
-async fn bitmap_key(
-    spec: &ImportSpec,
-    storage: &Storage,
-    raw: &RawJob,
-    ours: &Ours,
-    findings: &mut Findings,
-) -> Result {
-    let (bucket, key) = (&spec.bucket, &raw.bitmap_key);
-    match storage.object(bucket, key).await {
-        // An earlier run or an earlier owner of this import has stored it.
-        Ok(Some(_)) if ours.object.is_some() || ours.before.uploaded => {}
-        Ok(Some(_)) if !spec.force => findings.problems.push(format!(
-            "object {bucket}:{key} exists already; pass --force to replace it, or another key \
-             with --key"
-        )),
-        Ok(_) => {}
-        // Reported for the object itself.
-        Err(error) if error.kind() == ErrorKind::AccessDenied => {}
-        Err(error) => return Err(from_obs(&error)),
     }
     Ok(())
 }
