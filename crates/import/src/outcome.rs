@@ -72,7 +72,6 @@ pub struct Outcome {
     /// The object; `None` when an earlier run had registered it already.
     pub uploaded: Option<Uploaded>,
     /// What was sent and what was copied, when the object is raw; its bitmap.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub raw: Option<RawTransferred>,
     /// Whether an object or image that existed was used instead of uploading one.
     pub reused: bool,

@@ -157,7 +157,8 @@ fn import(cloud: &Cloud, more: &[&str]) -> common::Run {
 #[test]
 fn a_disk_that_an_object_holds_already_is_registered_without_being_uploaded_again() {
     let cloud = Cloud::start(&["images"]);
-    import(&cloud, &[]).success();
+    let none = json_of(import(&cloud, &[]).success());
+    assert!(none.get("raw").is_some_and(|raw| raw.is_null()), "{none}");
     // Who says replace means it.
     let first = import(&cloud, &["--if-exists", "replace"]);
     first.success();
