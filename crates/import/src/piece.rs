@@ -214,8 +214,12 @@ impl Look<'_> {
         let (spec, converts) = (self.spec, self.method.converts());
         let found = self.method.found;
         let file_size = match converts {
-            // It may be a device or a pipe.
-            true => None,
+            // Alone it may be a device or a pipe, and counts as its disk.
+            true if spec.data_disks.is_empty() => None,
+            true => std::fs::metadata(&spec.disk)
+                .ok()
+                .filter(std::fs::Metadata::is_file)
+                .map(|file| file.len()),
             false => Some(size_of(&spec.disk)?),
         };
         let input = match found {

@@ -306,6 +306,12 @@ fn data_disks_are_converted_and_imported_quickly_with_their_system() {
     assert!(text.contains("would convert"), "{text}");
     assert!(text.contains("images:web-data2.zvhd2"), "{text}");
 
+    // The size of a system with data disks is that of its file.
+    let small = common::testdata("debian-tree.qcow2");
+    let planned = import_of(&cloud, &small, &[&options[..], &["--dry-run"]].concat());
+    let file = std::fs::metadata(&small).unwrap().len();
+    assert_eq!(planned["size"], file);
+
     let made = import_of(&cloud, &system, &options);
     assert_eq!(made["register"], "quick");
     assert_eq!(made["status"], "active");
