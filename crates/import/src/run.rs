@@ -10,7 +10,7 @@ use journal::registration::Known;
 use obs::Client as Storage;
 
 use super::ledger::Ledger;
-use super::method::Method;
+use super::method::{By, Method};
 use super::observe::{Before, Context, Observer, Step};
 use super::outcome::{Outcome, Stages, peak_memory};
 use super::piece::{self, Form, Pieces};
@@ -39,9 +39,10 @@ pub fn prepare<'a>(
     observing: (&dyn Observer, &StopToken),
 ) -> Result<Prepared<'a>> {
     let method = Method::choose(spec)?;
-    say_chosen(spec, method, observing.0);
     let budgets = std::slice::from_ref(&spec.work);
-    prepare_within(spec, method, provider, missing, budgets, observing)
+    let prepared = prepare_within(spec, method, provider, missing, budgets, observing)?;
+    say_chosen(spec, method, observing.0);
+    Ok(prepared)
 }
 
 pub(super) fn prepare_within<'a>(
@@ -78,18 +79,19 @@ pub async fn run(spec: &ImportSpec, cx: Context<'_>) -> Result<Outcome> {
 }
 
 fn say_chosen(spec: &ImportSpec, method: Method, observer: &dyn Observer) {
-    let name = method.by.name();
     observer.notice(format_args!(
-        "{} is {}{}: {}",
+        "{} will be {} and {}: {}",
         shown(&spec.disk),
         match (method.converts(), spec.data_disks.is_empty()) {
             (true, true) => "converted",
             (true, false) => "converted with its data disks",
-            (false, _) => "uploaded as it is",
+            (false, _) => "uploaded unchanged",
         },
-        match spec.registers() {
-            true => format!(" and registered by --register {name}"),
-            false => " and not registered, --register none".to_owned(),
+        match method.by {
+            By::Quick => "registered by quick import",
+            By::Common => "registered by common import",
+            By::Glance => "registered in two steps",
+            By::Nothing => "not registered",
         },
         method.why
     ));

@@ -159,18 +159,45 @@ fn each_import_says_which_way_it_goes_and_why() {
         command.args(["--name", "a", "--os-version", common::DEBIAN]);
         run(command.args(["--dry-run"]).args(options))
     };
-    for (options, method, why) in [
-        (&[][..], "quick", "imgferry reads the disk"),
-        (&["--register", "quick"], "quick", "asked for"),
-        (&["--cmk-id", "sandbox-key"], "common", "neither encrypts"),
-        (&["--register", "glance"], "glance", "asked for"),
+    for (options, method, way, why) in [
+        (
+            &[][..],
+            "quick",
+            "converted and registered by quick import",
+            "imgferry reads the disk",
+        ),
+        (
+            &["--register", "quick"],
+            "quick",
+            "converted and registered by quick import",
+            "asked for",
+        ),
+        (
+            &["--cmk-id", "sandbox-key"],
+            "common",
+            "uploaded unchanged and registered by common import",
+            "neither encrypts",
+        ),
+        (
+            &["--register", "glance"],
+            "glance",
+            "uploaded unchanged and registered in two steps",
+            "asked for",
+        ),
     ] {
         let text = dry(options);
         text.success();
-        for said in [&text.stderr, &text.text()] {
-            assert!(said.contains(&format!("--register {method}: ")), "{said}");
+        let will = format!("will be {way}: ");
+        assert!(text.stderr.contains(&will), "{}", text.stderr);
+        let would = text.text();
+        assert!(would.contains(&format!("--register {method}: ")), "{would}");
+        for said in [&text.stderr, &would] {
             assert!(said.contains(why), "{said}");
         }
+        // Nothing will be done with what is refused.
+        let refused = dry(&[options, &["--min-disk", "1", "--tag", "=x"]].concat());
+        assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+        assert!(!refused.stderr.contains("will be"), "{}", refused.stderr);
         let told = json_of(dry(&[options, &["--json", "--quiet"]].concat()).success());
         assert_eq!(told["register"], method);
         let reason = told["register_reason"].as_str().unwrap();
