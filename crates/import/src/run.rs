@@ -317,10 +317,11 @@ impl Flow<'_> {
             .map_err(|failure| ledger.system.goes_on(self.all_stay(failure)))?;
         for (piece, sent) in self.pieces.all().zip(sent) {
             observer.notice(format_args!(
-                "{} is complete: {} bytes, ETag {}; registering",
+                "{} is complete: {} bytes, ETag {}",
                 piece.request.image_url, sent.uploaded.size, sent.uploaded.etag
             ));
         }
+        observer.notice(format_args!("registering image {:?}", self.spec.name));
         let registering = Instant::now();
         let call = self.call().await?;
         let attach = Attach {

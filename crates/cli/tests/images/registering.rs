@@ -339,7 +339,12 @@ fn data_disks_are_converted_and_imported_quickly_with_their_system() {
     let file = std::fs::metadata(&small).unwrap().len();
     assert_eq!(planned["size"], file);
 
-    let made = import_of(&cloud, &system, &options);
+    let import = ["import", system_path, "--bucket", "images", "--json"];
+    let run = ferry(&cloud, &[&import[..], &options].concat());
+    run.success();
+    let said = run.stderr.matches("registering image").count();
+    assert_eq!(said, 1, "{}", run.stderr);
+    let made = json_of(&run);
     assert_eq!(made["register"], "quick");
     assert_eq!(made["status"], "active");
     let digest = |path: &str| told(&cloud, &["digest", path])["digest"].clone();
