@@ -26,8 +26,13 @@ pub fn plan_stream(
     concurrency: Concurrency,
     mut options: PlanOptions,
 ) -> Result<Plan> {
-    options.upload_memory = SinkMemory::default();
-    let alone = ::convert::plan(image, Target::Zvhd2, &options)?;
+    // Without a bound: what is missing must be told for the conversion and the parts together.
+    let unbounded = PlanOptions {
+        memory: Some(u64::MAX),
+        upload_memory: SinkMemory::default(),
+        ..options.clone()
+    };
+    let alone = ::convert::plan(image, Target::Zvhd2, &unbounded)?;
     // Two of the largest parts that the stream can reach.
     let least = UploadOptions::least_memory(alone.worst_case_bytes);
     let parts = u64::try_from(concurrency.most()).unwrap_or(u64::MAX);
@@ -50,7 +55,6 @@ pub(super) fn plan_parts(
     mut options: PlanOptions,
 ) -> Result<Plan> {
     let len = image.virtual_size();
-    options.upload_memory = SinkMemory::default();
     let held = match bitmap {
         BitmapSource::Ready(bytes) => bytes.len() as u64,
         // The bits, and the bytes of the file.
@@ -59,8 +63,13 @@ pub(super) fn plan_parts(
         BitmapSource::Command(_) => 0,
     };
     options.reserved_memory = options.reserved_memory.saturating_add(held);
-    let alone = ::convert::plan(image, Target::Raw, &options)?;
     let least = obs::raw_memory(len, 0);
+    options.upload_memory = SinkMemory {
+        least,
+        enough: least,
+        most: least,
+    };
+    let alone = ::convert::plan(image, Target::Raw, &options)?;
     // Each thread builds one while the line is busy with others.
     let parts = alone.threads.saturating_add(concurrency.most());
     let useful = obs::raw_memory(len, u64::try_from(parts).unwrap_or(u64::MAX));

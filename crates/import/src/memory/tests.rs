@@ -45,6 +45,38 @@ const JUST_UNDER: u64 = 64 * GIB - 512;
 /// A raw disk, and what a qcow2 with compressed clusters of 2 MiB costs.
 const MEMORY: [(u64, u64); 2] = [(0, 0), (36 * MIB, 13 * MIB / 2)];
 
+/// What a refusal advises is enough, however little was given.
+#[test]
+fn the_memory_that_a_refusal_names_suffices() {
+    for (size, memory) in [(GIB, MEMORY[0]), (JUST_UNDER, MEMORY[1]), (1024 * GIB, MEMORY[1])] {
+        let image = Full { size, memory };
+        let own = BitmapSource::Own;
+        let tries: [&dyn Fn(u64) -> cloud::Result<Plan>; 2] = [
+            &|bytes| {
+                let options = PlanOptions {
+                    memory: Some(bytes),
+                    ..on(2, 0)
+                };
+                plan_stream(&image, Concurrency::Auto, options)
+            },
+            &|bytes| {
+                let options = PlanOptions {
+                    memory: Some(bytes),
+                    ..on(2, 0)
+                };
+                plan_parts(&image, &own, Concurrency::Auto, options)
+            },
+        ];
+        for plan in tries {
+            let refused = plan(1 << 20).unwrap_err();
+            let hint = refused.hints()[0].to_string();
+            let word = hint.split_whitespace().last().unwrap();
+            let bytes: u64 = word.trim_end_matches("MiB").parse().unwrap();
+            plan(bytes * MIB).unwrap();
+        }
+    }
+}
+
 fn on(threads: usize, reserved: u64) -> PlanOptions {
     PlanOptions {
         threads: Some(threads),
