@@ -109,7 +109,7 @@ pub(crate) fn prepare(
     (observer, stop): (&dyn Observer, &StopToken),
 ) -> Result<Pieces> {
     if !method.converts() || !spec.data_disks.is_empty() {
-        bitmap::refuse_as_it_is(spec)?;
+        bitmap::refuse_raw(spec, method.converts())?;
     }
     check_options(spec, method)?;
     let look = Look {

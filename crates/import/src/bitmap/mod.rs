@@ -90,18 +90,26 @@ pub(super) fn prepare(
     }
 }
 
-/// A file that the service converts is neither cut into parts nor read, so options for that are
-/// rejected.
-pub(super) fn refuse_as_it_is(spec: &ImportSpec) -> Result {
+/// A file that the service converts is neither cut into parts nor read, and systems with data disks
+/// are converted to ZVHD2: options for raw objects are rejected.
+pub(super) fn refuse_raw(spec: &ImportSpec, converts: bool) -> Result {
     if spec.target != Target::Raw && spec.bitmap == BitmapSpec::Own {
         return Ok(());
     }
-    Err(Failure::new(
-        Class::Refused,
-        "--to raw and bitmap files are for quick import, and this file would go to the service as \
-         it is",
-    )
-    .hint("pass --register quick, or leave them out"))
+    Err(match converts {
+        true => Failure::new(
+            Class::Refused,
+            "--to raw and bitmap files are for a disk that is imported alone; a system with data \
+             disks is converted to ZVHD2",
+        )
+        .hint("leave them out, or import the data disks on their own with --type DataImage"),
+        false => Failure::new(
+            Class::Refused,
+            "--to raw and bitmap files are for quick import, and this file would be uploaded \
+             unchanged",
+        )
+        .hint("pass --register quick, or leave them out"),
+    })
 }
 
 /// A bitmap file that is there, called as it must be.
