@@ -121,6 +121,13 @@ impl Journal {
     /// # Errors
     /// `Io`; the journal is then empty, or as it was.
     pub fn begin(&mut self, begun: Begun) -> Result<()> {
+        self.write_begun(begun).inspect_err(|_| {
+            // Half a record is nothing to resume. What cannot be emptied is cut off later.
+            let _ = self.discard();
+        })
+    }
+
+    fn write_begun(&mut self, begun: Begun) -> Result<()> {
         self.waiting.clear();
         self.file
             .set_len(0)

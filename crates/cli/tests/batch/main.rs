@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod again;
 mod claims;
 #[path = "../common/mod.rs"]
 mod common;

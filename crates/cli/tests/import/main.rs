@@ -16,6 +16,7 @@ mod exists;
 mod preflight;
 mod promises;
 mod raw;
+mod rejected;
 
 use std::fs;
 use std::os::unix::fs::FileExt;

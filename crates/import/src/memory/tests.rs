@@ -48,7 +48,11 @@ const MEMORY: [(u64, u64); 2] = [(0, 0), (36 * MIB, 13 * MIB / 2)];
 /// What a refusal advises is enough, however little was given.
 #[test]
 fn the_memory_that_a_refusal_names_suffices() {
-    for (size, memory) in [(GIB, MEMORY[0]), (JUST_UNDER, MEMORY[1]), (1024 * GIB, MEMORY[1])] {
+    for (size, memory) in [
+        (GIB, MEMORY[0]),
+        (JUST_UNDER, MEMORY[1]),
+        (1024 * GIB, MEMORY[1]),
+    ] {
         let image = Full { size, memory };
         let own = BitmapSource::Own;
         let tries: [&dyn Fn(u64) -> cloud::Result<Plan>; 2] = [

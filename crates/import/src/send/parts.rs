@@ -134,7 +134,7 @@ fn check_same(then: &ContentDigest, now: &ContentDigest, entry: &Entry) -> Resul
             entry.source_path().unwrap_or_default()
         ),
     )
-    .hint("upload it anew with --restart --force"))
+    .hint("upload it anew with --restart --if-exists replace"))
 }
 
 /// Makes all parts, sends those that are missing, and joins them.

@@ -144,7 +144,8 @@ impl Route<'_> {
         let place = (self.bucket, self.key);
         let (sink, mut upload) = start_upload(self.client, place, options, self.stop)
             .await
-            .inspect_err(|failure| not_begun(entry, failure))?;
+            // No upload is known: there is nothing to resume.
+            .inspect_err(|_| entry.discard())?;
         let id = upload.upload_id().to_owned();
         self.observer.notice(format_args!(
             "upload {id} of {}/{} has begun",
@@ -200,13 +201,6 @@ pub async fn start_upload(
         })?,
     };
     begun.map_err(|error| from_obs(&error))
-}
-
-/// An upload that was refused before it began leaves nothing to go on with.
-fn not_begun(entry: &Entry, failure: &Failure) {
-    if failure.class() == Class::Refused {
-        entry.discard();
-    }
 }
 
 /// Whether another run would end in the same way: what is stored is wrong, or is of a source that
