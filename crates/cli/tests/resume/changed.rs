@@ -184,7 +184,7 @@ fn a_whole_file_that_was_written_with_its_time_set_back_begins_anew() {
     let done = run(&mut whole::by(&import, "common"));
     let json = whole::is_done(&import, &done);
     assert_eq!(whole::number(&json, "kept_bytes"), 0);
-    let told = "is not what it was; the upload begins anew";
+    let told = "has changed; the upload begins anew";
     assert!(done.stderr.contains(told), "{}", done.stderr);
 }
 
