@@ -84,6 +84,13 @@ pub(crate) fn disk(hint: &diskimg::Hint) -> String {
                 None => allow.to_owned(),
             }
         }
+        Disk::GiveDisks(disks) => match disks.split_first() {
+            None => "give its disks instead".to_owned(),
+            Some((system, data)) => {
+                let data: String = data.iter().map(|d| format!(" --data-disk {d}")).collect();
+                format!("give its disks instead, such as: imgferry import {system}{data}")
+            }
+        },
         Disk::GiveSize => {
             "pass its size in bytes: --size 42949672960 or --size 40GiB (of a device: blockdev \
              --getsize64 /dev/sdX; of a file: stat -c %s disk.raw)"
@@ -273,6 +280,13 @@ mod tests {
             (
                 Hint::Disk(diskimg::Hint::NameBackingDir { or: None }),
                 "--allow-backing DIR",
+            ),
+            (
+                Hint::Disk(diskimg::Hint::GiveDisks(vec![
+                    "a.vmdk".into(),
+                    "b.vmdk".into(),
+                ])),
+                "imgferry import a.vmdk --data-disk b.vmdk",
             ),
             (Hint::Disk(diskimg::Hint::GiveSize), "--size 40GiB"),
             (Hint::Disk(diskimg::Hint::CorrectSize), "--size"),

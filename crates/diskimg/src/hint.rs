@@ -44,6 +44,9 @@ pub enum Hint {
         /// What helps otherwise.
         or: Option<String>,
     },
+    /// The file is the configuration of a machine: open the disks that it names, ready for a shell,
+    /// the one that boots first.
+    GiveDisks(Vec<String>),
     /// The size of the disk is not known before its end: give it.
     GiveSize,
     /// The disk does not have the size that was given: give the right one.
@@ -71,6 +74,7 @@ impl Hint {
             | Self::NameBackingFormat
             | Self::AllowBacking { or: None, .. }
             | Self::NameBackingDir { or: None }
+            | Self::GiveDisks(_)
             | Self::GiveSize
             | Self::CorrectSize
             | Self::EndedAt(_) => None,
@@ -104,6 +108,8 @@ impl fmt::Display for Hint {
                 f.write_str("allow the directory that it is in")?;
                 or.iter().try_for_each(|or| write!(f, "; or {or}"))
             }
+            Self::GiveDisks(disks) if disks.is_empty() => f.write_str("open its disks instead"),
+            Self::GiveDisks(disks) => write!(f, "open its disks instead: {}", disks.join(" ")),
             Self::GiveSize => f.write_str("give the exact size of the disk in bytes"),
             Self::CorrectSize => f.write_str("correct the size of the disk"),
             Self::EndedAt(size) => write!(

@@ -29,6 +29,7 @@ pub mod holes;
 mod image;
 mod layer;
 pub mod limits;
+mod machine;
 mod named;
 mod open;
 mod options;
@@ -55,7 +56,7 @@ mod walk;
 mod work;
 pub mod zero;
 
-pub use chain::{Context, open_beside, open_inside};
+pub use chain::{Context, descriptor_of, open_beside, open_inside};
 pub use check::{check, check_source};
 pub use details::{BitmapInfo, Details, Reference, SnapshotInfo};
 pub use driver::{CheckFn, Driver, OpenFn, check_by_extents};

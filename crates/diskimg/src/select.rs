@@ -1,12 +1,17 @@
 //! Choosing the format of a file, by what the user says or by its content.
 
+use std::path::Path;
+
+use crate::chain::descriptor_of;
 use crate::driver::Driver;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
 use crate::hint::Hint;
+use crate::machine;
 use crate::options::OpenOptions;
 use crate::probe::{Foreign, Probe};
 use crate::source::ReadAt;
+use crate::text::shell_path;
 
 /// The driver for the format that the user named, or that the content has.
 ///
@@ -40,7 +45,46 @@ fn detect(source: &dyn ReadAt, drivers: &[Driver]) -> Result<Driver> {
     if source.is_empty() {
         return Err(Error::new(ErrorKind::Truncated, "the file is empty"));
     }
-    recognise(&Probe::read(source)?, drivers)
+    let probe = Probe::read(source)?;
+    if probe.is_text()
+        && let Some(error) = machine::refusal(source)
+    {
+        return Err(error);
+    }
+    let driver = recognise(&probe, drivers)?;
+    match source.path().filter(|_| driver.format == Format::Raw) {
+        Some(path) => refuse_part(path).map(|()| driver),
+        None => Ok(driver),
+    }
+}
+
+/// Refuses to guess that the file at `path` is a raw disk when its name is that of a part of a VMDK
+/// or of what VMware keeps beside one.
+///
+/// # Errors
+/// `Ambiguous`.
+fn refuse_part(path: &Path) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    if name.to_ascii_lowercase().ends_with(b"-ctk.vmdk") {
+        return Err(Error::new(
+            ErrorKind::Ambiguous,
+            "by its name this is a ctk file: it says which parts of a disk have changed, and is \
+             no disk",
+        ));
+    }
+    let Some(descriptor) = descriptor_of(path) else {
+        return Ok(());
+    };
+    let error = Error::new(
+        ErrorKind::Ambiguous,
+        "by its name this is only a part of a VMDK; the disk is what its descriptor puts together",
+    );
+    Err(match shell_path(&descriptor) {
+        Some(descriptor) => error.with_hint(Hint::OpenAsRawOr(format!(
+            "give its descriptor: {descriptor}"
+        ))),
+        None => error,
+    })
 }
 
 /// The driver whose format a file with these ends has.

@@ -26,6 +26,7 @@ fn damage_takes_little_time_and_memory_in_every_format() {
         Format::Vhd,
         Format::Vhdx,
         Format::Vdi,
+        Format::Vmdk,
     ] {
         for entry in std::fs::read_dir(seeds.join(format.name())).unwrap() {
             let seed = std::fs::read(entry.unwrap().path()).unwrap();

@@ -39,3 +39,8 @@ fn seeds_and_what_fuzzing_found_hold_for_vhdx() {
 fn seeds_and_what_fuzzing_found_hold_for_vdi() {
     hold(Format::Vdi, 3);
 }
+
+#[test]
+fn seeds_and_what_fuzzing_found_hold_for_vmdk() {
+    hold(Format::Vmdk, 5);
+}

@@ -29,7 +29,7 @@ const ENTRY: usize = 8;
 pub fn tables(format: Format, seed: &[u8], more: &[Driver]) -> usize {
     let file = Sparse::parse(&seed[1..]);
     let size = match format {
-        Format::Vhd | Format::Vdi => WORD,
+        Format::Vhd | Format::Vdi | Format::Vmdk => WORD,
         _ => ENTRY,
     };
     // A hole behind everything, as long as the file may be.
@@ -41,6 +41,7 @@ pub fn tables(format: Format, seed: &[u8], more: &[Driver]) -> usize {
             .unwrap()
             .to_le_bytes()
             .to_vec(),
+        Format::Vmdk => u32::try_from(hole / 512).unwrap().to_le_bytes().to_vec(),
         Format::Qcow2 => (hole | 1 << 63).to_be_bytes().to_vec(),
         _ => (hole | 6).to_le_bytes().to_vec(),
     };

@@ -11,5 +11,6 @@ pub mod measure;
 pub mod ova;
 pub mod qemu;
 pub mod vectors;
+pub mod vmdk;
 
 pub use conformance::conformance;

@@ -126,6 +126,11 @@ impl Walk<'_> {
         if (self.stop)() {
             return Err(Error::Cancelled);
         }
+        // The disk is found by its descriptor.
+        if !named && diskimg::descriptor_of(&path).is_some_and(|descriptor| descriptor.is_file()) {
+            self.pass_over();
+            return Ok(());
+        }
         let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
         let is = |known: &[&str]| known.iter().any(|known| extension == *known);
         let opened = diskimg::open(&path, &OpenOptions::of(None), &zvhd2::DRIVERS);

@@ -153,12 +153,14 @@ fn is_regular(found: &Stat) -> bool {
     FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
 }
 
-/// The descriptor of the disk of which the file `name` is a part, by its name.
-pub(crate) fn descriptor_of(name: &OsStr) -> Option<OsString> {
-    let stem = without_extension(name.as_bytes())?;
+/// The descriptor of the VMDK of which the file at `path` is a part, when its name is that of one.
+#[must_use]
+pub fn descriptor_of(path: &Path) -> Option<PathBuf> {
+    let stem = without_extension(path.file_name()?.as_bytes())?;
     let dash = stem.iter().rposition(|byte| *byte == b'-')?;
     let (disk, ending) = stem.split_at(dash);
-    (!disk.is_empty() && is_part(ending)).then(|| OsString::from_vec([disk, EXTENSION].concat()))
+    let name = || OsString::from_vec([disk, EXTENSION].concat());
+    (!disk.is_empty() && is_part(ending)).then(|| path.with_file_name(name()))
 }
 
 #[cfg(test)]
@@ -252,8 +254,8 @@ mod tests {
 
     #[test]
     fn a_part_tells_its_descriptor() {
-        let of = |name: &str| descriptor_of(OsStr::new(name));
-        assert_eq!(of("web-s001.vmdk"), Some("web.vmdk".into()));
+        let of = |name: &str| descriptor_of(Path::new(name));
+        assert_eq!(of("/d/web-s001.vmdk"), Some("/d/web.vmdk".into()));
         assert_eq!(of("web-000001-delta.vmdk"), Some("web-000001.vmdk".into()));
         for name in ["web.vmdk", "-flat.vmdk", "web-flat.raw", "web-x.vmdk"] {
             assert_eq!(of(name), None, "{name}");

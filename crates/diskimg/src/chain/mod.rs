@@ -18,7 +18,7 @@ mod names;
 mod wanted;
 
 pub(crate) use below::{Below, Unopened};
-pub(crate) use beside::descriptor_of;
+pub use beside::descriptor_of;
 pub use context::Context;
 pub(crate) use context::{Opener, Opening, Referred, Shared};
 pub(crate) use extents::ExtentFiles;

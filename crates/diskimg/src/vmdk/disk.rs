@@ -1,6 +1,5 @@
 //! What a file is: a whole disk, a descriptor of one, or only a part.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::descriptor::{DESCRIPTOR, Descriptor, begins_as_descriptor, read_text};
@@ -104,11 +103,8 @@ impl Disk {
 
 /// The refusal of a file that is only a part of a disk.
 fn part(source: &dyn ReadAt, what: &str) -> Error {
-    let descriptor = source.path().and_then(|path| {
-        let name = descriptor_of(path.file_name()?)?;
-        let descriptor = path.parent().unwrap_or(Path::new("")).join(name);
-        shell_path(&descriptor)
-    });
+    let descriptor = source.path().and_then(descriptor_of);
+    let descriptor = descriptor.and_then(|path| shell_path(&path));
     Error::unsupported(format!(
         "this is only a part of a VMDK ({what}); the disk is what its descriptor puts together"
     ))

@@ -58,6 +58,12 @@ impl Part {
             None => error,
         }
     }
+
+    /// The name of the part's file, when it is not the one that the image is called after.
+    pub(super) fn file_name(&self) -> Option<String> {
+        let name = self.path.as_ref()?.file_name()?;
+        Some(shown(Path::new(name)).to_string())
+    }
 }
 
 /// The parts of a disk, in order and without gaps.

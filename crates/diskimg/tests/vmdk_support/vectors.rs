@@ -1,7 +1,6 @@
 //! The files in `testdata/vmdk`: each reads as its writer's own program reads it, or is refused
 //! with the words that say why.
 
-use std::error::Error as _;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -11,6 +10,8 @@ use diskimg::{
 };
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
+
+use crate::told;
 
 #[derive(Deserialize)]
 struct Vector {
@@ -100,18 +101,6 @@ fn digests(image: &dyn DiskImage, whole: bool) -> Result<(String, String), Error
     }
     let content = format!("v1:{}", hex::encode(content.finalize()));
     Ok((content, hex::encode(raw.finalize())))
-}
-
-/// All that a user sees of an error.
-fn told(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
 
 #[test]

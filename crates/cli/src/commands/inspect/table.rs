@@ -109,9 +109,10 @@ fn about_the_file(rows: &mut Rows, inspection: &Inspection) {
 fn about_the_content(rows: &mut Rows, inspection: &Inspection) {
     let details = &inspection.details;
     for (at, reference) in details.refers_to.iter().enumerate() {
-        let format = match &reference.format {
-            Some(format) => format!(" ({format})"),
-            None => " (format not declared)".to_owned(),
+        let format = match (&reference.format, reference.bytes) {
+            (Some(format), Some(bytes)) => format!(" ({format}, {})", human(bytes)),
+            (Some(format), None) => format!(" ({format})"),
+            (None, _) => " (format not declared)".to_owned(),
         };
         rows.add(
             if at == 0 { "needs" } else { "" },
