@@ -272,6 +272,9 @@ pub(crate) struct ImportArgs {
     /// What to do when the image or the object exists
     #[arg(long, value_enum, default_value_t = IfExists::Adopt)]
     pub(crate) if_exists: IfExists,
+    /// The old name of --if-exists replace
+    #[arg(long, hide = true, conflicts_with = "if_exists")]
+    pub(crate) force: bool,
     /// Exit once the import job has started, and print its id
     #[arg(long, overrides_with = "wait")]
     pub(crate) no_wait: bool,

@@ -95,6 +95,7 @@ fn spec(args: &ImportArgs) -> ImportSpec {
         verify_holes: args.raw.holes.holes == HolesMode::Verify,
         key: args.key.clone(),
         if_exists: match args.if_exists {
+            _ if args.force => IfExists::Replace,
             args::IfExists::Adopt => IfExists::Adopt,
             args::IfExists::Fail => IfExists::Fail,
             args::IfExists::Skip => IfExists::Skip,

@@ -118,7 +118,8 @@ fn of_layer(
             ));
         }
     }
-    if layer.get(Item::Agency).is_some_and(super::layers::is_true) {
+    let agency = layer.get(Item::Agency);
+    if agency.map_or(Ok(false), |value| place.is_yes(Item::Agency, value))? {
         let text = layers
             .get(Item::MetadataEndpoint)
             .map_or(METADATA_ENDPOINT, |found| found.value);

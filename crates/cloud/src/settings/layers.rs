@@ -35,6 +35,21 @@ impl Place {
         }
     }
 
+    /// Whether the switch `name`, which has `value` here, is on.
+    ///
+    /// # Errors
+    /// The value is neither a yes nor a no.
+    pub(crate) fn is_yes(&self, name: Item, value: &str) -> Result<bool, String> {
+        match value.to_ascii_lowercase().as_str() {
+            "1" | "true" | "yes" | "on" => Ok(true),
+            "0" | "false" | "no" | "off" => Ok(false),
+            _ => Err(format!(
+                "{} is {value:?}, expected true or false",
+                self.name(name)
+            )),
+        }
+    }
+
     /// What the setting is called there, for messages.
     pub(crate) fn name(&self, name: Item) -> String {
         let Some(spec) = name.spec() else {
@@ -136,16 +151,12 @@ impl Layers {
         })
     }
 
-    /// Whether a switch is on. In the environment anything but a no is a yes.
-    pub(crate) fn is_on(&self, name: Item) -> bool {
-        self.get(name).is_some_and(|found| is_true(found.value))
+    /// Whether a switch is on.
+    ///
+    /// # Errors
+    /// The value of the environment is neither a yes nor a no.
+    pub(crate) fn is_on(&self, name: Item) -> Result<bool, String> {
+        self.get(name)
+            .map_or(Ok(false), |found| found.place.is_yes(name, found.value))
     }
-}
-
-/// Switches are on unless they say no.
-pub(crate) fn is_true(value: &str) -> bool {
-    !matches!(
-        value.to_ascii_lowercase().as_str(),
-        "0" | "false" | "no" | "off"
-    )
 }

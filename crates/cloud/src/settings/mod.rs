@@ -331,8 +331,9 @@ fn build(
     settings: &mut Vec<Setting>,
     missing: &mut Vec<Problem>,
 ) -> Option<Cloud> {
-    let allow_http = layers.is_on(Item::AllowHttp);
-    let identity = identity::choose(layers, allow_http)
+    let allow_http = note(layers.is_on(Item::AllowHttp), missing);
+    let path_style = note(layers.is_on(Item::PathStyle), missing);
+    let identity = identity::choose(layers, allow_http.unwrap_or_default())
         .map(|chosen| {
             settings.push(Setting {
                 name: "credentials",
@@ -390,8 +391,8 @@ fn build(
         iam: iam?,
         ims: ims?,
         obs: obs?,
-        path_style: layers.is_on(Item::PathStyle),
-        allow_http,
+        path_style: path_style?,
+        allow_http: allow_http?,
         project_id: text(Item::ProjectId),
         project_name: text(Item::ProjectName),
         enterprise_project_id: text(Item::EnterpriseProjectId),

@@ -429,6 +429,22 @@ fn a_broken_file_is_refused_without_quoting_a_secret_of_it() {
 }
 
 #[test]
+fn a_switch_of_the_environment_is_a_yes_or_a_no() {
+    let home = Home::new();
+    let with = |value| {
+        let mut pairs = KEY.to_vec();
+        pairs.extend([("HW_REGION_NAME", "eu-de"), ("IMGFERRY_PATH_STYLE", value)]);
+        examine(&args(None), &home.env(&pairs)).cloud
+    };
+    assert!(with("Yes").unwrap().path_style);
+    assert!(!with("off").unwrap().path_style);
+    let wrong = with("maybe").unwrap_err();
+    let wrong: Vec<_> = wrong.0.iter().map(|problem| &problem.message).collect();
+    let expected = "IMGFERRY_PATH_STYLE is \"maybe\", expected true or false";
+    assert_eq!(wrong, [expected]);
+}
+
+#[test]
 fn a_file_that_was_named_must_be_there() {
     let env = HashMap::from([("IMGFERRY_CONFIG", "/nonexistent/x.toml")]);
     let text = refusal(&args(Some("eu-nl")), &env);
