@@ -120,7 +120,11 @@ fi
 if has d; then
     [ -e "$dir/disk.vhd" ] || qemu-img convert -f raw -O vpc "$disk" "$dir/disk.vhd"
     [ -e "$dir/disk.vhdx" ] || qemu-img convert -f raw -O vhdx "$disk" "$dir/disk.vhdx"
-    for source in plain.qcow2:1.0 disk.vhd:1.0 disk.vhdx:1.0 zlib.qcow2:1.5 zstd.qcow2:1.5; do
+    for type in monolithicSparse streamOptimized; do
+        [ -e "$dir/$type.vmdk" ] || qemu-img convert -f raw -O vmdk -o subformat=$type "$disk" "$dir/$type.vmdk"
+    done
+    for source in plain.qcow2:1.0 disk.vhd:1.0 disk.vhdx:1.0 monolithicSparse.vmdk:1.0 zlib.qcow2:1.5 zstd.qcow2:1.5 \
+        streamOptimized.vmdk:1.5; do
         wanted=${source#*:}
         source=${source%:*}
         for ((i = 0; i < rounds; i++)); do
