@@ -125,6 +125,7 @@ impl QemuImg {
             Format::Vhd => "vpc",
             Format::Vhdx => "vhdx",
             Format::Vdi => "vdi",
+            Format::Vmdk => "vmdk",
             _ => {
                 let message = format!("qemu-img does not read {format}");
                 return Err(Failure::new(Class::Refused, message).hint(Hint::CompareNothing));
