@@ -37,6 +37,8 @@ pub(crate) fn text(hint: &Hint) -> String {
             return format!("pass the right --region or --cloud, or all of {ADDRESSES}");
         }
         Hint::ReplaceObject => "pass --if-exists replace to replace it, or another key with --key",
+        Hint::Restart => "start over with --restart",
+        Hint::RestartAndReplace => "start over with --restart --if-exists replace",
         Hint::NameSandboxDir => "name its directory: --sandbox=DIR",
         Hint::KeepSandboxRunning => "leave --no-wait out, or run 'imgferry sandbox' beside it",
         Hint::FollowJob(job) => return format!("imgferry job wait {job}"),

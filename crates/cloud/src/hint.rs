@@ -38,6 +38,10 @@ pub enum Hint {
     ChangeOperator(Option<ims::Cloud>),
     /// The object exists: replace it, or use another key.
     ReplaceObject,
+    /// The journal is of no use: start over.
+    Restart,
+    /// The object is of another state of the disk: start over, and replace it.
+    RestartAndReplace,
     /// A temporary sandbox keeps no objects: name a directory for it.
     NameSandboxDir,
     /// The sandbox ends with this process: wait for the job, or run the sandbox on its own.
@@ -93,6 +97,8 @@ impl fmt::Display for Hint {
                 "give another cloud or region, or the addresses of all services"
             }
             Self::ReplaceObject => "replace the object, or choose another key",
+            Self::Restart => "start over",
+            Self::RestartAndReplace => "start over, and replace the object",
             Self::NameSandboxDir => "name a directory for the sandbox",
             Self::KeepSandboxRunning => "wait for the job, or run the sandbox on its own",
             Self::FollowJob(job) => return write!(f, "follow job {job}"),

@@ -10,7 +10,7 @@ use ims::{Architecture, Firmware, ImageKind, QuickImport};
 
 use super::spec::ImportSpec;
 
-/// What speaks against an import, collected.
+/// Problems and warnings of an import, collected.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) problems: Vec<String>,
@@ -127,9 +127,9 @@ pub(crate) fn disk(
         Ok(table) => table,
         // A disk without a table that can be read may still boot.
         Err(error) if is_system => {
-            findings
-                .warnings
-                .push(format!("how the disk boots could not be told: {error}"));
+            findings.warnings.push(format!(
+                "how the disk boots could not be determined: {error}"
+            ));
             return;
         }
         Err(_) => return,
@@ -146,7 +146,7 @@ pub(crate) fn disk(
         held("disk-whole", problem, "copy or download the file again");
     }
     if let Some(problem) = table.sector_problem() {
-        let hint = "copy the partitions to a disk with sectors of 512 bytes, or write the table anew for them";
+        let hint = "copy the partitions to a disk with sectors of 512 bytes, or rewrite the partition table for them";
         held("sector-size", problem, hint);
     }
     if !is_system {

@@ -97,7 +97,7 @@ fn by_options(spec: &ImportSpec) -> Result<Method> {
         )),
         Register::Glance if only_common || spec.kind == ImageKind::DataImage => Err(Failure::new(
             Class::Refused,
-            "--register glance knows no encryption, no preparation and no data disks",
+            "--register glance does not support encryption, preparation or data disks",
         )
         .hint("pass --register common")),
         Register::Quick => Ok(converted(By::Quick)),

@@ -279,7 +279,7 @@ impl Look<'_> {
         let size = size_of(path)?;
         let input = self.open(path, &OpenOptions::of(None)).map_err(|failure| {
             failure.hint(
-                "a data disk that only the service reads goes on its own, with --type DataImage",
+                "import a data disk that only the service reads on its own, with --type DataImage",
             )
         })?;
         let virtual_size = input.opened.image.virtual_size();

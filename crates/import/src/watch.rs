@@ -76,7 +76,7 @@ pub(crate) fn check(path: &Path, source: &SourceIdentity) -> Result {
         Some(difference) => Err(Failure::new(
             Class::Refused,
             format!(
-                "{} changed while it was read: {difference}. What was read is a mix of two states of the disk",
+                "{} changed while it was read: {difference}. What was read mixes two states of the disk",
                 path.display()
             ),
         )

@@ -298,9 +298,7 @@ fn an_interrupt_leaves_a_state_that_goes_on() {
     let stopped: Run = child.wait_with_output().unwrap().into();
     assert_eq!(stopped.code, Some(130), "{}", stopped.stderr);
     assert!(
-        stopped
-            .stderr
-            .contains("the same command goes on from there: "),
+        stopped.stderr.contains("to resume, run: "),
         "{}",
         stopped.stderr
     );

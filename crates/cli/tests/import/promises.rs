@@ -56,11 +56,7 @@ fn an_import_that_dies_near_its_end_goes_on_with_the_same_command() {
     proxy.always(|seen| seen.is_part(10), Fault::answer(403, "AccessDenied"));
     let died = through(&proxy, STORAGE, import.command());
     assert_eq!(died.code, Some(3), "{}", died.stderr);
-    assert!(
-        died.stderr.contains("goes on from there"),
-        "{}",
-        died.stderr
-    );
+    assert!(died.stderr.contains("to resume, run: "), "{}", died.stderr);
     proxy.heal();
     proxy.forget();
     let done = through(&proxy, STORAGE, import.command());
@@ -179,7 +175,7 @@ fn an_upload_that_was_left_behind_is_named_listed_and_kept_until_somebody_means_
     let done = import.go_on();
     is_right(&done);
     assert!(
-        done.stderr.contains("not known to the server any more"),
+        done.stderr.contains("the server no longer knows upload"),
         "{}",
         done.stderr
     );
@@ -203,7 +199,7 @@ fn an_import_that_died_while_it_completed_is_found_complete() {
     assert_eq!(json["uploaded"]["sent_bytes"], 0);
     assert!(
         done.stderr
-            .contains("was completed before, although nobody was told"),
+            .contains("had already completed, but its answer was lost"),
         "{}",
         done.stderr
     );
@@ -219,7 +215,7 @@ fn a_registration_that_failed_goes_on_without_another_upload() {
     let failed = through(&proxy, IMAGES, import.command());
     assert_eq!(failed.code, Some(3), "{}", failed.stderr);
     assert!(
-        failed.stderr.contains("goes on from there"),
+        failed.stderr.contains("to resume, run: "),
         "{}",
         failed.stderr
     );
@@ -242,8 +238,7 @@ fn a_registration_whose_answer_was_lost_is_not_sent_twice() {
     let done = through(&proxy, IMAGES, import.command());
     is_right(&done);
     assert!(
-        done.stderr
-            .contains("was registered before; going on with it"),
+        done.stderr.contains("is already registered; following it"),
         "{}",
         done.stderr
     );

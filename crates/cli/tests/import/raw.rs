@@ -354,7 +354,7 @@ fn a_raw_import_that_was_interrupted_goes_on_with_the_same_command() {
             assert_eq!(stopped.code, Some(130), "{}", stopped.stderr);
             let kept = "so is the object of zeros, a.raw.zeros-";
             assert!(stopped.stderr.contains(kept), "{}", stopped.stderr);
-            let hint = "the same command goes on from there: ";
+            let hint = "to resume, run: ";
             assert!(stopped.stderr.contains(hint), "{}", stopped.stderr);
         }
         assert_eq!((zeros(&cloud), cloud.uploads()), (1, 1));
@@ -366,7 +366,7 @@ fn a_raw_import_that_was_interrupted_goes_on_with_the_same_command() {
         let upload = &json["raw"]["upload"];
         assert!(number(&upload["kept_bytes"]) >= 8 * MIB, "{upload}");
         assert!(number(&upload["sent_bytes"]) <= 208 * MIB, "{upload}");
-        let told = "going on with upload";
+        let told = "resuming upload";
         assert!(again.stderr.contains(told), "{}", again.stderr);
         let mut objects = cloud.objects("images");
         objects.sort();

@@ -103,7 +103,7 @@ fn an_upload_of_a_file_goes_on_with_the_same_command() {
         if with == "INT" {
             assert_eq!(ended.code, Some(130), "{}", ended.stderr);
             assert!(ended.stderr.contains("is kept"), "{}", ended.stderr);
-            let hint = "the same command goes on from there: ";
+            let hint = "to resume, run: ";
             assert!(ended.stderr.contains(hint), "{}", ended.stderr);
         }
         let listed = run(cloud.command().args(["status", "--json"]));

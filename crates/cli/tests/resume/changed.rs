@@ -142,7 +142,7 @@ fn a_sample_catches_another_disk_behind_the_same_identity() {
     other[4096..].iter_mut().for_each(|byte| *byte ^= 1);
     fs::write(&import.source, other).unwrap();
     forge_identity(&import);
-    began_anew(&import, &import.go_on(), "is not what it was");
+    began_anew(&import, &import.go_on(), "has changed; starting over");
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn a_whole_file_that_was_written_with_its_time_set_back_begins_anew() {
     let done = run(&mut whole::by(&import, "common"));
     let json = whole::is_done(&import, &done);
     assert_eq!(whole::number(&json, "kept_bytes"), 0);
-    let told = "has changed; the upload begins anew";
+    let told = "has changed; starting over";
     assert!(done.stderr.contains(told), "{}", done.stderr);
 }
 

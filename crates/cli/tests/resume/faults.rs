@@ -201,7 +201,7 @@ fn a_server_that_is_gone_is_exit_code_4_and_the_upload_is_named() {
     let run: Run = child.wait_with_output().unwrap().into();
     assert_eq!(run.code, Some(4), "{}", run.stderr);
     assert!(run.stderr.contains("is kept"), "{}", run.stderr);
-    assert!(run.stderr.contains("goes on from there"), "{}", run.stderr);
+    assert!(run.stderr.contains("to resume, run: "), "{}", run.stderr);
     assert!(
         run.stderr.contains("attempt 5 of 6 failed"),
         "{}",

@@ -140,11 +140,7 @@ fn what_is_stored_is_neither_read_nor_sent_again() {
         "{read} read, {noted} were noted"
     );
     assert_eq!(read + get(&json["kept_bytes"]), 96 * MIB);
-    assert!(
-        done.stderr.contains("going on with upload"),
-        "{}",
-        done.stderr
-    );
+    assert!(done.stderr.contains("resuming upload"), "{}", done.stderr);
 }
 
 #[test]
@@ -238,7 +234,7 @@ fn a_source_that_has_changed_begins_anew_and_says_why() {
         "{}",
         done.stderr
     );
-    assert!(done.stderr.contains("was thrown away"), "{}", done.stderr);
+    assert!(done.stderr.contains("was aborted"), "{}", done.stderr);
     assert_eq!(import.cloud.uploads(), 0);
 }
 
@@ -304,7 +300,7 @@ fn an_upload_that_the_server_has_forgotten_begins_anew_and_says_why() {
     let done = import.go_on();
     is_right(&done);
     assert!(
-        done.stderr.contains("not known to the server any more"),
+        done.stderr.contains("the server no longer knows upload"),
         "{}",
         done.stderr
     );
@@ -409,7 +405,7 @@ fn an_import_job_that_was_started_is_gone_on_with_and_not_started_twice() {
     let done = run(import.command().env("IMGFERRY_IMS_ENDPOINT", ims.url()));
     let json = is_right(&done);
     assert_eq!(json["job_id"], status["job_id"]);
-    assert!(done.stderr.contains("going on with it"), "{}", done.stderr);
+    assert!(done.stderr.contains("following it"), "{}", done.stderr);
 }
 
 /// Text of words that come again, of which every level makes something else.
@@ -493,11 +489,7 @@ fn an_import_whose_levels_rise_with_a_slow_line_goes_on_after_a_kill_and_sends_n
     import.line.set_rate(u64::MAX);
     let done = run(&mut command());
     let json = is_right(&done);
-    assert!(
-        done.stderr.contains("going on with upload"),
-        "{}",
-        done.stderr
-    );
+    assert!(done.stderr.contains("resuming upload"), "{}", done.stderr);
     let get = |value: &serde_json::Value| value.as_u64().unwrap();
     let uploaded = &json["uploaded"];
     let (sent, size) = (get(&uploaded["sent_bytes"]), get(&uploaded["size"]));

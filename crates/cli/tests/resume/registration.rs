@@ -210,7 +210,7 @@ fn an_image_of_somebody_else_is_neither_adopted_nor_in_the_way_of_another_name()
     );
     // One piece of advice, and not two that contradict each other.
     assert!(
-        !refused.stderr.contains("goes on from there"),
+        !refused.stderr.contains("to resume, run: "),
         "{}",
         refused.stderr
     );
@@ -338,7 +338,7 @@ fn who_is_told_to_stop_while_the_registration_is_on_its_way_stops_soon_and_adopt
     assert_eq!(faulty.import.status()["stage"], "registering");
     let done = faulty.run();
     faulty.is_done(&done, "adopted");
-    let told = "was registered before; going on with it";
+    let told = "is already registered; following it";
     assert!(done.stderr.contains(told), "{}", done.stderr);
     let passed = faulty.proxy.passed();
     assert_eq!(passed.iter().filter(|one| begins(&one.seen)).count(), 1);

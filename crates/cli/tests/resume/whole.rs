@@ -89,7 +89,7 @@ fn a_whole_file_goes_on_where_it_was_interrupted() {
         assert!(command.contains(&format!("--register {way}")), "{command}");
         if with == "INT" {
             assert_eq!(stopped.code, Some(130), "{}", stopped.stderr);
-            let told = format!("the same command goes on from there: {command}");
+            let told = format!("to resume, run: {command}");
             assert!(stopped.stderr.contains(&told), "{}", stopped.stderr);
         }
         let json = is_done(&import, &run(&mut by(&import, way)));
@@ -150,7 +150,7 @@ fn restart_begins_a_whole_file_anew_and_throws_the_old_upload_away() {
     interrupt(&import, "common", "KILL");
     let done = run(by(&import, "common").arg("--restart"));
     assert_eq!(number(&is_done(&import, &done), "kept_bytes"), 0);
-    assert!(done.stderr.contains("was thrown away"), "{}", done.stderr);
+    assert!(done.stderr.contains("was aborted"), "{}", done.stderr);
 }
 
 /// A call that begins a registration.
@@ -182,7 +182,7 @@ fn a_whole_file_whose_registration_was_refused_is_registered_without_another_upl
         });
         let refused = run(by(&import, way).env(IMAGES, proxy.url()));
         assert_eq!(refused.code, Some(3), "{}", refused.stderr);
-        let told = "goes on from there";
+        let told = "to resume, run: ";
         assert!(refused.stderr.contains(told), "{}", refused.stderr);
         assert_eq!(import.status()["stage"], stage, "{way} {nth}");
         let sent = import.line.sent();
@@ -207,7 +207,7 @@ fn an_upload_of_the_same_file_does_not_end_an_import_that_waits_for_its_registra
     upload.arg(import.state_dir());
     let other = run(upload.env("IMGFERRY_OBS_ENDPOINT", import.line.url()));
     assert_eq!(other.code, Some(2), "{}", other.stderr);
-    let told = "another command has begun it: ";
+    let told = "it was started by another command: ";
     assert!(other.stderr.contains(told), "{}", other.stderr);
     is_done(&import, &run(&mut by(&import, "common")));
 }
@@ -237,7 +237,7 @@ fn a_whole_file_whose_run_died_before_the_answer_is_registered_once() {
         let done = run(by(&import, way).env(IMAGES, proxy.url()));
         let json = is_done(&import, &done);
         assert_eq!(number(&json, "sent_bytes"), 0);
-        let told = "was registered before; going on with it";
+        let told = "is already registered; following it";
         assert!(done.stderr.contains(told), "{}", done.stderr);
         let passed = proxy.passed();
         let asked = passed.iter().filter(|passed| begins(&passed.seen)).count();
@@ -264,7 +264,7 @@ fn a_job_of_a_whole_file_that_was_started_is_gone_on_with_and_not_started_twice(
     proxy.heal();
     let done = run(by(&import, "common").env(IMAGES, proxy.url()));
     assert_eq!(is_done(&import, &done)["job_id"], job);
-    let told = "was started before; going on with it";
+    let told = "was started by an earlier run; following it";
     assert!(done.stderr.contains(told), "{}", done.stderr);
 }
 
@@ -318,7 +318,7 @@ fn a_system_with_its_data_disk_goes_on_where_it_was_interrupted() {
         let (_, name, stage) = listed.pop().unwrap();
         assert_eq!((name.as_str(), stage.as_str()), ("a", "uploading"));
         if with == "INT" {
-            let told = "goes on from there";
+            let told = "to resume, run: ";
             assert!(stopped.stderr.contains(told), "{}", stopped.stderr);
         }
         let object = import.cloud.object_path("images", key);

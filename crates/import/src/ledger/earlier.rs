@@ -1,4 +1,4 @@
-//! What of an earlier run counts.
+//! What of an earlier run is used.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::entry::{Entry, level};
 use crate::observe::Observer;
 
 impl Entry {
-    /// Decides what of an earlier run counts.
+    /// Decides what of an earlier run is used.
     pub(crate) fn take_up(
         &mut self,
         restart: bool,
@@ -27,8 +27,8 @@ impl Entry {
             }
             Found::Unreadable { at } => {
                 observer.warn(format_args!(
-                    "the journal {} is damaged at byte {at} and says nothing; the import begins anew, \
-                     and parts of an earlier upload may still be stored",
+                    "the journal {} is damaged at byte {at} and unusable; starting over. Parts of an \
+                     earlier upload may still be stored",
                     shown(&path)
                 ));
                 return;
@@ -39,16 +39,16 @@ impl Entry {
         match ending {
             Ending::Clean => {}
             Ending::Torn { at } => observer.notice(format_args!(
-                "the journal {} ends inside a record (byte {at}); what stands before it counts",
+                "the journal {} ends inside a record at byte {at}; everything before it is used",
                 shown(&path)
             )),
             Ending::Damaged { at } => observer.warn(format_args!(
-                "the journal {} is damaged at byte {at}; what stands before it counts",
+                "the journal {} is damaged at byte {at}; everything before it is used",
                 shown(&path)
             )),
         }
         let anew = if restart {
-            Some("as --restart says".to_owned())
+            Some("a restart was requested".to_owned())
         } else {
             self.why_anew(&state)
         };
@@ -56,7 +56,7 @@ impl Entry {
             None => self.state = Some(state),
             Some(why) => {
                 observer.notice(format_args!(
-                    "an interrupted import to {}/{} is not gone on with: {why}",
+                    "not resuming the interrupted import to {}/{}: {why}",
                     self.begun.bucket, self.begun.key
                 ));
                 self.stale = state.upload.filter(|_| state.completed.is_none());
@@ -64,8 +64,8 @@ impl Entry {
         }
     }
 
-    /// Takes up what was kept of an import that is done, if the very same command was given again:
-    /// a scheduler that did not see its end gives it until it ends well.
+    /// Uses what was kept of a finished import, if the very same command is run again: a scheduler
+    /// that missed its end repeats it until it succeeds.
     fn take_up_end(&mut self, path: &Path) {
         let Some(state) = Journal::kept(path) else {
             return;
@@ -85,7 +85,7 @@ impl Entry {
         }
     }
 
-    /// Why what an earlier run has done is of no use, if so.
+    /// Why the work of an earlier run cannot be used, if so.
     pub(crate) fn why_anew(&self, state: &State) -> Option<String> {
         let before = &state.begun;
         if let Some(now) = &self.source
@@ -96,7 +96,7 @@ impl Entry {
         // An upload has no image to be registered, and ends without one.
         if before.name.is_empty() != self.begun.name.is_empty() {
             let command = command_line(&before.command);
-            return Some(format!("another command has begun it: {command}"));
+            return Some(format!("it was started by another command: {command}"));
         }
         // An object that is complete does not depend on how another one would be made.
         if state.completed.is_some() {
@@ -104,11 +104,11 @@ impl Entry {
         }
         // The journal knows the state of the first file only.
         if self.layered {
-            return Some("the disk builds on other files, which may have changed since".to_owned());
+            return Some("the disk is based on other files, which may have changed".to_owned());
         }
         if before.plan != self.begun.plan {
             return Some(format!(
-                "it was planned otherwise: {} of {} bytes as {}{}, now {}{}",
+                "its plan was different: {} of {} bytes as {}{}, now {}{}",
                 before.plan.source_format,
                 before.plan.virtual_size,
                 before.plan.target,
@@ -119,7 +119,7 @@ impl Entry {
         }
         if before.encoder != self.begun.encoder {
             return Some(format!(
-                "imgferry {} made other bytes ({}) than this version ({})",
+                "imgferry {} encoded it differently ({}) than this version does ({})",
                 before.tool, before.encoder, self.begun.encoder
             ));
         }

@@ -248,9 +248,8 @@ impl Entry {
 
     /// Why this import could not go on if it were interrupted, when somebody may expect it to.
     pub(crate) fn why_not_again(&self) -> Option<&'static str> {
-        self.streamed.then_some(
-            "what came from standard input cannot be read again, so the import begins anew next time",
-        )
+        self.streamed
+            .then_some("standard input cannot be read again, so the next run starts over")
     }
 
     pub(crate) fn notes(&self) -> Option<&Notes> {
@@ -271,7 +270,7 @@ impl Entry {
         self.begun.started = stored.unwrap_or_default();
     }
 
-    /// Begins anew: throws away the upload of an earlier run, and what was noted of it.
+    /// Starts over: aborts the upload of an earlier run, and forgets its records.
     pub(crate) async fn begin(&mut self, storage: &Client, observer: &dyn Observer) -> Result {
         self.state = None;
         self.ended = false;
@@ -280,10 +279,10 @@ impl Entry {
             let (bucket, key) = (&self.begun.bucket, &self.begun.key);
             match storage.abort_upload(bucket, key, &id).await {
                 Ok(()) => observer.notice(format_args!(
-                    "the earlier upload {id} of {bucket}/{key} was thrown away"
+                    "the earlier upload {id} of {bucket}/{key} was aborted"
                 )),
                 Err(error) => observer.warn(format_args!(
-                    "the earlier upload {id} of {bucket}/{key} could not be thrown away, its parts cost money: {}",
+                    "the earlier upload {id} of {bucket}/{key} could not be aborted; its parts are still charged: {}",
                     from_obs(&error)
                 )),
             }
@@ -349,7 +348,7 @@ impl Entry {
         }
     }
 
-    /// Says in `failure` how to go on, when a journal remembers this import.
+    /// Says in `failure` how to resume, if this import has a journal.
     pub(crate) fn goes_on(&self, failure: Failure) -> Failure {
         let Some(notes) = &self.notes else {
             return failure;
@@ -362,10 +361,10 @@ impl Entry {
             .hint(if self.layered {
                 // Once the object is complete nothing of the disk is read again.
                 format!(
-                    "the same command begins the upload anew unless it was complete, because the disk builds on other files: {command}"
+                    "unless the upload was complete, the same command starts over, because the disk is based on other files: {command}"
                 )
             } else {
-                format!("the same command goes on from there: {command}")
+                format!("to resume, run: {command}")
             })
     }
 
@@ -386,7 +385,7 @@ impl Entry {
         });
         if let Err(failure) = ended {
             observer.warn(format_args!(
-                "the import is done, but its journal cannot be ended: {}",
+                "the import is finished, but its journal could not be closed: {}",
                 failure.line()
             ));
         }

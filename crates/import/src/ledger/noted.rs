@@ -1,5 +1,4 @@
-//! What the journal knows of object and image, and what the bucket shows of uploads that it does
-//! not know.
+//! What the journal records of object and image, and uploads in the bucket that no journal records.
 
 use ::convert::ContentDigest;
 use journal::registration::Known;
@@ -9,7 +8,7 @@ use super::entry::Entry;
 use crate::observe::Before;
 use crate::observe::Observer;
 
-/// Uploads that were left behind and are told of, at most.
+/// Most abandoned uploads that are reported.
 const TOLD_UPLOADS: usize = 5;
 
 /// What of the cloud's state may be this import's own doing.
@@ -142,7 +141,7 @@ impl Entry {
             .collect()
     }
 
-    /// Tells of uploads of this object that no journal knows any more. They may be another
+    /// Reports uploads of this object that no journal records. They may be another
     /// machine's, so they are left alone.
     pub(crate) async fn tell_left_behind(&self, storage: &Client, observer: &dyn Observer) {
         let (bucket, key) = (&self.begun.bucket, &self.begun.key);
@@ -152,8 +151,8 @@ impl Entry {
         for upload in left.filter(|upload| upload.key == *key).take(TOLD_UPLOADS) {
             let id = &upload.upload_id;
             observer.warn(format_args!(
-                "upload {id} of {bucket}/{key} was begun before and never completed; its parts cost money. If nobody is at \
-                 work on it: imgferry uploads abort {bucket} --id {id}"
+                "upload {id} of {bucket}/{key} was started earlier and never completed; its parts are still charged. If \
+                 nobody is working on it: imgferry uploads abort {bucket} --id {id}"
             ));
         }
     }

@@ -50,8 +50,8 @@ async fn method_of_data(spec: &ImportSpec, cx: Context<'_>, pieces: &Pieces) -> 
     }
     Err(Failure::new(
         Class::Refused,
-        "this cloud has no call that takes data disks in other formats than those of quick import, \
-         or encrypts them",
+        "this cloud does not support data disks in other formats than those of quick import, nor \
+         encrypted ones",
     )
     .hint("pass --register quick, which converts the disk, without --cmk-id"))
 }

@@ -22,11 +22,11 @@ impl Run<'_> {
                 let url = &self.asking.request.image_url;
                 // The default key follows the name, and another key is another upload.
                 let key = shell_word(OsStr::new(&url.key)).unwrap_or_else(|| "KEY".to_owned());
-                // Nothing goes on from there.
+                // There is nothing to resume.
                 return Failure::new(
                     Class::Cloud,
                     format!(
-                        "image {id} has the name {name:?} (IMG.0009), and was not made of the object {url} by this import"
+                        "image {id} has the name {name:?} (IMG.0009), and was not created from the object {url} by this import"
                     ),
                 )
                 .hint(format!(
@@ -35,7 +35,7 @@ impl Run<'_> {
             }
             (End::Unknown, Some(error)) if error.code() == Some("IMG.0009") => Failure::new(
                 Class::Cloud,
-                format!("an image has the name {name:?}, and is not listed yet"),
+                format!("an image has the name {name:?} and is not listed yet"),
             ),
             // Its hint is to look, and that was done.
             (End::Unknown, Some(error))
@@ -50,10 +50,13 @@ impl Run<'_> {
         };
         let failure = match (&self.job, end) {
             (Some(job_id), _) => told
-                .note(format!("the import job is {job_id}; {}", self.job_state(end)))
+                .note(format!(
+                    "the import job is {job_id}; {}",
+                    self.job_state(end)
+                ))
                 .data("job_id", &job_id.as_str()),
             (None, End::Unknown | End::Stopped) => told.note(
-                "the registration may have been sent, and whether it has made an image is not known yet",
+                "the registration may have been sent; whether it created an image is not known yet",
             ),
             (None, _) => told,
         };
@@ -92,9 +95,9 @@ impl Run<'_> {
         match (end, kind) {
             (End::Failed, _) => "it has ended",
             (End::Stopped, _) | (_, Some(ErrorKind::JobTimeout)) => {
-                "it goes on in the cloud, and the image appears when it is done"
+                "it continues in the cloud; the image will appear when it finishes"
             }
-            _ => "its state is not known; it may go on",
+            _ => "its state is unknown; it may still be running",
         }
     }
 }

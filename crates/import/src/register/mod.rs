@@ -152,7 +152,7 @@ impl<'a> Run<'a> {
         };
         if let (Known::Job, Some(job_id)) = (known, &self.job) {
             self.asking.observer.notice(format_args!(
-                "import job {job_id} was started before; going on with it"
+                "import job {job_id} was started by an earlier run; following it"
             ));
         }
         self.earlier = matches!(known, Known::Perhaps | Known::Done);
@@ -257,7 +257,7 @@ impl<'a> Run<'a> {
         if let Some(image) = image.filter(|_| found != Found::Nothing) {
             if found != Found::Theirs {
                 observer.notice(format_args!(
-                    "image {} of this name was registered before; going on with it",
+                    "image {} of this name is already registered; following it",
                     image.id
                 ));
             }

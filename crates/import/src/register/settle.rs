@@ -20,7 +20,7 @@ pub(crate) async fn settle(
         && found != u64::from(request.min_disk)
     {
         observer.warn(format_args!(
-            "image {} has min_disk {found} GiB, {} GiB was asked for",
+            "image {} has min_disk {found} GiB, {} GiB was requested",
             image.id, request.min_disk
         ));
     }
@@ -36,7 +36,7 @@ pub(crate) async fn settle(
             .map_err(|error| {
                 from_ims(&error)
                     .note(format!(
-                        "image {} is active, but boots by the wrong firmware",
+                        "image {} is active, but has the wrong firmware setting",
                         image.id
                     ))
                     .hint(format!(

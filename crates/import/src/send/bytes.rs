@@ -144,7 +144,7 @@ impl Sender<'_> {
         proving.file(self.path, entry).await?;
         if let Some(uploaded) = route.done_before(entry).await? {
             route.observer.notice(format_args!(
-                "{}/{} was uploaded before",
+                "{}/{} is already uploaded",
                 route.bucket, route.key
             ));
             return Ok(uploaded);

@@ -1,11 +1,11 @@
-//! Before an import goes on: is the disk still the one that the interrupted run read?
+//! Before an import is resumed: is the disk still the one that the interrupted run read?
 //!
 //! | what is known of the source | what is read again |
 //! |---|---|
 //! | a file whose times, ctime among them, have not moved | a sample of what is stored |
 //! | a block device, a file whose ctime moved, a journal without ctime | everything that is stored |
 //!
-//! If a block differs, the import begins anew, so that no image mixes two states of a disk.
+//! If a block differs, the import starts over, so that no image mixes two states of a disk.
 
 use cloud::{Result, StopToken, from_journal};
 use std::collections::BTreeMap;
@@ -52,7 +52,7 @@ pub(crate) struct Proving<'a> {
 }
 
 impl Proving<'_> {
-    /// Proves that `image` is what the interrupted run read, or lets the import begin anew.
+    /// Proves that `image` is what the interrupted run read, or lets the import start over.
     pub(crate) async fn disk(
         self,
         image: &Arc<dyn DiskImage>,
@@ -99,8 +99,8 @@ impl Proving<'_> {
         }
     }
 
-    /// Proves that the file at `path` is what the interrupted run sent, or lets the upload begin
-    /// anew.
+    /// Proves that the file at `path` is what the interrupted run sent, or lets the upload start
+    /// over.
     pub(crate) async fn file(self, path: &Path, entry: &mut Entry) -> Result {
         let Some((state, extent)) = to_prove(entry) else {
             return Ok(());
@@ -129,7 +129,7 @@ impl Proving<'_> {
     fn tell(self, entry: &Entry, why: &str, bytes: u64) {
         let path = entry.source_path().unwrap_or_default();
         self.observer.notice(format_args!(
-            "{path}: {why}; the {} that are stored are read again and compared, before anything is sent",
+            "{path}: {why}; reading the {} that are stored again, to compare them before anything is sent",
             human(bytes)
         ));
     }
@@ -137,7 +137,7 @@ impl Proving<'_> {
     fn anew(self, entry: &mut Entry, what: &str) -> Result {
         let path = entry.source_path().unwrap_or_default();
         self.observer.warn(format_args!(
-            "{path} has changed since the interrupted run: {what}; the upload begins anew, so that it is not a mix of two disks"
+            "{path} has changed since the interrupted run: {what}; starting over, so that the image does not mix two states of the disk"
         ));
         entry.forget();
         Ok(())
@@ -215,7 +215,7 @@ impl DiskReader {
         let image = self.image.as_ref();
         let starts = match partitions::read(image) {
             Ok(table) => table.entries,
-            // What cannot be read now shows when the import goes on.
+            // What cannot be read now fails when the import is resumed.
             Err(_) => Vec::new(),
         };
         let starts = starts
@@ -249,7 +249,7 @@ impl DiskReader {
 
 fn differs(number: u64) -> String {
     format!(
-        "block {number} (of 2 MiB, at guest offset {:#x}) is not what it was",
+        "block {number} (2 MiB at guest offset {:#x}) has changed",
         number.saturating_mul(BLOCK)
     )
 }

@@ -55,7 +55,7 @@ impl Route<'_> {
         let same = found.is_some_and(|found| found.may_be(completed.size, &completed.etag));
         if !same {
             self.observer.notice(format_args!(
-                "the object {}/{} of the earlier run is gone or another one; it is uploaded anew",
+                "the object {}/{} of the earlier run is missing or was replaced; uploading it again",
                 self.bucket, self.key
             ));
             entry.forget();
@@ -113,7 +113,7 @@ impl Route<'_> {
 
     fn tell_kept(&self, id: &str, bytes: u64, parts: u32) {
         self.observer.notice(format_args!(
-            "going on with upload {id} of {}/{}: {} in {parts} parts are stored",
+            "resuming upload {id} of {}/{}: {} in {parts} parts already stored",
             self.bucket,
             self.key,
             diskimg::units::human(bytes),
@@ -122,14 +122,14 @@ impl Route<'_> {
 
     fn tell_completed(&self, id: &str) {
         self.observer.notice(format_args!(
-            "upload {id} was completed before, although nobody was told; the object {}/{} is right",
+            "upload {id} had already completed, but its answer was lost; the object {}/{} is intact",
             self.bucket, self.key
         ));
     }
 
     fn tell_gone(&self, id: &str) {
         self.observer.notice(format_args!(
-            "upload {id} of {}/{} is not known to the server any more; it begins anew",
+            "the server no longer knows upload {id} of {}/{}; starting over",
             self.bucket, self.key
         ));
     }
@@ -148,7 +148,7 @@ impl Route<'_> {
             .inspect_err(|_| entry.discard())?;
         let id = upload.upload_id().to_owned();
         self.observer.notice(format_args!(
-            "upload {id} of {}/{} has begun",
+            "upload {id} of {}/{} was started",
             self.bucket, self.key
         ));
         // An id that nobody remembers would never be aborted.
@@ -196,7 +196,7 @@ pub async fn start_upload(
         begun = &mut starting => begun,
         () = stop.asked() => tokio::time::timeout(GRACE, starting).await.map_err(|_| {
             stopped()
-                .note("an empty upload may have begun, whose id is not known")
+                .note("an empty upload may have been started; its id is unknown")
                 .hint(format!("imgferry uploads list {bucket}"))
         })?,
     };
@@ -234,14 +234,14 @@ fn kept(upload: &Upload, entry: &Entry, mut failure: Failure) -> Failure {
     if let Some(notes) = entry.notes()
         && let Err(error) = notes.lock().sync()
     {
-        failure = failure.note(format!("what was done last may be unknown later: {error}"));
+        failure = failure.note(format!("the journal may miss the last steps: {error}"));
     }
     let (id, bucket, key) = (upload.upload_id(), upload.bucket(), upload.key());
     let failure = failure
         .data("upload_id", &id)
         .data("key", &key)
         .note(format!(
-            "upload {id} of {bucket}/{key} is kept; its parts cost money until it is completed or thrown away: \
+            "upload {id} of {bucket}/{key} is kept; its parts are charged until it is completed or aborted: \
              imgferry uploads abort {bucket} --id {id}"
         ));
     entry.goes_on(failure)
@@ -269,12 +269,12 @@ pub async fn abort(upload: &mut Upload, failure: Failure) -> Failure {
             "upload {id} of {bucket}/{key} was aborted; nothing is left in the bucket"
         )),
         Err(error) if error.kind() == obs::ErrorKind::Refused => failure.note(format!(
-            "the parts of {bucket}/{key} were joined already: the object stays in the bucket"
+            "the parts of {bucket}/{key} had already been joined; the object stays in the bucket"
         )),
         Err(error) => {
             let failure = failure.note(format!(
                 "upload {id} of {bucket}/{key} could not be aborted: {error}; what is left of it \
-                 may cost money"
+                 may still be charged"
             ));
             let failure = error
                 .notes()

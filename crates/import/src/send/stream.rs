@@ -1,6 +1,6 @@
 //! Converting into the upload: threads encode while tasks send.
 
-use cloud::{Class, Failure, Result, from_journal, from_obs, stopped};
+use cloud::{Class, Failure, Hint, Result, from_journal, from_obs, stopped};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,8 +35,8 @@ struct Started {
 
 impl Transfer<'_> {
     /// Streams the image into the object, from where an earlier run was interrupted. When this one
-    /// is, or fails, the upload stays and the failure says how to go on; without a journal, and
-    /// where going on cannot help, it is aborted, so that nothing is left that costs money.
+    /// is interrupted or fails, the upload is kept and the failure says how to resume it. Without a
+    /// journal, and where resuming cannot help, the upload is aborted, so that nothing is charged.
     pub(crate) async fn run(self, entry: &mut Entry) -> Result<Sent> {
         if let Some(done) = self.done_before(entry).await? {
             return Ok(done);
@@ -109,7 +109,7 @@ impl Transfer<'_> {
             return Ok(None);
         };
         self.route.observer.notice(format_args!(
-            "{}/{} was uploaded before",
+            "{}/{} is already uploaded",
             self.route.bucket, self.route.key
         ));
         as_noted(entry, self.plan, uploaded).map(Some)
@@ -161,7 +161,7 @@ pub(crate) fn as_noted(entry: &Entry, plan: &Plan, uploaded: Uploaded) -> Result
             Class::Io,
             "the journal has no content digest of what was uploaded",
         )
-        .hint("begin anew with --restart"));
+        .hint(Hint::Restart));
     };
     let virtual_size = plan.virtual_size;
     Ok(Sent {
@@ -230,7 +230,7 @@ fn checkpoint(
     if let Some(error) = refused {
         return Err(Failure::from(error)
             .context("the journal does not fit the disk")
-            .hint("begin anew with --restart"));
+            .hint(Hint::Restart));
     }
     if complete {
         from.complete();

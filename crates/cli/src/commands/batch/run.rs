@@ -50,7 +50,7 @@ fn finish(
             Exit::Interrupted,
             format!("stopped on request; {left} disks are left"),
         )
-        .hint(format!("the same command goes on from there: {again}"))
+        .hint(format!("to resume, run: {again}"))
         .told()),
         _ => {
             let mut text = format!(
