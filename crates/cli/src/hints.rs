@@ -14,6 +14,7 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::Storage(hint) => return storage(hint),
         Hint::Journal(hint) => return journal(*hint),
         Hint::Images(hint) => return images(hint),
+        Hint::Import(hint) => return import(hint),
         Hint::CheckStorageAddress => "check --obs-endpoint, --region and HTTPS_PROXY",
         Hint::CheckServiceAddresses => {
             "check --iam-endpoint, --ims-endpoint, --region and HTTPS_PROXY"
@@ -36,9 +37,6 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::ChangeOperator(None) => {
             return format!("pass the right --region or --cloud, or all of {ADDRESSES}");
         }
-        Hint::ReplaceObject => "pass --if-exists replace to replace it, or another key with --key",
-        Hint::Restart => "start over with --restart",
-        Hint::RestartAndReplace => "start over with --restart --if-exists replace",
         Hint::NameSandboxDir => "name its directory: --sandbox=DIR",
         Hint::KeepSandboxRunning => "leave --no-wait out, or run 'imgferry sandbox' beside it",
         Hint::FollowJob(job) => return format!("imgferry job wait {job}"),
@@ -169,6 +167,41 @@ fn journal(hint: journal::Hint) -> String {
             "wait until it has ended; 'imgferry status' shows what is running"
         }
         journal::Hint::SetHome => "set HOME or XDG_STATE_HOME, or pass --state-dir",
+    }
+    .to_owned()
+}
+
+fn import(hint: &cloud::ImportHint) -> String {
+    use cloud::ImportHint as Import;
+    match hint {
+        Import::ReplaceObject => "pass --if-exists replace to replace it, or another key with --key",
+        Import::ReplaceUpload => "pass --force to replace it, or choose another key",
+        Import::Restart => "start over with --restart",
+        Import::RestartAndReplace => "start over with --restart --if-exists replace",
+        Import::UseQuickImport => "pass --register quick, which converts the disk",
+        Import::UseQuickImportUnencrypted => "pass --register quick, which converts the disk, without --cmk-id",
+        Import::UseCommonImport => "pass --register common, or omit these options",
+        Import::LeaveRawOut => "omit --to raw and bitmap files, or import the data disks alone with --type DataImage",
+        Import::ImportDataDisksAlone => "import data disks alone with --type DataImage",
+        Import::MergeFiles => "make one file of it first: imgferry convert --allow-backing DIR IMAGE DISK.zvhd2",
+        Import::MoreMemoryForBatch => "pass a larger --memory: a disk gets what the program and the tables of the batch leave",
+        Import::NameFile => "name the file instead of -",
+        Import::ShareDisk => "shut the machine down, or take a snapshot and read that; --force-share reads the disk anyway",
+        Import::ListImages => "imgferry image list shows the images",
+        Import::RenameForKey(key) => {
+            return format!(
+                "choose another name with --name NEW --key {key}; the object is not uploaded again"
+            );
+        }
+        Import::FindImage(name) => {
+            return format!(
+                "look for the image before trying again: imgferry image list --name '{name}'"
+            );
+        }
+        Import::SetFirmware { image, firmware } => {
+            return format!("imgferry image set {image} --firmware {firmware}");
+        }
+        Import::ListUploads(bucket) => return format!("imgferry uploads list {bucket}"),
     }
     .to_owned()
 }

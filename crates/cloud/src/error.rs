@@ -109,6 +109,13 @@ impl Failure {
         }
     }
 
+    /// Replaces everything that the user could do.
+    #[must_use]
+    pub fn only_hint(mut self, hint: impl Into<Hint>) -> Self {
+        self.0.hints.clear();
+        self.hint(hint)
+    }
+
     /// Adds something that happened afterwards, such as a clean-up that failed as well.
     #[must_use]
     pub fn note(mut self, note: impl Into<String>) -> Self {

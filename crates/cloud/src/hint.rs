@@ -6,6 +6,8 @@ use std::fmt;
 
 use ims::JobId;
 
+use crate::import_hint::ImportHint;
+
 /// What the user can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hint {
@@ -21,6 +23,8 @@ pub enum Hint {
     Journal(journal::Hint),
     /// About the identity or image service.
     Images(ims::Hint),
+    /// About an import.
+    Import(ImportHint),
     /// The object storage did not answer: check its address, the region and the proxy.
     CheckStorageAddress,
     /// The identity or image service did not answer: check the addresses, the region and the proxy.
@@ -36,12 +40,6 @@ pub enum Hint {
     /// Region and cloud, or an address and the region, belong to different operators. With the
     /// operator that the region belongs to, where the cloud was named.
     ChangeOperator(Option<ims::Cloud>),
-    /// The object exists: replace it, or use another key.
-    ReplaceObject,
-    /// The journal is of no use: start over.
-    Restart,
-    /// The object is of another state of the disk: start over, and replace it.
-    RestartAndReplace,
     /// A temporary sandbox keeps no objects: name a directory for it.
     NameSandboxDir,
     /// The sandbox ends with this process: wait for the job, or run the sandbox on its own.
@@ -78,6 +76,7 @@ impl fmt::Display for Hint {
             Self::Storage(hint) => return hint.fmt(f),
             Self::Journal(hint) => return hint.fmt(f),
             Self::Images(hint) => return hint.fmt(f),
+            Self::Import(hint) => return hint.fmt(f),
             Self::CheckStorageAddress => {
                 "check the address of the object storage, the region and HTTPS_PROXY"
             }
@@ -96,9 +95,6 @@ impl fmt::Display for Hint {
             Self::ChangeOperator(_) => {
                 "give another cloud or region, or the addresses of all services"
             }
-            Self::ReplaceObject => "replace the object, or choose another key",
-            Self::Restart => "start over",
-            Self::RestartAndReplace => "start over, and replace the object",
             Self::NameSandboxDir => "name a directory for the sandbox",
             Self::KeepSandboxRunning => "wait for the job, or run the sandbox on its own",
             Self::FollowJob(job) => return write!(f, "follow job {job}"),
@@ -161,6 +157,12 @@ impl From<convert::Hint> for Hint {
             convert::Hint::Disk(hint) => hint.into(),
             hint => Self::Convert(hint),
         }
+    }
+}
+
+impl From<ImportHint> for Hint {
+    fn from(hint: ImportHint) -> Self {
+        Self::Import(hint)
     }
 }
 

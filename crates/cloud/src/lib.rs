@@ -14,6 +14,7 @@
 mod connect;
 mod error;
 mod hint;
+mod import_hint;
 mod local;
 mod session;
 mod settings;
@@ -23,6 +24,7 @@ pub use error::{
     Class, Failure, Result, from_ims, from_journal, from_obs, is_wrong_path, rejected,
 };
 pub use hint::{Hint, Problem};
+pub use import_hint::ImportHint;
 pub use local::InProcess;
 pub use session::{Session, SessionOptions};
 pub use settings::{

@@ -5,7 +5,7 @@ use ::convert::{
     DEFAULT_MEMORY, LARGE_MEMORY, PROGRAM_MEMORY, Plan, PlanOptions, SinkMemory, Target,
     count_parts,
 };
-use cloud::{Class, Failure, Result};
+use cloud::{Class, Failure, Hint, Result};
 use diskimg::DiskImage;
 use diskimg::units::{MIB, human};
 use obs::UploadOptions;
@@ -126,7 +126,7 @@ pub(super) fn plan_bytes(size: u64, budgets: &[PlanOptions]) -> Result<u64> {
                     human(least)
                 ),
             )
-            .hint("pass a larger --memory")
+            .hint(Hint::Convert(::convert::Hint::GiveMemory(least)))
         })
 }
 

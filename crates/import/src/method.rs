@@ -1,6 +1,6 @@
 //! How the image is registered, and why.
 
-use cloud::{Class, Failure, Result};
+use cloud::{Class, Failure, ImportHint, Result};
 use std::path::Path;
 
 use ::convert::Target;
@@ -58,7 +58,7 @@ impl Method {
                 "a file that is uploaded as it is, or together with data disks, cannot come from \
                  standard input",
             )
-            .hint("name the file instead of -"));
+            .hint(ImportHint::NameFile));
         }
         Ok(method)
     }
@@ -91,15 +91,12 @@ fn by_options(spec: &ImportSpec) -> Result<Method> {
             "--cmk-id and --prepare are for the common import, and --data-disk is for imports \
              that are registered",
         )
-        .hint(
-            "pass --register common, or leave them out; import data disks on their own with \
-             --type DataImage",
-        )),
+        .hint(ImportHint::UseCommonImport)),
         Register::Glance if only_common || spec.kind == ImageKind::DataImage => Err(Failure::new(
             Class::Refused,
             "--register glance does not support encryption, preparation or data disks",
         )
-        .hint("pass --register common")),
+        .hint(ImportHint::UseCommonImport)),
         Register::Quick => Ok(converted(By::Quick)),
         Register::None => Ok(converted(By::Nothing)),
         Register::Common => Ok(method(By::Common, ASKED)),

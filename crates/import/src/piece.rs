@@ -1,6 +1,6 @@
 //! The files that become objects, opened, planned and checked before anything is sent.
 
-use cloud::{Class, Failure, Problem, Result, StopToken, rejected};
+use cloud::{Class, Failure, Hint, ImportHint, Problem, Result, StopToken, rejected};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -148,14 +148,14 @@ pub(crate) fn prepare(
 /// Options that this method has no use for.
 fn check_options(spec: &ImportSpec, method: Method) -> Result {
     let refused =
-        |message: &str, hint: &'static str| Err(Failure::new(Class::Refused, message).hint(hint));
+        |message: &str, hint: ImportHint| Err(Failure::new(Class::Refused, message).hint(hint));
     // A disk that is converted here is read as for other imports.
     let odd = spec.open.snapshot.is_some()
         || !matches!(spec.open.backing, diskimg::BackingPolicy::Refuse);
     if odd && !method.converts() {
         return refused(
             "the file is uploaded as it is: --snapshot and --allow-backing have no effect on it",
-            "pass --register quick, or make one file of it first with imgferry convert",
+            ImportHint::UseQuickImport,
         );
     }
     let disks = spec.data_disks.len();
@@ -166,13 +166,13 @@ fn check_options(spec: &ImportSpec, method: Method) -> Result {
     if spec.kind == ImageKind::DataImage || iso || method.by == By::Glance {
         return refused(
             "--data-disk stands beside a system image",
-            "import a data disk on its own with --type DataImage",
+            ImportHint::ImportDataDisksAlone,
         );
     }
     if spec.cmk_id.is_some() {
         return refused(
             "--cmk-id would encrypt the system image and not its data disks",
-            "import the data disks on their own, with --type DataImage and --cmk-id",
+            ImportHint::ImportDataDisksAlone,
         );
     }
     if disks > MAX_DATA_DISKS {
@@ -183,7 +183,7 @@ fn check_options(spec: &ImportSpec, method: Method) -> Result {
                  (IMG.0194)"
             ),
         )
-        .hint("import the others on their own with --type DataImage"));
+        .hint(ImportHint::ImportDataDisksAlone));
     }
     Ok(())
 }
@@ -224,7 +224,8 @@ impl Look<'_> {
         };
         let input = match found {
             Found::Iso | Found::Foreign => None,
-            Found::Other => Some(self.open(&spec.disk, &spec.open)?),
+            Found::Other if converts => Some(self.open(&spec.disk, &spec.open)?),
+            Found::Other => Some(self.open(&spec.disk, &spec.open).map_err(alone)?),
         };
         // Unknown for formats that only the service reads.
         let virtual_size = match (&input, found) {
@@ -277,11 +278,9 @@ impl Look<'_> {
         findings: &mut Findings,
     ) -> Result<Opening> {
         let size = size_of(path)?;
-        let input = self.open(path, &OpenOptions::of(None)).map_err(|failure| {
-            failure.hint(
-                "import a data disk that only the service reads on its own, with --type DataImage",
-            )
-        })?;
+        let input = self
+            .open(path, &OpenOptions::of(None))
+            .map_err(|failure| alone(failure).hint(ImportHint::ImportDataDisksAlone))?;
         let virtual_size = input.opened.image.virtual_size();
         let suffix = format!("-data{number}");
         let url = ImageUrl {
@@ -440,9 +439,21 @@ fn too_little(refused: Failure, budgets: &[PlanOptions]) -> Failure {
     if !is_shared || refused.class() != Class::Refused {
         return refused;
     }
-    Failure::new(Class::Refused, refused.line()).hint(
-        "pass a larger --memory; disks get what the program and the batch's tables leave of it",
-    )
+    Failure::new(Class::Refused, refused.line()).hint(ImportHint::MoreMemoryForBatch)
+}
+
+/// Why an image cannot be opened of which only one file is uploaded: to allow others is no help.
+fn alone(failure: Failure) -> Failure {
+    let others = failure.hints().iter().any(|hint| {
+        matches!(
+            hint,
+            Hint::Disk(diskimg::Hint::AllowBacking { .. } | diskimg::Hint::NameBackingDir { .. })
+        )
+    });
+    match others {
+        true => failure.only_hint(ImportHint::MergeFiles),
+        false => failure,
+    }
 }
 
 /// The format of the object.
@@ -470,7 +481,7 @@ fn size_of(path: &Path) -> Result<u64> {
         ),
     );
     Err(match is_disk(metadata.file_type()) {
-        true => failure.hint("--register quick converts devices too"),
+        true => failure.hint(ImportHint::UseQuickImport),
         false => failure,
     })
 }

@@ -6,7 +6,7 @@
 //! each that others must not do (from 200). Source: QEMU, "Disk image file locking" and
 //! `block/file-posix.c`.
 
-use cloud::{Class, Failure, Result};
+use cloud::{Class, Failure, ImportHint, Result};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -96,9 +96,12 @@ fn refuse_writer(path: &Path) -> Result {
     };
     Err(Failure::new(
         Class::Refused,
-        format!("{} is in use: another process, such as a running QEMU, {does}", path.display()),
+        format!(
+            "{} is in use: another process, such as a running QEMU, {does}",
+            path.display()
+        ),
     )
-    .hint("shut the machine down, or take a snapshot and read that; --force-share reads the disk all the same"))
+    .hint(ImportHint::ShareDisk))
 }
 
 /// What a process that locks images as QEMU does is doing with `file`.

@@ -370,7 +370,7 @@ fn data_disks_are_converted_and_imported_quickly_with_their_system() {
 
     // Advice is about what was not done already.
     let raw = [&dry[..4], &options, &["--to", "raw"]].concat();
-    let raw = refused(&cloud, &raw, 2, "import the data disks on their own");
+    let raw = refused(&cloud, &raw, 2, "import the data disks alone");
     assert!(!raw.stderr.contains("--register quick"), "{}", raw.stderr);
 
     // What quick import must be told is asked for before anything is sent.

@@ -3,7 +3,7 @@
 mod command;
 pub(crate) mod names;
 
-use cloud::{Class, Failure, Result};
+use cloud::{Class, Failure, ImportHint, Result};
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -102,13 +102,13 @@ pub(super) fn refuse_raw(spec: &ImportSpec, converts: bool) -> Result {
             "--to raw and bitmap files are for a disk that is imported alone; a system with data \
              disks is converted to ZVHD2",
         )
-        .hint("leave them out, or import the data disks on their own with --type DataImage"),
+        .hint(ImportHint::LeaveRawOut),
         false => Failure::new(
             Class::Refused,
             "--to raw and bitmap files are for quick import, and this file would be uploaded \
              unchanged",
         )
-        .hint("pass --register quick, or leave them out"),
+        .hint(ImportHint::UseQuickImport),
     })
 }
 

@@ -73,10 +73,10 @@ fn the_memory_that_a_refusal_names_suffices() {
         ];
         for plan in tries {
             let refused = plan(1 << 20).unwrap_err();
-            let hint = refused.hints()[0].to_string();
-            let word = hint.split_whitespace().last().unwrap();
-            let bytes: u64 = word.trim_end_matches("MiB").parse().unwrap();
-            plan(bytes * MIB).unwrap();
+            let [Hint::Convert(::convert::Hint::GiveMemory(bytes))] = refused.hints() else {
+                panic!("{refused:?}");
+            };
+            plan(*bytes).unwrap();
         }
     }
 }

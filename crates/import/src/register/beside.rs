@@ -1,6 +1,6 @@
 //! The calls that register uploaded files, and the images that come of them.
 
-use cloud::{Class, Failure, Result, from_ims};
+use cloud::{Class, Failure, ImportHint, Result, from_ims};
 use std::time::Instant;
 
 use ims::create::{DataFile, DataFileImport, FileImport, OsFamily as Family, SystemKind};
@@ -53,7 +53,7 @@ async fn method_of_data(spec: &ImportSpec, cx: Context<'_>, pieces: &Pieces) -> 
         "this cloud does not support data disks in other formats than those of quick import, nor \
          encrypted ones",
     )
-    .hint("pass --register quick, which converts the disk, without --cmk-id"))
+    .hint(ImportHint::UseQuickImportUnencrypted))
 }
 
 /// What starts the job.
@@ -206,7 +206,7 @@ pub(crate) async fn made_beside(
                 request.name
             ),
         )
-        .hint("imgferry image list shows the images")
+        .hint(ImportHint::ListImages)
     };
     let waiting = cx.session.cloud().patience();
     let mut looks = 1;

@@ -1,7 +1,7 @@
 //! Why there is no image, and what to do about it: never to delete one, and no two things that
 //! contradict each other.
 
-use cloud::{Class, Failure, from_ims, stopped};
+use cloud::{Class, Failure, ImportHint, from_ims, stopped};
 use std::ffi::OsStr;
 
 use diskimg::text::shell_word;
@@ -29,9 +29,7 @@ impl Run<'_> {
                         "image {id} has the name {name:?} (IMG.0009), and was not created from the object {url} by this import"
                     ),
                 )
-                .hint(format!(
-                    "choose another name with --name NEW --key {key}; the object is not uploaded again"
-                ));
+                .hint(ImportHint::RenameForKey(key));
             }
             (End::Unknown, Some(error)) if error.code() == Some("IMG.0009") => Failure::new(
                 Class::Cloud,
@@ -67,9 +65,9 @@ impl Run<'_> {
             None => failure,
         };
         match (entry.notes(), end) {
-            (None, End::Unknown | End::Stopped) => failure.hint(format!(
-                "look for the image before trying again: imgferry image list --name '{name}'"
-            )),
+            (None, End::Unknown | End::Stopped) => {
+                failure.hint(ImportHint::FindImage(name.clone()))
+            }
             _ => entry.goes_on(failure),
         }
     }

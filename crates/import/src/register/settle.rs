@@ -1,6 +1,6 @@
 //! The active image against what was asked for.
 
-use cloud::{Result, from_ims};
+use cloud::{ImportHint, Result, from_ims};
 use ims::{Change, Client, Firmware, ImageDetail, ImageStatus, QuickImport};
 
 use crate::observe::Observer;
@@ -39,10 +39,10 @@ pub(crate) async fn settle(
                         "image {} is active, but has the wrong firmware setting",
                         image.id
                     ))
-                    .hint(format!(
-                        "imgferry image set {} --firmware {wanted}",
-                        image.id
-                    ))
+                    .hint(ImportHint::SetFirmware {
+                        image: image.id.to_string(),
+                        firmware: wanted,
+                    })
             }),
         _ => Ok(image),
     }

@@ -1,6 +1,6 @@
 //! A file as it is into an object: what is missing is read where it is, and nothing else is.
 
-use cloud::{Class, Failure, Result, StopToken, from_obs, stopped};
+use cloud::{Class, Failure, ImportHint, Result, StopToken, from_obs, stopped};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -114,7 +114,7 @@ async fn refuse_unless_ours(
                 found.size
             ),
         )
-        .hint("pass --force to replace it, or name another key")),
+        .hint(ImportHint::ReplaceUpload)),
         // A key that may only write: nothing can be said.
         Err(error) if error.kind() == ErrorKind::AccessDenied => Ok(()),
         Err(error) => Err(from_obs(&error)),

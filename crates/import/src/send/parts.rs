@@ -7,7 +7,7 @@ use ::convert::bitmap::ZVHD2_SECTION;
 use ::convert::parts::Fill;
 use ::convert::{Bitmap, ContentDigest, PartSink, Report, SinkError, to_parts};
 use bytes::Bytes;
-use cloud::{Class, Failure, Hint, Result, from_obs, stopped};
+use cloud::{Class, Failure, ImportHint, Result, from_obs, stopped};
 use journal::Sameness;
 use obs::{Layout, MultipartSink, UnorderedSink, Upload, UploadOptions, Uploaded};
 
@@ -134,7 +134,7 @@ fn check_same(then: &ContentDigest, now: &ContentDigest, entry: &Entry) -> Resul
             entry.source_path().unwrap_or_default()
         ),
     )
-    .hint(Hint::RestartAndReplace))
+    .hint(ImportHint::RestartAndReplace))
 }
 
 /// Makes all parts, sends those that are missing, and joins them.

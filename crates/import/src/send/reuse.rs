@@ -5,7 +5,7 @@
 //! | a disk that is converted | the content digest, which the manifest next to the object records |
 //! | a file that is uploaded as it is | the ETag, which is made of the MD5s of the parts |
 
-use cloud::{Class, Failure, Hint, Result, StopToken, from_obs};
+use cloud::{Class, Failure, ImportHint, Result, StopToken, from_obs};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -201,7 +201,7 @@ impl Reuse<'_> {
                     Class::Refused,
                     format!("object {url} already exists and holds another disk: {differs}"),
                 )
-                .hint(Hint::ReplaceObject));
+                .hint(ImportHint::ReplaceObject));
             }
         }
         // Reading took its time.

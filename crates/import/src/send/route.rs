@@ -1,7 +1,7 @@
 //! One object's way into the bucket, and what an earlier run has left of it: the same for streams,
 //! files and raw disks.
 
-use cloud::{Class, Failure, Result, StopToken, from_obs, stopped};
+use cloud::{Class, Failure, Hint, ImportHint, Result, StopToken, from_obs, stopped};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -197,7 +197,7 @@ pub async fn start_upload(
         () = stop.asked() => tokio::time::timeout(GRACE, starting).await.map_err(|_| {
             stopped()
                 .note("an empty upload may have been started; its id is unknown")
-                .hint(format!("imgferry uploads list {bucket}"))
+                .hint(ImportHint::ListUploads(bucket.to_owned()))
         })?,
     };
     begun.map_err(|error| from_obs(&error))
@@ -280,7 +280,7 @@ pub async fn abort(upload: &mut Upload, failure: Failure) -> Failure {
                 .notes()
                 .iter()
                 .fold(failure, |failure, note| failure.note(note.to_string()));
-            failure.hint(format!("imgferry uploads abort {bucket} --id {id}"))
+            failure.hint(Hint::AbortUpload { bucket, id })
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Converting into the upload: threads encode while tasks send.
 
-use cloud::{Class, Failure, Hint, Result, from_journal, from_obs, stopped};
+use cloud::{Class, Failure, ImportHint, Result, from_journal, from_obs, stopped};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -161,7 +161,7 @@ pub(crate) fn as_noted(entry: &Entry, plan: &Plan, uploaded: Uploaded) -> Result
             Class::Io,
             "the journal has no content digest of what was uploaded",
         )
-        .hint(Hint::Restart));
+        .hint(ImportHint::Restart));
     };
     let virtual_size = plan.virtual_size;
     Ok(Sent {
@@ -230,7 +230,7 @@ fn checkpoint(
     if let Some(error) = refused {
         return Err(Failure::from(error)
             .context("the journal does not fit the disk")
-            .hint(Hint::Restart));
+            .hint(ImportHint::Restart));
     }
     if complete {
         from.complete();

@@ -1,0 +1,83 @@
+//! What the user can do about an import, as data.
+
+use std::fmt;
+
+/// What the user can do about an import.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImportHint {
+    /// The object exists: replace it, or use another key.
+    ReplaceObject,
+    /// The object of an upload exists: replace it, or use another key.
+    ReplaceUpload,
+    /// The journal is of no use: start over.
+    Restart,
+    /// The object is of another state of the disk: start over, and replace it.
+    RestartAndReplace,
+    /// The file would be uploaded unchanged: convert it instead.
+    UseQuickImport,
+    /// The cloud has no call for this: convert the disk, and do not encrypt it.
+    UseQuickImportUnencrypted,
+    /// Only the common import can do this.
+    UseCommonImport,
+    /// Raw objects are for disks that are imported alone.
+    LeaveRawOut,
+    /// Data disks cannot be imported together with this system: import them alone.
+    ImportDataDisksAlone,
+    /// The image needs other files, and only one file is uploaded: convert them to one.
+    MergeFiles,
+    /// The disk does not fit into what a batch leaves of its memory.
+    MoreMemoryForBatch,
+    /// Standard input cannot be used for this: name a file.
+    NameFile,
+    /// A running machine writes to the disk.
+    ShareDisk,
+    /// The image may be there: look for it.
+    ListImages,
+    /// Another image has the name: choose another one, for the object with this key, which is ready
+    /// for a shell.
+    RenameForKey(String),
+    /// Whether an image was made is not known: look for one of this name.
+    FindImage(String),
+    /// The firmware of an image is wrong: set it.
+    SetFirmware {
+        /// The image.
+        image: String,
+        /// What it should be.
+        firmware: &'static str,
+    },
+    /// An upload may have been started in this bucket.
+    ListUploads(String),
+}
+
+impl fmt::Display for ImportHint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ReplaceObject => "replace the object, or choose another key",
+            Self::ReplaceUpload => "replace the object, or choose another key",
+            Self::Restart => "start over",
+            Self::RestartAndReplace => "start over, and replace the object",
+            Self::UseQuickImport => "use quick import, which converts the disk",
+            Self::UseQuickImportUnencrypted => "use quick import, without encryption",
+            Self::UseCommonImport => "use common import",
+            Self::LeaveRawOut => "import ZVHD2, or import the data disks alone",
+            Self::ImportDataDisksAlone => "import the data disks alone",
+            Self::MergeFiles => "convert the image to one file first",
+            Self::MoreMemoryForBatch => {
+                "allow more memory: a disk gets what the program and the tables of the batch leave"
+            }
+            Self::NameFile => "name a file instead of standard input",
+            Self::ShareDisk => "shut the machine down, or take a snapshot and read that",
+            Self::ListImages => "list the images",
+            Self::RenameForKey(_) => {
+                "choose another name for the image; the object is not uploaded again"
+            }
+            Self::FindImage(name) => {
+                return write!(f, "look for an image named {name:?} before trying again");
+            }
+            Self::SetFirmware { image, firmware } => {
+                return write!(f, "set the firmware of image {image} to {firmware}");
+            }
+            Self::ListUploads(bucket) => return write!(f, "list the uploads of bucket {bucket}"),
+        })
+    }
+}
