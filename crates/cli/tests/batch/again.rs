@@ -39,19 +39,6 @@ fn a_batch_without_its_books_finds_everything_imported() {
 }
 
 #[test]
-fn disks_that_are_done_need_no_file() {
-    let world = World::new();
-    let fleet = Fleet::raw(2, 1);
-    run(world.batch("run", &fleet, "state").arg("--json")).success();
-    for disk in &fleet.disks {
-        fs::remove_file(&disk.file).unwrap();
-    }
-    let again = run(world.batch("run", &fleet, "state").arg("--json"));
-    let report = report_of(again.success());
-    assert_eq!(states(&report)["skipped"], 2, "{report}");
-}
-
-#[test]
 fn a_manifest_says_what_to_do_when_an_image_exists() {
     let world = World::new();
     let fleet = Fleet::raw(3, 1);
