@@ -35,7 +35,7 @@ pub(crate) use self::images::{
 pub(crate) use self::inspect::InspectArgs;
 pub(crate) use self::raw::{BitmapArgs, HolesArgs, HolesMode, RawImportArgs};
 use self::size::parse_size;
-pub(crate) use self::source::{BackingArgs, PipeArgs, ShareArgs, SourceArgs, VhdArgs};
+pub(crate) use self::source::{BackingArgs, PackageArgs, PipeArgs, ShareArgs, SourceArgs, VhdArgs};
 pub(crate) use self::state::{StateArgs, StatusArgs};
 use self::transfer::PlaceParser;
 pub(crate) use self::transfer::{
@@ -94,7 +94,7 @@ pub(crate) enum Command {
 /// format, or a pipe that carries a raw disk of exactly --size bytes.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  imgferry convert disk.qcow2 disk.zvhd2\n  imgferry convert --level 3 disk.qcow2 disk.zvhd2\n  imgferry convert export.zvhd2 disk.raw\n  imgferry convert disk.qcow2 disk.raw --bitmap\n  imgferry convert --snapshot before-upgrade disk.qcow2 disk.zvhd2\n  imgferry convert disk.qcow2 - | ssh host 'cat > disk.zvhd2'\n  ssh host 'cat /dev/vg/disk' | imgferry convert - disk.zvhd2 --size 40GiB"
+    after_help = "Examples:\n  imgferry convert disk.qcow2 disk.zvhd2\n  imgferry convert --level 3 disk.qcow2 disk.zvhd2\n  imgferry convert export.zvhd2 disk.raw\n  imgferry convert disk.qcow2 disk.raw --bitmap\n  imgferry convert --snapshot before-upgrade disk.qcow2 disk.zvhd2\n  imgferry convert --disk 2 server.ova data.zvhd2\n  imgferry convert disk.qcow2 - | ssh host 'cat > disk.zvhd2'\n  ssh host 'cat /dev/vg/disk' | imgferry convert - disk.zvhd2 --size 40GiB"
 )]
 pub(crate) struct ConvertArgs {
     /// The disk image to read, or - for standard input
@@ -117,6 +117,8 @@ pub(crate) struct ConvertArgs {
     pub(crate) no_sync: bool,
     #[command(flatten)]
     pub(crate) holes: HolesArgs,
+    #[command(flatten)]
+    pub(crate) package: PackageArgs,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     #[command(flatten)]
@@ -155,6 +157,8 @@ pub(crate) struct DigestArgs {
     #[arg(value_parser = streams::input())]
     pub(crate) image: PathBuf,
     #[command(flatten)]
+    pub(crate) package: PackageArgs,
+    #[command(flatten)]
     pub(crate) source: SourceArgs,
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,
@@ -189,6 +193,15 @@ pub(crate) struct VerifyArgs {
     /// Compare this internal snapshot of B, given by id or name
     #[arg(long, value_name = "NAME")]
     pub(crate) snapshot_b: Option<String>,
+    /// The disk of the package A (OVA archive or OVF descriptor): its file or its number
+    #[arg(long, value_name = "MEMBER|NUMBER")]
+    pub(crate) disk_a: Option<String>,
+    /// The disk of the package B
+    #[arg(long, value_name = "MEMBER|NUMBER")]
+    pub(crate) disk_b: Option<String>,
+    /// Read packages without checking the digests in their manifests
+    #[arg(long)]
+    pub(crate) ignore_manifest: bool,
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,
     #[command(flatten)]
@@ -221,17 +234,19 @@ pub(crate) struct VerifyArgs {
     imgferry import disk.qcow2 --sandbox --name demo --bucket demo --os-version 'Debian GNU/Linux 12.0.0 64bit'
   Preview the import:
     imgferry import disk.qcow2 --dry-run --name web01 --bucket my-images --os-version 'CentOS 7.0 64bit'
+  Import a virtual machine with its data disks:
+    imgferry import web01.ova --bucket my-images --os-version 'Ubuntu 22.04 server 64bit'
   Import a data disk:
     imgferry import data.raw --name data01 --bucket my-images --type DataImage
   Import a disk of another machine through a pipe (cannot be resumed):
     ssh host 'cat /dev/vg/disk' | imgferry import - --size 40GiB --name data01 --bucket my-images --type DataImage")]
 pub(crate) struct ImportArgs {
-    /// The disk image, or - for standard input
+    /// The disk image or package (OVA archive, OVF descriptor), or - for standard input
     #[arg(value_parser = streams::input())]
     pub(crate) disk: PathBuf,
-    /// Name of the new image
+    /// Name of the new image; an import of a package (OVA, OVF) takes the machine's name by default
     #[arg(long)]
-    pub(crate) name: String,
+    pub(crate) name: Option<String>,
     /// Bucket to upload to; IMS requires it in the same region
     #[arg(long)]
     pub(crate) bucket: String,
@@ -294,6 +309,8 @@ pub(crate) struct ImportArgs {
     pub(crate) state: StateArgs,
     #[command(flatten)]
     pub(crate) raw: RawImportArgs,
+    #[command(flatten)]
+    pub(crate) package: PackageArgs,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     #[command(flatten)]

@@ -1,6 +1,9 @@
 //! Hints in the words of this program: its options and commands.
 
+use std::ffi::OsStr;
+
 use cloud::{Hint, Origin, Problem, Setting};
+use diskimg::text::shell_word;
 
 /// Addresses that together make a cloud of their own.
 const ADDRESSES: &str = "--iam-endpoint, --ims-endpoint and --obs-endpoint";
@@ -51,6 +54,14 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::GenerateDisk => "leave the image out: a disk is generated then",
         Hint::InstallQemuImg => "install it (qemu-utils, qemu-img), or leave --against out",
         Hint::CompareNothing => "leave --against out",
+        Hint::ChooseDisk(disks) => {
+            let disks: Vec<String> = disks.iter().map(|disk| disk_option(disk)).collect();
+            return format!("name one of its disks: {}", disks.join(", or "));
+        }
+        Hint::GiveName => "give it a name: --name NAME",
+        Hint::IgnoreManifest => {
+            "copy or download the package again; if you know why it differs, pass --ignore-manifest"
+        }
     };
     words.to_owned()
 }
@@ -155,6 +166,12 @@ fn storage(hint: &obs::Hint) -> String {
 /// As `--memory` takes it: rounded up to MiB.
 fn give_memory(bytes: u64) -> String {
     format!("pass --memory {}MiB", bytes.div_ceil(1 << 20))
+}
+
+/// The option that names a disk of a package.
+fn disk_option(member: &str) -> String {
+    let word = shell_word(OsStr::new(member)).unwrap_or_else(|| member.to_owned());
+    format!("--disk {word}")
 }
 
 fn journal(hint: journal::Hint) -> String {

@@ -239,6 +239,7 @@ impl From<diskimg::Error> for Failure {
             .and_then(|source| source.downcast_ref::<io::Error>());
         let class = match error.kind() {
             ErrorKind::Cancelled => Class::Interrupted,
+            ErrorKind::Mismatch => Class::Mismatch,
             ErrorKind::Io if !cause.is_some_and(is_wrong_path) => Class::Io,
             _ => Class::Refused,
         };

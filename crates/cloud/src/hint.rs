@@ -65,6 +65,12 @@ pub enum Hint {
     InstallQemuImg,
     /// The program to compare with cannot do this: compare with nothing.
     CompareNothing,
+    /// The package has several disks, or not the one that was named: name one of these members.
+    ChooseDisk(Vec<String>),
+    /// The image has no name: give one.
+    GiveName,
+    /// The package is not what its manifest says: get it again, or read it all the same.
+    IgnoreManifest,
 }
 
 impl fmt::Display for Hint {
@@ -107,6 +113,13 @@ impl fmt::Display for Hint {
             Self::GenerateDisk => "measure with a generated disk",
             Self::InstallQemuImg => "install it (qemu-utils, qemu-img), or compare with nothing",
             Self::CompareNothing => "compare with nothing",
+            Self::ChooseDisk(disks) => {
+                return write!(f, "name one of its disks: {}", disks.join(", "));
+            }
+            Self::GiveName => "give the image a name",
+            Self::IgnoreManifest => {
+                "copy or download the package again, or do without its manifest"
+            }
         })
     }
 }

@@ -89,7 +89,7 @@ pub(crate) async fn estimate(setup: &Setup, checked: &[Checked]) -> Result<Optio
     let measuring = tokio::task::spawn_blocking({
         let (cancel, counts) = (cancel.clone(), Arc::clone(&counts));
         move || {
-            let opened = convert::open_with(&disk, &options)?;
+            let opened = ::import::open_disk(&disk, &options)?;
             let (image, _) = with_holes(opened.image, holes);
             let plan = convert::plan(image.as_ref(), Target::Zvhd2, &memory)?;
             let began = Instant::now();

@@ -32,7 +32,9 @@
 
 mod bitmap;
 mod checks;
+mod disk;
 mod ledger;
+mod machine;
 mod memory;
 mod method;
 mod observe;
@@ -46,10 +48,12 @@ mod send;
 mod source;
 mod spec;
 mod stdin;
+mod verifying;
 mod watch;
 
 pub use bitmap::names::{beside as bitmap_beside, check as check_bitmap_name};
 pub use bitmap::{CAUTION, warn_of_holes, with_holes};
+pub use disk::{Chosen, SourceDisk, open_package};
 pub use ledger::{command_line, identity, level_of, upload_of};
 pub use memory::{memory_of_parts, plan_stream};
 pub use method::{finds_by_manifest, object_key};
@@ -62,7 +66,8 @@ pub use send::{
     Content, FileUpload, RawTransferred, abort, refuse_existing, start_upload, upload_file,
 };
 pub use source::{
-    Input, Reading, open_input, open_named, refuse_standard_input, warn_of_image, warn_of_more,
+    Input, Reading, open_disk, open_input, open_named, refuse_standard_input, warn_of_image,
+    warn_of_more,
 };
 pub use spec::{BitmapSpec, Concurrency, IfExists, ImportSpec, JournalSpec, Register};
 pub use stdin::{is_standard_input, path_of};

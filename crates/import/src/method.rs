@@ -52,7 +52,7 @@ impl Method {
     pub(super) fn choose(spec: &ImportSpec) -> Result<Self> {
         let method = by_options(spec)?;
         let from_file = !method.converts() || !spec.data_disks.is_empty();
-        if from_file && is_standard_input(&spec.disk) {
+        if from_file && is_standard_input(&spec.disk.path) {
             return Err(Failure::new(
                 Class::Refused,
                 "a file that is uploaded as it is, or together with data disks, cannot come from \
@@ -65,10 +65,10 @@ impl Method {
 }
 
 fn by_options(spec: &ImportSpec) -> Result<Method> {
-    let found = match is_standard_input(&spec.disk) {
+    let found = match is_standard_input(&spec.disk.path) {
         // It can be read only once, and the conversion does that.
         true => Found::Other,
-        false => Found::of(&spec.disk),
+        false => Found::of(&spec.disk.path),
     };
     // A format that was named is read as that.
     let found = match spec.open.format {
@@ -105,6 +105,14 @@ fn by_options(spec: &ImportSpec) -> Result<Method> {
             By::Common,
             "quick import neither encrypts nor prepares the system",
         )),
+        Register::Auto
+            if beside && spec.disk.member.is_some() && !spec.prepare && spec.cmk_id.is_none() =>
+        {
+            Ok(method(
+                By::Quick,
+                "the disks of a package are converted, and registered together",
+            ))
+        }
         Register::Auto if only_common => Ok(method(
             By::Common,
             "data disks are registered together with their system by the common import",
@@ -128,7 +136,9 @@ fn by_options(spec: &ImportSpec) -> Result<Method> {
 pub fn object_key(spec: &ImportSpec) -> String {
     let key = spec.key_or_default();
     match Method::choose(spec) {
-        Ok(method) if !method.converts() && spec.key.is_none() => key_for(&key, "", &spec.disk),
+        Ok(method) if !method.converts() && spec.key.is_none() => {
+            key_for(&key, "", &spec.disk.path)
+        }
         _ => key,
     }
 }

@@ -148,7 +148,7 @@ impl Outcome {
                 true => Completion::Imported,
                 false => Completion::Stored,
             },
-            source: spec.disk.display().to_string(),
+            source: spec.disk.to_string(),
             name: spec.name.clone(),
             register: pieces.method.by.name(),
             register_reason: pieces.method.why,
@@ -263,7 +263,7 @@ impl Outcome {
 impl DataImage {
     pub(super) fn new(piece: &Piece) -> Self {
         Self {
-            source: piece.path.display().to_string(),
+            source: piece.disk.to_string(),
             name: piece.request.name.clone(),
             bucket: piece.request.image_url.bucket.clone(),
             key: piece.request.image_url.key.clone(),

@@ -1,7 +1,7 @@
 //! The files that become objects, opened, planned and checked before anything is sent.
 
 use cloud::{Class, Failure, Hint, ImportHint, Problem, Result, StopToken, rejected};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use ::convert::holes::Misreported;
@@ -14,6 +14,7 @@ use ims::{ImageKind, ImageUrl, QuickImport};
 
 use super::bitmap::{self, RawJob, with_holes};
 use super::checks::{self, Findings};
+use super::disk::SourceDisk;
 use super::memory::{plan_bytes, plan_parts, plan_stream};
 use super::method::{By, Found, Method};
 use super::observe::Observer;
@@ -24,7 +25,7 @@ use super::watch::Watch;
 /// One file, its object, and the image that is made of it.
 #[derive(Debug)]
 pub(crate) struct Piece {
-    pub(crate) path: PathBuf,
+    pub(crate) disk: SourceDisk,
     /// Bytes of the file; of a device or a pipe, of its disk.
     pub(crate) size: u64,
     /// Whether quick import takes the file without a conversion.
@@ -122,8 +123,8 @@ pub(crate) fn prepare(
     let mut findings = Findings::default();
     let system = look.system(&mut findings)?;
     let mut data = Vec::new();
-    for (number, path) in (1_u32..).zip(&spec.data_disks) {
-        data.push(look.data(path, number, &system.request, &mut findings)?);
+    for (number, disk) in (1_u32..).zip(&spec.data_disks) {
+        data.push(look.data(disk, number, &system.request, &mut findings)?);
     }
     let found = findings.problems.into_iter().map(Problem::from);
     let problems: Vec<Problem> = found.chain(missing.iter().cloned()).collect();
@@ -199,7 +200,7 @@ struct Look<'a> {
 
 /// A file that was opened and checked.
 struct Opening {
-    path: PathBuf,
+    disk: SourceDisk,
     size: u64,
     request: QuickImport,
     /// `None` where only the service reads the format.
@@ -214,13 +215,13 @@ impl Look<'_> {
         let (spec, converts) = (self.spec, self.method.converts());
         let found = self.method.found;
         let file_size = match converts {
-            // Alone it may be a device or a pipe, and counts as its disk.
-            true if spec.data_disks.is_empty() => None,
-            true => std::fs::metadata(&spec.disk)
+            // Alone it may be a device or a pipe, and counts as its disk; so does one of a package.
+            true if spec.data_disks.is_empty() || spec.disk.member.is_some() => None,
+            true => std::fs::metadata(&spec.disk.path)
                 .ok()
                 .filter(std::fs::Metadata::is_file)
                 .map(|file| file.len()),
-            false => Some(size_of(&spec.disk)?),
+            false => Some(size_of(&spec.disk.path)?),
         };
         let input = match found {
             Found::Iso | Found::Foreign => None,
@@ -243,7 +244,7 @@ impl Look<'_> {
         let size = file_size.or(virtual_size).unwrap_or_default();
         let mut request = spec.request(virtual_size.unwrap_or(size));
         if spec.key.is_none() && !converts {
-            request.image_url.key = key_for(&request.image_url.key, "", &spec.disk);
+            request.image_url.key = key_for(&request.image_url.key, "", &spec.disk.path);
         }
         let file = CommonFile {
             size,
@@ -272,22 +273,23 @@ impl Look<'_> {
 
     fn data(
         &self,
-        path: &Path,
+        disk: &SourceDisk,
         number: u32,
         system: &QuickImport,
         findings: &mut Findings,
     ) -> Result<Opening> {
-        let size = size_of(path)?;
+        size_of(&disk.path)?;
         let input = self
-            .open(path, &OpenOptions::of(None))
+            .open(disk, &OpenOptions::of(None))
             .map_err(|failure| alone(failure).hint(ImportHint::ImportDataDisksAlone))?;
         let virtual_size = input.opened.image.virtual_size();
+        let size = input.opened.file_len;
         let suffix = format!("-data{number}");
         let url = ImageUrl {
             bucket: system.image_url.bucket.clone(),
             key: match self.method.converts() {
                 true => key_for(&system.image_url.key, &suffix, Path::new("disk.zvhd2")),
-                false => key_for(&system.image_url.key, &suffix, path),
+                false => key_for(&system.image_url.key, &suffix, &disk.path),
             },
         };
         let min_disk = u32::try_from(ims::min_disk_gib(virtual_size)).unwrap_or(u32::MAX);
@@ -302,21 +304,35 @@ impl Look<'_> {
         let mut found = Findings::default();
         self.check(&request, &file, &mut found);
         self.check_disk(&input, &request, &mut found);
-        let of = |text: String| format!("{}: {text}", shown(&path));
+        let name = disk.name();
+        let of = |text: String| format!("{}: {text}", shown(&name));
         findings.problems.extend(found.problems.into_iter().map(of));
         findings.warnings.extend(found.warnings.into_iter().map(of));
-        Ok(Opening::new(path, size, request, Some(input), None))
+        Ok(Opening::new(disk, size, request, Some(input), None))
     }
 
-    fn open(&self, path: &Path, options: &OpenOptions) -> Result<Input> {
+    fn open(&self, disk: &SourceDisk, options: &OpenOptions) -> Result<Input> {
         let reading = Reading {
             size: self.spec.pipe_size,
             threads: self.spec.work.threads,
             observer: self.observer,
             cancel: self.stop.token(),
             force_share: self.spec.force_share,
+            ignore_manifest: self.spec.ignore_manifest,
         };
-        open_input(path, options, reading)
+        let input = open_input(disk, options, reading)?;
+        if input.is_packaged && !self.method.converts() {
+            return Err(Failure::new(
+                Class::Refused,
+                format!(
+                    "{}: the common import uploads files as they are, and the service reads no \
+                     packages",
+                    shown(&disk.name())
+                ),
+            )
+            .hint(ImportHint::UseQuickImport));
+        }
+        Ok(input)
     }
 
     /// The rules of the method.
@@ -346,7 +362,7 @@ impl Look<'_> {
         told: &mut Vec<String>,
     ) -> Result<Piece> {
         let Opening {
-            path,
+            disk: source,
             size,
             request,
             opened,
@@ -362,7 +378,7 @@ impl Look<'_> {
             Some(opened) => {
                 let (image, misreported) = with_holes(opened.image, self.spec.verify_holes);
                 let plan = self.plan_disk(image.as_ref(), raw.as_ref(), budgets)?;
-                let more = warn_of_more(image.as_ref(), &path, &own, self.observer);
+                let more = warn_of_more(image.as_ref(), &source.name(), &own, self.observer);
                 own.extend(more);
                 let disk = Disk {
                     image: Arc::from(image),
@@ -377,7 +393,7 @@ impl Look<'_> {
         };
         told.append(&mut own);
         Ok(Piece {
-            path,
+            disk: source,
             size,
             is_zvhd2,
             form,
@@ -410,7 +426,7 @@ impl Look<'_> {
 
 impl Opening {
     fn new(
-        path: &Path,
+        disk: &SourceDisk,
         size: u64,
         request: QuickImport,
         input: Option<Input>,
@@ -421,7 +437,7 @@ impl Opening {
             None => (None, Watch::default(), Vec::new()),
         };
         Self {
-            path: path.to_owned(),
+            disk: disk.clone(),
             size,
             request,
             opened,

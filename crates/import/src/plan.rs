@@ -171,7 +171,7 @@ impl Prepared<'_> {
         warnings.splice(0..0, pieces.told.iter().cloned());
         let plan = system.form.disk().map(|disk| disk.plan.clone());
         Ok(Planned {
-            source: spec.disk.display().to_string(),
+            source: spec.disk.to_string(),
             name: spec.name.clone(),
             register: method.by.name(),
             register_reason: method.why,

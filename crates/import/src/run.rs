@@ -81,7 +81,7 @@ pub async fn run(spec: &ImportSpec, cx: Context<'_>) -> Result<Outcome> {
 fn say_chosen(spec: &ImportSpec, method: Method, observer: &dyn Observer) {
     observer.notice(format_args!(
         "{} will be {} and {}: {}",
-        shown(&spec.disk),
+        shown(&spec.disk.name()),
         match (method.converts(), spec.data_disks.is_empty()) {
             (true, true) => "converted",
             (true, false) => "converted with its data disks",

@@ -4,7 +4,7 @@ use cloud::{Class, Failure, Result};
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::convert::{CancelToken, default_threads};
@@ -12,6 +12,7 @@ use diskimg::text::shown;
 use diskimg::units::{SECTOR, round_up};
 use diskimg::{BackingPolicy, DiskImage, FileSource, OpenOptions, Opened, PipeOptions, ReadAt};
 
+use super::disk::{Chosen, SourceDisk, open_package};
 use super::observe::Observer;
 use super::stdin::{is_standard_input, is_stream};
 use super::watch::Watch;
@@ -32,6 +33,8 @@ pub struct Reading<'a> {
     pub cancel: &'a CancelToken,
     /// Whether to read what another process writes to.
     pub force_share: bool,
+    /// Whether a package is read without checking its manifest.
+    pub ignore_manifest: bool,
 }
 
 /// An opened disk.
@@ -40,6 +43,8 @@ pub struct Input {
     pub opened: Opened,
     /// Whether it can be read front to back only, and once.
     pub is_pipe: bool,
+    /// Whether it is in a package: its bytes are no file that could be uploaded as it is.
+    pub is_packaged: bool,
     /// What the user was told of it.
     pub warnings: Vec<String>,
     /// To be asked when everything was read.
@@ -47,19 +52,34 @@ pub struct Input {
 }
 
 /// Opens an image, and tells its warnings.
-pub fn open_input(path: &Path, options: &OpenOptions, reading: Reading<'_>) -> Result<Input> {
-    let input = open_input_silently(path, options, reading)?;
-    let name = match is_standard_input(path) {
-        true => Path::new(NAME),
-        false => path,
+pub fn open_input(disk: &SourceDisk, options: &OpenOptions, reading: Reading<'_>) -> Result<Input> {
+    let input = open_input_silently(disk, options, reading)?;
+    let name = match is_standard_input(&disk.path) {
+        true => PathBuf::from(NAME),
+        false => disk.name(),
     };
-    tell(&input.warnings, name, reading.observer);
+    tell(&input.warnings, &name, reading.observer);
     Ok(input)
 }
 
 /// Opens an image; its warnings are for the caller to tell.
-fn open_input_silently(path: &Path, options: &OpenOptions, reading: Reading<'_>) -> Result<Input> {
-    let mut input = if is_standard_input(path) {
+fn open_input_silently(
+    disk: &SourceDisk,
+    options: &OpenOptions,
+    reading: Reading<'_>,
+) -> Result<Input> {
+    let mut input = if let Some(package) = open_package(disk, options)? {
+        let member = disk.member.as_deref();
+        let mut chosen = Chosen::of(&package, member, options, reading.ignore_manifest)?;
+        let opened = chosen.open()?;
+        Input {
+            opened,
+            is_pipe: false,
+            is_packaged: true,
+            warnings: chosen.warnings,
+            watch: Watch::verifying(chosen.verification, reading.cancel),
+        }
+    } else if is_standard_input(&disk.path) {
         open_standard_input(options, reading)?
     } else if reading.size.is_some() {
         return Err(refused(
@@ -68,15 +88,27 @@ fn open_input_silently(path: &Path, options: &OpenOptions, reading: Reading<'_>)
         ));
     } else {
         Input {
-            opened: ::convert::open_with(path, options)?,
+            opened: ::convert::open_with(&disk.path, options)?,
             is_pipe: false,
+            is_packaged: false,
             warnings: Vec::new(),
             watch: Watch::default(),
         }
     };
-    input.watch = Watch::begin(path, &input.opened, reading.force_share)?;
-    let warnings = warnings_of(&input.opened, reading.cancel)?;
-    Ok(Input { warnings, ..input })
+    input
+        .watch
+        .begin_with(&disk.path, &input.opened, reading.force_share)?;
+    let more = warnings_of(&input.opened, reading.cancel)?;
+    input.warnings.extend(more);
+    Ok(input)
+}
+
+/// Opens a disk to look at it: its warnings are for the caller to tell, and no manifest is checked.
+pub fn open_disk(disk: &SourceDisk, options: &OpenOptions) -> Result<Opened> {
+    match open_package(disk, options)? {
+        Some(package) => Chosen::of(&package, disk.member.as_deref(), options, true)?.open(),
+        None => Ok(::convert::open_with(&disk.path, options)?),
+    }
 }
 
 /// Opens an image that must be a file, and tells its warnings.
@@ -182,6 +214,7 @@ fn open_pipe(file: File, options: &OpenOptions, reading: Reading<'_>) -> Result<
             files: Vec::new(),
         },
         is_pipe: true,
+        is_packaged: false,
         warnings: Vec::new(),
         watch: Watch::default(),
     })
@@ -214,6 +247,7 @@ fn open_file(mut file: File, options: &OpenOptions, size: Option<u64>) -> Result
     Ok(Input {
         opened,
         is_pipe: false,
+        is_packaged: false,
         warnings: Vec::new(),
         watch: Watch::default(),
     })

@@ -9,15 +9,19 @@ use diskimg::OpenOptions;
 use ims::{Architecture, Firmware, ImageKind, ImageUrl, OsType, QuickImport};
 use serde::Serialize;
 
+use super::disk::SourceDisk;
+
 /// One import: the disk, the object, the image, and how to get from one to the other.
 #[derive(Clone, Debug)]
 pub struct ImportSpec {
-    /// The disk image; `-` is standard input.
-    pub disk: PathBuf,
+    /// The disk; of a package with several, [`ImportSpec::of_machine`] names it.
+    pub disk: SourceDisk,
     /// How the disk image is opened.
     pub open: OpenOptions,
     /// Read the disk although a running machine has it open for writing.
     pub force_share: bool,
+    /// Read a package without checking its manifest.
+    pub ignore_manifest: bool,
     /// Exact size of a raw disk that comes through a pipe.
     pub pipe_size: Option<u64>,
     /// Read holes too, instead of skipping them.
@@ -62,7 +66,7 @@ pub struct ImportSpec {
     /// Key that encrypts the image.
     pub cmk_id: Option<String>,
     /// Disks that are registered together with the system disk.
-    pub data_disks: Vec<PathBuf>,
+    pub data_disks: Vec<SourceDisk>,
     /// Checks that warn instead of refusing.
     pub skip_checks: Vec<String>,
     /// Follow the job until the image is active.
@@ -172,7 +176,7 @@ impl ImportSpec {
     /// The import of `disk` as the image `name`, through `bucket`, with defaults for the rest.
     #[must_use]
     pub fn new(
-        disk: impl Into<PathBuf>,
+        disk: impl Into<SourceDisk>,
         name: impl Into<String>,
         bucket: impl Into<String>,
     ) -> Self {
@@ -180,6 +184,7 @@ impl ImportSpec {
             disk: disk.into(),
             open: OpenOptions::default(),
             force_share: false,
+            ignore_manifest: false,
             pipe_size: None,
             verify_holes: false,
             bucket: bucket.into(),

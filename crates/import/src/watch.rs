@@ -9,12 +9,16 @@
 use cloud::{Class, Failure, ImportHint, Result};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use ::convert::CancelToken;
 use diskimg::Opened;
 use journal::SourceIdentity;
+use ova::Verification;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use super::stdin::{is_standard_input, redirected_file};
+use super::verifying::Verifying;
 
 /// Bytes on which a QEMU that may write to a file, resize it, or that keeps others from reading it,
 /// holds a lock.
@@ -24,9 +28,13 @@ const LOCKS: [(u64, &str); 3] = [
     (200, "lets nobody else read it"),
 ];
 
-/// The files of a disk, as they were when they were opened.
+/// The files of a disk, as they were when they were opened, and what the manifest of its package
+/// says of it.
 #[derive(Clone, Debug, Default)]
-pub struct Watch(Vec<(PathBuf, SourceIdentity)>);
+pub struct Watch {
+    files: Vec<(PathBuf, SourceIdentity)>,
+    verifying: Option<Arc<Verifying>>,
+}
 
 impl Watch {
     /// Of the disk at `path`, or on standard input, which was just `opened`.
@@ -35,6 +43,26 @@ impl Watch {
     /// When a running QEMU has one of its files open for writing, unless `force_share`; when one
     /// cannot be looked at.
     pub fn begin(path: &Path, opened: &Opened, force_share: bool) -> Result<Self> {
+        let mut watch = Self::default();
+        watch.begin_with(path, opened, force_share)?;
+        Ok(watch)
+    }
+
+    /// Of the disk of a package, with what the manifest says of it.
+    pub(crate) fn verifying(verification: Option<Verification>, cancel: &CancelToken) -> Self {
+        Self {
+            files: Vec::new(),
+            verifying: verification.map(|found| Arc::new(Verifying::new(found, cancel))),
+        }
+    }
+
+    /// Adds the files of the disk at `path`, or on standard input, which was just `opened`.
+    pub(crate) fn begin_with(
+        &mut self,
+        path: &Path,
+        opened: &Opened,
+        force_share: bool,
+    ) -> Result<()> {
         let first = match is_standard_input(path) {
             // By its own name, for messages.
             true => redirected_file()
@@ -53,17 +81,38 @@ impl Watch {
                 Ok(identity) => Ok((file, identity)),
                 Err(error) => Err(cannot_look(&file, &error)),
             });
-        identities.collect::<Result<_>>().map(Self)
+        self.files = identities.collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    /// Begins to hold the disk against the manifest of its package, on a thread of its own.
+    ///
+    /// # Errors
+    /// When there are no threads left.
+    pub fn verify(&self) -> Result {
+        self.verifying.as_ref().map_or(Ok(()), |it| it.start())
     }
 
     /// Whether nothing is watched: there is no file that could be looked at.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.files.is_empty()
+    }
+
+    /// Whether there are files besides the first.
+    pub(crate) fn has_more_files(&self) -> bool {
+        self.files.len() > 1
+    }
+
+    /// Refuses what was read if one of the files has changed since, or is not what the manifest of
+    /// the package says. Waits until all of it was looked at.
+    pub fn unchanged(&self) -> Result {
+        self.verifying.as_ref().map_or(Ok(()), |it| it.finish())?;
+        self.same_files()
     }
 
     /// Refuses what was read if one of the files has changed since.
-    pub fn unchanged(&self) -> Result {
-        let mut files = self.0.iter();
+    pub(crate) fn same_files(&self) -> Result {
+        let mut files = self.files.iter();
         files.try_for_each(|(path, source)| check(path, source))
     }
 }

@@ -60,6 +60,9 @@ pub struct PlanRecord {
     pub source_format: String,
     /// What of the source is read, if not its active disk: the name of a snapshot.
     pub snapshot: Option<String>,
+    /// The disk of a package: its file as the package calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
     /// Format that is sent.
     pub target: String,
     /// Size the guest sees, in bytes.

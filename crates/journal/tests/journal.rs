@@ -47,6 +47,7 @@ fn begun() -> Begun {
         plan: PlanRecord {
             source_format: "qcow2".into(),
             snapshot: None,
+            member: None,
             target: "zvhd2".into(),
             virtual_size: 1 << 30,
             worst_case_bytes: 1 << 30,

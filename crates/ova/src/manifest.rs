@@ -24,6 +24,17 @@ pub enum Algorithm {
     Sha512,
 }
 
+impl std::fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sha1 => "SHA1",
+            Self::Sha256 => "SHA256",
+            Self::Sha384 => "SHA384",
+            Self::Sha512 => "SHA512",
+        })
+    }
+}
+
 impl Algorithm {
     fn named(name: &str) -> Option<Self> {
         let name = name.trim().to_ascii_uppercase();

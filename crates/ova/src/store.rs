@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use diskimg::text::{printable, shown};
+use diskimg::text::{printable, shell_path};
 use diskimg::{
-    BackingPolicy, Error, ErrorKind, FileSource, ReadAt, Result, Window, member_path, open_beside,
-    open_inside,
+    BackingPolicy, Error, ErrorKind, FileSource, Hint, ReadAt, Result, Window, member_path,
+    open_beside, open_inside,
 };
 
 use crate::limits::MAX_MEMBERS;
@@ -170,10 +170,10 @@ impl Folder {
                     printable(&self.stem),
                     printable(&self.stem)
                 ))
-                .with_hint(format!(
-                    "if you trust the descriptor, allow its directory: --allow-backing {}",
-                    shown(&self.dir)
-                )));
+                .with_hint(Hint::AllowBacking {
+                    dir: shell_path(&self.dir),
+                    or: None,
+                }));
             }
         };
         Ok(found.map(|source: FileSource| -> Arc<dyn ReadAt> { Arc::new(source) }))

@@ -134,13 +134,17 @@ impl Verification {
     pub fn run(&self, cancelled: &dyn Fn() -> bool) -> Result<()> {
         for (name, bytes, lines) in &self.files {
             if !holds(bytes.as_ref(), lines, cancelled)? {
-                return Err(Error::new(
+                let error = Error::new(
                     ErrorKind::Mismatch,
                     format!(
                         "manifest: the disk \"{}\" is not what it was (damaged download?)",
                         printable(name)
                     ),
-                ));
+                );
+                return Err(match bytes.path() {
+                    Some(path) => error.in_file(path),
+                    None => error,
+                });
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::SourceArgs;
+use super::{PackageArgs, SourceArgs};
 
 /// Show what a disk image contains and what an import of it needs
 ///
@@ -12,7 +12,7 @@ use super::SourceArgs;
 /// its tables. Files that the image refers to are listed, and opened only with --allow-backing.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  imgferry inspect disk.qcow2\n  imgferry inspect --json disk.qcow2 | jq -r .partitions.boot\n  imgferry inspect --map disk.svg disk.qcow2\n  imgferry inspect --check disk.vhdx\n\nWith --check, the exit code is 2 if there are errors; warnings do not count."
+    after_help = "Examples:\n  imgferry inspect disk.qcow2\n  imgferry inspect --json disk.qcow2 | jq -r .partitions.boot\n  imgferry inspect --map disk.svg disk.qcow2\n  imgferry inspect --check disk.vhdx\n  imgferry inspect server.ova\n  imgferry inspect --disk 2 server.ova\n\nWith --check, the exit code is 2 if there are errors; warnings do not count."
 )]
 pub(crate) struct InspectArgs {
     /// The disk image
@@ -27,6 +27,8 @@ pub(crate) struct InspectArgs {
     /// works on files that cannot be opened
     #[arg(long, conflicts_with_all = ["map", "allow_backing", "snapshot"])]
     pub(crate) check: bool,
+    #[command(flatten)]
+    pub(crate) package: PackageArgs,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
 }

@@ -1,9 +1,11 @@
 //! How a disk image is opened for reading.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use diskimg::{BackingPolicy, Format, OpenOptions};
+
+use ::import::SourceDisk;
 
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
@@ -20,6 +22,25 @@ pub(crate) struct SourceArgs {
     pub(crate) vhd: VhdArgs,
     #[command(flatten)]
     pub(crate) share: ShareArgs,
+}
+
+/// Which disk of a package is read, and whether its manifest counts.
+#[derive(Debug, Args)]
+pub(crate) struct PackageArgs {
+    /// The disk of a package (OVA archive or OVF descriptor): its file or its number, as inspect
+    /// lists them [default: the only disk]
+    #[arg(long = "disk", value_name = "MEMBER|NUMBER")]
+    pub(crate) member: Option<String>,
+    /// Read a package without checking the digests in its manifest
+    #[arg(long)]
+    pub(crate) ignore_manifest: bool,
+}
+
+impl PackageArgs {
+    /// The disk at `path`, or in the package there.
+    pub(crate) fn disk(&self, path: &Path) -> SourceDisk {
+        SourceDisk::in_package(path, self.member.clone())
+    }
 }
 
 /// How VHD files are read.

@@ -41,15 +41,18 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
         observer: &console,
         cancel,
         force_share: args.source.share.force_share,
+        ignore_manifest: args.package.ignore_manifest,
     };
-    let input = open_input(&args.src, &args.source.options(), reading)?;
+    let disk = args.package.disk(&args.src);
+    let input = open_input(&disk, &args.source.options(), reading)?;
     let watch = input.watch;
     let (image, misreported) =
         with_holes(input.opened.image, args.holes.holes == HolesMode::Verify);
     let image = image.as_ref();
     let plan = plan(image, target, &args.work)?;
-    warn_of_more(image, &args.src, &input.warnings, &console);
+    warn_of_more(image, &disk.name(), &input.warnings, &console);
     console.notice(&plan);
+    watch.verify()?;
     let progress = Progress::new(console, "converting", image.virtual_size(), false);
     let monitor: &dyn Monitor = progress.as_ref();
     let mut marked = None;

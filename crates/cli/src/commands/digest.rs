@@ -17,24 +17,28 @@ pub(crate) fn run(args: &DigestArgs, console: Console, cancel: &CancelToken) -> 
         observer: &console,
         cancel,
         force_share: args.source.share.force_share,
+        ignore_manifest: args.package.ignore_manifest,
     };
+    let disk = args.package.disk(&args.image);
     let Input {
         opened,
         warnings,
         watch,
         ..
-    } = open_input(&args.image, &args.source.options(), reading)?;
+    } = open_input(&disk, &args.source.options(), reading)?;
+    watch.verify()?;
     let image = opened.image.as_ref();
     let progress = Progress::new(console, "reading", image.virtual_size(), false);
     let threads = args.threads.threads.unwrap_or_else(default_threads);
     let digest = ::convert::digest(image, threads, progress.as_ref(), cancel)?;
     progress.finish();
-    warn_of_more(image, &args.image, &warnings, &console);
+    warn_of_more(image, &disk.name(), &warnings, &console);
     watch.unchanged()?;
     console.result(
-        format_args!("{digest}  {}", shown(&args.image)),
+        format_args!("{digest}  {}", shown(&disk.name())),
         &json!({
             "path": args.image.display().to_string(),
+            "disk": disk.member,
             "format": opened.format,
             "virtual_size": image.virtual_size(),
             "digest": digest,

@@ -10,7 +10,7 @@ use ims::{Architecture, Firmware, ImageKind, OsType};
 
 use ::import::{
     Action, BitmapSpec, Completion, Context, IfExists, ImportSpec, JournalSpec, Outcome, Planned,
-    Prepared, RawTransferred, Register, prepare,
+    Prepared, RawTransferred, Register, SourceDisk, prepare,
 };
 use cloud::{Session, SessionOptions, rejected};
 
@@ -27,7 +27,7 @@ pub(crate) async fn run(
     console: Console,
     interrupt: &Interrupt,
 ) -> exit::Outcome {
-    let spec = spec(args);
+    let spec = spec(args).of_machine(&console)?;
     let needs = SessionOptions {
         buckets: vec![args.bucket.clone()],
         rate_limit: args.pace.limit_rate,
@@ -91,6 +91,7 @@ fn spec(args: &ImportArgs) -> ImportSpec {
     ImportSpec {
         open: args.source.options(),
         force_share: args.source.share.force_share,
+        ignore_manifest: args.package.ignore_manifest,
         pipe_size: args.pipe.size,
         verify_holes: args.raw.holes.holes == HolesMode::Verify,
         key: args.key.clone(),
@@ -138,7 +139,12 @@ fn spec(args: &ImportArgs) -> ImportSpec {
         },
         prepare: args.registering.prepare,
         cmk_id: args.registering.cmk_id.clone(),
-        data_disks: args.registering.data_disks.clone(),
+        data_disks: args
+            .registering
+            .data_disks
+            .iter()
+            .map(SourceDisk::from)
+            .collect(),
         skip_checks: args.skip_check.clone(),
         wait: !args.no_wait,
         timeout: Duration::from_secs(args.timeout),
@@ -146,7 +152,11 @@ fn spec(args: &ImportArgs) -> ImportSpec {
         restart: args.restart,
         work,
         concurrency: args.pace.concurrency,
-        ..ImportSpec::new(&args.disk, &args.name, &args.bucket)
+        ..ImportSpec::new(
+            args.package.disk(&args.disk),
+            args.name.as_deref().unwrap_or_default(),
+            &args.bucket,
+        )
     }
 }
 

@@ -14,8 +14,9 @@ use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use ::import::Watch;
-use ::import::{Reading, is_standard_input, open_input, warn_of_image, warn_of_more};
+use ::import::{
+    Reading, SourceDisk, Watch, is_standard_input, open_input, warn_of_image, warn_of_more,
+};
 use cloud::from_obs;
 
 /// Chunks of an object that are kept in memory beyond one for each thread: tables, and what lies in
@@ -106,14 +107,14 @@ impl Source {
     fn open(
         self,
         args: &VerifyArgs,
-        (format, snapshot): (Option<Format>, Option<&str>),
+        choice: Choice<'_>,
         console: Console,
         cancel: &CancelToken,
     ) -> Outcome<Side> {
         let mut options = OpenOptions {
-            snapshot: snapshot.map(str::to_owned),
+            snapshot: choice.snapshot.map(str::to_owned),
             ignore_vhd_bitmaps: args.vhd.ignores_bitmaps(),
-            ..args.backing.options(format)
+            ..args.backing.options(choice.format)
         };
         match self {
             Self::File(path) => {
@@ -123,11 +124,14 @@ impl Source {
                     observer: &console,
                     cancel,
                     force_share: args.share.force_share,
+                    ignore_manifest: args.ignore_manifest,
                 };
-                let input = open_input(&path, &options, reading)?;
+                let disk = SourceDisk::in_package(path, choice.disk.map(str::to_owned));
+                let input = open_input(&disk, &options, reading)?;
+                input.watch.verify()?;
                 Ok(Side {
                     image: input.opened.image,
-                    name: path.into(),
+                    name: disk.name(),
                     told: input.warnings,
                     watch: input.watch,
                 })
@@ -152,6 +156,14 @@ impl Source {
     }
 }
 
+/// What of a file is compared, as the user says.
+#[derive(Clone, Copy)]
+struct Choice<'a> {
+    format: Option<Format>,
+    snapshot: Option<&'a str>,
+    disk: Option<&'a str>,
+}
+
 /// One of the images.
 struct Side {
     image: Box<dyn DiskImage>,
@@ -168,8 +180,16 @@ fn compare(
     console: Console,
     cancel: &CancelToken,
 ) -> Outcome<Comparison> {
-    let of_a = (args.format_a, args.snapshot_a.as_deref());
-    let of_b = (args.format_b, args.snapshot_b.as_deref());
+    let of_a = Choice {
+        format: args.format_a,
+        snapshot: args.snapshot_a.as_deref(),
+        disk: args.disk_a.as_deref(),
+    };
+    let of_b = Choice {
+        format: args.format_b,
+        snapshot: args.snapshot_b.as_deref(),
+        disk: args.disk_b.as_deref(),
+    };
     let a = a.open(args, of_a, console, cancel)?;
     let b = b.open(args, of_b, console, cancel)?;
     let size = a.image.virtual_size().max(b.image.virtual_size());

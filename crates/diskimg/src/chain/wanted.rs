@@ -102,10 +102,7 @@ impl Wanted {
             "the image is inside a package and has {}; nothing outside the package is opened",
             self.describe()
         ))
-        .with_hint(
-            "unpack the package and check the names; then, if you trust the image, open it with \
-             --allow-backing DIR",
-        )
+        .with_hint("unpack the package, check the names, and open the image that this makes")
     }
 
     /// `error`, which is about the file, as an error of the image that names it.

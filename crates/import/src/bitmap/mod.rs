@@ -73,13 +73,15 @@ pub(super) fn prepare(
         ));
     }
     let bitmap = match &spec.bitmap {
-        BitmapSpec::File(file) => ready(&spec.disk, key, file).map(BitmapSource::Ready),
-        BitmapSpec::Command(words) => command(&spec.disk, format, words).map(BitmapSource::Command),
+        BitmapSpec::File(file) => ready(&spec.disk.path, key, file).map(BitmapSource::Ready),
+        BitmapSpec::Command(words) => {
+            command(&spec.disk.path, format, words).map(BitmapSource::Command)
+        }
         BitmapSpec::Own => Ok(BitmapSource::Own),
     };
     match (bitmap, bitmap_key) {
         (Ok(bitmap), Some(bitmap_key)) => Some(RawJob {
-            source: spec.disk.clone(),
+            source: spec.disk.path.clone(),
             bitmap,
             bitmap_key,
         }),

@@ -61,6 +61,7 @@ pub(crate) fn begun(
         plan: PlanRecord {
             source_format: plan.source_format.to_string(),
             snapshot: snapshot.map(str::to_owned),
+            member: None,
             target: plan.target.to_string(),
             virtual_size: plan.virtual_size,
             worst_case_bytes: plan.worst_case_bytes,
@@ -93,6 +94,7 @@ pub(crate) fn begun_of_file(
         plan: PlanRecord {
             source_format: AS_IT_IS.to_owned(),
             snapshot: None,
+            member: None,
             target: AS_IT_IS.to_owned(),
             virtual_size: source.size,
             worst_case_bytes: source.size,

@@ -75,6 +75,8 @@ pub(crate) enum How<'a> {
         plan: &'a Plan,
         /// What is read, if not its active disk.
         part: Option<&'a str>,
+        /// The disk of a package.
+        member: Option<&'a str>,
         /// Whether the disk builds on files that its image names.
         layered: bool,
     },
@@ -132,6 +134,7 @@ impl Entry {
         let How::Converted {
             plan,
             part,
+            member,
             layered,
         } = input.how
         else {
@@ -148,7 +151,8 @@ impl Entry {
         };
         let source = source(input.file)?;
         let named = (input.name, part);
-        let begun = begun(named, endpoint, object, plan, source.as_ref(), journal);
+        let mut begun = begun(named, endpoint, object, plan, source.as_ref(), journal);
+        begun.plan.member = member.map(str::to_owned);
         Ok(Self {
             streamed: is_standard_input(input.file),
             layered,
@@ -342,10 +346,18 @@ impl Entry {
     pub(crate) fn check_source(&self) -> Result {
         match &self.source {
             // The source is one of the files that are watched.
-            _ if !self.watch.is_empty() => self.watch.unchanged(),
+            _ if !self.watch.is_empty() => self.watch.same_files(),
             Some(source) => watch::check(Path::new(&source.path), source),
             None => Ok(()),
         }
+    }
+
+    /// The same, and refuses a disk of a package that is not what the manifest says. Waits until
+    /// all of it was looked at.
+    pub(crate) fn verify_source(&self) -> Result {
+        // Other tasks go on meanwhile.
+        tokio::task::block_in_place(|| self.watch.unchanged())?;
+        self.check_source()
     }
 
     /// Says in `failure` how to resume, if this import has a journal.
@@ -411,7 +423,7 @@ pub fn level_of(plan: &PlanRecord) -> Option<Level> {
 fn state_dir(spec: &ImportSpec) -> Result<Option<StateDir>> {
     match &spec.journal {
         // The same command would find another standard input.
-        Some(journal) if !is_standard_input(&spec.disk) => {
+        Some(journal) if !is_standard_input(&spec.disk.path) => {
             resolve(journal.dir.as_deref()).map(Some)
         }
         _ => Ok(None),

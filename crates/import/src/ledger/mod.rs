@@ -45,14 +45,16 @@ impl Ledger {
             let url = &piece.request.image_url;
             let object = (url.bucket.as_str(), url.key.as_str());
             let input = Input {
-                file: &piece.path,
+                file: &piece.disk.path,
                 name: &piece.request.name,
                 how: match piece.form.disk() {
                     None => How::AsItIs,
                     Some(disk) => How::Converted {
                         plan: &disk.plan,
                         part,
-                        layered: !disk.image.details().refers_to.is_empty(),
+                        member: piece.disk.member.as_deref(),
+                        layered: piece.watch.has_more_files()
+                            || !disk.image.details().refers_to.is_empty(),
                     },
                 },
             };

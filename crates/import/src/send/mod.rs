@@ -64,6 +64,7 @@ impl Sending<'_> {
         let form = std::mem::replace(&mut piece.form, Form::Sent);
         if let Some(existing) = existing {
             observer.at(Step::Compare);
+            piece.watch.verify()?;
             let compared = self.compare(piece, &form, existing, entry).await;
             observer.at(match &compared {
                 Ok(None) => Step::Convert,
@@ -131,7 +132,7 @@ impl Sending<'_> {
         let progress = self.cx.observer.count(Activity::Reading, piece.size);
         let upload = Sender {
             route: self.route(piece),
-            path: &piece.path,
+            path: &piece.disk.path,
             len: piece.size,
             memory,
             concurrency: self.spec.concurrency,
@@ -152,6 +153,7 @@ impl Sending<'_> {
         let Context { observer, stop, .. } = self.cx;
         let proving = Proving { observer, stop };
         proving.disk(&disk.image, &disk.plan, entry).await?;
+        piece.watch.verify()?;
         let progress = observer.count(Activity::Converting, disk.image.virtual_size());
         let transfer = Transfer {
             route: self.route(piece),

@@ -164,7 +164,7 @@ impl Reuse<'_> {
              yet",
             self.url
         ));
-        let etag = self.etag(&piece.path, piece.size).await?;
+        let etag = self.etag(&piece.disk.path, piece.size).await?;
         let differs = (!etag.eq_ignore_ascii_case(&existing.etag)).then(|| {
             format!(
                 "its ETag is {}, that of an upload of the file would be {etag}",
@@ -187,7 +187,7 @@ impl Reuse<'_> {
         entry: &mut Entry,
     ) -> Result<Option<Sent>> {
         let Self { url, observer, .. } = self;
-        entry.check_source()?;
+        entry.verify_source()?;
         match differs {
             None => {}
             Some(_) if self.may_be_replaced => {

@@ -170,7 +170,7 @@ impl Route<'_> {
             .unless_asked(upload.sent())
             .await?
             .map_err(|error| from_obs(&error))?;
-        entry.check_source()?;
+        entry.verify_source()?;
         self.observer.may_complete().await?;
         // Before the parts are joined: only who knows all of them can tell afterwards whose object
         // it is.

@@ -7,6 +7,8 @@ use diskimg::printable;
 use diskimg::{CheckReport, Finding, Severity};
 use serde::Serialize;
 
+use ::import::Chosen;
+
 use crate::args::InspectArgs;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
@@ -21,16 +23,26 @@ struct Checked<'a> {
     sound: bool,
 }
 
-pub(super) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) -> Outcome {
-    let options = args.source.options();
-    let report = diskimg::check(&args.image, &options, &zvhd2::DRIVERS, &|| {
-        cancel.is_cancelled()
-    })?;
+pub(super) fn run(
+    args: &InspectArgs,
+    chosen: Option<&Chosen>,
+    console: Console,
+    cancel: &CancelToken,
+) -> Outcome {
+    let cancelled = || cancel.is_cancelled();
+    let report = match chosen {
+        Some(disk) => disk.check(&cancelled)?,
+        None => {
+            let options = args.source.options();
+            diskimg::check(&args.image, &options, &zvhd2::DRIVERS, &cancelled)?
+        }
+    };
     if report.cancelled {
         return Err(::convert::Error::Cancelled.into());
     }
+    let path = chosen.map_or(&args.image, |disk| &disk.name);
     let checked = Checked {
-        path: printable(&args.image.to_string_lossy()),
+        path: printable(&path.to_string_lossy()),
         report: &report,
         sound: report.is_sound(),
     };

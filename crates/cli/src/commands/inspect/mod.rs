@@ -5,6 +5,7 @@ mod check;
 mod eligibility;
 mod facts;
 mod map;
+mod package;
 mod svg;
 mod table;
 
@@ -17,12 +18,30 @@ use diskimg::text::shown;
 use crate::args::InspectArgs;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Outcome};
-use ::import::refuse_standard_input;
+use ::import::{Chosen, open_package, refuse_standard_input};
 
 pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) -> Outcome {
     refuse_standard_input(&args.image)?;
+    let mut options = args.source.options();
+    options.metadata_only = true;
+    if args.source.backing.allow_backing.is_none() {
+        options.backing = BackingPolicy::Describe;
+    }
+    let disk = args.package.disk(&args.image);
+    let package = open_package(&disk, &options)?;
+    // One disk of several must be named; without a picture or a check the machine is shown.
+    if let Some(package) = &package
+        && disk.member.is_none()
+        && args.map.is_none()
+        && !args.check
+    {
+        return package::run(package, &options, console, cancel);
+    }
+    let chosen =
+        package.map(|package| Chosen::of(&package, disk.member.as_deref(), &options, true));
+    let chosen = chosen.transpose()?;
     if args.check {
-        return check::run(args, console, cancel);
+        return check::run(args, chosen.as_ref(), console, cancel);
     }
     let to_stdout = args.map.as_deref() == Some(Path::new("-"));
     if to_stdout && console.json {
@@ -45,14 +64,12 @@ pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) ->
         )?),
         _ => None,
     };
-    let mut options = args.source.options();
-    options.metadata_only = true;
-    if args.source.backing.allow_backing.is_none() {
-        options.backing = BackingPolicy::Describe;
-    }
     // Warnings are part of the result here, so they are not told apart from it.
-    let opened = ::convert::open_with(&args.image, &options)?;
-    let (inspection, map) = facts::inspect(&args.image, &opened, cancel)?;
+    let opened = match chosen {
+        Some(mut chosen) => chosen.open()?,
+        None => ::convert::open_with(&args.image, &options)?,
+    };
+    let (inspection, map) = facts::inspect(&disk.name(), &opened, cancel)?;
     if to_stdout {
         return console.raw(svg::draw(&map, &inspection).as_bytes());
     }
