@@ -7,7 +7,8 @@ use std::io::{self, IsTerminal, Write};
 use diskimg::text::{escaped, is_unsafe};
 use serde::Serialize;
 
-use crate::exit::{self, Exit, Failure, Outcome};
+use crate::exit;
+use cloud::{Class, Failure, Result};
 
 /// How talkative the program is, decided once from the arguments and the streams.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +40,7 @@ impl Console {
     }
 
     /// The result of a command: `text` for people, or `data` with `--json`.
-    pub(crate) fn result(self, text: impl std::fmt::Display, data: &impl Serialize) -> Outcome {
+    pub(crate) fn result(self, text: impl std::fmt::Display, data: &impl Serialize) -> Result {
         if !self.json {
             return write_line(&mut io::stdout().lock(), &for_terminal(&text.to_string()));
         }
@@ -49,13 +50,13 @@ impl Console {
     }
 
     /// One of several results, each in a line of its own.
-    pub(crate) fn line(self, data: &impl Serialize) -> Outcome {
+    pub(crate) fn line(self, data: &impl Serialize) -> Result {
         let text = serde_json::to_string(data).map_err(|e| no_json(&e))?;
         write_line(&mut io::stdout().lock(), &plain_json(&text))
     }
 
     /// The result of a command whose result is a file, on standard output.
-    pub(crate) fn raw(self, bytes: &[u8]) -> Outcome {
+    pub(crate) fn raw(self, bytes: &[u8]) -> Result {
         let mut out = io::stdout().lock();
         written(out.write_all(bytes).and_then(|()| out.flush()))
     }
@@ -129,18 +130,18 @@ fn plain_json(text: &str) -> Cow<'_, str> {
 }
 
 fn no_json(error: &serde_json::Error) -> Failure {
-    Failure::from_error(Exit::Io, error).context("the result has no JSON form")
+    Failure::from_error(Class::Io, error).context("the result has no JSON form")
 }
 
-fn write_line(out: &mut impl Write, text: &str) -> Outcome {
+fn write_line(out: &mut impl Write, text: &str) -> Result {
     written(writeln!(out, "{text}").and_then(|()| out.flush()))
 }
 
 /// A closed pipe (`imgferry … | head`) ends the program without an error of its own.
-fn written(result: io::Result<()>) -> Outcome {
+fn written(result: io::Result<()>) -> Result {
     match result {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::from_error(Exit::Io, &e).context("standard output cannot be written"))
+            Err(Failure::from_error(Class::Io, &e).context("standard output cannot be written"))
         }
         _ => Ok(()),
     }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-pub(crate) use cloud::{Class as Exit, Failure, Result as Outcome, is_wrong_path};
+use cloud::Failure;
 
 use crate::hints;
 

@@ -8,7 +8,6 @@ mod commands;
 mod console;
 mod exit;
 mod hints;
-mod interrupt;
 mod progress;
 mod signals;
 
@@ -20,8 +19,8 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use args::{Cli, Command};
+use cloud::{Class, Failure, Result};
 use console::Console;
-use exit::{Exit, Failure, Outcome};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -53,7 +52,7 @@ fn wrong_usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return ExitCode::SUCCESS;
     }
-    let failure = Failure::new(Exit::Refused, error.to_string().trim_end());
+    let failure = Failure::new(Class::Refused, error.to_string().trim_end());
     Console::new(wants_json, true).failure_data(&failure);
     exit::of(&failure)
 }
@@ -64,43 +63,41 @@ const STACK: usize = 8 << 20;
 /// How long threads may take to end when the command has.
 const LEAVING: Duration = Duration::from_secs(2);
 
-fn run(command: Command, console: Console) -> Outcome {
+fn run(command: Command, console: Console) -> Result {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // As much as the main thread has: imports of a batch run on these.
         .thread_stack_size(STACK)
         .build()
-        .map_err(|e| Failure::from_error(Exit::Io, &e).context("the runtime cannot start"))?;
+        .map_err(|e| Failure::from_error(Class::Io, &e).context("the runtime cannot start"))?;
     let ended = runtime.block_on(async {
-        let interrupt = signals::listen(console)
-            .map_err(|e| Failure::from_error(Exit::Io, &e).context("signals cannot be handled"))?;
+        let stop = signals::listen(console)
+            .map_err(|e| Failure::from_error(Class::Io, &e).context("signals cannot be handled"))?;
         match command {
-            Command::Import(args) => commands::import::run(&args, console, &interrupt).await,
-            Command::Batch(args) => commands::batch::run(&args, console, &interrupt).await,
-            Command::Export(args) => commands::export::run(&args, console, &interrupt).await,
-            Command::Upload(args) => commands::upload::run(&args, console, &interrupt).await,
-            Command::Verify(args) => commands::verify::run(*args, console, &interrupt).await,
-            Command::Uploads(args) => commands::uploads::run(&args, console, &interrupt).await,
-            Command::Image(args) => commands::image::run(&args, console, &interrupt).await,
-            Command::Job(args) => commands::job::run(&args, console, &interrupt).await,
-            Command::Quota(args) => commands::lists::quota(&args, console, &interrupt).await,
-            Command::OsVersions(args) => {
-                commands::lists::os_versions(&args, console, &interrupt).await
-            }
-            Command::Config(args) => commands::config::run(&args, console, &interrupt).await,
-            Command::Sandbox(args) => commands::sandbox::run(&args, console, &interrupt).await,
-            Command::Bench(args) => commands::bench::run(&args, console, &interrupt).await,
+            Command::Import(args) => commands::import::run(&args, console, &stop).await,
+            Command::Batch(args) => commands::batch::run(&args, console, &stop).await,
+            Command::Export(args) => commands::export::run(&args, console, &stop).await,
+            Command::Upload(args) => commands::upload::run(&args, console, &stop).await,
+            Command::Verify(args) => commands::verify::run(*args, console, &stop).await,
+            Command::Uploads(args) => commands::uploads::run(&args, console, &stop).await,
+            Command::Image(args) => commands::image::run(&args, console, &stop).await,
+            Command::Job(args) => commands::job::run(&args, console, &stop).await,
+            Command::Quota(args) => commands::lists::quota(&args, console, &stop).await,
+            Command::OsVersions(args) => commands::lists::os_versions(&args, console, &stop).await,
+            Command::Config(args) => commands::config::run(&args, console, &stop).await,
+            Command::Sandbox(args) => commands::sandbox::run(&args, console, &stop).await,
+            Command::Bench(args) => commands::bench::run(&args, console, &stop).await,
             // The rest is synchronous; it runs beside the signal handler.
             command => tokio::task::spawn_blocking(move || match command {
-                Command::Inspect(args) => commands::inspect::run(&args, console, interrupt.token()),
-                Command::Bitmap(args) => commands::bitmap::run(&args, console, interrupt.token()),
-                Command::Convert(args) => commands::convert::run(&args, console, interrupt.token()),
-                Command::Digest(args) => commands::digest::run(&args, console, interrupt.token()),
+                Command::Inspect(args) => commands::inspect::run(&args, console, stop.token()),
+                Command::Bitmap(args) => commands::bitmap::run(&args, console, stop.token()),
+                Command::Convert(args) => commands::convert::run(&args, console, stop.token()),
+                Command::Digest(args) => commands::digest::run(&args, console, stop.token()),
                 Command::Status(args) => commands::status::run(&args, console),
                 _ => Ok(()),
             })
             .await
-            .map_err(|e| Failure::from_error(Exit::Io, &e).context("the command crashed"))?,
+            .map_err(|e| Failure::from_error(Class::Io, &e).context("the command crashed"))?,
         }
     });
     // A thread that waits for a pipe to which nobody writes cannot be woken.

@@ -7,11 +7,10 @@
 use std::io;
 use std::time::Duration;
 
-use cloud::StopToken;
+use cloud::{Class, StopToken};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::console::Console;
-use crate::exit::Exit;
 
 /// Signals within this time after the first are the same request.
 const ONE_REQUEST: Duration = Duration::from_secs(1);
@@ -53,7 +52,7 @@ pub(crate) fn listen(console: Console) -> io::Result<StopToken> {
         while tokio::time::timeout_at(calm, signals.any()).await.is_ok() {}
         signals.any().await;
         // Nothing may delay the end that was requested twice, not even cleaning up.
-        std::process::exit(Exit::Interrupted.code().into());
+        std::process::exit(Class::Interrupted.code().into());
     });
     Ok(stop)
 }

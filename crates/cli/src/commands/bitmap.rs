@@ -14,14 +14,14 @@ use serde_json::json;
 use crate::args::{BitmapArgs, HolesMode};
 use crate::commands::typed;
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome, is_wrong_path};
 use crate::progress::Progress;
 use ::import::{
     CAUTION, Watch, bitmap_beside, check_bitmap_name, open_named, refuse_standard_input,
     warn_of_holes, with_holes,
 };
+use cloud::{Class, Failure, Result, is_wrong_path};
 
-pub(crate) fn run(args: &BitmapArgs, console: Console, cancel: &CancelToken) -> Outcome {
+pub(crate) fn run(args: &BitmapArgs, console: Console, cancel: &CancelToken) -> Result {
     refuse_standard_input(&args.file)?;
     if args.show {
         return show(&args.file, console);
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &BitmapArgs, console: Console, cancel: &CancelToken) -> 
     make(args, &mf, console, cancel)
 }
 
-fn make(args: &BitmapArgs, mf: &Path, console: Console, cancel: &CancelToken) -> Outcome {
+fn make(args: &BitmapArgs, mf: &Path, console: Console, cancel: &CancelToken) -> Result {
     let image = raw_image(args, console, cancel)?;
     let watch = Watch::begin(&args.file, &image, args.source.share.force_share)?;
     // Refused before everything is read.
@@ -63,7 +63,7 @@ fn make(args: &BitmapArgs, mf: &Path, console: Console, cancel: &CancelToken) ->
     )
 }
 
-fn check(args: &BitmapArgs, mf: &Path, console: Console, cancel: &CancelToken) -> Outcome {
+fn check(args: &BitmapArgs, mf: &Path, console: Console, cancel: &CancelToken) -> Result {
     let bitmap = read_file(mf)?;
     let image = raw_image(args, console, cancel)?;
     let watch = Watch::begin(&args.file, &image, args.source.share.force_share)?;
@@ -77,7 +77,7 @@ fn check(args: &BitmapArgs, mf: &Path, console: Console, cancel: &CancelToken) -
         );
     }
     let failure = Failure::new(
-        Exit::Mismatch,
+        Class::Mismatch,
         format!("{} is not the bitmap of {}", shown(&mf), shown(&args.file)),
     )
     .hint(format!(
@@ -115,7 +115,7 @@ fn differences(found: &BitmapComparison) -> Vec<String> {
     notes
 }
 
-fn show(mf: &Path, console: Console) -> Outcome {
+fn show(mf: &Path, console: Console) -> Result {
     let figures = read_file(mf)?.figures();
     console.result(
         format_args!("{}\n{}", shown(&mf), text(&figures)),
@@ -161,13 +161,13 @@ const fn plural(count: u64) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
-fn raw_image(args: &BitmapArgs, console: Console, cancel: &CancelToken) -> Outcome<Opened> {
+fn raw_image(args: &BitmapArgs, console: Console, cancel: &CancelToken) -> Result<Opened> {
     let opened = open_named(&args.file, &args.source.options(), &console, cancel)?;
     if opened.format == Format::Raw {
         return Ok(opened);
     }
     Err(Failure::new(
-        Exit::Refused,
+        Class::Refused,
         format!(
             "{} is {}, a bitmap belongs to a raw file",
             shown(&args.file),
@@ -180,12 +180,7 @@ fn raw_image(args: &BitmapArgs, console: Console, cancel: &CancelToken) -> Outco
     )))
 }
 
-fn read(
-    opened: Opened,
-    args: &BitmapArgs,
-    console: Console,
-    cancel: &CancelToken,
-) -> Outcome<Scan> {
+fn read(opened: Opened, args: &BitmapArgs, console: Console, cancel: &CancelToken) -> Result<Scan> {
     let (image, misreported) = with_holes(opened.image, args.holes.holes == HolesMode::Verify);
     let progress = Progress::new(console, "reading", image.virtual_size(), false);
     let threads = args.threads.threads.unwrap_or_else(default_threads);
@@ -202,12 +197,12 @@ fn read(
 }
 
 /// Reads a bitmap file of the layout that is known.
-fn read_file(mf: &Path) -> Outcome<Bitmap> {
+fn read_file(mf: &Path) -> Result<Bitmap> {
     let failed = |error: io::Error| {
         let exit = if is_wrong_path(&error) {
-            Exit::Refused
+            Class::Refused
         } else {
-            Exit::Io
+            Class::Io
         };
         Failure::from_error(exit, &error).context(format!("{} cannot be read", shown(&mf)))
     };
@@ -224,7 +219,7 @@ fn read_file(mf: &Path) -> Outcome<Bitmap> {
 }
 
 /// Writes `bitmap` as the whole of `file`, which appears.
-pub(crate) fn commit(file: OutputFile, bitmap: &Bitmap) -> Outcome {
+pub(crate) fn commit(file: OutputFile, bitmap: &Bitmap) -> Result {
     file.write_at(0, &bitmap.to_bytes())?;
     Ok(file.commit()?)
 }

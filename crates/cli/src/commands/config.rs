@@ -7,20 +7,21 @@ mod trial;
 
 use std::path::PathBuf;
 
-use cloud::{Origin, ProcessEnvironment, Resolved, Session, SessionOptions, Setting, rejected};
+use cloud::{
+    Class, Failure, Origin, ProcessEnvironment, Resolved, Result, Session, SessionOptions, Setting,
+    StopToken, rejected,
+};
 use diskimg::text::shown;
 use serde_json::json;
 
 use self::report::{Checked, Shown, rows};
 use crate::args::{CloudArgs, ConfigArgs, ConfigCheckArgs, ConfigCommand};
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
 use crate::hints;
-use crate::interrupt::Interrupt;
 
-pub(crate) async fn run(args: &ConfigArgs, console: Console, interrupt: &Interrupt) -> Outcome {
+pub(crate) async fn run(args: &ConfigArgs, console: Console, stop: &StopToken) -> Result {
     match &args.command {
-        ConfigCommand::Check(args) => check(args, console, interrupt).await,
+        ConfigCommand::Check(args) => check(args, console, stop).await,
         ConfigCommand::Show(args) => show(&args.cloud, console),
         ConfigCommand::Path(args) => path(&args.cloud, console),
         ConfigCommand::Example => {
@@ -34,10 +35,10 @@ fn config_file(args: &CloudArgs) -> Option<PathBuf> {
     cloud::config_path(&args.options(), &ProcessEnvironment)
 }
 
-fn path(args: &CloudArgs, console: Console) -> Outcome {
+fn path(args: &CloudArgs, console: Console) -> Result {
     let path = config_file(args).ok_or_else(|| {
         Failure::new(
-            Exit::Refused,
+            Class::Refused,
             "there is no configuration file: HOME is not set",
         )
         .hint("name the file with --config")
@@ -48,10 +49,10 @@ fn path(args: &CloudArgs, console: Console) -> Outcome {
     )
 }
 
-fn show(args: &CloudArgs, console: Console) -> Outcome {
+fn show(args: &CloudArgs, console: Console) -> Result {
     if args.sandbox.is_some() {
         return Err(Failure::new(
-            Exit::Refused,
+            Class::Refused,
             "the sandbox has no settings to show before it runs",
         )
         .hint("imgferry config check --sandbox"));
@@ -74,7 +75,7 @@ fn show(args: &CloudArgs, console: Console) -> Outcome {
     console.result(&shown, &shown)
 }
 
-async fn check(args: &ConfigCheckArgs, console: Console, interrupt: &Interrupt) -> Outcome {
+async fn check(args: &ConfigCheckArgs, console: Console, stop: &StopToken) -> Result {
     if args.cloud.sandbox.is_some() {
         let needs = SessionOptions {
             buckets: args.bucket.iter().cloned().collect(),
@@ -86,7 +87,7 @@ async fn check(args: &ConfigCheckArgs, console: Console, interrupt: &Interrupt) 
             value: session.cloud().region.clone(),
             origin: Origin::Elsewhere("the sandbox".to_owned()),
         }];
-        let checked = check::all(&session, args, interrupt).await;
+        let checked = check::all(&session, args, stop).await;
         let told = checked.and_then(|checks| tell(settings, checks, console));
         return session.close(told).await;
     }
@@ -109,13 +110,13 @@ async fn check(args: &ConfigCheckArgs, console: Console, interrupt: &Interrupt) 
         }
     };
     let checks = match Session::connect(cloud, SessionOptions::default()) {
-        Ok(session) => check::all(&session, args, interrupt).await?,
+        Ok(session) => check::all(&session, args, stop).await?,
         Err(failure) => vec![step::Check::of("settings", Err(failure))],
     };
     tell(settings, checks, console)
 }
 
-fn tell(settings: Vec<Setting>, checks: Vec<step::Check>, console: Console) -> Outcome {
+fn tell(settings: Vec<Setting>, checks: Vec<step::Check>, console: Console) -> Result {
     let checked = Checked {
         settings: rows(settings),
         checks,

@@ -15,14 +15,14 @@ use serde_json::json;
 use super::{bitmap, target_by_name, typed};
 use crate::args::{ConvertArgs, HolesMode, TargetFormat, WorkArgs};
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
 use crate::progress::Progress;
 use ::import::{
     CAUTION, Reading, bitmap_beside, identity, open_input, path_of, warn_of_holes, warn_of_more,
     with_holes,
 };
+use cloud::{Class, Failure, Result};
 
-pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) -> Outcome {
+pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) -> Result {
     let to_stdout = args.dst.as_os_str() == "-";
     let target = target(args, to_stdout, console)?;
     if to_stdout {
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
     }
     if args.bitmap && target != Target::Raw {
         return Err(Failure::new(
-            Exit::Refused,
+            Class::Refused,
             format!("--bitmap belongs to raw, the target is {target}, which needs no bitmap file"),
         )
         .hint("pass --to raw, or leave --bitmap out"));
@@ -138,7 +138,7 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
 }
 
 /// Begins the bitmap file beside the raw file.
-fn bitmap_file(args: &ConvertArgs, overwrite: Overwrite) -> Outcome<OutputFile> {
+fn bitmap_file(args: &ConvertArgs, overwrite: Overwrite) -> Result<OutputFile> {
     let path = bitmap_beside(&args.dst)?;
     let file = OutputFile::create_from(&path_of(&args.src), &path, overwrite)?;
     Ok(if args.no_sync {
@@ -149,7 +149,7 @@ fn bitmap_file(args: &ConvertArgs, overwrite: Overwrite) -> Outcome<OutputFile> 
 }
 
 /// The target format: as given, else by the name of the target, else ZVHD2.
-fn target(args: &ConvertArgs, to_stdout: bool, console: Console) -> Outcome<Target> {
+fn target(args: &ConvertArgs, to_stdout: bool, console: Console) -> Result<Target> {
     match args.to {
         Some(TargetFormat::Raw) => return Ok(Target::Raw),
         Some(TargetFormat::Zvhd2) => return Ok(Target::Zvhd2),
@@ -167,15 +167,15 @@ fn target(args: &ConvertArgs, to_stdout: bool, console: Console) -> Outcome<Targ
     Ok(by_name.unwrap_or(Target::Zvhd2))
 }
 
-fn refuse_stdout(target: Target, args: &ConvertArgs, console: Console) -> Outcome {
-    let refused = |message| Err(Failure::new(Exit::Refused, message));
+fn refuse_stdout(target: Target, args: &ConvertArgs, console: Console) -> Result {
+    let refused = |message| Err(Failure::new(Class::Refused, message));
     if console.json {
         return refused("--json and an image cannot both go to standard output");
     }
     if target == Target::Raw {
         let source = typed(&args.src, "IMAGE");
         return Err(Failure::new(
-            Exit::Refused,
+            Class::Refused,
             "raw goes to a file: its workers write at many places at once",
         )
         .hint(format!(
@@ -190,7 +190,7 @@ fn refuse_stdout(target: Target, args: &ConvertArgs, console: Console) -> Outcom
 }
 
 /// Plans without an upload: nothing tells there how much time a line leaves.
-fn plan(image: &dyn DiskImage, target: Target, args: &WorkArgs) -> Outcome<Plan> {
+fn plan(image: &dyn DiskImage, target: Target, args: &WorkArgs) -> Result<Plan> {
     let mut options = options(args);
     let by_line = options.level == Level::Auto && target == Target::Zvhd2;
     if by_line {

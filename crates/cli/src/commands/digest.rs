@@ -6,11 +6,11 @@ use serde_json::json;
 
 use crate::args::DigestArgs;
 use crate::console::Console;
-use crate::exit::Outcome;
 use crate::progress::Progress;
 use ::import::{Input, Reading, open_input, warn_of_more};
+use cloud::Result;
 
-pub(crate) fn run(args: &DigestArgs, console: Console, cancel: &CancelToken) -> Outcome {
+pub(crate) fn run(args: &DigestArgs, console: Console, cancel: &CancelToken) -> Result {
     let reading = Reading {
         size: args.pipe.size,
         threads: args.threads.threads,

@@ -18,15 +18,13 @@ use serde_json::json;
 
 use super::convert::{options, summary};
 use super::image::{image_id, no_image};
-use super::session::{self, Session};
+use super::job;
 use crate::args::ExportArgs;
 use crate::commands::{target_by_name, typed};
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use ::import::open_named;
-use cloud::{from_ims, from_obs};
+use cloud::{Class, Failure, Result, Session, SessionOptions, StopToken, from_ims, from_obs};
 
 /// Bytes of a range. With [`AT_ONCE`] this is the memory that a download takes.
 const RANGE: u64 = 8 << 20;
@@ -37,9 +35,13 @@ const AT_ONCE: usize = 4;
 /// The sandbox's own field of an image.
 const DIGEST_FIELD: &str = "__imgferry_content_digest";
 
-pub(crate) async fn run(args: &ExportArgs, console: Console, interrupt: &Interrupt) -> Outcome {
-    let session = session::open_with(&args.cloud, &args.bucket).await?;
-    let ended = export(&session, args, console, interrupt).await;
+pub(crate) async fn run(args: &ExportArgs, console: Console, stop: &StopToken) -> Result {
+    let needs = SessionOptions {
+        buckets: vec![args.bucket.clone()],
+        ..SessionOptions::default()
+    };
+    let session = Session::open(&args.cloud.options(), needs).await?;
+    let ended = export(&session, args, console, stop).await;
     session.close(ended).await
 }
 
@@ -47,8 +49,8 @@ async fn export(
     session: &Session,
     args: &ExportArgs,
     console: Console,
-    interrupt: &Interrupt,
-) -> Outcome {
+    stop: &StopToken,
+) -> Result {
     let id = image_id(&args.id)?;
     // Refused before anything is exported, too.
     target_by_name(&args.file, "")?;
@@ -63,7 +65,7 @@ async fn export(
         bucket: args.bucket.clone(),
         key: args.key.clone().unwrap_or_else(|| format!("{id}.zvhd2")),
     };
-    let image = interrupt
+    let image = stop
         .unless_asked(session.images().image(&id))
         .await?
         .map_err(|e| from_ims(&e))?
@@ -84,7 +86,7 @@ async fn export(
             .await
             .map_err(|e| from_ims(&e))?;
         console.notice(format_args!("job {job} exports image {id} to {object}"));
-        session::follow(session, &job, args.timeout, console, interrupt)
+        job::follow(session, &job, args.timeout, console, stop)
             .await
             .map_err(|failure| failure.hint(format!("and when it has ended: {}", again())))?;
     }
@@ -98,14 +100,14 @@ async fn export(
         .prefix(".imgferry-export-")
         .suffix(".part")
         .tempfile_in(directory(&args.file))
-        .map_err(|e| Failure::from_error(Exit::Io, &e).context("there is no room to download to"))
+        .map_err(|e| Failure::from_error(Class::Io, &e).context("there is no room to download to"))
         .map_err(left)?;
-    let fetched = interrupt
+    let fetched = stop
         .unless_asked(fetch(&storage, &object, (&download, &file), console))
         .await
         .and_then(|fetched| fetched)
         .map_err(left)?;
-    let written = write(args, file, download.path(), console, interrupt)
+    let written = write(args, file, download.path(), console, stop)
         .await
         .map_err(left)?;
     // What the sandbox tells of its image; other clouds do not.
@@ -113,7 +115,7 @@ async fn export(
         && expected != written.digest
     {
         return Err(left(Failure::new(
-            Exit::Mismatch,
+            Class::Mismatch,
             format!(
                 "the image has content digest {expected}, the exported file has {}",
                 written.digest
@@ -176,13 +178,13 @@ async fn fetch(
     object: &ImageUrl,
     (file, output): (&tempfile::NamedTempFile, &OutputFile),
     console: Console,
-) -> Outcome<Fetched> {
+) -> Result<Fetched> {
     let info = storage
         .object(&object.bucket, &object.key)
         .await
         .map_err(|e| from_obs(&e))?
         .ok_or_else(|| {
-            Failure::new(Exit::Cloud, format!("there is no object {object}"))
+            Failure::new(Class::Cloud, format!("there is no object {object}"))
                 .hint("leave --reuse-object out to export the image first")
         })?;
     // The download lies beside the output, which needs room of its own later.
@@ -192,7 +194,7 @@ async fn fetch(
     let out = file
         .as_file()
         .try_clone()
-        .map_err(|e| Failure::from_error(Exit::Io, &e))?;
+        .map_err(|e| Failure::from_error(Class::Io, &e))?;
     let mut md5 = Md5::new();
     let whole = &info;
     stream::iter(starts)
@@ -218,7 +220,7 @@ async fn fetch(
                 u64::try_from(bytes.len()).unwrap_or_default(),
             );
             std::future::ready(written.map_err(|e| {
-                Failure::from_error(Exit::Io, &e).context("the download cannot be written")
+                Failure::from_error(Class::Io, &e).context("the download cannot be written")
             }))
         })
         .await?;
@@ -226,7 +228,7 @@ async fn fetch(
     let found = hex::encode(md5.finalize());
     match info.md5() {
         Some(expected) if !expected.eq_ignore_ascii_case(&found) => Err(Failure::new(
-            Exit::Mismatch,
+            Class::Mismatch,
             format!("the download of {object} has MD5 {found}, the object's ETag is {expected}"),
         )),
         known => Ok(Fetched {
@@ -248,12 +250,12 @@ async fn write(
     mut file: OutputFile,
     download: &Path,
     console: Console,
-    interrupt: &Interrupt,
-) -> Outcome<Written> {
+    stop: &StopToken,
+) -> Result<Written> {
     let as_it_is = target_by_name(&args.file, "")? == Some(Target::Zvhd2);
     let options = options(&args.work);
     let download = download.to_owned();
-    let cancel = interrupt.token().clone();
+    let cancel = stop.token().clone();
     let work = move || {
         let opened = open_named(
             &download,
@@ -268,7 +270,7 @@ async fn write(
             let threads = options.threads.unwrap_or_else(::convert::default_threads);
             let digest = ::convert::digest(image, threads, monitor, &cancel)?;
             let mut from = diskimg::source::open_regular(&download)
-                .map_err(|e| Failure::from_error(Exit::Io, &e))?;
+                .map_err(|e| Failure::from_error(Class::Io, &e))?;
             copy(&mut from, &mut file)?;
             Written {
                 digest: digest.to_string(),
@@ -289,21 +291,21 @@ async fn write(
     };
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|e| Failure::from_error(Exit::Io, &e).context("the conversion crashed"))?
+        .map_err(|e| Failure::from_error(Class::Io, &e).context("the conversion crashed"))?
 }
 
-fn copy(from: &mut std::fs::File, to: &mut OutputFile) -> Outcome {
+fn copy(from: &mut std::fs::File, to: &mut OutputFile) -> Result {
     use ::convert::Sink as _;
     use std::io::Read as _;
     let mut buffer = vec![0; 1 << 20];
     loop {
         let read = from
             .read(&mut buffer)
-            .map_err(|e| Failure::from_error(Exit::Io, &e))?;
+            .map_err(|e| Failure::from_error(Class::Io, &e))?;
         let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else {
             return Ok(());
         };
         to.write(bytes)
-            .map_err(|e| Failure::from_error(Exit::Io, e.as_ref()))?;
+            .map_err(|e| Failure::from_error(Class::Io, e.as_ref()))?;
     }
 }

@@ -6,15 +6,13 @@ mod show;
 
 use ims::ImageId;
 
-use super::session::{self, Session};
 use crate::args::{CloudArgs, ImageArgs, ImageCommand};
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::interrupt::Interrupt;
+use cloud::{Class, Failure, Result, Session, SessionOptions, StopToken};
 
-pub(crate) async fn run(args: &ImageArgs, console: Console, interrupt: &Interrupt) -> Outcome {
-    let session = session::open(cloud(&args.command)).await?;
-    let ended = dispatch(&session, &args.command, console, interrupt).await;
+pub(crate) async fn run(args: &ImageArgs, console: Console, stop: &StopToken) -> Result {
+    let session = Session::open(&cloud(&args.command).options(), SessionOptions::default()).await?;
+    let ended = dispatch(&session, &args.command, console, stop).await;
     session.close(ended).await
 }
 
@@ -22,8 +20,8 @@ async fn dispatch(
     session: &Session,
     command: &ImageCommand,
     console: Console,
-    interrupt: &Interrupt,
-) -> Outcome {
+    stop: &StopToken,
+) -> Result {
     let quick = async {
         match command {
             ImageCommand::List(args) => show::list(session, args, console).await,
@@ -35,7 +33,7 @@ async fn dispatch(
             ImageCommand::Members(args) => show::members(session, args, console).await,
             ImageCommand::Tags(args) => show::tags(session, args, console).await,
             // These start jobs: stopped halfway it would be unknown whether one has begun.
-            command => jobs::run(session, command, console, interrupt).await,
+            command => jobs::run(session, command, console, stop).await,
         }
     };
     match command {
@@ -45,7 +43,7 @@ async fn dispatch(
         | ImageCommand::Unshare(_)
         | ImageCommand::Accept(_)
         | ImageCommand::Create(_) => quick.await,
-        _ => interrupt.unless_asked(quick).await?,
+        _ => stop.unless_asked(quick).await?,
     }
 }
 
@@ -67,19 +65,19 @@ fn cloud(command: &ImageCommand) -> &CloudArgs {
 }
 
 /// The id, checked before anything is sent.
-pub(crate) fn image_id(text: &str) -> Outcome<ImageId> {
+pub(crate) fn image_id(text: &str) -> Result<ImageId> {
     text.parse()
-        .map_err(|e| Failure::from_error(Exit::Refused, &e).hint("imgferry image list shows ids"))
+        .map_err(|e| Failure::from_error(Class::Refused, &e).hint("imgferry image list shows ids"))
 }
 
-fn image_ids(texts: &[String]) -> Outcome<Vec<ImageId>> {
+fn image_ids(texts: &[String]) -> Result<Vec<ImageId>> {
     texts.iter().map(|text| image_id(text)).collect()
 }
 
 /// There is no such image.
 pub(crate) fn no_image(id: &ImageId) -> Failure {
     Failure::new(
-        Exit::Cloud,
+        Class::Cloud,
         format!("there is no image {id} in this project"),
     )
     .hint("imgferry image list --owner all shows all images that can be seen")

@@ -12,21 +12,15 @@ use ::import::{
     Action, BitmapSpec, Completion, Context, IfExists, ImportSpec, JournalSpec, Outcome, Planned,
     Prepared, RawTransferred, Register, SourceDisk, prepare,
 };
-use cloud::{Session, SessionOptions, rejected};
+use cloud::{Class, Failure, Session, SessionOptions, StopToken, rejected};
 
 use super::convert::options;
 use crate::args::{
     self, Arch, Boot, CloudArgs, HolesMode, ImageType, ImportArgs, OsFamily, RegisterBy, StateArgs,
 };
 use crate::console::Console;
-use crate::exit::{self, Exit, Failure};
-use crate::interrupt::Interrupt;
 
-pub(crate) async fn run(
-    args: &ImportArgs,
-    console: Console,
-    interrupt: &Interrupt,
-) -> exit::Outcome {
+pub(crate) async fn run(args: &ImportArgs, console: Console, stop: &StopToken) -> cloud::Result {
     let spec = spec(args).of_machine(&console)?;
     let needs = SessionOptions {
         buckets: vec![args.bucket.clone()],
@@ -39,20 +33,20 @@ pub(crate) async fn run(
         let missing = cloud.as_ref().err().map(|missing| missing.0.as_slice());
         let provider = cloud.as_ref().ok().and_then(|cloud| cloud.provider);
         let missing = missing.unwrap_or_default();
-        let prepared = prepare(&spec, provider, missing, (&console, interrupt))?;
+        let prepared = prepare(&spec, provider, missing, (&console, stop))?;
         let session = Session::connect(cloud.map_err(rejected)?, needs)?;
-        return alone(args, prepared, session, console, interrupt).await;
+        return alone(args, prepared, session, console, stop).await;
     };
     if args.no_wait {
         return Err(Failure::new(
-            Exit::Refused,
+            Class::Refused,
             "--no-wait needs a cloud that goes on when this program ends",
         )
         .hint(cloud::Hint::KeepSandboxRunning));
     }
-    let prepared = prepare(&spec, None, &[], (&console, interrupt))?;
+    let prepared = prepare(&spec, None, &[], (&console, stop))?;
     let session = Session::local(dir.path(), needs).await?;
-    alone(args, prepared, session, console, interrupt).await
+    alone(args, prepared, session, console, stop).await
 }
 
 /// The only import of this process.
@@ -61,8 +55,8 @@ async fn alone(
     prepared: Prepared<'_>,
     session: Session,
     console: Console,
-    stop: &Interrupt,
-) -> exit::Outcome {
+    stop: &StopToken,
+) -> cloud::Result {
     let cx = Context::new(&session, &console, stop);
     let ended = match args.dry_run {
         true => prepared.plan(cx).await.and_then(|planned| {

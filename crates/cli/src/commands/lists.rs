@@ -2,16 +2,16 @@
 
 use serde_json::json;
 
-use super::session::{self, plain, table};
+use cloud::{Result, Session, SessionOptions, StopToken};
+
+use super::table::{plain, table};
 use crate::args::{OsVersionsArgs, QuotaArgs};
 use crate::console::Console;
-use crate::exit::Outcome;
-use crate::interrupt::Interrupt;
 
-pub(crate) async fn quota(args: &QuotaArgs, console: Console, interrupt: &Interrupt) -> Outcome {
-    let session = session::open(&args.cloud).await?;
+pub(crate) async fn quota(args: &QuotaArgs, console: Console, stop: &StopToken) -> Result {
+    let session = Session::open(&args.cloud.options(), SessionOptions::default()).await?;
     let ended = async {
-        let quotas = interrupt.unless_asked(session.images().quotas()).await??;
+        let quotas = stop.unless_asked(session.images().quotas()).await??;
         let number = |n: Option<u64>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
         let lines: Vec<String> = quotas
             .iter()
@@ -29,11 +29,11 @@ pub(crate) async fn quota(args: &QuotaArgs, console: Console, interrupt: &Interr
 pub(crate) async fn os_versions(
     args: &OsVersionsArgs,
     console: Console,
-    interrupt: &Interrupt,
-) -> Outcome {
-    let session = session::open(&args.cloud).await?;
+    stop: &StopToken,
+) -> Result {
+    let session = Session::open(&args.cloud.options(), SessionOptions::default()).await?;
     let ended = async {
-        let mut versions = interrupt
+        let mut versions = stop
             .unless_asked(session.images().os_versions(args.tag.as_deref()))
             .await??;
         if let Some(text) = &args.text {

@@ -13,9 +13,9 @@ pub(crate) mod inspect;
 pub(crate) mod job;
 pub(crate) mod lists;
 pub(crate) mod sandbox;
-pub(crate) mod session;
 pub(crate) mod status;
 mod storage;
+mod table;
 pub(crate) mod upload;
 pub(crate) mod uploads;
 pub(crate) mod verify;
@@ -27,7 +27,7 @@ use diskimg::Extension;
 use diskimg::Format;
 use diskimg::text::{is_descriptor, shell_path, shown};
 
-use crate::exit::{Exit, Failure, Outcome};
+use cloud::{Class, Failure, Result};
 
 /// `path` as it can be pasted into a command; `otherwise`, a word that stands for it, when it
 /// cannot.
@@ -43,7 +43,7 @@ pub(crate) fn typed(path: &Path, otherwise: &str) -> String {
 ///
 /// # Errors
 /// When it is the name of a format that is not written.
-pub(crate) fn target_by_name(path: &Path, anyway: &str) -> Outcome<Option<Target>> {
+pub(crate) fn target_by_name(path: &Path, anyway: &str) -> Result<Option<Target>> {
     let name = match Extension::of(path) {
         None => return Ok(None),
         Some(Extension::AnyDisk | Extension::Format(Format::Raw)) => return Ok(Some(Target::Raw)),
@@ -52,7 +52,7 @@ pub(crate) fn target_by_name(path: &Path, anyway: &str) -> Outcome<Option<Target
         Some(Extension::Other(name)) => name,
     };
     Err(Failure::new(
-        Exit::Refused,
+        Class::Refused,
         format!(
             "{}: the name stands for {name}, which imgferry does not write; it writes ZVHD2 and raw",
             shown(path)

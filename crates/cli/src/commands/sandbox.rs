@@ -2,22 +2,20 @@
 
 use std::net::SocketAddr;
 
-use cloud::InProcess;
+use cloud::{Class, Failure, InProcess, Result, StopToken};
 use net::secret::ExposeSecret as _;
 use serde_json::json;
 
 use crate::args::SandboxArgs;
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::interrupt::Interrupt;
 
 /// The other services listen one port further on; 0 asks the system for free ports.
-fn next_port(listen: SocketAddr) -> Outcome<SocketAddr> {
+fn next_port(listen: SocketAddr) -> Result<SocketAddr> {
     let mut next = listen;
     if listen.port() != 0 {
         next.set_port(listen.port().checked_add(1).ok_or_else(|| {
             Failure::new(
-                Exit::Refused,
+                Class::Refused,
                 format!("{listen} has no next port for the other services"),
             )
         })?);
@@ -25,7 +23,7 @@ fn next_port(listen: SocketAddr) -> Outcome<SocketAddr> {
     Ok(next)
 }
 
-pub(crate) async fn run(args: &SandboxArgs, console: Console, interrupt: &Interrupt) -> Outcome {
+pub(crate) async fn run(args: &SandboxArgs, console: Console, stop: &StopToken) -> Result {
     let running = InProcess::start(args.dir.as_deref(), |options| {
         options.buckets.clone_from(&args.buckets);
         options.obs_listen = args.listen;
@@ -68,7 +66,7 @@ pub(crate) async fn run(args: &SandboxArgs, console: Console, interrupt: &Interr
             "environment": environment.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
         }),
     )?;
-    console.notice("serving; interrupt to stop");
-    interrupt.asked().await;
+    console.notice("serving; stop to stop");
+    stop.asked().await;
     running.stop().await
 }

@@ -11,9 +11,8 @@ use serde::Serialize;
 
 use crate::args::StatusArgs;
 use crate::console::Console;
-use crate::exit::Outcome;
 use ::import::{command_line, level_of};
-use cloud::from_journal;
+use cloud::{Result, from_journal};
 
 /// All imports that are known here.
 #[derive(Debug, Serialize)]
@@ -64,7 +63,7 @@ struct What {
     command: String,
 }
 
-pub(crate) fn run(args: &StatusArgs, console: Console) -> Outcome {
+pub(crate) fn run(args: &StatusArgs, console: Console) -> Result {
     let dir = StateDir::resolve(args.state.state_dir.as_deref(), |name| {
         std::env::var_os(name)
     })

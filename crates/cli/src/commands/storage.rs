@@ -3,18 +3,17 @@
 
 use std::num::NonZeroU64;
 
-use cloud::{Session, SessionOptions};
+use cloud::{Result, Session, SessionOptions};
 use obs::Client;
 
 use crate::args::CloudArgs;
-use crate::exit::Outcome;
 
 /// Opens the object storage as `args` say. A sandbox gets `bucket`.
 pub(super) async fn open(
     args: &CloudArgs,
     bucket: Option<&str>,
     rate_limit: Option<NonZeroU64>,
-) -> Outcome<(Session, Client)> {
+) -> Result<(Session, Client)> {
     let needs = SessionOptions {
         buckets: bucket.map(str::to_owned).into_iter().collect(),
         rate_limit,

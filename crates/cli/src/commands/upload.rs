@@ -18,23 +18,21 @@ use serde::Serialize;
 use super::{storage, typed};
 use crate::args::UploadArgs;
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::interrupt::{Interrupt, interrupted};
 use crate::progress::Progress;
 use ::import::{
     Concurrency, FileUpload, abort, memory_of_parts, refuse_existing, start_upload, upload_file,
 };
-use cloud::from_obs;
+use cloud::{Class, Failure, Result, StopToken, from_obs, stopped};
 
 /// Bytes that are read at a time.
 const PIECE: usize = 1 << 20;
 
-pub(crate) async fn run(args: &UploadArgs, console: Console, interrupt: &Interrupt) -> Outcome {
+pub(crate) async fn run(args: &UploadArgs, console: Console, stop: &StopToken) -> Result {
     let input = Input::open(&args.file)?;
     let bucket = Some(args.target.bucket.as_str());
     let (session, client) = storage::open(&args.cloud, bucket, args.pace.limit_rate).await?;
     let endpoint = session.endpoint();
-    let ended = upload(args, input, (&client, endpoint), console, interrupt).await;
+    let ended = upload(args, input, (&client, endpoint), console, stop).await;
     let done = session.close(ended).await?;
     console.result(&done, &done)
 }
@@ -44,8 +42,8 @@ async fn upload(
     input: Input,
     (client, endpoint): (&obs::Client, String),
     console: Console,
-    interrupt: &Interrupt,
-) -> Outcome<Done> {
+    stop: &StopToken,
+) -> Result<Done> {
     let started = Instant::now();
     let progress = Progress::new(console, "reading", input.len.unwrap_or(0), true);
     let uploaded = match input.len {
@@ -64,9 +62,9 @@ async fn upload(
                 journal: journal.as_ref(),
                 restart: args.restart,
             };
-            upload_file(file, client, (&console, interrupt), progress.clone()).await
+            upload_file(file, client, (&console, stop), progress.clone()).await
         }
-        None => stream(args, input, client, &progress, interrupt).await,
+        None => stream(args, input, client, &progress, stop).await,
     };
     progress.finish();
     Ok(Done {
@@ -82,11 +80,11 @@ async fn stream(
     input: Input,
     client: &obs::Client,
     progress: &Arc<Progress>,
-    interrupt: &Interrupt,
-) -> Outcome<Uploaded> {
+    stop: &StopToken,
+) -> Result<Uploaded> {
     let target = &args.target;
     if !args.force {
-        refuse_existing(client, (&target.bucket, &target.key), interrupt).await?;
+        refuse_existing(client, (&target.bucket, &target.key), stop).await?;
     }
     let memory = args.memory.unwrap_or_else(|| memory_of_parts(u64::MAX));
     let options = UploadOptions {
@@ -98,21 +96,21 @@ async fn stream(
         ..UploadOptions::default()
     };
     let place = (target.bucket.as_str(), target.key.as_str());
-    let (sink, mut upload) = start_upload(client, place, &options, interrupt).await?;
+    let (sink, mut upload) = start_upload(client, place, &options, stop).await?;
     let reading = tokio::task::spawn_blocking({
-        let (progress, cancel) = (Arc::clone(progress), interrupt.token().clone());
+        let (progress, cancel) = (Arc::clone(progress), stop.token().clone());
         move || copy(input, sink, &progress, &cancel)
     });
     let read = tokio::select! {
         biased;
         // The reader may be waiting for a part to be sent, or for somebody to type.
-        () = interrupt.asked() => Err(interrupted()),
+        () = stop.asked() => Err(stopped()),
         read = reading => read.unwrap_or_else(|e| {
-            Err(Failure::from_error(Exit::Io, &e).context("reading crashed"))
+            Err(Failure::from_error(Class::Io, &e).context("reading crashed"))
         }),
     };
     let completed = match read {
-        Ok(()) => match interrupt.unless_asked(upload.complete()).await {
+        Ok(()) => match stop.unless_asked(upload.complete()).await {
             Ok(completed) => completed.map_err(|error| from_obs(&error)),
             Err(interrupted) => Err(interrupted),
         },
@@ -148,7 +146,7 @@ struct Input {
 }
 
 impl Input {
-    fn open(path: &Path) -> Outcome<Self> {
+    fn open(path: &Path) -> Result<Self> {
         if path.as_os_str() == "-" {
             return Ok(Self {
                 name: "standard input".into(),
@@ -158,10 +156,10 @@ impl Input {
         }
         let name = shown(path).to_string();
         let failed = |error: io::Error| {
-            let exit = if crate::exit::is_wrong_path(&error) {
-                Exit::Refused
+            let exit = if cloud::is_wrong_path(&error) {
+                Class::Refused
             } else {
-                Exit::Io
+                Class::Io
             };
             let failure =
                 Failure::from_error(exit, &error).context(format!("{name} cannot be opened"));
@@ -191,19 +189,19 @@ fn copy(
     mut sink: MultipartSink,
     progress: &Progress,
     cancel: &CancelToken,
-) -> Outcome {
+) -> Result {
     let mut piece = vec![0; PIECE];
     let mut total = 0_u64;
     loop {
         if cancel.is_cancelled() {
-            return Err(interrupted());
+            return Err(stopped());
         }
         let read = match input.stream.read(&mut piece) {
             Ok(0) => break,
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
-                return Err(Failure::from_error(Exit::Io, &error)
+                return Err(Failure::from_error(Class::Io, &error)
                     .context(format!("{} cannot be read at byte {total}", input.name)));
             }
         };

@@ -14,14 +14,12 @@ use time::format_description::well_known::Rfc3339;
 use super::storage;
 use crate::args::{AbortArgs, ListArgs, ObsUrl, UploadsArgs, UploadsCommand};
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::interrupt::Interrupt;
-use cloud::from_obs;
+use cloud::{Class, Failure, Result, StopToken, from_obs};
 
-pub(crate) async fn run(args: &UploadsArgs, console: Console, interrupt: &Interrupt) -> Outcome {
+pub(crate) async fn run(args: &UploadsArgs, console: Console, stop: &StopToken) -> Result {
     match &args.command {
-        UploadsCommand::List(args) => list(args, console, interrupt).await,
-        UploadsCommand::Abort(args) => abort(args, console, interrupt).await,
+        UploadsCommand::List(args) => list(args, console, stop).await,
+        UploadsCommand::Abort(args) => abort(args, console, stop).await,
     }
 }
 
@@ -87,11 +85,11 @@ async fn rows(
     client: &obs::Client,
     place: &ObsUrl,
     state_dir: Option<&Path>,
-    interrupt: &Interrupt,
-) -> Outcome<Vec<Row>> {
+    stop: &StopToken,
+) -> Result<Vec<Row>> {
     let known = known(state_dir)?;
     let prefix = (!place.key.is_empty()).then_some(place.key.as_str());
-    let uploads = interrupt
+    let uploads = stop
         .unless_asked(client.list_uploads(&place.bucket, prefix))
         .await??;
     let row = |upload: OpenUpload| Row {
@@ -102,9 +100,9 @@ async fn rows(
 }
 
 /// Bucket and id of the uploads that journals here can go on with.
-fn known(state_dir: Option<&Path>) -> Outcome<HashSet<(String, String)>> {
+fn known(state_dir: Option<&Path>) -> Result<HashSet<(String, String)>> {
     let failed = |error: journal::Error| {
-        Failure::from_error(Exit::Io, &error).context("the journals cannot be read")
+        Failure::from_error(Class::Io, &error).context("the journals cannot be read")
     };
     let dir = match StateDir::resolve(state_dir, |name| std::env::var_os(name)) {
         // Nowhere to keep journals: there are none.
@@ -116,9 +114,9 @@ fn known(state_dir: Option<&Path>) -> Outcome<HashSet<(String, String)>> {
     Ok(ids.collect())
 }
 
-async fn list(args: &ListArgs, console: Console, interrupt: &Interrupt) -> Outcome {
+async fn list(args: &ListArgs, console: Console, stop: &StopToken) -> Result {
     let (session, client) = storage::open(&args.cloud, Some(&args.place.bucket), None).await?;
-    let rows = rows(&client, &args.place, args.state_dir.as_deref(), interrupt).await;
+    let rows = rows(&client, &args.place, args.state_dir.as_deref(), stop).await;
     let rows = session.close(rows).await?;
     let data = serde_json::json!({ "bucket": args.place.bucket, "uploads": rows });
     if rows.is_empty() {
@@ -166,9 +164,9 @@ fn plural(uploads: usize) -> String {
     }
 }
 
-async fn abort(args: &AbortArgs, console: Console, interrupt: &Interrupt) -> Outcome {
+async fn abort(args: &AbortArgs, console: Console, stop: &StopToken) -> Result {
     let (session, client) = storage::open(&args.cloud, Some(&args.place.bucket), None).await?;
-    let ended = abort_all(args, &client, console, interrupt).await;
+    let ended = abort_all(args, &client, console, stop).await;
     let aborted = session.close(ended).await?;
     console.result(&aborted, &aborted)
 }
@@ -177,9 +175,9 @@ async fn abort_all(
     args: &AbortArgs,
     client: &obs::Client,
     console: Console,
-    interrupt: &Interrupt,
-) -> Outcome<Aborted> {
-    let rows = rows(client, &args.place, args.state_dir.as_deref(), interrupt).await?;
+    stop: &StopToken,
+) -> Result<Aborted> {
+    let rows = rows(client, &args.place, args.state_dir.as_deref(), stop).await?;
     let missing = args
         .which
         .ids
@@ -187,7 +185,7 @@ async fn abort_all(
         .find(|id| !rows.iter().any(|row| row.upload.upload_id == **id));
     if let Some(id) = missing {
         return Err(Failure::new(
-            Exit::Refused,
+            Class::Refused,
             format!("{} has no open upload with id {id}", args.place),
         )
         .hint(format!("imgferry uploads list {}", args.place.bucket)));
@@ -207,8 +205,7 @@ async fn abort_all(
         }
         if !args.dry_run {
             let OpenUpload { key, upload_id, .. } = &row.upload;
-            interrupt
-                .unless_asked(client.abort_upload(&args.place.bucket, key, upload_id))
+            stop.unless_asked(client.abort_upload(&args.place.bucket, key, upload_id))
                 .await?
                 .map_err(|error| {
                     from_obs(&error).note(format!("{} before", plural(result.aborted.len())))

@@ -11,19 +11,17 @@ use obs::ObjectSource;
 use super::storage;
 use crate::args::{ObsUrl, Place, VerifyArgs};
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use ::import::{
     Reading, SourceDisk, Watch, is_standard_input, open_input, warn_of_image, warn_of_more,
 };
-use cloud::from_obs;
+use cloud::{Class, Failure, Result, StopToken, from_obs};
 
 /// Chunks of an object that are kept in memory beyond one for each thread: tables, and what lies in
 /// two chunks.
 const MORE_CHUNKS: usize = 4;
 
-pub(crate) async fn run(args: VerifyArgs, console: Console, interrupt: &Interrupt) -> Outcome {
+pub(crate) async fn run(args: VerifyArgs, console: Console, stop: &StopToken) -> Result {
     refuse_streams(&args)?;
     let threads = args.threads.threads.unwrap_or_else(default_threads);
     let connected = if args.a.bucket().or(args.b.bucket()).is_some() {
@@ -32,7 +30,7 @@ pub(crate) async fn run(args: VerifyArgs, console: Console, interrupt: &Interrup
         None
     };
     let client = connected.as_ref().map(|(_, client)| client);
-    let compared = interrupt.unless_asked(async {
+    let compared = stop.unless_asked(async {
         let a = Source::find(&args.a, client, threads).await?;
         let b = Source::find(&args.b, client, threads).await?;
         Ok((a, b))
@@ -40,13 +38,13 @@ pub(crate) async fn run(args: VerifyArgs, console: Console, interrupt: &Interrup
     let compared = match compared.await {
         Ok(Ok((a, b))) => {
             let names = (args.a.to_string(), args.b.to_string());
-            let cancel = interrupt.token().clone();
+            let cancel = stop.token().clone();
             // Objects are read by threads that may block.
             let comparing = tokio::task::spawn_blocking(move || {
                 compare(&args, (a, b), threads, console, &cancel)
             });
             let found = comparing.await.unwrap_or_else(|e| {
-                Err(Failure::from_error(Exit::Io, &e).context("comparing crashed"))
+                Err(Failure::from_error(Class::Io, &e).context("comparing crashed"))
             });
             found.map(|found| (found, names))
         }
@@ -61,18 +59,18 @@ pub(crate) async fn run(args: VerifyArgs, console: Console, interrupt: &Interrup
 }
 
 /// Standard input can be read once, and only by what reads it.
-fn refuse_streams(args: &VerifyArgs) -> Outcome {
+fn refuse_streams(args: &VerifyArgs) -> Result {
     let streams = [&args.a, &args.b]
         .map(|place| matches!(place, Place::File(path) if is_standard_input(path)));
     if streams == [true, true] {
         return Err(Failure::new(
-            Exit::Refused,
+            Class::Refused,
             "standard input can be one of the images only",
         ));
     }
     if args.pipe.size.is_some() && streams == [false, false] {
         return Err(Failure::new(
-            Exit::Refused,
+            Class::Refused,
             "--size is for a disk that comes through standard input (-)",
         )
         .hint("leave it out: a file tells its size"));
@@ -87,12 +85,12 @@ enum Source {
 }
 
 impl Source {
-    async fn find(place: &Place, client: Option<&obs::Client>, threads: usize) -> Outcome<Self> {
+    async fn find(place: &Place, client: Option<&obs::Client>, threads: usize) -> Result<Self> {
         let (ObsUrl { bucket, key }, client) = match (place, client) {
             (Place::Object(url), Some(client)) => (url, client),
             (Place::Object(url), None) => {
                 return Err(Failure::new(
-                    Exit::Refused,
+                    Class::Refused,
                     format!("{url}: no storage is known"),
                 ));
             }
@@ -110,7 +108,7 @@ impl Source {
         choice: Choice<'_>,
         console: Console,
         cancel: &CancelToken,
-    ) -> Outcome<Side> {
+    ) -> Result<Side> {
         let mut options = OpenOptions {
             snapshot: choice.snapshot.map(str::to_owned),
             ignore_vhd_bitmaps: args.vhd.ignores_bitmaps(),
@@ -179,7 +177,7 @@ fn compare(
     threads: usize,
     console: Console,
     cancel: &CancelToken,
-) -> Outcome<Comparison> {
+) -> Result<Comparison> {
     let of_a = Choice {
         format: args.format_a,
         snapshot: args.snapshot_a.as_deref(),
@@ -211,14 +209,14 @@ fn compare(
     Ok(found)
 }
 
-fn tell(found: &Comparison, a: &str, b: &str, console: Console) -> Outcome {
+fn tell(found: &Comparison, a: &str, b: &str, console: Console) -> Result {
     if found.equal {
         return console.result(
             format_args!("same content: {}\n  {a}\n  {b}", found.digest_a),
             found,
         );
     }
-    let mut failure = Failure::new(Exit::Mismatch, format!("{a} and {b} differ"))
+    let mut failure = Failure::new(Class::Mismatch, format!("{a} and {b} differ"))
         .note(format!("{} {a}", found.digest_a))
         .note(format!("{} {b}", found.digest_b));
     if found.size_a != found.size_b {

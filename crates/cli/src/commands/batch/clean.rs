@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use ::batch::ReadOptions;
-use cloud::Session;
+use cloud::{Class, Failure, Result, Session, StopToken};
 use fleet::{CleanOptions, Cleaning, Context, FleetSpec, Leftovers};
 use serde::Serialize;
 
@@ -12,10 +12,8 @@ use super::board::Board;
 use crate::args::BatchCleanArgs;
 use crate::commands::import::journal;
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::interrupt::Interrupt;
 
-pub(super) async fn run(args: &BatchCleanArgs, console: Console, interrupt: &Interrupt) -> Outcome {
+pub(super) async fn run(args: &BatchCleanArgs, console: Console, stop: &StopToken) -> Result {
     let mut spec = FleetSpec::read(
         &args.manifest,
         ReadOptions {
@@ -25,12 +23,12 @@ pub(super) async fn run(args: &BatchCleanArgs, console: Console, interrupt: &Int
     spec.journal = journal(&args.cloud, &args.state);
     let session = Session::open(&args.cloud.options(), spec.session_options()).await?;
     let board = Board::new(console, &spec.manifest);
-    let cx = Context::new(session, board, interrupt);
+    let cx = Context::new(session, board, stop);
     let ended = clean(args, &spec, &cx, console).await;
     cx.close(ended).await
 }
 
-async fn clean(args: &BatchCleanArgs, spec: &FleetSpec, cx: &Context, console: Console) -> Outcome {
+async fn clean(args: &BatchCleanArgs, spec: &FleetSpec, cx: &Context, console: Console) -> Result {
     let options = CleanOptions {
         claims: args.claims,
         dry_run: args.dry_run,
@@ -57,8 +55,8 @@ async fn clean(args: &BatchCleanArgs, spec: &FleetSpec, cx: &Context, console: C
 }
 
 /// Asks on a terminal; elsewhere nobody can answer.
-async fn confirm(interrupt: &Interrupt) -> Outcome {
-    let nothing = || Failure::new(Exit::Refused, "nothing was thrown away");
+async fn confirm(stop: &StopToken) -> Result {
+    let nothing = || Failure::new(Class::Refused, "nothing was thrown away");
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Err(nothing().hint("there is no terminal to ask on: pass --yes"));
     }
@@ -71,11 +69,11 @@ async fn confirm(interrupt: &Interrupt) -> Outcome {
         let read = io::stdin().lock().read_line(&mut line).map(|_| line);
         let _ = told.send(read);
     });
-    let answer = interrupt
+    let answer = stop
         .unless_asked(answer)
         .await?
-        .map_err(|e| Failure::from_error(Exit::Io, &e))?
-        .map_err(|e| Failure::from_error(Exit::Io, &e))?;
+        .map_err(|e| Failure::from_error(Class::Io, &e))?
+        .map_err(|e| Failure::from_error(Class::Io, &e))?;
     match answer.trim() {
         "y" | "Y" | "yes" => Ok(()),
         _ => Err(nothing()),

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::args::BatchInitArgs;
 use crate::commands::typed;
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
+use cloud::{Class, Failure, Result};
 
 /// Most refused files that an error lists.
 const MAX_NOTES: usize = 10;
@@ -29,7 +29,7 @@ struct Written<'a> {
     manifest: Option<&'a str>,
 }
 
-pub(crate) fn run(args: &BatchInitArgs, console: Console, cancel: &CancelToken) -> Outcome {
+pub(crate) fn run(args: &BatchInitArgs, console: Console, cancel: &CancelToken) -> Result {
     // What cannot be written is refused before anything is opened.
     let file = args.output.as_deref().map(|path| {
         let overwrite = match args.force {
@@ -41,8 +41,8 @@ pub(crate) fn run(args: &BatchInitArgs, console: Console, cancel: &CancelToken) 
     let mut file = file.transpose()?;
     let dir = directory(args.output.as_deref())?;
     let found = find(&args.places, &|| cancel.is_cancelled()).map_err(|error| match error {
-        Error::Cancelled => Failure::new(Exit::Interrupted, error.to_string()),
-        _ => Failure::new(Exit::Refused, error.to_string()),
+        Error::Cancelled => Failure::new(Class::Interrupted, error.to_string()),
+        _ => Failure::new(Class::Refused, error.to_string()),
     })?;
     let draft = Draft::of(found);
     if draft.images.is_empty() && draft.servers.is_empty() {
@@ -99,13 +99,13 @@ fn notation(args: &BatchInitArgs) -> Notation {
 }
 
 /// Where the manifest will stand, without links: as the disks' own paths are.
-fn directory(output: Option<&Path>) -> Outcome<PathBuf> {
+fn directory(output: Option<&Path>) -> Result<PathBuf> {
     let dir = output
         .and_then(Path::parent)
         .filter(|dir| !dir.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     std::fs::canonicalize(dir).map_err(|error| {
-        Failure::from_error(Exit::Refused, &error)
+        Failure::from_error(Class::Refused, &error)
             .context(format!("{} cannot be found", shown(&dir)))
     })
 }
@@ -117,7 +117,7 @@ fn nothing(args: &BatchInitArgs, draft: &Draft) -> Failure {
         .map(|place| shown(place).to_string())
         .collect();
     let failure = Failure::new(
-        Exit::Refused,
+        Class::Refused,
         format!(
             "no disk image that can be imported was found in {}; {} files were passed over",
             places.join(", "),

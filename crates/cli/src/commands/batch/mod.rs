@@ -15,26 +15,24 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ::batch::ReadOptions;
 use ::import::JournalSpec;
-use cloud::Session;
+use cloud::{Result, Session, StopToken};
 use fleet::{Context, FleetSpec};
 
 use self::board::Board;
 use super::import::{command, journal};
 use crate::args::{BatchArgs, BatchCommand, BatchCommonArgs, StateArgs};
 use crate::console::Console;
-use crate::exit::Outcome;
-use crate::interrupt::Interrupt;
 
-pub(crate) async fn run(args: &BatchArgs, console: Console, interrupt: &Interrupt) -> Outcome {
+pub(crate) async fn run(args: &BatchArgs, console: Console, stop: &StopToken) -> Result {
     match &args.command {
         // Synchronous; the signal handler runs beside it.
         BatchCommand::Init(args) => {
-            tokio::task::block_in_place(|| init::run(args, console, interrupt.token()))
+            tokio::task::block_in_place(|| init::run(args, console, stop.token()))
         }
         BatchCommand::Schema => console.raw(::batch::schema::text().as_bytes()),
         BatchCommand::Plan(args) => {
             let spec = spec(&args.manifest, &args.common)?;
-            let (cx, _) = open(&spec, &args.common, console, interrupt).await?;
+            let (cx, _) = open(&spec, &args.common, console, stop).await?;
             let ended = plan::run(&spec, &cx, console).await;
             cx.close(ended).await
         }
@@ -43,20 +41,20 @@ pub(crate) async fn run(args: &BatchArgs, console: Console, interrupt: &Interrup
             let mut spec = spec(&args.manifest, &args.common)?;
             spec.fail_fast = args.fail_fast;
             spec.lease = args.claim.then_some(args.lease);
-            let (cx, board) = open(&spec, &args.common, console, interrupt).await?;
+            let (cx, board) = open(&spec, &args.common, console, stop).await?;
             let ended = match args.dry_run {
                 true => plan::run(&spec, &cx, console).await,
                 false => run::run(args, &spec, &cx, console, &board).await,
             };
             cx.close(ended).await
         }
-        BatchCommand::Status(args) => status::run(args, console, interrupt).await,
-        BatchCommand::Clean(args) => clean::run(args, console, interrupt).await,
+        BatchCommand::Status(args) => status::run(args, console, stop).await,
+        BatchCommand::Clean(args) => clean::run(args, console, stop).await,
     }
 }
 
 /// What the arguments ask for. Options count more than the manifest.
-fn spec(manifest: &Path, args: &BatchCommonArgs) -> Outcome<FleetSpec> {
+fn spec(manifest: &Path, args: &BatchCommonArgs) -> Result<FleetSpec> {
     let mut spec = FleetSpec::read(manifest, ReadOptions::default())?;
     let limits = &mut spec.limits;
     let count = |option: Option<NonZeroUsize>| option.map(NonZeroUsize::get);
@@ -80,11 +78,11 @@ async fn open(
     spec: &FleetSpec,
     args: &BatchCommonArgs,
     console: Console,
-    interrupt: &Interrupt,
-) -> Outcome<(Context, Arc<Board>)> {
+    stop: &StopToken,
+) -> Result<(Context, Arc<Board>)> {
     let session = Session::open(&args.cloud.options(), spec.session_options()).await?;
     let board = Board::new(console, &spec.manifest);
-    let cx = Context::new(session, Arc::clone(&board) as _, interrupt);
+    let cx = Context::new(session, Arc::clone(&board) as _, stop);
     Ok((cx, board))
 }
 

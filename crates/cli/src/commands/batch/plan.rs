@@ -6,17 +6,17 @@ use diskimg::printable;
 use diskimg::units::human;
 use fleet::{Context, Estimate, FleetSpec, Plan};
 
-use crate::commands::session::table;
+use crate::commands::table::table;
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
+use cloud::{Class, Failure, Result};
 
-pub(super) async fn run(spec: &FleetSpec, cx: &Context, console: Console) -> Outcome {
+pub(super) async fn run(spec: &FleetSpec, cx: &Context, console: Console) -> Result {
     let plan = fleet::plan(spec, cx).await?;
     console.result(Text(&plan), &plan)?;
     match plan.totals.refused {
         0 => Ok(()),
         refused => Err(Failure::new(
-            Exit::Refused,
+            Class::Refused,
             format!(
                 "{refused} of {} disks would be refused; batch run would import the others",
                 plan.totals.items

@@ -7,10 +7,10 @@ use ::convert::{OutputFile, Overwrite};
 use diskimg::text::shown;
 
 use crate::args::BatchRunArgs;
-use crate::exit::{Exit, Failure, Outcome};
+use cloud::{Class, Failure, Result};
 
 /// Refuses reports that could not be written, before the run that they are about.
-pub(super) fn check(args: &BatchRunArgs) -> Outcome {
+pub(super) fn check(args: &BatchRunArgs) -> Result {
     for path in [&args.report, &args.report_json].into_iter().flatten() {
         begin(path)?;
     }
@@ -18,16 +18,16 @@ pub(super) fn check(args: &BatchRunArgs) -> Outcome {
 }
 
 /// The file of a report, which nobody sees before it is complete.
-fn begin(path: &Path) -> Outcome<OutputFile> {
+fn begin(path: &Path) -> Result<OutputFile> {
     OutputFile::create(path, Overwrite::Replace).map_err(|error| {
         Failure::from(error).context(format!("the report {} cannot be written", shown(path)))
     })
 }
 
 /// Writes the files that were asked for; each appears complete or not at all.
-pub(super) fn write(args: &BatchRunArgs, report: &BatchReport) -> Outcome {
+pub(super) fn write(args: &BatchRunArgs, report: &BatchReport) -> Result {
     let mut first = Ok(());
-    let mut keep = |written: Outcome| {
+    let mut keep = |written: Result| {
         if let (Ok(()), Err(failure)) = (&first, written) {
             first = Err(failure);
         }
@@ -37,15 +37,15 @@ pub(super) fn write(args: &BatchRunArgs, report: &BatchReport) -> Outcome {
     }
     if let Some(path) = &args.report_json {
         let text = ::batch::report::json(report).map_err(|error| {
-            Failure::from_error(Exit::Io, &error).context("the report has no JSON form")
+            Failure::from_error(Class::Io, &error).context("the report has no JSON form")
         });
         keep(text.and_then(|text| write_file(path, text.as_bytes())));
     }
     first
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> Outcome {
-    let write = || -> Outcome {
+fn write_file(path: &Path, bytes: &[u8]) -> Result {
+    let write = || -> Result {
         let file = OutputFile::create(path, Overwrite::Replace)?;
         file.write_at(0, bytes)?;
         Ok(file.commit()?)

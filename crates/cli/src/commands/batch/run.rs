@@ -8,7 +8,7 @@ use super::board::Board;
 use super::report;
 use crate::args::BatchRunArgs;
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
+use cloud::{Class, Failure, Result};
 
 pub(super) async fn run(
     args: &BatchRunArgs,
@@ -16,7 +16,7 @@ pub(super) async fn run(
     cx: &Context,
     console: Console,
     board: &Board,
-) -> Outcome {
+) -> Result {
     let ended = fleet::run(spec, cx).await;
     board.finish();
     finish(args, &ended?, console, board)
@@ -28,7 +28,7 @@ fn finish(
     outcome: &fleet::Outcome,
     console: Console,
     board: &Board,
-) -> Outcome {
+) -> Result {
     let report = &outcome.report;
     let written = report::write(args, report);
     if console.json {
@@ -47,7 +47,7 @@ fn finish(
     let ended = match report.exit {
         0 => Ok(()),
         130 => Err(Failure::new(
-            Exit::Interrupted,
+            Class::Interrupted,
             format!("stopped on request; {left} disks are left"),
         )
         .hint(format!("to resume, run: {again}"))
@@ -60,7 +60,7 @@ fn finish(
             if left > 0 {
                 text.push_str(&format!(", {left} were not begun or not ended"));
             }
-            Err(Failure::new(Exit::Cloud, text)
+            Err(Failure::new(Class::Cloud, text)
                 .hint(format!(
                     "mend what the report names; the same command does only what is left: {again}"
                 ))

@@ -9,19 +9,14 @@ use fleet::{FleetSpec, Status};
 
 use super::{journal_in, now};
 use crate::args::BatchStatusArgs;
-use crate::commands::session::table;
+use crate::commands::table::table;
 use crate::console::Console;
-use crate::exit::Outcome;
-use crate::interrupt::Interrupt;
+use cloud::{Result, StopToken};
 
 /// How often it is said again.
 const EVERY: Duration = Duration::from_secs(2);
 
-pub(super) async fn run(
-    args: &BatchStatusArgs,
-    console: Console,
-    interrupt: &Interrupt,
-) -> Outcome {
+pub(super) async fn run(args: &BatchStatusArgs, console: Console, stop: &StopToken) -> Result {
     let mut spec = FleetSpec::read(
         &args.manifest,
         ReadOptions {
@@ -44,7 +39,7 @@ pub(super) async fn run(
             return Ok(());
         }
         let pause = tokio::time::sleep(EVERY);
-        if interrupt.unless_asked(pause).await.is_err() {
+        if stop.unless_asked(pause).await.is_err() {
             // Looking was all that was to be stopped.
             return Ok(());
         }

@@ -11,17 +11,15 @@ use std::sync::Mutex;
 use ::bench::{Bench, Event, Image, Options, Ours, Place, QemuImg, Report};
 use ::convert::{OutputFile, Sink as _};
 use ::import::{Watch, open_named};
-use cloud::{ProcessEnvironment, Session, SessionOptions};
+use cloud::{Class, Failure, ProcessEnvironment, Result, Session, SessionOptions, StopToken};
 use diskimg::units::human;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::{BenchArgs, Peer, SourceArgs};
 use crate::commands::bitmap::overwrite;
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::interrupt::Interrupt;
 
-pub(crate) async fn run(args: &BenchArgs, console: Console, interrupt: &Interrupt) -> Outcome {
+pub(crate) async fn run(args: &BenchArgs, console: Console, stop: &StopToken) -> Result {
     // What can be refused is refused before a minute is spent on measuring.
     let page = match &args.html {
         Some(path) => Some(page_at(path, args)?),
@@ -32,10 +30,10 @@ pub(crate) async fn run(args: &BenchArgs, console: Console, interrupt: &Interrup
         None => None,
     };
     let options = options(args);
-    let upload = place(args, &options, interrupt).await?;
+    let upload = place(args, &options, stop).await?;
     let image = match &args.image {
         Some(path) => Some(tokio::task::block_in_place(|| {
-            image(path, args, console, interrupt)
+            image(path, args, console, stop)
         })?),
         None => None,
     };
@@ -46,7 +44,7 @@ pub(crate) async fn run(args: &BenchArgs, console: Console, interrupt: &Interrup
         upload,
         against,
         observer: &|event| progress.show(event),
-        stop: interrupt,
+        stop,
     };
     let measured = bench.run().await;
     drop(progress);
@@ -74,8 +72,8 @@ fn options(args: &BenchArgs) -> Options {
     }
 }
 
-fn image(path: &Path, args: &BenchArgs, console: Console, interrupt: &Interrupt) -> Outcome<Image> {
-    let opened = open_named(path, &args.source.options(), &console, interrupt.token())?;
+fn image(path: &Path, args: &BenchArgs, console: Console, stop: &StopToken) -> Result<Image> {
+    let opened = open_named(path, &args.source.options(), &console, stop.token())?;
     let watch = Watch::begin(path, &opened, args.source.share.force_share)?;
     Ok(Image {
         path: path.to_owned(),
@@ -85,11 +83,7 @@ fn image(path: &Path, args: &BenchArgs, console: Console, interrupt: &Interrupt)
 }
 
 /// The bucket that the user names.
-async fn place(
-    args: &BenchArgs,
-    options: &Options,
-    interrupt: &Interrupt,
-) -> Outcome<Option<Place>> {
+async fn place(args: &BenchArgs, options: &Options, stop: &StopToken) -> Result<Option<Place>> {
     let Some(target) = &args.upload else {
         return Ok(None);
     };
@@ -101,16 +95,16 @@ async fn place(
     };
     let session = Session::connect(cloud, needs)?;
     let target = (target.bucket.as_str(), target.key.as_str());
-    Place::open(&session, target, options.concurrency, interrupt)
+    Place::open(&session, target, options.concurrency, stop)
         .await
         .map(Some)
 }
 
 /// How this program converts the same image.
-fn ours(source: &SourceArgs) -> Outcome<Ours> {
+fn ours(source: &SourceArgs) -> Result<Ours> {
     if source.snapshot.is_some() {
         return Err(Failure::new(
-            Exit::Refused,
+            Class::Refused,
             "--against reads the active disk, --snapshot another one",
         )
         .hint("leave one of them out"));
@@ -139,7 +133,7 @@ fn ours(source: &SourceArgs) -> Outcome<Ours> {
     };
     Ok(Ours {
         program: std::env::current_exe().map_err(|e| {
-            Failure::from_error(Exit::Io, &e).context("the path of this program is unknown")
+            Failure::from_error(Class::Io, &e).context("the path of this program is unknown")
         })?,
         raw: convert_to("raw"),
         compressed: convert_to("zvhd2"),
@@ -147,7 +141,7 @@ fn ours(source: &SourceArgs) -> Outcome<Ours> {
 }
 
 /// Begins the page; it appears when it is complete.
-fn page_at(path: &Path, args: &BenchArgs) -> Outcome<OutputFile> {
+fn page_at(path: &Path, args: &BenchArgs) -> Result<OutputFile> {
     let overwrite = overwrite(args.force);
     Ok(match &args.image {
         Some(image) => OutputFile::create_from(image, path, overwrite)?,
@@ -155,7 +149,7 @@ fn page_at(path: &Path, args: &BenchArgs) -> Outcome<OutputFile> {
     })
 }
 
-fn write_page(mut page: OutputFile, report: &Report) -> Outcome {
+fn write_page(mut page: OutputFile, report: &Report) -> Result {
     page.write(html::page(report).as_bytes())
         .map_err(::convert::Error::Sink)?;
     Ok(page.commit()?)

@@ -5,7 +5,7 @@ use std::fmt;
 use ::bench::{Advice, Against, CpuShares, Limit, Machine, Report, Setting, Source, Spread};
 use diskimg::units::human;
 
-use crate::commands::session::table;
+use crate::commands::table::table;
 
 /// A report as text.
 pub(super) struct Text<'a>(pub(super) &'a Report);

@@ -1,16 +1,13 @@
 //! Asking the cloud, step by step: what fails is told, and what does not depend on it is asked all
 //! the same.
 
-use cloud::{Cloud, Session};
+use cloud::{Class, Cloud, Failure, Result, Session, StopToken, from_ims, from_obs};
 use ims::Client as Images;
 use obs::{Client as Storage, UploadOptions};
 
 use super::step::{Check, State};
 use super::trial;
 use crate::args::ConfigCheckArgs;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::interrupt::Interrupt;
-use cloud::{from_ims, from_obs};
 
 /// A name that no image has; looking for it proves the right to list.
 const NO_IMAGE: &str = "imgferry config check";
@@ -19,14 +16,14 @@ const NO_IMAGE: &str = "imgferry config check";
 pub(super) async fn all(
     session: &Session,
     args: &ConfigCheckArgs,
-    interrupt: &Interrupt,
-) -> Outcome<Vec<Check>> {
+    stop: &StopToken,
+) -> Result<Vec<Check>> {
     let asking = asking(session, args.bucket.as_deref(), args.write);
-    let mut checks = interrupt.unless_asked(asking).await?;
+    let mut checks = stop.unless_asked(asking).await?;
     if let Some(bucket) = args.bucket.as_deref().filter(|_| args.write) {
         let is_usable = |check: &Check| check.name == BUCKET && !check.failed();
         checks.extend(match checks.iter().any(is_usable) {
-            true => trial::run(session, bucket, interrupt).await?,
+            true => trial::run(session, bucket, stop).await?,
             false => vec![Check::skipped("trial", "the bucket cannot be used")],
         });
     }
@@ -65,7 +62,7 @@ async fn asking(session: &Session, bucket: Option<&str>, write: bool) -> Vec<Che
 }
 
 /// A token, a key of the agency, or nothing to ask for.
-async fn sign_in(images: &Images) -> Outcome<String> {
+async fn sign_in(images: &Images) -> Result<String> {
     match images.keys() {
         Some(keys) => {
             let key = keys.current().await?;
@@ -149,7 +146,7 @@ async fn import_rights(images: &Images) -> Check {
                 "the account needs the right ims:serverImages:create (data disks: ims:dataImages:create), and Tenant Administrator for OBS"
                     .to_owned(),
             ),
-            exit: Some(Exit::Cloud),
+            exit: Some(Class::Cloud),
             ..Check::new(NAME, State::Failed, "images may not be imported (IMG.0026)")
         },
         Err(error) => Check::new(NAME, State::Warning, error.to_string()),
@@ -240,7 +237,7 @@ async fn look_at_bucket(storage: &Storage, region: &str, bucket: &str) -> Check 
         Err(error) => return Check::of(NAME, Err(from_obs(&error))),
     };
     let problem = |detail: String, hint: &'static str| {
-        Check::of(NAME, Err(Failure::new(Exit::Refused, detail).hint(hint)))
+        Check::of(NAME, Err(Failure::new(Class::Refused, detail).hint(hint)))
     };
     if info.parallel_file_system {
         return problem(

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::exit::{Exit, Outcome};
 use crate::hints;
+use cloud::{Class, Result};
 
 /// What a step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -36,7 +36,7 @@ pub(super) struct Check {
     pub(super) hint: Option<String>,
     /// How the program ends because of a failure.
     #[serde(skip)]
-    pub(super) exit: Option<Exit>,
+    pub(super) exit: Option<Class>,
 }
 
 impl Check {
@@ -51,7 +51,7 @@ impl Check {
     }
 
     /// The detail of a success, or the failure.
-    pub(super) fn of(name: &'static str, result: Outcome<String>) -> Self {
+    pub(super) fn of(name: &'static str, result: Result<String>) -> Self {
         match result {
             Ok(detail) => Self::new(name, State::Ok, detail),
             Err(failure) => Self {

@@ -1,22 +1,16 @@
 //! Trying a storage out, and telling what it does.
 
-use cloud::{Session, from_obs};
+use cloud::{Result, Session, StopToken, from_obs};
 use obs::{Found, Step, Trial};
 
 use super::step::{Check, State};
-use crate::exit::Outcome;
-use crate::interrupt::Interrupt;
 
 /// Stores, copies, reads and deletes two tiny objects in `bucket`.
-pub(super) async fn run(
-    session: &Session,
-    bucket: &str,
-    interrupt: &Interrupt,
-) -> Outcome<Vec<Check>> {
+pub(super) async fn run(session: &Session, bucket: &str, stop: &StopToken) -> Result<Vec<Check>> {
     let storage = session.storage().await?;
     let key = format!(".imgferry-check-{}", uuid::Uuid::new_v4());
     let mut trial = Trial::new(&storage, bucket, key);
-    let tried = interrupt.unless_asked(trial.run()).await;
+    let tried = stop.unless_asked(trial.run()).await;
     // Nothing may stay, however that ended.
     let cleaned = check(trial.clean_up().await);
     match tried {

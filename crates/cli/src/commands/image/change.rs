@@ -5,15 +5,14 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use ims::{Change, ErrorKind, ImageId, Tag};
 use serde_json::json;
 
-use super::super::session::{Session, plain};
+use super::super::table::plain;
 use super::show::{self, tags_now};
 use super::{image_id, image_ids, no_image};
 use crate::args::{Boot, ImageDeleteArgs, ImageSetArgs, ImageTagArgs, ImageUntagArgs};
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
-use cloud::from_ims;
+use cloud::{Class, Failure, Result, Session, from_ims};
 
-pub(super) async fn set(session: &Session, args: &ImageSetArgs, console: Console) -> Outcome {
+pub(super) async fn set(session: &Session, args: &ImageSetArgs, console: Console) -> Result {
     let id = image_id(&args.id)?;
     let image = session.images().update_image(&id, &changes(args)).await?;
     console.result(show::attributes(&image), image.raw())
@@ -58,7 +57,7 @@ fn changes(args: &ImageSetArgs) -> Vec<Change> {
 /// Times that a deleted image is looked for: the service answers before it is gone.
 const LOOKS: u32 = 30;
 
-pub(super) async fn delete(session: &Session, args: &ImageDeleteArgs, console: Console) -> Outcome {
+pub(super) async fn delete(session: &Session, args: &ImageDeleteArgs, console: Console) -> Result {
     let ids = image_ids(&args.ids)?;
     if !args.yes {
         confirm(session, &ids).await?;
@@ -77,7 +76,7 @@ pub(super) async fn delete(session: &Session, args: &ImageDeleteArgs, console: C
     )
 }
 
-async fn remove(session: &Session, id: &ImageId, backups: bool) -> Outcome {
+async fn remove(session: &Session, id: &ImageId, backups: bool) -> Result {
     match session.images().delete_image(id, backups).await {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(no_image(id)),
@@ -92,16 +91,16 @@ async fn remove(session: &Session, id: &ImageId, backups: bool) -> Outcome {
         tokio::time::sleep(pause).await;
     }
     Err(Failure::new(
-        Exit::Cloud,
+        Class::Cloud,
         format!("image {id} is still listed; the service took the request to delete it"),
     ))
 }
 
 /// Asks on a terminal; elsewhere nobody can answer.
-async fn confirm(session: &Session, ids: &[ImageId]) -> Outcome {
+async fn confirm(session: &Session, ids: &[ImageId]) -> Result {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Err(Failure::new(
-            Exit::Refused,
+            Class::Refused,
             "deleting images needs --yes where there is no terminal to ask on",
         ));
     }
@@ -122,15 +121,15 @@ async fn confirm(session: &Session, ids: &[ImageId]) -> Outcome {
     });
     let answer = answer
         .await
-        .map_err(|e| Failure::from_error(Exit::Io, &e))?
-        .map_err(|e| Failure::from_error(Exit::Io, &e))?;
+        .map_err(|e| Failure::from_error(Class::Io, &e))?
+        .map_err(|e| Failure::from_error(Class::Io, &e))?;
     if matches!(answer.trim(), "y" | "Y" | "yes") {
         return Ok(());
     }
-    Err(Failure::new(Exit::Refused, "nothing was deleted"))
+    Err(Failure::new(Class::Refused, "nothing was deleted"))
 }
 
-pub(super) async fn tag(session: &Session, args: &ImageTagArgs, console: Console) -> Outcome {
+pub(super) async fn tag(session: &Session, args: &ImageTagArgs, console: Console) -> Result {
     let id = image_id(&args.id)?;
     let tags: Vec<Tag> = args
         .tags
@@ -141,7 +140,7 @@ pub(super) async fn tag(session: &Session, args: &ImageTagArgs, console: Console
     tags_now(session, &id, console).await
 }
 
-pub(super) async fn untag(session: &Session, args: &ImageUntagArgs, console: Console) -> Outcome {
+pub(super) async fn untag(session: &Session, args: &ImageUntagArgs, console: Console) -> Result {
     let id = image_id(&args.id)?;
     let tags: Vec<Tag> = args.keys.iter().map(|key| Tag::new(key, "")).collect();
     session.images().remove_image_tags(&id, &tags).await?;

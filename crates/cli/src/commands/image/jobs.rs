@@ -4,19 +4,18 @@ use ims::create::{DataVolume, ServerImage, VolumeImage, WholeImage, WholeSource}
 use ims::sharing::Reply;
 use ims::{ExportFormat, ImageUrl, JobId, Tags};
 
-use super::super::session::{Session, follow, job_json};
+use super::super::job::{follow, job_json};
 use super::{image_id, image_ids};
 use crate::args::{ExportTo, ImageCommand, ImageCreateArgs, WaitArgs};
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::interrupt::Interrupt;
+use cloud::{Class, Failure, Result, Session, StopToken};
 
 pub(super) async fn run(
     session: &Session,
     command: &ImageCommand,
     console: Console,
-    interrupt: &Interrupt,
-) -> Outcome {
+    stop: &StopToken,
+) -> Result {
     let images = session.images();
     let (wait, done, started) = match command {
         ImageCommand::Copy(args) => {
@@ -68,7 +67,7 @@ pub(super) async fn run(
         _ => return Ok(()),
     };
     let job = started?;
-    end(session, &job, wait, done, console, interrupt).await
+    end(session, &job, wait, done, console, stop).await
 }
 
 /// Follows the job, or names it.
@@ -78,8 +77,8 @@ async fn end(
     wait: &WaitArgs,
     done: &str,
     console: Console,
-    interrupt: &Interrupt,
-) -> Outcome {
+    stop: &StopToken,
+) -> Result {
     if wait.no_wait {
         return console.result(
             format_args!("job {id} has started; imgferry job wait {id} follows it"),
@@ -87,7 +86,7 @@ async fn end(
         );
     }
     console.notice(format_args!("job {id} has started"));
-    let job = follow(session, id, wait.timeout, console, interrupt).await?;
+    let job = follow(session, id, wait.timeout, console, stop).await?;
     let image = job
         .image_id()
         .map(|image| format!(": image {image}"))
@@ -163,7 +162,7 @@ async fn create(session: &Session, args: &ImageCreateArgs) -> ims::Result<JobId>
 }
 
 /// `obs://BUCKET/KEY`.
-fn object(text: &str) -> Outcome<ImageUrl> {
+fn object(text: &str) -> Result<ImageUrl> {
     text.strip_prefix("obs://")
         .and_then(|rest| rest.split_once('/'))
         .filter(|(bucket, key)| !bucket.is_empty() && !key.is_empty())
@@ -173,7 +172,7 @@ fn object(text: &str) -> Outcome<ImageUrl> {
         })
         .ok_or_else(|| {
             Failure::new(
-                Exit::Refused,
+                Class::Refused,
                 format!("{text:?} names no object, expected obs://BUCKET/KEY"),
             )
         })

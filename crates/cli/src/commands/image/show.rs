@@ -4,13 +4,13 @@ use diskimg::units::human;
 use ims::{ImageDetail, ImageId, ImageQuery};
 use serde_json::{Value, json};
 
-use super::super::session::{Session, plain, table};
+use super::super::table::{plain, table};
 use super::{image_id, no_image};
 use crate::args::{ImageListArgs, ImageShowArgs, ImageTagsArgs, Owner};
 use crate::console::Console;
-use crate::exit::Outcome;
+use cloud::{Result, Session};
 
-pub(super) async fn list(session: &Session, args: &ImageListArgs, console: Console) -> Outcome {
+pub(super) async fn list(session: &Session, args: &ImageListArgs, console: Console) -> Result {
     let text = |text: &str| Some(text.to_owned());
     let (image_type, visibility, member_status) = match args.owner {
         Owner::Private => (text("private"), None, None),
@@ -65,7 +65,7 @@ fn row<const N: usize>(cells: [String; N]) -> Vec<String> {
     cells.to_vec()
 }
 
-pub(super) async fn show(session: &Session, args: &ImageShowArgs, console: Console) -> Outcome {
+pub(super) async fn show(session: &Session, args: &ImageShowArgs, console: Console) -> Result {
     let id = image_id(&args.id)?;
     let image = session
         .images()
@@ -91,7 +91,7 @@ pub(super) fn attributes(image: &ImageDetail) -> String {
     table(&rows)
 }
 
-pub(super) async fn members(session: &Session, args: &ImageShowArgs, console: Console) -> Outcome {
+pub(super) async fn members(session: &Session, args: &ImageShowArgs, console: Console) -> Result {
     let id = image_id(&args.id)?;
     let members = session.images().image_members(&id).await?;
     let rows: Vec<Vec<String>> = members
@@ -108,7 +108,7 @@ pub(super) async fn members(session: &Session, args: &ImageShowArgs, console: Co
     console.result(text, &json!({"image_id": id.as_str(), "members": members}))
 }
 
-pub(super) async fn tags(session: &Session, args: &ImageTagsArgs, console: Console) -> Outcome {
+pub(super) async fn tags(session: &Session, args: &ImageTagsArgs, console: Console) -> Result {
     if let Some(id) = &args.id {
         return tags_now(session, &image_id(id)?, console).await;
     }
@@ -127,7 +127,7 @@ pub(super) async fn tags(session: &Session, args: &ImageTagsArgs, console: Conso
     console.result(text, &json!({"tags": tags}))
 }
 
-pub(super) async fn tags_now(session: &Session, id: &ImageId, console: Console) -> Outcome {
+pub(super) async fn tags_now(session: &Session, id: &ImageId, console: Console) -> Result {
     let tags = session.images().image_tags(id).await?;
     let lines: Vec<String> = tags
         .iter()

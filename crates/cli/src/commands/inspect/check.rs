@@ -11,7 +11,7 @@ use ::import::Chosen;
 
 use crate::args::InspectArgs;
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
+use cloud::{Class, Failure, Result};
 
 /// The result, as it is in JSON.
 #[derive(Debug, Serialize)]
@@ -28,7 +28,7 @@ pub(super) fn run(
     chosen: Option<&Chosen>,
     console: Console,
     cancel: &CancelToken,
-) -> Outcome {
+) -> Result {
     let cancelled = || cancel.is_cancelled();
     let report = match chosen {
         Some(disk) => disk.check(&cancelled)?,
@@ -50,7 +50,7 @@ pub(super) fn run(
         return console.result(text(&checked), &checked);
     }
     let failure = Failure::new(
-        Exit::Refused,
+        Class::Refused,
         format!(
             "{}: the format's rules are broken in {} place{}",
             checked.path,

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::eligibility::{self, CommonImport, QuickImport};
 use super::map::Map;
 use crate::commands::typed;
-use crate::exit::{Failure, Outcome};
+use cloud::{Failure, Result};
 
 /// The result of `inspect`, as it is in JSON. All sizes are bytes unless they say otherwise.
 #[derive(Debug, Serialize)]
@@ -45,7 +45,7 @@ pub(super) fn inspect(
     path: &Path,
     opened: &Opened,
     cancel: &CancelToken,
-) -> Outcome<(Inspection, Map)> {
+) -> Result<(Inspection, Map)> {
     let image = opened.image.as_ref();
     let virtual_size = image.virtual_size();
     let mut map = Map::new(virtual_size);

@@ -17,10 +17,10 @@ use diskimg::text::shown;
 
 use crate::args::InspectArgs;
 use crate::console::Console;
-use crate::exit::{Exit, Failure, Outcome};
 use ::import::{Chosen, open_package, refuse_standard_input};
+use cloud::{Class, Failure, Result};
 
-pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) -> Outcome {
+pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) -> Result {
     refuse_standard_input(&args.image)?;
     let mut options = args.source.options();
     options.metadata_only = true;
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) ->
     let to_stdout = args.map.as_deref() == Some(Path::new("-"));
     if to_stdout && console.json {
         return Err(Failure::new(
-            Exit::Refused,
+            Class::Refused,
             "--json and --map - both want standard output",
         )
         .hint("write the picture to a file: --map disk.svg"));

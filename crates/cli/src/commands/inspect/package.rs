@@ -12,7 +12,7 @@ use serde::Serialize;
 use ::import::Chosen;
 
 use crate::console::Console;
-use crate::exit::{Failure, Outcome};
+use cloud::{Failure, Result};
 
 /// The result, as it is in JSON. All sizes are bytes.
 #[derive(Debug, Serialize)]
@@ -105,7 +105,7 @@ pub(super) fn run(
     options: &OpenOptions,
     console: Console,
     cancel: &CancelToken,
-) -> Outcome {
+) -> Result {
     let mut warnings = package.warnings().to_vec();
     let mut disks = Vec::new();
     for (place, disk) in package.disks().iter().enumerate() {

@@ -1,3 +1,0 @@
-//! The token that asks a run to stop.
-
-pub(crate) use cloud::{StopToken as Interrupt, stopped as interrupted};
