@@ -46,6 +46,18 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::AbortUpload { bucket, id } => {
             return format!("imgferry uploads abort {bucket} --id {id}");
         }
+        Hint::RaiseMemory => "pass a larger --memory, such as 1GiB",
+        Hint::ShareBatch => {
+            "wait until it has ended; 'imgferry batch status MANIFEST --watch' shows it. Workers \
+             that run at the same time need --claim or --shard"
+        }
+        Hint::RedoDisk(id) => {
+            return format!(
+                "give the changed disk another name in the manifest; or delete the image and its \
+                 object, and pass --redo {id}"
+            );
+        }
+        Hint::ExtendLease => "check the connection to the object storage, or pass a longer --lease",
         Hint::NameBucketOnly(bucket) => {
             return format!("name only the bucket: --upload obs://{bucket}");
         }

@@ -53,6 +53,15 @@ pub enum Hint {
         /// Its id.
         id: String,
     },
+    /// The memory limit is too small: raise it.
+    RaiseMemory,
+    /// A run of the batch is active: wait for it, or share the batch among workers.
+    ShareBatch,
+    /// The source of a finished disk has changed: give it another name, or redo the disk with this
+    /// id.
+    RedoDisk(String),
+    /// The claim of a disk expired: check the connection, or let claims live longer.
+    ExtendLease,
     /// The object exists: name only this bucket.
     NameBucketOnly(String),
     /// Nothing can be written there: name another directory for output.
@@ -106,6 +115,17 @@ impl fmt::Display for Hint {
             Self::FollowJob(job) => return write!(f, "follow job {job}"),
             Self::AbortUpload { bucket, id } => {
                 return write!(f, "abort upload {id} in bucket {bucket}");
+            }
+            Self::RaiseMemory => "allow more memory, such as 1 GiB",
+            Self::ShareBatch => {
+                "wait until it has ended; workers that run at the same time must share the batch"
+            }
+            Self::RedoDisk(_) => {
+                "give the changed disk another name; or delete the image and its object, and redo \
+                 the disk"
+            }
+            Self::ExtendLease => {
+                "check the connection to the object storage, or use a longer lease"
             }
             Self::NameBucketOnly(bucket) => return write!(f, "name only the bucket {bucket}"),
             Self::NameOutputDir => "name another directory for output",

@@ -79,7 +79,7 @@ impl Book {
             let ended = ended.next().flatten();
             ended.unwrap_or_else(|| ItemOutcome {
                 state: ItemState::Waiting,
-                cause: Some("its turn did not come".to_owned()),
+                cause: Some("not started".to_owned()),
                 exit: Class::Interrupted.code(),
                 ..self.blank(item)
             })

@@ -7,7 +7,7 @@ use convert::{PROGRAM_MEMORY, PlanOptions};
 use diskimg::units::{MIB, human};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use cloud::{Class, Failure, Result};
+use cloud::{Class, Failure, Hint, Result};
 
 /// What the batch itself holds for each disk of the manifest: plans, outcomes, lines of its report.
 const BYTES_PER_ITEM: u64 = 64 << 10;
@@ -40,12 +40,12 @@ impl Budget {
             return Err(Failure::new(
                 Class::Refused,
                 format!(
-                    "--memory is {}, and the program alone needs {}",
+                    "the memory limit is {}, but the program alone needs {}",
                     human(total),
                     human(fixed)
                 ),
             )
-            .hint("pass a larger --memory, such as 1GiB"));
+            .hint(Hint::RaiseMemory));
         }
         // One more than are converted: the last parts of one are on their way while the next
         // begins.

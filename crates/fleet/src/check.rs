@@ -8,7 +8,7 @@ use crate::budget::Budget;
 use crate::observe::Event;
 use crate::setup::Setup;
 use crate::state::Known;
-use cloud::{Class, Failure, Result, StopToken};
+use cloud::{Class, Failure, Hint, Result, StopToken};
 use import::{Before, ImportSpec, Observer, Planned, Silent, finds_by_manifest};
 
 /// Disks that are looked at at the same time: the cloud's answers are waited for together.
@@ -50,7 +50,7 @@ fn done_before(item: &Item, done: &ItemOutcome, source: Option<&SourceIdentity>)
     let mut cause = "done by an earlier run".to_owned();
     if let Sameness::Unproven(why) = sameness {
         cause.push_str(&format!(
-            "; whether its source is the same is not known: {why}"
+            "; cannot tell whether its source has changed: {why}"
         ));
     }
     match sameness {
@@ -58,13 +58,10 @@ fn done_before(item: &Item, done: &ItemOutcome, source: Option<&SourceIdentity>)
             Failure::new(
                 Class::Refused,
                 format!(
-                    "it is done (image {image}), and its source has changed since: {difference}"
+                    "already imported (image {image}), but its source has changed since: {difference}"
                 ),
             )
-            .hint(format!(
-                "give the changed disk another name in the manifest; or delete the image and its object, and pass --redo {}",
-                item.id
-            )),
+            .hint(Hint::RedoDisk(item.id.clone())),
         ),
         Sameness::Same | Sameness::Unproven(_) => Verdict::Done(Box::new(ItemOutcome {
             state: ItemState::Skipped,
@@ -228,10 +225,10 @@ impl Setup {
                             Failure::new(
                                 Class::Refused,
                                 format!(
-                                    "{used} of {most} images that the account may have are there, and the disks before this one take the rest (IMG.0015)"
+                                    "image quota: {used} of {most} used, and the disks before this one need the rest (IMG.0015)"
                                 ),
                             )
-                            .hint("delete images that are not needed, ask for a larger quota, or skip_check: [quota]"),
+                            .hint("delete images, ask for a larger quota, or set skip_check: [quota]"),
                         );
                     }
                 }

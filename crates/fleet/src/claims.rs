@@ -16,7 +16,7 @@ use obs::{Client, Stored};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use cloud::{Class, Failure, Result, StopToken, from_obs};
+use cloud::{Class, Failure, Hint, Result, StopToken, from_obs};
 
 /// Where claims are in a bucket.
 pub(crate) const PREFIX: &str = ".imgferry/claims/";
@@ -225,7 +225,7 @@ async fn probe(storage: &Client, bucket: &str, prefix: &str, worker: &str) -> Re
         // A server that does not know the header may refuse it.
         Err(error) if matches!(error.status(), Some(400 | 405 | 501)) => Ok(Way::LowestWins),
         Err(error) => Err(from_obs(&error).context(format!(
-            "claims cannot be stored in bucket {bucket} (below {PREFIX})"
+            "cannot store claims in bucket {bucket} (below {PREFIX})"
         ))),
         Ok(Stored::Taken) => Ok(Way::LowestWins),
         Ok(Stored::New) => match storage.put_if_absent(bucket, &key, body(2)).await {
@@ -438,7 +438,7 @@ impl Held {
             .put_object(&core.bucket, &core.key(DONE), body.into(), JSON)
             .await
             .map_err(|error| {
-                from_obs(&error).context("that the disk is done could not be noted in the bucket")
+                from_obs(&error).context("cannot mark the disk as done in the bucket")
             })?;
         self.end(None).await
     }
@@ -483,8 +483,10 @@ impl Guard {
         match self.0.renew().await {
             Standing::Held => Ok(()),
             Standing::Lost => Err(lost(&self.0)),
-            Standing::Unknown(error) => Err(from_obs(&error)
-                .context("whether this worker still has the disk could not be checked")),
+            Standing::Unknown(error) => {
+                Err(from_obs(&error)
+                    .context("cannot check whether this worker still owns the disk"))
+            }
         }
     }
 }
@@ -492,9 +494,8 @@ impl Guard {
 /// The failure of a disk that another worker has taken over, or may have.
 fn lost(core: &Core) -> Failure {
     let message = match core.taken_by().as_deref() {
-        Some(worker) => format!("worker {worker} has taken the disk over"),
-        None => "the claim was not renewed in time, so another worker may have the disk".to_owned(),
+        Some(worker) => format!("worker {worker} has taken over the disk"),
+        None => "the claim expired, so another worker may own the disk".to_owned(),
     };
-    Failure::new(Class::Interrupted, message)
-        .hint("check the line to the object storage, or pass a longer --lease")
+    Failure::new(Class::Interrupted, message).hint(Hint::ExtendLease)
 }

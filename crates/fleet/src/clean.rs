@@ -215,9 +215,9 @@ impl<'a> Cleaning<'a> {
         if Journal::in_use(&path) || RunLock::is_taken(&path) {
             return Err(Failure::new(
                 Class::Refused,
-                format!("an imgferry is at work on {}", item.id),
+                format!("another process is importing {}", item.id),
             )
-            .hint("wait until it has ended; 'imgferry status' shows what is running"));
+            .hint(journal::Hint::WaitForOther));
         }
         match Journal::peek(&path).map_err(|error| from_journal(&error))? {
             Found::Nothing | Found::Unreadable { .. } | Found::Import(..) => {

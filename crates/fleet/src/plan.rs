@@ -280,14 +280,14 @@ fn why(planned: &Planned) -> Option<String> {
             None => "the object exists: used if it holds this disk, refused otherwise".into(),
         }),
         Action::Skip => Some(match image {
-            Some(image) => format!("image {image} exists, and is not compared"),
-            None => "the object exists, and is not compared".into(),
+            Some(image) => format!("image {image} exists and is not compared"),
+            None => "the object exists and is not compared".into(),
         }),
         Action::Resume => Some(format!(
-            "{} are stored by an earlier run",
+            "an earlier run stored {}",
             human(planned.stored_bytes)
         )),
-        Action::Register => Some("an earlier run has uploaded it".into()),
-        Action::Attach => Some("an earlier run has begun to register it".into()),
+        Action::Register => Some("an earlier run uploaded it".into()),
+        Action::Attach => Some("an earlier run started to register it".into()),
     }
 }

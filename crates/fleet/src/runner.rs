@@ -206,7 +206,7 @@ impl Runner {
             let Some(task) = task else { return };
             if task.await.is_err() {
                 self.book
-                    .fail(Failure::new(Class::Io, "a disk's task crashed"));
+                    .fail(Failure::new(Class::Io, "the task of a disk crashed"));
             }
         }
     }

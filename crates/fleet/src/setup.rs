@@ -54,7 +54,7 @@ impl Setup {
             .redo
             .iter()
             .filter(|id| !known(id))
-            .map(|id| format!("--redo {id}: the manifest has no disk of this id"))
+            .map(|id| format!("cannot redo {id}: the manifest has no disk with this id"))
             .collect();
         if !unknown.is_empty() {
             return Err(rejected(unknown));

@@ -8,7 +8,7 @@ use journal::{Log, RunLock, SourceIdentity, StateDir, read_log};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use cloud::{Class, Failure, Result, from_journal};
+use cloud::{Class, Failure, Hint, Result, from_journal};
 
 use crate::spec::FleetSpec;
 
@@ -256,9 +256,9 @@ pub(crate) fn lock_at(path: &Path, shared: bool) -> Result<RunLock> {
     taken.ok_or_else(|| {
         Failure::new(
             Class::Refused,
-            "another imgferry on this machine is at work on this batch",
+            "another process on this machine is running this batch",
         )
-        .hint("wait until it has ended; 'imgferry batch status MANIFEST --watch' shows it. Workers that share a batch need --claim or --shard")
+        .hint(Hint::ShareBatch)
     })
 }
 

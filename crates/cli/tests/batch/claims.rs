@@ -123,7 +123,7 @@ fn a_worker_that_was_frozen_finds_its_claim_lost_and_registers_nothing() {
         frozen.stderr
     );
     assert!(
-        frozen.stderr.contains("was not renewed in time"),
+        frozen.stderr.contains("the claim expired"),
         "{}",
         frozen.stderr
     );
@@ -191,7 +191,7 @@ fn a_worker_whose_disk_was_taken_over_says_so_and_registers_nothing_under_that_c
         .arg(world.dir.path().join("other")))
     .success();
     let ended: Run = worker.wait_with_output().unwrap().into();
-    let told = "worker w-other has taken the disk over; it is looked at again";
+    let told = "worker w-other has taken over the disk; will retry";
     assert!(ended.stderr.contains(told), "{}", ended.stderr);
     // The other one never renews its claim, so the disk is this worker's once more.
     assert_eq!(states(&report_of(ended.success())).get("active"), Some(&1));

@@ -414,7 +414,7 @@ fn status_says_how_far_a_batch_is_while_it_runs_and_after() {
     let second = run(world.batch("run", &fleet, "state").arg("--json"));
     assert_eq!(second.code, Some(2), "{}", second.stderr);
     assert!(
-        second.stderr.contains("at work on this batch"),
+        second.stderr.contains("is running this batch"),
         "{}",
         second.stderr
     );
@@ -428,7 +428,7 @@ fn status_says_how_far_a_batch_is_while_it_runs_and_after() {
 }
 
 #[test]
-fn clean_throws_away_what_an_abandoned_batch_left_and_nothing_else() {
+fn clean_deletes_what_an_abandoned_batch_left_and_nothing_else() {
     let world = World::new();
     let fleet = Fleet::raw(3, 1);
     world.proxy.script(|seen| {

@@ -131,11 +131,11 @@ impl Board {
                 .set_length(u64::try_from(disks).unwrap_or(u64::MAX));
         }
         self.say(format_args!(
-            "{to_do} disks to import ({} of data), {done} done before, {refused} refused",
+            "{to_do} disks to import ({} of data), {done} already done, {refused} refused",
             human(overview.data_bytes)
         ));
         self.say(format_args!(
-            "memory  at most {}: program {}, a disk {} or more where it needs more; {} converted at the same time, {} uploaded, {} jobs",
+            "memory  at most {}: program {}, {} per disk, more if a disk needs it; {} converted at a time, {} uploaded, {} jobs",
             human(overview.memory),
             human(overview.fixed_memory),
             human(overview.share),
@@ -259,7 +259,7 @@ impl Board {
                 failed => format!(", {failed} of them failed"),
             };
             self.say(format_args!(
-                "{} of {} ended{failed}, {} at work; {} converted, {} uploaded",
+                "{} of {} finished{failed}, {} active; {} converted, {} uploaded",
                 tally.ended,
                 tally.disks,
                 tally.active,
@@ -281,11 +281,7 @@ impl Board {
             DiskEvent::Progress(progress) => self.progress(disk, progress),
             DiskEvent::Lost(why) => {
                 self.remove(disk);
-                self.warn(format_args!(
-                    "{}: {}; it is looked at again",
-                    disk.id,
-                    why.line()
-                ));
+                self.warn(format_args!("{}: {}; will retry", disk.id, why.line()));
                 self.write("lost", Some(disk), json!({}));
             }
             DiskEvent::Ended { outcome, seconds } => self.ended(disk, outcome, seconds),
@@ -297,7 +293,7 @@ impl fleet::Observer for Board {
     fn event(&self, event: Event<'_>) {
         match event {
             Event::Checking(disks) => self.say(format_args!(
-                "{disks} disks of {} are looked at",
+                "checking {disks} disks of {}",
                 shown(&self.file)
             )),
             Event::Sharing {
@@ -305,9 +301,9 @@ impl fleet::Observer for Board {
                 conditional,
             } => {
                 let way = match conditional {
-                    true => "the server stores a claim only if there is none",
+                    true => "the server stores a claim only if none exists",
                     false => {
-                        "the server ignores If-None-Match: workers list the claims, and the lowest wins"
+                        "the server ignores If-None-Match, so workers list the claims and the lowest wins"
                     }
                 };
                 self.say(format_args!("worker {worker}; {way}"));

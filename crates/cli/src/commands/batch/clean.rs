@@ -1,4 +1,4 @@
-//! `imgferry batch clean`: what an abandoned batch has left in the cloud, shown and thrown away.
+//! `imgferry batch clean`: what an abandoned batch has left behind, shown and deleted.
 
 use std::fmt;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
@@ -37,10 +37,10 @@ async fn clean(args: &BatchCleanArgs, spec: &FleetSpec, cx: &Context, console: C
     let left = cleaning.find().await?;
     let mut report = Report {
         left: &left,
-        thrown_away: false,
+        deleted: false,
     };
     if left.is_empty() {
-        return console.result("there is nothing to throw away", &report);
+        return console.result("nothing to delete", &report);
     }
     if args.dry_run {
         return console.result(&report, &report);
@@ -50,24 +50,24 @@ async fn clean(args: &BatchCleanArgs, spec: &FleetSpec, cx: &Context, console: C
         confirm(&cx.stop).await?;
     }
     cleaning.delete(&left).await?;
-    report.thrown_away = true;
+    report.deleted = true;
     console.result(&report, &report)
 }
 
 /// Asks on a terminal; elsewhere nobody can answer.
 async fn confirm(stop: &StopToken) -> Result {
-    let nothing = || Failure::new(Class::Refused, "nothing was thrown away");
+    let nothing = || Failure::new(Class::Refused, "nothing was deleted");
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(nothing().hint("there is no terminal to ask on: pass --yes"));
+        return Err(nothing().hint("there is no terminal to confirm on; pass --yes"));
     }
     let mut err = io::stderr();
-    let _ = write!(err, "throw all of this away? [y/N] ").and_then(|()| err.flush());
+    let _ = write!(err, "delete all of this? [y/N] ").and_then(|()| err.flush());
     // A thread of its own: the program does not wait for it when it is interrupted.
-    let (told, answer) = tokio::sync::oneshot::channel();
+    let (sender, answer) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let mut line = String::new();
         let read = io::stdin().lock().read_line(&mut line).map(|_| line);
-        let _ = told.send(read);
+        let _ = sender.send(read);
     });
     let answer = stop
         .unless_asked(answer)
@@ -85,7 +85,7 @@ async fn confirm(stop: &StopToken) -> Result {
 struct Report<'a> {
     #[serde(flatten)]
     left: &'a Leftovers,
-    thrown_away: bool,
+    deleted: bool,
 }
 
 impl fmt::Display for Report<'_> {
@@ -109,8 +109,8 @@ impl fmt::Display for Report<'_> {
         for journal in &self.left.journals {
             lines.push(format!("journal  {journal}"));
         }
-        if self.thrown_away {
-            lines.push("all of this was thrown away".to_owned());
+        if self.deleted {
+            lines.push("deleted".to_owned());
         }
         f.write_str(&lines.join("\n"))
     }

@@ -119,7 +119,7 @@ fn nothing(args: &BatchInitArgs, draft: &Draft) -> Failure {
     let failure = Failure::new(
         Class::Refused,
         format!(
-            "no disk image that can be imported was found in {}; {} files were passed over",
+            "no importable disk image found in {}; {} files were skipped",
             places.join(", "),
             draft.passed_over
         ),

@@ -60,7 +60,7 @@ impl fmt::Display for Text<'_> {
         let totals = &plan.totals;
         writeln!(
             f,
-            "\ntotal   {} disks: {} to import, {} done before, {} refused; {} of data on {}, at most {} to send",
+            "\ntotal   {} disks: {} to import, {} already done, {} refused; {} of data on {}, at most {} to send",
             totals.items,
             totals.to_do,
             totals.skipped,
@@ -72,7 +72,7 @@ impl fmt::Display for Text<'_> {
         let s = |number: usize| if number == 1 { "" } else { "s" };
         writeln!(
             f,
-            "work    {} disk{} converted at the same time with {} thread{} each, {} uploaded, {} job{}",
+            "work    {} disk{} converted at a time with {} thread{} each, {} uploaded, {} job{}",
             plan.converts,
             s(plan.converts),
             plan.threads,
@@ -83,7 +83,7 @@ impl fmt::Display for Text<'_> {
         )?;
         writeln!(
             f,
-            "memory  at most {}: program {}, a disk {} and up to {} where it needs more",
+            "memory  at most {}: program {}, {} per disk, up to {} if a disk needs more",
             human(plan.memory.budget),
             human(plan.memory.fixed),
             human(plan.memory.share),
@@ -92,21 +92,21 @@ impl fmt::Display for Text<'_> {
         match &plan.quota {
             Some(quota) => writeln!(
                 f,
-                "quota   {} of {} images are used, {} would be made",
+                "quota   {} of {} images used, {} more needed",
                 quota.used, quota.quota, quota.wanted
             )?,
-            None => writeln!(f, "quota   not told by the cloud")?,
+            None => writeln!(f, "quota   not reported by the cloud")?,
         }
         match &plan.estimate {
             Some(estimate) => write!(f, "time    {}", time(estimate)),
-            None => write!(f, "time    nothing is to be converted"),
+            None => write!(f, "time    nothing to convert"),
         }
     }
 }
 
 fn time(estimate: &Estimate) -> String {
     format!(
-        "about {} if the line keeps up: {}/s and {:.0} % of it sent, measured on {} of {}",
+        "about {} if the network keeps up: {}/s, {:.0} % of it sent, measured on {} of {}",
         span(estimate.seconds),
         human(estimate.bytes_per_second),
         estimate.ratio * 100.0,

@@ -58,11 +58,11 @@ fn finish(
                 report.items.len()
             );
             if left > 0 {
-                text.push_str(&format!(", {left} were not begun or not ended"));
+                text.push_str(&format!(", {left} were not started or not finished"));
             }
             Err(Failure::new(Class::Cloud, text)
                 .hint(format!(
-                    "mend what the report names; the same command does only what is left: {again}"
+                    "fix the problems in the report, then rerun; only unfinished disks are processed: {again}"
                 ))
                 .told())
         }

@@ -83,18 +83,18 @@ impl fmt::Display for Text<'_> {
             (false, Some(at), Some(exit)) => {
                 write!(
                     f,
-                    "the last run began {} s ago and ended with {exit}",
+                    "the last run started {} s ago and ended with exit code {exit}",
                     ago(at)
                 )
             }
             (false, Some(at), None) => {
-                write!(f, "the last run began {} s ago and was killed", ago(at))
+                write!(f, "the last run started {} s ago and was killed", ago(at))
             }
             (running, None, _) => write!(
                 f,
                 "{}",
                 match running {
-                    true => "a run begins",
+                    true => "a run is starting",
                     false => "no run on this machine yet",
                 }
             ),
@@ -102,7 +102,7 @@ impl fmt::Display for Text<'_> {
         if status.damaged {
             write!(
                 f,
-                "\nthe end of the journal cannot be read; what stands before it counts"
+                "\nthe end of the journal is unreadable; the records before it are used"
             )?;
         }
         match (&status.command, &status.directory) {
