@@ -170,6 +170,32 @@ fn yaml_toml_and_json_mean_the_same_and_have_one_digest() {
 }
 
 #[test]
+fn a_manifest_that_cannot_be_parsed_is_named_after_its_notation() {
+    for (name, text, says) in [
+        ("batch.json", "{\"images\": [}", "not valid JSON: "),
+        ("batch.yaml", "images: [a.raw,", "not valid YAML: "),
+        ("batch.toml", "images = [\"a.raw\"", "not valid TOML: "),
+    ] {
+        let (_dir, path) = dir(&[], name, text);
+        let problems = Manifest::read(&path).unwrap_err();
+        let named = |problem: &Problem| problem.what.starts_with(says) && problem.line == Some(1);
+        assert!(problems.iter().any(named), "{name}: {problems:?}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_not_named_by_the_problem() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("missing.yaml");
+    let problems = Manifest::read(&path).unwrap_err();
+    assert!(
+        problems[0].what.starts_with("cannot be read: "),
+        "{problems:?}"
+    );
+    assert!(!problems[0].to_string().contains("missing.yaml"));
+}
+
+#[test]
 fn all_errors_are_told_at_once_with_their_lines() {
     let text = r#"
 defaults:

@@ -3,6 +3,8 @@
 mod toml;
 mod yaml;
 
+use std::path::Path;
+
 use crate::problem::Problem;
 
 /// Deepest nesting of lists and tables. Ours: a manifest needs five.
@@ -13,8 +15,10 @@ const MAX_NODES: usize = 400_000;
 /// The notation of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Notation {
-    /// YAML 1.2, of which JSON is a part.
+    /// YAML 1.2.
     Yaml,
+    /// JSON, which is read as the part of YAML that it is.
+    Json,
     /// TOML 1.1.
     Toml,
 }
@@ -65,6 +69,35 @@ pub(crate) struct Key {
     pub(crate) text: String,
 }
 
+impl Notation {
+    /// That of the file at `path`, by its extension.
+    pub(crate) fn of(path: &Path) -> Self {
+        let is = |extension: &str| {
+            let found = path.extension();
+            found.is_some_and(|found| found.eq_ignore_ascii_case(extension))
+        };
+        match (is("toml"), is("json")) {
+            (true, _) => Self::Toml,
+            (_, true) => Self::Json,
+            _ => Self::Yaml,
+        }
+    }
+
+    /// Its name.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Yaml => "YAML",
+            Self::Json => "JSON",
+            Self::Toml => "TOML",
+        }
+    }
+
+    /// The problem of a text that is not written in it.
+    fn broken(self, at: Place, why: &str) -> Problem {
+        at.problem("", format!("not valid {}: {why}", self.name()))
+    }
+}
+
 impl Value {
     /// What it is, in messages.
     pub(crate) fn kind(&self) -> &'static str {
@@ -83,7 +116,7 @@ impl Value {
 /// Reads `text`. What is wrong goes to `problems`; what could be read is returned all the same.
 pub(crate) fn parse(text: &str, notation: Notation, problems: &mut Vec<Problem>) -> Option<Node> {
     match notation {
-        Notation::Yaml => yaml::parse(text, problems),
+        Notation::Yaml | Notation::Json => yaml::parse(text, notation, problems),
         Notation::Toml => toml::parse(text, problems),
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Key, MAX_DEPTH, MAX_NODES, Node, Place, Value, too_deep, too_many};
+use super::{Key, MAX_DEPTH, MAX_NODES, Node, Notation, Place, Value, too_deep, too_many};
 use crate::problem::Problem;
 
 pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
@@ -16,11 +16,9 @@ pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
     };
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
-        let what = format!("this is no TOML: {}", error.message());
-        let problem = match error.span() {
-            Some(span) => reader.lines.place(span.start).problem("", what),
-            None => Problem::new(what),
-        };
+        let at = error.span().map_or(0, |span| span.start);
+        let at = reader.lines.place(at);
+        let problem = Notation::Toml.broken(at, error.message());
         reader.problems.push(problem);
     }
     let value = reader.table(table.get_ref(), 0);

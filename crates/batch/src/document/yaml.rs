@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use granit_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 
-use super::{Key, MAX_DEPTH, MAX_NODES, Node, Place, Value, too_deep, too_many, twice};
+use super::{Key, MAX_DEPTH, MAX_NODES, Node, Notation, Place, Value, too_deep, too_many, twice};
 use crate::problem::Problem;
 
 /// A list or table that is being read.
@@ -19,7 +19,7 @@ enum Open {
     },
 }
 
-pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
+pub(super) fn parse(text: &str, notation: Notation, problems: &mut Vec<Problem>) -> Option<Node> {
     let options = granit_parser::options! {
         disallow_directives: true,
         emit_comments: false,
@@ -38,10 +38,8 @@ pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
         let (event, span) = match event {
             Ok(event) => event,
             Err(error) => {
-                let what = format!("this is no YAML: {}", error.info());
-                reader
-                    .problems
-                    .push(place(*error.marker()).problem("", what));
+                let at = place(*error.marker());
+                reader.problems.push(notation.broken(at, &error.info()));
                 break;
             }
         };
@@ -224,7 +222,7 @@ mod tests {
 
     fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
         let mut problems = Vec::new();
-        let node = parse(text, &mut problems);
+        let node = parse(text, Notation::Yaml, &mut problems);
         (node, problems)
     }
 

@@ -10,7 +10,6 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use diskimg::source::open_regular;
-use diskimg::text::shown;
 use sha2::{Digest as _, Sha256};
 
 use crate::document::{self, Node, Notation, Place, Value};
@@ -30,21 +29,13 @@ const MAX_PROBLEMS: usize = 100;
 
 pub(crate) fn read(path: &Path, options: ReadOptions) -> Result<Manifest, Vec<Problem>> {
     let text = load(path).map_err(|problem| vec![problem])?;
-    let is_toml = path
-        .extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("toml"));
-    let notation = if is_toml {
-        Notation::Toml
-    } else {
-        Notation::Yaml
-    };
     // Of the absolute path: a runner may change its directory.
     let dir = std::path::absolute(path)
         .ok()
         .and_then(|path| path.parent().map(Path::to_owned))
         .unwrap_or_default();
     let mut problems = Vec::new();
-    let expanded = expand(&text, notation, &dir, options, &mut problems);
+    let expanded = expand(&text, Notation::of(path), &dir, options, &mut problems);
     if !problems.is_empty() {
         return Err(in_order(problems));
     }
@@ -77,7 +68,7 @@ fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
 
 fn load(path: &Path) -> Result<String, Problem> {
     let failed = |error: std::io::Error| {
-        let problem = Problem::new(format!("{} cannot be read: {error}", shown(path)));
+        let problem = Problem::new(format!("cannot be read: {error}"));
         match error.kind() {
             std::io::ErrorKind::NotFound => problem
                 .hint("write one from the images you have: imgferry batch init DIR -o batch.yaml"),
@@ -90,13 +81,10 @@ fn load(path: &Path) -> Result<String, Problem> {
         .read_to_end(&mut bytes)
         .map_err(failed)?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(Problem::new(format!(
-            "{} has more than {MAX_BYTES} bytes, which no manifest needs",
-            shown(path)
-        )));
+        let what = format!("has more than {MAX_BYTES} bytes, which no manifest needs");
+        return Err(Problem::new(what));
     }
-    String::from_utf8(bytes)
-        .map_err(|_| Problem::new(format!("{} is no text in UTF-8", shown(path))))
+    String::from_utf8(bytes).map_err(|_| Problem::new("is not text in UTF-8"))
 }
 
 /// The digest of what is to be done; limits and places of files are no part of it.

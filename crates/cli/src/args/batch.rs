@@ -106,7 +106,8 @@ pub(crate) struct BatchCommonArgs {
     /// manifest, else twice --converts]
     #[arg(long, value_name = "N")]
     pub(crate) uploads: Option<NonZeroUsize>,
-    /// Image service jobs to run at the same time [default: from the manifest, else 10]
+    /// Image service jobs to run at the same time [default: from the manifest, else 10; at most 2
+    /// with --sandbox]
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
     /// Worker threads of all conversions together [default: one more than the number of cores]

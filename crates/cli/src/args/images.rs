@@ -1,5 +1,6 @@
 //! Commands that manage images: `image`, `job`, `export`, `quota`, `os-versions`.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
@@ -61,8 +62,8 @@ pub(crate) struct ImageListArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) tag: Option<String>,
     /// Maximum number of images to list
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    pub(crate) limit: usize,
+    #[arg(long, value_name = "N", default_value = "1000")]
+    pub(crate) limit: NonZeroUsize,
     #[command(flatten)]
     pub(crate) cloud: CloudArgs,
 }

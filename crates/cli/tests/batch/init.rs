@@ -73,6 +73,18 @@ fn batch_init_tells_what_it_found_as_json() {
 }
 
 #[test]
+fn batch_init_refuses_a_name_that_no_bucket_has() {
+    let dir = disks();
+    let init = ["batch".as_ref(), "init".as_ref(), os_str(dir.path())];
+    for (name, code) in [("BAD_", 2), ("ab", 2), ("a.good-1", 0)] {
+        let args = [&init[..], &["--bucket".as_ref(), name.as_ref()]].concat();
+        let run = imgferry(&args);
+        assert_eq!(run.code, Some(code), "{name}: {}", run.stderr);
+        assert_eq!(run.stderr.contains("3 to 63"), code == 2, "{}", run.stderr);
+    }
+}
+
+#[test]
 fn batch_init_without_disks_says_so() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("a.qcow2"), "text").unwrap();

@@ -13,6 +13,12 @@ fn ids(listed: &Value) -> Vec<&str> {
 }
 
 #[test]
+fn a_list_of_no_images_is_refused() {
+    let cloud = Cloud::start(&[]);
+    refused(&cloud, &["image", "list", "--limit", "0"], 2, "--limit");
+}
+
+#[test]
 fn an_image_that_others_share_is_accepted_listed_and_copied() {
     let cloud = Cloud::start(&["images"]);
     let list = |owner: &str| told(&cloud, &["image", "list", "--owner", owner]);

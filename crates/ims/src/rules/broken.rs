@@ -4,7 +4,7 @@
 use super::catalog::{self, Rule};
 use super::limits::{
     DiskLimits, MAX_COMMON_FILE, MAX_DESCRIPTION, MAX_KEY, MAX_NAME, MAX_TAG_KEY, MAX_TAG_VALUE,
-    MAX_TAGS, MAX_VIRTUAL_SIZE, is_plain, min_disk_gib,
+    MAX_TAGS, MAX_VIRTUAL_SIZE, is_bucket_name, is_plain, min_disk_gib,
 };
 use super::violation::{CommonFile, Violation};
 use crate::import::{Architecture, Firmware, ImageKind, QuickImport};
@@ -82,11 +82,7 @@ impl Rules<'_> {
                 "the bucket's name is empty",
                 "name the bucket",
             );
-        } else if !(3..=63).contains(&bucket.len())
-            || !bucket
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
-        {
+        } else if !is_bucket_name(bucket) {
             self.broken(
                 &catalog::BUCKET_NAME,
                 "image_url.bucket",

@@ -47,6 +47,13 @@ pub fn min_disk_gib(virtual_size: u64) -> u64 {
     virtual_size.div_ceil(GIB).max(1)
 }
 
+/// Whether `name` has the form of a bucket's name: the rule `bucket-name`.
+#[must_use]
+pub fn is_bucket_name(name: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
+    (3..=63).contains(&name.len()) && name.bytes().all(fits)
+}
+
 pub(super) fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_')
 }

@@ -12,7 +12,7 @@ mod violation;
 pub use catalog::{Level, RULES, Rule, rule, skippable};
 pub use limits::{
     DiskLimits, MAX_COMMON_FILE, MAX_DATA_DISKS, MAX_DESCRIPTION, MAX_KEY, MAX_NAME, MAX_TAG_KEY,
-    MAX_TAG_VALUE, MAX_TAGS, MAX_VIRTUAL_SIZE, min_disk_gib,
+    MAX_TAG_VALUE, MAX_TAGS, MAX_VIRTUAL_SIZE, is_bucket_name, min_disk_gib,
 };
 pub use violation::{CommonFile, Violation, Warning};
 

@@ -29,6 +29,13 @@ pub(crate) struct BatchInitArgs {
     #[arg(long)]
     pub(crate) toml: bool,
     /// Bucket of all disks
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse_bucket_name)]
     pub(crate) bucket: Option<String>,
+}
+
+fn parse_bucket_name(text: &str) -> Result<String, String> {
+    match ims::rules::is_bucket_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err("a bucket has 3 to 63 lower-case letters, digits, '-' and '.'".to_owned()),
+    }
 }

@@ -32,11 +32,12 @@ pub(super) async fn list(session: &Session, args: &ImageListArgs, console: Conso
         tag: args.tag.clone(),
         other: Vec::new(),
     };
-    let images = session.images().list_images(&query, args.limit).await?;
-    if images.len() == args.limit {
+    let limit = args.limit.get();
+    let images = session.images().list_images(&query, limit).await?;
+    if images.len() == limit {
         console.warn(format_args!(
             "the first {} images are listed; --limit shows more, if there are any",
-            args.limit
+            limit
         ));
     }
     let mut rows = vec![row(
