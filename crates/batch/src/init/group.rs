@@ -94,105 +94,151 @@ impl Draft {
     /// Groups what was found.
     #[must_use]
     pub fn of(found: Found) -> Self {
-        // By directory and the server's name, case apart: a disk is of the server in its own
-        // directory.
-        let mut by_place: HashMap<(PathBuf, String), Vec<usize>> = HashMap::new();
-        let stems: Vec<String> = found.disks.iter().map(|disk| stem(&disk.path)).collect();
-        let place = |index: usize, server: &str| {
-            let dir = found
-                .disks
-                .get(index)
-                .and_then(|disk| disk.path.parent())
-                .unwrap_or(Path::new(""));
-            (dir.to_owned(), server.to_owned())
-        };
-        let bases: HashSet<_> = stems
+        let stems = Stems::of(&found.disks);
+        let groups = stems.groups();
+        let taken: HashSet<usize> = groups
             .iter()
-            .enumerate()
-            .map(|(index, stem)| place(index, stem))
+            .flat_map(|group| group.data.iter().chain([&group.system]))
+            .copied()
             .collect();
-        for (index, stem) in stems.iter().enumerate() {
+        let mut names = Names::default();
+        let servers = groups
+            .iter()
+            .filter_map(|group| group.server(&found.disks, &stems, &mut names))
+            .collect();
+        let others = found.disks.into_iter().enumerate();
+        let images = others
+            .filter(|(index, _)| !taken.contains(index))
+            .map(|(_, disk)| Named {
+                name: names.unique(&stem(&disk.path), &disk.path),
+                disk,
+            })
+            .collect();
+        Self {
+            servers,
+            images,
+            refused: found.refused,
+            passed_over: found.passed_over,
+        }
+    }
+}
+
+/// The names of the disks without extensions, and the directories that they are in.
+struct Stems {
+    stems: Vec<String>,
+    dirs: Vec<PathBuf>,
+}
+
+/// The disks of one server, by their numbers among those found.
+struct Group {
+    system: usize,
+    data: Vec<usize>,
+}
+
+impl Stems {
+    fn of(disks: &[Disk]) -> Self {
+        let dir = |disk: &Disk| disk.path.parent().unwrap_or(Path::new("")).to_owned();
+        Self {
+            stems: disks.iter().map(|disk| stem(&disk.path)).collect(),
+            dirs: disks.iter().map(dir).collect(),
+        }
+    }
+
+    fn get(&self, index: usize) -> &str {
+        self.stems.get(index).map_or("", String::as_str)
+    }
+
+    /// The disks that belong together, in the order of their system disks.
+    fn groups(&self) -> Vec<Group> {
+        let mut by_place: Vec<_> = self.by_place().into_iter().collect();
+        by_place.sort();
+        let mut groups = BTreeMap::new();
+        let mut taken = HashSet::new();
+        for ((_, server), mut members) in by_place {
+            members.retain(|index| !taken.contains(index));
+            members.sort_by_key(|index| (self.rank(*index, server), *index));
+            let [system, data @ ..] = members.as_slice() else {
+                continue;
+            };
+            // Data disks without their system disk belong to nothing that is here.
+            if data.is_empty() || self.rank(*system, server).is_data {
+                continue;
+            }
+            let (system, data) = (*system, data.to_vec());
+            taken.extend(members);
+            groups.insert(system, Group { system, data });
+        }
+        groups.into_values().collect()
+    }
+
+    /// The disks that may belong together, by directory and the server's name, case apart: a disk
+    /// is of the server in its own directory.
+    fn by_place(&self) -> HashMap<(&Path, &str), Vec<usize>> {
+        let all = || self.stems.iter().zip(&self.dirs).enumerate();
+        let bases: HashSet<(&Path, &str)> = all()
+            .map(|(_, (stem, dir))| (dir.as_path(), stem.as_str()))
+            .collect();
+        let mut by_place: HashMap<_, Vec<usize>> = HashMap::new();
+        for (index, (stem, dir)) in all() {
             let Some(suffix) = suffix(stem) else { continue };
-            let place = place(index, suffix.server);
+            let place = (dir.as_path(), suffix.server);
             if suffix.has_word || bases.contains(&place) {
                 by_place.entry(place).or_default().push(index);
             }
         }
         // The disk that is called like the server is its system disk.
-        for (index, stem) in stems.iter().enumerate() {
-            if let Some(members) = by_place.get_mut(&place(index, stem)) {
+        for (index, (stem, dir)) in all() {
+            if let Some(members) = by_place.get_mut(&(dir.as_path(), stem.as_str())) {
                 members.push(index);
             }
         }
-        let mut servers: BTreeMap<usize, (usize, Vec<usize>)> = BTreeMap::new();
-        let mut taken = HashSet::new();
-        let mut groups: Vec<_> = by_place.into_iter().collect();
-        groups.sort();
-        for ((_, server), members) in groups {
-            let rank = |index: &usize| match stems.get(*index).map(|stem| (stem, suffix(stem))) {
-                Some((stem, _)) if *stem == server => (0, false, 0),
-                Some((_, Some(suffix))) => (1, suffix.is_data, suffix.number),
-                _ => (2, true, 0),
-            };
-            let mut members: Vec<usize> = members
-                .into_iter()
-                .filter(|index| !taken.contains(index))
-                .collect();
-            members.sort_by_key(|index| (rank(index), *index));
-            let [system, data @ ..] = members.as_slice() else {
-                continue;
-            };
-            // Data disks without their system disk belong to nothing that is here.
-            if data.is_empty() || rank(system).1 {
-                continue;
-            }
-            taken.extend(members.iter().copied());
-            servers.insert(*system, (*system, data.to_vec()));
-        }
-        let mut names = Names::default();
-        let mut draft = Self {
-            servers: Vec::new(),
-            images: Vec::new(),
-            refused: found.refused,
-            passed_over: found.passed_over,
+        by_place
+    }
+
+    /// Where a disk stands among those of `server`; the first is its system disk.
+    fn rank(&self, index: usize, server: &str) -> Rank {
+        let stem = self.get(index);
+        let suffix = suffix(stem).filter(|_| stem != server);
+        suffix.map_or(Rank::default(), |suffix| Rank {
+            has_suffix: true,
+            is_data: suffix.is_data,
+            number: suffix.number,
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    has_suffix: bool,
+    is_data: bool,
+    number: u32,
+}
+
+impl Group {
+    fn server(&self, disks: &[Disk], stems: &Stems, names: &mut Names) -> Option<Server> {
+        let system = disks.get(self.system)?;
+        let stem = stems.get(self.system);
+        let server = match self.data.first().map(|index| stems.get(*index)) {
+            Some(other) if other.starts_with(stem) => stem,
+            _ => suffix(stem).map_or(stem, |suffix| suffix.server),
         };
-        for (system, data) in servers.into_values() {
-            let Some(disk) = found.disks.get(system) else {
-                continue;
-            };
-            let stem = stem(&disk.path);
-            let server = match data.first().and_then(|index| stems.get(*index)) {
-                Some(other) if other.starts_with(&stem) => stem.as_str(),
-                _ => suffix(&stem).map_or(stem.as_str(), |suffix| suffix.server),
-            };
-            let name = names.unique(server, &disk.path);
-            let data = data
-                .iter()
-                .enumerate()
-                .filter_map(|(number, index)| {
-                    let disk = found.disks.get(*index)?;
-                    let name = format!("{name}-data{}", number.saturating_add(1));
-                    Some(Named {
-                        name: names.unique(&name, &disk.path),
-                        disk: disk.clone(),
-                    })
+        let name = names.unique(server, &system.path);
+        let data = self
+            .data
+            .iter()
+            .zip(1..)
+            .filter_map(|(index, number): (_, usize)| {
+                let disk = disks.get(*index)?;
+                Some(Named {
+                    name: names.unique(&format!("{name}-data{number}"), &disk.path),
+                    disk: disk.clone(),
                 })
-                .collect();
-            draft.servers.push(Server {
-                name,
-                system: disk.clone(),
-                data,
             });
-        }
-        for (index, disk) in found.disks.into_iter().enumerate() {
-            if !taken.contains(&index) {
-                draft.images.push(Named {
-                    name: names.unique(&stem(&disk.path), &disk.path),
-                    disk,
-                });
-            }
-        }
-        draft
+        Some(Server {
+            data: data.collect(),
+            system: system.clone(),
+            name,
+        })
     }
 }
 
