@@ -145,11 +145,6 @@ impl Contest {
         action
     }
 
-    #[cfg(test)]
-    pub(super) fn is_settling(&self) -> bool {
-        matches!(self.step, Step::Settling { .. })
-    }
-
     /// The directory as it was before this worker did anything.
     fn looked(&mut self, listing: Listing) -> Action {
         self.looked = self.asked;

@@ -23,8 +23,6 @@
 mod contest;
 mod lease;
 mod liveness;
-#[cfg(test)]
-mod simulation;
 
 use std::time::Duration;
 

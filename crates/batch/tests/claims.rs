@@ -3,13 +3,19 @@
 //! does with ETags and times is covered; the clock of a worker may stand still while its machine
 //! sleeps.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "tests"
+)]
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use batch::claim::{Action, Answer, Contest, DONE, Lease, Listing, Timing, Way};
 use proptest::prelude::*;
-
-use super::{Action, Answer, Contest, Lease, Listing, Timing, Way};
 
 /// Milliseconds of the one true time.
 type Millis = u64;
@@ -134,6 +140,13 @@ impl Worker {
         Duration::from_millis(self.offset + awake + awake * self.drift / 1000)
     }
 
+    /// What renews the claim, if the worker has it and lives.
+    fn renew(&mut self, now: Millis) -> Option<(String, Vec<u8>)> {
+        let clock = self.clock(now);
+        let lease = self.lease.as_mut().filter(|_| !self.dead);
+        lease.and_then(|lease| lease.renew(clock))
+    }
+
     fn sleep(&mut self, now: Millis, span: Millis) {
         self.slept += span;
         self.asleep = now + span;
@@ -166,200 +179,224 @@ struct Outcome {
     twice: Option<Millis>,
 }
 
+/// A run, at the moment `now`.
+struct Run {
+    world: World,
+    chance: Chance,
+    now: Millis,
+    workers: Vec<Worker>,
+    storage: Storage,
+    outcome: Outcome,
+    /// What happens when, in the order of time; events of one moment in the order of their numbers.
+    queue: BTreeMap<(Millis, u64), Event>,
+    count: u64,
+}
+
 fn run(world: World, seed: u64, until: Millis) -> Outcome {
-    let mut chance = Chance(seed);
-    let mut workers: Vec<Worker> = (0..world.workers)
-        .map(|index| Worker {
-            contest: Contest::new("web01", &format!("w{index}"), world.way, TIMING),
-            lease: None,
-            dead: false,
-            drift: chance.below(20),
-            offset: chance.below(1_000_000),
-            slept: 0,
-            asleep: 0,
-            finishing: false,
-        })
-        .collect();
-    let mut storage = Storage::default();
-    let mut outcome = Outcome::default();
-    let mut queue: BinaryHeap<Reverse<(Millis, u64)>> = BinaryHeap::new();
-    let mut events: BTreeMap<u64, Event> = BTreeMap::new();
-    let mut count = 0;
-    let mut later = |queue: &mut BinaryHeap<_>, events: &mut BTreeMap<_, _>, at, event| {
-        count += 1;
-        events.insert(count, event);
-        queue.push(Reverse((at, count)));
-    };
-    for index in 0..world.workers {
-        let at = chance.below(3000);
-        later(
-            &mut queue,
-            &mut events,
-            at,
-            Event::Answered(index, Answer::Begin),
-        );
-    }
-    while let Some(Reverse((now, number))) = queue.pop() {
+    let mut run = Run::new(world, seed);
+    while let Some(((now, _), event)) = run.queue.pop_first() {
         if now > until {
             break;
         }
-        let event = events.remove(&number).unwrap();
-        let delay = chance.below(world.delay);
-        // What comes to a machine that sleeps waits.
-        if let Event::Answered(index, _)
-        | Event::Renewed(index, ..)
-        | Event::Beat(index)
-        | Event::Finish(index) = &event
-            && workers[*index].asleep > now
-        {
-            let at = workers[*index].asleep;
-            later(&mut queue, &mut events, at, event);
-            continue;
-        }
-        match event {
-            Event::Arrives(index, action, fails) => {
-                let effect = !fails || chance.percent(50);
-                let answer = match effect {
-                    true => storage.act(&action),
-                    false => Answer::Failed,
-                };
-                let answer = if fails { Answer::Failed } else { answer };
-                // An attempt whose answer was lost may take effect once more, when nobody waits for
-                // it.
-                if fails && chance.percent(50) {
-                    let at = now + chance.below(24_000);
-                    later(&mut queue, &mut events, at, Event::Late(action));
-                }
-                later(
-                    &mut queue,
-                    &mut events,
-                    now + delay,
-                    Event::Answered(index, answer),
-                );
-            }
-            Event::Late(action) => drop(storage.act(&action)),
-            Event::Answered(index, answer) => {
-                if workers[index].dead {
-                    continue;
-                }
-                let clock = workers[index].clock(now);
-                let action = workers[index].contest.next(clock, answer);
-                let pause = match chance.percent(world.pauses) {
-                    true => chance.below(24_000),
-                    false => 0,
-                };
-                let at = now + pause;
-                match action {
-                    Action::Won(lease) => {
-                        outcome.won += 1;
-                        workers[index].lease = Some(lease);
-                        workers[index].dead = chance.percent(world.deaths);
-                        later(&mut queue, &mut events, at, Event::Beat(index));
-                        if world.work > 0 {
-                            let at = at + chance.below(world.work);
-                            later(&mut queue, &mut events, at, Event::Finish(index));
-                        }
-                    }
-                    Action::Theirs { again: wait } | Action::Wait(wait) => {
-                        let answer = match workers[index].contest.is_settling() {
-                            true => Answer::Waited,
-                            false => Answer::Begin,
-                        };
-                        let wait = u64::try_from(wait.as_millis()).unwrap() + chance.below(300);
-                        later(
-                            &mut queue,
-                            &mut events,
-                            at + wait,
-                            Event::Answered(index, answer),
-                        );
-                    }
-                    Action::Done => {}
-                    request => {
-                        let fails = chance.percent(world.failures);
-                        let event = Event::Arrives(index, request, fails);
-                        later(&mut queue, &mut events, at + delay, event);
-                    }
-                }
-            }
-            Event::Beat(index) => {
-                if chance.percent(world.sleeps) && !workers[index].finishing {
-                    workers[index].sleep(now, chance.below(24_000));
-                    let at = workers[index].asleep;
-                    later(&mut queue, &mut events, at, Event::Beat(index));
-                    continue;
-                }
-                let clock = workers[index].clock(now);
-                let worker = &mut workers[index];
-                let renewal = worker.lease.as_mut().filter(|_| !worker.dead);
-                match renewal.and_then(|lease| lease.renew(clock)) {
-                    Some((name, body)) => {
-                        let event = Event::Renewal(index, name, body, false);
-                        later(&mut queue, &mut events, now + delay, event);
-                    }
-                    None => worker.lease = worker.lease.take().filter(|_| worker.dead),
-                }
-            }
-            // What cannot be taken back comes behind another renewal.
-            Event::Finish(index) => {
-                let clock = workers[index].clock(now);
-                let worker = &mut workers[index];
-                let renewal = worker.lease.as_mut().filter(|_| !worker.dead);
-                if let Some((name, body)) = renewal.and_then(|lease| lease.renew(clock)) {
-                    worker.finishing = true;
-                    let event = Event::Renewal(index, name, body, true);
-                    later(&mut queue, &mut events, now + delay, event);
-                }
-            }
-            Event::Done(None) => storage.put(super::DONE, b""),
-            Event::Done(Some(name)) => {
-                storage.0.remove(&name);
-            }
-            Event::Renewal(index, name, body, finish) => {
-                storage.put(&name, &body);
-                let event = Event::Renewed(index, storage.clone(), finish);
-                later(&mut queue, &mut events, now + delay, event);
-            }
-            Event::Renewed(index, there, finish) => {
-                let clock = workers[index].clock(now);
-                let worker = &mut workers[index];
-                let held = worker.renewed(clock, &there);
-                worker.finishing &= !finish;
-                if worker.dead {
-                    continue;
-                }
-                if !held {
-                    if worker.lease.take().is_some() {
-                        let event = Event::Answered(index, Answer::Begin);
-                        later(&mut queue, &mut events, now, event);
-                    }
-                } else if !finish {
-                    let pause = match chance.percent(world.pauses) {
-                        true => chance.below(24_000),
-                        false => 0,
-                    };
-                    let at = now + 2000 + pause;
-                    later(&mut queue, &mut events, at, Event::Beat(index));
-                } else if let Some(lease) = worker.lease.take() {
-                    outcome.finished += 1;
-                    later(&mut queue, &mut events, now + delay, Event::Done(None));
-                    let at = now + delay + chance.below(world.delay);
-                    let name = Some(lease.name().to_owned());
-                    later(&mut queue, &mut events, at, Event::Done(name));
-                }
-            }
-        }
-        let holders = workers.iter().filter(|worker| {
-            let clock = worker.clock(now);
-            worker
-                .lease
-                .as_ref()
-                .is_some_and(|lease| lease.is_held(clock))
-        });
-        if holders.count() > 1 && outcome.twice.is_none() {
-            outcome.twice = Some(now);
+        run.now = now;
+        match run.wakes_at(&event) {
+            // What comes to a machine that sleeps waits.
+            Some(at) => run.later(at, event),
+            None => run.happen(event),
         }
     }
-    outcome
+    run.outcome
+}
+
+impl Run {
+    fn new(world: World, seed: u64) -> Self {
+        let mut chance = Chance(seed);
+        let workers = (0..world.workers)
+            .map(|index| Worker {
+                contest: Contest::new("web01", &format!("w{index}"), world.way, TIMING),
+                lease: None,
+                dead: false,
+                drift: chance.below(20),
+                offset: chance.below(1_000_000),
+                slept: 0,
+                asleep: 0,
+                finishing: false,
+            })
+            .collect();
+        let mut run = Self {
+            world,
+            chance,
+            now: 0,
+            workers,
+            storage: Storage::default(),
+            outcome: Outcome::default(),
+            queue: BTreeMap::new(),
+            count: 0,
+        };
+        for index in 0..world.workers {
+            let at = run.chance.below(3000);
+            run.later(at, Event::Answered(index, Answer::Begin));
+        }
+        run
+    }
+
+    fn later(&mut self, at: Millis, event: Event) {
+        self.count += 1;
+        self.queue.insert((at, self.count), event);
+    }
+
+    /// When the machine that the event comes to wakes, if it sleeps.
+    fn wakes_at(&self, event: &Event) -> Option<Millis> {
+        let (Event::Answered(index, _)
+        | Event::Renewed(index, ..)
+        | Event::Beat(index)
+        | Event::Finish(index)) = event
+        else {
+            return None;
+        };
+        Some(self.workers[*index].asleep).filter(|asleep| *asleep > self.now)
+    }
+
+    /// How long a step is put off.
+    fn pause(&mut self) -> Millis {
+        match self.chance.percent(self.world.pauses) {
+            true => self.chance.below(24_000),
+            false => 0,
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        let at = self.now + self.chance.below(self.world.delay);
+        match event {
+            Event::Arrives(index, action, fails) => {
+                let answer = self.arrive(action, fails);
+                self.later(at, Event::Answered(index, answer));
+            }
+            Event::Late(action) => drop(self.storage.act(&action)),
+            Event::Answered(index, answer) => self.answered(index, answer, at - self.now),
+            Event::Beat(index) => self.beat(index, at),
+            Event::Finish(index) => self.finish(index, at),
+            Event::Done(None) => self.storage.put(DONE, b""),
+            Event::Done(Some(name)) => {
+                self.storage.0.remove(&name);
+            }
+            Event::Renewal(index, name, body, finish) => {
+                self.storage.put(&name, &body);
+                let there = self.storage.clone();
+                self.later(at, Event::Renewed(index, there, finish));
+            }
+            Event::Renewed(index, there, finish) => self.renewed(index, &there, finish, at),
+        }
+        let now = self.now;
+        let holds = |worker: &&Worker| {
+            let lease = worker.lease.as_ref();
+            lease.is_some_and(|lease| lease.is_held(worker.clock(now)))
+        };
+        if self.workers.iter().filter(holds).count() > 1 {
+            self.outcome.twice.get_or_insert(now);
+        }
+    }
+
+    /// A request reaches the storage; a failed one has an effect or none.
+    fn arrive(&mut self, action: Action, fails: bool) -> Answer {
+        let answer = match !fails || self.chance.percent(50) {
+            true => self.storage.act(&action),
+            false => Answer::Failed,
+        };
+        if !fails {
+            return answer;
+        }
+        // An attempt whose answer was lost may take effect once more, when nobody waits for it.
+        if self.chance.percent(50) {
+            let at = self.now + self.chance.below(24_000);
+            self.later(at, Event::Late(action));
+        }
+        Answer::Failed
+    }
+
+    /// A worker gets an answer, and takes its next step.
+    fn answered(&mut self, index: usize, answer: Answer, delay: Millis) {
+        let worker = &mut self.workers[index];
+        if worker.dead {
+            return;
+        }
+        let clock = worker.clock(self.now);
+        let action = worker.contest.next(clock, answer);
+        let at = self.now + self.pause();
+        match action {
+            Action::Won(lease) => self.won(index, lease, at),
+            Action::Wait(wait) => self.wait(index, at, wait, Answer::Waited),
+            Action::Theirs { again } => self.wait(index, at, again, Answer::Begin),
+            Action::Done => {}
+            request => {
+                let fails = self.chance.percent(self.world.failures);
+                self.later(at + delay, Event::Arrives(index, request, fails));
+            }
+        }
+    }
+
+    fn wait(&mut self, index: usize, at: Millis, wait: Duration, answer: Answer) {
+        let wait = u64::try_from(wait.as_millis()).unwrap() + self.chance.below(300);
+        self.later(at + wait, Event::Answered(index, answer));
+    }
+
+    fn won(&mut self, index: usize, lease: Lease, at: Millis) {
+        self.outcome.won += 1;
+        self.workers[index].lease = Some(lease);
+        self.workers[index].dead = self.chance.percent(self.world.deaths);
+        self.later(at, Event::Beat(index));
+        if self.world.work > 0 {
+            let at = at + self.chance.below(self.world.work);
+            self.later(at, Event::Finish(index));
+        }
+    }
+
+    /// A worker looks at its claim and renews it, or its machine falls asleep.
+    fn beat(&mut self, index: usize, at: Millis) {
+        if self.chance.percent(self.world.sleeps) && !self.workers[index].finishing {
+            let span = self.chance.below(24_000);
+            self.workers[index].sleep(self.now, span);
+            self.later(self.now + span, Event::Beat(index));
+            return;
+        }
+        let worker = &mut self.workers[index];
+        match worker.renew(self.now) {
+            Some((name, body)) => self.later(at, Event::Renewal(index, name, body, false)),
+            None => worker.lease = worker.lease.take().filter(|_| worker.dead),
+        }
+    }
+
+    /// What cannot be taken back comes behind another renewal.
+    fn finish(&mut self, index: usize, at: Millis) {
+        let worker = &mut self.workers[index];
+        if let Some((name, body)) = worker.renew(self.now) {
+            worker.finishing = true;
+            self.later(at, Event::Renewal(index, name, body, true));
+        }
+    }
+
+    /// The answer to a renewal, with what was there behind it.
+    fn renewed(&mut self, index: usize, there: &Storage, finish: bool, at: Millis) {
+        let worker = &mut self.workers[index];
+        let held = worker.renewed(worker.clock(self.now), there);
+        worker.finishing &= !finish;
+        if worker.dead {
+            return;
+        }
+        if !held {
+            if worker.lease.take().is_some() {
+                self.later(self.now, Event::Answered(index, Answer::Begin));
+            }
+        } else if !finish {
+            let at = self.now + 2000 + self.pause();
+            self.later(at, Event::Beat(index));
+        } else if let Some(lease) = worker.lease.take() {
+            self.outcome.finished += 1;
+            self.later(at, Event::Done(None));
+            let at = at + self.chance.below(self.world.delay);
+            self.later(at, Event::Done(Some(lease.name().to_owned())));
+        }
+    }
 }
 
 fn worlds() -> impl Strategy<Value = World> {
