@@ -1,6 +1,7 @@
 //! How long a batch may take: a few blocks of real data are converted in memory, and the rest is
 //! reckoned from them.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,10 +9,10 @@ use convert::monitor::CountingMonitor;
 use convert::{CancelToken, Counter, Error, PlanOptions, Sink, SinkError, SinkMemory, Target};
 use serde::Serialize;
 
-use crate::check::{Checked, Ready, Verdict};
+use crate::check::{Checked, Verdict};
 use crate::setup::Setup;
-use cloud::{Failure, Result};
-use import::{Action, identity, with_holes};
+use cloud::Result;
+use import::{Action, ImportSpec, identity, with_holes};
 
 /// How long the measurement may take.
 const MOST: Duration = Duration::from_millis(1500);
@@ -46,112 +47,134 @@ impl Sink for Void {
     }
 }
 
+/// Measures the largest disk that is to be converted; `None` when there is none, or it cannot be
+/// read: the run finds out why.
 pub(crate) async fn estimate(setup: &Setup, checked: &[Checked]) -> Result<Option<Estimate>> {
-    let converted: Vec<(&Checked, &Ready, u64)> = checked
-        .iter()
-        .filter_map(|checked| {
-            let Verdict::Ready(ready) = &checked.verdict else {
-                return None;
-            };
-            let planned = ready.planned.as_ref()?;
-            let reads = matches!(
-                planned.action,
-                Action::Upload | Action::Adopt | Action::Resume
-            );
-            (reads && planned.plan.is_some()).then_some((checked, &**ready, planned.data_bytes()))
-        })
-        .collect();
-    let total = converted
-        .iter()
-        .fold(0_u64, |sum, (_, _, bytes)| sum.saturating_add(*bytes));
-    let Some((largest, ready, _)) = converted
-        .into_iter()
-        .max_by_key(|(_, _, bytes)| *bytes)
-        .filter(|(_, _, bytes)| *bytes > 0)
-    else {
+    let converted = || checked.iter().filter_map(Converted::of);
+    let Some(largest) = converted().max_by_key(|disk| disk.bytes) else {
         return Ok(None);
     };
+    if largest.bytes == 0 {
+        return Ok(None);
+    }
+    let measured = measure(setup, largest.spec).await?;
+    let total = converted().fold(0_u64, |sum, disk| sum.saturating_add(disk.bytes));
+    let limit = setup.spec.rate_limit().map(NonZeroU64::get);
+    Ok(measured.map(|measured| measured.extrapolated(largest.id, total, limit)))
+}
+
+/// A disk that is read and converted.
+struct Converted<'a> {
+    id: &'a str,
+    spec: &'a ImportSpec,
+    /// Bytes that are read.
+    bytes: u64,
+}
+
+impl<'a> Converted<'a> {
+    fn of(checked: &'a Checked) -> Option<Self> {
+        let Verdict::Ready(ready) = &checked.verdict else {
+            return None;
+        };
+        let planned = ready.planned.as_ref()?;
+        let reads = matches!(
+            planned.action,
+            Action::Upload | Action::Adopt | Action::Resume
+        );
+        (reads && planned.plan.is_some()).then(|| Self {
+            id: &checked.item.id,
+            spec: &ready.spec,
+            bytes: planned.data_bytes(),
+        })
+    }
+}
+
+/// What was converted in memory.
+struct Measured {
+    read: u64,
+    written: u64,
+    took: Duration,
+}
+
+impl Measured {
+    /// What follows for `total` bytes, of which `limit` are sent in a second.
+    fn extrapolated(&self, id: &str, total: u64, limit: Option<u64>) -> Estimate {
+        let per_second = self.read as f64 / self.took.as_secs_f64().max(1e-6);
+        let ratio = (self.written as f64 / self.read as f64).min(1.0);
+        let convert_seconds = total as f64 / per_second;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "an estimate of something that is not negative"
+        )]
+        let (bytes_per_second, sent_bytes) = (per_second as u64, (total as f64 * ratio) as u64);
+        let send_seconds = limit.map(|limit| sent_bytes as f64 / limit as f64);
+        Estimate {
+            measured: id.to_owned(),
+            measured_bytes: self.read,
+            bytes_per_second,
+            ratio,
+            sent_bytes,
+            convert_seconds,
+            send_seconds,
+            seconds: convert_seconds.max(send_seconds.unwrap_or_default()),
+        }
+    }
+}
+
+/// Converts a disk in memory, for as long as a measurement may take.
+async fn measure(setup: &Setup, spec: &ImportSpec) -> Result<Option<Measured>> {
     let memory = PlanOptions {
         threads: Some(setup.width.all_threads),
-        level: ready.spec.work.level,
+        level: spec.work.level,
         memory: Some(setup.budget.for_disks()),
         upload_memory: SinkMemory::default(),
         reserved_memory: 0,
         program_memory: 0,
     };
-    let (disk, options, holes) = (
-        ready.spec.disk.clone(),
-        ready.spec.open.clone(),
-        ready.spec.verify_holes,
-    );
     let cancel = CancelToken::new();
     let counts = Arc::new(CountingMonitor::default());
-    let measuring = tokio::task::spawn_blocking({
-        let (cancel, counts) = (cancel.clone(), Arc::clone(&counts));
-        move || {
-            let opened = ::import::open_disk(&disk, &options)?;
-            let (image, _) = with_holes(opened.image, holes);
-            let plan = convert::plan(image.as_ref(), Target::Zvhd2, &memory)?;
-            let began = Instant::now();
-            let done = convert::to_zvhd2(
-                image.as_ref(),
-                &plan,
-                identity(),
-                &mut Void,
-                counts.as_ref(),
-                &cancel,
-            );
-            match done {
-                Ok(_) | Err(Error::Cancelled) => Ok(began.elapsed()),
-                Err(error) => Err(Failure::from(error)),
-            }
-        }
+    let converting = tokio::task::spawn_blocking({
+        let (spec, cancel, counts) = (spec.clone(), cancel.clone(), Arc::clone(&counts));
+        move || convert_in_memory(&spec, &memory, &counts, &cancel)
     });
-    tokio::pin!(measuring);
-    let measured = tokio::select! {
-        measured = &mut measuring => measured,
+    tokio::pin!(converting);
+    let took = tokio::select! {
+        took = &mut converting => took,
         () = tokio::time::sleep(MOST) => {
             cancel.cancel();
-            measuring.await
+            converting.await
         }
         () = setup.cx.stop.asked() => {
             cancel.cancel();
-            let _ = measuring.await;
+            let _ = converting.await;
             return Err(cloud::stopped());
         }
     };
-    // A disk that cannot be read is found out by the run; there is only no estimate then.
-    let Ok(Ok(took)) = measured else {
+    let Ok(Ok(took)) = took else {
         return Ok(None);
     };
-    let (read, written) = (
-        counts.get(Counter::ReadBytes),
-        counts.get(Counter::WrittenBytes),
-    );
-    if read == 0 {
-        return Ok(None);
-    }
-    let per_second = read as f64 / took.as_secs_f64().max(1e-6);
-    let ratio = (written as f64 / read as f64).min(1.0);
-    let convert_seconds = total as f64 / per_second;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "an estimate of something that is not negative"
-    )]
-    let (bytes_per_second, sent_bytes) = (per_second as u64, (total as f64 * ratio) as u64);
-    let send_seconds = setup
-        .spec
-        .rate_limit()
-        .map(|limit| sent_bytes as f64 / limit.get() as f64);
-    Ok(Some(Estimate {
-        measured: largest.item.id.clone(),
-        measured_bytes: read,
-        bytes_per_second,
-        ratio,
-        sent_bytes,
-        convert_seconds,
-        send_seconds,
-        seconds: convert_seconds.max(send_seconds.unwrap_or_default()),
+    let read = counts.get(Counter::ReadBytes);
+    Ok((read > 0).then(|| Measured {
+        read,
+        written: counts.get(Counter::WrittenBytes),
+        took,
     }))
+}
+
+/// How long it took until the end, or until it was cancelled.
+fn convert_in_memory(
+    spec: &ImportSpec,
+    memory: &PlanOptions,
+    counts: &CountingMonitor,
+    cancel: &CancelToken,
+) -> Result<Duration> {
+    let opened = ::import::open_disk(&spec.disk, &spec.open)?;
+    let (image, _) = with_holes(opened.image, spec.verify_holes);
+    let plan = convert::plan(image.as_ref(), Target::Zvhd2, memory)?;
+    let began = Instant::now();
+    match convert::to_zvhd2(image.as_ref(), &plan, identity(), &mut Void, counts, cancel) {
+        Ok(_) | Err(Error::Cancelled) => Ok(began.elapsed()),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -1,8 +1,9 @@
 //! `imgferry convert`: a local image to ZVHD2 or raw.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 
-use ::convert::bitmap::ZVHD2_SECTION;
+use ::convert::bitmap::{Figures, ZVHD2_SECTION};
 use ::convert::{
     CancelToken, Level, Monitor, OutputFile, Overwrite, Plan, PlanOptions, Report, Sink, SinkError,
     SinkMemory, Target, to_raw_with_bitmap,
@@ -17,8 +18,8 @@ use crate::args::{ConvertArgs, HolesMode, TargetFormat, WorkArgs};
 use crate::console::Console;
 use crate::progress::Progress;
 use ::import::{
-    CAUTION, Reading, bitmap_beside, identity, open_input, path_of, warn_of_holes, warn_of_more,
-    with_holes,
+    CAUTION, Reading, Watch, bitmap_beside, identity, open_input, path_of, warn_of_holes,
+    warn_of_more, with_holes,
 };
 use cloud::{Class, Failure, Result};
 
@@ -54,18 +55,59 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
     console.notice(&plan);
     watch.verify()?;
     let progress = Progress::new(console, "converting", image.virtual_size(), false);
-    let monitor: &dyn Monitor = progress.as_ref();
-    let mut marked = None;
-    let report = if to_stdout {
-        let mut sink = Stdout(io::stdout(), cancel.clone());
-        let report = ::convert::to_zvhd2(image, &plan, identity(), &mut sink, monitor, cancel)
-            .map_err(|error| unwritten(error, args))?;
+    let converting = Converting {
+        args,
+        image,
+        plan: &plan,
+        watch: &watch,
+        monitor: progress.as_ref(),
+        cancel,
+    };
+    let (report, bitmap) = match to_stdout {
+        true => (converting.to_stdout()?, None),
+        false => converting.to_file(target)?,
+    };
+    progress.finish();
+    warn_of_holes(misreported.as_ref(), &console);
+    if to_stdout {
+        console.notice(summary(&report));
+        return Ok(());
+    }
+    show(args, &plan, &report, bitmap, console)
+}
+
+/// A bitmap file that was written.
+type BitmapWritten = (PathBuf, Figures);
+
+/// A conversion that is about to begin.
+struct Converting<'a> {
+    args: &'a ConvertArgs,
+    image: &'a dyn DiskImage,
+    plan: &'a Plan,
+    watch: &'a Watch,
+    monitor: &'a dyn Monitor,
+    cancel: &'a CancelToken,
+}
+
+impl Converting<'_> {
+    fn to_zvhd2(&self, sink: &mut dyn Sink) -> Result<Report, ::convert::Error> {
+        let (monitor, cancel) = (self.monitor, self.cancel);
+        ::convert::to_zvhd2(self.image, self.plan, identity(), sink, monitor, cancel)
+    }
+
+    fn to_stdout(&self) -> Result<Report> {
+        let mut sink = Stdout(io::stdout(), self.cancel.clone());
+        let report = self.to_zvhd2(&mut sink);
+        let report = report.map_err(|error| unwritten(error, self.args))?;
         sink.0
             .flush()
-            .map_err(|error| unwritten(::convert::Error::Sink(error.into()), args))?;
-        watch.unchanged()?;
-        report
-    } else {
+            .map_err(|error| unwritten(::convert::Error::Sink(error.into()), self.args))?;
+        self.watch.unchanged()?;
+        Ok(report)
+    }
+
+    fn to_file(&self, target: Target) -> Result<(Report, Option<BitmapWritten>)> {
+        let args = self.args;
         let overwrite = bitmap::overwrite(args.force);
         let mut file = OutputFile::create_from(&path_of(&args.src), &args.dst, overwrite)?;
         if args.no_sync {
@@ -77,50 +119,56 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
         };
         // When everything is read, what is data and needs space shows only then.
         if args.holes.holes == HolesMode::Trust {
-            file.require_space(plan.least_output_bytes())?;
+            file.require_space(self.plan.least_output_bytes())?;
         }
-        match (target, beside) {
-            (Target::Zvhd2, _) => {
-                let report =
-                    ::convert::to_zvhd2(image, &plan, identity(), &mut file, monitor, cancel)?;
-                watch.unchanged()?;
-                file.commit()?;
-                report
-            }
-            (Target::Raw, None) => {
-                let report = ::convert::to_raw(image, &plan, &file, monitor, cancel)?;
-                watch.unchanged()?;
-                file.commit()?;
-                report
-            }
-            (Target::Raw, Some(beside)) => {
-                let (report, found) =
-                    to_raw_with_bitmap(image, &plan, &file, ZVHD2_SECTION, monitor, cancel)?;
-                let path = beside.target().to_owned();
-                watch.unchanged()?;
-                file.commit()?;
-                // Last: a bitmap that is there belongs to a disk that is there.
-                bitmap::commit(beside, &found).map_err(|failure| {
-                    failure.note(format!(
-                        "{} is complete; imgferry bitmap makes its bitmap file again",
-                        shown(&args.dst)
-                    ))
-                })?;
-                marked = Some((path, found.figures()));
-                report
-            }
+        if let (Target::Raw, Some(beside)) = (target, beside) {
+            let (report, bitmap) = self.to_raw_with_bitmap(file, beside)?;
+            return Ok((report, Some(bitmap)));
         }
-    };
-    progress.finish();
-    warn_of_holes(misreported.as_ref(), &console);
-    let mut text = summary(&report);
-    if to_stdout {
-        console.notice(text);
-        return Ok(());
+        let (image, plan) = (self.image, self.plan);
+        let report = match target {
+            Target::Zvhd2 => self.to_zvhd2(&mut file)?,
+            Target::Raw => ::convert::to_raw(image, plan, &file, self.monitor, self.cancel)?,
+        };
+        self.watch.unchanged()?;
+        file.commit()?;
+        Ok((report, None))
     }
+
+    fn to_raw_with_bitmap(
+        &self,
+        file: OutputFile,
+        beside: OutputFile,
+    ) -> Result<(Report, BitmapWritten)> {
+        let (image, monitor, cancel) = (self.image, self.monitor, self.cancel);
+        let (report, found) =
+            to_raw_with_bitmap(image, self.plan, &file, ZVHD2_SECTION, monitor, cancel)?;
+        let path = beside.target().to_owned();
+        self.watch.unchanged()?;
+        file.commit()?;
+        // Last: a bitmap that is there belongs to a disk that is there.
+        bitmap::commit(beside, &found).map_err(|failure| {
+            failure.note(format!(
+                "{} is complete; imgferry bitmap makes its bitmap file again",
+                shown(&self.args.dst)
+            ))
+        })?;
+        Ok((report, (path, found.figures())))
+    }
+}
+
+/// Shows the files that were written.
+fn show(
+    args: &ConvertArgs,
+    plan: &Plan,
+    report: &Report,
+    bitmap: Option<BitmapWritten>,
+    console: Console,
+) -> Result {
+    let mut text = summary(report);
     let mut data =
         json!({ "path": args.dst.display().to_string(), "plan": plan, "report": report });
-    if let Some((path, figures)) = marked {
+    if let Some((path, figures)) = bitmap {
         text.push_str(&format!(
             "\nbitmap {}, {} blocks marked",
             shown(&path),

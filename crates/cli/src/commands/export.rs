@@ -12,7 +12,7 @@ use diskimg::text::shown;
 use diskimg::units::human;
 use diskimg::{Format, OpenOptions};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use ims::{ExportFormat, ImageUrl};
+use ims::{ExportFormat, ImageId, ImageUrl};
 use md5::{Digest as _, Md5};
 use serde_json::json;
 
@@ -70,90 +70,139 @@ async fn export(
         .await?
         .map_err(|e| from_ims(&e))?
         .ok_or_else(|| no_image(&id))?;
-    let storage = session.storage().await?;
-    let again = || {
-        format!(
-            "imgferry export {id} {} --bucket {} --key {} --reuse-object",
-            typed(&args.file, "FILE"),
-            object.bucket,
-            object.key
-        )
+    let exporting = Exporting {
+        session,
+        args,
+        id,
+        object,
+        digest: image.field(DIGEST_FIELD),
+        storage: session.storage().await?,
+        console,
+        stop,
     };
     if !args.reuse_object {
-        let job = session
-            .images()
-            .export_image(&id, &object, ExportFormat::Quick)
+        exporting.to_bucket().await?;
+    }
+    let (fetched, written) = exporting.to_file(file).await.map_err(|failure| {
+        failure
+            .note(format!(
+                "the object {} stays in the bucket",
+                exporting.object
+            ))
+            .hint(exporting.again())
+    })?;
+    let deleted = !args.keep_object && exporting.delete_object().await;
+    exporting.show(&fetched, &written, deleted)
+}
+
+/// An image on its way from the cloud to a file.
+struct Exporting<'a> {
+    session: &'a Session,
+    args: &'a ExportArgs,
+    id: ImageId,
+    object: ImageUrl,
+    /// What the sandbox tells of its image; other clouds do not.
+    digest: Option<String>,
+    storage: obs::Client,
+    console: Console,
+    stop: &'a StopToken,
+}
+
+impl Exporting<'_> {
+    /// The command that begins with the object.
+    fn again(&self) -> String {
+        format!(
+            "imgferry export {} {} --bucket {} --key {} --reuse-object",
+            self.id,
+            typed(&self.args.file, "FILE"),
+            self.object.bucket,
+            self.object.key
+        )
+    }
+
+    /// Lets the service write the object.
+    async fn to_bucket(&self) -> Result {
+        let (id, object) = (&self.id, &self.object);
+        let images = self.session.images();
+        let job = images
+            .export_image(id, object, ExportFormat::Quick)
             .await
             .map_err(|e| from_ims(&e))?;
-        console.notice(format_args!("job {job} exports image {id} to {object}"));
-        job::follow(session, &job, args.timeout, console, stop)
+        self.console
+            .notice(format_args!("job {job} exports image {id} to {object}"));
+        let timeout = self.args.timeout;
+        job::follow(self.session, &job, timeout, self.console, self.stop)
             .await
-            .map_err(|failure| failure.hint(format!("and when it has ended: {}", again())))?;
+            .map_err(|failure| failure.hint(format!("and when it has ended: {}", self.again())))?;
+        Ok(())
     }
-    let left = |failure: Failure| {
-        failure
-            .note(format!("the object {object} stays in the bucket"))
-            .hint(again())
-    };
-    // Beside the target: there must be room, and nothing else may read it.
-    let download = tempfile::Builder::new()
-        .prefix(".imgferry-export-")
-        .suffix(".part")
-        .tempfile_in(directory(&args.file))
-        .map_err(|e| Failure::from_error(Class::Io, &e).context("there is no room to download to"))
-        .map_err(left)?;
-    let fetched = stop
-        .unless_asked(fetch(&storage, &object, (&download, &file), console))
-        .await
-        .and_then(|fetched| fetched)
-        .map_err(left)?;
-    let written = write(args, file, download.path(), console, stop)
-        .await
-        .map_err(left)?;
-    // What the sandbox tells of its image; other clouds do not.
-    if let Some(expected) = image.field(DIGEST_FIELD)
-        && expected != written.digest
-    {
-        return Err(left(Failure::new(
-            Class::Mismatch,
-            format!(
-                "the image has content digest {expected}, the exported file has {}",
-                written.digest
-            ),
-        )));
-    }
-    let mut deleted = false;
-    if !args.keep_object {
-        match storage.delete_object(&object.bucket, &object.key).await {
-            Ok(()) => deleted = true,
-            Err(error) => console.warn(format_args!(
-                "the object {object} stays in the bucket: {error}"
+
+    /// Downloads and converts the object.
+    async fn to_file(&self, file: OutputFile) -> Result<(Fetched, Written)> {
+        let (args, console) = (self.args, self.console);
+        // Beside the target: there must be room, and nothing else may read it.
+        let download = tempfile::Builder::new()
+            .prefix(".imgferry-export-")
+            .suffix(".part")
+            .tempfile_in(directory(&args.file))
+            .map_err(|e| {
+                Failure::from_error(Class::Io, &e).context("there is no room to download to")
+            })?;
+        let fetching = fetch(&self.storage, &self.object, (&download, &file), console);
+        let fetched = self.stop.unless_asked(fetching).await??;
+        let written = write(args, file, download.path(), console, self.stop).await?;
+        match &self.digest {
+            Some(expected) if *expected != written.digest => Err(Failure::new(
+                Class::Mismatch,
+                format!(
+                    "the image has content digest {expected}, the exported file has {}",
+                    written.digest
+                ),
             )),
+            _ => Ok((fetched, written)),
         }
     }
-    console.result(
-        format_args!(
-            "{}\n{}\ndownloaded {}{}",
-            shown(&args.file),
-            written.text,
-            human(fetched.size),
-            if fetched.md5_compared {
-                ", its MD5 is the object's ETag"
-            } else {
-                ""
+
+    /// Whether the object could be deleted.
+    async fn delete_object(&self) -> bool {
+        let object = &self.object;
+        let deleted = self.storage.delete_object(&object.bucket, &object.key);
+        match deleted.await {
+            Ok(()) => true,
+            Err(error) => {
+                self.console.warn(format_args!(
+                    "the object {object} stays in the bucket: {error}"
+                ));
+                false
             }
-        ),
-        &json!({
-            "path": args.file.display().to_string(),
-            "image_id": id.as_str(),
-            "bucket": object.bucket,
-            "key": object.key,
-            "object_deleted": deleted,
-            "downloaded_bytes": fetched.size,
-            "md5_compared": fetched.md5_compared,
-            "digest": written.digest,
-        }),
-    )
+        }
+    }
+
+    fn show(&self, fetched: &Fetched, written: &Written, deleted: bool) -> Result {
+        self.console.result(
+            format_args!(
+                "{}\n{}\ndownloaded {}{}",
+                shown(&self.args.file),
+                written.text,
+                human(fetched.size),
+                if fetched.md5_compared {
+                    ", its MD5 is the object's ETag"
+                } else {
+                    ""
+                }
+            ),
+            &json!({
+                "path": self.args.file.display().to_string(),
+                "image_id": self.id.as_str(),
+                "bucket": self.object.bucket,
+                "key": self.object.key,
+                "object_deleted": deleted,
+                "downloaded_bytes": fetched.size,
+                "md5_compared": fetched.md5_compared,
+                "digest": written.digest,
+            }),
+        )
+    }
 }
 
 fn directory(path: &Path) -> &Path {
