@@ -1,5 +1,6 @@
 //! A document as it stands: values with their places, whatever the notation.
 
+mod build;
 mod toml;
 mod yaml;
 
@@ -119,25 +120,4 @@ pub(crate) fn parse(text: &str, notation: Notation, problems: &mut Vec<Problem>)
         Notation::Yaml | Notation::Json => yaml::parse(text, notation, problems),
         Notation::Toml => toml::parse(text, problems),
     }
-}
-
-fn too_deep(at: Place) -> Problem {
-    at.problem(
-        "",
-        format!("lists and tables are nested more than {MAX_DEPTH} deep, which no manifest needs"),
-    )
-}
-
-fn too_many(at: Place) -> Problem {
-    at.problem("", format!("more than {MAX_NODES} values"))
-}
-
-fn twice(key: &Key, before: Place) -> Problem {
-    key.at.problem(
-        "",
-        format!(
-            "{:?} stands here again; it stands on line {} already",
-            key.text, before.line
-        ),
-    )
 }

@@ -1,77 +1,60 @@
 //! TOML, from the parser's document, which keeps places.
 
-use std::ops::Range;
-
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Key, MAX_DEPTH, MAX_NODES, Node, Notation, Place, Value, too_deep, too_many};
+use super::build::Builder;
+use super::{Key, Node, Notation, Place, Value};
 use crate::problem::Problem;
 
 pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
-    let mut reader = Reader {
-        lines: Lines::of(text),
-        nodes: 0,
-        problems,
-    };
+    let lines = Lines::of(text);
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let at = error.span().map_or(0, |span| span.start);
-        let at = reader.lines.place(at);
-        let problem = Notation::Toml.broken(at, error.message());
-        reader.problems.push(problem);
+        problems.push(Notation::Toml.broken(lines.place(at), error.message()));
     }
-    let value = reader.table(table.get_ref(), 0);
-    Some(Node {
-        at: Place { line: 1, column: 1 },
-        value,
-    })
+    let mut reader = Reader {
+        builder: Builder::new(problems),
+        lines,
+    };
+    // When it stops, it has said why.
+    let _ = reader.table(Place { line: 1, column: 1 }, table.get_ref());
+    reader.builder.finish()
 }
 
 struct Reader<'a, 'p> {
+    builder: Builder<'p>,
     lines: Lines<'a>,
-    nodes: usize,
-    problems: &'p mut Vec<Problem>,
 }
 
 impl Reader<'_, '_> {
-    fn table(&mut self, table: &DeTable<'_>, depth: usize) -> Value {
+    fn table(&mut self, at: Place, table: &DeTable<'_>) -> Option<()> {
         let mut entries: Vec<_> = table.iter().collect();
         // As they stand in the file, not by name.
         entries.sort_by_key(|(key, _)| key.span().start);
-        Value::Table(
-            entries
-                .into_iter()
-                .map(|(key, value)| {
-                    let key = Key {
-                        at: self.place(key.span()),
-                        text: key.get_ref().to_string(),
-                    };
-                    (key, self.node(value, depth))
-                })
-                .collect(),
-        )
+        self.builder.begin(at, Value::Table(Vec::new()))?;
+        for (key, value) in entries {
+            self.builder.key(Key {
+                at: self.lines.place(key.span().start),
+                text: key.get_ref().to_string(),
+            });
+            self.value(value)?;
+        }
+        self.builder.end()
     }
 
-    fn node(&mut self, value: &Spanned<DeValue<'_>>, depth: usize) -> Node {
-        let at = self.place(value.span());
-        let value = self.value(value.get_ref(), at, depth.saturating_add(1));
-        Node { at, value }
-    }
-
-    fn value(&mut self, value: &DeValue<'_>, at: Place, depth: usize) -> Value {
-        self.nodes = self.nodes.saturating_add(1);
-        if depth > MAX_DEPTH {
-            self.problems.push(too_deep(at));
-            return Value::Refused;
-        }
-        if self.nodes == MAX_NODES.saturating_add(1) {
-            self.problems.push(too_many(at));
-        }
-        if self.nodes > MAX_NODES {
-            return Value::Refused;
-        }
-        match value {
+    fn value(&mut self, value: &Spanned<DeValue<'_>>) -> Option<()> {
+        let at = self.lines.place(value.span().start);
+        let value = match value.get_ref() {
+            DeValue::Table(table) => return self.table(at, table),
+            DeValue::Array(values) => {
+                self.builder.begin(at, Value::List(Vec::new()))?;
+                for value in values {
+                    self.value(value)?;
+                }
+                return self.builder.end();
+            }
             DeValue::String(text) => Value::Text(text.to_string()),
             DeValue::Boolean(value) => Value::Bool(*value),
             DeValue::Integer(number) => {
@@ -82,20 +65,13 @@ impl Reader<'_, '_> {
             }
             DeValue::Float(number) => Value::Number(number.as_str().to_owned()),
             DeValue::Datetime(_) => {
-                let what = "found a date, and no key takes one";
-                self.problems
-                    .push(at.problem("", what).hint("put text in quotes"));
+                let problem = at.problem("", "found a date, and no key takes one");
+                let problems = &mut self.builder.problems;
+                problems.push(problem.hint("put text in quotes"));
                 Value::Refused
             }
-            DeValue::Array(values) => {
-                Value::List(values.iter().map(|value| self.node(value, depth)).collect())
-            }
-            DeValue::Table(table) => self.table(table, depth),
-        }
-    }
-
-    fn place(&self, span: Range<usize>) -> Place {
-        self.lines.place(span.start)
+        };
+        self.builder.add(at, value)
     }
 }
 

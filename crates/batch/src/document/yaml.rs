@@ -1,23 +1,12 @@
 //! YAML, from the parser's events: a place for every key and value.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use granit_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 
-use super::{Key, MAX_DEPTH, MAX_NODES, Node, Notation, Place, Value, too_deep, too_many, twice};
+use super::build::Builder;
+use super::{Key, MAX_DEPTH, Node, Notation, Place, Value};
 use crate::problem::Problem;
-
-/// A list or table that is being read.
-enum Open {
-    List(Place, Vec<Node>),
-    Table {
-        at: Place,
-        entries: Vec<(Key, Node)>,
-        seen: HashMap<String, Place>,
-        key: Option<Key>,
-    },
-}
 
 pub(super) fn parse(text: &str, notation: Notation, problems: &mut Vec<Problem>) -> Option<Node> {
     let options = granit_parser::options! {
@@ -28,150 +17,89 @@ pub(super) fn parse(text: &str, notation: Notation, problems: &mut Vec<Problem>)
         block_nesting_limit: MAX_DEPTH,
     };
     let mut reader = Reader {
-        open: Vec::new(),
-        root: None,
-        nodes: 0,
-        problems,
+        builder: Builder::new(problems),
+        documents: 0,
     };
-    let mut documents = 0_usize;
     for event in Parser::new_from_str_with_options(text, options) {
-        let (event, span) = match event {
-            Ok(event) => event,
+        let read = match event {
+            Ok((event, span)) => reader.event(event, place(span.start)),
             Err(error) => {
                 let at = place(*error.marker());
-                reader.problems.push(notation.broken(at, &error.info()));
-                break;
+                reader.refuse(notation.broken(at, &error.info()));
+                None
             }
         };
-        let at = place(span.start);
-        match event {
-            Event::DocumentStart(..) => {
-                documents = documents.saturating_add(1);
-                if documents > 1 {
-                    let what = "a second document begins here; a manifest is one";
-                    reader.problems.push(at.problem("", what));
-                    break;
-                }
-            }
-            Event::Alias(_) | Event::UnresolvedAlias(_) => {
-                let what = "aliases (*name) are not read";
-                reader
-                    .problems
-                    .push(at.problem("", what).hint("use defaults: or vars:"));
-                reader.add(at, Value::Refused);
-            }
-            Event::Scalar(text, style, _, tag) => {
-                reader.refuse(tag, at);
-                let value = match style {
-                    ScalarStyle::Plain => plain(&text),
-                    _ => Value::Text(text.into_owned()),
-                };
-                reader.scalar(at, value, style);
-            }
-            Event::SequenceStart(_, _, tag) => {
-                reader.refuse(tag, at);
-                reader.open.push(Open::List(at, Vec::new()));
-            }
-            Event::MappingStart(_, _, tag) => {
-                reader.refuse(tag, at);
-                reader.open.push(Open::Table {
-                    at,
-                    entries: Vec::new(),
-                    seen: HashMap::new(),
-                    key: None,
-                });
-            }
-            Event::SequenceEnd | Event::MappingEnd => reader.close(),
-            _ => {}
-        }
-        if reader.nodes > MAX_NODES {
-            reader.problems.push(too_many(at));
-            break;
-        }
-        if reader.open.len() > MAX_DEPTH {
-            reader.problems.push(too_deep(at));
+        if read.is_none() {
             break;
         }
     }
-    // What an error left open is looked at too: more can be wrong with it.
-    while !reader.open.is_empty() {
-        reader.close();
-    }
-    reader.root
+    reader.builder.finish()
 }
 
 struct Reader<'a> {
-    open: Vec<Open>,
-    root: Option<Node>,
-    nodes: usize,
-    problems: &'a mut Vec<Problem>,
+    builder: Builder<'a>,
+    documents: usize,
 }
 
 impl Reader<'_> {
-    fn refuse(&mut self, tag: Option<Cow<'_, Tag>>, at: Place) {
-        if tag.is_some() {
-            let what = "tags (!name) are not read";
-            self.problems.push(at.problem("", what));
-        }
-    }
-
-    fn scalar(&mut self, at: Place, value: Value, style: ScalarStyle) {
-        if let Some(Open::Table {
-            key: key @ None, ..
-        }) = self.open.last_mut()
-        {
-            let text = match value {
-                Value::Text(text) | Value::Number(text) => text,
-                Value::Integer(number) => number.to_string(),
-                Value::Bool(value) => value.to_string(),
-                _ => String::new(),
-            };
-            if text == "<<" && style == ScalarStyle::Plain {
-                let what = "merge keys (<<) are not read";
-                self.problems
-                    .push(at.problem("", what).hint("use defaults: or vars:"));
+    /// Puts one event into the document; `None` when nothing more is read.
+    fn event(&mut self, event: Event<'_>, at: Place) -> Option<()> {
+        match event {
+            Event::DocumentStart(..) => {
+                self.documents = self.documents.saturating_add(1);
+                if self.documents > 1 {
+                    let what = "a second document begins here; a manifest is one";
+                    self.refuse(at.problem("", what));
+                    return None;
+                }
             }
-            *key = Some(Key { at, text });
-            return;
+            Event::Alias(_) | Event::UnresolvedAlias(_) => {
+                let problem = at.problem("", "aliases (*name) are not read");
+                self.refuse(problem.hint("use defaults: or vars:"));
+                return self.builder.add(at, Value::Refused);
+            }
+            Event::Scalar(text, style, _, tag) => {
+                self.refuse_tag(tag, at);
+                return self.scalar(at, text.into_owned(), style == ScalarStyle::Plain);
+            }
+            Event::SequenceStart(_, _, tag) => {
+                self.refuse_tag(tag, at);
+                return self.builder.begin(at, Value::List(Vec::new()));
+            }
+            Event::MappingStart(_, _, tag) => {
+                self.refuse_tag(tag, at);
+                return self.builder.begin(at, Value::Table(Vec::new()));
+            }
+            Event::SequenceEnd | Event::MappingEnd => return self.builder.end(),
+            _ => {}
         }
-        self.add(at, value);
+        Some(())
     }
 
-    fn add(&mut self, at: Place, value: Value) {
-        self.nodes = self.nodes.saturating_add(1);
-        let node = Node { at, value };
-        match self.open.last_mut() {
-            None => self.root = Some(node),
-            Some(Open::List(_, nodes)) => nodes.push(node),
-            Some(Open::Table {
-                entries, seen, key, ..
-            }) => match key.take() {
-                // A list, a table or an alias where a key stands.
-                None => {
-                    let what = format!("{} stands where a key is expected", node.value.kind());
-                    self.problems.push(at.problem("", what));
-                    *key = Some(Key {
-                        at,
-                        text: String::new(),
-                    });
-                }
-                Some(key) => {
-                    if let Some(before) = seen.insert(key.text.clone(), key.at) {
-                        self.problems.push(twice(&key, before));
-                    } else {
-                        entries.push((key, node));
-                    }
-                }
-            },
+    fn refuse(&mut self, problem: Problem) {
+        self.builder.problems.push(problem);
+    }
+
+    fn refuse_tag(&mut self, tag: Option<Cow<'_, Tag>>, at: Place) {
+        if tag.is_some() {
+            self.refuse(at.problem("", "tags (!name) are not read"));
         }
     }
 
-    fn close(&mut self) {
-        match self.open.pop() {
-            None => {}
-            Some(Open::List(at, nodes)) => self.add(at, Value::List(nodes)),
-            Some(Open::Table { at, entries, .. }) => self.add(at, Value::Table(entries)),
+    fn scalar(&mut self, at: Place, text: String, is_plain: bool) -> Option<()> {
+        if !self.builder.wants_key() {
+            let value = match is_plain {
+                true => plain(&text),
+                false => Value::Text(text),
+            };
+            return self.builder.add(at, value);
         }
+        if text == "<<" && is_plain {
+            let problem = at.problem("", "merge keys (<<) are not read");
+            self.refuse(problem.hint("use defaults: or vars:"));
+        }
+        self.builder.key(Key { at, text });
+        Some(())
     }
 }
 
