@@ -8,7 +8,10 @@ use self::layers::{BuiltIn, Layers};
 use super::{Context, MAX_ITEMS, fields, list};
 use crate::document::{Node, Value};
 use crate::fields::{Field, Fields, Raw};
-use crate::item::{Holes, IfExists, Item, Kind, Register, Role, Target, VhdBitmap};
+use crate::item::{
+    Architecture, Firmware, Holes, IfExists, Item, Kind, OsFamily, Register, Role, Target,
+    VhdBitmap,
+};
 use crate::keys;
 
 /// What stands around a disk.
@@ -217,21 +220,10 @@ impl Context<'_> {
             .into_owned();
         built_in.insert("stem", stem.clone());
         built_in.insert("n", source.number.to_string());
-        let own_kind = self
-            .own_text(own, "type", &built_in)
-            .and_then(|text| Kind::from_word(&text));
-        let own_role = self
-            .own_text(own, "role", &built_in)
-            .and_then(|text| Role::from_word(&text));
-        let role = around.role.or(own_role).unwrap_or(match own_kind {
-            Some(Kind::DataImage) => Role::Data,
-            _ => Role::System,
-        });
+        let (kind, role) = self.kind_and_role(own, around, &built_in);
         // A clone, because looking values up tells problems.
         let defaults = self.defaults.clone();
-        let mut outer = Vec::new();
-        outer.extend(around.server);
-        outer.push(&defaults);
+        let outer: Vec<&Fields> = around.server.into_iter().chain([&defaults]).collect();
         let mut layers = Layers {
             context: self,
             own,
@@ -245,74 +237,86 @@ impl Context<'_> {
             .or_else(|| around.default_name.clone())
             .unwrap_or(stem);
         layers.built_in.insert("name", name.clone());
-        let id = layers.own_text("id").unwrap_or_else(|| name.clone());
-        let group = around.group.clone().or_else(|| layers.own_text("group"));
-        let allow_backing_text = layers.text("allow_backing");
-        let bucket = layers.text("bucket");
-        let kind = match role {
-            Role::Data => own_kind.unwrap_or(Kind::DataImage),
-            Role::System => layers.word("type", Kind::from_word).unwrap_or(Kind::Ecs),
-        };
-        let item = Item {
-            id,
-            group,
-            role,
-            source: source.path,
-            source_text: source.text,
-            format: layers.text("format").map(|text| text.to_ascii_lowercase()),
-            snapshot: layers.own_text("snapshot"),
-            allow_backing: None,
-            allow_backing_text: None,
-            backing_format: layers
-                .text("backing_format")
-                .map(|text| text.to_ascii_lowercase()),
-            name,
-            bucket: bucket.clone().unwrap_or_default(),
-            key: layers.text("key"),
-            os_version: layers.text("os_version"),
-            os_type: layers.word("os_type", crate::item::OsFamily::from_word),
-            kind,
-            min_disk: layers
-                .integer("min_disk")
-                .and_then(|number| u32::try_from(number).ok()),
-            description: layers.text("description"),
-            tags: layers.tags(),
-            architecture: layers.word("architecture", crate::item::Architecture::from_word),
-            firmware: layers.word("firmware", crate::item::Firmware::from_word),
-            enterprise_project_id: layers.text("enterprise_project_id"),
-            to: layers
-                .word("to", Target::from_word)
-                .unwrap_or(Target::Zvhd2),
-            level: layers.level("level"),
-            holes: layers
-                .word("holes", Holes::from_word)
-                .unwrap_or(Holes::Trust),
-            vhd_bitmap: layers.word("vhd_bitmap", VhdBitmap::from_word),
-            register: layers
-                .word("register", Register::from_word)
-                .unwrap_or(Register::Auto),
-            prepare: layers.switch("prepare"),
-            cmk_id: layers.text("cmk_id"),
-            if_exists: layers
-                .word("if_exists", IfExists::from_word)
-                .unwrap_or(IfExists::Adopt),
-            skip_check: layers.texts("skip_check"),
-            line: own.at.line,
-        };
-        let item = Item {
-            allow_backing: allow_backing_text.as_deref().map(|text| self.resolve(text)),
-            allow_backing_text,
-            ..item
-        };
-        if bucket.is_none() {
-            let place = own.at;
+        let mut item = layers.item(source, name, kind);
+        item.group = around.group.clone().or(item.group);
+        let allow_backing = item.allow_backing_text.as_deref();
+        item.allow_backing = allow_backing.map(|text| self.resolve(text));
+        if item.bucket.is_empty() {
             let first = self
                 .without_bucket
-                .get_or_insert_with(|| (place, own.path.clone(), 0));
+                .get_or_insert_with(|| (own.at, own.path.clone(), 0));
             first.2 = first.2.saturating_add(1);
         }
         self.check_item(&item, own);
         self.places.push((own.at, own.path.clone()));
         self.items.push(item);
+    }
+
+    /// The type that the disk itself gives, and what it is in its server.
+    fn kind_and_role(
+        &mut self,
+        own: &Fields,
+        around: &Surroundings<'_>,
+        built_in: &BuiltIn,
+    ) -> (Option<Kind>, Role) {
+        let kind = self.own_text(own, "type", built_in);
+        let kind = kind.and_then(|text| Kind::from_word(&text));
+        let role = self.own_text(own, "role", built_in);
+        let role = role.and_then(|text| Role::from_word(&text));
+        let by_kind = match kind {
+            Some(Kind::DataImage) => Role::Data,
+            _ => Role::System,
+        };
+        (kind, around.role.or(role).unwrap_or(by_kind))
+    }
+}
+
+impl Layers<'_, '_, '_> {
+    /// The disk at `source`. `own_kind` is the type that it gives itself.
+    fn item(&mut self, source: Source, name: String, own_kind: Option<Kind>) -> Item {
+        let lower = |text: String| text.to_ascii_lowercase();
+        Item {
+            id: self.own_text("id").unwrap_or_else(|| name.clone()),
+            group: self.own_text("group"),
+            role: self.role,
+            source: source.path,
+            source_text: source.text,
+            format: self.text("format").map(lower),
+            snapshot: self.own_text("snapshot"),
+            allow_backing: None,
+            allow_backing_text: self.text("allow_backing"),
+            backing_format: self.text("backing_format").map(lower),
+            name,
+            bucket: self.text("bucket").unwrap_or_default(),
+            key: self.text("key"),
+            os_version: self.text("os_version"),
+            os_type: self.word("os_type", OsFamily::from_word),
+            kind: match self.role {
+                Role::Data => own_kind.unwrap_or(Kind::DataImage),
+                Role::System => self.word("type", Kind::from_word).unwrap_or(Kind::Ecs),
+            },
+            min_disk: self
+                .integer("min_disk")
+                .and_then(|number| u32::try_from(number).ok()),
+            description: self.text("description"),
+            tags: self.tags(),
+            architecture: self.word("architecture", Architecture::from_word),
+            firmware: self.word("firmware", Firmware::from_word),
+            enterprise_project_id: self.text("enterprise_project_id"),
+            to: self.word("to", Target::from_word).unwrap_or(Target::Zvhd2),
+            level: self.level("level"),
+            holes: self.word("holes", Holes::from_word).unwrap_or(Holes::Trust),
+            vhd_bitmap: self.word("vhd_bitmap", VhdBitmap::from_word),
+            register: self
+                .word("register", Register::from_word)
+                .unwrap_or(Register::Auto),
+            prepare: self.switch("prepare"),
+            cmk_id: self.text("cmk_id"),
+            if_exists: self
+                .word("if_exists", IfExists::from_word)
+                .unwrap_or(IfExists::Adopt),
+            skip_check: self.texts("skip_check"),
+            line: self.own.at.line,
+        }
     }
 }
