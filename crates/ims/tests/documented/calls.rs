@@ -239,22 +239,25 @@ fn list(name: &str) -> Option<(bool, ImageQuery)> {
 
 /// Makes the call `name` as its example does.
 pub(crate) async fn call(client: &Client, name: &str) -> ims::Result<()> {
-    let whole_server = || WholeSource::Server(SERVER_ID.into());
-    let backup = || WholeSource::Backup("9b27efab-4a17-4c06-bfa2-3e0cf021d3c3".into());
-    let of_server = "creating an image from an ECS";
-    let of_backup = "Creating a full-ECS image from a CSBS backup";
-    let tagged = image("67e17426-359e-49fb-aa12-0bd1756ec240");
-    let three = [
-        Tag::new("key1", "value1"),
-        Tag::new("key2", "value2"),
-        Tag::new("key3", ""),
-    ];
-    let shared = SHARED.map(image);
-    let projects = [
-        "9c61004714024f9586705d090530f9fa".to_owned(),
-        "edc89b490d7d4392898e19b2deb34797".to_owned(),
-    ];
-    match name {
+    if let Some(made) = making(client, name).await {
+        return made;
+    }
+    if let Some(made) = making_whole(client, name).await {
+        return made;
+    }
+    if let Some(tagged) = tagging(client, name).await {
+        return tagged;
+    }
+    if let Some(shared) = sharing(client, name).await {
+        return shared;
+    }
+    let managed = managing(client, name).await;
+    managed.unwrap_or_else(|| panic!("no call for the example {name:?}"))
+}
+
+/// The calls that make images of one disk.
+async fn making(client: &Client, name: &str) -> Option<ims::Result<()>> {
+    Some(match name {
         "server, tags" => client.image_server(&server(texts())).await.map(drop),
         "server, image_tags" => client.image_server(&server(pairs())).await.map(drop),
         "file, tags" => client.import_file(&file(texts())).await.map(drop),
@@ -269,6 +272,69 @@ pub(crate) async fn call(client: &Client, name: &str) -> ims::Result<()> {
             .image_data_volumes(&[data_volume(pairs())])
             .await
             .map(drop),
+        "server, first steps" => {
+            let description = "Image creation from an ECS";
+            client
+                .image_server(&described(description, texts()))
+                .await
+                .map(drop)
+        }
+        "zh server, tags" => client
+            .image_server(&described(ZH_SERVER, texts()))
+            .await
+            .map(drop),
+        "zh server, image_tags" => client
+            .image_server(&described(ZH_SERVER, pairs()))
+            .await
+            .map(drop),
+        "zh data volume, tags" => client
+            .image_data_volumes(&[zh_data(texts())])
+            .await
+            .map(drop),
+        "zh data volume, image_tags" => client
+            .image_data_volumes(&[zh_data(pairs())])
+            .await
+            .map(drop),
+        "quick, tags" => client.quick_import(&quick(true)).await.map(drop),
+        "quick, image_tags" => client.quick_import(&quick(false)).await.map(drop),
+        "quick data, tags" => client.quick_import(&quick_data(true)).await.map(drop),
+        "quick data, image_tags" => client.quick_import(&quick_data(false)).await.map(drop),
+        "iso" => client.import_file(&iso()).await.map(drop),
+        "volume of an iso" => {
+            let volume = VolumeImage {
+                description: Some("Creating a system disk image from a data disk".into()),
+                ..volume(pairs())
+            };
+            client.image_volume(&volume).await.map(drop)
+        }
+        "prepared file, tags" => client
+            .import_file(&prepared(EN_FILE, true, texts()))
+            .await
+            .map(drop),
+        "prepared file, image_tags" => client
+            .import_file(&prepared(EN_FILE, false, pairs()))
+            .await
+            .map(drop),
+        "zh file, tags" => client.import_file(&zh_file(true, texts())).await.map(drop),
+        "zh file, image_tags" => client.import_file(&zh_file(false, pairs())).await.map(drop),
+        "file, first steps" => {
+            let none = Some(Tags::Texts(vec![]));
+            client
+                .import_file(&prepared(ISO_FILE, true, none))
+                .await
+                .map(drop)
+        }
+        _ => return None,
+    })
+}
+
+/// The calls that make images of whole servers.
+async fn making_whole(client: &Client, name: &str) -> Option<ims::Result<()>> {
+    let whole_server = || WholeSource::Server(SERVER_ID.into());
+    let backup = || WholeSource::Backup("9b27efab-4a17-4c06-bfa2-3e0cf021d3c3".into());
+    let of_server = "creating an image from an ECS";
+    let of_backup = "Creating a full-ECS image from a CSBS backup";
+    Some(match name {
         "whole server, tags" => {
             let whole = whole(whole_server(), "instance_whole_image", of_server, texts());
             client.image_whole_server(&whole).await.map(drop)
@@ -285,6 +351,94 @@ pub(crate) async fn call(client: &Client, name: &str) -> ims::Result<()> {
             let whole = whole(backup(), "backup_whole_image", of_backup, pairs());
             client.image_whole_server(&whole).await.map(drop)
         }
+        _ => return None,
+    })
+}
+
+/// The calls about tags.
+async fn tagging(client: &Client, name: &str) -> Option<ims::Result<()>> {
+    let tagged = image("67e17426-359e-49fb-aa12-0bd1756ec240");
+    let three = [
+        Tag::new("key1", "value1"),
+        Tag::new("key2", "value2"),
+        Tag::new("key3", ""),
+    ];
+    Some(match name {
+        "tag, old call" => {
+            let id = image("67437ebd-2563-46e0-887e-ad1923977fa1");
+            client.put_tag(&id, &Tag::new("key1", "value1")).await
+        }
+        "tag" => {
+            let tag = Tag::new("key1", "value1");
+            client.set_image_tag(&tagged, &tag).await
+        }
+        "tags, create" => client.set_image_tags(&tagged, &three).await,
+        "tags, delete" => client.remove_image_tags(&tagged, &three).await,
+        "untag" => client.remove_image_tag(&tagged, "key1").await,
+        "tags of an image" => client.image_tags(&tagged).await.map(drop),
+        "all tags" => client.all_tags().await.map(drop),
+        "by tags, count" => client.count_images_by_tags(&tag_query()).await.map(drop),
+        "by tags, filter" => client.images_by_tags(&tag_query(), 0, 1).await.map(drop),
+        "tag text, old call" => {
+            let id = image("62a15f6c-9197-44d2-89c7-708981c1bec1");
+            client.put_tag_text(&id, "aaaa.1111").await
+        }
+        "tag texts" => client
+            .tag_texts(&ImageQuery::default(), 5, 1)
+            .await
+            .map(drop),
+        "tag word" => {
+            client
+                .add_tag_word(&image("4ca46bf1-5c61-48ff-b4f3-0ad4e5e3ba90"), "aaaa")
+                .await
+        }
+        "untag word" => {
+            client
+                .remove_tag_word(&image("4ca46bf1-5c61-48ff-b4f3-0ad4e5e3ba90"), "aaaa")
+                .await
+        }
+        _ => return None,
+    })
+}
+
+/// The calls about members, schemas and versions.
+async fn sharing(client: &Client, name: &str) -> Option<ims::Result<()>> {
+    let shared = SHARED.map(image);
+    let projects = [
+        "9c61004714024f9586705d090530f9fa".to_owned(),
+        "edc89b490d7d4392898e19b2deb34797".to_owned(),
+    ];
+    Some(match name {
+        "share" => client.share_images(&shared, &projects).await.map(drop),
+        "unshare" => client.unshare_images(&shared, &projects).await.map(drop),
+        "accept" => client
+            .reply_to_shared(&shared, Answer::Accepted)
+            .await
+            .map(drop),
+        "members" => client.image_members(&shared[0]).await.map(drop),
+        "schema, image" => client.schema(SchemaOf::Image).await.map(drop),
+        "schema, images" => client.schema(SchemaOf::Images).await.map(drop),
+        "schema, member" => client.schema(SchemaOf::Member).await.map(drop),
+        "schema, members" => client.schema(SchemaOf::Members).await.map(drop),
+        "member, add" => client.add_member(&shared[0], &projects[1]).await.map(drop),
+        "member, status" => client
+            .set_member_status(&shared[0], &projects[1], Answer::Accepted)
+            .await
+            .map(drop),
+        "member" => client
+            .image_member(&shared[0], &projects[1])
+            .await
+            .map(drop),
+        "member, remove" => client.remove_member(&shared[0], &projects[1]).await,
+        "versions" => client.versions().await.map(drop),
+        "version" => client.version("v2.0").await.map(drop),
+        _ => return None,
+    })
+}
+
+/// All others.
+async fn managing(client: &Client, name: &str) -> Option<ims::Result<()>> {
+    Some(match name {
         "register" => {
             let id = image("4ca46bf1-5c61-48ff-b4f3-0ad4e5e3ba86");
             let file = url("bucketname:Centos6.5-disk1.vmdk");
@@ -334,54 +488,9 @@ pub(crate) async fn call(client: &Client, name: &str) -> ims::Result<()> {
                 .await
                 .map(drop)
         }
-        "tag, old call" => {
-            let id = image("67437ebd-2563-46e0-887e-ad1923977fa1");
-            client.put_tag(&id, &Tag::new("key1", "value1")).await
-        }
-        "tag" => {
-            let tag = Tag::new("key1", "value1");
-            client.set_image_tag(&tagged, &tag).await
-        }
-        "tags, create" => client.set_image_tags(&tagged, &three).await,
-        "tags, delete" => client.remove_image_tags(&tagged, &three).await,
-        "untag" => client.remove_image_tag(&tagged, "key1").await,
-        "tags of an image" => client.image_tags(&tagged).await.map(drop),
-        "all tags" => client.all_tags().await.map(drop),
-        "by tags, count" => client.count_images_by_tags(&tag_query()).await.map(drop),
-        "by tags, filter" => client.images_by_tags(&tag_query(), 0, 1).await.map(drop),
-        "share" => client.share_images(&shared, &projects).await.map(drop),
-        "unshare" => client.unshare_images(&shared, &projects).await.map(drop),
-        "accept" => client
-            .reply_to_shared(&shared, Answer::Accepted)
-            .await
-            .map(drop),
-        "members" => client.image_members(&shared[0]).await.map(drop),
         "quota" => client.quotas().await.map(drop),
         "detail, native" => client.image_native(&image(IMAGE)).await.map(drop),
         "sign in" | "projects" => client.quotas().await.map(drop),
-        "server, first steps" => {
-            let description = "Image creation from an ECS";
-            client
-                .image_server(&described(description, texts()))
-                .await
-                .map(drop)
-        }
-        "zh server, tags" => client
-            .image_server(&described(ZH_SERVER, texts()))
-            .await
-            .map(drop),
-        "zh server, image_tags" => client
-            .image_server(&described(ZH_SERVER, pairs()))
-            .await
-            .map(drop),
-        "zh data volume, tags" => client
-            .image_data_volumes(&[zh_data(texts())])
-            .await
-            .map(drop),
-        "zh data volume, image_tags" => client
-            .image_data_volumes(&[zh_data(pairs())])
-            .await
-            .map(drop),
         "list, public one" => {
             let query = ImageQuery {
                 other: other(&[("sort_key", "name")]),
@@ -396,10 +505,6 @@ pub(crate) async fn call(client: &Client, name: &str) -> ims::Result<()> {
                 false => client.list_images(&query, 1000).await.map(drop),
             }
         }
-        "quick, tags" => client.quick_import(&quick(true)).await.map(drop),
-        "quick, image_tags" => client.quick_import(&quick(false)).await.map(drop),
-        "quick data, tags" => client.quick_import(&quick_data(true)).await.map(drop),
-        "quick data, image_tags" => client.quick_import(&quick_data(false)).await.map(drop),
         "export, not quick" => {
             let to = url("ims-image:centos7_5.qcow2");
             let (id, format) = (image(SHARED[0]), ExportFormat::Qcow2);
@@ -408,14 +513,6 @@ pub(crate) async fn call(client: &Client, name: &str) -> ims::Result<()> {
                 .await
                 .map(drop)
         }
-        "tag text, old call" => {
-            let id = image("62a15f6c-9197-44d2-89c7-708981c1bec1");
-            client.put_tag_text(&id, "aaaa.1111").await
-        }
-        "tag texts" => client
-            .tag_texts(&ImageQuery::default(), 5, 1)
-            .await
-            .map(drop),
         "job" => {
             let id: JobId = "ff8080814dbd65d7014dbe0d84db0013".parse().unwrap();
             client.job(&id).await.map(drop)
@@ -431,57 +528,6 @@ pub(crate) async fn call(client: &Client, name: &str) -> ims::Result<()> {
             let id = image("84ac7f2b-bf19-4efb-86a0-b5be8771b476");
             client.upload_file(&id, FILE.into()).await
         }
-        "tag word" => {
-            client
-                .add_tag_word(&image("4ca46bf1-5c61-48ff-b4f3-0ad4e5e3ba90"), "aaaa")
-                .await
-        }
-        "untag word" => {
-            client
-                .remove_tag_word(&image("4ca46bf1-5c61-48ff-b4f3-0ad4e5e3ba90"), "aaaa")
-                .await
-        }
-        "schema, image" => client.schema(SchemaOf::Image).await.map(drop),
-        "schema, images" => client.schema(SchemaOf::Images).await.map(drop),
-        "schema, member" => client.schema(SchemaOf::Member).await.map(drop),
-        "schema, members" => client.schema(SchemaOf::Members).await.map(drop),
-        "member, add" => client.add_member(&shared[0], &projects[1]).await.map(drop),
-        "member, status" => client
-            .set_member_status(&shared[0], &projects[1], Answer::Accepted)
-            .await
-            .map(drop),
-        "member" => client
-            .image_member(&shared[0], &projects[1])
-            .await
-            .map(drop),
-        "member, remove" => client.remove_member(&shared[0], &projects[1]).await,
-        "versions" => client.versions().await.map(drop),
-        "version" => client.version("v2.0").await.map(drop),
-        "iso" => client.import_file(&iso()).await.map(drop),
-        "volume of an iso" => {
-            let volume = VolumeImage {
-                description: Some("Creating a system disk image from a data disk".into()),
-                ..volume(pairs())
-            };
-            client.image_volume(&volume).await.map(drop)
-        }
-        "prepared file, tags" => client
-            .import_file(&prepared(EN_FILE, true, texts()))
-            .await
-            .map(drop),
-        "prepared file, image_tags" => client
-            .import_file(&prepared(EN_FILE, false, pairs()))
-            .await
-            .map(drop),
-        "zh file, tags" => client.import_file(&zh_file(true, texts())).await.map(drop),
-        "zh file, image_tags" => client.import_file(&zh_file(false, pairs())).await.map(drop),
-        "file, first steps" => {
-            let none = Some(Tags::Texts(vec![]));
-            client
-                .import_file(&prepared(ISO_FILE, true, none))
-                .await
-                .map(drop)
-        }
-        other => panic!("no call for the example {other:?}"),
-    }
+        _ => return None,
+    })
 }
