@@ -475,113 +475,166 @@ fn white_space_around_values_is_no_part_of_them() {
     .success();
 }
 
-#[test]
-fn no_output_at_the_most_verbose_has_a_secret_in_it() {
-    let cloud = Cloud::start(&["images"]);
-    let (user, password, domain) = cloud.password();
-    let secret = cloud.variable("HW_SECRET_KEY");
-    let by_password = || {
-        let mut command = cloud.command();
+/// The ways to sign in, all at the most verbose.
+struct Doors<'a> {
+    cloud: &'a Cloud,
+    secret: String,
+    user: String,
+    password: String,
+    domain: String,
+    /// A temporary key and its token, as somebody else would hand them out.
+    temporary: (String, String),
+    session: String,
+    token: String,
+    /// With a clouds.yaml.
+    home: tempfile::TempDir,
+}
+
+impl<'a> Doors<'a> {
+    fn of(cloud: &'a Cloud) -> Self {
+        let (user, password, domain) = cloud.password();
+        let (temporary, session) = temporary_key(cloud);
+        let iam = cloud.variable("IMGFERRY_IAM_ENDPOINT");
+        let home = config_home(
+            "openstack/clouds.yaml",
+            &format!(
+                "clouds:\n  box:\n    region_name: sandbox-1\n    auth:\n      auth_url: {iam}v3\n      username: {user}\n      password: {password}\n      user_domain_name: {domain}\n      project_name: sandbox-1\n"
+            ),
+        );
+        Self {
+            cloud,
+            secret: cloud.variable("HW_SECRET_KEY"),
+            temporary,
+            session,
+            token: sign_in(cloud, &user, &password, &domain),
+            user,
+            password,
+            domain,
+            home,
+        }
+    }
+
+    fn secrets(&self) -> [&str; 5] {
+        [
+            &self.secret,
+            &self.password,
+            &self.temporary.1,
+            &self.session,
+            &self.token,
+        ]
+    }
+
+    /// A command without the sandbox's own key.
+    fn without_key(&self) -> Command {
+        let mut command = self.cloud.command();
         command
             .env_remove("HW_ACCESS_KEY")
             .env_remove("HW_SECRET_KEY")
-            .env_remove("HW_PROJECT_ID")
-            .env("HW_USER_NAME", &user)
-            .env("HW_USER_PASSWORD", &password)
-            .env("HW_DOMAIN_NAME", &domain)
             .arg("-vvv");
         command
-    };
-    let by_key = || {
-        let mut command = cloud.command();
+    }
+
+    fn by_key(&self) -> Command {
+        let mut command = self.cloud.command();
         command.arg("-vvv");
         command
-    };
-    let by_agency = || {
-        let mut command = with_metadata(&cloud);
-        command.args(["-vvv"]).env("IMGFERRY_AGENCY", "1");
+    }
+
+    fn by_password(&self) -> Command {
+        let mut command = self.without_key();
         command
-    };
-    // Temporary keys and a token, as somebody else would hand them out.
-    let (temporary, session) = temporary_key(&cloud);
-    let by_session = || {
-        let mut command = cloud.command();
+            .env_remove("HW_PROJECT_ID")
+            .env("HW_USER_NAME", &self.user)
+            .env("HW_USER_PASSWORD", &self.password)
+            .env("HW_DOMAIN_NAME", &self.domain);
         command
-            .env("HW_ACCESS_KEY", &temporary.0)
-            .env("HW_SECRET_KEY", &temporary.1)
-            .env("HW_SECURITY_TOKEN", &session)
-            .arg("-vvv");
+    }
+
+    fn by_agency(&self) -> Command {
+        let mut command = with_metadata(self.cloud);
+        command.arg("-vvv").env("IMGFERRY_AGENCY", "1");
         command
-    };
-    let token = sign_in(&cloud, &user, &password, &domain);
-    let by_token = || {
-        let mut command = cloud.command();
+    }
+
+    fn by_session(&self) -> Command {
+        let mut command = self.by_key();
         command
-            .env_remove("HW_ACCESS_KEY")
-            .env_remove("HW_SECRET_KEY")
-            .env("HW_AUTH_TOKEN", &token)
-            .arg("-vvv");
+            .env("HW_ACCESS_KEY", &self.temporary.0)
+            .env("HW_SECRET_KEY", &self.temporary.1)
+            .env("HW_SECURITY_TOKEN", &self.session);
         command
-    };
-    let home = config_home(
-        "openstack/clouds.yaml",
-        &format!(
-            "clouds:\n  box:\n    region_name: sandbox-1\n    auth:\n      auth_url: {}v3\n      username: {user}\n      password: {password}\n      user_domain_name: {domain}\n      project_name: sandbox-1\n",
-            cloud.variable("IMGFERRY_IAM_ENDPOINT")
-        ),
-    );
-    let by_clouds_yaml = || {
-        let mut command = cloud.command();
+    }
+
+    fn by_token(&self) -> Command {
+        let mut command = self.without_key();
+        command.env("HW_AUTH_TOKEN", &self.token);
         command
-            .env_remove("HW_ACCESS_KEY")
-            .env_remove("HW_SECRET_KEY")
+    }
+
+    fn by_clouds_yaml(&self) -> Command {
+        let mut command = self.without_key();
+        command
             .env_remove("HW_USER_NAME")
             .env_remove("HW_USER_PASSWORD")
             .env_remove("HW_DOMAIN_NAME")
-            .env("XDG_CONFIG_HOME", home.path())
-            .args(["-vvv"])
+            .env("XDG_CONFIG_HOME", self.home.path())
             .env("OS_CLOUD", "box");
         command
-    };
-    let wrong = format!("{secret}-not");
+    }
+}
+
+#[test]
+fn no_output_at_the_most_verbose_has_a_secret_in_it() {
+    let cloud = Cloud::start(&["images"]);
+    let doors = Doors::of(&cloud);
+    let (password, session, token) = (&doors.password, &doors.session, &doors.token);
+    let wrong = format!("{}-not", doors.secret);
     let check = ["config", "check", "--bucket", "images"];
     let runs = [
-        import(&mut by_key(), "by key"),
-        import(&mut by_password(), "by password"),
-        import(&mut by_agency(), "by agency"),
-        run(by_key().args(check)),
-        run(by_password().args(check)),
-        run(by_agency().args(check)),
-        run(by_key().args(["config", "show"])),
+        import(&mut doors.by_key(), "by key"),
+        import(&mut doors.by_password(), "by password"),
+        import(&mut doors.by_agency(), "by agency"),
+        run(doors.by_key().args(check)),
+        run(doors.by_password().args(check)),
+        run(doors.by_agency().args(check)),
+        run(doors.by_key().args(["config", "show"])),
         // Failures: the name is taken (by another command), the key is wrong, the bucket is not
         // there, the password is wrong.
-        import(by_key().arg("-v"), "by key"),
-        import(by_key().env("HW_SECRET_KEY", &wrong), "wrong"),
-        run(by_key().env("HW_SECRET_KEY", &wrong).args(check)),
-        run(by_password().args(["config", "check", "--bucket", "no-such-bucket"])),
-        run(by_password()
+        import(doors.by_key().arg("-v"), "by key"),
+        import(doors.by_key().env("HW_SECRET_KEY", &wrong), "wrong"),
+        run(doors.by_key().env("HW_SECRET_KEY", &wrong).args(check)),
+        run(doors
+            .by_password()
+            .args(["config", "check", "--bucket", "no-such-bucket"])),
+        run(doors
+            .by_password()
             .env("HW_USER_PASSWORD", format!("{password}-not"))
             .args(check)),
-        import(&mut by_session(), "by session"),
-        run(by_session().args(check)),
-        run(by_session()
+        import(&mut doors.by_session(), "by session"),
+        run(doors.by_session().args(check)),
+        run(doors
+            .by_session()
             .env("HW_SECURITY_TOKEN", format!("{session}-not"))
             .args(check)),
-        import(&mut by_token(), "by token"),
-        run(by_token()
+        import(&mut doors.by_token(), "by token"),
+        run(doors
+            .by_token()
             .env("HW_AUTH_TOKEN", format!("{token}-not"))
             .args(check)),
-        import(&mut by_clouds_yaml(), "by clouds.yaml"),
-        run(by_clouds_yaml().args(["config", "show", "--json"])),
-        run(by_key().args(["image", "list"])),
-        run(by_key().args(["upload", "Cargo.toml", "obs://no-such-bucket/a"])),
+        import(&mut doors.by_clouds_yaml(), "by clouds.yaml"),
+        run(doors.by_clouds_yaml().args(["config", "show", "--json"])),
+        run(doors.by_key().args(["image", "list"])),
+        run(doors
+            .by_key()
+            .args(["upload", "Cargo.toml", "obs://no-such-bucket/a"])),
         // The object storage shows what it computed of a wrong signature.
-        run(by_session().env("HW_SECRET_KEY", &wrong).args([
+        run(doors.by_session().env("HW_SECRET_KEY", &wrong).args([
             "upload",
             "Cargo.toml",
             "obs://images/a",
         ])),
-        run(by_session()
+        run(doors
+            .by_session()
             .env("HW_SECURITY_TOKEN", format!("{session}-not"))
             .args(["upload", "Cargo.toml", "obs://images/a"])),
     ];
@@ -596,13 +649,22 @@ fn no_output_at_the_most_verbose_has_a_secret_in_it() {
     );
     for (number, run) in runs.iter().enumerate() {
         for (stream, text) in [("stdout", run.text()), ("stderr", run.stderr.clone())] {
-            for hidden in [&secret, &password, &temporary.1, &session, &token] {
+            for hidden in doors.secrets() {
                 assert!(!text.contains(hidden), "run {number}, {stream}: {text}");
             }
             assert_eq!(token_in(&text), None, "run {number}, {stream}");
         }
     }
-    // Nor in what is left behind: journals, and the manifests beside the objects.
+    expect_no_secret_in_files(&cloud, &doors);
+    assert!(
+        runs[0].stderr.contains("DEBUG"),
+        "the most verbose was asked for: {}",
+        runs[0].stderr
+    );
+}
+
+/// Nor in what is left behind: journals, and the manifests beside the objects.
+fn expect_no_secret_in_files(cloud: &Cloud, doors: &Doors<'_>) {
     let mut files = Vec::new();
     files_below(&cloud.state(), &mut files);
     files_below(cloud.object_path("images", "").as_path(), &mut files);
@@ -610,13 +672,8 @@ fn no_output_at_the_most_verbose_has_a_secret_in_it() {
     for file in files {
         let bytes = std::fs::read(&file).unwrap();
         let text = String::from_utf8_lossy(&bytes);
-        for hidden in [&secret, &password, &temporary.1, &session, &token] {
-            assert!(!text.contains(hidden.as_str()), "{}", file.display());
+        for hidden in doors.secrets() {
+            assert!(!text.contains(hidden), "{}", file.display());
         }
     }
-    assert!(
-        runs[0].stderr.contains("DEBUG"),
-        "the most verbose was asked for: {}",
-        runs[0].stderr
-    );
 }
