@@ -13,7 +13,7 @@ pub(crate) struct Book {
     log: Mutex<Option<Log>>,
     worker: Option<String>,
     /// Stops the run when nothing can be written down any more.
-    interrupt: StopToken,
+    stop: StopToken,
     outcomes: Mutex<Vec<Option<ItemOutcome>>>,
     /// Why the whole run cannot continue.
     broken: Mutex<Option<Failure>>,
@@ -25,12 +25,12 @@ impl Book {
         log: Option<Log>,
         worker: Option<String>,
         disks: usize,
-        interrupt: StopToken,
+        stop: StopToken,
     ) -> Self {
         Self {
             log: Mutex::new(log),
             worker,
-            interrupt,
+            stop,
             outcomes: Mutex::new(vec![None; disks]),
             broken: Mutex::default(),
         }
@@ -50,7 +50,7 @@ impl Book {
         };
         written.inspect_err(|failure| {
             self.fail(Failure::new(failure.class(), failure.line()));
-            self.interrupt.stop();
+            self.stop.stop();
         })
     }
 

@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use crate::book::Book;
 use crate::budget::Budget;
 use crate::check::Ready;
-use crate::claims::{Claimed, Claims, Held};
+use crate::claims::{Claimed, Claims};
+use crate::held::Held;
 use crate::outcome;
 use crate::setup::Setup;
 use crate::state::{Record, now};
@@ -41,7 +42,7 @@ pub(crate) struct Runner {
     pub(crate) claims: Option<Claims>,
     /// What is written down.
     pub(crate) book: Arc<Book>,
-    pub(crate) interrupt: StopToken,
+    pub(crate) stop: StopToken,
     pub(crate) uploads: Arc<Semaphore>,
     pub(crate) jobs: Arc<Semaphore>,
     pub(crate) queue: Mutex<Vec<Work>>,
@@ -58,7 +59,7 @@ impl Runner {
         let Some(claims) = &self.claims else {
             return Ok(Some(None));
         };
-        let claimed = claims.take(&work.item, &self.interrupt).await;
+        let claimed = claims.take(&work.item, &self.stop).await;
         match claimed.map_err(Claiming::Failed)? {
             Claimed::Theirs(again) => Err(Claiming::Again(Instant::now() + again)),
             Claimed::Done(done) => {
@@ -104,8 +105,8 @@ impl Runner {
         let mut work = work;
         let number = work.number;
         let child = match &held {
-            Some(held) => held.interrupt().child(),
-            None => self.interrupt.child(),
+            Some(held) => held.token().child(),
+            None => self.stop.child(),
         };
         let source = SourceIdentity::of(&work.item.source).ok();
         let mut blank = self.book.blank(&work.item);
@@ -123,7 +124,7 @@ impl Runner {
         };
         let interrupted = failure.class() == Class::Interrupted;
         let lost = match &held {
-            Some(held) if !self.interrupt.is_asked() => held.why_lost().await,
+            Some(held) if !self.stop.is_asked() => held.why_lost().await,
             _ => None,
         };
         if let Some(lost) = lost {
@@ -146,7 +147,7 @@ impl Runner {
         work: &mut Work,
         blank: &mut ItemOutcome,
         held: Option<&Held>,
-        interrupt: &StopToken,
+        stop: &StopToken,
         converted: oneshot::Sender<()>,
     ) -> Result<import::Outcome> {
         let (item, ready) = (&work.item, &mut work.ready);
@@ -161,15 +162,15 @@ impl Runner {
             Some(planned) => planned,
             None => {
                 self.setup
-                    .plan(&ready.spec, ready.before, &disk, interrupt)
+                    .plan(&ready.spec, ready.before, &disk, stop)
                     .await?
             }
         };
         blank.format = planned.format();
         blank.virtual_size = planned.plan.as_ref().map(|plan| plan.virtual_size);
         let permit = Arc::clone(&self.uploads).acquire_owned();
-        let permit: Option<OwnedSemaphorePermit> = interrupt.unless_asked(permit).await?.ok();
-        let grant = interrupt
+        let permit: Option<OwnedSemaphorePermit> = stop.unless_asked(permit).await?.ok();
+        let grant = stop
             .unless_asked(self.setup.budget.grant(planned.memory))
             .await?;
         // From here on there may be something of it in the cloud.
@@ -195,7 +196,7 @@ impl Runner {
             book: Arc::clone(&self.book),
             jobs: Arc::clone(&self.jobs),
             id: item.id.clone(),
-            interrupt: interrupt.clone(),
+            stop: stop.clone(),
             claim: held.map(Held::guard),
             tail: planned.tail_memory(),
             holds: Mutex::new(holds),
@@ -204,7 +205,7 @@ impl Runner {
             session: &self.setup.cx.session,
             storage: Some(&self.setup.storage),
             observer: &steps,
-            stop: interrupt,
+            stop: stop,
             before: ready.before,
         };
         ready.spec.work = Budget::options(planned.memory, &ready.spec.work);
@@ -260,7 +261,7 @@ impl Runner {
         }
         if outcome.state.is_failure() && self.setup.spec.fail_fast {
             self.failing.store(true, Ordering::Release);
-            self.interrupt.stop();
+            self.stop.stop();
         }
         self.book.keep(number, outcome);
     }

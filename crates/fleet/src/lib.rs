@@ -19,6 +19,7 @@ mod claims;
 mod clean;
 mod driving;
 mod estimate;
+mod held;
 mod observe;
 mod outcome;
 mod plan;

@@ -46,13 +46,13 @@ impl Runner {
         claims: Option<Claims>,
         worker: Option<String>,
     ) -> Arc<Self> {
-        let interrupt = setup.cx.stop.child();
+        let stop = setup.cx.stop.child();
         Arc::new(Self {
             setup: Arc::clone(setup),
             tracker,
             claims,
-            book: Arc::new(Book::new(log, worker, setup.items.len(), interrupt.clone())),
-            interrupt,
+            book: Arc::new(Book::new(log, worker, setup.items.len(), stop.clone())),
+            stop,
             uploads: Arc::new(Semaphore::new(setup.width.uploads)),
             jobs: Arc::new(Semaphore::new(setup.width.jobs)),
             queue: Mutex::default(),
@@ -86,7 +86,7 @@ impl Runner {
         join_all(lanes.collect::<Vec<_>>()).await;
         self.wait_for_tasks().await;
         ticking.abort();
-        self.interrupt.stop();
+        self.stop.stop();
     }
 
     /// Ends what needs no work, and queues the rest.
@@ -143,7 +143,7 @@ impl Runner {
     /// Converts one disk after the other.
     async fn lane(self: Arc<Self>, order: Order) {
         loop {
-            if self.interrupt.is_asked() {
+            if self.stop.is_asked() {
                 return;
             }
             match self.pick(order) {
@@ -151,14 +151,14 @@ impl Runner {
                 // A disk at work may come back, when its claim is lost.
                 Err(None) if self.claims.is_some() && self.at_work.load(Ordering::Acquire) > 0 => {
                     let pause = tokio::time::sleep(Duration::from_millis(200));
-                    if self.interrupt.unless_asked(pause).await.is_err() {
+                    if self.stop.unless_asked(pause).await.is_err() {
                         return;
                     }
                 }
                 Err(None) => return,
                 Err(Some(again)) => {
                     let until = tokio::time::sleep_until(again);
-                    if self.interrupt.unless_asked(until).await.is_err() {
+                    if self.stop.unless_asked(until).await.is_err() {
                         return;
                     }
                 }

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::book::Book;
 use crate::budget::Grant;
-use crate::claims::Guard;
+use crate::held::Guard;
 use crate::state::{Record, now};
 use crate::track::TrackedDisk;
 use cloud::{Result, StopToken};
@@ -23,7 +23,7 @@ pub(crate) struct ItemSteps {
     /// The turns to register.
     pub(crate) jobs: Arc<Semaphore>,
     pub(crate) id: String,
-    pub(crate) interrupt: StopToken,
+    pub(crate) stop: StopToken,
     pub(crate) claim: Option<Guard>,
     /// Memory that the last parts need.
     pub(crate) tail: u64,
@@ -99,7 +99,7 @@ impl Observer for ItemSteps {
     fn may_register(&self) -> BoxFuture<'_, Result> {
         Box::pin(async {
             let turn = Arc::clone(&self.jobs).acquire_owned();
-            let turn = self.interrupt.unless_asked(turn).await?;
+            let turn = self.stop.unless_asked(turn).await?;
             // It is never closed.
             self.holds.lock().job = turn.ok();
             self.book.record(&Record::Registering {
