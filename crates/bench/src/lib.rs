@@ -11,6 +11,7 @@
 //! [`Report`] is data, and an observer hears how far a run is.
 
 mod advice;
+mod charts;
 mod figures;
 mod machine;
 mod options;
@@ -25,6 +26,9 @@ mod view;
 mod work;
 
 pub use advice::{Advice, CpuShares, Limit, LimitRate, Line, Setting, Threads};
+pub use charts::{
+    against_chart, levels_chart, limits_chart, megabytes, stages_chart, threads_chart,
+};
 pub use figures::{Figure, Stage, find};
 pub use machine::Machine;
 pub use options::{Event, Image, Observer, Options};

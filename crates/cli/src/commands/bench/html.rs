@@ -1,12 +1,14 @@
 //! The report as a page.
 
-use ::bench::{Advice, Against, Report, Setting};
+use ::bench::{
+    Advice, Against, Report, Setting, against_chart, levels_chart, limits_chart, megabytes,
+    stages_chart, threads_chart,
+};
 use diskimg::units::human;
 use maud::{Markup, html};
 use page::shortened;
 
-use super::plots;
-use super::text::{HEADS, advice, bits, machine, megabytes, percent, rows, source};
+use super::text::{HEADS, advice, bits, machine, percent, rows, source};
 
 /// Most characters of a text from outside in a table.
 const MAX_TEXT: usize = 100;
@@ -100,27 +102,27 @@ fn charts(report: &Report) -> Markup {
         (
             "Rate of each stage",
             "All cores where the stage uses them. Bars are medians, whiskers the lowest and highest run.",
-            Some(plots::stages(report)),
+            Some(stages_chart(report)),
         ),
         (
             "What each limit allows",
             "Rates at the recommended level if nothing else limited them. The lowest is the bottleneck.",
-            found.map(|found| plots::limits(&found.convert)),
+            found.map(|found| limits_chart(&found.convert)),
         ),
         (
             "Speed and size by level",
             "Each point is a zstd level. Left is smaller, up is faster.",
-            plots::levels(report),
+            levels_chart(report),
         ),
         (
             "Rate by number of threads",
             "Whole conversions. The dashed line ends at the number of cores.",
-            plots::threads(report),
+            threads_chart(report),
         ),
         (
             "Against qemu-img",
             "Until the output is on the disk, in turns, from the page cache.",
-            report.against.as_ref().map(plots::against),
+            report.against.as_ref().map(against_chart),
         ),
     ];
     html! {

@@ -1,7 +1,6 @@
 //! `imgferry bench`: its options, and its report as text, JSON and a page.
 
 mod html;
-mod plots;
 mod text;
 
 use std::ffi::{OsStr, OsString};

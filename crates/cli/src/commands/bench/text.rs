@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use ::bench::{Advice, Against, CpuShares, Limit, Machine, Report, Setting, Source, Spread};
+use ::bench::{
+    Advice, Against, CpuShares, Limit, Machine, Report, Setting, Source, Spread, megabytes,
+};
 use diskimg::units::human;
 
 use crate::commands::table::table;
@@ -71,16 +73,6 @@ pub(super) fn source(source: &Source) -> String {
         human(source.virtual_size_bytes),
         human(source.data_bytes)
     )
-}
-
-/// Bytes per second as MB/s, in three significant digits.
-pub(super) fn megabytes(bytes_per_second: f64) -> String {
-    let rate = bytes_per_second / 1e6;
-    match rate {
-        rate if rate < 10.0 => format!("{rate:.2}"),
-        rate if rate < 100.0 => format!("{rate:.1}"),
-        rate => format!("{rate:.0}"),
-    }
 }
 
 /// A share as percent.

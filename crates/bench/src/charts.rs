@@ -1,20 +1,33 @@
-//! The charts of the page, each from the report.
+//! Charts of a report.
 
-use ::bench::{Against, Figure, Report, Setting, Stage, Task, find};
 use maud::Markup;
 use page::{Axis, Bar, Ink, Plot, Point, Series, Spread, Style};
 
-use super::text::megabytes;
+use crate::advice::Setting;
+use crate::figures::{Figure, Stage, find};
+use crate::peer::{Against, Task};
+use crate::report::Report;
+use crate::stats;
 
 const MB: f64 = 1e6;
 
 /// For charts: values divided by a `scale`.
-fn spread(of: &::bench::Spread, scale: f64) -> Spread {
+fn spread(of: &stats::Spread, scale: f64) -> Spread {
     [of.min, of.median, of.max].map(|value| value / scale)
 }
 
+/// Bytes per second as MB/s, in three significant digits.
+pub fn megabytes(bytes_per_second: f64) -> String {
+    let rate = bytes_per_second / 1e6;
+    match rate {
+        rate if rate < 10.0 => format!("{rate:.2}"),
+        rate if rate < 100.0 => format!("{rate:.1}"),
+        rate => format!("{rate:.0}"),
+    }
+}
+
 /// A bar of bytes per second.
-fn rate(name: String, rate: &::bench::Spread, ink: Ink) -> Bar {
+fn rate(name: String, rate: &stats::Spread, ink: Ink) -> Bar {
     Bar {
         name,
         spread: spread(rate, MB),
@@ -24,7 +37,7 @@ fn rate(name: String, rate: &::bench::Spread, ink: Ink) -> Bar {
 }
 
 /// The rate of each stage, with all cores where it uses them.
-pub(super) fn stages(report: &Report) -> Markup {
+pub fn stages_chart(report: &Report) -> Markup {
     let cores = report.machine.cores.max(1);
     let shown = report.figures.iter().filter(|figure| match figure.stage {
         Stage::Read | Stage::ZeroDetect | Stage::Compress | Stage::Sha256 | Stage::Md5 => {
@@ -60,7 +73,7 @@ pub(super) fn stages(report: &Report) -> Markup {
 }
 
 /// The rate that each limit allows, and the measured one.
-pub(super) fn limits(setting: &Setting) -> Markup {
+pub fn limits_chart(setting: &Setting) -> Markup {
     let limits = setting.limits.iter().map(|limit| {
         let ink = match limit.limit == setting.bottleneck {
             true => Ink::Alarm,
@@ -73,7 +86,7 @@ pub(super) fn limits(setting: &Setting) -> Markup {
     let bars: Vec<Bar> = limits
         .chain(measured)
         .filter_map(|(name, value, ink)| {
-            Some(rate(name.to_owned(), &::bench::Spread::of(&[value])?, ink))
+            Some(rate(name.to_owned(), &stats::Spread::of(&[value])?, ink))
         })
         .collect();
     page::bars(
@@ -93,7 +106,7 @@ fn point(x: f64, figure: &Figure, name: String) -> Point {
 }
 
 /// Speed against size, by level; `None` without levels.
-pub(super) fn levels(report: &Report) -> Option<Markup> {
+pub fn levels_chart(report: &Report) -> Option<Markup> {
     let cores = report.machine.cores.max(1);
     let mut alone = Vec::new();
     let mut whole = Vec::new();
@@ -131,7 +144,7 @@ pub(super) fn levels(report: &Report) -> Option<Markup> {
 
 /// Rate by number of threads, beside that many times one thread; `None` with fewer than two
 /// numbers.
-pub(super) fn threads(report: &Report) -> Option<Markup> {
+pub fn threads_chart(report: &Report) -> Option<Markup> {
     let level = report.settings.measured_level;
     let mut figures: Vec<&Figure> = report
         .of(Stage::Convert)
@@ -176,7 +189,7 @@ pub(super) fn threads(report: &Report) -> Option<Markup> {
 }
 
 /// Seconds of both programs.
-pub(super) fn against(against: &Against) -> Markup {
+pub fn against_chart(against: &Against) -> Markup {
     let bars: Vec<Bar> = against
         .comparisons
         .iter()
