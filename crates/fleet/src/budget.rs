@@ -86,8 +86,7 @@ impl Budget {
         }
     }
 
-    /// Waits for `bytes`. Whoever asks first gets first, so nobody waits for ever however much it
-    /// needs.
+    /// Waits for `bytes`. Requests are served in order, so that a large one is never starved.
     pub(crate) async fn grant(&self, bytes: u64) -> Grant {
         let pieces = u32::try_from(bytes.div_ceil(MIB)).unwrap_or(u32::MAX);
         let grants = Arc::clone(&self.grants);

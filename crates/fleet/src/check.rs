@@ -1,4 +1,4 @@
-//! Every disk of a batch, looked at before anything is begun.
+//! Checks every disk of a batch before anything is started.
 
 use batch::{Item, ItemOutcome, ItemState};
 use futures::{StreamExt as _, stream};
@@ -11,17 +11,17 @@ use crate::state::Known;
 use cloud::{Class, Failure, Hint, Result, StopToken};
 use import::{Before, ImportSpec, Observer, Planned, Silent, finds_by_manifest};
 
-/// Disks that are looked at at the same time: the cloud's answers are waited for together.
-const LOOKS: usize = 8;
+/// Disks that are checked at the same time, so that the waits for the cloud overlap.
+const CHECKS_AT_ONCE: usize = 8;
 
-/// One disk, and what is to be done with it.
+/// One disk and the result of its check.
 pub(crate) struct Checked {
     pub(crate) item: Item,
     pub(crate) verdict: Verdict,
 }
 
 pub(crate) enum Verdict {
-    /// Nothing speaks against it.
+    /// It can be imported.
     Ready(Box<Ready>),
     /// An earlier run has done it.
     Done(Box<ItemOutcome>),
@@ -31,10 +31,10 @@ pub(crate) enum Verdict {
 /// What an import of the disk begins with.
 pub(crate) struct Ready {
     pub(crate) spec: ImportSpec,
-    /// `None` when it is looked at later, by the worker that has claimed it.
+    /// `None` when the worker that claims the disk checks it later.
     pub(crate) planned: Option<Planned>,
     pub(crate) before: Before,
-    /// Whether an earlier run may have left an upload that nobody has noted.
+    /// Whether an earlier run may have left an upload that no journal records.
     pub(crate) begun: bool,
 }
 
@@ -44,7 +44,7 @@ fn done_before(item: &Item, done: &ItemOutcome, source: Option<&SourceIdentity>)
     let image = done.image_id.as_deref().unwrap_or("none");
     let sameness = match (source, SourceIdentity::of(&item.source)) {
         (Some(then), Ok(now)) => then.compare(&now),
-        // Nobody needs the source of what is done.
+        // A finished disk no longer needs its source.
         _ => Sameness::Same,
     };
     let mut cause = "done by an earlier run".to_owned();
@@ -128,7 +128,7 @@ impl Setup {
         checked.collect()
     }
 
-    /// Looks at one disk.
+    /// Checks one disk.
     pub(crate) async fn plan(
         &self,
         spec: &ImportSpec,
@@ -150,12 +150,12 @@ impl Setup {
         import::plan(spec, cx, &budgets).await
     }
 
-    /// Looks at every disk. What is to be seen of one stands in its plan.
+    /// Checks every disk. Warnings about a disk are in its plan.
     pub(crate) async fn check(&self) -> Result<Vec<Checked>> {
         let stop = &self.cx.stop;
         let checking = Event::Checking(self.items.len());
         self.cx.observer.event(checking);
-        let looks = stream::iter(&self.items)
+        let checks = stream::iter(&self.items)
             .map(|item| async move {
                 let verdict = match self.known(item) {
                     Err(verdict) => verdict,
@@ -177,8 +177,8 @@ impl Setup {
                     verdict,
                 }
             })
-            .buffered(LOOKS);
-        let mut checked: Vec<Checked> = looks.collect().await;
+            .buffered(CHECKS_AT_ONCE);
+        let mut checked: Vec<Checked> = checks.collect().await;
         if stop.is_asked() {
             return Err(cloud::stopped());
         }
@@ -197,7 +197,7 @@ impl Setup {
         }
         let quotas = match self.cx.session.images().quotas().await {
             Ok(quotas) => quotas,
-            // Each disk was told of it.
+            // The check of each disk has reported it.
             Err(_) => return Ok(()),
         };
         for quota in quotas.iter().filter(|quota| quota.kind == "image") {

@@ -170,7 +170,7 @@ impl Claims {
             }
             Action::Won(_) | Action::Theirs { .. } | Action::Done => Ok(Answer::Failed),
         };
-        // Every request was tried again by its own rules; the contest begins anew later.
+        // The client has retried the request already; the contest starts over later.
         answer.unwrap_or(Answer::Failed)
     }
 

@@ -13,7 +13,7 @@ use crate::observe::Context;
 use crate::spec::FleetSpec;
 use crate::state::{self, Place, Record, now};
 
-/// What an abandoned batch has left behind, and nobody needs.
+/// What an abandoned batch left behind and is no longer needed.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Leftovers {
     /// Uploads that were neither completed nor aborted.

@@ -128,7 +128,7 @@ impl Runner {
             _ => None,
         };
         if let Some(lost) = lost {
-            // Whoever has it now does it, or dies too: it is looked at again.
+            // The new owner imports it, or dies too: it is tried again later.
             self.tracker.back(number, &lost);
             work.ready.begun = true;
             work.after = Some(Instant::now());
@@ -251,11 +251,11 @@ impl Runner {
             source: source.filter(|_| done),
         });
         if let Some(held) = held {
-            let told = match done {
+            let noted = match done {
                 true => held.done(&outcome::short(&outcome)).await,
                 false => held.give_up().await,
             };
-            if let Err(failure) = told {
+            if let Err(failure) = noted {
                 outcome.warnings.push(failure.line());
             }
         }

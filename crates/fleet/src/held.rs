@@ -47,7 +47,7 @@ struct Core {
     taken_by: Mutex<Option<String>>,
 }
 
-/// What looking at a claim told.
+/// The result of renewing a claim.
 enum Standing {
     Held,
     Lost,
@@ -237,7 +237,7 @@ impl Held {
             .map_err(|error| from_obs(&error))
     }
 
-    /// The disk is done: nobody needs to look at it again.
+    /// Marks the disk as done, for all workers.
     pub(crate) async fn done(self, outcome: &ItemOutcome) -> Result {
         let core = Arc::clone(&self.core);
         let body = serde_json::to_vec(outcome).unwrap_or_default();
@@ -289,10 +289,10 @@ impl Held {
 pub(crate) struct Guard(Arc<Core>);
 
 impl Guard {
-    /// Renews the claim, so that nobody takes the disk over during what comes next.
+    /// Renews the claim, so that no worker takes over the disk during the next step.
     ///
     /// # Errors
-    /// When it is lost, or when nobody can tell.
+    /// When it is lost, or when that is unknown.
     pub(crate) async fn sure(&self) -> Result {
         match self.0.renew().await {
             Standing::Held => Ok(()),

@@ -98,7 +98,7 @@ pub enum DiskEvent<'a> {
     Stage(Stage),
     /// Something worth seeing.
     Notice(&'a str),
-    /// Something that must be seen; told once for each disk.
+    /// Something that must be seen; once for each disk.
     Warning(&'a str),
     /// How far its stage is.
     Progress(Progress),

@@ -6,9 +6,8 @@
 //!        ──▶ …                               ─┘                        └───────────┴────────────┴──────────
 //! ```
 //!
-//! A lane goes on with the next disk as soon as everything of the one before is encoded: its last
-//! parts, its job and its end go on beside. So nobody waits behind a huge disk, and the huge disk
-//! waits behind nobody.
+//! A lane takes the next disk as soon as the previous one is encoded; the last parts and the job of
+//! that one continue in parallel. So small disks never wait behind a huge one, nor the reverse.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

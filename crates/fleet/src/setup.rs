@@ -13,14 +13,14 @@ use crate::observe::Context;
 use crate::spec::FleetSpec;
 use crate::state::{self, Place, State};
 
-/// Memory of a batch unless told.
+/// Memory of a batch by default.
 const DEFAULT_MEMORY: u64 = GIB;
-/// Jobs of the image service at the same time unless told: it answers more with flow control.
+/// Jobs of the image service at the same time by default: it throttles more.
 const DEFAULT_JOBS: usize = 10;
 /// Jobs of a sandbox in this process at the same time: memory is kept for so many.
 const SANDBOX_JOBS: usize = 2;
 
-/// How much goes on at the same time.
+/// How much happens at the same time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Width {
     pub(crate) converts: usize,

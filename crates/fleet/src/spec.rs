@@ -32,7 +32,7 @@ pub struct FleetSpec {
     /// Stop the run as soon as a disk fails.
     pub fail_fast: bool,
 
-    /// How much goes on at the same time: the manifest's limits, unless they are changed.
+    /// How much happens at the same time: the manifest's limits, unless they are changed.
     pub limits: Limits,
     /// Worker threads of all conversions together. `None`: one more than there are cores.
     pub threads: Option<usize>,

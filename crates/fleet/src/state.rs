@@ -57,7 +57,7 @@ pub(crate) enum Record {
 pub(crate) struct Known {
     /// Bucket, key and name, once something may be in the cloud.
     pub(crate) began: Option<(String, String, String)>,
-    /// Whether a registration may have been sent that nobody has seen the end of.
+    /// Whether a registration may have been sent whose result is unknown.
     pub(crate) registering: bool,
     /// How it ended last.
     pub(crate) ended: Option<ItemOutcome>,

@@ -24,7 +24,7 @@ pub struct Status {
     pub started: Option<u64>,
     /// Its exit code, if it has ended by itself.
     pub exit: Option<u8>,
-    /// What goes on with it.
+    /// The command that resumes it.
     pub command: Option<String>,
     /// Where that command was run.
     pub directory: Option<String>,
