@@ -40,6 +40,8 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::ChangeOperator(None) => {
             return format!("pass the right --region or --cloud, or all of {ADDRESSES}");
         }
+        Hint::NameBucket => "add --bucket NAME",
+        Hint::ChooseBucket(what) => return format!("name {what} with --bucket"),
         Hint::NameSandboxDir => "name its directory: --sandbox=DIR",
         Hint::KeepSandboxRunning => "leave --no-wait out, or run 'imgferry sandbox' beside it",
         Hint::FollowJob(job) => return format!("imgferry job wait {job}"),

@@ -40,6 +40,10 @@ pub enum Hint {
     /// Region and cloud, or an address and the region, belong to different operators. With the
     /// operator that the region belongs to, where the cloud was named.
     ChangeOperator(Option<ims::Cloud>),
+    /// No bucket was named to check: name one.
+    NameBucket,
+    /// The bucket cannot be used: name such a one.
+    ChooseBucket(&'static str),
     /// A temporary sandbox keeps no objects: name a directory for it.
     NameSandboxDir,
     /// The sandbox ends with this process: wait for the job, or run the sandbox on its own.
@@ -110,6 +114,8 @@ impl fmt::Display for Hint {
             Self::ChangeOperator(_) => {
                 "give another cloud or region, or the addresses of all services"
             }
+            Self::NameBucket => "name a bucket",
+            Self::ChooseBucket(what) => return write!(f, "name {what}"),
             Self::NameSandboxDir => "name a directory for the sandbox",
             Self::KeepSandboxRunning => "wait for the job, or run the sandbox on its own",
             Self::FollowJob(job) => return write!(f, "follow job {job}"),

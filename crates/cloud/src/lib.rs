@@ -11,6 +11,7 @@
 //! difference. A [`Failure`] carries a [`Class`], causes, notes, and hints as data ([`Hint`]): which
 //! option or command a hint means is for the program to say.
 
+mod check;
 mod connect;
 mod error;
 mod hint;
@@ -20,6 +21,7 @@ mod session;
 mod settings;
 mod stop;
 
+pub use check::{Check, CheckState, check};
 pub use error::{
     Class, Failure, Result, from_ims, from_journal, from_obs, is_wrong_path, rejected,
 };

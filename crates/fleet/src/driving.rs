@@ -205,7 +205,7 @@ impl Runner {
             session: &self.setup.cx.session,
             storage: Some(&self.setup.storage),
             observer: &steps,
-            stop: stop,
+            stop,
             before: ready.before,
         };
         ready.spec.work = Budget::options(planned.memory, &ready.spec.work);

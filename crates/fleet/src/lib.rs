@@ -40,4 +40,5 @@ pub use observe::{Context, Disk, DiskEvent, Event, Observer, Overview, Progress,
 pub use plan::{DiskPlan, MemoryPlan, Plan, PlanTotals, Quota, plan};
 pub use run::{Outcome, run};
 pub use spec::FleetSpec;
+pub use state::now;
 pub use status::{DiskStatus, Status, status};

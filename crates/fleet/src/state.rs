@@ -268,7 +268,8 @@ pub(crate) fn open(path: &Path) -> Result<Log> {
 }
 
 /// Now, in milliseconds since 1970.
-pub(crate) fn now() -> UnixMillis {
+#[must_use]
+pub fn now() -> UnixMillis {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| {

@@ -1,20 +1,17 @@
 //! `imgferry config`: what would be used, from where it comes, and whether the cloud takes it.
 
-mod check;
 mod report;
-mod step;
-mod trial;
 
 use std::path::PathBuf;
 
 use cloud::{
-    Class, Failure, Origin, ProcessEnvironment, Resolved, Result, Session, SessionOptions, Setting,
-    StopToken, rejected,
+    Check, Class, Failure, Origin, ProcessEnvironment, Resolved, Result, Session, SessionOptions,
+    Setting, StopToken, rejected,
 };
 use diskimg::text::shown;
 use serde_json::json;
 
-use self::report::{Checked, Shown, rows};
+use self::report::{Checked, Shown, Step, rows};
 use crate::args::{CloudArgs, ConfigArgs, ConfigCheckArgs, ConfigCommand};
 use crate::console::Console;
 use crate::hints;
@@ -87,7 +84,7 @@ async fn check(args: &ConfigCheckArgs, console: Console, stop: &StopToken) -> Re
             value: session.cloud().region.clone(),
             origin: Origin::Elsewhere("the sandbox".to_owned()),
         }];
-        let checked = check::all(&session, args, stop).await;
+        let checked = cloud::check(&session, args.bucket.as_deref(), args.write, stop).await;
         let told = checked.and_then(|checks| tell(settings, checks, console));
         return session.close(told).await;
     }
@@ -110,37 +107,36 @@ async fn check(args: &ConfigCheckArgs, console: Console, stop: &StopToken) -> Re
         }
     };
     let checks = match Session::connect(cloud, SessionOptions::default()) {
-        Ok(session) => check::all(&session, args, stop).await?,
-        Err(failure) => vec![step::Check::of("settings", Err(failure))],
+        Ok(session) => cloud::check(&session, args.bucket.as_deref(), args.write, stop).await?,
+        Err(failure) => vec![Check::of("settings", Err(failure))],
     };
     tell(settings, checks, console)
 }
 
-fn tell(settings: Vec<Setting>, checks: Vec<step::Check>, console: Console) -> Result {
+fn tell(settings: Vec<Setting>, checks: Vec<Check>, console: Console) -> Result {
     let checked = Checked {
         settings: rows(settings),
-        checks,
+        checks: checks.iter().map(Step::from).collect(),
     };
-    let failed: Vec<_> = checked
-        .checks
+    let failed: Vec<_> = checks
         .iter()
-        .filter_map(|check| check.exit.map(|exit| (exit, check)))
+        .filter_map(|check| check.class.map(|class| (class, check)))
         .collect();
-    let Some((exit, first)) = failed.first() else {
+    let Some((class, first)) = failed.first() else {
         return console.result(&checked, &checked);
     };
     if !console.json {
         console.result(&checked, &checked)?;
     }
     let mut failure = Failure::new(
-        *exit,
+        *class,
         match failed.len() {
             1 => format!("the check of {} failed", first.name),
             count => format!("{count} checks failed, the first is {}", first.name),
         },
     );
     for (_, check) in &failed {
-        failure = failure.maybe_hint(check.hint.clone());
+        failure = check.hints.iter().cloned().fold(failure, Failure::hint);
     }
     Err(failure
         .data("settings", &checked.settings)

@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 
 use ::batch::{ItemOutcome, ItemState, Manifest, Stage};
 
-use super::now;
 use crate::console::{Console, for_terminal};
 use crate::hints;
 
@@ -76,7 +75,7 @@ impl Board {
         if !self.console.json {
             return;
         }
-        let mut event = json!({ "event": name, "at": now() });
+        let mut event = json!({ "event": name, "at": fleet::now() });
         if let Some(object) = event.as_object_mut() {
             if let Some(disk) = disk {
                 object.insert("item".into(), disk.id.into());

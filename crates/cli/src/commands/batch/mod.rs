@@ -11,7 +11,7 @@ mod status;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use ::batch::ReadOptions;
 use ::import::JournalSpec;
@@ -92,13 +92,4 @@ fn journal_in(state: &StateArgs) -> JournalSpec {
         dir: state.state_dir.clone(),
         command: command(),
     }
-}
-
-/// Now, in milliseconds since 1970.
-fn now() -> ::batch::UnixMillis {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| {
-            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-        })
 }

@@ -7,7 +7,7 @@ use ::batch::ReadOptions;
 use diskimg::units::human;
 use fleet::{FleetSpec, Status};
 
-use super::{journal_in, now};
+use super::journal_in;
 use crate::args::BatchStatusArgs;
 use crate::commands::table::table;
 use crate::console::Console;
@@ -77,7 +77,7 @@ impl fmt::Display for Text<'_> {
             status.failed,
             status.left
         )?;
-        let ago = |at: u64| now().saturating_sub(at) / 1000;
+        let ago = |at: u64| fleet::now().saturating_sub(at) / 1000;
         match (status.running, status.started, status.exit) {
             (true, Some(at), _) => write!(f, "running for {} s", ago(at)),
             (false, Some(at), Some(exit)) => {

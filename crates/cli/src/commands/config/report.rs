@@ -3,11 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use cloud::Setting;
+use cloud::{Check, CheckState, Setting};
 use diskimg::text::shown;
 use serde::Serialize;
 
-use super::step::Check;
 use crate::hints;
 
 /// A setting as it is shown.
@@ -66,11 +65,32 @@ impl fmt::Display for Shown {
     }
 }
 
+/// A step of the check as it is shown.
+#[derive(Debug, Serialize)]
+pub(super) struct Step {
+    name: &'static str,
+    state: CheckState,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl From<&Check> for Step {
+    fn from(check: &Check) -> Self {
+        Self {
+            name: check.name,
+            state: check.state,
+            detail: check.detail.clone(),
+            hint: hints::lines(&check.hints),
+        }
+    }
+}
+
 /// The settings, and what the cloud said.
 #[derive(Debug, Serialize)]
 pub(super) struct Checked {
     pub(super) settings: Vec<Row>,
-    pub(super) checks: Vec<Check>,
+    pub(super) checks: Vec<Step>,
 }
 
 impl fmt::Display for Checked {

@@ -1,9 +1,11 @@
-//! Trying a storage out, and telling what it does.
+//! Stores, copies and deletes tiny objects, to see what the storage does.
 
-use cloud::{Result, Session, StopToken, from_obs};
 use obs::{Found, Step, Trial};
 
-use super::step::{Check, State};
+use super::step::{Check, CheckState};
+use crate::error::{Result, from_obs};
+use crate::session::Session;
+use crate::stop::StopToken;
 
 /// Stores, copies, reads and deletes two tiny objects in `bucket`.
 pub(super) async fn run(session: &Session, bucket: &str, stop: &StopToken) -> Result<Vec<Check>> {
@@ -19,11 +21,11 @@ pub(super) async fn run(session: &Session, bucket: &str, stop: &StopToken) -> Re
     }
 }
 
-/// A step as it is told.
+/// A step of the trial as one of the check.
 fn check(step: Step) -> Check {
     match step.found {
-        Found::AsExpected(detail) => Check::new(step.name, State::Ok, detail),
-        Found::Different(detail) => Check::new(step.name, State::Warning, detail),
+        Found::AsExpected(detail) => Check::new(step.name, CheckState::Ok, detail),
+        Found::Different(detail) => Check::new(step.name, CheckState::Warning, detail),
         Found::Failed(error) => Check::of(step.name, Err(from_obs(&error))),
         Found::Skipped(needed) => Check::skipped(step.name, &format!("{needed} has failed")),
     }

@@ -1,26 +1,36 @@
-//! Asking the cloud, step by step: what fails is told, and what does not depend on it is asked all
-//! the same.
+//! Checks whether a cloud accepts its settings, step by step: a step that fails is reported, and
+//! those that do not depend on it are taken all the same.
 
-use cloud::{Class, Cloud, Failure, Result, Session, StopToken, from_ims, from_obs};
+mod step;
+mod trial;
+
 use ims::Client as Images;
 use obs::{Client as Storage, UploadOptions};
 
-use super::step::{Check, State};
-use super::trial;
-use crate::args::ConfigCheckArgs;
+pub use self::step::{Check, CheckState};
+use crate::error::{Class, Failure, Result, from_ims, from_obs};
+use crate::hint::Hint;
+use crate::session::Session;
+use crate::settings::Cloud;
+use crate::stop::StopToken;
 
 /// A name that no image has; looking for it proves the right to list.
 const NO_IMAGE: &str = "imgferry config check";
 
-/// All steps; what they have stored is removed, also when the user asks to stop.
-pub(super) async fn all(
+/// Asks the services of `session` for what an import through `bucket` needs. With `write`, tiny
+/// objects are stored too, and removed, also when a stop is requested.
+///
+/// # Errors
+/// When a stop was requested. Steps that fail are no errors.
+pub async fn check(
     session: &Session,
-    args: &ConfigCheckArgs,
+    bucket: Option<&str>,
+    write: bool,
     stop: &StopToken,
 ) -> Result<Vec<Check>> {
-    let asking = asking(session, args.bucket.as_deref(), args.write);
+    let asking = asking(session, bucket, write);
     let mut checks = stop.unless_asked(asking).await?;
-    if let Some(bucket) = args.bucket.as_deref().filter(|_| args.write) {
+    if let Some(bucket) = bucket.filter(|_| write) {
         let is_usable = |check: &Check| check.name == BUCKET && !check.failed();
         checks.extend(match checks.iter().any(is_usable) {
             true => trial::run(session, bucket, stop).await?,
@@ -38,7 +48,7 @@ async fn asking(session: &Session, bucket: Option<&str>, write: bool) -> Vec<Che
         Some(provider) => format!("{provider}, region {}", cloud.region),
         None => format!("not a public one, region {}", cloud.region),
     };
-    checks.push(Check::new("cloud", State::Ok, provider));
+    checks.push(Check::new("cloud", CheckState::Ok, provider));
     let sign_in = Check::of("sign-in", sign_in(images).await);
     let signed_in = !sign_in.failed();
     checks.push(sign_in);
@@ -88,11 +98,11 @@ async fn project(images: &Images, cloud: &Cloud) -> Check {
     };
     match images.projects().await {
         Ok(found) if found.contains(given) => {
-            Check::new(NAME, State::Ok, format!("{given}, as given"))
+            Check::new(NAME, CheckState::Ok, format!("{given}, as given"))
         }
         Ok(found) => Check::new(
             NAME,
-            State::Warning,
+            CheckState::Warning,
             format!(
                 "{given} is given, the identity service lists {} for {:?}",
                 if found.is_empty() {
@@ -106,7 +116,7 @@ async fn project(images: &Images, cloud: &Cloud) -> Check {
         // A user without rights in the identity service may still use the others.
         Err(error) if error.status() == Some(403) => Check::new(
             NAME,
-            State::Warning,
+            CheckState::Warning,
             format!("{given} is given; it could not be compared: {error}"),
         ),
         Err(error) => Check::of(NAME, Err(from_ims(&error))),
@@ -138,18 +148,23 @@ async fn import_rights(images: &Images) -> Check {
     match images.may_import().await {
         Ok(true) => Check::new(
             NAME,
-            State::Ok,
+            CheckState::Ok,
             "images may be imported; an import of nothing was refused for what it lacks",
         ),
         Ok(false) => Check {
-            hint: Some(
-                "the account needs the right ims:serverImages:create (data disks: ims:dataImages:create), and Tenant Administrator for OBS"
-                    .to_owned(),
-            ),
-            exit: Some(Class::Cloud),
-            ..Check::new(NAME, State::Failed, "images may not be imported (IMG.0026)")
+            hints: vec![
+                "the account needs the right ims:serverImages:create (data disks: \
+                 ims:dataImages:create), and Tenant Administrator for OBS"
+                    .into(),
+            ],
+            class: Some(Class::Cloud),
+            ..Check::new(
+                NAME,
+                CheckState::Failed,
+                "images may not be imported (IMG.0026)",
+            )
         },
-        Err(error) => Check::new(NAME, State::Warning, error.to_string()),
+        Err(error) => Check::new(NAME, CheckState::Warning, error.to_string()),
     }
 }
 
@@ -158,22 +173,28 @@ async fn quota(images: &Images) -> Check {
     const NAME: &str = "quota";
     let quotas = match images.quotas().await {
         Ok(quotas) => quotas,
-        Err(error) => return Check::new(NAME, State::Warning, error.to_string()),
+        Err(error) => return Check::new(NAME, CheckState::Warning, error.to_string()),
     };
     let of_images = quotas.iter().find(|quota| quota.kind == "image");
     match of_images.and_then(|quota| quota.used.zip(quota.quota)) {
         Some((used, most)) if used >= most => Check {
-            hint: Some("delete images that are not needed, or ask for a larger quota".to_owned()),
+            hints: vec!["delete images that are not needed, or ask for a larger quota".into()],
             ..Check::new(
                 NAME,
-                State::Warning,
+                CheckState::Warning,
                 format!("all {most} images are used (IMG.0015)"),
             )
         },
-        Some((used, most)) => {
-            Check::new(NAME, State::Ok, format!("{used} of {most} images are used"))
-        }
-        None => Check::new(NAME, State::Warning, "the service tells none for images"),
+        Some((used, most)) => Check::new(
+            NAME,
+            CheckState::Ok,
+            format!("{used} of {most} images are used"),
+        ),
+        None => Check::new(
+            NAME,
+            CheckState::Warning,
+            "the service tells none for images",
+        ),
     }
 }
 
@@ -183,10 +204,10 @@ async fn os_versions(images: &Images) -> Check {
     match images.os_versions(None).await {
         Ok(known) => Check::new(
             NAME,
-            State::Ok,
+            CheckState::Ok,
             format!("{} names of operating systems are known", known.len()),
         ),
-        Err(error) => Check::new(NAME, State::Warning, error.to_string()),
+        Err(error) => Check::new(NAME, CheckState::Warning, error.to_string()),
     }
 }
 
@@ -203,9 +224,11 @@ async fn storage(session: &Session, bucket: Option<&str>, write: bool) -> Vec<Ch
         Some(_) => "the same key signs for the object storage",
         None => "the identity service gave temporary keys",
     };
-    let mut checks = vec![Check::new("storage keys", State::Ok, keys)];
+    let mut checks = vec![Check::new("storage keys", CheckState::Ok, keys)];
     let Some(bucket) = bucket else {
-        checks.push(Check::skipped(BUCKET, "none is named; add --bucket NAME"));
+        let hints = vec![Hint::NameBucket];
+        let skipped = Check::skipped(BUCKET, "none is named");
+        checks.push(Check { hints, ..skipped });
         return checks;
     };
     let looked = look_at_bucket(&storage, &cloud.region, bucket).await;
@@ -228,7 +251,7 @@ async fn look_at_bucket(storage: &Storage, region: &str, bucket: &str) -> Check 
         Err(error) if error.kind() == obs::ErrorKind::AccessDenied => {
             return Check::new(
                 NAME,
-                State::Warning,
+                CheckState::Warning,
                 format!(
                     "{bucket} could not be looked at, which is normal for keys that may only write"
                 ),
@@ -236,25 +259,26 @@ async fn look_at_bucket(storage: &Storage, region: &str, bucket: &str) -> Check 
         }
         Err(error) => return Check::of(NAME, Err(from_obs(&error))),
     };
-    let problem = |detail: String, hint: &'static str| {
-        Check::of(NAME, Err(Failure::new(Class::Refused, detail).hint(hint)))
+    let problem = |detail: String, other: &'static str| {
+        let failure = Failure::new(Class::Refused, detail);
+        Check::of(NAME, Err(failure.hint(Hint::ChooseBucket(other))))
     };
     if info.parallel_file_system {
         return problem(
             format!("{bucket} is a parallel file system, expected a plain bucket"),
-            "name a plain bucket with --bucket",
+            "a plain bucket",
         );
     }
     if let Some(found) = info.region.as_deref().filter(|found| *found != region) {
         return problem(
             format!("{bucket} is in region {found}, expected {region} (IMG.0058)"),
-            "name a bucket of the same region, or another region with --region",
+            "a bucket of the same region",
         );
     }
     match info.storage_class.as_deref() {
         Some("STANDARD") => Check::new(
             NAME,
-            State::Ok,
+            CheckState::Ok,
             format!(
                 "{bucket}: class STANDARD{}",
                 info.region
@@ -264,11 +288,11 @@ async fn look_at_bucket(storage: &Storage, region: &str, bucket: &str) -> Check 
         ),
         Some(class) => problem(
             format!("{bucket} has storage class {class}, expected STANDARD"),
-            "name a bucket of class STANDARD",
+            "a bucket of class STANDARD",
         ),
         None => Check::new(
             NAME,
-            State::Warning,
+            CheckState::Warning,
             format!("{bucket} does not tell its storage class; the service takes STANDARD only"),
         ),
     }
@@ -289,12 +313,12 @@ async fn write_to_bucket(storage: &Storage, bucket: &str) -> Check {
     match upload.abort().await {
         Ok(()) => Check::new(
             NAME,
-            State::Ok,
+            CheckState::Ok,
             "objects can be written: an upload was begun and aborted",
         ),
         Err(error) => Check::new(
             NAME,
-            State::Warning,
+            CheckState::Warning,
             format!(
                 "an upload can be begun, but upload {} of {key} could not be aborted: {error}",
                 upload.upload_id()
@@ -307,12 +331,16 @@ fn clock(images: &Images) -> Check {
     const NAME: &str = "clock";
     let skew = images.clock_skew().whole_seconds();
     match skew {
-        0 => Check::new(NAME, State::Ok, "agrees with the service's within a minute"),
+        0 => Check::new(
+            NAME,
+            CheckState::Ok,
+            "agrees with the service's within a minute",
+        ),
         _ => Check {
-            hint: Some("set this machine's clock, for example with NTP".to_owned()),
+            hints: vec!["set this machine's clock, for example with NTP".into()],
             ..Check::new(
                 NAME,
-                State::Warning,
+                CheckState::Warning,
                 format!(
                     "this machine is {} s {} the service; signatures are refused beyond 900 s, so requests to the image service carry the service's time",
                     skew.unsigned_abs(),
