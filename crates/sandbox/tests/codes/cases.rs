@@ -176,7 +176,7 @@ fn changing(known: &Known) -> Vec<Case> {
 }
 
 /// Images that cannot be made.
-fn creating(known: &Known) -> Vec<Case> {
+fn creating(_: &Known) -> Vec<Case> {
     let long = "x".repeat(129);
     let data = |urls: &[&str]| {
         let image = |url: &&str| json!({"image_url": url, "min_disk": 40});
