@@ -108,6 +108,9 @@ fn tree() -> TempDir {
     fs::write(dir.path().join("disks/notes.bin"), [1, 2, 3]).unwrap();
     fs::write(dir.path().join("disks/broken.qcow2"), b"QFI\xfb\0\0\0\x03").unwrap();
     fs::write(dir.path().join("disks/old.vmdk"), b"KDMV\x01\0\0\0").unwrap();
+    // A part of a disk whose descriptor is there.
+    fs::write(dir.path().join("disks/old-flat.vmdk"), [1; 4096]).unwrap();
+    fs::write(dir.path().join("disks/old-s001.vmdk"), b"KDMV\x01\0\0\0").unwrap();
     write_disk(&dir.path().join("disks/.hidden.raw"), 1 << 20);
     std::os::unix::fs::symlink("/", dir.path().join("disks/root")).unwrap();
     std::os::unix::fs::symlink("web01.raw", dir.path().join("disks/link.raw")).unwrap();

@@ -343,3 +343,45 @@ fn a_check_looks_at_the_whole_file_and_takes_no_snapshot() {
         "{said}"
     );
 }
+
+#[test]
+fn a_disk_of_several_files_is_given_by_its_descriptor() {
+    let dir = TempDir::new().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let disk = noise(1 << 20);
+    fs::write(at("disk.raw"), &disk).unwrap();
+    fs::write(at("web-flat.vmdk"), &disk).unwrap();
+    let line = "RW 2048 FLAT \"web-flat.vmdk\" 0";
+    let text = testkit::vmdk::descriptor("monolithicFlat", &[line], 1, None);
+    fs::write(at("web.vmdk"), text).unwrap();
+    let of = |args: &[&str], name: &str| run(command().args(args).arg(at(name)));
+
+    let shown = of(&["inspect"], "web.vmdk").text();
+    assert!(
+        shown.contains("extent web-flat.vmdk (FLAT, 1 MiB)"),
+        "{shown}"
+    );
+    let json = json_of(of(&["inspect", "--json"], "web.vmdk").success());
+    assert_eq!(json["refers_to"][0]["bytes"], 1 << 20, "{json}");
+    let digest = |name| json_of(of(&["digest", "--json"], name).success())["digest"].clone();
+    assert_eq!(digest("web.vmdk"), digest("disk.raw"));
+
+    // One that the service could read as well is still converted here.
+    let json = json_of(
+        run(command()
+            .args(["import", "--sandbox", "--name", "demo", "--bucket", "demo"])
+            .args(["--type", "DataImage", "--dry-run", "--json"])
+            .arg(at("web.vmdk")))
+        .success(),
+    );
+    assert_eq!(json["method"], "quick", "{json}");
+
+    let refused = of(&["inspect"], "web-flat.vmdk");
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("web.vmdk"), "{}", refused.stderr);
+    fs::write(at("web.vmx"), "scsi0:0.fileName = \"web.vmdk\"\n").unwrap();
+    let refused = of(&["inspect"], "web.vmx");
+    assert_eq!(refused.code, Some(2));
+    let advice = format!("imgferry import {}", at("web.vmdk").display());
+    assert!(refused.stderr.contains(&advice), "{}", refused.stderr);
+}

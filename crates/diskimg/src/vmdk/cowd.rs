@@ -87,8 +87,19 @@ pub(super) fn read(
             ))
         })?;
     }
+    notes(source, &header, warnings, report)?;
+    Ok(Some(shape))
+}
+
+/// What the user should know of a file that can be read.
+fn notes(
+    source: &dyn ReadAt,
+    header: &CowdHeader,
+    warnings: &mut Vec<String>,
+    report: &mut dyn Report,
+) -> Result<()> {
     let mut note = |rule, text: String| {
-        report.forgiven(rule, &|| broken(text.clone()));
+        report.forgiven(rule, &|| Error::corrupt(HEADER, 0, text.clone()));
         warnings.push(text);
     };
     let free = u64::from(header.free_sector.get()) * SECTOR;
@@ -111,5 +122,5 @@ pub(super) fn read(
                 .to_owned(),
         );
     }
-    Ok(Some(shape))
+    Ok(())
 }

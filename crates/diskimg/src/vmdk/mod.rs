@@ -20,6 +20,7 @@ mod descriptor;
 mod directory;
 mod disk;
 mod entries;
+mod files;
 mod footer;
 mod header;
 mod hosted;

@@ -1,11 +1,11 @@
 //! The parts of a disk: where each extent is, and in which file.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::descriptor::{DESCRIPTOR, Descriptor};
+use super::descriptor::Descriptor;
 use super::directory::Sparse;
+use super::files::Files;
 use super::hosted::Hosted;
 use super::lines::{Line, Storage, shown as shown_line};
 use super::shape::Shape;
@@ -15,13 +15,10 @@ use crate::details::Reference;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::MAX_VMDK_TABLES;
 use crate::report::Report;
-use crate::source::{FileId, Joined, MemorySource, ReadAt};
+use crate::source::{Joined, MemorySource, ReadAt};
 use crate::text::{printable, shown};
-use crate::units::{MIB, SECTOR, fits};
+use crate::units::{SECTOR, fits};
 use crate::unpack::{Compression, Packing};
-
-/// How much longer than its extents a file may be without a word: VMware rounds up.
-const MAX_EXCESS: u64 = MIB;
 
 /// A part of the disk.
 pub(super) struct Part {
@@ -174,15 +171,15 @@ impl<'a> Builder<'a> {
                 continue;
             };
             let wanted = self.wanted(storage, name)?;
-            let known = references.iter().any(|known| {
-                let reference = wanted.reference();
-                (&known.name, &known.format) == (&reference.name, &reference.format)
-            });
+            let reference = wanted.reference();
+            let known = references
+                .iter()
+                .any(|known| known.name == reference.name && known.format == reference.format);
             let file = files.open(&wanted, name)?;
             if !known {
                 references.push(Reference {
                     bytes: file.as_ref().map(|file| file.len()),
-                    ..wanted.reference()
+                    ..reference
                 });
             }
             let Some(file) = file else {
@@ -379,72 +376,4 @@ impl<'a> Builder<'a> {
 
 fn nothing() -> Arc<dyn ReadAt> {
     Arc::new(MemorySource::default())
-}
-
-/// The files that are in use, end to end.
-#[derive(Default)]
-struct Files {
-    list: Vec<Arc<dyn ReadAt>>,
-    len: u64,
-    used: HashMap<Option<FileId>, Used>,
-}
-
-/// A file that is in use.
-struct Used {
-    /// Where it begins.
-    base: u64,
-    flat: bool,
-    /// Where the last extent in it ends.
-    end: u64,
-    number: usize,
-}
-
-impl Files {
-    /// Where `file` begins; it is added the first time. Extents may share a file when all of them
-    /// are stored as they are.
-    fn place(&mut self, file: &Arc<dyn ReadAt>, line: &Line, storage: Storage) -> Result<u64> {
-        let flat = matches!(storage, Storage::Flat | Storage::Vmfs);
-        let end = line
-            .offset
-            .saturating_add(line.sectors)
-            .saturating_mul(SECTOR);
-        if let Some(known) = self.used.get_mut(&file.id()) {
-            if !(known.flat && flat) {
-                let message = "another extent is in the same file";
-                return Err(Error::corrupt(DESCRIPTOR, 0, message));
-            }
-            known.end = known.end.max(end);
-            return Ok(known.base);
-        }
-        let base = self.len;
-        self.len = base.saturating_add(file.len());
-        let used = Used {
-            base,
-            flat,
-            end,
-            number: self.list.len(),
-        };
-        self.used.insert(file.id(), used);
-        self.list.push(Arc::clone(file));
-        Ok(base)
-    }
-
-    /// A warning for each file that is much longer than what the disk has of it.
-    fn excesses(&self) -> Vec<String> {
-        let mut found: Vec<_> = self.used.values().filter(|used| used.flat).collect();
-        found.sort_unstable_by_key(|used| used.number);
-        let files = found
-            .into_iter()
-            .filter_map(|used| Some((self.list.get(used.number)?, used.end)));
-        files
-            .filter(|(file, end)| file.len().saturating_sub(*end) > MAX_EXCESS)
-            .map(|(file, end)| {
-                format!(
-                    "{} has {} bytes, and the disk ends at {end:#x} of it",
-                    shown(file.path().unwrap_or(Path::new("an extent"))),
-                    file.len()
-                )
-            })
-            .collect()
-    }
 }

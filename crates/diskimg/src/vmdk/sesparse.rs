@@ -53,46 +53,7 @@ pub(super) fn read(
     let Ok(header) = SeHeader::read_from_bytes(&head) else {
         return Ok(None);
     };
-    let version = header.version.get();
-    if header.magic != SESPARSE_MAGIC || version != SE_VERSION {
-        report.broken("version", &|| {
-            Error::unsupported(format!(
-                "it has version {version:#x}, expected {SE_VERSION:#x}"
-            ))
-            .at(HEADER, 0)
-        })?;
-        return Ok(None);
-    }
-    let (grain, table) = (header.grain_size.get(), header.table_size.get());
-    if (grain, table) != (SE_GRAIN_SIZE, SE_TABLE_SIZE) {
-        report.broken("grain-size", &|| {
-            Error::unsupported(format!(
-                "a grain has {grain} sectors and a table {table}, expected {SE_GRAIN_SIZE} and \
-                 {SE_TABLE_SIZE}"
-            ))
-            .at(HEADER, 0)
-        })?;
-        return Ok(None);
-    }
-    let reserved = header.reserved.iter().any(|word| word.get() != 0);
-    let padding = header.padding.iter().any(|byte| *byte != 0);
-    if header.flags.get() != 0 || reserved || padding {
-        report.broken("flags", &|| {
-            Error::unsupported("it has bits set that are not known").at(HEADER, 0)
-        })?;
-    }
-    let capacity = header.capacity.get();
-    if capacity == 0 || capacity > MAX_VIRTUAL_SIZE / SECTOR {
-        report.broken("capacity", &|| {
-            Error::new(
-                ErrorKind::Limit,
-                format!(
-                    "its capacity is {capacity} sectors, expected 1 or more, and at most {}",
-                    human(MAX_VIRTUAL_SIZE)
-                ),
-            )
-            .at(HEADER, 0)
-        })?;
+    if !is_known(&header, report)? {
         return Ok(None);
     }
     volatile(source, &header, report)?;
@@ -107,6 +68,7 @@ pub(super) fn read(
         })?;
         return Ok(None);
     };
+    let capacity = header.capacity.get();
     let shape = Shape {
         form: Form::SeSparse {
             tables,
@@ -133,6 +95,53 @@ pub(super) fn read(
         tables: header.tables_size.get() / SE_TABLE_SIZE,
         shape,
     }))
+}
+
+/// Whether the header has the version and the sizes that are read.
+fn is_known(header: &SeHeader, report: &mut dyn Report) -> Result<bool> {
+    let version = header.version.get();
+    if header.magic != SESPARSE_MAGIC || version != SE_VERSION {
+        report.broken("version", &|| {
+            Error::unsupported(format!(
+                "it has version {version:#x}, expected {SE_VERSION:#x}"
+            ))
+            .at(HEADER, 0)
+        })?;
+        return Ok(false);
+    }
+    let (grain, table) = (header.grain_size.get(), header.table_size.get());
+    if (grain, table) != (SE_GRAIN_SIZE, SE_TABLE_SIZE) {
+        report.broken("grain-size", &|| {
+            Error::unsupported(format!(
+                "a grain has {grain} sectors and a table {table}, expected {SE_GRAIN_SIZE} and \
+                 {SE_TABLE_SIZE}"
+            ))
+            .at(HEADER, 0)
+        })?;
+        return Ok(false);
+    }
+    let reserved = header.reserved.iter().any(|word| word.get() != 0);
+    let padding = header.padding.iter().any(|byte| *byte != 0);
+    if header.flags.get() != 0 || reserved || padding {
+        report.broken("flags", &|| {
+            Error::unsupported("it has bits set that are not known").at(HEADER, 0)
+        })?;
+    }
+    let capacity = header.capacity.get();
+    if capacity == 0 || capacity > MAX_VIRTUAL_SIZE / SECTOR {
+        report.broken("capacity", &|| {
+            Error::new(
+                ErrorKind::Limit,
+                format!(
+                    "its capacity is {capacity} sectors, expected 1 or more, and at most {}",
+                    human(MAX_VIRTUAL_SIZE)
+                ),
+            )
+            .at(HEADER, 0)
+        })?;
+        return Ok(false);
+    }
+    Ok(true)
 }
 
 /// Checks that nothing is left to replay.
