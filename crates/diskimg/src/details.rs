@@ -21,6 +21,9 @@ pub struct Details {
     /// Name of the compression that stored units may use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<String>,
+    /// Whether the disk can be read front to back only, and once.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub streamed: bool,
     /// How the content is encrypted, by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encryption: Option<String>,
@@ -52,6 +55,7 @@ impl Details {
             creator: None,
             cluster_size: None,
             compression: None,
+            streamed: false,
             encryption: None,
             dirty: None,
             snapshots: Vec::new(),

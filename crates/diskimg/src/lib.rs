@@ -33,6 +33,7 @@ mod machine;
 mod named;
 mod open;
 mod options;
+mod packed;
 pub mod partitions;
 pub mod pipe;
 mod places;
@@ -66,8 +67,9 @@ pub use extent::{Extent, ExtentKind, Tally, check_answer, check_range, clip_exte
 pub use format::Format;
 pub use hint::Hint;
 pub use image::DiskImage;
-pub use open::{Opened, open, open_pipe, open_source};
+pub use open::{Opened, open, open_packed, open_pipe, open_source};
 pub use options::{BackingPolicy, OpenOptions};
+pub use packed::Container;
 pub use pipe::{PipeImage, PipeOptions};
 pub use probe::{Foreign, Probe};
 pub use qcow2::Qcow2Image;

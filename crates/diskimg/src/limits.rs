@@ -99,6 +99,22 @@ pub const MAX_VDI_BLOCKS: u64 = 1 << 27;
 /// 1 MiB a block, and conversion goes front to back.
 pub const VDI_MAP_CACHE_BYTES: u64 = 4 * MIB;
 
+/// Most memory for decoding an xz stream, in KiB. Ours: a dictionary of 64 MiB, that of `xz -9`, and
+/// what is beside it.
+pub const MAX_XZ_MEMORY_KIB: u32 = (64 << 10) + 1024;
+
+/// log2 of the largest window of a zstd stream, in bytes. That of the program `zstd`, which takes
+/// more only on request: 128 MiB.
+pub const MAX_ZSTD_WINDOW_LOG: u32 = 27;
+
+/// Most pieces in which a tar archive stores a disk. Ours: 1 TiB, a hole in each MiB; 16 MiB of
+/// memory.
+pub const MAX_TAR_STRETCHES: usize = 1 << 20;
+
+/// Most bytes of a disk that are counted because nothing says how many there are. Ours: as much as
+/// the service imports.
+pub const MAX_COUNTED_BYTES: u64 = TIB;
+
 /// Most internal snapshots of a qcow2 image. QEMU's limit (`QCOW_MAX_SNAPSHOTS`).
 pub const MAX_SNAPSHOTS: u32 = 65_536;
 

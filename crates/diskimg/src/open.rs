@@ -125,3 +125,17 @@ pub fn open_source(
 pub fn open_pipe(pipe: File, options: PipeOptions, more: &[Driver]) -> Result<PipeImage> {
     PipeImage::open(pipe, options, drivers(more))
 }
+
+/// Opens the raw disk that the regular file at `path` holds compressed, like one that comes out of a
+/// pipe; `None` when the file is not compressed, or cannot be opened. Its size is the one of
+/// `options`, or the one that the file tells; otherwise the file is decoded once to count.
+///
+/// # Errors
+/// As [`open_pipe`].
+pub fn open_packed(
+    path: &Path,
+    options: PipeOptions,
+    more: &[Driver],
+) -> Result<Option<PipeImage>> {
+    PipeImage::open_packed(path, options, &drivers(more))
+}

@@ -66,8 +66,8 @@ pub use send::{
     Content, FileUpload, RawTransferred, abort, refuse_existing, start_upload, upload_file,
 };
 pub use source::{
-    Input, Reading, open_disk, open_input, open_named, refuse_standard_input, warn_of_image,
-    warn_of_more,
+    Input, Reading, open_disk, open_input, open_named, open_packed, refuse_standard_input,
+    warn_of_image, warn_of_more,
 };
 pub use spec::{BitmapSpec, Concurrency, IfExists, ImportSpec, JournalSpec, Register};
 pub use stdin::{is_standard_input, path_of};

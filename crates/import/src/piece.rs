@@ -225,8 +225,11 @@ impl Look<'_> {
         };
         let input = match found {
             Found::Iso | Found::Foreign => None,
-            Found::Other if converts => Some(self.open(&spec.disk, &spec.open)?),
-            Found::Other => Some(self.open(&spec.disk, &spec.open).map_err(alone)?),
+            Found::Other if converts => Some(self.open(&spec.disk, &spec.open, spec.pipe_size)?),
+            Found::Other => Some(
+                self.open(&spec.disk, &spec.open, spec.pipe_size)
+                    .map_err(alone)?,
+            ),
         };
         // Unknown for formats that only the service reads.
         let virtual_size = match (&input, found) {
@@ -262,8 +265,8 @@ impl Look<'_> {
             }
             if input.is_pipe && raw.is_some() {
                 findings.problems.push(
-                    "--to raw sends parts in any order, and a pipe is read front to back; leave \
-                     --to out, or save the disk to a file first"
+                    "--to raw sends parts in any order, and a pipe or a compressed disk is read \
+                     front to back; leave --to out, or save the disk to a raw file first"
                         .to_owned(),
                 );
             }
@@ -280,7 +283,7 @@ impl Look<'_> {
     ) -> Result<Opening> {
         size_of(&disk.path)?;
         let input = self
-            .open(disk, &OpenOptions::of(None))
+            .open(disk, &OpenOptions::of(None), None)
             .map_err(|failure| alone(failure).hint(ImportHint::ImportDataDisksAlone))?;
         let virtual_size = input.opened.image.virtual_size();
         let size = input.opened.file_len;
@@ -311,9 +314,10 @@ impl Look<'_> {
         Ok(Opening::new(disk, size, request, Some(input), None))
     }
 
-    fn open(&self, disk: &SourceDisk, options: &OpenOptions) -> Result<Input> {
+    /// Opens a disk; what is on a pipe or compressed has `size` bytes.
+    fn open(&self, disk: &SourceDisk, options: &OpenOptions, size: Option<u64>) -> Result<Input> {
         let reading = Reading {
-            size: self.spec.pipe_size,
+            size,
             threads: self.spec.work.threads,
             observer: self.observer,
             cancel: self.stop.token(),
@@ -327,6 +331,17 @@ impl Look<'_> {
                 format!(
                     "{}: the common import uploads files as they are, and the service reads no \
                      packages",
+                    shown(&disk.name())
+                ),
+            )
+            .hint(ImportHint::UseQuickImport));
+        }
+        if input.is_pipe && !self.method.converts() {
+            return Err(Failure::new(
+                Class::Refused,
+                format!(
+                    "{}: the common import uploads files as they are, and the service does not \
+                     unpack compressed ones",
                     shown(&disk.name())
                 ),
             )

@@ -10,7 +10,10 @@ use std::sync::Arc;
 use ::convert::{CancelToken, default_threads};
 use diskimg::text::shown;
 use diskimg::units::{SECTOR, round_up};
-use diskimg::{BackingPolicy, DiskImage, FileSource, OpenOptions, Opened, PipeOptions, ReadAt};
+use diskimg::{
+    BackingPolicy, Container, DiskImage, FileSource, OpenOptions, Opened, PipeImage, PipeOptions,
+    ReadAt,
+};
 
 use super::disk::{Chosen, SourceDisk, open_package};
 use super::observe::Observer;
@@ -81,9 +84,11 @@ fn open_input_silently(
         }
     } else if is_standard_input(&disk.path) {
         open_standard_input(options, reading)?
+    } else if let Some(opened) = packed(&disk.path, pipe_options(&disk.path, options, reading))? {
+        once(opened)
     } else if reading.size.is_some() {
         return Err(refused(
-            "--size is for a disk that comes through standard input (-)",
+            "--size is for disks that are compressed or come through standard input (-)",
             "leave it out: a file tells its size",
         ));
     } else {
@@ -181,7 +186,8 @@ fn open_standard_input(options: &OpenOptions, reading: Reading<'_>) -> Result<In
         |e: io::Error| Failure::from_error(Class::Io, &e).context("standard input cannot be read");
     let file = File::from(stdin.as_fd().try_clone_to_owned().map_err(failed)?);
     let kind = file.metadata().map_err(failed)?.file_type();
-    if is_stream(kind) {
+    let packed = options.format.is_none() && matches!(Container::of_file(&file), Ok(Some(_)));
+    if is_stream(kind) || packed {
         open_pipe(file, options, reading)
     } else {
         open_file(file, options, reading.size)
@@ -195,29 +201,70 @@ fn open_pipe(file: File, options: &OpenOptions, reading: Reading<'_>) -> Result<
             "save the image to a file first",
         ));
     }
-    let cancel = reading.cancel.clone();
+    let image = ::convert::open_pipe(file, pipe_options(Path::new(NAME), options, reading))?;
+    let len = image.virtual_size();
+    Ok(once(streamed(image, len)))
+}
+
+/// Opens a raw disk that is compressed in a file, to look at it; `None` when there is none. Its
+/// warnings are for the caller to tell.
+///
+/// # Errors
+/// Those of [`convert::open_packed`].
+pub fn open_packed(
+    path: &Path,
+    options: &OpenOptions,
+    size: Option<u64>,
+    cancel: &CancelToken,
+) -> Result<Option<Opened>> {
+    let cancel = cancel.clone();
     let options = PipeOptions {
-        name: NAME.into(),
+        name: path.to_owned(),
+        size,
+        format: options.format,
+        readers: default_threads(),
+        stop: Arc::new(move || cancel.is_cancelled()),
+    };
+    packed(path, options)
+}
+
+fn packed(path: &Path, options: PipeOptions) -> Result<Option<Opened>> {
+    let image = ::convert::open_packed(path, options)?;
+    let len = || std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    Ok(image.map(|image| streamed(image, len())))
+}
+
+fn pipe_options(name: &Path, options: &OpenOptions, reading: Reading<'_>) -> PipeOptions {
+    let cancel = reading.cancel.clone();
+    PipeOptions {
+        name: name.to_owned(),
         size: reading.size,
         format: options.format,
         readers: reading.threads.unwrap_or_else(default_threads),
         stop: Arc::new(move || cancel.is_cancelled()),
-    };
-    let image = ::convert::open_pipe(file, options)?;
-    let size = image.virtual_size();
-    Ok(Input {
-        opened: Opened {
-            format: diskimg::Format::Raw,
-            image: Box::new(image),
-            file_len: size,
-            bytes_on_disk: 0,
-            files: Vec::new(),
-        },
+    }
+}
+
+/// A disk in `file_len` bytes.
+fn streamed(image: PipeImage, file_len: u64) -> Opened {
+    Opened {
+        format: diskimg::Format::Raw,
+        image: Box::new(image),
+        file_len,
+        bytes_on_disk: 0,
+        files: Vec::new(),
+    }
+}
+
+/// A disk that is read once.
+fn once(opened: Opened) -> Input {
+    Input {
+        opened,
         is_pipe: true,
         is_packaged: false,
         warnings: Vec::new(),
         watch: Watch::default(),
-    })
+    }
 }
 
 /// A file or device that is redirected is as good as one that is named.

@@ -79,7 +79,8 @@ pub(crate) struct ShareArgs {
 /// What is needed to read a disk from standard input.
 #[derive(Debug, Args)]
 pub(crate) struct PipeArgs {
-    /// Exact size of a raw disk read from a pipe (-), in bytes or with a unit, such as 40GiB
+    /// Exact size of a raw disk that comes through a pipe (-) or is compressed, in bytes or with a
+    /// unit, such as 40GiB
     #[arg(long, value_name = "SIZE", value_parser = super::parse_size)]
     pub(crate) size: Option<u64>,
 }

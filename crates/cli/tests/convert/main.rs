@@ -14,6 +14,7 @@ mod backing;
 #[path = "../common/mod.rs"]
 mod common;
 mod matrix;
+mod packed;
 mod pipes;
 mod snapshots;
 mod sources;

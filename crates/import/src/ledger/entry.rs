@@ -46,14 +46,19 @@ pub(crate) struct Entry {
     pub(super) stale: Option<String>,
     /// None for a disk on a pipe, which is gone when it was read.
     pub(super) source: Option<SourceIdentity>,
-    /// Whether the disk came from standard input.
-    pub(super) streamed: bool,
+    /// Why the disk cannot be read again.
+    pub(super) once: Option<&'static str>,
     /// Whether the disk builds on files that its image names.
     pub(super) layered: bool,
     /// All files of the disk, as they were when it was opened.
     pub(super) watch: Watch,
     pub(super) begun: Begun,
 }
+
+const STREAMED: &str =
+    "what came from standard input cannot be read again, so the import begins anew next time";
+const PACKED: &str = "a compressed disk is read front to back, so the import begins anew next time; unpack it first \
+     for an import that can be resumed";
 
 /// What becomes one object.
 #[derive(Clone, Copy)]
@@ -79,6 +84,8 @@ pub(crate) enum How<'a> {
         member: Option<&'a str>,
         /// Whether the disk builds on files that its image names.
         layered: bool,
+        /// Whether it can be read once.
+        streamed: bool,
     },
 }
 
@@ -136,6 +143,7 @@ impl Entry {
             part,
             member,
             layered,
+            streamed,
         } = input.how
         else {
             let source = identify(input.file)?;
@@ -149,12 +157,20 @@ impl Entry {
                 ..Self::new(begun, Some(source))
             });
         };
-        let source = source(input.file)?;
+        let stdin = is_standard_input(input.file);
+        let source = match streamed {
+            true => None,
+            false => source(input.file)?,
+        };
         let named = (input.name, part);
         let mut begun = begun(named, endpoint, object, plan, source.as_ref(), journal);
         begun.plan.member = member.map(str::to_owned);
         Ok(Self {
-            streamed: is_standard_input(input.file),
+            once: match (stdin, streamed) {
+                (true, _) => Some(STREAMED),
+                (false, true) => Some(PACKED),
+                (false, false) => None,
+            },
             layered,
             service,
             done_counts,
@@ -192,7 +208,7 @@ impl Entry {
             service: String::new(),
             stale: None,
             source,
-            streamed: false,
+            once: None,
             layered: false,
             watch: Watch::default(),
             begun,
@@ -252,8 +268,7 @@ impl Entry {
 
     /// Why this import could not go on if it were interrupted, when somebody may expect it to.
     pub(crate) fn why_not_again(&self) -> Option<&'static str> {
-        self.streamed
-            .then_some("standard input cannot be read again, so the next run starts over")
+        self.once
     }
 
     pub(crate) fn notes(&self) -> Option<&Notes> {

@@ -49,13 +49,16 @@ impl Ledger {
                 name: &piece.request.name,
                 how: match piece.form.disk() {
                     None => How::AsItIs,
-                    Some(disk) => How::Converted {
-                        plan: &disk.plan,
-                        part,
-                        member: piece.disk.member.as_deref(),
-                        layered: piece.watch.has_more_files()
-                            || !disk.image.details().refers_to.is_empty(),
-                    },
+                    Some(disk) => {
+                        let details = disk.image.details();
+                        How::Converted {
+                            plan: &disk.plan,
+                            part,
+                            member: piece.disk.member.as_deref(),
+                            layered: piece.watch.has_more_files() || !details.refers_to.is_empty(),
+                            streamed: details.streamed,
+                        }
+                    }
                 },
             };
             let entry = open(spec, cx.session, object, input, cx.observer);

@@ -83,6 +83,9 @@ impl Disk<'_> {
         if let Err(too_large) = self.quick_size() {
             return Verdict::no(too_large);
         }
+        if let Some(packed) = self.packed() {
+            return Verdict::no(packed);
+        }
         match self.details.format {
             Format::Zvhd2 => Verdict::yes("ZVHD2 is what quick import takes"),
             Format::Raw => Verdict::no(
@@ -115,6 +118,9 @@ impl Disk<'_> {
         if let Some(how) = &self.details.encryption {
             return Verdict::no(format!("the image is encrypted ({how}); decrypt it first"));
         }
+        if let Some(packed) = self.packed() {
+            return Verdict::no(packed);
+        }
         if let Some(name) = self.needs() {
             return Verdict::no(format!("the file is not complete without {name}"));
         }
@@ -139,6 +145,18 @@ impl Disk<'_> {
         } else {
             fits
         })
+    }
+
+    /// Why the service cannot read the file, when it is compressed as a whole.
+    fn packed(&self) -> Option<String> {
+        let how = self
+            .details
+            .compression
+            .as_ref()
+            .filter(|_| self.details.streamed)?;
+        Some(format!(
+            "the service does not unpack files, this one is compressed ({how})"
+        ))
     }
 
     /// The first other file that the disk needs.

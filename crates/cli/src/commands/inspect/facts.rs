@@ -56,7 +56,11 @@ pub(super) fn inspect(
         map.add(&tally.map_err(|error| damaged(error, path))?);
     }
     let mut details = image.details();
-    let partitions = match partitions::read(image) {
+    let table = match details.streamed {
+        true => partitions::read_front(image),
+        false => partitions::read(image),
+    };
+    let partitions = match table {
         // There is a warning already.
         Err(_) if details.encryption.is_some() => None,
         Ok(mut table) => {

@@ -17,7 +17,7 @@ use diskimg::text::shown;
 
 use crate::args::InspectArgs;
 use crate::console::Console;
-use ::import::{Chosen, open_package, refuse_standard_input};
+use ::import::{Chosen, open_package, open_packed, refuse_standard_input};
 use cloud::{Class, Failure, Result};
 
 pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) -> Result {
@@ -67,7 +67,10 @@ pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) ->
     // Warnings are part of the result here, so they are not told apart from it.
     let opened = match chosen {
         Some(mut chosen) => chosen.open()?,
-        None => ::convert::open_with(&args.image, &options)?,
+        None => match open_packed(&args.image, &options, None, cancel)? {
+            Some(opened) => opened,
+            None => ::convert::open_with(&args.image, &options)?,
+        },
     };
     let (inspection, map) = facts::inspect(&disk.name(), &opened, cancel)?;
     if to_stdout {

@@ -89,7 +89,11 @@ fn about_the_file(rows: &mut Rows, inspection: &Inspection) {
         rows.add("cluster size", human(size));
     }
     if let Some(compression) = &details.compression {
-        rows.add("compression", compression);
+        let how = match details.streamed {
+            true => ", read front to back; an import of it cannot be resumed",
+            false => "",
+        };
+        rows.add("compression", format!("{compression}{how}"));
     }
     if let Some(encryption) = &details.encryption {
         rows.add("encryption", encryption);

@@ -13,17 +13,20 @@
 //!
 //! The last byte is handed out only when the pipe has ended behind it. A disk that is shorter or
 //! longer than was said is never read whole, and so nothing made of it is complete.
+//!
+//! A compressed disk is decoded on its way out of the pipe. A file of that kind is a pipe that can
+//! be opened again: its bytes are counted first where nothing else tells how many they are.
+
+mod end;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
+use self::end::{Broken, Pipe};
 use crate::details::Details;
 use crate::driver::Driver;
 use crate::error::{Error, ErrorKind, Result};
@@ -31,9 +34,11 @@ use crate::extent::{Extent, ExtentKind, check_range, clip_extent};
 use crate::format::Format;
 use crate::hint::Hint;
 use crate::image::DiskImage;
-use crate::limits::MAX_VIRTUAL_SIZE;
+use crate::limits::{MAX_COUNTED_BYTES, MAX_VIRTUAL_SIZE};
+use crate::packed::Container;
 use crate::probe::Probe;
-use crate::select::recognise;
+use crate::select::{recognise, recognised_as};
+use crate::source::open_regular;
 use crate::text::{other_than, with_free_outputs};
 use crate::units::{GuestOffset, MIB, SECTOR, human, round_up};
 
@@ -42,12 +47,6 @@ pub const BLOCK_BYTES: u64 = 2 * MIB;
 /// [`BLOCK_BYTES`] as the length of a buffer.
 const BLOCK_LEN: usize = 2 << 20;
 const _: () = assert!(BLOCK_LEN as u64 == BLOCK_BYTES);
-
-/// How long a wait for the pipe may last before it is asked again whether to stop.
-const PATIENCE: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 100_000_000,
-};
 
 /// How to read a disk from a pipe.
 #[derive(Clone)]
@@ -78,6 +77,7 @@ pub struct PipeImage {
     head: Vec<u8>,
     /// What distinguishes formats, unless the user named one.
     drivers: Option<Arc<[Driver]>>,
+    packing: Option<Container>,
     state: Mutex<State>,
 }
 
@@ -99,6 +99,38 @@ impl PipeImage {
         Self::begin(pipe, options, drivers).map_err(|error| error.in_file(&name))
     }
 
+    /// [`crate::open_packed`], where formats of `drivers` are recognised.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn open_packed(
+        path: &Path,
+        mut options: PipeOptions,
+        drivers: &Arc<[Driver]>,
+    ) -> Result<Option<Self>> {
+        if options.format.is_some() {
+            return Ok(None);
+        }
+        // What cannot be opened is for the reader of files to tell.
+        let Ok(file) = open_regular(path) else {
+            return Ok(None);
+        };
+        let again = || open_regular(path).map_err(|e| Error::io("it cannot be opened again", e));
+        let begin = || {
+            let mut pipe = Pipe::unpacked(file, Arc::clone(&options.stop))?;
+            if pipe.packing.is_none() {
+                return Ok(None);
+            }
+            if options.size.or(pipe.size).is_none() {
+                let size = pipe.count(MAX_COUNTED_BYTES)?;
+                // What comes out says more than that its size is not known.
+                options.size = (size > 0).then_some(size);
+            }
+            Self::begin(again()?, options, Arc::clone(drivers)).map(Some)
+        };
+        begin().map_err(|error: Error| error.in_file(path))
+    }
+
     fn begin(pipe: File, options: PipeOptions, drivers: Arc<[Driver]>) -> Result<Self> {
         let drivers = match options.format {
             Some(Format::Raw) => None,
@@ -108,13 +140,13 @@ impl PipeImage {
         if let Some(size) = options.size {
             check_size(size)?;
         }
-        let mut pipe = Pipe {
-            file: pipe,
-            position: 0,
-            stop: Arc::clone(&options.stop),
-            broken: None,
+        let stop = Arc::clone(&options.stop);
+        let mut pipe = match drivers {
+            Some(_) => Pipe::unpacked(pipe, stop)?,
+            None => Pipe::new(pipe, stop),
         };
-        let wanted = match options.size {
+        let size = agreed_size(options.size, pipe.size)?;
+        let wanted = match size {
             Some(size) => size.min(BLOCK_BYTES),
             // Enough to say what it is.
             None => Probe::HEAD_BYTES,
@@ -123,20 +155,18 @@ impl PipeImage {
         let got = pipe.fill(&mut head)?;
         // What it is explains more than how long it is.
         if let (Some(drivers), 1..) = (&drivers, got) {
-            refuse_recognised(
-                &Probe::of(head.get(..got).unwrap_or_default(), &[]),
-                drivers,
-            )?;
+            let probe = Probe::of(head.get(..got).unwrap_or_default(), &[]);
+            refuse_recognised(&probe, drivers, pipe.packing)?;
         }
         if got == 0 {
             return Err(Error::new(ErrorKind::Truncated, "nothing came out of it"));
         }
-        let Some(size) = options.size else {
+        let Some(size) = size else {
             return Err(size_is_missing());
         };
         let virtual_size = round_up(size, SECTOR).unwrap_or(size);
         if got < head.len() {
-            return Err(Broken::Ended.error(pipe.position, size));
+            return Err(pipe.error(&Broken::Ended, size));
         }
         let image = Self {
             options,
@@ -144,6 +174,7 @@ impl PipeImage {
             virtual_size,
             head,
             drivers,
+            packing: pipe.packing,
             state: Mutex::new(State {
                 pipe,
                 next: 1,
@@ -160,16 +191,15 @@ impl PipeImage {
     /// Fills `block` with the next one, and with zeros what lies past the disk's bytes. Behind the
     /// last one the pipe must end.
     fn next_block(&self, pipe: &mut Pipe, block: &mut [u8]) -> Result<()> {
-        if let Some(broken) = pipe.broken {
-            return Err(broken.error(pipe.position, self.size));
+        if let Some(broken) = &pipe.broken {
+            return Err(pipe.error(broken, self.size));
         }
         let left = self.size.saturating_sub(pipe.position);
         let len = usize::try_from(left).unwrap_or(usize::MAX).min(block.len());
         let (stored, padding) = block.split_at_mut(len);
         padding.fill(0);
         if pipe.fill(stored)? < len {
-            pipe.broken = Some(Broken::Ended);
-            return Err(Broken::Ended.error(pipe.position, self.size));
+            return Err(pipe.fail(Broken::Ended, self.size));
         }
         if pipe.position == self.size {
             self.expect_end(pipe, stored)?;
@@ -181,11 +211,10 @@ impl PipeImage {
     /// another format.
     fn expect_end(&self, pipe: &mut Pipe, last: &[u8]) -> Result<()> {
         if pipe.fill(&mut [0])? > 0 {
-            pipe.broken = Some(Broken::Longer);
-            return Err(Broken::Longer.error(pipe.position, self.size));
+            return Err(pipe.fail(Broken::Longer, self.size));
         }
         match &self.drivers {
-            Some(drivers) => refuse_recognised(&Probe::of(&self.head, last), drivers),
+            Some(drivers) => refuse_recognised(&Probe::of(&self.head, last), drivers, pipe.packing),
             None => Ok(()),
         }
     }
@@ -263,7 +292,11 @@ impl DiskImage for PipeImage {
     }
 
     fn details(&self) -> Details {
-        let mut details = Details::new(Format::Raw);
+        let mut details = Details {
+            compression: self.packing.map(|packing| packing.name().to_owned()),
+            streamed: true,
+            ..Details::new(Format::Raw)
+        };
         if self.size != self.virtual_size {
             details.warnings.push(format!(
                 "the disk's length of {} bytes is not a multiple of 512; it is padded with zeros \
@@ -274,96 +307,11 @@ impl DiskImage for PipeImage {
         details
     }
 
-    /// The first block, and those that are kept.
+    /// The first block, those that are kept, and what decodes them.
     fn memory_bound(&self, readers: usize) -> u64 {
-        BLOCK_BYTES.saturating_mul(Self::most_kept(readers).saturating_add(1))
-    }
-}
-
-/// The end that bytes come out of.
-struct Pipe {
-    file: File,
-    /// Bytes that came.
-    position: u64,
-    stop: Arc<dyn Fn() -> bool + Send + Sync>,
-    /// Once it has failed it fails for everybody in the same way: bytes may be lost.
-    broken: Option<Broken>,
-}
-
-/// Why a pipe can be read no further.
-#[derive(Clone, Copy, Debug)]
-enum Broken {
-    Stopped,
-    Ended,
-    Longer,
-    Io(i32),
-}
-
-impl Broken {
-    /// The error, after `position` of `size` bytes.
-    fn error(self, position: u64, size: u64) -> Error {
-        match self {
-            Self::Stopped => Error::new(ErrorKind::Cancelled, "stopped on request"),
-            Self::Ended => Error::new(
-                ErrorKind::Truncated,
-                format!("it ended after {position} bytes, {size} were announced"),
-            )
-            .with_hint(Hint::EndedAt(position)),
-            Self::Longer => Error::new(
-                ErrorKind::Corrupt,
-                format!("it continues after the {size} bytes that were announced"),
-            )
-            .with_hint(Hint::CorrectSize),
-            Self::Io(code) => Error::io(
-                format!("reading failed after {position} bytes"),
-                io::Error::from_raw_os_error(code),
-            ),
-        }
-    }
-}
-
-impl Pipe {
-    /// Fills `buf`; with less only when the pipe ends.
-    fn fill(&mut self, buf: &mut [u8]) -> Result<usize> {
-        let mut filled = 0;
-        while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.read(rest) {
-                Ok(0) => break,
-                Ok(len) => {
-                    filled += len;
-                    self.position = self.position.saturating_add(len as u64);
-                }
-                Err(broken) => {
-                    self.broken = Some(broken);
-                    return Err(broken.error(self.position, self.position));
-                }
-            }
-        }
-        Ok(filled)
-    }
-
-    /// Reads what is there; waits until something is, the pipe ends, or somebody asks to stop.
-    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Broken> {
-        loop {
-            if (self.stop)() {
-                return Err(Broken::Stopped);
-            }
-            // The descriptor is shared with other programs, so it is not made non-blocking.
-            let mut waiting = [PollFd::new(&self.file, PollFlags::IN)];
-            match poll(&mut waiting, Some(&PATIENCE)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
-                Ok(_) => {}
-                Err(error) => return Err(Broken::Io(error.raw_os_error())),
-            }
-            match self.file.read(buf) {
-                Ok(len) => return Ok(len),
-                Err(error) => match error.kind() {
-                    // Another reader was faster.
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {}
-                    _ => return Err(Broken::Io(error.raw_os_error().unwrap_or_default())),
-                },
-            }
-        }
+        let decoder = self.packing.map_or(0, Container::memory);
+        let blocks = Self::most_kept(readers).saturating_add(1);
+        BLOCK_BYTES.saturating_mul(blocks).saturating_add(decoder)
     }
 }
 
@@ -384,9 +332,37 @@ fn check_size(size: u64) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what is no raw disk, by name.
-fn refuse_recognised(probe: &Probe, drivers: &[Driver]) -> Result<()> {
-    let found = recognise(probe, drivers).map_err(|error| match error.hint().cloned() {
+/// The size of a disk that is `told` by the user, by what it is packed in, or by both.
+///
+/// # Errors
+/// `Unsupported` when they differ.
+fn agreed_size(told: Option<u64>, found: Option<u64>) -> Result<Option<u64>> {
+    if let (Some(told), Some(found)) = (told, found)
+        && told != found
+    {
+        return Err(Error::unsupported(format!(
+            "the disk inside has {found} bytes, {told} were announced"
+        ))
+        .with_hint(Hint::CorrectSize));
+    }
+    if let Some(found) = found {
+        check_size(found)?;
+    }
+    Ok(told.or(found))
+}
+
+/// Refuses what is no raw disk, by name. It was decoded from a stream of `packing`, if any.
+fn refuse_recognised(probe: &Probe, drivers: &[Driver], packing: Option<Container>) -> Result<()> {
+    let found = recognise(probe, drivers);
+    if let Some(packing) = packing {
+        let name = match &found {
+            Ok(found) if found.format == Format::Raw => return Ok(()),
+            Ok(found) => Some(found.format.name()),
+            Err(_) => recognised_as(probe, drivers),
+        };
+        return Err(not_packed(packing, name));
+    }
+    let found = found.map_err(|error| match error.hint().cloned() {
         // What can be typed needs a file, and a pipe has none.
         Some(mut hint) => {
             if let Some(advice) = hint.advice_mut() {
@@ -400,6 +376,16 @@ fn refuse_recognised(probe: &Probe, drivers: &[Driver]) -> Result<()> {
         Format::Raw => Ok(()),
         format => Err(not_on_a_pipe(format)),
     }
+}
+
+/// What is compressed is no raw disk, but what is called `name`.
+fn not_packed(packing: Container, name: Option<&str>) -> Error {
+    let (packing, command) = (packing.name(), packing.command());
+    let what = name.unwrap_or("text, or something that is no disk");
+    Error::unsupported(format!(
+        "the content of the {packing} stream is {what}; of compressed disks only raw ones are read"
+    ))
+    .with_hint(format!("unpack it first: {command} < IMAGE > disk.img"))
 }
 
 fn not_on_a_pipe(format: Format) -> Error {

@@ -1,0 +1,65 @@
+//! Raw disks in a compressed stream: decoded front to back, in front of what reads a pipe.
+//!
+//! ```text
+//!  bytes ──▶ Unpacked: members one behind the other ──▶ a raw disk
+//!                                                   └─▶ DiskTar: the disk.raw of a tar archive
+//! ```
+//!
+//! Several members are one disk. What follows the last one must be zeros; what ends early is an
+//! error, and never a shorter disk. Windows and dictionaries have caps, see [`crate::limits`].
+
+mod container;
+mod errors;
+mod lz4;
+mod members;
+mod tar;
+
+use std::io::{self, Read};
+
+use zstd::zstd_safe::get_frame_content_size;
+
+pub use self::container::Container;
+pub(crate) use self::container::HEAD_BYTES;
+use self::members::Unpacked;
+use self::tar::DiskTar;
+
+/// A raw disk as it comes out of a compressed stream.
+pub(crate) struct Packed {
+    pub(crate) bytes: Box<dyn Read + Send>,
+    /// Exact number of bytes of the disk, when the stream or the archive in it says so.
+    pub(crate) size: Option<u64>,
+}
+
+impl Packed {
+    /// Begins to decode `bytes`, a stream of `packing` that begins with `head`, which is in front
+    /// of it.
+    ///
+    /// # Errors
+    /// Those of reading and decoding; `InvalidData` for an archive without a disk.
+    pub(crate) fn begin(
+        packing: Container,
+        head: &[u8],
+        bytes: Box<dyn Read + Send>,
+    ) -> io::Result<Self> {
+        let mut unpacked = Unpacked::new(packing, bytes);
+        let mut first = Vec::new();
+        (&mut unpacked)
+            .take(tar::BLOCK as u64)
+            .read_to_end(&mut first)?;
+        if let Some(header) = tar::header(&first) {
+            let disk = DiskTar::begin(header, Box::new(unpacked))?;
+            return Ok(Self {
+                size: Some(disk.size()),
+                bytes: Box::new(disk),
+            });
+        }
+        let size = match packing {
+            Container::Zstd => get_frame_content_size(head).ok().flatten(),
+            _ => None,
+        };
+        Ok(Self {
+            bytes: Box::new(io::Cursor::new(first).chain(unpacked)),
+            size: size.filter(|size| *size > 0),
+        })
+    }
+}

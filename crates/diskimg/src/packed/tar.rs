@@ -1,0 +1,244 @@
+//! A tar archive with nothing but `disk.raw` in it, as Google's cloud exports disks: GNU's old form,
+//! sparse or not, read front to back.
+
+use std::io::{self, Read};
+
+use super::errors::{ended_early, invalid, refused};
+use crate::limits::{MAX_TAR_STRETCHES, MAX_VIRTUAL_SIZE};
+
+/// Unit of an archive in bytes.
+pub(super) const BLOCK: usize = 512;
+/// The name that the disk must have.
+const DISK: &str = "disk.raw";
+
+/// Offsets and lengths of fields, in bytes.
+mod field {
+    use std::ops::Range;
+
+    pub(super) const NAME: Range<usize> = 0..100;
+    pub(super) const SIZE: Range<usize> = 124..136;
+    pub(super) const CHECKSUM: Range<usize> = 148..156;
+    pub(super) const KIND: usize = 156;
+    /// First of 4 stretches.
+    pub(super) const STRETCHES: Range<usize> = 386..482;
+    pub(super) const MORE: usize = 482;
+    pub(super) const REAL_SIZE: Range<usize> = 483..495;
+    /// In the blocks behind the header: 21 stretches.
+    pub(super) const MORE_STRETCHES: Range<usize> = 0..504;
+    pub(super) const STILL_MORE: usize = 504;
+}
+
+/// A piece of the disk that is stored, from this offset on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stretch {
+    start: u64,
+    len: u64,
+}
+
+/// The first block of `bytes`, when it is a member's header with a right checksum.
+pub(super) fn header(bytes: &[u8]) -> Option<&[u8; BLOCK]> {
+    let header = bytes.first_chunk::<BLOCK>()?;
+    let sum: u64 = header
+        .iter()
+        .enumerate()
+        .map(|(at, byte)| match field::CHECKSUM.contains(&at) {
+            true => u64::from(b' '),
+            false => u64::from(*byte),
+        })
+        .sum();
+    let stored = number(header.get(field::CHECKSUM)?)?;
+    (header.first() != Some(&0) && stored == sum).then_some(header)
+}
+
+/// Octal digits between spaces and zeros, or a big-endian number behind a first bit that is set.
+fn number(field: &[u8]) -> Option<u64> {
+    if let Some((first, rest)) = field.split_first()
+        && first & 0x80 != 0
+    {
+        return rest
+            .iter()
+            .try_fold(u64::from(first & 0x7f), |value, byte| {
+                value.checked_mul(256)?.checked_add(u64::from(*byte))
+            });
+    }
+    let text = std::str::from_utf8(field).ok()?;
+    let digits = text.trim_matches([' ', '\0']);
+    match digits {
+        "" => Some(0),
+        _ => u64::from_str_radix(digits, 8).ok(),
+    }
+}
+
+/// The disk in an archive.
+pub(super) struct DiskTar {
+    input: Box<dyn Read + Send>,
+    /// Size of the disk.
+    size: u64,
+    /// Offset of the next byte.
+    at: u64,
+    /// What is stored, last stretch first.
+    stretches: Vec<Stretch>,
+    /// Bytes that fill up the last block of the member.
+    padding: u64,
+}
+
+impl DiskTar {
+    /// Of the archive that begins with `header`, which `input` is behind.
+    ///
+    /// # Errors
+    /// Those of reading; `InvalidData` when the archive holds something else.
+    pub(super) fn begin(header: &[u8; BLOCK], mut input: Box<dyn Read + Send>) -> io::Result<Self> {
+        let part = |range| header.get(range).unwrap_or_default();
+        let name = part(field::NAME).split(|byte| *byte == 0).next();
+        let name = String::from_utf8_lossy(name.unwrap_or_default()).into_owned();
+        if name.strip_prefix("./").unwrap_or(&name) != DISK {
+            let name = crate::text::printable(&name);
+            return Err(refused(format!(
+                "an archive that begins with \"{name}\"; {DISK}, alone, is read"
+            )));
+        }
+        let stored = number(part(field::SIZE)).ok_or_else(bad_number)?;
+        let (size, mut stretches) = match header.get(field::KIND) {
+            Some(b'0' | 0) => (
+                stored,
+                vec![Stretch {
+                    start: 0,
+                    len: stored,
+                }],
+            ),
+            Some(b'S') => {
+                let size = number(part(field::REAL_SIZE)).ok_or_else(bad_number)?;
+                (size, sparse(header, &mut input)?)
+            }
+            _ => return Err(refused(format!("an archive in which {DISK} is no file"))),
+        };
+        check(&stretches, stored, size)?;
+        stretches.reverse();
+        Ok(Self {
+            input,
+            size,
+            at: 0,
+            stretches,
+            padding: stored.next_multiple_of(BLOCK as u64) - stored,
+        })
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Behind the member nothing but zeros may follow.
+    fn end(&mut self) -> io::Result<()> {
+        let mut rest = [0; 8 << 10];
+        while self.padding > 0 {
+            let most = usize::try_from(self.padding).unwrap_or(BLOCK);
+            let target = rest.get_mut(..most).unwrap_or_default();
+            match self.input.read(target)? {
+                0 => return Err(ended_early()),
+                len => self.padding -= len as u64,
+            }
+        }
+        loop {
+            match self.input.read(&mut rest)? {
+                0 => return Ok(()),
+                len if crate::zero::is_zero(rest.get(..len).unwrap_or_default()) => {}
+                _ => {
+                    return Err(refused(format!(
+                        "an archive of more than {DISK}; {DISK}, alone, is read"
+                    )));
+                }
+            }
+        }
+    }
+}
+
+impl Read for DiskTar {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        while self.stretches.last().is_some_and(|next| next.len == 0) {
+            self.stretches.pop();
+        }
+        let stored = self.stretches.last_mut();
+        let gap = stored.as_ref().map_or(self.size, |next| next.start) - self.at;
+        if gap > 0 {
+            let len = usize::try_from(gap).unwrap_or(usize::MAX).min(buf.len());
+            buf.get_mut(..len).unwrap_or_default().fill(0);
+            self.at += len as u64;
+            return Ok(len);
+        }
+        let Some(stored) = stored else {
+            self.end()?;
+            return Ok(0);
+        };
+        let most = usize::try_from(stored.len).unwrap_or(usize::MAX);
+        let len = most.min(buf.len());
+        let len = self.input.read(buf.get_mut(..len).unwrap_or_default())?;
+        if len == 0 {
+            return Err(ended_early());
+        }
+        self.at += len as u64;
+        stored.start += len as u64;
+        stored.len -= len as u64;
+        Ok(len)
+    }
+}
+
+/// The stretches of a sparse member.
+fn sparse(header: &[u8; BLOCK], input: &mut impl Read) -> io::Result<Vec<Stretch>> {
+    let mut stretches = Vec::new();
+    let mut block = *header;
+    let (mut range, mut more) = (field::STRETCHES, field::MORE);
+    loop {
+        for entry in block.get(range).unwrap_or_default().chunks_exact(24) {
+            let (start, len) = entry.split_at(12);
+            // The last one of several programs is empty, and so are unused ones.
+            if entry.iter().all(|byte| *byte == 0) {
+                continue;
+            }
+            stretches.push(Stretch {
+                start: number(start).ok_or_else(bad_number)?,
+                len: number(len).ok_or_else(bad_number)?,
+            });
+        }
+        if stretches.len() > MAX_TAR_STRETCHES {
+            return Err(invalid(format!(
+                "{DISK} is stored in more than {MAX_TAR_STRETCHES} pieces"
+            )));
+        }
+        if block.get(more).is_none_or(|byte| *byte == 0) {
+            return Ok(stretches);
+        }
+        input.read_exact(&mut block)?;
+        (range, more) = (field::MORE_STRETCHES, field::STILL_MORE);
+    }
+}
+
+/// Checks that stretches of `stored` bytes follow one another on a disk of `size` bytes.
+fn check(stretches: &[Stretch], stored: u64, size: u64) -> io::Result<()> {
+    if size > MAX_VIRTUAL_SIZE {
+        return Err(invalid(format!("{DISK} has {size} bytes")));
+    }
+    let (mut at, mut sum) = (0_u64, 0_u64);
+    for stretch in stretches {
+        let end = stretch.start.checked_add(stretch.len);
+        let Some(end) = end.filter(|end| stretch.start >= at && *end <= size) else {
+            return Err(invalid(format!(
+                "the pieces of {DISK} are not in order, or leave its {size} bytes"
+            )));
+        };
+        at = end;
+        sum = sum.saturating_add(stretch.len);
+    }
+    if sum != stored {
+        return Err(invalid(format!(
+            "{DISK} is stored in {stored} bytes, its pieces have {sum}"
+        )));
+    }
+    Ok(())
+}
+
+fn bad_number() -> io::Error {
+    invalid(format!("a number in the header of {DISK} makes no sense"))
+}
