@@ -27,7 +27,7 @@ fn sh(dir: &Path, line: &str) -> bool {
     let mut look = Command::new("sh");
     look.args(["-c", &format!("command -v {program}")]);
     if !look.stdout(Stdio::null()).status().unwrap().success() {
-        eprintln!("skipped: {program} is not installed");
+        println!("skipped: {program} is not installed");
         return false;
     }
     let mut shell = Command::new("sh");

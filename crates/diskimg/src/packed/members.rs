@@ -32,7 +32,7 @@ enum State {
 
 /// A member that is being decoded. None reads beyond its end.
 enum Member {
-    Gzip(GzDecoder<Input>),
+    Gzip(Box<GzDecoder<Input>>),
     Xz(Box<XzReader<Input>>),
     Zstd(zstd::Decoder<'static, Input>),
     Bzip2(BzDecoder<Input>),
@@ -98,7 +98,7 @@ impl Read for Unpacked {
 impl Member {
     fn begin(packing: Container, input: Input) -> io::Result<Self> {
         Ok(match packing {
-            Container::Gzip => Self::Gzip(GzDecoder::new(input)),
+            Container::Gzip => Self::Gzip(Box::new(GzDecoder::new(input))),
             Container::Xz => Self::Xz(Box::new(XzReader::new_mem_limit(
                 input,
                 false,
