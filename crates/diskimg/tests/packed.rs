@@ -1,6 +1,7 @@
 //! Raw disks that are compressed: what real programs pack is read back, and nothing else is.
 
 #![allow(
+    clippy::print_stderr,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
