@@ -18,6 +18,7 @@ use diskimg::units::human;
 use diskimg::{DiskImage, Format};
 
 pub(super) use self::command::BitmapCommand;
+use super::disk::SourceDisk;
 use super::observe::Observer;
 use super::spec::{BitmapSpec, ImportSpec};
 
@@ -74,9 +75,7 @@ pub(super) fn prepare(
     }
     let bitmap = match &spec.bitmap {
         BitmapSpec::File(file) => ready(&spec.disk.path, key, file).map(BitmapSource::Ready),
-        BitmapSpec::Command(words) => {
-            command(&spec.disk.path, format, words).map(BitmapSource::Command)
-        }
+        BitmapSpec::Command(words) => command(&spec.disk, format, words).map(BitmapSource::Command),
         BitmapSpec::Own => Ok(BitmapSource::Own),
     };
     match (bitmap, bitmap_key) {
@@ -143,9 +142,11 @@ pub(super) fn read_bitmap(file: &Path) -> Result<Bytes, String> {
     }
 }
 
-fn command(disk: &Path, format: Format, words: &str) -> Result<BitmapCommand, String> {
+fn command(disk: &SourceDisk, format: Format, words: &str) -> Result<BitmapCommand, String> {
     let command = BitmapCommand::parse(words)?;
-    let is_file = fs::metadata(disk).is_ok_and(|metadata| metadata.is_file());
+    let is_alone = disk.member.is_none();
+    let disk = &disk.path;
+    let is_file = is_alone && fs::metadata(disk).is_ok_and(|metadata| metadata.is_file());
     if format != Format::Raw || !is_file {
         let word = match shell_path(disk) {
             Some(word) if !is_descriptor(disk) => word,
@@ -157,8 +158,10 @@ fn command(disk: &Path, format: Format, words: &str) -> Result<BitmapCommand, St
             shown(&disk),
             if is_file {
                 format.to_string()
-            } else {
+            } else if is_alone {
                 "no regular file".into()
+            } else {
+                "a package".into()
             },
         ));
     }
