@@ -2,6 +2,8 @@
 
 use std::ffi::OsStr;
 
+pub(crate) mod keys;
+
 use cloud::{Hint, Origin, Problem, Setting};
 use diskimg::text::shell_word;
 

@@ -314,7 +314,7 @@ impl fleet::Observer for Board {
     }
 
     fn hint(&self, hint: &Hint) -> String {
-        hints::text(hint)
+        hints::keys::text(hint)
     }
 }
 
