@@ -300,7 +300,7 @@ fn a_journal_that_cannot_be_ended_does_not_make_a_failure_of_a_success() {
     assert_eq!(json["digest"], DEBIAN_TREE_DIGEST);
     assert!(
         done.stderr
-            .contains("warning: the import is done, but its journal"),
+            .contains("warning: the import is finished, but its journal"),
         "{}",
         done.stderr
     );

@@ -171,7 +171,7 @@ fn a_job_of_which_nothing_is_known_may_go_on() {
     });
     let lost = faulty.run();
     assert_eq!(lost.code, Some(3), "{}", lost.stderr);
-    let told = "its state is not known; it may go on";
+    let told = "its state is unknown; it may still be running";
     assert!(lost.stderr.contains(told), "{}", lost.stderr);
     assert!(!lost.stderr.contains("it has ended"), "{}", lost.stderr);
     assert!(!lost.stderr.contains("another name"), "{}", lost.stderr);
@@ -333,7 +333,7 @@ fn who_is_told_to_stop_while_the_registration_is_on_its_way_stops_soon_and_adopt
     // The answer gets five seconds, of the sixty that it would have.
     assert!(asked.elapsed() < Duration::from_secs(30));
     assert_eq!(stopped.code, Some(130), "{}", stopped.stderr);
-    let told = "whether it has made an image is not known yet";
+    let told = "whether it created an image is not known yet";
     assert!(stopped.stderr.contains(told), "{}", stopped.stderr);
     assert_eq!(faulty.import.status()["stage"], "registering");
     let done = faulty.run();

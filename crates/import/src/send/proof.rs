@@ -129,7 +129,7 @@ impl Proving<'_> {
     fn tell(self, entry: &Entry, why: &str, bytes: u64) {
         let path = entry.source_path().unwrap_or_default();
         self.observer.notice(format_args!(
-            "{path}: {why}; reading the {} that are stored again, to compare them before anything is sent",
+            "{path}: {why}; reading the stored {} again to compare them before anything is sent",
             human(bytes)
         ));
     }
