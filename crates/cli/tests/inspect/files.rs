@@ -374,7 +374,7 @@ fn a_disk_of_several_files_is_given_by_its_descriptor() {
             .arg(at("web.vmdk")))
         .success(),
     );
-    assert_eq!(json["method"], "quick", "{json}");
+    assert_eq!(json["register"], "quick", "{json}");
 
     let refused = of(&["inspect"], "web-flat.vmdk");
     assert_eq!(refused.code, Some(2));

@@ -1,7 +1,7 @@
 //! Which ways into the cloud an image can take, and why.
 
 use diskimg::units::human;
-use diskimg::{Details, Format};
+use diskimg::{Details, Format, Reference};
 use ims::rules::{MAX_COMMON_FILE, MAX_VIRTUAL_SIZE};
 use serde::Serialize;
 
@@ -73,7 +73,7 @@ impl Disk<'_> {
             human(MAX_VIRTUAL_SIZE),
             human(self.virtual_size)
         );
-        Verdict::yes(match self.needs() {
+        Verdict::yes(match self.unopened() {
             None => size,
             Some(name) => format!("{size}; give the folder of {name} with --allow-backing DIR"),
         })
@@ -161,7 +161,18 @@ impl Disk<'_> {
 
     /// The first other file that the disk needs.
     fn needs(&self) -> Option<String> {
-        let reference = self.details.refers_to.first()?;
-        Some(format!("its {} {}", reference.role, reference.name))
+        self.details.refers_to.first().map(called)
     }
+
+    /// The first other file that was not opened, or may not be without permission.
+    fn unopened(&self) -> Option<String> {
+        // The length of a part of the disk is known when it was opened.
+        let mut others = self.details.refers_to.iter();
+        others.find(|other| other.bytes.is_none()).map(called)
+    }
+}
+
+/// What a message calls another file.
+fn called(other: &Reference) -> String {
+    format!("its {} {}", other.role, other.name)
 }
