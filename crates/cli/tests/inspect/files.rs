@@ -361,6 +361,7 @@ fn a_disk_of_several_files_is_given_by_its_descriptor() {
         shown.contains("extent web-flat.vmdk (FLAT, 1 MiB)"),
         "{shown}"
     );
+    assert!(!shown.contains("--allow-backing"), "{shown}");
     let json = json_of(of(&["inspect", "--json"], "web.vmdk").success());
     assert_eq!(json["refers_to"][0]["bytes"], 1 << 20, "{json}");
     let digest = |name| json_of(of(&["digest", "--json"], name).success())["digest"].clone();
