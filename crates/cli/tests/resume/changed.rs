@@ -96,7 +96,11 @@ fn a_disk_whose_ctime_alone_moved_is_read_again_and_goes_on() {
     fs::hard_link(&import.source, import.dir.path().join("link.raw")).unwrap();
     let done = import.go_on();
     went_on(&done);
-    assert!(done.stderr.contains("again to compare them"), "{}", done.stderr);
+    assert!(
+        done.stderr.contains("again to compare them"),
+        "{}",
+        done.stderr
+    );
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod changed;
 mod common;
 mod faults;
 mod journals;
+mod packages;
 mod registration;
 mod whole;
 

@@ -1,0 +1,129 @@
+//! Machines from their packages: all disks by one command, resumed after a kill, verified by the
+//! manifest.
+
+use std::fs;
+use std::path::Path;
+
+use diskimg::text::shown;
+use testkit::ova::{Machine, Tar, manifest};
+
+use crate::common::importing::{Import, MIB, is_right};
+use crate::common::{DEBIAN_TREE_DIGEST, json_of, run, testdata};
+
+/// A machine whose system disk is the real disk and whose data disk is noise, in a package.
+fn server() -> Import {
+    let mut import = Import::of_noise(48);
+    let noise = fs::read(&import.source).unwrap();
+    let system = fs::read(testdata("debian-tree.qcow2")).unwrap();
+    let machine = Machine {
+        firmware: Some("efi"),
+        ..Machine::new(
+            "server",
+            &[("system.qcow2", 2 << 30), ("data.img", 48 * MIB)],
+        )
+    };
+    import.source = import.dir.path().join("server.ova");
+    fs::write(&import.source, machine.archive(&[&system, &noise])).unwrap();
+    import
+}
+
+fn digest(import: &Import, member: &str) -> String {
+    let path = &import.source;
+    let run = run(import
+        .cloud
+        .command()
+        .args(["digest", "--json", "--disk", member])
+        .arg(path));
+    run.success();
+    json_of(&run)["digest"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_machine_that_is_killed_in_the_middle_becomes_all_of_its_images() {
+    let import = server();
+    let stopped = import.interrupt(2, "KILL");
+    assert_eq!(stopped.code, None);
+    let done = import.go_on();
+    let json = is_right(&done);
+    assert_eq!(json["digest"], DEBIAN_TREE_DIGEST);
+    assert_eq!(json["firmware"], "uefi", "the package says so");
+    assert!(
+        done.stderr.contains("already stored"),
+        "it resumes: {}",
+        done.stderr
+    );
+    let data = json["data_images"].as_array().unwrap();
+    assert_eq!(data.len(), 1);
+    let id = data[0]["image_id"].as_str().unwrap();
+    let shown = run(import.cloud.command().args(["image", "show", id, "--json"]));
+    shown.success();
+    let shown = json_of(&shown);
+    assert_eq!(shown["status"], "active");
+    assert_eq!(shown["virtual_env_type"], "DataImage");
+    assert_eq!(
+        shown["__imgferry_content_digest"],
+        digest(&import, "data.img")
+    );
+    assert_eq!(digest(&import, "1"), DEBIAN_TREE_DIGEST);
+    assert_eq!(import.cloud.uploads(), 0);
+}
+
+#[test]
+fn one_disk_of_a_machine_is_imported_alone() {
+    let import = server();
+    let mut command = import.command();
+    command.args(["--disk", "system.qcow2"]);
+    let json = is_right(&run(&mut command));
+    assert_eq!(json["digest"], DEBIAN_TREE_DIGEST);
+    assert!(json["data_images"].is_null());
+    assert_eq!(import.cloud.objects("images"), ["a.zvhd2"]);
+    let convert = run(import
+        .cloud
+        .command()
+        .args(["convert"])
+        .arg(&import.source)
+        .arg(import.dir.path().join("x.zvhd2")));
+    assert_eq!(convert.code, Some(2));
+    assert!(
+        convert.stderr.contains("--disk data.img"),
+        "{}",
+        convert.stderr
+    );
+}
+
+/// A package whose manifest has another digest of the disk.
+fn damaged(path: &Path) {
+    let disk = fs::read(testdata("debian-tree.qcow2")).unwrap();
+    let machine = Machine::new("vm", &[("d.qcow2", 2 << 30)]);
+    let descriptor = machine.descriptor();
+    let listed = manifest(&[("vm.ovf", descriptor.as_bytes()), ("d.qcow2", b"other")]);
+    let tar = Tar::new()
+        .file("vm.ovf", descriptor.as_bytes())
+        .file("vm.mf", listed.as_bytes())
+        .file("d.qcow2", &disk);
+    fs::write(path, tar.end()).unwrap();
+}
+
+#[test]
+fn a_disk_that_is_not_what_the_manifest_says_becomes_nothing() {
+    let mut import = Import::of_noise(1);
+    import.source = import.dir.path().join("vm.ova");
+    damaged(&import.source);
+    let failed = run(&mut import.command());
+    assert_eq!(failed.code, Some(5), "{}", failed.stderr);
+    assert!(failed.stderr.contains("d.qcow2"), "{}", failed.stderr);
+    assert!(import.cloud.objects("images").is_empty());
+    assert_eq!(import.cloud.uploads(), 0);
+
+    let target = import.dir.path().join("x.zvhd2");
+    let convert = |more: &[&str]| {
+        let mut command = import.cloud.command();
+        command.arg("convert").args(more).arg(&import.source);
+        run(command.arg(&target))
+    };
+    let failed = convert(&[]);
+    assert_eq!(failed.code, Some(5), "{}", failed.stderr);
+    assert!(!target.exists(), "{}", shown(&target));
+    convert(&["--ignore-manifest"]).success();
+    assert!(target.exists());
+}
