@@ -76,7 +76,7 @@ fn each_disk_is_done_once_by_claims_that_are_stored_only_if_there_is_none() {
     four_workers_of_which_two_die(
         Faults::default(),
         0x9e37_79b9,
-        "stores a claim only if there is none",
+        "stores a claim only if none exists",
     );
 }
 

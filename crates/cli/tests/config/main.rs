@@ -598,9 +598,9 @@ fn no_output_at_the_most_verbose_has_a_secret_in_it() {
         run(doors.by_password().args(check)),
         run(doors.by_agency().args(check)),
         run(doors.by_key().args(["config", "show"])),
-        // Failures: the name is taken (by another command), the key is wrong, the bucket is not
-        // there, the password is wrong.
+        // The image exists, and is proven to be of this disk.
         import(doors.by_key().arg("-v"), "by key"),
+        // Failures: the key is wrong, the bucket is not there, the password is wrong.
         import(doors.by_key().env("HW_SECRET_KEY", &wrong), "wrong"),
         run(doors.by_key().env("HW_SECRET_KEY", &wrong).args(check)),
         run(doors
@@ -641,7 +641,7 @@ fn no_output_at_the_most_verbose_has_a_secret_in_it() {
     assert_eq!(
         runs.each_ref().map(|run| run.code),
         [
-            0, 0, 0, 0, 0, 0, 0, 2, 3, 3, 3, 3, 0, 0, 3, 0, 3, 0, 0, 0, 3, 3, 3
+            0, 0, 0, 0, 0, 0, 0, 0, 3, 3, 3, 3, 0, 0, 3, 0, 3, 0, 0, 0, 3, 3, 3
         ]
         .map(Some),
         "{:?}",

@@ -48,7 +48,7 @@ const PACKERS: [(&str, &str, &str); 6] = [
     ("xz", "xz", "xz -k -0 disk.raw"),
     ("zst", "zstd", "zstd -qk disk.raw"),
     ("bz2", "bzip2", "bzip2 -k disk.raw"),
-    ("lz4", "lz4", "lz4 -qk disk.raw"),
+    ("lz4", "lz4", "lz4 -qk disk.raw disk.raw.lz4"),
     (
         "tar.gz",
         "gzip",

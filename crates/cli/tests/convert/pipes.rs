@@ -259,7 +259,7 @@ fn without_a_size_the_refusal_says_what_to_type() {
     ]);
     assert_eq!(run.code, Some(2));
     assert!(
-        run.stderr.contains("--size is for a disk"),
+        run.stderr.contains("--size is for disks"),
         "{}",
         run.stderr
     );
@@ -364,7 +364,7 @@ fn options_that_need_a_file_are_refused_for_standard_input() {
                 "Linux",
                 "--sandbox",
             ],
-            "a pipe is read front to back",
+            "is read front to back",
         ),
         (
             &[

@@ -249,7 +249,7 @@ fn a_file_that_is_only_part_of_a_disk_is_not_uploaded_as_it_is() {
     let refused = import(&cloud, &layer, &[&options[..], &inside].concat());
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
     assert!(
-        refused.stderr.contains("imgferry convert"),
+        refused.stderr.contains("--register quick"),
         "{}",
         refused.stderr
     );

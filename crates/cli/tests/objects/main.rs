@@ -63,7 +63,7 @@ fn an_object_that_differs_is_exit_code_5_and_one_that_cannot_be_read_is_the_clou
     let missing = run(&mut verify(&cloud, &other, "obs://images/nothing"));
     assert_eq!(missing.code, Some(3), "{}", missing.stderr);
     assert!(
-        missing.stderr.contains("no such object"),
+        missing.stderr.contains("does not exist"),
         "{}",
         missing.stderr
     );
