@@ -153,7 +153,7 @@ fn a_minimum_disk_that_is_not_the_one_asked_for_is_told() {
         &["--bucket", "images"],
     );
     run.success();
-    let told = "has min_disk 80 GiB, 2 GiB was asked for";
+    let told = "has min_disk 80 GiB, 2 GiB was requested";
     assert!(run.stderr.contains(told), "{}", run.stderr);
 }
 

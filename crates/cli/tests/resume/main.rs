@@ -274,7 +274,7 @@ fn a_disk_that_builds_on_other_files_begins_anew_so_that_no_two_states_are_mixed
     let done = run(&mut command(&import));
     let json = is_right(&done);
     assert_eq!(json["uploaded"]["kept_bytes"], 0);
-    let told = "the disk builds on other files";
+    let told = "the disk is based on other files";
     assert!(done.stderr.contains(told), "{}", done.stderr);
     assert_eq!(import.cloud.uploads(), 0);
 }
