@@ -459,7 +459,7 @@ mod tests {
                 .hint()
                 .unwrap()
                 .to_string()
-                .contains(" obs.cn-north-4.example.com:")
+                .contains(" obs.cn-north-4.example.com ")
         );
     }
 

@@ -115,8 +115,8 @@ fn named(plan: &Plan) -> Option<u64> {
         .notes
         .iter()
         .find(|note| note.contains("threads fit"))?;
-    let (_, named) = note.split_once("--memory ")?;
-    let (mib, _) = named.split_once("MiB")?;
+    let (_, named) = note.split_once("all of them need ")?;
+    let (mib, _) = named.split_once(" MiB")?;
     Some(mib.parse::<u64>().unwrap() * MIB)
 }
 
