@@ -1,6 +1,7 @@
 //! The command line as the user types it. Nothing is resolved here.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use ::convert::{Level, Target};
@@ -417,6 +418,12 @@ pub(crate) enum IfExists {
     Skip,
     /// Replace the object; rename the image to NAME-replaced-ID and keep it
     Replace,
+}
+
+/// A number of things, of which there must be one.
+fn parse_count(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse()
+        .map_err(|_| "expected a whole number of at least 1".to_owned())
 }
 
 fn parse_threads(text: &str) -> Result<usize, String> {

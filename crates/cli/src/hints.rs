@@ -45,7 +45,7 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::NameBucket => "add --bucket NAME",
         Hint::ChooseBucket(what) => return format!("name {what} with --bucket"),
         Hint::NameSandboxDir => "name its directory: --sandbox=DIR",
-        Hint::KeepSandboxRunning => "leave --no-wait out, or run 'imgferry sandbox' beside it",
+        Hint::KeepSandboxRunning => "omit --no-wait, or run 'imgferry sandbox' beside it",
         Hint::FollowJob(job) => return format!("imgferry job wait {job}"),
         Hint::AbortUpload { bucket, id } => {
             return format!("imgferry uploads abort {bucket} --id {id}");
@@ -67,9 +67,9 @@ pub(crate) fn text(hint: &Hint) -> String {
         }
         Hint::NameOutputDir => "name a directory for output with --dir",
         Hint::MeasureLess => "pass a smaller --size, or --dir on another disk",
-        Hint::GenerateDisk => "leave the image out: a disk is generated then",
-        Hint::InstallQemuImg => "install it (qemu-utils, qemu-img), or leave --against out",
-        Hint::CompareNothing => "leave --against out",
+        Hint::GenerateDisk => "omit the image: a disk is generated then",
+        Hint::InstallQemuImg => "install it (qemu-utils, qemu-img), or omit --against",
+        Hint::CompareNothing => "omit --against",
         Hint::ChooseDisk(disks) => {
             let disks: Vec<String> = disks.iter().map(|disk| disk_option(disk)).collect();
             return format!("name one of its disks: {}", disks.join(", or "));
@@ -295,36 +295,16 @@ mod tests {
 
     use super::*;
 
+    fn assert_each(hints: impl IntoIterator<Item = (Hint, &'static str)>) {
+        for (hint, words) in hints {
+            let shown = text(&hint);
+            assert!(shown.contains(words), "{hint:?}: {shown}");
+        }
+    }
+
     #[test]
-    fn each_hint_names_the_option_or_command_that_helps() {
-        let job = "job-1".parse().unwrap();
-        for (hint, words) in [
-            (Hint::CheckStorageAddress, "--obs-endpoint"),
-            (Hint::CheckServiceAddresses, "--ims-endpoint"),
-            (Hint::CheckKeys, "'imgferry config check'"),
-            (Hint::GiveRegion, "--region"),
-            (Hint::GiveCredentials, "HW_ACCESS_KEY"),
-            (Hint::GiveOperator, "with --cloud, or pass --iam-endpoint"),
-            (
-                Hint::ChangeOperator("otc-swiss".parse().ok()),
-                "--cloud otc-swiss,",
-            ),
-            (Hint::ChangeOperator(None), "--region or --cloud"),
-            (Hint::NameSandboxDir, "--sandbox=DIR"),
-            (Hint::KeepSandboxRunning, "--no-wait"),
-            (Hint::FollowJob(job), "imgferry job wait job-1"),
-            (
-                Hint::AbortUpload {
-                    bucket: "images".into(),
-                    id: "u".into(),
-                },
-                "imgferry uploads abort images --id u",
-            ),
-            (Hint::NameBucketOnly("b".into()), "--upload obs://b"),
-            (Hint::NameOutputDir, "--dir"),
-            (Hint::MeasureLess, "--size"),
-            (Hint::InstallQemuImg, "qemu-utils"),
-            (Hint::CompareNothing, "--against"),
+    fn each_hint_on_disks_and_objects_names_the_option_that_helps() {
+        assert_each([
             (Hint::Disk(diskimg::Hint::OpenAsRaw), "--format raw"),
             (
                 Hint::Disk(diskimg::Hint::NameFormat(vec![Format::Raw, Format::Vhd])),
@@ -392,6 +372,39 @@ mod tests {
                 "omit --path-style",
             ),
             (Hint::Storage(obs::Hint::GiveMemory(1)), "--memory 1MiB"),
+        ]);
+    }
+
+    #[test]
+    fn each_hint_names_the_option_or_command_that_helps() {
+        let job = "job-1".parse().unwrap();
+        assert_each([
+            (Hint::CheckStorageAddress, "--obs-endpoint"),
+            (Hint::CheckServiceAddresses, "--ims-endpoint"),
+            (Hint::CheckKeys, "'imgferry config check'"),
+            (Hint::GiveRegion, "--region"),
+            (Hint::GiveCredentials, "HW_ACCESS_KEY"),
+            (Hint::GiveOperator, "with --cloud, or pass --iam-endpoint"),
+            (
+                Hint::ChangeOperator("otc-swiss".parse().ok()),
+                "--cloud otc-swiss,",
+            ),
+            (Hint::ChangeOperator(None), "--region or --cloud"),
+            (Hint::NameSandboxDir, "--sandbox=DIR"),
+            (Hint::KeepSandboxRunning, "--no-wait"),
+            (Hint::FollowJob(job), "imgferry job wait job-1"),
+            (
+                Hint::AbortUpload {
+                    bucket: "images".into(),
+                    id: "u".into(),
+                },
+                "imgferry uploads abort images --id u",
+            ),
+            (Hint::NameBucketOnly("b".into()), "--upload obs://b"),
+            (Hint::NameOutputDir, "--dir"),
+            (Hint::MeasureLess, "--size"),
+            (Hint::InstallQemuImg, "qemu-utils"),
+            (Hint::CompareNothing, "--against"),
             (Hint::Journal(journal::Hint::MakeRoom), "--state-dir"),
             (
                 Hint::Journal(journal::Hint::WaitForOther),
@@ -412,9 +425,6 @@ mod tests {
             (Hint::Images(ims::Hint::NotIam), "check --iam-endpoint"),
             (Hint::Images(ims::Hint::NotIms), "check --ims-endpoint"),
             (Hint::Images(ims::Hint::AllowHttp), "--allow-http"),
-        ] {
-            let shown = text(&hint);
-            assert!(shown.contains(words), "{hint:?}: {shown}");
-        }
+        ]);
     }
 }

@@ -10,7 +10,7 @@ mod init;
 
 pub(crate) use self::init::BatchInitArgs;
 use super::transfer::{parse_age, parse_rate};
-use super::{CloudArgs, StateArgs, parse_size, parse_threads};
+use super::{CloudArgs, StateArgs, parse_count, parse_size, parse_threads};
 use ::import::Concurrency;
 use batch::Shard;
 
@@ -100,15 +100,15 @@ pub(crate) struct BatchRunArgs {
 pub(crate) struct BatchCommonArgs {
     /// Disks to convert at the same time [default: from the manifest, else a quarter of the cores,
     /// 2 to 8]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     pub(crate) converts: Option<NonZeroUsize>,
     /// Disks with an upload in progress, including those still being converted [default: from the
     /// manifest, else twice --converts]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     pub(crate) uploads: Option<NonZeroUsize>,
     /// Image service jobs to run at the same time [default: from the manifest, else 10; at most 2
     /// with --sandbox]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     pub(crate) jobs: Option<NonZeroUsize>,
     /// Worker threads of all conversions together [default: one more than the number of cores]
     #[arg(long, value_name = "N", value_parser = parse_threads)]

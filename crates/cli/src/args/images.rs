@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
-use super::{CloudArgs, WorkArgs, parse_tag};
+use super::{CloudArgs, WorkArgs, parse_count, parse_tag};
 
 /// List, show, change, copy, share, export and delete images
 #[derive(Debug, Args)]
@@ -62,7 +62,7 @@ pub(crate) struct ImageListArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) tag: Option<String>,
     /// Maximum number of images to list
-    #[arg(long, value_name = "N", default_value = "1000")]
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = parse_count)]
     pub(crate) limit: NonZeroUsize,
     #[command(flatten)]
     pub(crate) cloud: CloudArgs,

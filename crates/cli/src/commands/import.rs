@@ -40,7 +40,7 @@ pub(crate) async fn run(args: &ImportArgs, console: Console, stop: &StopToken) -
     if args.no_wait {
         return Err(Failure::new(
             Class::Refused,
-            "--no-wait needs a cloud that goes on when this program ends",
+            "--no-wait needs a cloud that keeps running after this program ends",
         )
         .hint(cloud::Hint::KeepSandboxRunning));
     }
