@@ -258,11 +258,7 @@ fn without_a_size_the_refusal_says_what_to_type() {
         "1".as_ref(),
     ]);
     assert_eq!(run.code, Some(2));
-    assert!(
-        run.stderr.contains("--size is for disks"),
-        "{}",
-        run.stderr
-    );
+    assert!(run.stderr.contains("--size is for disks"), "{}", run.stderr);
 }
 
 #[test]
