@@ -25,15 +25,13 @@ fn while_written(file: &Path, command: &mut Command) -> Run {
     let written = OpenOptions::new().write(true).open(file).unwrap();
     thread::scope(|scope| {
         scope.spawn(|| {
-            for number in 0_u8.. {
+            for number in (1..=u8::MAX).cycle() {
                 if stop.load(Ordering::Relaxed) {
                     break;
                 }
-                written
-                    .write_all_at(&[number.wrapping_add(1)], 300_000)
-                    .unwrap();
+                written.write_all_at(&[number], 300_000).unwrap();
                 thread::sleep(Duration::from_millis(1));
-                if number == u8::MAX - 1 {
+                if number == u8::MAX {
                     written.sync_data().unwrap();
                 }
             }
