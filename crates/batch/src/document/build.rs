@@ -7,11 +7,19 @@ use crate::problem::Problem;
 
 /// A document that is being read. Whatever returns `None` is done with it.
 pub(super) struct Builder<'a> {
-    /// The lists and tables that have begun, and the key of each whose value comes next.
-    open: Vec<(Node, Option<Key>)>,
+    /// The lists and tables that have begun, and what comes next in each table.
+    open: Vec<(Node, Next)>,
     root: Option<Node>,
     nodes: usize,
     pub(super) problems: &'a mut Vec<Problem>,
+}
+
+/// What comes next in a table.
+enum Next {
+    Key,
+    ValueOf(Key),
+    /// The value of a key that was refused, which is dropped.
+    Dropped,
 }
 
 impl<'a> Builder<'a> {
@@ -27,19 +35,19 @@ impl<'a> Builder<'a> {
     /// Whether a key comes next.
     pub(super) fn wants_key(&self) -> bool {
         let open = self.open.last();
-        open.is_some_and(|(node, key)| matches!(node.value, Value::Table(_)) && key.is_none())
+        open.is_some_and(|(node, next)| matches!((&node.value, next), (Value::Table(_), Next::Key)))
     }
 
     /// A key of the table that has begun.
     pub(super) fn key(&mut self, found: Key) {
-        if let Some((_, key)) = self.open.last_mut() {
-            *key = Some(found);
+        if let Some((_, next)) = self.open.last_mut() {
+            *next = Next::ValueOf(found);
         }
     }
 
     /// An empty list or table begins.
     pub(super) fn begin(&mut self, at: Place, value: Value) -> Option<()> {
-        self.open.push((Node { at, value }, None));
+        self.open.push((Node { at, value }, Next::Key));
         if self.open.len() <= MAX_DEPTH {
             return Some(());
         }
@@ -84,15 +92,17 @@ impl<'a> Builder<'a> {
                     value: Value::Table(entries),
                     ..
                 },
-                key,
-            )) => match key.take() {
-                Some(key) => entries.push((key, node)),
+                next,
+            )) => match std::mem::replace(next, Next::Key) {
+                Next::ValueOf(key) => entries.push((key, node)),
+                Next::Dropped => {}
                 // A list, a table or an alias where a key stands.
-                None => {
-                    let what = format!("{} stands where a key is expected", node.value.kind());
-                    self.problems.push(at.problem("", what));
-                    let text = String::new();
-                    *key = Some(Key { at, text });
+                Next::Key => {
+                    if !matches!(node.value, Value::Refused) {
+                        let what = format!("{} stands where a key is expected", node.value.kind());
+                        self.problems.push(at.problem("", what));
+                    }
+                    *next = Next::Dropped;
                 }
             },
             Some((

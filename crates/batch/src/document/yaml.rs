@@ -210,6 +210,27 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_where_a_key_is_expected_is_refused_once() {
+        for text in [
+            "? [a]\n: 1\n",
+            "? [a]\n: {b: 1, c: [2]}\nd: 1\n",
+            "? {a: 1}\n: 1\n? {a: 1}\n",
+            "a: &x 1\n*x : 2\n",
+        ] {
+            let (node, problems) = read(text);
+            let expected = text.matches('?').count().max(1);
+            assert_eq!(problems.len(), expected, "{text:?}: {problems:?}");
+            let Some(Value::Table(entries)) = node.map(|node| node.value) else {
+                panic!("no table: {text:?}");
+            };
+            assert!(
+                entries.iter().all(|(key, _)| !key.text.is_empty()),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
     fn deep_nesting_ends_early() {
         let (_, problems) = read(&"[".repeat(100_000));
         assert_eq!(problems.len(), 1, "{problems:?}");
