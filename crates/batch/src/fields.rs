@@ -92,6 +92,10 @@ pub(crate) fn unknown<'a>(
             .hint("credentials come from the environment or the configuration file: imgferry config check");
     }
     let near = did_you_mean(&key.text, known);
+    if key.text == "force" {
+        let what = "\"force\" is no key of a manifest any more";
+        return key.at.problem(path, what).hint("set if_exists: replace");
+    }
     key.at
         .problem(path, format!("unknown key {:?}{near}", key.text))
 }

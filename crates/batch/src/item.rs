@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::problem::Problem;
+
 /// How hard blocks are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
@@ -257,6 +259,9 @@ pub struct Item {
     /// Line of the manifest that the item comes from.
     #[serde(skip)]
     pub line: usize,
+    /// Why the source cannot be read on this machine, if so. A disk that is done needs it no more.
+    #[serde(skip)]
+    pub unreadable: Option<Problem>,
 }
 
 impl Item {

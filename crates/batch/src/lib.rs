@@ -32,7 +32,7 @@ pub use item::{
     Architecture, Firmware, Holes, IfExists, Item, Kind, Level, Limits, OsFamily, Register, Role,
     Target, VhdBitmap,
 };
-pub use manifest::{Manifest, ReadOptions};
+pub use manifest::Manifest;
 pub use outcome::{
     BatchReport, ItemOutcome, ItemState, Machine, Stage, StageSpan, ThroughputSample, Totals,
     UnixMillis,
@@ -46,16 +46,9 @@ impl Manifest {
     /// Reads the manifest at `path`: YAML, or TOML when the name ends in `.toml`.
     ///
     /// # Errors
-    /// Everything that is wrong with it, in the order of its lines.
+    /// Everything that is wrong with it, in the order of its lines. Sources that cannot be read are
+    /// part of that only beside other problems; alone they are left to [`Item::unreadable`].
     pub fn read(path: &Path) -> Result<Self, Vec<Problem>> {
-        Self::read_with(path, ReadOptions::default())
-    }
-
-    /// [`Manifest::read`] with options.
-    ///
-    /// # Errors
-    /// Those of [`Manifest::read`].
-    pub fn read_with(path: &Path, options: ReadOptions) -> Result<Self, Vec<Problem>> {
-        expand::read(path, options)
+        expand::read(path)
     }
 }

@@ -18,18 +18,3 @@ pub struct Manifest {
     /// The disks, in the manifest's order.
     pub items: Vec<Item>,
 }
-
-/// How a manifest is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadOptions {
-    /// Whether every source must be there. Without it, only globs look at the file system.
-    pub check_sources: bool,
-}
-
-impl Default for ReadOptions {
-    fn default() -> Self {
-        Self {
-            check_sources: true,
-        }
-    }
-}

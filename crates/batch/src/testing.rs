@@ -37,5 +37,6 @@ pub(crate) fn item(name: &str) -> Item {
         if_exists: IfExists::Adopt,
         skip_check: Vec::new(),
         line: 1,
+        unreadable: None,
     }
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use batch::{Manifest, ReadOptions};
+use batch::Manifest;
 use serde_json::Value;
 
 fn root(name: &str) -> PathBuf {
@@ -57,6 +57,7 @@ fn the_manifests_in_the_docs_are_read() {
             let path = dir.path().join(file);
             fs::write(&path, block).unwrap();
             let manifest = Manifest::read(&path).unwrap_or_else(|problems| panic!("{problems:#?}"));
+            assert!(manifest.items.iter().all(|item| item.unreadable.is_none()));
             counts.push(manifest.items.len());
         }
     }
@@ -95,10 +96,7 @@ fn the_manifest_of_the_configmap_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("batch.yaml");
     fs::write(&path, map["data"]["batch.yaml"].as_str().unwrap()).unwrap();
-    let options = ReadOptions {
-        check_sources: false,
-    };
-    let manifest = Manifest::read_with(&path, options).unwrap_or_else(|e| panic!("{e:#?}"));
+    let manifest = Manifest::read(&path).unwrap_or_else(|e| panic!("{e:#?}"));
     assert_eq!(manifest.items.len(), 4);
 }
 

@@ -12,7 +12,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use batch::{Item, Kind, Manifest, Problem, ReadOptions, Role, Target};
+use batch::{Item, Kind, Manifest, Problem, Role, Target};
 use tempfile::TempDir;
 
 /// A directory with these files and the manifest.
@@ -30,7 +30,19 @@ fn dir(files: &[&str], name: &str, text: &str) -> (TempDir, PathBuf) {
 
 fn read(files: &[&str], text: &str) -> Result<Manifest, Vec<Problem>> {
     let (_dir, path) = dir(files, "batch.yaml", text);
-    Manifest::read(&path)
+    read_all(&path)
+}
+
+/// The manifest at `path`, whose sources must be there.
+fn read_all(path: &Path) -> Result<Manifest, Vec<Problem>> {
+    let manifest = Manifest::read(path)?;
+    let unreadable = manifest.items.iter();
+    let unreadable = unreadable.filter_map(|item| item.unreadable.clone());
+    let unreadable: Vec<_> = unreadable.collect();
+    match unreadable.is_empty() {
+        true => Ok(manifest),
+        false => Err(unreadable),
+    }
 }
 
 fn problems(files: &[&str], text: &str) -> Vec<String> {
@@ -41,7 +53,7 @@ fn problems(files: &[&str], text: &str) -> Vec<String> {
 /// The problems, one a line, without the places of this machine.
 fn told(files: &[&str], text: &str) -> String {
     let (dir, path) = dir(files, "batch.yaml", text);
-    let problems = Manifest::read(&path).unwrap_err();
+    let problems = read_all(&path).unwrap_err();
     let told: Vec<_> = problems.iter().map(ToString::to_string).collect();
     told.join("\n")
         .replace(&dir.path().display().to_string(), "DIR")
@@ -364,6 +376,46 @@ fn sources_are_files_of_this_machine() {
 }
 
 #[test]
+fn an_address_is_refused_without_its_password() {
+    for source in [
+        "https://me:hunter2@host/web.qcow2",
+        "https://host/web*.raw?sig=hunter2",
+        "s3://me:[hunter2]@b/k",
+    ] {
+        let images = "images: [{source: 'SOURCE', bucket: b}, {source: 'SOURCE', bucket: b}]";
+        let servers = "servers: [{name: s, bucket: b, system: 'SOURCE', data: [a.raw]}]";
+        for (text, count) in [(images, 2), (servers, 1)] {
+            let told = told(&["a.raw"], &text.replace("SOURCE", source));
+            assert_eq!(told.matches("is an address").count(), count, "{told}");
+            assert_eq!(told.lines().count(), count, "{told}");
+            assert!(!told.contains("hunter2"), "{told}");
+        }
+    }
+}
+
+#[test]
+fn the_key_that_was_replaced_says_by_which() {
+    let told = told(
+        &["a.raw"],
+        "images: [{source: a.raw, bucket: b, force: true}]",
+    );
+    assert!(told.contains("set if_exists: replace"), "{told}");
+}
+
+#[test]
+fn a_list_in_the_place_of_a_key_is_one_problem() {
+    let told = told(
+        &["a.raw"],
+        "images: [{source: a.raw, bucket: b}]\n? [x]\n: 1\n",
+    );
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(
+        told.contains("a list stands where a key is expected"),
+        "{told}"
+    );
+}
+
+#[test]
 fn a_file_that_is_called_like_a_pattern_is_a_file() {
     let manifest = read(
         &["disk[1].raw", "disk1.raw"],
@@ -391,15 +443,18 @@ fn patterns_find_files_in_order_and_no_hidden_ones() {
 
 #[test]
 fn a_manifest_can_be_read_when_its_sources_are_gone() {
-    let (_dir, path) = dir(&[], "batch.yaml", "images: [{source: a.raw, bucket: b}]");
-    assert!(Manifest::read(&path).is_err());
-    let options = ReadOptions {
-        check_sources: false,
-    };
-    assert_eq!(
-        names(&Manifest::read_with(&path, options).unwrap().items),
-        ["a"]
+    let text = "images: [{source: a.raw, bucket: b}]";
+    let (_dir, path) = dir(&[], "batch.yaml", text);
+    let manifest = Manifest::read(&path).unwrap();
+    assert_eq!(names(&manifest.items), ["a"]);
+    let problem = manifest.items[0].unreadable.as_ref().unwrap().to_string();
+    assert!(
+        problem.starts_with("line 1, column 19: images[0].source: "),
+        "{problem}"
     );
+    // Beside other problems it is one of them.
+    let told = told(&[], &text.replace("bucket", "buckett"));
+    assert!(told.contains("a.raw cannot be read"), "{told}");
 }
 
 #[test]

@@ -5,7 +5,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use batch::ReadOptions;
 use cloud::{Session, StopToken};
 use fleet::{Context, FleetSpec, Silent};
 
@@ -13,7 +12,7 @@ use fleet::{Context, FleetSpec, Silent};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let manifest = std::env::args_os().nth(1).map(PathBuf::from);
     let manifest = manifest.ok_or("usage: import_fleet MANIFEST")?;
-    let spec = FleetSpec::read(&manifest, ReadOptions::default())?;
+    let spec = FleetSpec::read(&manifest)?;
     let session = Session::local(None, spec.session_options()).await?;
     let cx = Context::new(session, Arc::new(Silent), &StopToken::new());
     let ended = fleet::run(&spec, &cx).await;

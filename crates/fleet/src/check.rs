@@ -48,6 +48,9 @@ fn done_before(item: &Item, done: &ItemOutcome, source: Option<&SourceIdentity>)
         _ => Sameness::Same,
     };
     let mut cause = "done by an earlier run".to_owned();
+    if let Some(problem) = &item.unreadable {
+        cause.push_str(&format!("; {}", problem.what));
+    }
     if let Sameness::Unproven(why) = sameness {
         cause.push_str(&format!(
             "; cannot tell whether its source has changed: {why}"

@@ -48,6 +48,19 @@ pub(crate) fn prefix_of(digest: &str) -> String {
     format!("{PREFIX}{digest}/")
 }
 
+/// The prefix of the claims of one disk.
+fn directory_of(prefix: &str, item: &Item) -> String {
+    format!("{prefix}{}/", claim::directory(&item.id))
+}
+
+/// Whether a worker has marked `item`, of the manifest with this digest, as done.
+pub(crate) async fn is_done(storage: &Client, digest: &str, item: &Item) -> Result<bool> {
+    let directory = directory_of(&prefix_of(digest), item);
+    let objects = storage.list_objects(&item.bucket, &directory).await;
+    let objects = objects.map_err(|error| from_obs(&error))?;
+    Ok(listing(&directory, &objects).is_done())
+}
+
 impl Claims {
     /// Finds out what the servers of `items` can.
     pub(crate) async fn new(
@@ -103,7 +116,7 @@ impl Claims {
             .lock()
             .remove(&item.id)
             .unwrap_or_else(|| Contest::new(&item.id, &self.worker, way, self.timing));
-        let directory = format!("{}{}/", self.prefix, claim::directory(&item.id));
+        let directory = directory_of(&self.prefix, item);
         let mut answer = Answer::Begin;
         let claimed = loop {
             let action = contest.next(self.now(), answer);

@@ -4,13 +4,14 @@
 use std::thread::available_parallelism;
 
 use batch::{Item, Limits};
-use cloud::{Result, rejected};
+use cloud::Result;
 use convert::default_threads;
 use diskimg::units::GIB;
 
 use crate::budget::Budget;
+use crate::claims;
 use crate::observe::Context;
-use crate::spec::FleetSpec;
+use crate::spec::{FleetSpec, wrong_manifest};
 use crate::state::{self, Place, State};
 
 /// Memory of a batch by default.
@@ -49,16 +50,7 @@ pub(crate) struct Setup {
 
 impl Setup {
     pub(crate) async fn open(spec: &FleetSpec, cx: &Context) -> Result<Self> {
-        let known = |id: &String| spec.manifest.items.iter().any(|item| item.id == *id);
-        let unknown: Vec<String> = spec
-            .redo
-            .iter()
-            .filter(|id| !known(id))
-            .map(|id| format!("cannot redo {id}: the manifest has no disk with this id"))
-            .collect();
-        if !unknown.is_empty() {
-            return Err(rejected(unknown));
-        }
+        spec.check()?;
         let items: Vec<Item> = spec.items().cloned().collect();
         let mut width = width(&spec.limits, spec.threads, items.len());
         let reserved = match cx.session.is_local() {
@@ -78,6 +70,7 @@ impl Setup {
             Some(place) => state::read(&place.path(&endpoint))?,
             None => State::default(),
         };
+        refuse_unreadable(spec, &items, &state, &storage).await?;
         Ok(Self {
             spec: spec.clone(),
             cx: cx.clone(),
@@ -89,6 +82,35 @@ impl Setup {
             place,
             state,
         })
+    }
+}
+
+/// Refuses disks that cannot be read, unless they are done.
+async fn refuse_unreadable(
+    spec: &FleetSpec,
+    items: &[Item],
+    state: &State,
+    storage: &obs::Client,
+) -> Result {
+    let mut problems = Vec::new();
+    for item in items {
+        let Some(problem) = &item.unreadable else {
+            continue;
+        };
+        let shared = spec.lease.is_some();
+        let digest = &spec.manifest.digest;
+        let done = match spec.redo.contains(&item.id) {
+            true => false,
+            false if state.of_item(&item.id).done(item).is_some() => true,
+            false => shared && claims::is_done(storage, digest, item).await?,
+        };
+        if !done {
+            problems.push(problem.clone());
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(wrong_manifest(&spec.manifest.path, &problems)),
     }
 }
 

@@ -4,8 +4,8 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::Path;
 use std::time::Duration;
 
-use batch::{Item, Limits, Manifest, Problem, ReadOptions, Shard};
-use cloud::{Class, Failure, Result, SessionOptions};
+use batch::{Item, Limits, Manifest, Problem, Shard};
+use cloud::{Class, Failure, Result, SessionOptions, rejected};
 use diskimg::text::shown;
 use import::{Concurrency, ImportSpec, JournalSpec};
 
@@ -51,8 +51,8 @@ impl FleetSpec {
     ///
     /// # Errors
     /// One failure for everything that is wrong with the manifest.
-    pub fn read(path: &Path, options: ReadOptions) -> Result<Self> {
-        match Manifest::read_with(path, options) {
+    pub fn read(path: &Path) -> Result<Self> {
+        match Manifest::read(path) {
             Ok(manifest) => Ok(Self::new(manifest)),
             Err(problems) => Err(wrong_manifest(path, &problems)),
         }
@@ -80,6 +80,22 @@ impl FleetSpec {
             concurrency: Concurrency::Auto,
             timeout: Duration::from_secs(3600),
             journal: None,
+        }
+    }
+
+    /// What can be rejected without the cloud; plans and runs begin with it.
+    ///
+    /// # Errors
+    /// When a disk that is to be imported again is none of the manifest.
+    pub fn check(&self) -> Result {
+        let known = |id: &&String| self.manifest.items.iter().any(|item| item.id == **id);
+        let unknown = self.redo.iter().filter(|id| !known(id));
+        let unknown: Vec<String> = unknown
+            .map(|id| format!("cannot redo {id}: the manifest has no disk with this id"))
+            .collect();
+        match unknown.is_empty() {
+            true => Ok(()),
+            false => Err(rejected(unknown)),
         }
     }
 
@@ -125,7 +141,8 @@ impl FleetSpec {
     }
 }
 
-fn wrong_manifest(path: &Path, problems: &[Problem]) -> Failure {
+/// One failure for everything that is wrong with the manifest at `path`.
+pub(crate) fn wrong_manifest(path: &Path, problems: &[Problem]) -> Failure {
     let failure = match problems {
         [problem] => Failure::new(Class::Refused, format!("{}: {problem}", shown(&path))),
         _ => {

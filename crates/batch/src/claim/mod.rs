@@ -134,7 +134,9 @@ pub struct Listing {
 }
 
 impl Listing {
-    fn is_done(&self) -> bool {
+    /// Whether the item is done.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
         self.names.iter().any(|name| name == DONE)
     }
 

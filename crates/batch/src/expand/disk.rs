@@ -13,6 +13,7 @@ use crate::item::{
     VhdBitmap,
 };
 use crate::keys;
+use crate::problem::Problem;
 
 /// What stands around a disk.
 struct Surroundings<'a> {
@@ -30,6 +31,8 @@ struct Source {
     path: PathBuf,
     /// From 1.
     number: usize,
+    /// Why it cannot be read, if so.
+    unreadable: Option<Problem>,
 }
 
 impl Context<'_> {
@@ -89,7 +92,12 @@ impl Context<'_> {
                     role: Some(Role::System),
                     default_name: Some(name.clone()),
                 };
+                let before = self.items.len();
                 self.disk(&own, &around);
+                if self.items.len() == before {
+                    // What is wrong with it was told.
+                    self.without_system.insert(name.clone());
+                }
             }
         }
         let Some(data) = part("data") else {
@@ -134,6 +142,12 @@ impl Context<'_> {
         };
         let at = own.get("source").map_or(own.at, |field| field.at);
         let path = format!("{}.source", own.path);
+        if text.contains("://") {
+            // It is never quoted: addresses hold passwords and signatures.
+            let what = "the source is an address, expected a file";
+            self.problems.push(at.problem(&path, what));
+            return;
+        }
         let is_pattern = self.is_pattern(&text);
         if is_pattern && around.server.is_some() {
             let what = "a server's disk is one file, and this is a pattern";
@@ -150,17 +164,23 @@ impl Context<'_> {
                     .into_iter()
                     .map(|(text, path)| {
                         number = number.saturating_add(1);
-                        Source { text, path, number }
+                        Source {
+                            text,
+                            path,
+                            number,
+                            unreadable: None,
+                        }
                     })
                     .collect()
             }
             false => {
-                self.check_source(&text, at, &path);
+                let unreadable = self.check_source(&text, at, &path);
                 let path = self.resolve(&text);
                 vec![Source {
                     text,
                     path,
                     number: 1,
+                    unreadable,
                 }]
             }
         };
@@ -317,6 +337,7 @@ impl Layers<'_, '_, '_> {
                 .unwrap_or(IfExists::Adopt),
             skip_check: self.texts("skip_check"),
             line: self.own.at.line,
+            unreadable: source.unreadable,
         }
     }
 }

@@ -8,6 +8,7 @@ use glob::{MatchOptions, Pattern};
 
 use super::{Context, MAX_ITEMS};
 use crate::document::Place;
+use crate::problem::Problem;
 
 /// Most files that a pattern looks at. Ours.
 const MAX_FOUND: usize = MAX_ITEMS;
@@ -90,14 +91,46 @@ impl Context<'_> {
         found
     }
 
-    /// Refuses what is no file that is there.
-    pub(super) fn check_source(&mut self, text: &str, at: Place, path: &str) {
+    /// Refuses what cannot be a file. Says why a file cannot be read, if so.
+    pub(super) fn check_source(&mut self, text: &str, at: Place, path: &str) -> Option<Problem> {
+        if !self.check_name(text, at, path) {
+            return None;
+        }
+        let refuse = |what: String, hint: &str| {
+            let problem = at.problem(path, what);
+            Some(match hint {
+                "" => problem,
+                hint => problem.hint(hint),
+            })
+        };
+        let file = self.dir.join(text);
+        match std::fs::metadata(&file) {
+            Ok(metadata) if metadata.is_dir() => refuse(
+                format!("{} is a directory, expected a disk image", shown(&file)),
+                "a pattern takes its files, such as DIR/*.qcow2",
+            ),
+            Ok(metadata) if !is_disk(metadata.file_type()) => refuse(
+                format!(
+                    "{} is {}, expected a disk image",
+                    shown(&file),
+                    type_name(metadata.file_type())
+                ),
+                "name a regular file or a block device",
+            ),
+            Ok(_) => None,
+            Err(error) => refuse(format!("{} cannot be read: {error}", shown(&file)), ""),
+        }
+    }
+
+    /// Refuses what is no name of a file.
+    fn check_name(&mut self, text: &str, at: Place, path: &str) -> bool {
         let mut refuse = |what: String, hint: &str| {
             let problem = at.problem(path, what);
             self.problems.push(match hint {
                 "" => problem,
                 hint => problem.hint(hint),
             });
+            false
         };
         if text.is_empty() {
             return refuse("the source is empty".to_owned(), "");
@@ -114,28 +147,6 @@ impl Context<'_> {
                 "write the path out",
             );
         }
-        if text.contains("://") {
-            return refuse(format!("{text:?} is an address, expected a file"), "");
-        }
-        if !self.options.check_sources {
-            return;
-        }
-        let file = self.dir.join(text);
-        match std::fs::metadata(&file) {
-            Ok(metadata) if metadata.is_dir() => refuse(
-                format!("{} is a directory, expected a disk image", shown(&file)),
-                "a pattern takes its files, such as DIR/*.qcow2",
-            ),
-            Ok(metadata) if !is_disk(metadata.file_type()) => refuse(
-                format!(
-                    "{} is {}, expected a disk image",
-                    shown(&file),
-                    type_name(metadata.file_type())
-                ),
-                "name a regular file or a block device",
-            ),
-            Ok(_) => {}
-            Err(error) => refuse(format!("{} cannot be read: {error}", shown(&file)), ""),
-        }
+        true
     }
 }

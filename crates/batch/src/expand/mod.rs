@@ -16,7 +16,7 @@ use crate::document::{self, Node, Notation, Place, Value};
 use crate::fields::{Field, Fields, Raw, unknown};
 use crate::item::{Item, Limits};
 use crate::keys::{self, Spec};
-use crate::manifest::{Manifest, ReadOptions};
+use crate::manifest::Manifest;
 use crate::problem::Problem;
 use crate::vars::Vars;
 
@@ -27,7 +27,7 @@ pub(crate) const MAX_ITEMS: usize = 10_000;
 /// Most problems that are told. Nobody reads more.
 const MAX_PROBLEMS: usize = 100;
 
-pub(crate) fn read(path: &Path, options: ReadOptions) -> Result<Manifest, Vec<Problem>> {
+pub(crate) fn read(path: &Path) -> Result<Manifest, Vec<Problem>> {
     let text = load(path).map_err(|problem| vec![problem])?;
     // Of the absolute path: a runner may change its directory.
     let dir = std::path::absolute(path)
@@ -35,11 +35,11 @@ pub(crate) fn read(path: &Path, options: ReadOptions) -> Result<Manifest, Vec<Pr
         .and_then(|path| path.parent().map(Path::to_owned))
         .unwrap_or_default();
     let mut problems = Vec::new();
-    let expanded = expand(&text, Notation::of(path), &dir, options, &mut problems);
+    let (items, limits) = expand(&text, Notation::of(path), &dir, &mut problems);
     if !problems.is_empty() {
+        problems.extend(items.into_iter().filter_map(|item| item.unreadable));
         return Err(in_order(problems));
     }
-    let (items, limits) = expanded;
     Ok(Manifest {
         path: path.to_owned(),
         digest: digest(&items),
@@ -101,7 +101,6 @@ fn digest(items: &[Item]) -> String {
 /// What is known while items are made.
 struct Context<'a> {
     dir: &'a Path,
-    options: ReadOptions,
     vars: Vars,
     defaults: Fields,
     items: Vec<Item>,
@@ -120,7 +119,6 @@ fn expand(
     text: &str,
     notation: Notation,
     dir: &Path,
-    options: ReadOptions,
     problems: &mut Vec<Problem>,
 ) -> (Vec<Item>, Limits) {
     let root = document::parse(text, notation, problems);
@@ -164,7 +162,6 @@ fn expand(
     }
     let mut context = Context {
         dir,
-        options,
         vars,
         defaults,
         items: Vec::new(),

@@ -100,3 +100,21 @@ fn the_schema_that_is_printed_is_the_published_one() {
     let published = fs::read(testdata("../docs/batch.schema.json")).unwrap();
     assert_eq!(run.success().stdout, published);
 }
+
+/// Nothing is asked of a cloud before.
+#[test]
+fn a_disk_to_redo_that_the_manifest_lacks_is_refused_at_once() {
+    let dir = disks();
+    let manifest = dir.path().join("fleet.yaml");
+    fs::write(
+        &manifest,
+        "images: [{source: disks/web01.qcow2, bucket: b}]",
+    )
+    .unwrap();
+    for what in ["plan", "run"] {
+        let args = ["batch", what, manifest.to_str().unwrap(), "--redo", "web02"];
+        let run = imgferry(&args.map(OsStr::new));
+        assert_eq!(run.code, Some(2));
+        assert!(run.stderr.contains("cannot redo web02"), "{}", run.stderr);
+    }
+}

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
-use ::batch::ReadOptions;
 use cloud::{Class, Failure, Result, Session, StopToken};
 use fleet::{CleanOptions, Cleaning, Context, FleetSpec, Leftovers};
 use serde::Serialize;
@@ -14,12 +13,7 @@ use crate::commands::import::journal;
 use crate::console::Console;
 
 pub(super) async fn run(args: &BatchCleanArgs, console: Console, stop: &StopToken) -> Result {
-    let mut spec = FleetSpec::read(
-        &args.manifest,
-        ReadOptions {
-            check_sources: false,
-        },
-    )?;
+    let mut spec = FleetSpec::read(&args.manifest)?;
     spec.journal = journal(&args.cloud, &args.state);
     let session = Session::open(&args.cloud.options(), spec.session_options()).await?;
     let board = Board::new(console, &spec.manifest);

@@ -13,7 +13,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::batch::ReadOptions;
 use ::import::JournalSpec;
 use cloud::{Result, Session, StopToken};
 use fleet::{Context, FleetSpec};
@@ -55,7 +54,7 @@ pub(crate) async fn run(args: &BatchArgs, console: Console, stop: &StopToken) ->
 
 /// What the arguments ask for. Options count more than the manifest.
 fn spec(manifest: &Path, args: &BatchCommonArgs) -> Result<FleetSpec> {
-    let mut spec = FleetSpec::read(manifest, ReadOptions::default())?;
+    let mut spec = FleetSpec::read(manifest)?;
     let limits = &mut spec.limits;
     let count = |option: Option<NonZeroUsize>| option.map(NonZeroUsize::get);
     limits.converts = count(args.converts).or(limits.converts);
@@ -63,7 +62,7 @@ fn spec(manifest: &Path, args: &BatchCommonArgs) -> Result<FleetSpec> {
     limits.jobs = count(args.jobs).or(limits.jobs);
     limits.memory = args.memory.or(limits.memory);
     limits.limit_rate = args.limit_rate.map(NonZeroU64::get).or(limits.limit_rate);
-    Ok(FleetSpec {
+    let spec = FleetSpec {
         shard: args.shard,
         redo: args.redo.clone(),
         threads: args.threads,
@@ -71,7 +70,9 @@ fn spec(manifest: &Path, args: &BatchCommonArgs) -> Result<FleetSpec> {
         timeout: Duration::from_secs(args.timeout),
         journal: journal(&args.cloud, &args.state),
         ..spec
-    })
+    };
+    spec.check()?;
+    Ok(spec)
 }
 
 async fn open(

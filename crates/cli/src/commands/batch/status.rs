@@ -3,7 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use ::batch::ReadOptions;
 use diskimg::units::human;
 use fleet::{FleetSpec, Status};
 
@@ -17,12 +16,7 @@ use cloud::{Result, StopToken};
 const EVERY: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(args: &BatchStatusArgs, console: Console, stop: &StopToken) -> Result {
-    let mut spec = FleetSpec::read(
-        &args.manifest,
-        ReadOptions {
-            check_sources: false,
-        },
-    )?;
+    let mut spec = FleetSpec::read(&args.manifest)?;
     spec.journal = Some(journal_in(&args.state));
     loop {
         let status = fleet::status(&spec)?;
