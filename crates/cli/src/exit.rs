@@ -21,6 +21,9 @@ pub(crate) fn text(failure: &Failure) -> String {
     for cause in failure.causes() {
         text.push_str(&format!("\n  caused by: {}", inside(cause)));
     }
+    for problem in failure.problems() {
+        text.push_str(&format!("\nnote: {}", inside(&hints::problem(problem))));
+    }
     for note in failure.notes() {
         text.push_str(&format!("\nnote: {}", inside(note)));
     }
@@ -33,14 +36,19 @@ pub(crate) fn text(failure: &Failure) -> String {
 /// For `--json`: the object that stands on standard output instead of a result.
 pub(crate) fn json(failure: &Failure) -> Value {
     let mut object = failure.known().clone();
-    let hints: Vec<String> = failure.hints().iter().map(hints::text).collect();
+    let problems = || failure.problems().iter();
+    let hints = failure.hints().iter();
+    let hints = hints.chain(problems().filter_map(|problem| problem.hint.as_ref()));
+    let hints: Vec<String> = hints.map(hints::text).collect();
+    let notes = problems().map(|problem| &problem.message);
+    let notes: Vec<&String> = notes.chain(failure.notes()).collect();
     object.insert(
         "error".to_owned(),
         json!({
             "message": failure.message(),
             "causes": failure.causes(),
             "hints": hints,
-            "notes": failure.notes(),
+            "notes": notes,
             "exit_code": failure.class().code(),
         }),
     );

@@ -275,7 +275,7 @@ pub(crate) fn lines(hints: &[Hint]) -> Option<String> {
 /// A problem with what the user can do about it, in one line.
 pub(crate) fn problem(problem: &Problem) -> String {
     match &problem.hint {
-        Some(hint) => format!("{}. Hint: {}", problem.message, text(hint)),
+        Some(hint) => format!("{}; {}", problem.message, text(hint)),
         None => problem.message.clone(),
     }
 }

@@ -55,6 +55,7 @@ struct Inner {
     causes: Vec<String>,
     hints: Vec<Hint>,
     notes: Vec<String>,
+    problems: Vec<Problem>,
     data: Map<String, Value>,
     is_told: bool,
 }
@@ -72,6 +73,7 @@ impl Failure {
             causes: Vec::new(),
             hints: Vec::new(),
             notes: Vec::new(),
+            problems: Vec::new(),
             data: Map::new(),
             is_told: false,
         }))
@@ -153,6 +155,12 @@ impl Failure {
         self.0.is_told
     }
 
+    /// The problems that it stands for, when there are several.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        &self.0.problems
+    }
+
     /// What happened afterwards.
     #[must_use]
     pub fn notes(&self) -> &[String] {
@@ -218,10 +226,9 @@ pub fn rejected<P: Into<Problem>>(problems: impl IntoIterator<Item = P>) -> Fail
         return Failure::new(Class::Refused, message).maybe_hint(hint);
     }
     let message = format!("{} problems found", problems.len());
-    let failure = Failure::new(Class::Refused, message);
-    problems.into_iter().fold(failure, |failure, problem| {
-        failure.note(problem.message).maybe_hint(problem.hint)
-    })
+    let mut failure = Failure::new(Class::Refused, message);
+    failure.0.problems = problems;
+    failure
 }
 
 impl From<diskimg::Error> for Failure {

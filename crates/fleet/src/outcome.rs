@@ -63,11 +63,32 @@ pub(crate) fn failed(
         Class::Cloud | Class::Io | Class::Mismatch => ItemState::Failed,
     };
     outcome.exit = failure.class().code();
-    outcome.cause = Some(failure.line());
-    let hints: Vec<String> = failure.hints().iter().map(|h| observer.hint(h)).collect();
-    outcome.hint = Some(hints.join("; ")).filter(|hints| !hints.is_empty());
+    outcome.cause = Some(cause(failure));
+    outcome.hint = hint(failure, observer);
     outcome.warnings.extend(failure.notes().iter().cloned());
     outcome
+}
+
+/// Why it failed, in one line: each of several problems.
+pub(crate) fn cause(failure: &Failure) -> String {
+    let problems: Vec<&str> = failure
+        .problems()
+        .iter()
+        .map(|p| p.message.as_str())
+        .collect();
+    match problems.is_empty() {
+        true => failure.line(),
+        false => format!("{}: {}", failure.line(), problems.join("; ")),
+    }
+}
+
+/// What the user can do, in one line: about each of several problems.
+pub(crate) fn hint(failure: &Failure, observer: &dyn Observer) -> Option<String> {
+    let problems = failure.problems().iter();
+    let hints = problems.filter_map(|problem| problem.hint.as_ref());
+    let hints = hints.chain(failure.hints()).map(|hint| observer.hint(hint));
+    let hints: Vec<String> = hints.collect();
+    (!hints.is_empty()).then(|| hints.join("; "))
 }
 
 /// The outcome as it is written down: whole, but for texts without end.
@@ -84,6 +105,16 @@ pub(crate) fn short(outcome: &ItemOutcome) -> ItemOutcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::Silent;
+
+    #[test]
+    fn the_cause_of_several_problems_is_each_of_them() {
+        let failure = cloud::rejected(["no bucket".to_owned(), "no name".to_owned()]);
+        let failed = failed(ItemOutcome::default(), &failure, &Silent);
+        let cause = failed.cause.unwrap();
+        assert_eq!(cause, "2 problems found: no bucket; no name");
+        assert!(failed.warnings.is_empty(), "{:?}", failed.warnings);
+    }
 
     #[test]
     fn what_is_written_down_fits_a_frame() {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::check::{Checked, Verdict, registers_any};
 use crate::estimate::{self, Estimate};
 use crate::observe::{Context, Observer};
+use crate::outcome;
 use crate::setup::Setup;
 use crate::spec::FleetSpec;
 
@@ -246,8 +247,8 @@ impl DiskPlan {
                 });
             }
             Verdict::Refused(failure) => {
-                line.why = Some(failure.line());
-                line.hint = failure.hints().first().map(|hint| observer.hint(hint));
+                line.why = Some(outcome::cause(failure));
+                line.hint = outcome::hint(failure, observer);
                 line.warnings = failure.notes().to_vec();
             }
         }

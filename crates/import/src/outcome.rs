@@ -219,12 +219,12 @@ impl Outcome {
                 "already imported: image {id} is {status}, created from this disk"
             )),
             (Completion::Skipped, Some(id)) => Some(format!(
-                "skipped: image {id} already has the name {:?} and is {status}; it was not \
+                "image {id} already has the name {:?} and is {status}; it was not \
                  compared with the disk",
                 self.name
             )),
             (Completion::Skipped, None) => Some(format!(
-                "skipped: object {}:{} already exists; it was not compared with the disk",
+                "object {}:{} already exists; it was not compared with the disk",
                 self.bucket, self.key
             )),
             _ => None,

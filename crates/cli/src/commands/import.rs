@@ -236,6 +236,9 @@ fn text(outcome: &Outcome) -> String {
 
 /// An image or object that was there before.
 fn nothing_done(outcome: &Outcome, f: &mut String) -> std::fmt::Result {
+    if outcome.result == Completion::Skipped {
+        f.push_str("skipped: ");
+    }
     f.push_str(&outcome.nothing_done().unwrap_or_default());
     for data in &outcome.data_images {
         let status = data.status.as_deref().unwrap_or("registered");
