@@ -229,8 +229,14 @@ impl<'a> Cleaning<'a> {
     /// Deletes `left`.
     ///
     /// # Errors
-    /// When something cannot be deleted; what stands before it is.
+    /// In a dry run; when something cannot be deleted: what stands before it is.
     pub async fn delete(&self, left: &Leftovers) -> Result {
+        if self.options.dry_run {
+            return Err(Failure::new(
+                Class::Refused,
+                "nothing is deleted in a dry run, which does not lock the batch",
+            ));
+        }
         let (storage, stop) = (&self.storage, &self.cx.stop);
         for upload in &left.uploads {
             stop.unless_asked(storage.abort_upload(&upload.bucket, &upload.key, &upload.upload_id))
