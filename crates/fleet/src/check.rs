@@ -9,7 +9,7 @@ use crate::observe::Event;
 use crate::setup::Setup;
 use crate::state::Known;
 use cloud::{Class, Failure, Hint, Result, StopToken};
-use import::{Before, ImportSpec, Observer, Planned, Silent, finds_by_manifest};
+use import::{Action, Before, ImportSpec, Observer, Planned, Silent, finds_by_manifest};
 
 /// Disks that are checked at the same time, so that the waits for the cloud overlap.
 const CHECKS_AT_ONCE: usize = 8;
@@ -36,6 +36,14 @@ pub(crate) struct Ready {
     pub(crate) before: Before,
     /// Whether an earlier run may have left an upload that no journal records.
     pub(crate) begun: bool,
+}
+
+impl Ready {
+    /// Whether the disk is not imported, because of what exists.
+    pub(crate) fn skips(&self) -> bool {
+        let planned = self.planned.as_ref();
+        planned.is_some_and(|planned| planned.action == Action::Skip)
+    }
 }
 
 /// A disk that is done stays done, unless its source is another one now: that is for the user to

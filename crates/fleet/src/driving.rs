@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use batch::{Item, ItemOutcome, ItemState, UnixMillis};
+use batch::{Item, ItemOutcome, UnixMillis};
 use journal::SourceIdentity;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -21,7 +21,7 @@ use crate::state::{Record, now};
 use crate::steps::{Holds, ItemSteps};
 use crate::track::{TrackedDisk, Tracker};
 use cloud::{Class, Failure, Result, StopToken, from_obs};
-use import::{Action, Before, Context, ImportSpec};
+use import::{Action, Before, Completion, Context, ImportSpec};
 
 /// A disk that waits.
 pub(crate) struct Work {
@@ -63,19 +63,7 @@ impl Runner {
         match claimed.map_err(Claiming::Failed)? {
             Claimed::Theirs(again) => Err(Claiming::Again(Instant::now() + again)),
             Claimed::Done(done) => {
-                let mut done = match done {
-                    Some(done) => *done,
-                    None => outcome::blank(&work.item, None),
-                };
-                let by = done
-                    .worker
-                    .clone()
-                    .unwrap_or_else(|| "another worker".into());
-                done.state = ItemState::Skipped;
-                done.cause = Some(format!("done by {by}"));
-                done.hint = None;
-                (done.read_bytes, done.sent_bytes, done.kept_bytes) = (0, 0, 0);
-                done.timeline.clear();
+                let mut done = outcome::elsewhere(&work.item, done.as_deref());
                 self.tracker.end(work.number, &mut done);
                 self.book.keep(work.number, done);
                 Ok(None)
@@ -116,8 +104,12 @@ impl Runner {
         child.stop();
         let failure = match ended {
             Ok(ended) => {
-                self.end(number, outcome::of(blank, &ended), source, held)
-                    .await;
+                let ending = Ending {
+                    source,
+                    left_alone: ended.result == Completion::Skipped,
+                    ..Ending::of(outcome::of(blank, &ended))
+                };
+                self.end(number, ending, held).await;
                 return;
             }
             Err(failure) => failure,
@@ -139,7 +131,7 @@ impl Runner {
         if interrupted && self.failing.load(Ordering::Acquire) {
             outcome.cause = Some("stopped, because another disk failed (--fail-fast)".into());
         }
-        self.end(number, outcome, source, held).await;
+        self.end(number, Ending::of(outcome), held).await;
     }
 
     async fn import(
@@ -173,16 +165,8 @@ impl Runner {
         let grant = stop
             .unless_asked(self.setup.budget.grant(planned.memory))
             .await?;
-        // From here on there may be something of it in the cloud.
-        self.book.record(&Record::Began {
-            at: now(),
-            id: item.id.clone(),
-            bucket: item.bucket.clone(),
-            key: item.object_key(),
-            name: item.name.clone(),
-        })?;
-        if let Some(held) = held {
-            held.begin(item).await?;
+        if planned.action != Action::Skip {
+            self.begin(item, held).await?;
         }
         let holds = Holds {
             grant: Some(grant),
@@ -212,6 +196,21 @@ impl Runner {
         import::run(&ready.spec, cx).await
     }
 
+    /// Writes down that from here on there may be something of `item` in the cloud.
+    async fn begin(&self, item: &Item, held: Option<&Held>) -> Result {
+        self.book.record(&Record::Began {
+            at: now(),
+            id: item.id.clone(),
+            bucket: item.bucket.clone(),
+            key: item.object_key(),
+            name: item.name.clone(),
+        })?;
+        match held {
+            Some(held) => held.begin(item).await,
+            None => Ok(()),
+        }
+    }
+
     /// Throws away uploads of the disk that no journal here knows: a kill came before their id was
     /// noted, or a dead worker has left them. A worker that is only slow cannot complete one any
     /// more either.
@@ -235,20 +234,20 @@ impl Runner {
     }
 
     /// Writes down how a disk ended, and tells everybody.
-    pub(crate) async fn end(
-        &self,
-        number: usize,
-        mut outcome: ItemOutcome,
-        source: Option<SourceIdentity>,
-        held: Option<Held>,
-    ) {
+    pub(crate) async fn end(&self, number: usize, ending: Ending, held: Option<Held>) {
+        let Ending {
+            mut outcome,
+            source,
+            left_alone,
+        } = ending;
         self.tracker.end(number, &mut outcome);
-        let done = outcome.state.is_done();
+        let done = outcome.state.is_done() && !left_alone;
         // A failure stops the run by itself.
         let _ = self.book.record(&Record::Ended {
             at: now(),
             outcome: Box::new(outcome::short(&outcome)),
             source: source.filter(|_| done),
+            left_alone,
         });
         if let Some(held) = held {
             let noted = match done {
@@ -264,6 +263,26 @@ impl Runner {
             self.stop.stop();
         }
         self.book.keep(number, outcome);
+    }
+}
+
+/// How a disk ended.
+pub(crate) struct Ending {
+    pub(crate) outcome: ItemOutcome,
+    /// The disk as it was.
+    pub(crate) source: Option<SourceIdentity>,
+    /// Whether it was skipped because of what exists.
+    pub(crate) left_alone: bool,
+}
+
+impl Ending {
+    /// An end of which nothing more is known.
+    pub(crate) fn of(outcome: ItemOutcome) -> Self {
+        Self {
+            outcome,
+            source: None,
+            left_alone: false,
+        }
     }
 }
 

@@ -150,7 +150,7 @@ pub struct Overview {
     pub disks: usize,
     /// Those that are imported.
     pub to_do: usize,
-    /// Those that earlier runs have done.
+    /// Those that earlier runs have done, or that are skipped because of what exists.
     pub done: usize,
     /// Those that were refused.
     pub refused: usize,

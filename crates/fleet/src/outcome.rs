@@ -9,6 +9,9 @@ use crate::observe::Observer;
 
 /// Longest text of an outcome that is written down, in bytes: a frame of the journal has an end.
 const LONGEST: usize = 4000;
+/// Longest texts that are taken from another worker's marker, in characters.
+const LONGEST_WORKER: usize = 64;
+const LONGEST_ID: usize = 128;
 
 /// The outcome of an item of which nothing is known yet.
 pub(crate) fn blank(item: &Item, worker: Option<&str>) -> ItemOutcome {
@@ -21,6 +24,27 @@ pub(crate) fn blank(item: &Item, worker: Option<&str>) -> ItemOutcome {
         key: item.object_key(),
         worker: worker.map(str::to_owned),
         ..ItemOutcome::default()
+    }
+}
+
+/// The outcome of an item that another worker has done, by what its `marker` in the bucket says.
+/// Whoever may write to the bucket may have written that: it decides nothing about the item.
+pub(crate) fn elsewhere(item: &Item, marker: Option<&ItemOutcome>) -> ItemOutcome {
+    let of = |part: fn(&ItemOutcome) -> Option<&String>, most: usize| -> Option<String> {
+        let text: String = marker.and_then(part)?.chars().take(most).collect();
+        (!text.is_empty()).then_some(text)
+    };
+    let worker = of(|marker| marker.worker.as_ref(), LONGEST_WORKER);
+    let by = worker.as_deref().unwrap_or("another worker");
+    ItemOutcome {
+        state: ItemState::Skipped,
+        cause: Some(format!("done by {by}")),
+        format: of(|marker| marker.format.as_ref(), LONGEST_ID),
+        virtual_size: marker.and_then(|marker| marker.virtual_size),
+        image_id: of(|marker| marker.image_id.as_ref(), LONGEST_ID),
+        job_id: of(|marker| marker.job_id.as_ref(), LONGEST_ID),
+        digest: of(|marker| marker.digest.as_ref(), LONGEST_ID),
+        ..blank(item, worker.as_deref())
     }
 }
 

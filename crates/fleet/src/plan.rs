@@ -86,7 +86,7 @@ pub struct PlanTotals {
     pub items: usize,
     /// Those that would be imported.
     pub to_do: usize,
-    /// Those that earlier runs have done.
+    /// Those that earlier runs have done, or that are skipped because of what exists.
     pub skipped: usize,
     /// Those that would be refused.
     pub refused: usize,
@@ -138,7 +138,7 @@ pub async fn plan(spec: &FleetSpec, cx: &Context) -> Result<Plan> {
             Verdict::Refused(_) => totals.refused = totals.refused.saturating_add(1),
             Verdict::Ready(ready) => {
                 let planned = ready.planned.as_ref();
-                if planned.is_some_and(|planned| planned.action == Action::Skip) {
+                if ready.skips() {
                     totals.skipped = totals.skipped.saturating_add(1);
                     continue;
                 }

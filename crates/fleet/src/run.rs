@@ -172,6 +172,7 @@ fn overview(setup: &Setup, checked: &[Checked]) -> Overview {
     };
     for checked in checked {
         let count = match &checked.verdict {
+            Verdict::Ready(ready) if ready.skips() => &mut overview.done,
             Verdict::Ready(ready) => {
                 let bytes = ready.planned.as_ref().map(import::Planned::data_bytes);
                 let sum = overview.data_bytes;

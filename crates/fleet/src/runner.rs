@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use crate::book::Book;
 use crate::check::{Checked, Verdict};
 use crate::claims::Claims;
-use crate::driving::{Claiming, Runner, Work};
+use crate::driving::{Claiming, Ending, Runner, Work};
 use crate::outcome;
 use crate::setup::Setup;
 use crate::state::now;
@@ -114,7 +114,7 @@ impl Runner {
                 Verdict::Refused(failure) => {
                     let refused =
                         outcome::failed(self.book.blank(&item), &failure, self.tracker.observer());
-                    self.end(number, refused, None, None).await;
+                    self.end(number, Ending::of(refused), None).await;
                 }
             }
         }
@@ -179,7 +179,7 @@ impl Runner {
             Err(Claiming::Failed(failure)) => {
                 let blank = self.book.blank(&work.item);
                 let failed = outcome::failed(blank, &failure, self.tracker.observer());
-                self.end(work.number, failed, None, None).await;
+                self.end(work.number, Ending::of(failed), None).await;
                 return;
             }
         };

@@ -45,6 +45,10 @@ pub(crate) enum Record {
         outcome: Box<ItemOutcome>,
         /// The disk as it was, when the item is done.
         source: Option<SourceIdentity>,
+        /// Whether the item was skipped because of what exists, which was not compared with the
+        /// disk: the next run looks again.
+        #[serde(default)]
+        left_alone: bool,
     },
     /// The process has ended by itself.
     Stopped { at: UnixMillis, pid: u32, exit: u8 },
@@ -61,6 +65,8 @@ pub(crate) struct Known {
     pub(crate) registering: bool,
     /// How it ended last.
     pub(crate) ended: Option<ItemOutcome>,
+    /// Whether it was skipped without being imported.
+    pub(crate) left_alone: bool,
     /// The disk that is done.
     pub(crate) source: Option<SourceIdentity>,
 }
@@ -73,8 +79,13 @@ impl Known {
         })
     }
 
-    /// How it ended, if it is done with what `item` asks for.
+    /// How it ended, if it was imported with what `item` asks for.
     pub(crate) fn done(&self, item: &Item) -> Option<&ItemOutcome> {
+        self.settled(item).filter(|_| !self.left_alone)
+    }
+
+    /// How it ended, if nothing was left to do for what `item` asks for.
+    pub(crate) fn settled(&self, item: &Item) -> Option<&ItemOutcome> {
         self.ended.as_ref().filter(|ended| {
             ended.state.is_done()
                 && ended.bucket == item.bucket
@@ -135,10 +146,14 @@ impl State {
                     state.items.entry(id).or_default().registering = true;
                 }
                 Record::Ended {
-                    outcome, source, ..
+                    outcome,
+                    source,
+                    left_alone,
+                    ..
                 } => {
                     let known = state.items.entry(outcome.id.clone()).or_default();
-                    if outcome.state.is_done() {
+                    known.left_alone = left_alone;
+                    if outcome.state.is_done() && !left_alone {
                         known.registering = false;
                         known.began = None;
                     }
@@ -292,6 +307,7 @@ mod tests {
                 ..ItemOutcome::default()
             }),
             source: None,
+            left_alone: false,
         }
     }
 

@@ -117,7 +117,7 @@ pub fn status(spec: &FleetSpec) -> Result<Status> {
 
 fn line(item: &Item, state: &State, import: Option<&Import>, running: bool) -> DiskStatus {
     let known = state.of_item(&item.id);
-    let done = known.done(item).is_some();
+    let done = known.settled(item).is_some();
     let import = import.filter(|_| !done);
     let working = running && import.is_some_and(|import| import.in_use);
     let ended = known.ended.as_ref();

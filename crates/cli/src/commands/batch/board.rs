@@ -130,7 +130,7 @@ impl Board {
                 .set_length(u64::try_from(disks).unwrap_or(u64::MAX));
         }
         self.say(format_args!(
-            "{to_do} disks to import ({} of data), {done} already done, {refused} refused",
+            "{to_do} disks to import ({} of data), {done} skipped, {refused} refused",
             human(overview.data_bytes)
         ));
         self.say(format_args!(
@@ -291,7 +291,7 @@ impl Board {
 impl fleet::Observer for Board {
     fn event(&self, event: Event<'_>) {
         match event {
-            Event::Checking(disks) => self.say(format_args!(
+            Event::Checking(disks) => self.console.notice(format_args!(
                 "checking {disks} disks of {}",
                 shown(&self.file)
             )),
@@ -305,7 +305,7 @@ impl fleet::Observer for Board {
                         "the server ignores If-None-Match, so workers list the claims and the lowest wins"
                     }
                 };
-                self.say(format_args!("worker {worker}; {way}"));
+                self.console.notice(format_args!("worker {worker}; {way}"));
             }
             Event::Started(overview) => self.started(overview),
             Event::Tick(tally) => self.tick(tally),

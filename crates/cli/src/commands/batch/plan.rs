@@ -60,7 +60,7 @@ impl fmt::Display for Text<'_> {
         let totals = &plan.totals;
         writeln!(
             f,
-            "\ntotal   {} disks: {} to import, {} already done, {} refused; {} of data on {}, at most {} to send",
+            "\ntotal   {} disks: {} to import, {} skipped, {} refused; {} of data on {}, at most {} to send",
             totals.items,
             totals.to_do,
             totals.skipped,
