@@ -100,8 +100,14 @@ impl Frame {
 pub(crate) struct Compressed {
     pub(crate) at: FileOffset,
     pub(crate) len: u64,
+}
+
+/// A compressed cluster of one image, and what its marker must say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Piece {
+    cluster: Compressed,
     /// With [`Compression::Framed`].
-    pub(crate) frame: Option<Frame>,
+    frame: Option<Frame>,
 }
 
 /// How the compressed clusters of an image are stored.
@@ -127,12 +133,12 @@ pub(crate) struct Unpacker {
     stored: Vec<u8>,
     /// Content of a cluster of which only a part was asked for, and which one it is.
     content: Vec<u8>,
-    content_of: Option<Compressed>,
+    content_of: Option<Piece>,
 }
 
 /// A compressed cluster, and where its content goes.
 struct Pending {
-    cluster: Compressed,
+    piece: Piece,
     /// First byte of the content that is wanted.
     skip: usize,
     /// Where it goes in the caller's buffer.
@@ -161,8 +167,8 @@ impl Unpacker {
         }
     }
 
-    /// Notes that `buf[target]` is to be filled from `skip` bytes into the content of
-    /// `cluster`. May unpack what has been noted before.
+    /// Notes that `buf[target]` is to be filled from `skip` bytes into the content of `cluster`,
+    /// which has a marker when `frame` says what is in it. May unpack what has been noted before.
     ///
     /// # Errors
     /// `Truncated` when the cluster begins past the end of the file; those of [`Self::flush`].
@@ -171,6 +177,7 @@ impl Unpacker {
         source: &dyn ReadAt,
         buf: &mut [u8],
         cluster: Compressed,
+        frame: Option<Frame>,
         skip: u64,
         target: Range<usize>,
     ) -> Result<()> {
@@ -197,7 +204,7 @@ impl Unpacker {
             self.span = span;
         }
         self.pending.push(Pending {
-            cluster,
+            piece: Piece { cluster, frame },
             skip: usize::try_from(skip).unwrap_or(usize::MAX),
             target,
         });
@@ -216,7 +223,7 @@ impl Unpacker {
         let known = self.content_of;
         let result = match pending.as_slice() {
             // Small reads ask for one cluster again and again.
-            [one] if known == Some(one.cluster) => self.copy_content(one, buf),
+            [one] if known == Some(one.piece) => self.copy_content(one, buf),
             all => self
                 .read_span(source)
                 .and_then(|()| all.iter().try_for_each(|one| self.unpack(one, buf))),
@@ -241,13 +248,13 @@ impl Unpacker {
 
     /// Unpacks one cluster of the span that was read.
     fn unpack(&mut self, one: &Pending, buf: &mut [u8]) -> Result<()> {
-        let outside = || self.outside(one.cluster.at.0);
-        let range = self.stored_range(one.cluster).ok_or_else(outside)?;
+        let outside = || self.outside(one.piece.cluster.at.0);
+        let range = self.stored_range(one.piece.cluster).ok_or_else(outside)?;
         let stored = self.stored.get(range).ok_or_else(outside)?;
-        let stored = match one.cluster.frame {
+        let stored = match one.piece.frame {
             Some(frame) => frame
                 .stream(stored)
-                .map_err(|problem| self.broken(one.cluster, &problem))?,
+                .map_err(|problem| self.broken(one.piece, &problem))?,
             None => stored,
         };
         let whole = one.skip == 0 && one.target.len() == self.packing.cluster_size;
@@ -274,7 +281,7 @@ impl Unpacker {
             }
         };
         let wanted = content.len();
-        let least = one.cluster.frame.map_or(wanted as u64, |frame| frame.least);
+        let least = one.piece.frame.map_or(wanted as u64, |frame| frame.least);
         unpacked
             .and_then(
                 |unpacked| match unpacked == wanted || unpacked as u64 == least {
@@ -282,11 +289,11 @@ impl Unpacker {
                     false => Err(format!("it unpacks to {unpacked} bytes")),
                 },
             )
-            .map_err(|problem| self.broken(one.cluster, &problem))?;
+            .map_err(|problem| self.broken(one.piece, &problem))?;
         if whole {
             return Ok(());
         }
-        self.content_of = Some(one.cluster);
+        self.content_of = Some(one.piece);
         self.copy_content(one, buf)
     }
 
@@ -315,17 +322,17 @@ impl Unpacker {
                 target.copy_from_slice(content);
                 Ok(())
             }
-            _ => Err(self.outside(one.cluster.at.0)),
+            _ => Err(self.outside(one.piece.cluster.at.0)),
         }
     }
 
-    fn broken(&self, cluster: Compressed, problem: &str) -> Error {
+    fn broken(&self, Piece { cluster, frame }: Piece, problem: &str) -> Error {
         let at = cluster.at.0;
         let (structure, wanted) = (
             self.packing.compression.structure(),
             self.packing.cluster_size,
         );
-        if cluster.frame.is_some() {
+        if frame.is_some() {
             let message = format!("{problem}; a grain unpacks to {wanted} bytes");
             return Error::corrupt(structure, at, message);
         }

@@ -311,7 +311,6 @@ impl Entries {
             at: FileOffset(offset),
             // At most twice the cluster size.
             len: (sectors + 1) * SECTOR - offset % SECTOR,
-            frame: None,
         }
     }
 }

@@ -253,7 +253,7 @@ impl Unpack<Packed> for Unpacking<'_> {
             .unpacker
             .get_or_insert_with(|| image.shared.unpackers.take(image.packing));
         let Packed { stored, skip } = packed;
-        unpacker.push(image.source.as_ref(), buf, stored, skip, target)
+        unpacker.push(image.source.as_ref(), buf, stored, None, skip, target)
     }
 
     fn finish(&mut self, buf: &mut [u8]) -> Result<()> {

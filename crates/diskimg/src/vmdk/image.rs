@@ -173,7 +173,12 @@ struct Unpacking<'a> {
 
 impl Unpack<Packed> for Unpacking<'_> {
     fn unpack(&mut self, buf: &mut [u8], packed: Packed, target: Range<usize>) -> Result<()> {
-        let Packed { part, stored, skip } = packed;
+        let Packed {
+            part,
+            stored,
+            frame,
+            skip,
+        } = packed;
         if self.unpacker.as_ref().is_some_and(|(of, _)| *of != part) {
             self.finish(buf)?;
         }
@@ -187,7 +192,14 @@ impl Unpack<Packed> for Unpacking<'_> {
             .unpacker
             .get_or_insert_with(|| (part, self.image.shared.unpackers.take(packing)));
         unpacker
-            .push(found.source.as_ref(), buf, stored, skip, target)
+            .push(
+                found.source.as_ref(),
+                buf,
+                stored,
+                Some(frame),
+                skip,
+                target,
+            )
             .map_err(|error| found.name(error))
     }
 

@@ -20,6 +20,7 @@ pub(crate) struct Packed {
     /// Number of the extent.
     pub(super) part: usize,
     pub(super) stored: Compressed,
+    pub(super) frame: Frame,
     /// Bytes of its content that come before them.
     pub(super) skip: u64,
 }
@@ -127,17 +128,16 @@ impl<'a> Walk<'a> {
             Grain::Stored(offset) => Place::Stored(FileOffset(part.base + offset + skip)),
             Grain::Packed(offset) => {
                 let start = within - skip;
-                let stored = Compressed {
-                    at: FileOffset(offset),
-                    len: room(&table, first, offset, grain_size),
-                    frame: Some(Frame {
-                        lba: start / SECTOR,
-                        least: shape.capacity.saturating_sub(start).min(grain_size),
-                    }),
-                };
                 Place::Packed(Packed {
                     part: index,
-                    stored,
+                    stored: Compressed {
+                        at: FileOffset(offset),
+                        len: room(&table, first, offset, grain_size),
+                    },
+                    frame: Frame {
+                        lba: start / SECTOR,
+                        least: shape.capacity.saturating_sub(start).min(grain_size),
+                    },
                     skip,
                 })
             }
