@@ -95,29 +95,45 @@ fn open(source: impl ReadAt + 'static) -> Result<Box<dyn DiskImage>> {
 /// `limit`.
 #[track_caller]
 fn count(what: &str, image: &dyn DiskImage, limit: Duration) -> u64 {
+    let mut quickest = Duration::MAX;
+    for _ in 0..WALKS {
+        let before = image.work().done;
+        let (extents, data, took) = walk(image);
+        let work = image.work();
+        println!("{what}: {extents} extents in {took:?}, {work:?}");
+        // A real disk is far from the limit, however fragmented it is.
+        assert!(
+            work.done - before < work.allowed * 9 / 10,
+            "{what}: {work:?}"
+        );
+        assert_eq!(data * 2, image.virtual_size(), "{what}");
+        quickest = quickest.min(took);
+        if quickest < limit {
+            return extents;
+        }
+    }
+    panic!("{what}: the quickest of {WALKS} walks took {quickest:?}, {limit:?} were allowed");
+}
+
+/// Walks over all extents of `image`: their number, the bytes of data, and processor time.
+fn walk(image: &dyn DiskImage) -> (u64, u64, Duration) {
     let started = cpu_time();
     let (mut extents, mut data) = (0, 0);
     for extent in image.all_extents() {
         let extent = extent.unwrap();
         extents += 1;
-        data += if extent.kind == ExtentKind::Data {
-            extent.len
-        } else {
-            0
-        };
+        if extent.kind == ExtentKind::Data {
+            data += extent.len;
+        }
     }
-    let took = cpu_time() - started;
-    let work = image.work();
-    println!("{what}: {extents} extents in {took:?}, {work:?}");
-    // A real disk is far from the limit, however fragmented it is.
-    assert!(work.done < work.allowed * 9 / 10, "{what}: {work:?}");
-    assert_eq!(data * 2, image.virtual_size(), "{what}");
-    assert!(took < limit, "{what}: {extents} extents took {took:?}");
-    extents
+    (extents, data, cpu_time() - started)
 }
 
 /// Most processor time for a disk. Several times what it takes on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Walks over one disk, of which the quickest counts: a busy machine slows one down, not all.
+const WALKS: usize = 3;
 
 const TIB: u64 = 1 << 40;
 const BAT: u64 = 8 << 20;
