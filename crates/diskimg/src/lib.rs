@@ -69,7 +69,7 @@ pub use hint::Hint;
 pub use image::DiskImage;
 pub use open::{Opened, open, open_packed, open_pipe, open_source};
 pub use options::{BackingPolicy, OpenOptions};
-pub use packed::Container;
+pub use packed::{Container, Decoded};
 pub use pipe::{PipeImage, PipeOptions};
 pub use probe::{Foreign, Probe};
 pub use qcow2::Qcow2Image;

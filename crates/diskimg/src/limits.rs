@@ -115,6 +115,10 @@ pub const MAX_TAR_STRETCHES: usize = 1 << 20;
 /// the service imports.
 pub const MAX_COUNTED_BYTES: u64 = TIB;
 
+/// Most times that a compressed file inside a package is decoded from its beginning. Ours: an
+/// import goes over its disk less than ten times.
+pub const MAX_DECODINGS: u32 = 64;
+
 /// Most internal snapshots of a qcow2 image. QEMU's limit (`QCOW_MAX_SNAPSHOTS`).
 pub const MAX_SNAPSHOTS: u32 = 65_536;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use diskimg::source::Joined;
 use diskimg::text::{printable, shell_word};
 use diskimg::units::FileOffset;
-use diskimg::{Error, ErrorKind, ReadAt, Result};
+use diskimg::{Decoded, Error, ErrorKind, ReadAt, Result};
 
 use crate::descriptor::{Descriptor, DiskEntry, File};
 use crate::hardware::{Drive, Host, drives};
@@ -27,7 +27,7 @@ pub struct Disk {
     pub place: String,
     /// What the descriptor calls it.
     pub name: String,
-    /// Whether it is compressed with gzip, so that it can be read front to back only.
+    /// Whether it is compressed with gzip as a whole.
     pub compressed: bool,
     parts: Vec<Part>,
 }
@@ -61,35 +61,47 @@ impl Disk {
         sizes.fold(0, u64::saturating_add)
     }
 
-    /// Its bytes as they are stored: a disk image.
+    /// Its bytes: a disk image. A compressed disk is decoded once to count them.
     ///
     /// # Errors
-    /// `Unsupported` when it is compressed as a whole.
+    /// Of a compressed disk: `Corrupt`, `Truncated` when it is damaged, `Limit` when it unpacks to
+    /// far more than the descriptor says, `Io`.
     pub fn source(&self) -> Result<Arc<dyn ReadAt>> {
-        if self.compressed {
-            return Err(self.is_compressed());
-        }
-        match self.parts.as_slice() {
-            [part] => Ok(Arc::clone(&part.bytes)),
+        let stored: Arc<dyn ReadAt> = match self.parts.as_slice() {
+            [part] => Arc::clone(&part.bytes),
             parts => {
                 let path = parts.first().and_then(|part| part.bytes.path());
                 let sources = parts.iter().map(|part| Arc::clone(&part.bytes)).collect();
-                Ok(Arc::new(Joined::new(sources, path.map(Into::into))?))
+                Arc::new(Joined::new(sources, path.map(Into::into))?)
             }
+        };
+        if !self.compressed {
+            return Ok(stored);
+        }
+        match Decoded::open(stored, self.most_unpacked()) {
+            Ok(Some(decoded)) => Ok(Arc::new(decoded)),
+            Ok(None) => Err(Error::corrupt(
+                "gzip stream",
+                0,
+                "the descriptor says that the disk is compressed with gzip, and it does not begin \
+                 like that",
+            )),
+            Err(error) => match shell_word(self.member.as_ref()) {
+                Some(word) if error.kind() == ErrorKind::Limit => Err(error.with_hint(format!(
+                    "if it really is that long, unpack it: tar -xOf IMAGE -- {word} | gunzip > \
+                     unpacked.img"
+                ))),
+                _ => Err(error),
+            },
         }
     }
 
-    fn is_compressed(&self) -> Error {
-        let error = Error::unsupported(format!(
-            "the disk \"{}\" is compressed with gzip as a whole, so it cannot be read in place",
-            printable(&self.member)
-        ));
-        match shell_word(self.member.as_ref()) {
-            Some(word) => error.with_hint(format!(
-                "unpack the disk: tar -xOf IMAGE -- {word} | gzip -d > disk.img; then name that \
-                 file"
-            )),
-            None => error,
+    /// Most bytes that it may unpack to: those of the disk, and what a format adds to them.
+    fn most_unpacked(&self) -> u64 {
+        const ADDED: u64 = 64 << 20;
+        match self.capacity {
+            Some(capacity) => capacity.saturating_add(capacity / 16).saturating_add(ADDED),
+            None => u64::MAX,
         }
     }
 }

@@ -127,3 +127,15 @@ fn a_disk_that_is_not_what_the_manifest_says_becomes_nothing() {
     convert(&["--ignore-manifest"]).success();
     assert!(target.exists());
 }
+
+#[test]
+fn a_disk_that_its_package_compresses_becomes_an_active_image() {
+    let mut import = Import::of_noise(1);
+    import.source = testdata("ova/gz.ova");
+    let done = import.go_on();
+    let json = is_right(&done);
+    assert_eq!(
+        json["digest"],
+        "v1:7c978fa3d9887924696740d27d907e62b430496e39df79dbacbb81444b7479e5"
+    );
+}

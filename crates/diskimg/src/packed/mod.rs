@@ -9,6 +9,7 @@
 //! error, and never a shorter disk. Windows and dictionaries have caps, see [`crate::limits`].
 
 mod container;
+mod decoded;
 mod errors;
 mod lz4;
 mod members;
@@ -20,6 +21,7 @@ use zstd::zstd_safe::get_frame_content_size;
 
 pub use self::container::Container;
 pub(crate) use self::container::HEAD_BYTES;
+pub use self::decoded::Decoded;
 use self::members::Unpacked;
 use self::tar::DiskTar;
 
