@@ -89,7 +89,8 @@ impl DiskImage for Named {
     }
 
     fn memory_bound(&self, readers: usize) -> u64 {
-        self.image.memory_bound(readers)
+        let image = self.image.memory_bound(readers);
+        image.saturating_add(self.source.memory())
     }
 
     fn audit(&self, cancelled: &dyn Fn() -> bool) -> Result<()> {

@@ -80,6 +80,11 @@ pub trait ReadAt: Send + Sync {
         None
     }
 
+    /// Most bytes of memory that it keeps.
+    fn memory(&self) -> u64 {
+        0
+    }
+
     /// What the user should know about reading it, as far as that has shown by now.
     fn note(&self) -> Option<String> {
         None

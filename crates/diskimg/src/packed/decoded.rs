@@ -22,7 +22,7 @@ use crate::units::{FileOffset, fits};
 const BLOCK: usize = 1 << 20;
 /// Blocks that are kept: more than the grains of one table of a streamOptimized VMDK, whose table
 /// lies behind them.
-const KEPT: usize = 96;
+const KEPT: usize = if cfg!(test) { 4 } else { 96 };
 
 /// What a compressed source decodes to.
 pub struct Decoded {
@@ -169,6 +169,11 @@ impl ReadAt for Decoded {
         self.path.as_deref()
     }
 
+    fn memory(&self) -> u64 {
+        let kept = self.len.min(((KEPT + 1) * BLOCK) as u64);
+        kept.saturating_add(self.packing.memory())
+    }
+
     fn note(&self) -> Option<String> {
         self.source.note()
     }
@@ -282,6 +287,8 @@ mod tests {
             assert!(read == content[at..at + len], "{len} bytes at {at}");
         }
         assert!(decoded.state.lock().kept.len() <= KEPT);
+        let kept = ((KEPT + 1) * BLOCK) as u64;
+        assert_eq!(decoded.memory(), kept + Container::Gzip.memory());
         assert_eq!(decoded.state.lock().begun, 2);
         let mut past = [0; 101];
         assert!(
