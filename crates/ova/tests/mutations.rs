@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use diskimg::{FileOffset, MemorySource, ReadAt};
 use ova::Package;
+use testkit::ova::{Machine, Tar};
 
 /// Opens it, and reads what it says is there. Says whether it was a package.
 fn look(bytes: Vec<u8>) -> bool {
@@ -65,4 +66,31 @@ fn packages_with_changed_bytes_do_no_harm() {
         }
     }
     assert!(opened > 0, "some still open");
+}
+
+/// The seeds of the fuzz target: a byte of flags, then the archive. `UPDATE_SEEDS=1` writes them
+/// anew.
+#[test]
+fn the_seeds_of_packages_are_packages() {
+    let two = Machine {
+        firmware: Some("efi"),
+        ..Machine::new("vm", &[("a.vmdk", 1 << 20), ("b.img", 1 << 20)])
+    };
+    let one = Machine::new("vm", &[("folder/long%20name.img", 4096)]);
+    let pax = Tar::new()
+        .pax(&[("path", "vm.ovf"), ("comment", "x")])
+        .file("short", one.descriptor().as_bytes())
+        .pax(&[("size", "7")])
+        .member("folder/long name.img", b'0', b"0", b"content")
+        .end();
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/ova");
+    for (name, archive) in [("two-disks", two.archive(&[b"KDMV", b"raw"])), ("pax", pax)] {
+        let seed = [vec![1], archive.clone()].concat();
+        let path = seeds.join(name);
+        if std::env::var_os("UPDATE_SEEDS").is_some() {
+            std::fs::write(&path, &seed).unwrap();
+        }
+        assert!(std::fs::read(&path).unwrap() == seed, "{}", path.display());
+        assert!(look(archive), "{name}");
+    }
 }
