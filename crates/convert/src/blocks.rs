@@ -79,6 +79,7 @@ impl<'a> DataBlocks<'a> {
 
 /// Most blocks that a worker takes at a time: as many as are hashed at the same time.
 pub(crate) const MOST_GROUPED: usize = AT_ONCE;
+const _: () = assert!(MOST_GROUPED <= diskimg::pipe::BLOCKS_AT_A_TIME);
 
 /// Blocks that each of `threads` workers takes at a time where nothing else plans memory: with few
 /// of them as many as pay, so that all together hold 64 MiB, or 2 MiB each.

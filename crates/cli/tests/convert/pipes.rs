@@ -569,3 +569,29 @@ fn standard_output_that_takes_nothing_is_named() {
     assert!(run.stderr.contains(told), "{}", run.stderr);
     assert!(run.stderr.contains("No space left"), "{}", run.stderr);
 }
+
+#[test]
+fn a_pipe_is_read_by_any_number_of_threads() {
+    for threads in ["2", "3", "4", "7"] {
+        let mut zeros = Command::new("head")
+            .args(["-c", "384M", "/dev/zero"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let args = [
+            "convert",
+            "-q",
+            "--threads",
+            threads,
+            "-",
+            "-",
+            "--size",
+            "384MiB",
+        ];
+        let mut command = with(&args);
+        command.stdin(zeros.stdout.take().unwrap());
+        let run: Run = command.output().unwrap().into();
+        assert_eq!(run.code, Some(0), "{threads} threads: {}", run.stderr);
+        zeros.wait().unwrap();
+    }
+}

@@ -28,8 +28,10 @@ use self::tar::DiskTar;
 /// A raw disk as it comes out of a compressed stream.
 pub(crate) struct Packed {
     pub(crate) bytes: Box<dyn Read + Send>,
-    /// Exact number of bytes of the disk, when the stream or the archive in it says so.
+    /// Number of bytes of the disk, when the stream or the archive in it says so.
     pub(crate) size: Option<u64>,
+    /// Whether it is exact: a stream speaks of its first frame only.
+    pub(crate) exact: bool,
 }
 
 impl Packed {
@@ -52,6 +54,7 @@ impl Packed {
             let disk = DiskTar::begin(header, Box::new(unpacked))?;
             return Ok(Self {
                 size: Some(disk.size()),
+                exact: true,
                 bytes: Box::new(disk),
             });
         }
@@ -62,6 +65,7 @@ impl Packed {
         Ok(Self {
             bytes: Box::new(io::Cursor::new(first).chain(unpacked)),
             size: size.filter(|size| *size > 0),
+            exact: false,
         })
     }
 }

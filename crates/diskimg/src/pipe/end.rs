@@ -26,8 +26,9 @@ pub(super) struct Pipe {
     bytes: Box<dyn Read + Send>,
     /// How they were compressed.
     pub(super) packing: Option<Container>,
-    /// Exact number of bytes, when what they are packed in says so.
+    /// Number of bytes, when what they are packed in says so, and whether it is exact.
     pub(super) size: Option<u64>,
+    pub(super) exact: bool,
     /// Bytes that came.
     pub(super) position: u64,
     stop: Stop,
@@ -72,6 +73,7 @@ impl Pipe {
             bytes: Box::new(waiting),
             packing: None,
             size: None,
+            exact: false,
             position: 0,
             stop,
             broken: None,
@@ -97,6 +99,7 @@ impl Pipe {
             Ok(packed) => Ok(Self {
                 bytes: packed.bytes,
                 size: packed.size,
+                exact: packed.exact,
                 ..pipe
             }),
             Err(error) => {

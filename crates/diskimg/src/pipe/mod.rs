@@ -6,21 +6,22 @@
 //!                                   └─ passed on the way: kept until its reader comes
 //! ```
 //!
-//! Threads that take the blocks in ascending order, one or two at a time each, ask for them in
-//! almost that order: when one asks for block 5, the blocks before it that have not been read are
-//! those of other threads. So at most two blocks are kept for each other reader, and no reader
-//! waits for anything but the writer of the pipe.
+//! Threads that take the blocks in ascending order, a few at a time each, ask for them in almost
+//! that order: when one asks for block 5, the blocks before it that have not been read are those of
+//! other threads. So at most [`BLOCKS_AT_A_TIME`] are kept for each reader, and no reader waits for
+//! anything but the writer of the pipe.
 //!
 //! The last byte is handed out only when the pipe has ended behind it. A disk that is shorter or
 //! longer than was said is never read whole, and so nothing made of it is complete.
 //!
 //! A compressed disk is decoded on its way out of the pipe. A file of that kind is a pipe that can
-//! be opened again: its bytes are counted first where nothing else tells how many they are.
+//! be rewound: its bytes are counted first where nothing else tells how many they are.
 
 mod end;
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Seek;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,6 +45,8 @@ use crate::units::{GuestOffset, MIB, SECTOR, human, round_up};
 
 /// Unit in which a disk on a pipe is read, in bytes.
 pub const BLOCK_BYTES: u64 = 2 * MIB;
+/// Most blocks that a reader may take at a time.
+pub const BLOCKS_AT_A_TIME: usize = 4;
 /// [`BLOCK_BYTES`] as the length of a buffer.
 const BLOCK_LEN: usize = 2 << 20;
 const _: () = assert!(BLOCK_LEN as u64 == BLOCK_BYTES);
@@ -112,12 +115,14 @@ impl PipeImage {
             return Ok(None);
         }
         // What cannot be opened is for the reader of files to tell.
-        let Ok(file) = open_regular(path) else {
+        let Ok(mut file) = open_regular(path) else {
             return Ok(None);
         };
-        let again = || open_regular(path).map_err(|e| Error::io("it cannot be opened again", e));
         let begin = || {
-            let mut pipe = Pipe::unpacked(file, Arc::clone(&options.stop))?;
+            // Both read the same file, also when its name comes to mean another one.
+            let first = file.try_clone();
+            let first = first.map_err(|e| Error::io("it cannot be opened twice", e))?;
+            let mut pipe = Pipe::unpacked(first, Arc::clone(&options.stop))?;
             if pipe.packing.is_none() {
                 return Ok(None);
             }
@@ -126,7 +131,9 @@ impl PipeImage {
                 // What comes out says more than that its size is not known.
                 options.size = (size > 0).then_some(size);
             }
-            Self::begin(again()?, options, Arc::clone(drivers)).map(Some)
+            file.rewind()
+                .map_err(|e| Error::io("it cannot be rewound", e))?;
+            Self::begin(file, options, Arc::clone(drivers)).map(Some)
         };
         begin().map_err(|error: Error| error.in_file(path))
     }
@@ -145,7 +152,8 @@ impl PipeImage {
             Some(_) => Pipe::unpacked(pipe, stop)?,
             None => Pipe::new(pipe, stop),
         };
-        let size = agreed_size(options.size, pipe.size)?;
+        let found = pipe.size.filter(|_| pipe.exact || options.size.is_none());
+        let size = agreed_size(options.size, found)?;
         let wanted = match size {
             Some(size) => size.min(BLOCK_BYTES),
             // Enough to say what it is.
@@ -256,9 +264,10 @@ impl PipeImage {
         Ok(())
     }
 
-    /// Most blocks that are kept for `readers` threads.
+    /// Most blocks that are kept for `readers` threads: each may be as far ahead of the slowest one
+    /// as the blocks that it takes at a time.
     fn most_kept(readers: usize) -> u64 {
-        (readers as u64).saturating_mul(2)
+        (readers as u64).saturating_mul(BLOCKS_AT_A_TIME as u64)
     }
 
     fn read_head(&self, at: GuestOffset, buf: &mut [u8]) {
