@@ -10,6 +10,11 @@ use crate::limits::{MAX_TAR_STRETCHES, MAX_VIRTUAL_SIZE};
 pub(super) const BLOCK: usize = 512;
 /// The name that the disk must have.
 const DISK: &str = "disk.raw";
+const MAGIC: &[u8] = b"ustar";
+/// Most blocks that continue the map of a sparse member: full ones hold 21 stretches each.
+const MAX_MAP_BLOCKS: usize = MAX_TAR_STRETCHES / 21 + 1;
+/// Most zeros behind the member. Writers fill up their last record, of 10 KiB or at most some MiB.
+const MAX_TAIL: u64 = 16 << 20;
 
 /// Offsets and lengths of fields, in bytes.
 mod field {
@@ -19,6 +24,8 @@ mod field {
     pub(super) const SIZE: Range<usize> = 124..136;
     pub(super) const CHECKSUM: Range<usize> = 148..156;
     pub(super) const KIND: usize = 156;
+    /// The same in GNU's old form and in POSIX's.
+    pub(super) const MAGIC: Range<usize> = 257..262;
     /// First of 4 stretches.
     pub(super) const STRETCHES: Range<usize> = 386..482;
     pub(super) const MORE: usize = 482;
@@ -35,7 +42,7 @@ struct Stretch {
     len: u64,
 }
 
-/// The first block of `bytes`, when it is a member's header with a right checksum.
+/// The first block of `bytes`, when it is a member's header with the mark and a right checksum.
 pub(super) fn header(bytes: &[u8]) -> Option<&[u8; BLOCK]> {
     let header = bytes.first_chunk::<BLOCK>()?;
     let sum: u64 = header
@@ -47,7 +54,8 @@ pub(super) fn header(bytes: &[u8]) -> Option<&[u8; BLOCK]> {
         })
         .sum();
     let stored = number(header.get(field::CHECKSUM)?)?;
-    (header.first() != Some(&0) && stored == sum).then_some(header)
+    let magic = header.get(field::MAGIC)? == MAGIC;
+    (magic && header.first() != Some(&0) && stored == sum).then_some(header)
 }
 
 /// Octal digits between spaces and zeros, or a big-endian number behind a first bit that is set.
@@ -138,10 +146,18 @@ impl DiskTar {
                 len => self.padding -= len as u64,
             }
         }
+        let mut zeros = 0;
         loop {
             match self.input.read(&mut rest)? {
                 0 => return Ok(()),
-                len if crate::zero::is_zero(rest.get(..len).unwrap_or_default()) => {}
+                _ if zeros > MAX_TAIL => {
+                    return Err(invalid(format!(
+                        "more than {MAX_TAIL} zeros follow {DISK} in its archive"
+                    )));
+                }
+                len if crate::zero::is_zero(rest.get(..len).unwrap_or_default()) => {
+                    zeros += len as u64;
+                }
                 _ => {
                     return Err(refused(format!(
                         "an archive of more than {DISK}; {DISK}, alone, is read"
@@ -190,7 +206,7 @@ fn sparse(header: &[u8; BLOCK], input: &mut impl Read) -> io::Result<Vec<Stretch
     let mut stretches = Vec::new();
     let mut block = *header;
     let (mut range, mut more) = (field::STRETCHES, field::MORE);
-    loop {
+    for _ in 0..=MAX_MAP_BLOCKS {
         for entry in block.get(range).unwrap_or_default().chunks_exact(24) {
             let (start, len) = entry.split_at(12);
             // The last one of several programs is empty, and so are unused ones.
@@ -202,17 +218,15 @@ fn sparse(header: &[u8; BLOCK], input: &mut impl Read) -> io::Result<Vec<Stretch
                 len: number(len).ok_or_else(bad_number)?,
             });
         }
-        if stretches.len() > MAX_TAR_STRETCHES {
-            return Err(invalid(format!(
-                "{DISK} is stored in more than {MAX_TAR_STRETCHES} pieces"
-            )));
-        }
         if block.get(more).is_none_or(|byte| *byte == 0) {
             return Ok(stretches);
         }
         input.read_exact(&mut block)?;
         (range, more) = (field::MORE_STRETCHES, field::STILL_MORE);
     }
+    Err(invalid(format!(
+        "{DISK} is stored in more than {MAX_TAR_STRETCHES} pieces"
+    )))
 }
 
 /// Checks that stretches of `stored` bytes follow one another on a disk of `size` bytes.
@@ -241,4 +255,66 @@ fn check(stretches: &[Stretch], stored: u64, size: u64) -> io::Result<()> {
 
 fn bad_number() -> io::Error {
     invalid(format!("a number in the header of {DISK} makes no sense"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(kind: u8, more: bool) -> [u8; BLOCK] {
+        let mut header = [0; BLOCK];
+        header[..8].copy_from_slice(DISK.as_bytes());
+        header[field::SIZE].copy_from_slice(b"00000000000\0");
+        header[field::KIND] = kind;
+        header[field::MAGIC].copy_from_slice(MAGIC);
+        header[field::MORE] = u8::from(more);
+        header[field::REAL_SIZE].copy_from_slice(b"00000001000\0");
+        header[field::CHECKSUM].fill(b' ');
+        let sum: u64 = header.iter().copied().map(u64::from).sum();
+        header[field::CHECKSUM].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        header
+    }
+
+    fn begin(header: &[u8; BLOCK], input: impl Read + Send + 'static) -> io::Result<DiskTar> {
+        DiskTar::begin(super::header(header).unwrap(), Box::new(input))
+    }
+
+    #[test]
+    fn a_map_that_does_not_end_is_given_up() {
+        // Every byte is 1, also the one that says that the map continues.
+        let error = begin(&block(b'S', true), io::repeat(1)).err().unwrap();
+        assert!(error.to_string().contains("makes no sense"), "{error}");
+        let mut empty = [0; BLOCK];
+        empty[field::STILL_MORE] = 1;
+        struct Again([u8; BLOCK]);
+        impl Read for Again {
+            fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+                self.0.as_slice().read(buf)
+            }
+        }
+        let error = begin(&block(b'S', true), Again(empty)).err().unwrap();
+        assert!(error.to_string().contains("pieces"), "{error}");
+    }
+
+    #[test]
+    fn zeros_behind_the_disk_have_an_end() {
+        let read = |zeros| {
+            let mut disk = begin(&block(b'0', false), io::repeat(0).take(zeros)).unwrap();
+            disk.read(&mut [0; 1])
+        };
+        assert_eq!(read(MAX_TAIL).unwrap(), 0);
+        let error = read(MAX_TAIL * 4).unwrap_err();
+        assert!(error.to_string().contains("zeros follow"), "{error}");
+    }
+
+    #[test]
+    fn a_disk_whose_first_sector_has_the_sum_of_a_header_is_no_archive() {
+        let mut sector = block(b'0', false);
+        assert!(header(&sector).is_some());
+        sector[field::MAGIC].copy_from_slice(b"USTAR");
+        sector[field::CHECKSUM].fill(b' ');
+        let sum: u64 = sector.iter().copied().map(u64::from).sum();
+        sector[field::CHECKSUM].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        assert!(header(&sector).is_none());
+    }
 }
