@@ -66,11 +66,11 @@ impl Sparse {
         let Some(place) = locate(shape.directory, &shape, source.len(), DIRECTORY, report)? else {
             return Ok(None);
         };
+        shape.reserved.push(("the grain directory", place.clone()));
         let copy = match shape.copy {
             Some(copy) => locate(copy, &shape, source.len(), COPY, report)?,
             None => None,
         };
-        shape.reserved.push(("the grain directory", place.clone()));
         shape.reserved.extend(
             copy.clone()
                 .map(|copy| ("the copy of the grain directory", copy)),
@@ -217,7 +217,7 @@ impl Sparse {
             _ if entry == 0 => None,
             // The number of a table of seSparse was held against its room in the file.
             Form::SeSparse { tables, .. } => {
-                tables.checked_add((entry - 1) * self.shape.table_len())
+                Some(tables.saturating_add((entry - 1) * self.shape.table_len()))
             }
             _ => Some(entry * SECTOR),
         }
@@ -265,7 +265,7 @@ impl Sparse {
         let behind = self.tables.partition_point(|entry| end(entry) < range.end);
         let table = behind.checked_sub(1).and_then(|last| self.tables.get(last));
         match table {
-            Some(table) if end(table) + self.shape.table_len() > range.start => {
+            Some(table) if end(table).saturating_add(self.shape.table_len()) > range.start => {
                 Some("a grain table")
             }
             _ => self.in_front(range),
@@ -291,13 +291,13 @@ impl Sparse {
         let len = self.shape.table_len();
         let mut hole = 0..0;
         let mut is_empty = |table: Option<u64>| {
-            let Some(start) = table.map(|table| base + table) else {
+            let Some(start) = table.map(|table| base.saturating_add(table)) else {
                 return Ok(true);
             };
             if !hole.contains(&start) {
                 hole = start..stored.hole(start)?.unwrap_or(start);
             }
-            Ok::<_, Error>(start + len <= hole.end)
+            Ok::<_, Error>(start.saturating_add(len) <= hole.end)
         };
         let mut found = 0;
         for at in index..self.count() {

@@ -103,7 +103,9 @@ pub(super) fn words(line: &[u8]) -> Result<Option<Line>, LineEnd> {
         return Err(LineEnd("expected a name in quotes"));
     }
     match found.storage {
-        Some(Storage::Zero) | None => {}
+        // Zeros are in no file, whatever the line names.
+        Some(Storage::Zero) => found.name = None,
+        None => {}
         Some(_) if sectors == 0 => {}
         Some(_) if found.name.is_none() => return Err(LineEnd("the extent has no name")),
         Some(Storage::Flat) => {}

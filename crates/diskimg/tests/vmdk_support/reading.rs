@@ -1,6 +1,6 @@
 //! Every layout reads as the disk that it was made of.
 
-use diskimg::{BackingPolicy, DiskImageExt as _, ExtentKind};
+use diskimg::{BackingPolicy, DiskImageExt as _, ErrorKind, ExtentKind};
 use testkit::conformance;
 use testkit::vmdk::{Craft, cowd, descriptor, sesparse};
 
@@ -195,6 +195,34 @@ fn what_esx_writes_reads_as_its_disk() {
         let opened = open_with(&path, BackingPolicy::Refuse).unwrap();
         conformance(opened.image.as_ref(), expected);
     }
+}
+
+#[test]
+fn a_sesparse_disk_whose_tables_lie_beyond_every_file_is_refused() {
+    let dir = Dir::new();
+    let disk = disk(8 * 700, 7);
+    let mut bytes = sesparse(&disk, &[1], &[]);
+    let field = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let directory = usize::try_from(field(128)).unwrap() * 512;
+    // Sectors: as many as a file of 2^64 bytes cannot have, and room for many tables.
+    bytes[144..152].copy_from_slice(&((1_u64 << 55) - 1).to_le_bytes());
+    bytes[152..160].copy_from_slice(&(1_u64 << 40).to_le_bytes());
+    bytes[directory..directory + 8].copy_from_slice(&(0x1000_0000_u64 << 32 | 5).to_le_bytes());
+    dir.write("b-sesparse.vmdk", bytes);
+    let line = "RW 5600 SESPARSE \"b-sesparse.vmdk\"";
+    let path = dir.write("b.vmdk", descriptor("seSparse", &[line], 1, None));
+    let error = open_with(&path, BackingPolicy::Refuse).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Truncated, "{error}");
+}
+
+#[test]
+fn an_extent_of_zeros_opens_no_file_whatever_it_names() {
+    let dir = Dir::new();
+    dir.write("a-flat.vmdk", [7; 512]);
+    let lines = ["RW 1 FLAT \"a-flat.vmdk\" 0", "RW 1 ZERO \"a-none.vmdk\""];
+    let path = dir.write("a.vmdk", descriptor("monolithicFlat", &lines, 1, None));
+    let opened = open_with(&path, BackingPolicy::Refuse).unwrap();
+    conformance(opened.image.as_ref(), &[[7; 512], [0; 512]].concat());
 }
 
 #[test]
