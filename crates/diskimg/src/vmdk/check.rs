@@ -145,13 +145,14 @@ impl Grains<'_> {
         let [lba @ .., a, b, c, d] = marker;
         let (lba, len) = (u64::from_le_bytes(lba), u32::from_le_bytes([a, b, c, d]));
         let end = offset + marker.len() as u64 + u64::from(len);
+        let most = self.most_packed();
         let problem = if lba != at / SECTOR {
             format!(
                 "its marker has the LBA {lba}, the grain table leads to it for {}",
                 at / SECTOR
             )
-        } else if len == 0 || end > self.sparse.file_len {
-            format!("its marker gives it {len} bytes, expected 1 or more inside the file")
+        } else if len == 0 || u64::from(len) > most || end > self.sparse.file_len {
+            format!("its marker gives it {len} bytes, expected 1 to {most}, inside the file")
         } else {
             return Ok(());
         };
@@ -173,18 +174,32 @@ impl Grains<'_> {
         }
     }
 
-    /// Checks that no two entries have the same grain.
+    /// Most bytes that the stream of a compressed grain has: as many as are read of it.
+    fn most_packed(&self) -> u64 {
+        2 * self.sparse.shape.grain_size() + SECTOR
+    }
+
+    /// Checks that no two entries have the same grain, nor grains that overlap.
     fn apart(&mut self) {
         let mut places = std::mem::take(&mut self.places);
         places.sort_unstable();
+        // How long a compressed grain is says its marker.
+        let sectors = match self.part.packing {
+            Some(_) => 1,
+            None => self.sparse.shape.grain_size() / SECTOR,
+        };
         for pair in places.windows(2) {
-            if let [first, second] = pair
-                && first == second
-            {
-                let offset = u64::from(*first) * SECTOR;
-                let message = "more than one entry of the grain tables leads to it";
-                self.broken("overlap", &Error::corrupt(GRAIN, offset, message));
+            let [first, second] = pair else { continue };
+            let apart = u64::from(second - first);
+            if apart >= sectors {
+                continue;
             }
+            let offset = u64::from(*second) * SECTOR;
+            let message = match apart {
+                0 => "more than one entry of the grain tables leads to it".to_owned(),
+                _ => format!("it begins {apart} sectors behind another grain, expected {sectors}"),
+            };
+            self.broken("overlap", &Error::corrupt(GRAIN, offset, message));
         }
     }
 

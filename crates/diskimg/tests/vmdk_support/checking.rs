@@ -72,6 +72,8 @@ fn every_broken_rule_is_listed_by_its_id_and_ends_a_read() {
     let shared = put(&sparse, sparse.table, sector(sparse.grains[1]));
     assert_eq!(rules(&check(&shared)), ["overlap"]);
     assert!(read_all(&open(&shared).unwrap()).is_ok());
+    let overlapping = put(&sparse, sparse.table, sector(sparse.grains[1]) - 1);
+    assert_eq!(rules(&check(&overlapping)), ["overlap"]);
 }
 
 #[test]
