@@ -45,6 +45,19 @@ pub struct Details {
     pub warnings: Vec<String>,
 }
 
+/// Most warnings about one disk that are kept.
+const MAX_WARNINGS: usize = 100;
+
+/// The first of `warnings`, and how many more there are.
+pub(crate) fn first_warnings(mut warnings: Vec<String>) -> Vec<String> {
+    let more = warnings.len().saturating_sub(MAX_WARNINGS);
+    if more > 0 {
+        warnings.truncate(MAX_WARNINGS);
+        warnings.push(format!("{more} more warnings are not shown"));
+    }
+    warnings
+}
+
 impl Details {
     /// Details with nothing but the format.
     #[must_use]
@@ -106,4 +119,18 @@ pub struct Reference {
     /// Its length in bytes, when it holds a part of the disk and was opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_without_end_are_counted() {
+        let many = |count: usize| first_warnings((0..count).map(|n| n.to_string()).collect());
+        assert_eq!(many(MAX_WARNINGS).len(), MAX_WARNINGS);
+        let cut = many(5000);
+        assert_eq!(cut.len(), MAX_WARNINGS + 1);
+        assert_eq!(cut[MAX_WARNINGS], "4900 more warnings are not shown");
+    }
 }

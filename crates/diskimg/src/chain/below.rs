@@ -2,7 +2,7 @@
 
 use parking_lot::Mutex;
 
-use crate::details::{Details, Reference};
+use crate::details::{Details, Reference, first_warnings};
 use crate::error::{Error, Result};
 use crate::extent::{Extent, ExtentKind};
 use crate::image::DiskImage;
@@ -168,6 +168,7 @@ impl Below {
                 details.warnings.extend(warnings.map(|warning| {
                     format!("{} \"{}\": {warning}", reference.role, reference.name)
                 }));
+                details.warnings = first_warnings(std::mem::take(&mut details.warnings));
                 details.refers_to.push(reference.clone());
                 details.refers_to.extend(below.refers_to);
             }

@@ -11,7 +11,7 @@ use super::lines::{Line, Storage, shown as shown_line};
 use super::shape::Shape;
 use super::{cowd, sesparse};
 use crate::chain::{Context, ExtentFiles, NamedPath, Role, Wanted};
-use crate::details::Reference;
+use crate::details::{Reference, first_warnings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::MAX_VMDK_TABLES;
 use crate::report::Report;
@@ -369,7 +369,7 @@ impl<'a> Builder<'a> {
             list: self.list,
             data,
             references,
-            warnings: self.warnings,
+            warnings: first_warnings(self.warnings),
         }
     }
 }
