@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use diskimg::text::shown;
-use journal::{Ending, Found, Journal, Sameness, State};
+use diskimg::text::{printable, shown};
+use journal::{Begun, Ending, Found, Journal, Sameness, State};
 
 use super::begin::command_line;
 use super::entry::{Entry, level};
@@ -73,6 +73,7 @@ impl Entry {
         let before = &state.begun;
         let source = self.source.as_ref();
         let same = source.is_some_and(|now| before.source.difference(now).is_none())
+            && self.another_disk(before).is_none()
             && before.name == self.begun.name
             && before.command.get(1..) == self.begun.command.get(1..);
         match state.active {
@@ -97,6 +98,9 @@ impl Entry {
         if before.name.is_empty() != self.begun.name.is_empty() {
             let command = command_line(&before.command);
             return Some(format!("it was started by another command: {command}"));
+        }
+        if let Some(why) = self.another_disk(before) {
+            return Some(why);
         }
         // An object that is complete does not depend on how another one would be made.
         if state.completed.is_some() {
@@ -124,5 +128,29 @@ impl Entry {
             ));
         }
         None
+    }
+
+    /// How the disk that `before` is about differs from this one of the same file, if it does.
+    fn another_disk(&self, before: &Begun) -> Option<String> {
+        let of = |begun: &Begun| (begun.plan.member.clone(), begun.plan.snapshot.clone());
+        let (then, now) = (of(before), of(&self.begun));
+        (then != now).then(|| {
+            format!(
+                "it was of another disk of the same file: {}, now {}",
+                part(then),
+                part(now)
+            )
+        })
+    }
+}
+
+/// What of a file is read, in words.
+fn part((member, snapshot): (Option<String>, Option<String>)) -> String {
+    let quoted = |name: String| format!("\"{}\"", printable(&name));
+    match (member.map(quoted), snapshot.map(quoted)) {
+        (None, None) => "the active disk".to_owned(),
+        (Some(member), None) => member,
+        (None, Some(snapshot)) => snapshot,
+        (Some(member), Some(snapshot)) => format!("{snapshot} of {member}"),
     }
 }
