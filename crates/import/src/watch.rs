@@ -98,6 +98,11 @@ impl Watch {
         self.files.is_empty()
     }
 
+    /// One digest for what the files besides the first were, if looking at them proves anything.
+    pub(crate) fn others(&self) -> Option<String> {
+        SourceIdentity::digest_of(self.files.iter().skip(1).map(|(_, file)| file))
+    }
+
     /// Whether there are files besides the first.
     pub(crate) fn has_more_files(&self) -> bool {
         self.files.len() > 1

@@ -51,6 +51,10 @@ pub struct Begun {
     pub command: Vec<String>,
     /// The directory that it was given in.
     pub directory: String,
+    /// What the other files of the disk were, as one digest; `None` where it has none, or looking
+    /// at them proves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_files: Option<String>,
 }
 
 /// What of a plan decides the bytes that are sent.

@@ -79,6 +79,21 @@ impl SourceIdentity {
         })
     }
 
+    /// One digest for what all of `files` are; `None` when one is a block device, whose times say
+    /// nothing about its content.
+    #[must_use]
+    pub fn digest_of<'a>(files: impl IntoIterator<Item = &'a Self>) -> Option<String> {
+        let mut hash = Sha256::new();
+        for file in files {
+            if file.block_device {
+                return None;
+            }
+            // No record is the beginning of another one.
+            hash.update(serde_json::to_vec(file).ok()?);
+        }
+        Some(hex::encode(hash.finalize()))
+    }
+
     /// Whether the content is still the same `now`. For a later run, which may read it to find out.
     #[must_use]
     pub fn compare(&self, now: &Self) -> Sameness {
@@ -127,6 +142,19 @@ impl SourceIdentity {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_digest_tells_whether_any_of_several_files_has_changed() {
+        let digest = |files: &[SourceIdentity]| SourceIdentity::digest_of(files);
+        let mut files = [identity(), identity()];
+        let before = digest(&files);
+        assert!(before.is_some());
+        assert_ne!(digest(&files[..1]), before);
+        files[1].status_changed = None;
+        assert_ne!(digest(&files), before);
+        files[1].block_device = true;
+        assert_eq!(digest(&files), None);
+    }
 
     fn identity() -> SourceIdentity {
         SourceIdentity {

@@ -59,6 +59,7 @@ fn begun() -> Begun {
         started: 1_700_000_001,
         command: vec!["imgferry".into(), "import".into()],
         directory: "/disks".into(),
+        other_files: None,
     }
 }
 

@@ -3,14 +3,14 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use journal::{Begun, Found, Journal, Record, SourceIdentity};
 use serde_json::Value;
 
 use crate::common::importing::{Import, MIB, PART, is_right};
 use crate::common::{self, Run, json_of, run};
-use crate::whole;
+use crate::whole::{self, images, run_until_stored};
 
 /// Writes into each part of the file at `path`, and sets its modification time back: which parts
 /// were noted before a kill depends on the moment.
@@ -208,4 +208,48 @@ fn an_import_to_raw_sends_what_was_written_meanwhile() {
     run(&mut command()).success();
     let stored = import.cloud.object("images", "a.raw");
     assert!(stored == fs::read(&import.source).unwrap());
+}
+
+/// A disk in two files, of which the one that is named only describes the other.
+fn in_two_files() -> (Import, PathBuf) {
+    let mut import = Import::of_noise(12);
+    let flat = import.dir.path().join("disk-flat.vmdk");
+    fs::rename(&import.source, &flat).unwrap();
+    import.source = import.dir.path().join("disk.vmdk");
+    let sectors = 12 * MIB / 512;
+    let extent = format!("RW {sectors} FLAT \"disk-flat.vmdk\" 0");
+    let descriptor = testkit::vmdk::descriptor("monolithicFlat", &[&extent], 1, None);
+    fs::write(&import.source, descriptor).unwrap();
+    (import, flat)
+}
+
+#[test]
+fn a_finished_import_does_not_answer_for_a_disk_of_which_another_file_has_changed() {
+    let (import, flat) = in_two_files();
+    is_right(&import.go_on());
+    let again = import.go_on();
+    assert_eq!(is_right(&again)["result"], "already-imported");
+    assert!(!again.stderr.contains("compare"), "{}", again.stderr);
+    write_unseen(&flat);
+    let refused = import.go_on();
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    let told = "holds another disk";
+    assert!(refused.stderr.contains(told), "{}", refused.stderr);
+}
+
+#[test]
+fn an_object_is_not_registered_for_a_disk_of_which_another_file_has_changed() {
+    let (import, flat) = in_two_files();
+    run_until_stored(&import, &mut import.command());
+    let written = fs::metadata(import.cloud.object_path("images", "a.zvhd2")).unwrap();
+    run_until_stored(&import, &mut import.command());
+    let still = fs::metadata(import.cloud.object_path("images", "a.zvhd2")).unwrap();
+    assert_eq!(still.modified().unwrap(), written.modified().unwrap());
+    write_unseen(&flat);
+    let refused = import.go_on();
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    for told in ["the disk is based on other files", "holds another disk"] {
+        assert!(refused.stderr.contains(told), "{}", refused.stderr);
+    }
+    assert!(images(&import).is_empty());
 }

@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use crate::common::importing::{Import, MIB, PART};
 use crate::common::{self, Run, json_of, run, signal, wait_until};
 
-const IMAGES: &str = "IMGFERRY_IMS_ENDPOINT";
+pub(crate) const IMAGES: &str = "IMGFERRY_IMS_ENDPOINT";
 
 /// The import of the disk by `way`.
 pub(crate) fn by(import: &Import, way: &str) -> Command {
@@ -25,7 +25,7 @@ pub(crate) fn by(import: &Import, way: &str) -> Command {
 }
 
 /// A proxy in front of the image service.
-fn before_images(import: &Import) -> (Proxy, Runtime) {
+pub(crate) fn before_images(import: &Import) -> (Proxy, Runtime) {
     let server = import.cloud.variable(IMAGES);
     let server = server.trim_start_matches("http://").trim_end_matches('/');
     let server: SocketAddr = server.parse().unwrap();
@@ -41,7 +41,7 @@ fn digest(import: &Import, file: &Path) -> Value {
 }
 
 /// Names and states of all images.
-fn images(import: &Import) -> Vec<(String, String)> {
+pub(crate) fn images(import: &Import) -> Vec<(String, String)> {
     let listed = run(import.cloud.command().args(["image", "list", "--json"]));
     let listed = json_of(listed.success());
     let text = |image: &Value, name: &str| image[name].as_str().unwrap().to_owned();
@@ -75,6 +75,15 @@ fn interrupt(import: &Import, way: &str, with: &str) -> Run {
     wait_until(|| import.confirmed_parts() >= 2);
     signal(&child, with);
     child.wait_with_output().unwrap().into()
+}
+
+/// Runs `command` until everything is stored and the service refuses to register it.
+#[track_caller]
+pub(crate) fn run_until_stored(import: &Import, command: &mut Command) {
+    let (proxy, _runtime) = before_images(import);
+    proxy.always(begins, Fault::answer(400, "IMG.0144"));
+    let refused = run(command.env(IMAGES, proxy.url()));
+    assert_eq!(refused.code, Some(3), "{}", refused.stderr);
 }
 
 #[test]
@@ -157,7 +166,7 @@ fn restart_begins_a_whole_file_anew_and_throws_the_old_upload_away() {
 fn begins(seen: &Seen) -> bool {
     let path = seen.path();
     match seen.method.as_str() {
-        "POST" => path.ends_with("/cloudimages/action") || path.ends_with("/v2/images"),
+        "POST" => path.ends_with("/action") || path.ends_with("/v2/images"),
         "PUT" => path.ends_with("/upload"),
         _ => false,
     }

@@ -73,6 +73,7 @@ pub(crate) fn begun(
         started: now(),
         command: command(journal),
         directory: directory(),
+        other_files: None,
     }
 }
 
@@ -106,6 +107,7 @@ pub(crate) fn begun_of_file(
         started: now(),
         command: command(journal),
         directory: directory(),
+        other_files: None,
     }
 }
 

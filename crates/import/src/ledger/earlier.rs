@@ -74,6 +74,7 @@ impl Entry {
         let source = self.source.as_ref();
         let same = source.is_some_and(|now| before.source.difference(now).is_none())
             && self.another_disk(before).is_none()
+            && self.has_same_others(before)
             && before.name == self.begun.name
             && before.command.get(1..) == self.begun.command.get(1..);
         match state.active {
@@ -102,13 +103,14 @@ impl Entry {
         if let Some(why) = self.another_disk(before) {
             return Some(why);
         }
-        // An object that is complete does not depend on how another one would be made.
-        if state.completed.is_some() {
-            return None;
-        }
-        // The journal knows the state of the first file only.
-        if self.layered {
+        let completed = state.completed.is_some();
+        // What is stored of a part of the disk is proven by its first file only.
+        if self.layered && !(completed && self.has_same_others(before)) {
             return Some("the disk is based on other files, which may have changed".to_owned());
+        }
+        // An object that is complete does not depend on how another one would be made.
+        if completed {
+            return None;
         }
         if before.plan != self.begun.plan {
             return Some(format!(
@@ -128,6 +130,12 @@ impl Entry {
             ));
         }
         None
+    }
+
+    /// Whether the files of the disk besides its first are as they were.
+    fn has_same_others(&self, before: &Begun) -> bool {
+        let now = &self.begun.other_files;
+        !self.layered || (now.is_some() && *now == before.other_files)
     }
 
     /// How the disk that `before` is about differs from this one of the same file, if it does.

@@ -67,6 +67,8 @@ pub(crate) struct Input<'a> {
     pub(crate) file: &'a Path,
     /// Name of the image.
     pub(crate) name: &'a str,
+    /// All files of the disk, as they were when it was opened.
+    pub(crate) watch: &'a Watch,
     pub(crate) how: How<'a>,
 }
 
@@ -154,6 +156,7 @@ impl Entry {
             return Ok(Self {
                 service,
                 done_counts,
+                watch: input.watch.clone(),
                 ..Self::new(begun, Some(source))
             });
         };
@@ -165,6 +168,7 @@ impl Entry {
         let named = (input.name, part);
         let mut begun = begun(named, endpoint, object, plan, source.as_ref(), journal);
         begun.plan.member = member.map(str::to_owned);
+        begun.other_files = input.watch.others().filter(|_| layered);
         Ok(Self {
             once: match (stdin, streamed) {
                 (true, _) => Some(STREAMED),
@@ -174,6 +178,7 @@ impl Entry {
             layered,
             service,
             done_counts,
+            watch: input.watch.clone(),
             ..Self::new(begun, source)
         })
     }
@@ -213,11 +218,6 @@ impl Entry {
             watch: Watch::default(),
             begun,
         }
-    }
-
-    /// The same, of a disk whose files are watched.
-    pub(crate) fn watching(self, watch: Watch) -> Self {
-        Self { watch, ..self }
     }
 
     /// Opens the journal, and takes up what it says.

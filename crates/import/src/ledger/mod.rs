@@ -47,6 +47,7 @@ impl Ledger {
             let input = Input {
                 file: &piece.disk.path,
                 name: &piece.request.name,
+                watch: &piece.watch,
                 how: match piece.form.disk() {
                     None => How::AsItIs,
                     Some(disk) => {
@@ -61,8 +62,7 @@ impl Ledger {
                     }
                 },
             };
-            let entry = open(spec, cx.session, object, input, cx.observer);
-            entry.map(|entry| entry.watching(piece.watch.clone()))
+            open(spec, cx.session, object, input, cx.observer)
         };
         let data = pieces.data.iter().map(|piece| of(piece, None));
         Ok(Self {
