@@ -96,7 +96,7 @@ pub struct Chosen {
     /// What the user should know, of the package too.
     pub warnings: Vec<String>,
     /// Files that it is in, where the package is a directory.
-    pub files: Vec<PathBuf>,
+    files: Vec<PathBuf>,
     member: String,
     package: PathBuf,
     capacity: Option<u64>,
@@ -124,21 +124,23 @@ impl Chosen {
         let source = disk
             .source()
             .map_err(|error| error.in_file(package.path()))?;
-        let files = match package.is_archive() {
-            true => Vec::new(),
-            false => source.path().map(Path::to_owned).into_iter().collect(),
-        };
         Ok(Self {
             name: member_path(package.path(), &disk.member),
             options: package.options(options),
             source,
             verification,
             warnings,
-            files,
+            files: disk.files().map(Path::to_owned).collect(),
             member: disk.member.clone(),
             package: package.path().to_owned(),
             capacity: disk.capacity,
         })
+    }
+
+    /// The file that it begins in: one of the package, or that.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        self.files.first().unwrap_or(&self.package)
     }
 
     /// Opens it as an image of its own.
@@ -148,7 +150,7 @@ impl Chosen {
     pub fn open(&mut self) -> Result<Opened> {
         let opened = ::convert::open_source_with(Arc::clone(&self.source), &self.options);
         let mut opened = opened.map_err(|error| error.in_member(&self.package, &self.member))?;
-        opened.files.extend(self.files.iter().cloned());
+        opened.files.extend(self.files.iter().skip(1).cloned());
         let size = opened.image.virtual_size();
         if let Some(capacity) = self.capacity.filter(|capacity| *capacity != size) {
             self.warnings.push(format!(

@@ -1,7 +1,7 @@
 //! The files that become objects, opened, planned and checked before anything is sent.
 
 use cloud::{Class, Failure, Hint, ImportHint, Problem, Result, StopToken, rejected};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::convert::holes::Misreported;
@@ -26,6 +26,8 @@ use super::watch::Watch;
 #[derive(Debug)]
 pub(crate) struct Piece {
     pub(crate) disk: SourceDisk,
+    /// The file that it begins in: the one that was named, or one of the package that was.
+    pub(crate) file: PathBuf,
     /// Bytes of the file; of a device or a pipe, of its disk.
     pub(crate) size: u64,
     /// Whether quick import takes the file without a conversion.
@@ -201,6 +203,7 @@ struct Look<'a> {
 /// A file that was opened and checked.
 struct Opening {
     disk: SourceDisk,
+    file: PathBuf,
     size: u64,
     request: QuickImport,
     /// `None` where only the service reads the format.
@@ -378,6 +381,7 @@ impl Look<'_> {
     ) -> Result<Piece> {
         let Opening {
             disk: source,
+            file,
             size,
             request,
             opened,
@@ -409,6 +413,7 @@ impl Look<'_> {
         told.append(&mut own);
         Ok(Piece {
             disk: source,
+            file,
             size,
             is_zvhd2,
             form,
@@ -447,12 +452,13 @@ impl Opening {
         input: Option<Input>,
         raw: Option<RawJob>,
     ) -> Self {
-        let (opened, watch, told) = match input {
-            Some(input) => (Some(input.opened), input.watch, input.warnings),
-            None => (None, Watch::default(), Vec::new()),
+        let (opened, file, watch, told) = match input {
+            Some(input) => (Some(input.opened), input.file, input.watch, input.warnings),
+            None => (None, disk.path.clone(), Watch::default(), Vec::new()),
         };
         Self {
             disk: disk.clone(),
+            file,
             size,
             request,
             opened,

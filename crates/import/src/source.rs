@@ -44,6 +44,8 @@ pub struct Reading<'a> {
 pub struct Input {
     /// The image.
     pub opened: Opened,
+    /// The file that it begins in. It was named, or is in the directory of the package that was.
+    pub file: PathBuf,
     /// Whether it can be read front to back only, and once.
     pub is_pipe: bool,
     /// Whether it is in a package: its bytes are no file that could be uploaded as it is.
@@ -77,15 +79,16 @@ fn open_input_silently(
         let opened = chosen.open()?;
         Input {
             opened,
+            file: chosen.file().to_owned(),
             is_pipe: false,
             is_packaged: true,
             warnings: chosen.warnings,
             watch: Watch::verifying(chosen.verification, reading.cancel),
         }
     } else if is_standard_input(&disk.path) {
-        open_standard_input(options, reading)?
+        open_standard_input(&disk.path, options, reading)?
     } else if let Some(opened) = packed(&disk.path, pipe_options(&disk.path, options, reading))? {
-        once(opened)
+        once(opened, &disk.path)
     } else if reading.size.is_some() {
         return Err(refused(
             "--size is for disks that are compressed or come through standard input (-)",
@@ -94,6 +97,7 @@ fn open_input_silently(
     } else {
         Input {
             opened: ::convert::open_with(&disk.path, options)?,
+            file: disk.path.clone(),
             is_pipe: false,
             is_packaged: false,
             warnings: Vec::new(),
@@ -102,7 +106,7 @@ fn open_input_silently(
     };
     input
         .watch
-        .begin_with(&disk.path, &input.opened, reading.force_share)?;
+        .begin_with(&input.file, &input.opened, reading.force_share)?;
     let more = warnings_of(&input.opened, reading.cancel)?;
     input.warnings.extend(more);
     Ok(input)
@@ -168,7 +172,7 @@ pub fn warn_of_more(
     warnings
 }
 
-fn open_standard_input(options: &OpenOptions, reading: Reading<'_>) -> Result<Input> {
+fn open_standard_input(path: &Path, options: &OpenOptions, reading: Reading<'_>) -> Result<Input> {
     if !matches!(options.backing, BackingPolicy::Refuse) {
         return Err(refused(
             "--allow-backing needs an image with a path: standard input has no directory",
@@ -188,13 +192,13 @@ fn open_standard_input(options: &OpenOptions, reading: Reading<'_>) -> Result<In
     let kind = file.metadata().map_err(failed)?.file_type();
     let packed = options.format.is_none() && matches!(Container::of_file(&file), Ok(Some(_)));
     if is_stream(kind) || packed {
-        open_pipe(file, options, reading)
+        Ok(once(open_pipe(file, options, reading)?, path))
     } else {
-        open_file(file, options, reading.size)
+        open_file(file, path, options, reading.size)
     }
 }
 
-fn open_pipe(file: File, options: &OpenOptions, reading: Reading<'_>) -> Result<Input> {
+fn open_pipe(file: File, options: &OpenOptions, reading: Reading<'_>) -> Result<Opened> {
     if options.snapshot.is_some() {
         return Err(refused(
             "--snapshot is for qcow2 files: a pipe is read as a raw disk",
@@ -203,7 +207,7 @@ fn open_pipe(file: File, options: &OpenOptions, reading: Reading<'_>) -> Result<
     }
     let image = ::convert::open_pipe(file, pipe_options(Path::new(NAME), options, reading))?;
     let len = image.virtual_size();
-    Ok(once(streamed(image, len)))
+    Ok(streamed(image, len))
 }
 
 /// Opens a raw disk that is compressed in a file, to look at it; `None` when there is none. Its
@@ -257,9 +261,10 @@ fn streamed(image: PipeImage, file_len: u64) -> Opened {
 }
 
 /// A disk that is read once.
-fn once(opened: Opened) -> Input {
+fn once(opened: Opened, file: &Path) -> Input {
     Input {
         opened,
+        file: file.to_owned(),
         is_pipe: true,
         is_packaged: false,
         warnings: Vec::new(),
@@ -268,7 +273,12 @@ fn once(opened: Opened) -> Input {
 }
 
 /// A file or device that is redirected is as good as one that is named.
-fn open_file(mut file: File, options: &OpenOptions, size: Option<u64>) -> Result<Input> {
+fn open_file(
+    mut file: File,
+    path: &Path,
+    options: &OpenOptions,
+    size: Option<u64>,
+) -> Result<Input> {
     let at = io::Seek::stream_position(&mut file).unwrap_or_default();
     if at > 0 {
         return Err(refused(
@@ -293,6 +303,7 @@ fn open_file(mut file: File, options: &OpenOptions, size: Option<u64>) -> Result
     }
     Ok(Input {
         opened,
+        file: path.to_owned(),
         is_pipe: false,
         is_packaged: false,
         warnings: Vec::new(),

@@ -56,7 +56,8 @@ impl Watch {
         }
     }
 
-    /// Adds the files of the disk at `path`, or on standard input, which was just `opened`.
+    /// Adds the files of the disk that begins at `path`, or on standard input, which was just
+    /// `opened`.
     pub(crate) fn begin_with(
         &mut self,
         path: &Path,

@@ -1,6 +1,7 @@
 //! The machine's disks as files of the package.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use diskimg::source::Joined;
@@ -52,6 +53,12 @@ impl Disk {
     /// The files that it is in.
     pub(crate) fn parts(&self) -> impl Iterator<Item = &Part> {
         self.parts.iter()
+    }
+
+    /// The files that it is in, in order; none in an archive, whose members are no files.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let files = self.parts.iter().filter(|part| part.bytes.id().is_some());
+        files.filter_map(|part| part.bytes.path())
     }
 
     /// Bytes of its files.

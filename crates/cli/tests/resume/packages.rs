@@ -8,7 +8,8 @@ use diskimg::text::shown;
 use testkit::ova::{Machine, Tar, manifest};
 
 use crate::common::importing::{Import, MIB, is_right};
-use crate::common::{DEBIAN_TREE_DIGEST, json_of, run, testdata};
+use crate::common::{DEBIAN_TREE_DIGEST, json_of, noise, run, testdata};
+use crate::whole::{images, run_until_stored};
 
 /// A machine whose system disk is the real disk and whose data disk is noise, in a package.
 fn server() -> Import {
@@ -91,6 +92,28 @@ fn one_disk_of_a_machine_is_imported_alone() {
     );
 }
 
+#[test]
+fn the_object_of_one_disk_is_not_registered_for_another_disk_of_the_machine() {
+    let import = server();
+    let disk = |name: &str| {
+        let mut command = import.command();
+        command.args(["--disk", name]);
+        command
+    };
+    run_until_stored(&import, &mut disk("data.img"));
+    let refused = run(&mut disk("system.qcow2"));
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    for told in [
+        "it was of another disk of the same file: \"data.img\", now \"system.qcow2\"",
+        "images:a.zvhd2 already exists",
+    ] {
+        assert!(refused.stderr.contains(told), "{}", refused.stderr);
+    }
+    assert!(images(&import).is_empty());
+    let replaced = run(disk("system.qcow2").args(["--if-exists", "replace"]));
+    assert_eq!(is_right(&replaced)["digest"], DEBIAN_TREE_DIGEST);
+}
+
 /// A package whose manifest has another digest of the disk.
 fn damaged(path: &Path) {
     let disk = fs::read(testdata("debian-tree.qcow2")).unwrap();
@@ -138,4 +161,40 @@ fn a_disk_that_its_package_compresses_becomes_an_active_image() {
         json["digest"],
         "v1:7c978fa3d9887924696740d27d907e62b430496e39df79dbacbb81444b7479e5"
     );
+}
+
+/// The same machine in a directory: its descriptor with the disks beside it.
+fn in_a_folder(machine: &Machine, contents: &[&[u8]]) -> Import {
+    let mut import = Import::of_noise(0);
+    import.source = import.dir.path().join(format!("{}.ovf", machine.name));
+    fs::write(&import.source, machine.descriptor()).unwrap();
+    for ((name, _), content) in machine.disks.iter().zip(contents) {
+        fs::write(import.dir.path().join(name), content).unwrap();
+    }
+    import
+}
+
+#[test]
+fn a_disk_beside_its_descriptor_goes_on_after_a_kill() {
+    let machine = Machine::new("vm", &[("vm-disk1.img", 48 * MIB)]);
+    let import = in_a_folder(&machine, &[&noise(48 << 20)]);
+    import.interrupt(2, "KILL");
+    let done = import.go_on();
+    is_right(&done);
+    assert!(done.stderr.contains("already stored"), "{}", done.stderr);
+}
+
+#[test]
+fn a_disk_beside_its_descriptor_that_was_replaced_is_not_taken_for_the_imported_one() {
+    let machine = Machine::new("vm", &[("vm-disk1.img", 2 * MIB)]);
+    let import = in_a_folder(&machine, &[&noise(2 << 20)]);
+    is_right(&import.go_on());
+    assert_eq!(is_right(&import.go_on())["result"], "already-imported");
+    let mut other = noise(2 << 20);
+    other[1 << 20] ^= 1;
+    fs::write(import.dir.path().join("vm-disk1.img"), other).unwrap();
+    let refused = import.go_on();
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    let told = "holds another disk";
+    assert!(refused.stderr.contains(told), "{}", refused.stderr);
 }

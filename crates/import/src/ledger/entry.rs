@@ -63,7 +63,7 @@ const PACKED: &str = "a compressed disk is read front to back, so the import beg
 /// What becomes one object.
 #[derive(Clone, Copy)]
 pub(crate) struct Input<'a> {
-    /// The file.
+    /// The file, or the first of several.
     pub(crate) file: &'a Path,
     /// Name of the image.
     pub(crate) name: &'a str,

@@ -45,7 +45,7 @@ impl Ledger {
             let url = &piece.request.image_url;
             let object = (url.bucket.as_str(), url.key.as_str());
             let input = Input {
-                file: &piece.disk.path,
+                file: &piece.file,
                 name: &piece.request.name,
                 watch: &piece.watch,
                 how: match piece.form.disk() {
