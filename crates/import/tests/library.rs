@@ -3,11 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
 use std::fmt;
+use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use cloud::{Class, Session, SessionOptions, StopToken};
-use import::{Action, Activity, Context, Counting, ImportSpec, JobWatch, Observer, Silent, Step};
+use convert::CancelToken;
+use diskimg::OpenOptions;
+use import::{
+    Action, Activity, Context, Counting, ImportSpec, Input, JobWatch, Observer, Reading, Silent,
+    SourceDisk, Step, open_input,
+};
+use testkit::ova::Machine;
 
 /// Content digest of `testdata/debian-tree.qcow2`, computed by another program.
 const DIGEST: &str = "v1:30541ea70cba88766e6bd5932c3192d4cf5fdea4249209ec9663d2edb3767e97";
@@ -54,6 +61,40 @@ impl Observer for Seen {
 
     fn at(&self, step: Step) {
         self.steps.lock().unwrap().push(step);
+    }
+}
+
+fn open(path: &Path) -> Input {
+    let reading = Reading {
+        size: None,
+        threads: None,
+        observer: &Silent,
+        cancel: &CancelToken::new(),
+        force_share: false,
+        ignore_manifest: false,
+    };
+    open_input(&SourceDisk::from(path), &OpenOptions::default(), reading).unwrap()
+}
+
+#[test]
+fn every_chunk_of_a_disk_beside_its_descriptor_is_watched() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vm.ovf");
+    let file = "ovf:id=\"file0\"";
+    let descriptor = Machine::new("vm", &[("vm-disk1.img", 8192)]).descriptor();
+    let chunked = descriptor.replace(file, &format!("{file} ovf:chunkSize=\"4096\""));
+    fs::write(&path, chunked).unwrap();
+    let chunks = [0, 1].map(|number| dir.path().join(format!("vm-disk1.img.{number:09}")));
+    for chunk in &chunks {
+        fs::write(chunk, [1; 4096]).unwrap();
+    }
+    for chunk in &chunks {
+        let input = open(&path);
+        input.watch.unchanged().unwrap();
+        fs::write(chunk, [2; 4096]).unwrap();
+        let failure = input.watch.unchanged().err().unwrap();
+        let told = format!("{} changed while it was read", chunk.display());
+        assert!(failure.message().contains(&told), "{failure}");
     }
 }
 
