@@ -156,14 +156,18 @@ pub(crate) fn resolve(
                 (resolver.file(file)?, Some(entry))
             }
         };
-        if !used_files.insert(file.href.as_str()) {
-            return Err(twice("file", &file.href));
-        }
         if descriptor.boot.as_deref() == Some(drive.instance.as_str()) && !drive.instance.is_empty()
         {
             system = disks.len();
         }
-        disks.push(resolver.disk(file, entry, &drive, warnings)?);
+        let disk = resolver.disk(file, entry, &drive, warnings)?;
+        // By the files themselves: a descriptor may spell one name in two ways.
+        for part in &disk.parts {
+            if !used_files.insert(part.name.clone()) {
+                return Err(twice("file", &part.name));
+            }
+        }
+        disks.push(disk);
     }
     for entry in &descriptor.disks {
         if !used_disks.contains(&entry.id) && warnings.len() < MAX_WARNINGS {

@@ -365,6 +365,8 @@ fn machines_that_cannot_be_imported_are_refused_by_name() {
     );
     let shared = Machine::new("vm", &[("d.vmdk", 20), ("d.vmdk", 20)]);
     assert!(refused(plain(&shared.descriptor())).contains("used twice"));
+    let spelled = Machine::new("vm", &[("d.vmdk", 20), ("d%2evmdk", 20)]);
+    assert!(refused(plain(&spelled.descriptor())).contains("used twice"));
     let encrypted = descriptor.replace(
         "</VirtualSystem>",
         "<x:EncryptedData xmlns:x='http://www.w3.org/2001/04/xmlenc#'/></VirtualSystem>",
