@@ -172,14 +172,14 @@ impl Chosen {
 }
 
 /// The disk that `member` names, or the only one.
-fn choose<'a>(package: &'a Package, member: Option<&str>) -> Result<&'a Disk> {
+pub(crate) fn choose<'a>(package: &'a Package, member: Option<&str>) -> Result<&'a Disk> {
     let path = diskimg::text::shown(package.path());
     let message = match (member, package.disks()) {
         (None, [only]) => return Ok(only),
         (None, disks) => format!("{path} has {} disks", disks.len()),
         (Some(name), _) => match package.find(name) {
             Some(disk) => return Ok(disk),
-            None => format!("{path} has no disk {:?}", diskimg::printable(name)),
+            None => format!("{path} has no disk \"{}\"", diskimg::printable(name)),
         },
     };
     Err(Failure::new(Class::Refused, message).hint(choices(package)))

@@ -4,12 +4,12 @@
 use cloud::{Class, Failure, Result};
 use diskimg::partitions::{self, BootMode};
 use diskimg::text::{printable, shown};
-use ims::rules::MAX_DATA_DISKS;
+use ims::rules::{MAX_DATA_DISKS, MAX_NAME};
 use ims::{Architecture, Firmware, ImageKind};
 use ova::{Disk, Package};
 use std::fmt;
 
-use super::disk::{Chosen, SourceDisk, choices, open_package};
+use super::disk::{Chosen, SourceDisk, choices, choose, open_package};
 use super::observe::Observer;
 use super::spec::{ImportSpec, Register};
 
@@ -43,23 +43,15 @@ impl ImportSpec {
     fn with_disks(mut self, package: &Package) -> Result<Self> {
         let path = self.disk.path.clone();
         let of = |disk: &Disk| SourceDisk::in_package(&path, Some(disk.member.clone()));
-        if let Some(member) = &self.disk.member {
-            let disk = package.find(member).ok_or_else(|| {
-                let message = format!("{} has no disk \"{}\"", shown(&path), printable(member));
-                Failure::new(Class::Refused, message).hint(choices(package))
-            })?;
-            self.disk = of(disk);
-            return Ok(self);
-        }
-        if let [only] = package.disks() {
-            self.disk = of(only);
+        if self.disk.member.is_some() || package.disks().len() == 1 {
+            self.disk = of(choose(package, self.disk.member.as_deref())?);
             return Ok(self);
         }
         self.refuse_several(package)?;
         let system = system_disk(package, &self)?;
-        self.disk = of(system);
-        let others = package.disks().iter();
-        let others = others.filter(|disk| disk.member != system.member).map(of);
+        let mut others = package.disks().to_vec();
+        self.disk = of(&others.remove(system));
+        let others = others.iter().map(of);
         let asked = std::mem::take(&mut self.data_disks);
         self.data_disks = others.chain(asked).collect();
         Ok(self)
@@ -128,13 +120,13 @@ impl ImportSpec {
     }
 }
 
-/// The disk that the machine starts from. The descriptor's order is not trusted when the disks say
+/// Place of the disk that the machine starts from. The descriptor's order is not trusted when the disks say
 /// otherwise.
-fn system_disk<'a>(package: &'a Package, spec: &ImportSpec) -> Result<&'a Disk> {
+fn system_disk(package: &Package, spec: &ImportSpec) -> Result<usize> {
     let missing = || Failure::new(Class::Refused, "the package has no disks");
     let first = package.disks().get(package.system()).ok_or_else(missing)?;
     if boots(package, first, spec) != Some(false) {
-        return Ok(first);
+        return Ok(package.system());
     }
     let others = package.disks().iter();
     let mut booting = others.filter(|disk| boots(package, disk, spec) == Some(true));
@@ -150,7 +142,7 @@ fn system_disk<'a>(package: &'a Package, spec: &ImportSpec) -> Result<&'a Disk> 
             ),
         )
         .hint(choices(package))),
-        _ => Ok(first),
+        _ => Ok(package.system()),
     }
 }
 
@@ -162,9 +154,6 @@ fn boots(package: &Package, disk: &Disk, spec: &ImportSpec) -> Option<bool> {
     let table = partitions::read(opened.image.as_ref()).ok()?;
     Some(table.boot_code || table.boot != BootMode::Unknown)
 }
-
-/// Longest name of an image, in characters: the service's limit.
-const MAX_NAME: usize = 128;
 
 /// The name of a machine as that of an image: letters, digits, and what the service allows besides.
 fn image_name(machine: &str) -> String {

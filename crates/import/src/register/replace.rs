@@ -2,6 +2,7 @@
 
 use cloud::{Result, from_ims};
 
+use ims::rules::MAX_NAME;
 use ims::{Change, ImageDetail, QuickImport};
 use journal::registration::{Found, Known};
 use serde::Serialize;
@@ -10,8 +11,6 @@ use super::attach::Attach;
 use super::call::Call;
 use crate::observe::Context;
 
-/// Most characters of a name.
-const MAX_NAME: usize = 128;
 /// Characters of the id that make a name unique.
 const OF_ID: usize = 8;
 
