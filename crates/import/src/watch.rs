@@ -94,6 +94,11 @@ impl Watch {
         self.verifying.as_ref().map_or(Ok(()), |it| it.start())
     }
 
+    /// Whether the disk is held against the manifest of its package.
+    pub(crate) fn verifies(&self) -> bool {
+        self.verifying.is_some()
+    }
+
     /// Whether nothing is watched: there is no file that could be looked at.
     pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty()

@@ -55,6 +55,12 @@ pub struct Begun {
     /// at them proves nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_files: Option<String>,
+    /// Whether the disk is held against the manifest of its package.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub verified: bool,
+    /// How many data disks are registered together with this one.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub data_disks: u64,
 }
 
 /// What of a plan decides the bytes that are sent.
@@ -86,6 +92,14 @@ pub struct PlanRecord {
 )]
 const fn is_not(value: &bool) -> bool {
     !*value
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "what serde calls it with"
+)]
+const fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A part that the server has confirmed.

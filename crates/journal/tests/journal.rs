@@ -60,6 +60,8 @@ fn begun() -> Begun {
         command: vec!["imgferry".into(), "import".into()],
         directory: "/disks".into(),
         other_files: None,
+        verified: false,
+        data_disks: 0,
     }
 }
 

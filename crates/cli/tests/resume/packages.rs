@@ -5,11 +5,12 @@ use std::fs;
 use std::path::Path;
 
 use diskimg::text::shown;
+use testkit::faults::Fault;
 use testkit::ova::{Machine, Tar, manifest};
 
 use crate::common::importing::{Import, MIB, is_right};
-use crate::common::{DEBIAN_TREE_DIGEST, json_of, noise, run, testdata};
-use crate::whole::{images, run_until_stored};
+use crate::common::{DEBIAN_TREE_DIGEST, json_of, noise, run, testdata, wait_until};
+use crate::whole::{IMAGES, before_images, images, run_until_stored};
 
 /// A machine whose system disk is the real disk and whose data disk is noise, in a package.
 fn server() -> Import {
@@ -114,6 +115,29 @@ fn the_object_of_one_disk_is_not_registered_for_another_disk_of_the_machine() {
     assert_eq!(is_right(&replaced)["digest"], DEBIAN_TREE_DIGEST);
 }
 
+/// The process is killed while the service makes the image of the system alone.
+#[test]
+fn a_system_disk_that_was_registered_alone_does_not_stand_in_for_the_machine() {
+    let import = server();
+    let (proxy, _runtime) = before_images(&import);
+    proxy.always(|seen| seen.path().contains("/jobs/"), Fault::Stall);
+    let mut alone = import.command();
+    alone.args(["--disk", "system.qcow2"]);
+    let mut child = alone.env(IMAGES, proxy.url()).spawn().unwrap();
+    wait_until(|| import.state_dir().exists() && import.status()["job_id"].is_string());
+    wait_until(|| images(&import) == [("a".to_owned(), "active".to_owned())]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let refused = import.go_on();
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    for told in ["it had 0 data disks, and has 1", "already has the name"] {
+        assert!(refused.stderr.contains(told), "{}", refused.stderr);
+    }
+    let replaced = run(import.command().args(["--if-exists", "replace"]));
+    let json = is_right(&replaced);
+    assert_eq!(json["data_images"][0]["status"], "active", "{json}");
+}
+
 /// A package whose manifest has another digest of the disk.
 fn damaged(path: &Path) {
     let disk = fs::read(testdata("debian-tree.qcow2")).unwrap();
@@ -137,6 +161,15 @@ fn a_disk_that_is_not_what_the_manifest_says_becomes_nothing() {
     assert!(failed.stderr.contains("d.qcow2"), "{}", failed.stderr);
     assert!(import.cloud.objects("images").is_empty());
     assert_eq!(import.cloud.uploads(), 0);
+
+    // What was uploaded without a look at the manifest counts only for who ignores it.
+    let mut command = import.command();
+    run_until_stored(&import, command.arg("--ignore-manifest"));
+    let failed = run(&mut import.command());
+    assert_eq!(failed.code, Some(5), "{}", failed.stderr);
+    let told = "it did not check the manifest of the package";
+    assert!(failed.stderr.contains(told), "{}", failed.stderr);
+    assert!(images(&import).is_empty());
 
     let target = import.dir.path().join("x.zvhd2");
     let convert = |more: &[&str]| {

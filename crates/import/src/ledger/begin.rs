@@ -74,6 +74,8 @@ pub(crate) fn begun(
         command: command(journal),
         directory: directory(),
         other_files: None,
+        verified: false,
+        data_disks: 0,
     }
 }
 
@@ -108,6 +110,8 @@ pub(crate) fn begun_of_file(
         command: command(journal),
         directory: directory(),
         other_files: None,
+        verified: false,
+        data_disks: 0,
     }
 }
 

@@ -73,7 +73,7 @@ impl Entry {
         let before = &state.begun;
         let source = self.source.as_ref();
         let same = source.is_some_and(|now| before.source.difference(now).is_none())
-            && self.another_disk(before).is_none()
+            && self.another_import(before).is_none()
             && self.has_same_others(before)
             && before.name == self.begun.name
             && before.command.get(1..) == self.begun.command.get(1..);
@@ -100,7 +100,7 @@ impl Entry {
             let command = command_line(&before.command);
             return Some(format!("it was started by another command: {command}"));
         }
-        if let Some(why) = self.another_disk(before) {
+        if let Some(why) = self.another_import(before) {
             return Some(why);
         }
         let completed = state.completed.is_some();
@@ -138,17 +138,25 @@ impl Entry {
         !self.layered || (now.is_some() && *now == before.other_files)
     }
 
-    /// How the disk that `before` is about differs from this one of the same file, if it does.
-    fn another_disk(&self, before: &Begun) -> Option<String> {
+    /// How an import of the same file differs from this one, so that its object is not this one's
+    /// either, if it does.
+    fn another_import(&self, before: &Begun) -> Option<String> {
         let of = |begun: &Begun| (begun.plan.member.clone(), begun.plan.snapshot.clone());
         let (then, now) = (of(before), of(&self.begun));
-        (then != now).then(|| {
-            format!(
-                "it was of another disk of the same file: {}, now {}",
-                part(then),
-                part(now)
-            )
-        })
+        if then != now {
+            let (then, now) = (part(then), part(now));
+            return Some(format!(
+                "it was of another disk of the same file: {then}, now {now}"
+            ));
+        }
+        // One call registers all of them, and the answer to another call is of no use.
+        let (then, now) = (before.data_disks, self.begun.data_disks);
+        if then != now {
+            let plural = if then == 1 { "" } else { "s" };
+            return Some(format!("it had {then} data disk{plural}, and has {now}"));
+        }
+        (self.begun.verified && !before.verified)
+            .then(|| "it did not check the manifest of the package".to_owned())
     }
 }
 

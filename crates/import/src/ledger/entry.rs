@@ -69,6 +69,8 @@ pub(crate) struct Input<'a> {
     pub(crate) name: &'a str,
     /// All files of the disk, as they were when it was opened.
     pub(crate) watch: &'a Watch,
+    /// How many data disks are registered together with it.
+    pub(crate) data_disks: usize,
     pub(crate) how: How<'a>,
 }
 
@@ -151,6 +153,7 @@ impl Entry {
             let source = identify(input.file)?;
             let begun = Begun {
                 name: input.name.to_owned(),
+                data_disks: input.data_disks as u64,
                 ..begun_of_file(endpoint, object, &source, journal)
             };
             return Ok(Self {
@@ -168,6 +171,8 @@ impl Entry {
         let named = (input.name, part);
         let mut begun = begun(named, endpoint, object, plan, source.as_ref(), journal);
         begun.plan.member = member.map(str::to_owned);
+        begun.data_disks = input.data_disks as u64;
+        begun.verified = input.watch.verifies();
         begun.other_files = input.watch.others().filter(|_| layered);
         Ok(Self {
             once: match (stdin, streamed) {

@@ -41,13 +41,14 @@ impl Ledger {
     }
 
     fn with(spec: &ImportSpec, cx: Context<'_>, pieces: &Pieces, open: Open) -> Result<Self> {
-        let of = |piece: &Piece, part| {
+        let of = |piece: &Piece, part, data_disks| {
             let url = &piece.request.image_url;
             let object = (url.bucket.as_str(), url.key.as_str());
             let input = Input {
                 file: &piece.file,
                 name: &piece.request.name,
                 watch: &piece.watch,
+                data_disks,
                 how: match piece.form.disk() {
                     None => How::AsItIs,
                     Some(disk) => {
@@ -64,10 +65,10 @@ impl Ledger {
             };
             open(spec, cx.session, object, input, cx.observer)
         };
-        let data = pieces.data.iter().map(|piece| of(piece, None));
+        let data = pieces.data.iter().map(|piece| of(piece, None, 0));
         Ok(Self {
             data: data.collect::<Result<_>>()?,
-            system: of(&pieces.system, spec.part())?,
+            system: of(&pieces.system, spec.part(), pieces.data.len())?,
         })
     }
 
