@@ -239,6 +239,26 @@ fn an_image_of_the_object_that_this_one_replaced_is_not_adopted() {
     assert!(refused.stderr.contains("IMG.0009"), "{}", refused.stderr);
 }
 
+/// Without a journal that says that this import asked for it, an image has to be newer.
+#[test]
+fn an_image_of_an_object_that_was_replaced_a_moment_later_is_not_adopted() {
+    let faulty = Faulty::new("quick");
+    faulty.is_done(&faulty.run(), "first");
+    let mut disk = fs::read(&faulty.import.source).unwrap();
+    disk[4096] ^= 1;
+    fs::write(&faulty.import.source, disk).unwrap();
+    // Both times are told in seconds.
+    std::thread::sleep(Duration::from_millis(1100));
+    let mut replace = faulty.import.named("a");
+    replace.args(["--register", "none", "--if-exists", "replace"]);
+    run(&mut replace).success();
+    fs::remove_dir_all(faulty.import.state_dir()).unwrap();
+    let refused = faulty.run();
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    let told = "it was created before the object";
+    assert!(refused.stderr.contains(told), "{}", refused.stderr);
+}
+
 #[test]
 fn a_journal_that_says_done_answers_the_same_command_with_the_image() {
     let faulty = Faulty::new("quick");

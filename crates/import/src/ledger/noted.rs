@@ -75,6 +75,13 @@ impl Entry {
         })
     }
 
+    /// Whether the journal says that this import has asked for its image, whatever came of that.
+    pub(crate) fn has_asked(&self) -> bool {
+        let asked = self.state.as_ref();
+        let asked = asked.and_then(|state| state.registering.as_ref());
+        asked.is_some_and(|(service, name)| *service == self.service && *name == self.begun.name)
+    }
+
     /// When the registration was sent first, or else when the upload began, in seconds since 1970.
     pub(crate) fn since(&self) -> Option<i64> {
         let state = self.state.as_ref()?;

@@ -10,7 +10,7 @@ use crate::checks::Findings;
 use crate::ledger::Ours;
 use crate::observe::Context;
 use crate::piece::{Form, Piece, Pieces};
-use crate::register::{Own, comes_from};
+use crate::register::{Own, comes_from, follows};
 use crate::send::Existing;
 use crate::spec::{IfExists, ImportSpec, Register};
 
@@ -116,6 +116,8 @@ impl Named {
             let own = Own {
                 two_steps: spec.register == Register::Glance,
                 since: ours.since,
+                // When the object was stored is held against it before anything is registered.
+                asked: true,
                 ..Own::of(&pieces.system.request)
             };
             named.own = matches!(own.judge(image), Found::Ours | Found::Half);
@@ -256,8 +258,13 @@ impl Place {
             (Some(true), Self::Free) => {
                 format!("it was created from an object {url} that is gone or was replaced")
             }
-            (Some(true), Self::Taken(_)) if self.own(request).judge(image) != Found::Ours => {
-                format!("it was created before the object {url} was stored")
+            (Some(true), Self::Taken(taken)) if !follows(image, taken.stored) => {
+                match image.created_at.zip(taken.stored) {
+                    Some(_) => format!("it was created before the object {url} was stored"),
+                    None => format!(
+                        "whether it was created after the object {url} was stored is not known"
+                    ),
+                }
             }
             (
                 Some(true),

@@ -11,7 +11,9 @@ use crate::observe::Before;
 /// Seconds by which the service's clock, as far as its answers tell it, may be wrong.
 const SLACK: i64 = 120;
 
-/// Seconds by which the clocks of storage and image service may differ.
+/// Seconds by which the clocks of storage and image service may differ. An image of an object that
+/// was replaced within that time looks like one of the new object, so only an import that asked for
+/// the image allows for it.
 const APART: i64 = 5;
 
 /// What is known of the registration before this run.
@@ -36,6 +38,7 @@ impl<'a> Attach<'a> {
             two_steps: matches!(call, Call::TwoSteps(_)),
             since: self.entry.since(),
             trusting: matches!(self.entry.known(), Known::Sent | Known::Job),
+            asked: self.entry.has_asked(),
             ..Own::of(request)
         }
     }
@@ -55,6 +58,9 @@ pub(crate) struct Own<'a> {
     /// Whether an image of which nothing is told is its own: the name was free before it asked, and
     /// nobody refused.
     pub(crate) trusting: bool,
+    /// Whether this import has asked for the image. Otherwise the image has to prove by both times
+    /// that it was made of the object that is there.
+    pub(crate) asked: bool,
 }
 
 impl<'a> Own<'a> {
@@ -66,6 +72,7 @@ impl<'a> Own<'a> {
             since: None,
             stored: None,
             trusting: false,
+            asked: false,
         }
     }
 }
@@ -75,10 +82,9 @@ impl Own<'_> {
     pub(crate) fn judge(&self, image: &ImageDetail) -> Found {
         let made = image.created_at.zip(self.since);
         let early = made.is_some_and(|(made, since)| made < since.saturating_sub(SLACK));
-        let older = early || is_older(image, self.stored);
         if image.has_failed() {
             Found::Nothing
-        } else if older {
+        } else if early || !self.may_follow_object(image) {
             Found::Theirs
         } else if self.two_steps && waits_for_file(image, self.request) {
             Found::Half
@@ -89,6 +95,17 @@ impl Own<'_> {
                 None if made.is_some() || self.trusting => Found::Ours,
                 Some(false) | None => Found::Theirs,
             }
+        }
+    }
+
+    /// Whether `image` may have been made after the object was stored, which replaced another one.
+    fn may_follow_object(&self, image: &ImageDetail) -> bool {
+        match self.asked {
+            true => {
+                let times = image.created_at.zip(self.stored);
+                times.is_none_or(|(made, stored)| made >= stored.saturating_sub(APART))
+            }
+            false => follows(image, self.stored),
         }
     }
 
@@ -108,10 +125,11 @@ impl Own<'_> {
     }
 }
 
-/// Whether `image` was made before its object was `stored`: of one that this object has replaced.
-pub(crate) fn is_older(image: &ImageDetail, stored: Option<i64>) -> bool {
+/// Whether it is known that `image` was not made before its object was `stored`: of one that this
+/// object has replaced.
+pub(crate) fn follows(image: &ImageDetail, stored: Option<i64>) -> bool {
     let times = image.created_at.zip(stored);
-    times.is_some_and(|(made, stored)| made < stored.saturating_sub(APART))
+    times.is_some_and(|(made, stored)| made >= stored)
 }
 
 /// Whether `image` has no file, as far as is told: one that was made by the first of two calls.

@@ -9,7 +9,7 @@ use ims::{ImageDetail, ImageId, ImageKind, ImageStatus, QuickImport, Tags, WaitO
 use journal::registration::LOOKS;
 
 use super::Registered;
-use super::attach::{comes_from, is_older};
+use super::attach::{comes_from, follows};
 use super::call::Call;
 use super::settle::settle;
 use crate::method::{By, Found, Method};
@@ -154,7 +154,7 @@ pub(crate) async fn made_before(
     let object = stop
         .unless_asked(storage.object(&target.bucket, &target.key))
         .await?;
-    // Where it cannot be looked up, only its name identifies it.
+    // Where it cannot be looked up, nothing proves that the image is of this object.
     let object = object.ok().flatten();
     let other = object
         .as_ref()
@@ -171,7 +171,7 @@ pub(crate) async fn made_before(
             .await?
             .map_err(|e| from_ims(&e))?;
         let found = found
-            .filter(|image| comes_from(image, request) == Some(true) && !is_older(image, stored));
+            .filter(|image| comes_from(image, request) == Some(true) && follows(image, stored));
         let Some(image) = found else { return Ok(None) };
         match image.status {
             ImageStatus::Queued | ImageStatus::Saving if Instant::now() < until => {}

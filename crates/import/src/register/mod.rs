@@ -14,7 +14,7 @@ use ims::{Client, ErrorKind, ImageDetail, ImageId, ImageStatus, JobId, QuickImpo
 use journal::Record;
 use journal::registration::{Action, End, Event, Found, Known, Note, Registration};
 
-pub(crate) use self::attach::{Attach, Own, comes_from};
+pub(crate) use self::attach::{Attach, Own, comes_from, follows};
 pub(crate) use self::beside::{choose_call, made_before, made_beside};
 pub(crate) use self::call::Call;
 use self::call::{Made, event_of};
@@ -199,6 +199,7 @@ impl<'a> Run<'a> {
                     .since
                     .get_or_insert(i64::try_from(now).unwrap_or(i64::MAX));
                 self.job = None;
+                self.own.asked = true;
                 entry.record(&Record::Registering {
                     service: entry.service().to_owned(),
                     name: self.asking.request.name.clone(),
