@@ -89,17 +89,12 @@ pub struct Chosen {
     pub name: PathBuf,
     /// How it is opened.
     pub options: OpenOptions,
-    /// Its bytes.
-    pub source: Arc<dyn ReadAt>,
     /// What the manifest says of it.
     pub verification: Option<Verification>,
     /// What the user should know, of the package too.
     pub warnings: Vec<String>,
-    /// Files that it is in, where the package is a directory.
-    files: Vec<PathBuf>,
-    member: String,
+    disk: Disk,
     package: PathBuf,
-    capacity: Option<u64>,
 }
 
 impl Chosen {
@@ -108,7 +103,7 @@ impl Chosen {
     ///
     /// # Errors
     /// When there are several and none was named, or not the one that was; when the manifest says
-    /// something else, or the disk cannot be read in place.
+    /// something else.
     pub fn of(
         package: &Package,
         member: Option<&str>,
@@ -121,38 +116,33 @@ impl Chosen {
             true => None,
             false => verification(package, disk, &mut warnings)?,
         };
-        let source = disk
-            .source()
-            .map_err(|error| error.in_file(package.path()))?;
         Ok(Self {
             name: member_path(package.path(), &disk.member),
             options: package.options(options),
-            source,
             verification,
             warnings,
-            files: disk.files().map(Path::to_owned).collect(),
-            member: disk.member.clone(),
+            disk: disk.clone(),
             package: package.path().to_owned(),
-            capacity: disk.capacity,
         })
     }
 
     /// The file that it begins in: one of the package, or that.
     #[must_use]
     pub fn file(&self) -> &Path {
-        self.files.first().unwrap_or(&self.package)
+        self.disk.files().next().unwrap_or(&self.package)
     }
 
     /// Opens it as an image of its own.
     ///
     /// # Errors
     /// Those of the image.
-    pub fn open(&mut self) -> Result<Opened> {
-        let opened = ::convert::open_source_with(Arc::clone(&self.source), &self.options);
-        let mut opened = opened.map_err(|error| error.in_member(&self.package, &self.member))?;
-        opened.files.extend(self.files.iter().skip(1).cloned());
+    pub fn open(&mut self) -> diskimg::Result<Opened> {
+        let opened = ::convert::open_source_with(self.source()?, &self.options);
+        let mut opened = opened.map_err(|error| self.in_package(error))?;
+        let others = self.disk.files().skip(1);
+        opened.files.extend(others.map(Path::to_owned));
         let size = opened.image.virtual_size();
-        if let Some(capacity) = self.capacity.filter(|capacity| *capacity != size) {
+        if let Some(capacity) = self.disk.capacity.filter(|capacity| *capacity != size) {
             self.warnings.push(format!(
                 "the disk has {size} bytes, the descriptor says {capacity}; the disk counts"
             ));
@@ -165,9 +155,19 @@ impl Chosen {
     /// # Errors
     /// Those of telling the format apart and of reading.
     pub fn check(&self, cancelled: &dyn Fn() -> bool) -> Result<CheckReport> {
-        let (source, options) = (&self.source, &self.options);
-        let report = diskimg::check_source(source, options, &zvhd2::DRIVERS, cancelled);
-        Ok(report.map_err(|error| error.in_member(&self.package, &self.member))?)
+        let (source, options) = (self.source()?, &self.options);
+        let report = diskimg::check_source(&source, options, &zvhd2::DRIVERS, cancelled);
+        Ok(report.map_err(|error| self.in_package(error))?)
+    }
+
+    /// Its bytes, decoded if the package compresses them.
+    fn source(&self) -> diskimg::Result<Arc<dyn ReadAt>> {
+        let source = self.disk.source();
+        source.map_err(|error| error.in_file(&self.package))
+    }
+
+    fn in_package(&self, error: diskimg::Error) -> diskimg::Error {
+        error.in_member(&self.package, &self.disk.member)
     }
 }
 

@@ -25,7 +25,7 @@ pub fn plan_stream(
     image: &dyn DiskImage,
     concurrency: Concurrency,
     mut options: PlanOptions,
-) -> Result<Plan> {
+) -> ::convert::Result<Plan> {
     // Without a bound: what is missing must be told for the conversion and the parts together.
     let unbounded = PlanOptions {
         memory: Some(u64::MAX),
@@ -43,7 +43,7 @@ pub fn plan_stream(
         enough: BUSY.clamp(least, most),
         most,
     };
-    Ok(::convert::plan(image, Target::Zvhd2, &options)?)
+    ::convert::plan(image, Target::Zvhd2, &options)
 }
 
 /// Plans the parts of a raw object so that the image, the parts that are built and sent, and the
@@ -53,7 +53,7 @@ pub(super) fn plan_parts(
     bitmap: &BitmapSource,
     concurrency: Concurrency,
     mut options: PlanOptions,
-) -> Result<Plan> {
+) -> ::convert::Result<Plan> {
     let len = image.virtual_size();
     let held = match bitmap {
         BitmapSource::Ready(bytes) => bytes.len() as u64,

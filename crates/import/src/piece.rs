@@ -396,7 +396,7 @@ impl Look<'_> {
             None => Form::Bytes(plan_bytes(size, budgets)?),
             Some(opened) => {
                 let (image, misreported) = with_holes(opened.image, self.spec.verify_holes);
-                let plan = self.plan_disk(image.as_ref(), raw.as_ref(), budgets)?;
+                let plan = self.plan_disk(image.as_ref(), raw.as_ref(), &watch, budgets)?;
                 let more = warn_of_more(image.as_ref(), &source.name(), &own, self.observer);
                 own.extend(more);
                 let disk = Disk {
@@ -426,6 +426,7 @@ impl Look<'_> {
         &self,
         image: &dyn DiskImage,
         raw: Option<&RawJob>,
+        watch: &Watch,
         budgets: &[PlanOptions],
     ) -> Result<Plan> {
         let concurrency = self.spec.concurrency;
@@ -437,7 +438,8 @@ impl Look<'_> {
             };
             match plan {
                 Ok(plan) => return Ok(plan),
-                Err(failure) => refused = failure,
+                Err(error @ ::convert::Error::Source(_)) => return Err(watch.cause(error)),
+                Err(error) => refused = error.into(),
             }
         }
         Err(too_little(refused, budgets))

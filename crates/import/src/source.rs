@@ -76,14 +76,15 @@ fn open_input_silently(
     let mut input = if let Some(package) = open_package(disk, options)? {
         let member = disk.member.as_deref();
         let mut chosen = Chosen::of(&package, member, options, reading.ignore_manifest)?;
-        let opened = chosen.open()?;
+        let watch = Watch::verifying(chosen.verification.take(), reading.cancel);
+        let opened = chosen.open().map_err(|error| watch.cause(error))?;
         Input {
             opened,
             file: chosen.file().to_owned(),
             is_pipe: false,
             is_packaged: true,
             warnings: chosen.warnings,
-            watch: Watch::verifying(chosen.verification, reading.cancel),
+            watch,
         }
     } else if is_standard_input(&disk.path) {
         open_standard_input(&disk.path, options, reading)?
@@ -107,7 +108,8 @@ fn open_input_silently(
     input
         .watch
         .begin_with(&input.file, &input.opened, reading.force_share)?;
-    let more = warnings_of(&input.opened, reading.cancel)?;
+    let more = warnings_of(&input.opened, reading.cancel);
+    let more = more.map_err(|error| input.watch.cause(error))?;
     input.warnings.extend(more);
     Ok(input)
 }
@@ -115,7 +117,7 @@ fn open_input_silently(
 /// Opens a disk to look at it: its warnings are for the caller to tell, and no manifest is checked.
 pub fn open_disk(disk: &SourceDisk, options: &OpenOptions) -> Result<Opened> {
     match open_package(disk, options)? {
-        Some(package) => Chosen::of(&package, disk.member.as_deref(), options, true)?.open(),
+        Some(package) => Ok(Chosen::of(&package, disk.member.as_deref(), options, true)?.open()?),
         None => Ok(::convert::open_with(&disk.path, options)?),
     }
 }
@@ -145,10 +147,10 @@ pub fn warn_of_image(
     Ok(warnings)
 }
 
-fn warnings_of(opened: &Opened, cancel: &CancelToken) -> Result<Vec<String>> {
+fn warnings_of(opened: &Opened, cancel: &CancelToken) -> ::convert::Result<Vec<String>> {
     opened.image.audit(&|| cancel.is_cancelled())?;
     if cancel.is_cancelled() {
-        return Err(::convert::Error::Cancelled.into());
+        return Err(::convert::Error::Cancelled);
     }
     Ok(opened.image.details().warnings)
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::convert::CancelToken;
-use diskimg::Opened;
+use diskimg::{ErrorKind, Opened};
 use journal::SourceIdentity;
 use ova::Verification;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
@@ -119,6 +119,33 @@ impl Watch {
     pub fn unchanged(&self) -> Result {
         self.verifying.as_ref().map_or(Ok(()), |it| it.finish())?;
         self.same_files()
+    }
+
+    /// Why the disk could not be read. That it changed meanwhile, or is not what the manifest of the
+    /// package says, explains what is wrong with it, which becomes a note. Waits until all of it
+    /// was looked at.
+    pub fn cause(&self, error: impl Into<::convert::Error>) -> Failure {
+        Self::cause_of(&[self], error.into())
+    }
+
+    /// The same of several disks that were read together.
+    pub fn cause_of(watches: &[&Self], error: ::convert::Error) -> Failure {
+        let is_damage = matches!(
+            &error,
+            ::convert::Error::Source(error)
+                if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Truncated)
+        );
+        let failure = Failure::from(error);
+        if !is_damage {
+            return failure;
+        }
+        let causes = watches.iter().filter_map(|watch| watch.unchanged().err());
+        let mut causes =
+            causes.filter(|cause| matches!(cause.class(), Class::Mismatch | Class::Refused));
+        match causes.next() {
+            Some(cause) => cause.note(failure.line()),
+            None => failure,
+        }
     }
 
     /// Refuses what was read if one of the files has changed since.

@@ -50,7 +50,7 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
     let (image, misreported) =
         with_holes(input.opened.image, args.holes.holes == HolesMode::Verify);
     let image = image.as_ref();
-    let plan = plan(image, target, &args.work)?;
+    let plan = plan(image, target, &args.work).map_err(|error| watch.cause(error))?;
     warn_of_more(image, &disk.name(), &input.warnings, &console);
     console.notice(&plan);
     watch.verify()?;
@@ -98,10 +98,13 @@ impl Converting<'_> {
     fn to_stdout(&self) -> Result<Report> {
         let mut sink = Stdout(io::stdout(), self.cancel.clone());
         let report = self.to_zvhd2(&mut sink);
-        let report = report.map_err(|error| unwritten(error, self.args))?;
+        let report = report.map_err(|error| match error {
+            ::convert::Error::Sink(error) => unwritten(error, self.args),
+            error => self.watch.cause(error),
+        })?;
         sink.0
             .flush()
-            .map_err(|error| unwritten(::convert::Error::Sink(error.into()), self.args))?;
+            .map_err(|error| unwritten(error.into(), self.args))?;
         self.watch.unchanged()?;
         Ok(report)
     }
@@ -127,9 +130,10 @@ impl Converting<'_> {
         }
         let (image, plan) = (self.image, self.plan);
         let report = match target {
-            Target::Zvhd2 => self.to_zvhd2(&mut file)?,
-            Target::Raw => ::convert::to_raw(image, plan, &file, self.monitor, self.cancel)?,
+            Target::Zvhd2 => self.to_zvhd2(&mut file),
+            Target::Raw => ::convert::to_raw(image, plan, &file, self.monitor, self.cancel),
         };
+        let report = report.map_err(|error| self.watch.cause(error))?;
         self.watch.unchanged()?;
         file.commit()?;
         Ok((report, None))
@@ -141,8 +145,8 @@ impl Converting<'_> {
         beside: OutputFile,
     ) -> Result<(Report, BitmapWritten)> {
         let (image, monitor, cancel) = (self.image, self.monitor, self.cancel);
-        let (report, found) =
-            to_raw_with_bitmap(image, self.plan, &file, ZVHD2_SECTION, monitor, cancel)?;
+        let written = to_raw_with_bitmap(image, self.plan, &file, ZVHD2_SECTION, monitor, cancel);
+        let (report, found) = written.map_err(|error| self.watch.cause(error))?;
         let path = beside.target().to_owned();
         self.watch.unchanged()?;
         file.commit()?;
@@ -238,7 +242,11 @@ fn refuse_stdout(target: Target, args: &ConvertArgs, console: Console) -> Result
 }
 
 /// Plans without an upload: nothing tells there how much time a line leaves.
-fn plan(image: &dyn DiskImage, target: Target, args: &WorkArgs) -> Result<Plan> {
+fn plan(
+    image: &dyn DiskImage,
+    target: Target,
+    args: &WorkArgs,
+) -> Result<Plan, ::convert::Error> {
     let mut options = options(args);
     let by_line = options.level == Level::Auto && target == Target::Zvhd2;
     if by_line {
@@ -279,14 +287,11 @@ pub(crate) fn summary(report: &Report) -> String {
     )
 }
 
-/// The failure of writing to standard output, or what else stopped the run.
-fn unwritten(error: ::convert::Error, args: &ConvertArgs) -> Failure {
-    let ::convert::Error::Sink(cause) = &error else {
-        return error.into();
-    };
-    let cause = cause.downcast_ref::<io::Error>();
+/// The failure of writing to standard output.
+fn unwritten(error: SinkError, args: &ConvertArgs) -> Failure {
+    let cause = error.downcast_ref::<io::Error>();
     let nobody_reads = cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe);
-    let failure = Failure::from(error).context("standard output cannot be written");
+    let failure = Failure::from(::convert::Error::Sink(error)).context("standard output cannot be written");
     match nobody_reads {
         true => failure.hint(format!(
             "the program that reads the pipe ended before the image did: see what it says, or write to a file and not to - with: imgferry convert {} {}",

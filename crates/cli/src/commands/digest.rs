@@ -30,7 +30,8 @@ pub(crate) fn run(args: &DigestArgs, console: Console, cancel: &CancelToken) -> 
     let image = opened.image.as_ref();
     let progress = Progress::new(console, "reading", image.virtual_size(), false);
     let threads = args.threads.threads.unwrap_or_else(default_threads);
-    let digest = ::convert::digest(image, threads, progress.as_ref(), cancel)?;
+    let digest = ::convert::digest(image, threads, progress.as_ref(), cancel);
+    let digest = digest.map_err(|error| watch.cause(error))?;
     progress.finish();
     warn_of_more(image, &disk.name(), &warnings, &console);
     watch.unchanged()?;

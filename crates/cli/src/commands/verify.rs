@@ -203,7 +203,7 @@ fn compare(
     for side in [&a, &b] {
         warn_of_more(side.image.as_ref(), &side.name, &side.told, &console);
     }
-    let found = found?;
+    let found = found.map_err(|error| Watch::cause_of(&[&a.watch, &b.watch], error))?;
     a.watch.unchanged()?;
     b.watch.unchanged()?;
     Ok(found)

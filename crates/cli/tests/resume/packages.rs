@@ -196,6 +196,41 @@ fn a_disk_that_its_package_compresses_becomes_an_active_image() {
     );
 }
 
+/// A disk that cannot be decoded is what a damaged download looks like.
+#[test]
+fn damage_that_stops_the_reader_is_told_by_the_manifest() {
+    let mut import = Import::of_noise(0);
+    import.source = import.dir.path().join("vm.ova");
+    let disk = fs::read(testdata("debian-tree.qcow2")).unwrap();
+    let machine = Machine::new("vm", &[("d.qcow2", 2 << 30)]);
+    let whole = machine.archive(&[&disk]);
+    let start = whole
+        .windows(4)
+        .position(|four| four == b"QFI\xfb")
+        .unwrap();
+    // A table that says where guest bytes are; and guest bytes, which are compressed.
+    for at in [0x4_0000, 0x5_0000] {
+        let mut damaged = whole.clone();
+        damaged[start + at..start + at + 512].fill(0xff);
+        fs::write(&import.source, damaged).unwrap();
+        let target = import.dir.path().join("x.zvhd2");
+        let mut convert = import.cloud.command();
+        convert.arg("convert").arg(&import.source).arg(&target);
+        let mut digest = import.cloud.command();
+        digest.arg("digest").arg(&import.source);
+        for command in [&mut convert, &mut digest, &mut import.command()] {
+            let failed = run(command);
+            assert_eq!(failed.code, Some(5), "{at:#x}: {}", failed.stderr);
+            let told = "the disk \"d.qcow2\" is not what it was";
+            assert!(failed.stderr.contains(told), "{}", failed.stderr);
+            // What was found first is a note.
+            assert!(failed.stderr.lines().count() > 2, "{}", failed.stderr);
+        }
+        assert!(!target.exists());
+        assert_eq!(import.cloud.uploads(), 0);
+    }
+}
+
 /// The same machine in a directory: its descriptor with the disks beside it.
 fn in_a_folder(machine: &Machine, contents: &[&[u8]]) -> Import {
     let mut import = Import::of_noise(0);

@@ -362,6 +362,11 @@ impl Entry {
         matches!(self.check_source(), Err(failure) if failure.class() == Class::Refused)
     }
 
+    /// All files of the source, as they were when it was opened.
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
     /// Refuses a source that has changed since the run began: what was read of it is no one disk.
     pub(crate) fn check_source(&self) -> Result {
         match &self.source {

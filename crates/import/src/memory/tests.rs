@@ -55,7 +55,7 @@ fn the_memory_that_a_refusal_names_suffices() {
     ] {
         let image = Full { size, memory };
         let own = BitmapSource::Own;
-        let tries: [&dyn Fn(u64) -> cloud::Result<Plan>; 2] = [
+        let tries: [&dyn Fn(u64) -> ::convert::Result<Plan>; 2] = [
             &|bytes| {
                 let options = PlanOptions {
                     memory: Some(bytes),
@@ -73,10 +73,10 @@ fn the_memory_that_a_refusal_names_suffices() {
         ];
         for plan in tries {
             let refused = plan(1 << 20).unwrap_err();
-            let [Hint::Convert(::convert::Hint::GiveMemory(bytes))] = refused.hints() else {
+            let Some(::convert::Hint::GiveMemory(bytes)) = refused.hint() else {
                 panic!("{refused:?}");
             };
-            plan(*bytes).unwrap();
+            plan(bytes).unwrap();
         }
     }
 }
@@ -187,7 +187,7 @@ fn a_disk_whose_parts_do_not_fit_gets_twice_the_budget_and_is_told_so() {
         ..on(3, 0)
     };
     let refused = plan_stream(&image, Concurrency::Auto, options).unwrap_err();
-    assert_eq!(refused.class(), Class::Refused);
+    assert_eq!(Failure::from(refused).class(), Class::Refused);
 }
 
 #[test]

@@ -98,7 +98,7 @@ async fn object(
             if proven && !matches!(job.bitmap, BitmapSource::Own) {
                 return Ok((noted, None, None));
             }
-            let (report, bitmap) = build(this, CountingSink::default()).await?;
+            let (report, bitmap) = build(this, CountingSink::default(), entry).await?;
             if let Some(noted) = &noted.content {
                 check_same(&noted.digest, &report.digest, entry)?;
             }
@@ -146,7 +146,7 @@ async fn send(
 ) -> Result<(Sent, Uploaded, Bitmap)> {
     let started = Instant::now();
     let built = match sink.into_unordered() {
-        Ok(sink) => build(this, sink).await,
+        Ok(sink) => build(this, sink, entry).await,
         Err(error) => Err(from_obs(&error)),
     };
     this.route.observer.at(Step::Complete);
@@ -224,10 +224,11 @@ impl Parts for UnorderedSink {
 }
 
 /// Builds all parts, on threads, and hands them to `sink`.
-async fn build(this: &Transfer<'_>, sink: impl Parts) -> Result<(Report, Bitmap)> {
+async fn build(this: &Transfer<'_>, sink: impl Parts, entry: &Entry) -> Result<(Report, Bitmap)> {
     let building = tokio::task::spawn_blocking({
         let (plan, cancel) = (this.plan.clone(), this.route.stop.token().clone());
         let (image, monitor) = (Arc::clone(&this.image), Arc::clone(&this.monitor));
+        let watch = entry.watch().clone();
         move || {
             let built = to_parts(
                 image.as_ref(),
@@ -237,7 +238,8 @@ async fn build(this: &Transfer<'_>, sink: impl Parts) -> Result<(Report, Bitmap)
                 &sink,
                 monitor.as_ref(),
                 &cancel,
-            )?;
+            );
+            let built = built.map_err(|error| watch.cause(error))?;
             sink.end()?;
             Ok::<_, Failure>(built)
         }

@@ -23,6 +23,7 @@ use super::sent::{Content, Sent};
 use crate::ledger::Entry;
 use crate::observe::{Activity, Counting, Observer};
 use crate::piece::{Disk, Piece};
+use crate::watch::Watch;
 
 /// An object, and what tells its content.
 #[derive(Clone, Debug)]
@@ -136,7 +137,7 @@ impl Reuse<'_> {
              the disk is read to compare them, nothing is uploaded yet",
             self.url
         ));
-        let content = self.digest(&disk.image, &disk.plan).await?;
+        let content = self.digest(&disk.image, &disk.plan, entry.watch()).await?;
         let differs = existing
             .digest
             .filter(|digest| *digest != content.digest)
@@ -255,7 +256,12 @@ impl Reuse<'_> {
     }
 
     /// Reads the whole disk.
-    async fn digest(&self, image: &Arc<dyn DiskImage>, plan: &Plan) -> Result<Content> {
+    async fn digest(
+        &self,
+        image: &Arc<dyn DiskImage>,
+        plan: &Plan,
+        watch: &Watch,
+    ) -> Result<Content> {
         let progress = self.observer.count(Activity::Comparing, plan.virtual_size);
         let counts = Arc::new(Counts {
             sums: CountingMonitor::default(),
@@ -263,9 +269,10 @@ impl Reuse<'_> {
         });
         let (threads, cancel) = (plan.threads, self.stop.token().clone());
         let (image, monitor) = (Arc::clone(image), Arc::clone(&counts));
+        let watch = watch.clone();
         let digest = on_thread(self.stop, move || {
-            let digest = ::convert::digest(image.as_ref(), threads, monitor.as_ref(), &cancel)?;
-            Ok(digest)
+            let digest = ::convert::digest(image.as_ref(), threads, monitor.as_ref(), &cancel);
+            digest.map_err(|error| watch.cause(error))
         });
         let digest = digest.await;
         progress.end();

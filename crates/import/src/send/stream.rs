@@ -129,6 +129,7 @@ impl Transfer<'_> {
         let encoding = tokio::task::spawn_blocking({
             let (plan, cancel) = (self.plan.clone(), self.route.stop.token().clone());
             let (image, monitor) = (Arc::clone(&self.image), Arc::clone(&self.monitor));
+            let watch = entry.watch().clone();
             move || {
                 let report = ::convert::resume_zvhd2(
                     image.as_ref(),
@@ -138,7 +139,8 @@ impl Transfer<'_> {
                     recorder.as_mut(),
                     monitor.as_ref(),
                     &cancel,
-                )?;
+                );
+                let report = report.map_err(|error| watch.cause(error))?;
                 sink.close().map_err(|error| from_obs(&error))?;
                 Ok::<_, Failure>(report)
             }
