@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ::convert::PlanOptions;
-use ims::WaitOptions;
+use ims::{ImageUrl, WaitOptions};
 use journal::registration::Known;
 use obs::Client as Storage;
 
@@ -287,8 +287,8 @@ impl Flow<'_> {
             let sent = sending
                 .send(piece, existing, entry, &mut warnings)
                 .await
-                .map_err(|failure| complete.iter().fold(failure, stays))?;
-            complete.push((piece.request.image_url.to_string(), sent));
+                .map_err(|failure| stay(failure, complete.iter().map(|(url, _)| url)))?;
+            complete.push((piece.request.image_url.clone(), sent));
         }
         self.outcome.warnings.append(&mut warnings);
         let sent: Vec<Sent> = complete.into_iter().map(|(_, sent)| sent).collect();
@@ -418,17 +418,15 @@ impl Flow<'_> {
                 ))
             });
         let objects = self.pieces.all().map(|piece| &piece.request.image_url);
-        objects.fold(renamed, |failure, object| {
-            failure.note(format!(
-                "the object {object} is complete and stays in the bucket"
-            ))
-        })
+        stay(renamed, objects)
     }
 }
 
-/// Adds that an object is not deleted.
-fn stays(failure: Failure, (object, _): &(String, Sent)) -> Failure {
-    failure.note(format!(
-        "the object {object} is complete and stays in the bucket"
-    ))
+/// Adds that objects are not deleted.
+fn stay<'a>(failure: Failure, objects: impl Iterator<Item = &'a ImageUrl>) -> Failure {
+    objects.fold(failure, |failure, object| {
+        failure.note(format!(
+            "the object {object} is complete and stays in the bucket"
+        ))
+    })
 }

@@ -161,6 +161,8 @@ fn a_disk_that_is_not_what_the_manifest_says_becomes_nothing() {
     assert!(failed.stderr.contains("d.qcow2"), "{}", failed.stderr);
     assert!(import.cloud.objects("images").is_empty());
     assert_eq!(import.cloud.uploads(), 0);
+    assert_eq!(import.confirmed_parts(), 0);
+    assert!(import.status().is_null(), "{}", import.status());
 
     // What was uploaded without a look at the manifest counts only for who ignores it.
     let mut command = import.command();

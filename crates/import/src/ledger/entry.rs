@@ -319,7 +319,8 @@ impl Entry {
         Ok(())
     }
 
-    /// Nothing was begun: the journal says nothing, and goes with this process.
+    /// Nothing is left that could be gone on with: the journal says nothing, and goes with this
+    /// process.
     pub(crate) fn discard(&self) {
         if let Some(notes) = &self.notes {
             // One that cannot be emptied waits for a command that begins anew.

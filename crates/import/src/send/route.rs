@@ -214,7 +214,10 @@ fn is_in_vain(failure: &Failure, upload: &Upload, entry: &Entry) -> bool {
 /// Ends the run because of `failure`. What is stored stays, if another run can use it.
 pub(crate) async fn suspend(upload: &mut Upload, entry: &Entry, failure: Failure) -> Failure {
     if entry.notes().is_none() || is_in_vain(&failure, upload, entry) {
-        let failure = abort(upload, failure).await;
+        let (failure, gone) = throw_away(upload, failure).await;
+        if gone {
+            entry.discard();
+        }
         return match entry.why_not_again() {
             Some(why) => failure.note(why),
             None => failure,
@@ -257,6 +260,11 @@ fn first(upload: &Upload, failure: Failure) -> Failure {
 
 /// Aborts `upload` because of `failure`, and says what became of it.
 pub async fn abort(upload: &mut Upload, failure: Failure) -> Failure {
+    throw_away(upload, failure).await.0
+}
+
+/// The same, and whether nothing of it is left.
+async fn throw_away(upload: &mut Upload, failure: Failure) -> (Failure, bool) {
     let failure = first(upload, failure);
     let (id, bucket, key) = (
         upload.upload_id().to_owned(),
@@ -264,9 +272,11 @@ pub async fn abort(upload: &mut Upload, failure: Failure) -> Failure {
         upload.key().to_owned(),
     );
     let failure = failure.data("upload_id", &id).data("key", &key);
-    match upload.abort().await {
+    let aborted = upload.abort().await;
+    let gone = aborted.is_ok();
+    let failure = match aborted {
         Ok(()) => failure.note(format!(
-            "upload {id} of {bucket}/{key} was aborted; nothing is left in the bucket"
+            "upload {id} of {bucket}/{key} was aborted; nothing of it is left in the bucket"
         )),
         Err(error) if error.kind() == obs::ErrorKind::Refused => failure.note(format!(
             "the parts of {bucket}/{key} had already been joined; the object stays in the bucket"
@@ -282,5 +292,6 @@ pub async fn abort(upload: &mut Upload, failure: Failure) -> Failure {
                 .fold(failure, |failure, note| failure.note(note.to_string()));
             failure.hint(Hint::AbortUpload { bucket, id })
         }
-    }
+    };
+    (failure, gone)
 }
