@@ -205,8 +205,18 @@ fn verification(
     };
     warnings.extend(manifest.warnings.iter().cloned());
     let found = manifest.of(disk);
-    if found.is_none() {
-        warnings.push("the manifest has no digest of this disk, so it is not verified".to_owned());
+    match (&found, manifest.unlisted(disk).as_slice()) {
+        (None, _) => warnings
+            .push("the manifest has no digest of this disk, so it is not verified".to_owned()),
+        (Some(_), []) => {}
+        (Some(_), [first, more @ ..]) => warnings.push(format!(
+            "the manifest has no digest of \"{}\"{}, so that part of the disk is not verified",
+            diskimg::printable(first),
+            match more.len() {
+                0 => String::new(),
+                count => format!(" and {count} other files of this disk"),
+            }
+        )),
     }
     Ok(found)
 }

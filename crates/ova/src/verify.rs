@@ -110,19 +110,27 @@ impl Manifest {
         self.lines.algorithms()
     }
 
-    /// What it says of `disk`; `None` when it says nothing.
+    /// What it says of the files of `disk`; `None` when it says nothing of any.
     #[must_use]
     pub fn of(&self, disk: &Disk) -> Option<Verification> {
-        let files: Vec<_> = disk
-            .parts()
-            .map(|part| {
-                let name = part.name.strip_prefix(&self.folder).unwrap_or(&part.name);
-                let lines = self.lines.of(name);
-                (part.name.clone(), Arc::clone(&part.bytes), lines)
-            })
-            .collect();
-        let complete = files.iter().all(|(.., lines)| !lines.is_empty());
-        complete.then_some(Verification { files })
+        let files = disk.parts().map(|part| {
+            let lines = self.of_file(&part.name);
+            (part.name.clone(), Arc::clone(&part.bytes), lines)
+        });
+        let files: Vec<_> = files.filter(|(.., lines)| !lines.is_empty()).collect();
+        (!files.is_empty()).then_some(Verification { files })
+    }
+
+    /// The files of `disk` of which it says nothing.
+    #[must_use]
+    pub fn unlisted<'a>(&self, disk: &'a Disk) -> Vec<&'a str> {
+        let names = disk.parts().map(|part| part.name.as_str());
+        names.filter(|name| self.of_file(name).is_empty()).collect()
+    }
+
+    fn of_file(&self, name: &str) -> Vec<Line> {
+        self.lines
+            .of(name.strip_prefix(&self.folder).unwrap_or(name))
     }
 }
 

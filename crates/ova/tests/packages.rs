@@ -298,6 +298,20 @@ fn chunks_are_one_disk() {
     assert!(refused(tar(&whole[..2])).contains("16 bytes together"));
     assert!(refused(tar(&[whole[0], (2, b"abc")])).contains("go from 1 to 2"));
     assert!(refused(tar(&[(0, b"short"), whole[1]])).contains("number 0 has 5"));
+    // What the manifest lists is verified, although it does not list all.
+    let own = [("vm.ovf", descriptor.as_bytes())];
+    for (listed, matches) in [(&DISK[..8], true), (b"damaged!".as_slice(), false)] {
+        let of_first = own.into_iter().chain([("d.vmdk.000000000", listed)]);
+        let listed = manifest(&of_first.collect::<Vec<_>>());
+        let start = Tar::new()
+            .file("vm.ovf", descriptor.as_bytes())
+            .file("vm.mf", listed.as_bytes());
+        let package = open(whole.into_iter().fold(start, chunk).end());
+        assert_eq!(verified(&package).is_ok(), matches);
+        let manifest = package.manifest().unwrap().unwrap();
+        let unlisted = manifest.unlisted(&package.disks()[0]);
+        assert_eq!(unlisted, ["d.vmdk.000000001", "d.vmdk.000000002"]);
+    }
     // Without the attribute nobody knows what they are.
     let descriptor = vm("d.vmdk").descriptor();
     let tar = Tar::new()

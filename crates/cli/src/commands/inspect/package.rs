@@ -67,7 +67,7 @@ struct Found {
 struct Manifest {
     state: ManifestState,
     algorithms: Vec<Algorithm>,
-    /// Disks of which it has a digest.
+    /// Disks of whose files it has all digests.
     covers: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
@@ -197,7 +197,7 @@ fn manifest(package: &Package, warnings: &mut Vec<String>) -> Manifest {
             state.state = ManifestState::DescriptorMatches;
             state.algorithms = found.algorithms();
             let covered = package.disks().iter();
-            let covered = covered.filter(|disk| found.of(disk).is_some());
+            let covered = covered.filter(|disk| found.unlisted(disk).is_empty());
             state.covers = covered.map(|disk| printable(&disk.member)).collect();
             warnings.extend(found.warnings);
         }
