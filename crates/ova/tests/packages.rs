@@ -229,6 +229,12 @@ fn disks_must_be_plain_files_of_the_package() {
         .pax(&[("GNU.sparse.major", "1"), ("GNU.sparse.name", "d.vmdk")])
         .file("d.vmdk", DISK);
     assert!(refused(pax.end()).contains("sparse"));
+    // The path that GNU tar makes up for such a member.
+    let named = Tar::new()
+        .file("vm.ovf", descriptor.as_bytes())
+        .pax(&[("GNU.sparse.major", "1"), ("GNU.sparse.name", "d.vmdk")])
+        .file("./GNUSparseFile.7/d.vmdk", DISK);
+    assert!(refused(named.end()).contains("is a sparse file"));
     let twice = Tar::new()
         .file("vm.ovf", descriptor.as_bytes())
         .file("d.vmdk", DISK)

@@ -196,7 +196,8 @@ impl Walk<'_> {
     fn member(&mut self, header: &Header<'_>, at: u64) -> Result<Entry> {
         let extended = std::mem::take(&mut self.extended);
         let long = self.long_name.take();
-        let name = extended.path.or(long).unwrap_or_else(|| header.name());
+        let name = extended.sparse_name.or(extended.path).or(long);
+        let name = name.unwrap_or_else(|| header.name());
         let mut kind = header.kind();
         if kind == Kind::Sparse && header.sparse_map_goes_on() {
             self.skip_sparse_map()?;

@@ -6,6 +6,8 @@ use diskimg::{Error, Result};
 #[derive(Debug, Default)]
 pub(super) struct Extended {
     pub(super) path: Option<Vec<u8>>,
+    /// The name of a sparse file, whose path is one that the writer has made up.
+    pub(super) sparse_name: Option<Vec<u8>>,
     pub(super) size: Option<u64>,
     pub(super) sparse: bool,
 }
@@ -27,6 +29,10 @@ impl Extended {
                     let size = size
                         .ok_or_else(|| wrong(at, "the record of the size has none".to_owned()))?;
                     self.size = Some(size);
+                }
+                b"GNU.sparse.name" => {
+                    self.sparse = true;
+                    self.sparse_name = Some(value.to_vec());
                 }
                 key if key.starts_with(b"GNU.sparse.") => self.sparse = true,
                 _ => {}
