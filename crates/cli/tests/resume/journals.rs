@@ -224,6 +224,27 @@ fn another_plan_begins_anew_and_says_why() {
     );
 }
 
+#[test]
+fn a_compressed_disk_is_uploaded_from_its_beginning_again_and_keeps_no_journal() {
+    let mut import = Import::of_noise(48);
+    let packed = Command::new("gzip").arg("-1").arg(&import.source).status();
+    assert!(packed.unwrap().success());
+    import.source.set_extension("raw.gz");
+    for (name, with) in [("a", "TERM"), ("b", "KILL")] {
+        let before = import.line.sent();
+        let child = import.named(name).spawn().unwrap();
+        common::wait_until(|| import.parts() >= 2 && import.line.sent() > before + 2 * PART);
+        common::signal(&child, with);
+        child.wait_with_output().unwrap();
+        assert!(import.status().is_null(), "{}", import.status());
+        let done = run(&mut import.named(name));
+        let json = is_right(&done);
+        assert_eq!(json["uploaded"]["kept_bytes"], 0);
+    }
+    // The parts of the one that was killed.
+    assert_eq!(import.cloud.uploads(), 1);
+}
+
 /// What is asked for twice ends at once; what is stored is gone on with all the same.
 #[test]
 fn a_second_signal_ends_at_once_and_the_next_run_goes_on() {

@@ -103,7 +103,7 @@ impl Entry {
         observer: &dyn Observer,
     ) -> Result<Self> {
         let entry = Self::of(spec, session, object, input)?;
-        match state_dir(spec)? {
+        match entry.state_dir(spec)? {
             Some(dir) => entry.keep(dir, spec.restart, observer),
             None => Ok(entry),
         }
@@ -118,7 +118,7 @@ impl Entry {
         observer: &dyn Observer,
     ) -> Result<Self> {
         let mut entry = Self::of(spec, session, object, input)?;
-        if let Some(dir) = state_dir(spec)? {
+        if let Some(dir) = entry.state_dir(spec)? {
             let path = dir.path_of(&entry.target());
             if path.exists() {
                 let found = Journal::peek(&path).map_err(|error| from_journal(&error))?;
@@ -126,6 +126,15 @@ impl Entry {
             }
         }
         Ok(entry)
+    }
+
+    /// Where its journal is; `None` when there is nothing to go on with: a disk that can be read
+    /// once has to come from its beginning again.
+    fn state_dir(&self, spec: &ImportSpec) -> Result<Option<StateDir>> {
+        match self.once {
+            Some(_) => Ok(None),
+            None => state_dir(spec),
+        }
     }
 
     fn of(
