@@ -139,19 +139,20 @@ impl OutputFile {
         self
     }
 
-    /// [`OutputFile::create`] for the output of reading `source`: a target that is the source
-    /// itself, under whatever name, is refused even when it may be replaced.
+    /// [`OutputFile::create`] for the output of reading `sources`: a target that is one of them,
+    /// under whatever name, is refused even when it may be replaced.
     ///
     /// # Errors
     /// Those of [`OutputFile::create`].
-    pub fn create_from(source: &Path, target: &Path, overwrite: Overwrite) -> Result<Self> {
-        if let (Ok(read), Ok(written)) = (fs::metadata(source), fs::metadata(target))
-            && (read.dev(), read.ino()) == (written.dev(), written.ino())
-        {
-            return Err(
-                Error::refused(format!("{} is the source image itself", shown(target)))
-                    .with_hint("name another file to write"),
-            );
+    pub fn create_from(sources: &[&Path], target: &Path, overwrite: Overwrite) -> Result<Self> {
+        let id = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+        let written = id(target);
+        if written.is_some() && sources.iter().any(|source| id(source) == written) {
+            return Err(Error::refused(format!(
+                "{} is the source image itself, or a file of it",
+                shown(target)
+            ))
+            .with_hint("name another file to write"));
         }
         Self::create(target, overwrite)
     }

@@ -104,15 +104,23 @@ fn the_source_itself_is_refused_under_every_name() {
     fs::hard_link(&source, &hard).unwrap();
     let dotted = directory.path().join(".").join("disk.raw");
     for target in [&source, &link, &hard, &dotted] {
-        let (message, _) = refusal(OutputFile::create_from(&source, target, Overwrite::Replace));
+        let (message, _) = refusal(OutputFile::create_from(
+            &[&source],
+            target,
+            Overwrite::Replace,
+        ));
         assert!(message.contains("is the source image itself"), "{message}");
     }
     // And the link as the source.
-    refusal(OutputFile::create_from(&link, &source, Overwrite::Replace));
+    refusal(OutputFile::create_from(
+        &[&link],
+        &source,
+        Overwrite::Replace,
+    ));
     assert_eq!(fs::read(&source).unwrap(), b"content");
 
     let other = directory.path().join("other");
-    OutputFile::create_from(&source, &other, Overwrite::Refuse).unwrap();
+    OutputFile::create_from(&[&link, &source], &other, Overwrite::Refuse).unwrap();
 }
 
 #[test]

@@ -70,5 +70,5 @@ pub use source::{
     warn_of_image, warn_of_more,
 };
 pub use spec::{BitmapSpec, Concurrency, IfExists, ImportSpec, JournalSpec, Register};
-pub use stdin::{is_standard_input, path_of};
+pub use stdin::is_standard_input;
 pub use watch::Watch;

@@ -76,7 +76,7 @@ fn open_input_silently(
     let mut input = if let Some(package) = open_package(disk, options)? {
         let member = disk.member.as_deref();
         let mut chosen = Chosen::of(&package, member, options, reading.ignore_manifest)?;
-        let watch = Watch::verifying(chosen.verification.take(), reading.cancel);
+        let watch = Watch::verifying(&package, chosen.verification.take(), reading.cancel);
         let opened = chosen.open().map_err(|error| watch.cause(error))?;
         Input {
             opened,

@@ -2,7 +2,7 @@
 
 use std::fs::{self, FileType};
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Standard input, as a file is named.
 const DEVICE: &str = "/dev/stdin";
@@ -11,16 +11,6 @@ const DEVICE: &str = "/dev/stdin";
 #[must_use]
 pub fn is_standard_input(path: &Path) -> bool {
     path.as_os_str() == "-"
-}
-
-/// The path at which the file that is read can be looked at.
-#[must_use]
-pub fn path_of(path: &Path) -> PathBuf {
-    if is_standard_input(path) {
-        PathBuf::from(DEVICE)
-    } else {
-        path.to_owned()
-    }
 }
 
 /// The path of the file that standard input is, if it is one.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use ::convert::CancelToken;
 use diskimg::{ErrorKind, Opened};
 use journal::SourceIdentity;
-use ova::Verification;
+use ova::{Package, Verification};
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use super::stdin::{is_standard_input, redirected_file};
@@ -33,6 +33,8 @@ const LOCKS: [(u64, &str); 3] = [
 #[derive(Clone, Debug, Default)]
 pub struct Watch {
     files: Vec<(PathBuf, SourceIdentity)>,
+    /// All files of the package, which are not watched.
+    package: Vec<PathBuf>,
     verifying: Option<Arc<Verifying>>,
 }
 
@@ -48,10 +50,15 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Of the disk of a package, with what the manifest says of it.
-    pub(crate) fn verifying(verification: Option<Verification>, cancel: &CancelToken) -> Self {
+    /// Of a disk of `package`, with what the manifest says of it.
+    pub(crate) fn verifying(
+        package: &Package,
+        verification: Option<Verification>,
+        cancel: &CancelToken,
+    ) -> Self {
         Self {
             files: Vec::new(),
+            package: package.files(),
             verifying: verification.map(|found| Arc::new(Verifying::new(found, cancel))),
         }
     }
@@ -84,6 +91,13 @@ impl Watch {
             });
         self.files = identities.collect::<Result<_>>()?;
         Ok(())
+    }
+
+    /// The files of the disk, and those of its package: no output may take the place of one.
+    #[must_use]
+    pub fn sources(&self) -> Vec<&Path> {
+        let files = self.files.iter().map(|(path, _)| path);
+        files.chain(&self.package).map(PathBuf::as_path).collect()
     }
 
     /// Begins to hold the disk against the manifest of its package, on a thread of its own.

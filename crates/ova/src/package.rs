@@ -265,6 +265,19 @@ impl Package {
         &self.warnings
     }
 
+    /// The files that it is made of.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = vec![self.path.clone()];
+        if !self.is_archive() {
+            let companions = [&self.manifest, &self.certificate].into_iter().flatten();
+            files.extend(companions.map(|name| self.path.with_file_name(name)));
+            let disks = self.disks.iter().flat_map(Disk::files);
+            files.extend(disks.map(Path::to_owned));
+        }
+        files
+    }
+
     /// The disk of this member, or of this number from 1 on.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Disk> {

@@ -41,7 +41,7 @@ fn make(args: &BitmapArgs, mf: &Path, console: Console, cancel: &CancelToken) ->
     let image = raw_image(args, console, cancel)?;
     let watch = Watch::begin(&args.file, &image, args.source.share.force_share)?;
     // Refused before everything is read.
-    let file = OutputFile::create_from(&args.file, mf, overwrite(args.force))?;
+    let file = OutputFile::create_from(&watch.sources(), mf, overwrite(args.force))?;
     let scan = read(image, args, console, cancel)?;
     watch.unchanged()?;
     commit(file, &scan.bitmap)?;

@@ -1,7 +1,7 @@
 //! `imgferry convert`: a local image to ZVHD2 or raw.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ::convert::bitmap::{Figures, ZVHD2_SECTION};
 use ::convert::{
@@ -18,8 +18,8 @@ use crate::args::{ConvertArgs, HolesMode, TargetFormat, WorkArgs};
 use crate::console::Console;
 use crate::progress::Progress;
 use ::import::{
-    CAUTION, Reading, Watch, bitmap_beside, identity, open_input, path_of, warn_of_holes,
-    warn_of_more, with_holes,
+    CAUTION, Reading, Watch, bitmap_beside, identity, open_input, warn_of_holes, warn_of_more,
+    with_holes,
 };
 use cloud::{Class, Failure, Result};
 
@@ -112,12 +112,13 @@ impl Converting<'_> {
     fn to_file(&self, target: Target) -> Result<(Report, Option<BitmapWritten>)> {
         let args = self.args;
         let overwrite = bitmap::overwrite(args.force);
-        let mut file = OutputFile::create_from(&path_of(&args.src), &args.dst, overwrite)?;
+        let sources = self.watch.sources();
+        let mut file = OutputFile::create_from(&sources, &args.dst, overwrite)?;
         if args.no_sync {
             file = file.without_sync();
         }
         let beside = match args.bitmap {
-            true => Some(bitmap_file(args, overwrite)?),
+            true => Some(bitmap_file(args, &sources, overwrite)?),
             false => None,
         };
         // When everything is read, what is data and needs space shows only then.
@@ -190,9 +191,9 @@ fn show(
 }
 
 /// Begins the bitmap file beside the raw file.
-fn bitmap_file(args: &ConvertArgs, overwrite: Overwrite) -> Result<OutputFile> {
+fn bitmap_file(args: &ConvertArgs, sources: &[&Path], overwrite: Overwrite) -> Result<OutputFile> {
     let path = bitmap_beside(&args.dst)?;
-    let file = OutputFile::create_from(&path_of(&args.src), &path, overwrite)?;
+    let file = OutputFile::create_from(sources, &path, overwrite)?;
     Ok(if args.no_sync {
         file.without_sync()
     } else {
@@ -242,11 +243,7 @@ fn refuse_stdout(target: Target, args: &ConvertArgs, console: Console) -> Result
 }
 
 /// Plans without an upload: nothing tells there how much time a line leaves.
-fn plan(
-    image: &dyn DiskImage,
-    target: Target,
-    args: &WorkArgs,
-) -> Result<Plan, ::convert::Error> {
+fn plan(image: &dyn DiskImage, target: Target, args: &WorkArgs) -> Result<Plan, ::convert::Error> {
     let mut options = options(args);
     let by_line = options.level == Level::Auto && target == Target::Zvhd2;
     if by_line {
@@ -291,7 +288,8 @@ pub(crate) fn summary(report: &Report) -> String {
 fn unwritten(error: SinkError, args: &ConvertArgs) -> Failure {
     let cause = error.downcast_ref::<io::Error>();
     let nobody_reads = cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe);
-    let failure = Failure::from(::convert::Error::Sink(error)).context("standard output cannot be written");
+    let failure =
+        Failure::from(::convert::Error::Sink(error)).context("standard output cannot be written");
     match nobody_reads {
         true => failure.hint(format!(
             "the program that reads the pipe ended before the image did: see what it says, or write to a file and not to - with: imgferry convert {} {}",

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::common::{DEBIAN_TREE_DIGEST, Run, command, json_of, noise, run, testdata};
 use tempfile::TempDir;
+use testkit::ova::{Machine, manifest};
 
 const BLOCK: u64 = 2 << 20;
 
@@ -49,6 +50,42 @@ fn the_bitmap_of_a_raw_file_appears_beside_it_and_reads_only_its_data() {
     let again = imgferry(&["bitmap", "disk.raw"], dir.path());
     assert_eq!(again.code, Some(2), "{}", again.stderr);
     imgferry(&["bitmap", "disk.raw", "disk.mf", "--force"], dir.path()).success();
+}
+
+/// The manifest of an OVF package is called like the bitmap of a raw disk.
+#[test]
+fn no_output_takes_the_place_of_a_file_of_the_package() {
+    let dir = tempfile::tempdir().unwrap();
+    let machine = Machine::new("web", &[("web-disk1.img", 2 << 20)]);
+    let (descriptor, disk) = (machine.descriptor(), noise(2 << 20));
+    let files = [
+        ("web.ovf", descriptor.as_bytes()),
+        ("web-disk1.img", disk.as_slice()),
+    ];
+    let listed = manifest(&files);
+    let files = files.into_iter().chain([("web.mf", listed.as_bytes())]);
+    let files: Vec<_> = files.collect();
+    for (name, content) in &files {
+        fs::write(dir.path().join(name), content).unwrap();
+    }
+    for output in [
+        &["web.raw", "--bitmap"][..],
+        &["web-disk1.img"],
+        &["web.ovf"],
+    ] {
+        let convert = ["convert", "--force", "--to", "raw", "web.ovf"];
+        let refused = imgferry(&[&convert, output].concat(), dir.path());
+        assert_eq!(refused.code, Some(2), "{output:?}: {}", refused.stderr);
+        let told = "is the source image itself, or a file of it";
+        assert!(refused.stderr.contains(told), "{}", refused.stderr);
+    }
+    for (name, content) in files {
+        assert!(
+            fs::read(dir.path().join(name)).unwrap() == content,
+            "{name}"
+        );
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
 }
 
 #[test]

@@ -143,7 +143,7 @@ fn ours(source: &SourceArgs) -> Result<Ours> {
 fn page_at(path: &Path, args: &BenchArgs) -> Result<OutputFile> {
     let overwrite = overwrite(args.force);
     Ok(match &args.image {
-        Some(image) => OutputFile::create_from(image, path, overwrite)?,
+        Some(image) => OutputFile::create_from(&[image], path, overwrite)?,
         None => OutputFile::create(path, overwrite)?,
     })
 }

@@ -54,7 +54,7 @@ pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) ->
     // What cannot be written is refused before the disk is walked.
     let file = match args.map.as_deref() {
         Some(path) if !to_stdout => Some(OutputFile::create_from(
-            &args.image,
+            &[&args.image],
             path,
             if args.force {
                 Overwrite::Replace
