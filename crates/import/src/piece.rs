@@ -328,29 +328,23 @@ impl Look<'_> {
             ignore_manifest: self.spec.ignore_manifest,
         };
         let input = open_input(disk, options, reading)?;
-        if input.is_packaged && !self.method.converts() {
-            return Err(Failure::new(
-                Class::Refused,
-                format!(
-                    "{}: the common import uploads files as they are, and the service reads no \
-                     packages",
-                    shown(&disk.name())
-                ),
-            )
-            .hint(ImportHint::UseQuickImport));
+        if self.method.converts() {
+            return Ok(input);
         }
-        if input.is_pipe && !self.method.converts() {
-            return Err(Failure::new(
-                Class::Refused,
-                format!(
-                    "{}: the common import uploads files as they are, and the service does not \
-                     unpack compressed ones",
-                    shown(&disk.name())
-                ),
-            )
-            .hint(ImportHint::UseQuickImport));
-        }
-        Ok(input)
+        let files = input.opened.files.len().saturating_add(1);
+        let why = if input.is_packaged {
+            "the file would be uploaded unchanged, and the service does not read packages"
+                .to_owned()
+        } else if input.is_pipe {
+            "the file would be uploaded unchanged, and the service does not unpack compressed files"
+                .to_owned()
+        } else if files > 1 {
+            format!("the disk is in {files} files, and only this one would be uploaded")
+        } else {
+            return Ok(input);
+        };
+        let message = format!("{}: {why}", shown(&disk.name()));
+        Err(Failure::new(Class::Refused, message).hint(ImportHint::UseQuickImport))
     }
 
     /// The rules of the method.

@@ -140,3 +140,19 @@ fn an_import_whose_upload_does_not_begin_leaves_no_journal() {
     leaves_nothing(&import, &full, "journal");
     run(&mut import.command()).success();
 }
+
+#[test]
+fn a_disk_in_several_files_is_not_uploaded_as_one_of_them() {
+    let mut import = Import::of_noise(2);
+    fs::rename(&import.source, import.dir.path().join("disk-flat.vmdk")).unwrap();
+    import.source = import.dir.path().join("disk.vmdk");
+    let extent = "RW 4096 FLAT \"disk-flat.vmdk\" 0";
+    let descriptor = testkit::vmdk::descriptor("monolithicFlat", &[extent], 1, None);
+    fs::write(&import.source, descriptor).unwrap();
+    for way in ["common", "glance"] {
+        let rejected = run(&mut import_with(&import, &["--register", way]));
+        leaves_nothing(&import, &rejected, "the disk is in 2 files");
+        let told = "--register quick";
+        assert!(rejected.stderr.contains(told), "{}", rejected.stderr);
+    }
+}
