@@ -19,6 +19,7 @@ mod names;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use common::{Run, imgferry, json_of, os_str, testdata};
@@ -382,4 +383,21 @@ fn other_files_that_an_image_names_are_listed_and_not_opened() {
     );
     let run = inspect(&["--map", "-"], &top);
     assert!(run.success().text().contains("in other files 13 MiB"));
+}
+
+#[test]
+fn a_disk_that_needs_a_parent_nobody_looks_for_is_not_called_importable() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("snapshot.vdi");
+    let unpacked = Command::new("gzip")
+        .arg("-dc")
+        .arg(testdata("vdi/no-vdi-diff.vdi.gz"))
+        .output();
+    fs::write(&image, unpacked.unwrap().stdout).unwrap();
+    let json = json_of(inspect(&["--json"], &image).success());
+    for import in ["quick_import", "common_import"] {
+        assert_eq!(json[import]["possible"], false, "{import}: {json}");
+    }
+    let reason = json["quick_import"]["reason"].as_str().unwrap();
+    assert!(reason.contains("without its parent"), "{reason}");
 }

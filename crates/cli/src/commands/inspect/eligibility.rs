@@ -68,6 +68,15 @@ impl Disk<'_> {
         if let Err(too_large) = self.quick_size() {
             return Verdict::no(too_large);
         }
+        // Its parent is named by a UUID alone.
+        if self.details.format == Format::Vdi
+            && let Some(parent) = self.needs()
+        {
+            return Verdict::no(format!(
+                "the disk is not complete without {parent}, and imgferry does not look for files \
+                 by UUID; merge them first"
+            ));
+        }
         let size = format!(
             "quick import takes disks of up to {}, this one has {}",
             human(MAX_VIRTUAL_SIZE),
