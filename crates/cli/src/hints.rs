@@ -216,6 +216,14 @@ fn import(hint: &cloud::ImportHint) -> String {
         Import::UseCommonImport => "pass --register common, or omit these options",
         Import::LeaveRawOut => "omit --to raw and bitmap files, or import the data disks alone with --type DataImage",
         Import::ImportDataDisksAlone => "import data disks alone with --type DataImage",
+        Import::ConvertDiskOfPackage { package, disks } => {
+            let disks: Vec<String> = disks.iter().map(|disk| disk_option(disk)).collect();
+            return format!(
+                "convert one of its disks, and give that file: imgferry convert {} disk.zvhd2 {}",
+                package.as_deref().unwrap_or("PACKAGE"),
+                disks.join(", or ")
+            );
+        }
         Import::MergeFiles => "make one file of it first: imgferry convert --allow-backing DIR IMAGE DISK.zvhd2",
         Import::MoreMemoryForBatch => "pass a larger --memory: a disk gets what the program and the tables of the batch leave",
         Import::NameFile => "name the file instead of -",

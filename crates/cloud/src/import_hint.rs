@@ -23,6 +23,13 @@ pub enum ImportHint {
     LeaveRawOut,
     /// Data disks cannot be imported together with this system: import them alone.
     ImportDataDisksAlone,
+    /// A package that was given as a data disk has several disks: convert one of these first.
+    ConvertDiskOfPackage {
+        /// The package, ready for a shell, if it can be.
+        package: Option<String>,
+        /// Its disks.
+        disks: Vec<String>,
+    },
     /// The image needs other files, and only one file is uploaded: convert them to one.
     MergeFiles,
     /// The disk does not fit into what a batch leaves of its memory.
@@ -61,6 +68,13 @@ impl fmt::Display for ImportHint {
             Self::UseCommonImport => "use common import",
             Self::LeaveRawOut => "import ZVHD2, or import the data disks alone",
             Self::ImportDataDisksAlone => "import the data disks alone",
+            Self::ConvertDiskOfPackage { disks, .. } => {
+                return write!(
+                    f,
+                    "convert one of its disks, and give that: {}",
+                    disks.join(", ")
+                );
+            }
             Self::MergeFiles => "convert the image to one file first",
             Self::MoreMemoryForBatch => {
                 "allow more memory: a disk gets what the program and the tables of the batch leave"

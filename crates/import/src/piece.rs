@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ::convert::holes::Misreported;
 use ::convert::{Plan, PlanOptions, Target};
 use diskimg::source::{is_disk, type_name};
-use diskimg::text::shown;
+use diskimg::text::{shell_path, shown};
 use diskimg::{DiskImage, Format, OpenOptions, Opened, partitions};
 use ims::rules::{CommonFile, MAX_DATA_DISKS};
 use ims::{ImageKind, ImageUrl, QuickImport};
@@ -287,7 +287,7 @@ impl Look<'_> {
         size_of(&disk.path)?;
         let input = self
             .open(disk, &OpenOptions::of(None), None)
-            .map_err(|failure| alone(failure).hint(ImportHint::ImportDataDisksAlone))?;
+            .map_err(|failure| no_data_disk(failure, &disk.path))?;
         let virtual_size = input.opened.image.virtual_size();
         let size = input.opened.file_len;
         let suffix = format!("-data{number}");
@@ -486,6 +486,22 @@ fn alone(failure: Failure) -> Failure {
     match others {
         true => failure.only_hint(ImportHint::MergeFiles),
         false => failure,
+    }
+}
+
+/// Why a disk cannot be opened that is to be registered with its system.
+fn no_data_disk(failure: Failure, path: &Path) -> Failure {
+    let choose = failure.hints().iter().find_map(|hint| match hint {
+        Hint::ChooseDisk(disks) => Some(disks.clone()),
+        _ => None,
+    });
+    match choose {
+        // Only of the system's package a disk can be named.
+        Some(disks) => failure.only_hint(ImportHint::ConvertDiskOfPackage {
+            package: shell_path(path),
+            disks,
+        }),
+        None => alone(failure).hint(ImportHint::ImportDataDisksAlone),
     }
 }
 

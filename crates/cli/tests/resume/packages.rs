@@ -138,6 +138,22 @@ fn a_system_disk_that_was_registered_alone_does_not_stand_in_for_the_machine() {
     assert_eq!(json["data_images"][0]["status"], "active", "{json}");
 }
 
+#[test]
+fn a_package_of_several_disks_is_no_data_disk() {
+    let mut import = server();
+    let package = import.source.clone();
+    import.source = testdata("debian-tree.qcow2");
+    let mut command = import.command();
+    command.args(["--register", "quick", "--data-disk"]);
+    let refused = run(command.arg(&package));
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    let told = format!(
+        "imgferry convert {} disk.zvhd2 --disk system.qcow2, or --disk data.img",
+        package.display()
+    );
+    assert!(refused.stderr.contains(&told), "{}", refused.stderr);
+}
+
 /// A package whose manifest has another digest of the disk.
 fn damaged(path: &Path) {
     let disk = fs::read(testdata("debian-tree.qcow2")).unwrap();

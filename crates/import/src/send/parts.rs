@@ -258,9 +258,10 @@ async fn build(this: &Transfer<'_>, sink: impl Parts, entry: &Entry) -> Result<(
 fn incomplete(failure: Failure, route: &Route<'_>, entry: &Entry) -> Failure {
     let object = format!("{}/{}", route.bucket, route.key);
     if entry.notes().is_none() {
-        return failure.note(format!(
-            "the object {object} is complete and stays in the bucket without its bitmap; another run needs --force to replace it"
-        ));
+        let note = format!(
+            "the object {object} is complete and stays in the bucket without its bitmap; the next run has to replace it"
+        );
+        return failure.note(note).hint(ImportHint::ReplaceObject);
     }
     entry.goes_on(failure.note(format!(
         "the object {object} is complete and stays in the bucket, and its bitmap is missing"
