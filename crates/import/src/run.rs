@@ -16,7 +16,8 @@ use super::outcome::{Outcome, Stages, peak_memory};
 use super::piece::{self, Form, Pieces};
 use super::preflight::{Checked, preflight, to_skip};
 use super::register::{
-    Asking, Attach, Call, Registered, choose_call, free_name, made_before, made_beside,
+    Asking, Attach, Call, Registered, Renamed, choose_call, free_name, made_before, made_beside,
+    renamed_before,
 };
 use super::send::{Existing, Sending, Sent, noted};
 use super::spec::{IfExists, ImportSpec};
@@ -111,10 +112,17 @@ impl Prepared<'_> {
         self.complete(cx);
         let mut ledger = Ledger::open(self.spec, cx, &self.pieces)?;
         let warnings = [self.pieces.told.as_slice(), &self.pieces.warnings].concat();
+        let mut outcome = Outcome::new(self.spec, &self.pieces, warnings);
+        outcome.renamed = renamed_before(&ledger.system);
+        for Renamed { image_id, name } in &outcome.renamed {
+            cx.observer.notice(format_args!(
+                "image {image_id} gave up its name to an earlier run; it is kept as {name:?}"
+            ));
+        }
         let mut flow = Flow {
             spec: self.spec,
             cx,
-            outcome: Outcome::new(self.spec, &self.pieces, warnings),
+            outcome,
             pieces: self.pieces,
             call: None,
             looked: false,
@@ -334,7 +342,11 @@ impl Flow<'_> {
                 let freed = freeing.await;
                 let freed =
                     freed.map_err(|failure| ledger.system.goes_on(self.all_stay(failure)))?;
-                self.outcome.renamed.extend(freed);
+                for renamed in freed {
+                    if !self.outcome.renamed.contains(&renamed) {
+                        self.outcome.renamed.push(renamed);
+                    }
+                }
             }
         }
         let patience = self.patience();

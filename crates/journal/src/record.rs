@@ -169,6 +169,13 @@ pub enum Record {
     },
     /// The object is there.
     Completed(Completed),
+    /// The image that has the name is renamed next, and kept.
+    Renamed {
+        /// Its id.
+        image: String,
+        /// Its new name.
+        name: String,
+    },
     /// The registration is sent next.
     Registering {
         /// Address of the image service.
@@ -210,6 +217,12 @@ struct RegisteringJson {
     name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     at: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RenamedJson {
+    image: String,
+    name: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -256,6 +269,13 @@ impl Record {
                 }),
             ),
             Self::Completed(completed) => json(6, serde_json::to_vec(completed)),
+            Self::Renamed { image, name } => json(
+                12,
+                serde_json::to_vec(&RenamedJson {
+                    image: image.clone(),
+                    name: name.clone(),
+                }),
+            ),
             Self::Registering { service, name, at } => json(
                 7,
                 serde_json::to_vec(&RegisteringJson {
@@ -302,6 +322,10 @@ impl Record {
                 image: serde_json::from_slice::<ActiveJson>(payload).ok()?.image,
             },
             11 => Self::Blocks(blocks::<LEVELED_LEN>(payload)?),
+            12 => {
+                let RenamedJson { image, name } = serde_json::from_slice(payload).ok()?;
+                Self::Renamed { image, name }
+            }
             _ => return None,
         })
     }

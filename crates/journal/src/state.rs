@@ -57,6 +57,8 @@ pub struct State {
     pub sent: Option<(u64, String)>,
     /// The object, once it is there.
     pub completed: Option<Completed>,
+    /// Images that had the name and were about to be renamed, by id, with their new names.
+    pub renamed: BTreeMap<String, String>,
     /// Address of the service and name of the image, once a registration was about to be sent. No
     /// answer takes it back.
     pub registering: Option<(String, String)>,
@@ -80,6 +82,7 @@ impl State {
             last_block: None,
             sent: None,
             completed: None,
+            renamed: BTreeMap::new(),
             registering: None,
             asked_at: None,
             declined: false,
@@ -170,6 +173,9 @@ impl State {
             }
             Record::Sent { size, digest } => self.sent = Some((*size, digest.clone())),
             Record::Completed(completed) => self.completed = Some(completed.clone()),
+            Record::Renamed { image, name } => {
+                self.renamed.insert(image.clone(), name.clone());
+            }
             Record::Registering { service, name, at } => {
                 let asked = Some((service.clone(), name.clone()));
                 // What is asked for again may have been made by the first request.

@@ -260,6 +260,34 @@ fn an_image_of_an_object_that_was_replaced_a_moment_later_is_not_adopted() {
 }
 
 #[test]
+fn an_image_that_was_renamed_by_a_run_that_was_killed_is_still_mentioned() {
+    let faulty = Faulty::new("quick");
+    let old = faulty.is_done(&faulty.run(), "first")["image_id"].clone();
+    let mut disk = fs::read(&faulty.import.source).unwrap();
+    disk[4096] ^= 1;
+    fs::write(&faulty.import.source, disk).unwrap();
+    faulty.proxy.once(begins, Fault::StallAfter);
+    let replace = || {
+        let mut command = faulty.command();
+        command.args(["--if-exists", "replace"]);
+        command
+    };
+    let mut child = replace().spawn().unwrap();
+    wait_until(|| {
+        let images = faulty.images();
+        images.len() == 2 && images.iter().all(|(_, status)| status == "active")
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let done = run(&mut replace());
+    let renamed = &is_right(&done)["renamed"];
+    assert_eq!(renamed[0]["image_id"], old, "{renamed}");
+    assert!(renamed[1].is_null(), "{renamed}");
+    let told = "gave up its name to an earlier run; it is kept as";
+    assert!(done.stderr.contains(told), "{}", done.stderr);
+}
+
+#[test]
 fn a_journal_that_says_done_answers_the_same_command_with_the_image() {
     let faulty = Faulty::new("quick");
     let first = faulty.is_done(&faulty.run(), "first");

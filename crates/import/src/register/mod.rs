@@ -19,7 +19,7 @@ pub(crate) use self::beside::{choose_call, made_before, made_beside};
 pub(crate) use self::call::Call;
 use self::call::{Made, event_of};
 pub use self::replace::Renamed;
-pub(crate) use self::replace::free_name;
+pub(crate) use self::replace::{free_name, renamed_before};
 use self::settle::settle;
 use crate::observe::Observer;
 use crate::send::GRACE;

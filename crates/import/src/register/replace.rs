@@ -4,11 +4,13 @@ use cloud::{Result, from_ims};
 
 use ims::rules::MAX_NAME;
 use ims::{Change, ImageDetail, QuickImport};
+use journal::Record;
 use journal::registration::{Found, Known};
 use serde::Serialize;
 
 use super::attach::Attach;
 use super::call::Call;
+use crate::ledger::Entry;
 use crate::observe::Context;
 
 /// Characters of the id that make a name unique.
@@ -21,6 +23,16 @@ pub struct Renamed {
     pub image_id: String,
     /// Its name now.
     pub name: String,
+}
+
+/// The images that earlier runs of this import have renamed, as its journal records them.
+pub(crate) fn renamed_before(entry: &Entry) -> Vec<Renamed> {
+    let renamed = entry.state().into_iter().flat_map(|state| &state.renamed);
+    let renamed = renamed.map(|(image, name)| Renamed {
+        image_id: image.clone(),
+        name: name.clone(),
+    });
+    renamed.collect()
 }
 
 /// Renames the images that have the name of `request` and are not this import's own.
@@ -51,6 +63,11 @@ pub(crate) async fn free_name(
         .filter(|i| is_theirs(i))
     {
         let name = new_name(&request.name, image.id.as_str());
+        // Before: what is renamed twice gets the same name again.
+        attach.entry.record(&Record::Renamed {
+            image: image.id.to_string(),
+            name: name.clone(),
+        })?;
         let changes = [Change::replace("name", name.as_str())];
         let changed = images.update_image(&image.id, &changes).await;
         changed.map_err(|e| {
