@@ -220,13 +220,19 @@ impl Journal {
     }
 
     fn flush(&mut self) -> Result<()> {
-        if self.waiting.is_empty() {
-            return Ok(());
+        while !self.waiting.is_empty() {
+            let rest = self.waiting.split_off(self.waiting.len().min(MAX_BLOCKS));
+            let record = Record::Blocks(std::mem::replace(&mut self.waiting, rest));
+            if let Err(error) = self.push(&record) {
+                // Blocks that are written later must not follow a gap.
+                if let Record::Blocks(mut blocks) = record {
+                    blocks.append(&mut self.waiting);
+                    self.waiting = blocks;
+                }
+                return Err(error);
+            }
         }
-        let blocks = std::mem::take(&mut self.waiting);
-        let pushed = self.push(&Record::Blocks(blocks));
-        self.waiting.reserve(MAX_BLOCKS);
-        pushed
+        Ok(())
     }
 
     fn push(&mut self, record: &Record) -> Result<()> {
