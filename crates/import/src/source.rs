@@ -108,6 +108,9 @@ fn open_input_silently(
     input
         .watch
         .begin_with(&input.file, &input.opened, reading.force_share)?;
+    if !reading.force_share {
+        input.warnings.extend(input.watch.left_locks());
+    }
     let more = warnings_of(&input.opened, reading.cancel);
     let more = more.map_err(|error| input.watch.cause(error))?;
     input.warnings.extend(more);

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::convert::CancelToken;
+use diskimg::text::shown;
 use diskimg::{ErrorKind, Opened};
 use journal::SourceIdentity;
 use ova::{Package, Verification};
@@ -98,6 +99,25 @@ impl Watch {
     pub fn sources(&self) -> Vec<&Path> {
         let files = self.files.iter().map(|(path, _)| path);
         files.chain(&self.package).map(PathBuf::as_path).collect()
+    }
+
+    /// Warnings of files that a VMware program has left a lock for: unlike the locks of QEMU one may
+    /// be of a machine that has crashed.
+    pub(crate) fn left_locks(&self) -> Vec<String> {
+        let locks = self.files.iter().map(|(path, _)| {
+            let mut lock = path.clone().into_os_string();
+            lock.push(".lck");
+            PathBuf::from(lock)
+        });
+        let left = locks.filter(|lock| lock.is_dir());
+        left.map(|lock| {
+            format!(
+                "{} exists: a VMware program may be running the machine; shut it down, or take a \
+                 snapshot and read that",
+                shown(&lock)
+            )
+        })
+        .collect()
     }
 
     /// Begins to hold the disk against the manifest of its package, on a thread of its own.

@@ -98,6 +98,19 @@ fn every_chunk_of_a_disk_beside_its_descriptor_is_watched() {
     }
 }
 
+#[test]
+fn a_disk_that_a_vmware_program_has_locked_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("web.vmdk");
+    fs::write(&path, testkit::vmdk::Craft::sparse(&[1; 4096]).make().bytes).unwrap();
+    assert_eq!(open(&path).warnings, Vec::<String>::new());
+    let lock = dir.path().join("web.vmdk.lck");
+    fs::create_dir(&lock).unwrap();
+    let told = open(&path).warnings;
+    let of_lock = format!("{} exists", lock.display());
+    assert!(told.len() == 1 && told[0].starts_with(&of_lock), "{told:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_becomes_an_active_image_with_the_same_content() {
     let session = sandbox().await;
