@@ -122,8 +122,8 @@ impl Package {
         let text = read_text(source.as_ref(), source.len())?;
         let mut warnings = Vec::new();
         let descriptor = Descriptor::parse(&text, &mut warnings)?;
-        let folder = Folder::new(path, names::stem(&name), policy.clone());
         let bytes = Arc::clone(source);
+        let folder = Folder::new(Arc::clone(&bytes), path, names::stem(&name), policy.clone());
         Self::with(
             path,
             Store::Folder(folder),

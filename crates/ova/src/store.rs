@@ -132,6 +132,7 @@ impl Archive {
 
 /// A directory with a descriptor and the files beside it.
 pub(crate) struct Folder {
+    descriptor: Arc<dyn ReadAt>,
     dir: PathBuf,
     /// The descriptor's name without its ending: other files are called after it.
     stem: String,
@@ -139,12 +140,19 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    pub(crate) fn new(descriptor: &Path, stem: &str, policy: BackingPolicy) -> Self {
-        let dir = match descriptor.parent() {
+    /// Of the descriptor in `descriptor`, which is at `path`.
+    pub(crate) fn new(
+        descriptor: Arc<dyn ReadAt>,
+        path: &Path,
+        stem: &str,
+        policy: BackingPolicy,
+    ) -> Self {
+        let dir = match path.parent() {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
             _ => Path::new("."),
         };
         Self {
+            descriptor,
             dir: dir.to_owned(),
             stem: stem.to_owned(),
             policy,
@@ -160,7 +168,7 @@ impl Folder {
 
     fn find(&self, name: &str) -> Result<Option<Arc<dyn ReadAt>>> {
         let found = match &self.policy {
-            _ if self.is_own(name) => open_beside(&self.dir, name)?,
+            _ if self.is_own(name) => open_beside(self.descriptor.as_ref(), name)?,
             BackingPolicy::Inside(dir) => open_inside(dir, &self.dir.join(name))?,
             _ => {
                 return Err(Error::unsupported(format!(

@@ -430,6 +430,25 @@ fn other_archives_are_not_taken_for_packages() {
     assert!(found.unwrap().is_none());
 }
 
+/// Root reads what the owner of a descriptor cannot.
+#[test]
+fn a_file_of_another_owner_is_not_opened_beside_a_descriptor() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vm.ovf");
+    let disk = dir.path().join("vm-disk1.vmdk");
+    std::fs::write(&path, vm("vm-disk1.vmdk").descriptor()).unwrap();
+    std::fs::write(&disk, DISK).unwrap();
+    if std::os::unix::fs::chown(&disk, Some(1234), None).is_err() {
+        eprintln!("skipped: only root can give files away");
+        return;
+    }
+    let error = Package::open(&path, &BackingPolicy::Refuse).unwrap_err();
+    assert!(error.to_string().contains("somebody else"), "{error}");
+    std::os::unix::fs::chown(&path, Some(1234), None).unwrap();
+    let package = Package::open(&path, &BackingPolicy::Refuse).unwrap();
+    assert_eq!(content(&package.unwrap(), 0), DISK);
+}
+
 #[test]
 fn a_folder_has_files_called_after_the_descriptor() {
     let dir = tempfile::tempdir().unwrap();

@@ -26,14 +26,19 @@ const SINGLE: [&[u8]; 3] = [b"-flat", b"-delta", b"-sesparse"];
 const COUNTED: [&[u8]; 2] = [b"-f", b"-s"];
 const EXTENSION: &[u8] = b".vmdk";
 
-/// The directory of a file that the user named, and which names in it are those of its parts.
-pub(super) struct Beside {
-    dir: OwnedFd,
+/// The directory of a file that the user named.
+struct Directory {
+    fd: OwnedFd,
     path: PathBuf,
-    /// The file's name without its extension.
-    stem: OsString,
     device: u64,
     owner: u32,
+}
+
+/// That directory, and which names in it are those of the file's parts.
+pub(super) struct Beside {
+    dir: Directory,
+    /// The file's name without its extension.
+    stem: OsString,
 }
 
 /// Why a file is not opened without permission.
@@ -43,27 +48,10 @@ impl Beside {
     /// Beside the file in `source`; `None` when the user named no file, or not by a name of its
     /// own.
     pub(super) fn of(source: &dyn ReadAt) -> Option<Self> {
-        let path = source.path().filter(|path| !is_descriptor(path))?;
-        let name = path.file_name()?;
-        let stem = without_extension(name.as_bytes())?;
-        let dir = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(dir, flags, Mode::empty()).ok()?;
-        // A part of an archive has the archive's path, and a file may have taken another's place.
-        let found = statat(&fd, name, AtFlags::empty()).ok()?;
-        let id = source.id()?;
-        let same = (found.st_dev, found.st_ino) == (id.device, id.inode)
-            && u64::try_from(found.st_size).ok() == Some(source.len())
-            && is_regular(&found);
-        same.then(|| Self {
-            dir: fd,
-            path: dir.to_owned(),
+        let stem = without_extension(source.path()?.file_name()?.as_bytes())?;
+        Some(Self {
+            dir: Directory::of(source)?,
             stem: OsString::from_vec(stem.to_vec()),
-            device: found.st_dev,
-            owner: found.st_uid,
         })
     }
 
@@ -92,10 +80,45 @@ impl Beside {
     /// # Errors
     /// Why it is not opened without permission; those of opening it.
     pub(super) fn open(&self, name: &[u8]) -> Result<Option<Result<FileSource, Why>>> {
+        self.dir.open(name)
+    }
+}
+
+impl Directory {
+    /// The directory of the file in `source`; `None` when the user named no file, or not by a name
+    /// of its own.
+    fn of(source: &dyn ReadAt) -> Option<Self> {
+        let path = source.path().filter(|path| !is_descriptor(path))?;
+        let name = path.file_name()?;
+        let dir = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(dir, flags, Mode::empty()).ok()?;
+        // A part of an archive has the archive's path, and a file may have taken another's place.
+        let found = statat(&fd, name, AtFlags::empty()).ok()?;
+        let id = source.id()?;
+        let same = (found.st_dev, found.st_ino) == (id.device, id.inode)
+            && u64::try_from(found.st_size).ok() == Some(source.len())
+            && is_regular(&found);
+        same.then(|| Self {
+            fd,
+            path: dir.to_owned(),
+            device: found.st_dev,
+            owner: found.st_uid,
+        })
+    }
+
+    /// Opens the file `name` in it; `None` when it is not there.
+    ///
+    /// # Errors
+    /// Why it is not opened without permission; those of opening it.
+    fn open(&self, name: &[u8]) -> Result<Option<Result<FileSource, Why>>> {
         let path = self.path.join(OsStr::from_bytes(name));
         let failed = |e: Errno| Error::io("cannot be opened", e.into()).in_file(&path);
         // Asked before opening, because opening some devices does something to them.
-        let found = match statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        let found = match statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) => found,
             Err(Errno::NOENT) => return Ok(None),
             Err(e) => return Err(failed(e)),
@@ -110,7 +133,7 @@ impl Beside {
         }
         // Not blocking, in case a pipe has taken the file's place meanwhile.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
-        let file = File::from(openat(&self.dir, name, flags, Mode::empty()).map_err(failed)?);
+        let file = File::from(openat(&self.fd, name, flags, Mode::empty()).map_err(failed)?);
         let metadata = file
             .metadata()
             .map_err(|e| Error::io("cannot be examined", e).in_file(&path))?;
@@ -125,6 +148,26 @@ impl Beside {
             )));
         }
         FileSource::new(file, &path).map(|file| Some(Ok(file)))
+    }
+}
+
+/// Opens the file `name` beside the file in `source`, which the user named; `None` when it is not
+/// there.
+///
+/// # Errors
+/// `Unsupported` when `name` is a path, or what has the name is a link, no regular file, on another
+/// file system or of another owner; `Io`.
+pub fn open_beside(source: &dyn ReadAt, name: &str) -> Result<Option<FileSource>> {
+    let dir = Directory::of(source).filter(|_| !name.contains('/'));
+    let Some(dir) = dir else {
+        return Err(Error::unsupported(
+            "only files in the directory of a file that is named itself are opened",
+        ));
+    };
+    match dir.open(name.as_bytes())? {
+        Some(Err(why)) => Err(Error::unsupported(why).in_file(&dir.path.join(name))),
+        Some(Ok(file)) => Ok(Some(file)),
+        None => Ok(None),
     }
 }
 

@@ -124,21 +124,6 @@ fn is_missing(error: &std::io::Error) -> bool {
     )
 }
 
-/// Opens the regular file `name` of the directory `dir`, where links are not followed; `None` when
-/// there is nothing.
-///
-/// # Errors
-/// `Unsupported` when it is no regular file, or `name` is a path; `Io`.
-pub fn open_beside(dir: &Path, name: &str) -> Result<Option<FileSource>> {
-    let dir = Inside::new(dir)?;
-    let real = dir.dir.join(name);
-    match real.symlink_metadata() {
-        Ok(_) => dir.open_within(Path::new(name), &real),
-        Err(e) if is_missing(&e) => Ok(None),
-        Err(e) => Err(Error::io("cannot be opened", e).in_file(&real)),
-    }
-}
-
 /// Opens the regular file at `path`, which must be in `dir` or below it when all links are
 /// followed; `None` when there is nothing.
 ///

@@ -18,10 +18,10 @@ mod names;
 mod wanted;
 
 pub(crate) use below::{Below, Unopened};
-pub use beside::descriptor_of;
+pub use beside::{descriptor_of, open_beside};
 pub use context::Context;
 pub(crate) use context::{Opener, Opening, Referred, Shared};
 pub(crate) use extents::ExtentFiles;
-pub use inside::{open_beside, open_inside};
+pub use inside::open_inside;
 pub(crate) use names::NamedPath;
 pub(crate) use wanted::{Role, Wanted};
