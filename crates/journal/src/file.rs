@@ -236,6 +236,10 @@ impl Journal {
     }
 
     fn push(&mut self, record: &Record) -> Result<()> {
+        // What comes late belongs to an import that was discarded.
+        if self.end == 0 {
+            return Ok(());
+        }
         let mut bytes = Vec::new();
         let mut writer = self.writer;
         let fits = record

@@ -550,6 +550,21 @@ fn the_level_of_each_block_is_kept_where_each_has_its_own() {
     assert_eq!(read, written);
 }
 
+/// Tasks may still have something to note when an import is thrown away.
+#[test]
+fn a_journal_that_was_discarded_takes_no_more_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.journal");
+    let (mut journal, _) = Journal::open(&path).unwrap();
+    journal.begin(begun()).unwrap();
+    journal.discard().unwrap();
+    journal.block(block(0)).unwrap();
+    journal.part(part(1)).unwrap();
+    journal.sync().unwrap();
+    drop(journal);
+    assert!(!path.exists());
+}
+
 /// A plan and blocks as versions without `--level auto` wrote them.
 #[test]
 fn journals_of_before_blocks_had_levels_are_read() {
