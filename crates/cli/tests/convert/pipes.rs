@@ -516,7 +516,11 @@ fn an_import_from_a_pipe_that_fails_is_aborted_and_says_why_it_cannot_go_on() {
         (stopped, 130, "stopped on request"),
     ] {
         assert_eq!(run.code, Some(code), "{}", run.stderr);
-        for said in [said, "was aborted; nothing is left", "cannot be read again"] {
+        for said in [
+            said,
+            "was aborted; nothing of it is left",
+            "cannot be read again",
+        ] {
             assert!(run.stderr.contains(said), "{said}: {}", run.stderr);
         }
         assert_eq!(cloud.objects("images"), [] as [String; 0]);

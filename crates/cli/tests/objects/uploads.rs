@@ -187,7 +187,11 @@ fn an_interrupted_upload_of_standard_input_leaves_nothing() {
     let ended: Run = child.wait_with_output().unwrap().into();
     drop(stdin);
     assert_eq!(ended.code, Some(130), "{}", ended.stderr);
-    assert!(ended.stderr.contains("nothing is left"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("nothing of it is left"),
+        "{}",
+        ended.stderr
+    );
     assert_eq!(cloud.uploads(), 0);
     assert!(cloud.objects("images").is_empty());
 }
