@@ -30,6 +30,7 @@ mod image;
 mod layer;
 pub mod limits;
 mod machine;
+mod map;
 mod named;
 mod open;
 mod options;
@@ -67,6 +68,7 @@ pub use extent::{Extent, ExtentKind, Tally, check_answer, check_range, clip_exte
 pub use format::Format;
 pub use hint::Hint;
 pub use image::DiskImage;
+pub use map::{DiskMap, Share};
 pub use open::{Opened, open, open_packed, open_pipe, open_source};
 pub use options::{BackingPolicy, OpenOptions};
 pub use packed::{Container, Decoded};

@@ -5,11 +5,10 @@ use std::path::Path;
 use ::convert::CancelToken;
 use diskimg::partitions::{self, PartitionTable};
 use diskimg::printable;
-use diskimg::{Details, DiskImageExt, ExtentKind, Opened};
+use diskimg::{Details, DiskImageExt, DiskMap, ExtentKind, Opened};
 use serde::Serialize;
 
 use super::eligibility::{self, CommonImport, QuickImport};
-use super::map::Map;
 use crate::commands::typed;
 use cloud::{Failure, Result};
 
@@ -45,10 +44,10 @@ pub(super) fn inspect(
     path: &Path,
     opened: &Opened,
     cancel: &CancelToken,
-) -> Result<(Inspection, Map)> {
+) -> Result<(Inspection, DiskMap)> {
     let image = opened.image.as_ref();
     let virtual_size = image.virtual_size();
-    let mut map = Map::new(virtual_size);
+    let mut map = DiskMap::new(virtual_size);
     for tally in image.tallies(map.cell()) {
         if cancel.is_cancelled() {
             return Err(::convert::Error::Cancelled.into());

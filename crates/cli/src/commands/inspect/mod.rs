@@ -4,7 +4,6 @@
 mod check;
 mod eligibility;
 mod facts;
-mod map;
 mod package;
 mod svg;
 mod table;

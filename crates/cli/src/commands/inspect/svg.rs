@@ -2,11 +2,11 @@
 
 use diskimg::partitions::Partition;
 use diskimg::units::human;
+use diskimg::{DiskMap, Share};
 use maud::{Markup, html};
 use page::{picture_file, shortened};
 
 use super::facts::Inspection;
-use super::map::{COLUMNS, Map, Share};
 
 /// Width of a cell and height of its box, in pixels.
 const CELL: u64 = 14;
@@ -15,7 +15,7 @@ const STRIP: u64 = 5;
 const ROW: u64 = CELL + STRIP + 3;
 const LEFT: u64 = 84;
 const TOP: u64 = 92;
-const WIDTH: u64 = LEFT + COLUMNS * CELL + 24;
+const WIDTH: u64 = LEFT + DiskMap::COLUMNS * CELL + 24;
 const LINE: u64 = 18;
 /// Most characters of a text from outside.
 const MAX_TEXT: usize = 100;
@@ -33,13 +33,13 @@ const MARKS: [&str; 6] = [
 ];
 
 /// Draws `map`, with the partitions of `inspection`.
-pub(super) fn draw(map: &Map, inspection: &Inspection) -> String {
+pub(super) fn draw(map: &DiskMap, inspection: &Inspection) -> String {
     let partitions: &[Partition] = match &inspection.partitions {
         Some(table) => &table.entries,
         None => &[],
     };
     let (shown, more) = partitions.split_at(partitions.len().min(MAX_PARTITIONS));
-    let rows = (map.cells().len() as u64).div_ceil(COLUMNS);
+    let rows = (map.cells().len() as u64).div_ceil(DiskMap::COLUMNS);
     let listed = shown.len() as u64 + u64::from(!more.is_empty());
     let list_top = TOP + rows * ROW + 28;
     let height = list_top + listed * LINE + 16;
@@ -60,7 +60,7 @@ pub(super) fn draw(map: &Map, inspection: &Inspection) -> String {
     picture_file((WIDTH, height), &title, &content)
 }
 
-fn head(map: &Map, inspection: &Inspection, title: &str) -> Markup {
+fn head(map: &DiskMap, inspection: &Inspection, title: &str) -> Markup {
     let sizes = format!(
         "{} virtual, {} file; each box is {}",
         human(map.virtual_size()),
@@ -88,13 +88,13 @@ fn head(map: &Map, inspection: &Inspection, title: &str) -> Markup {
     }
 }
 
-fn cells(map: &Map) -> Markup {
+fn cells(map: &DiskMap) -> Markup {
     let numbered = (0_u64..).zip(map.cells());
     let cells = numbered.map(|(index, share)| (index, index.saturating_mul(map.cell()), share));
     html! {
         @for (index, at, share) in cells {
             @let (x, y) = corner(index);
-            @if index % COLUMNS == 0 {
+            @if index % DiskMap::COLUMNS == 0 {
                 text x=(LEFT - 8) y=(y + CELL - 3) text-anchor="end" font-size="10" fill="#666666" {
                     (human(at))
                 }
@@ -158,13 +158,13 @@ fn height(part: u64, whole: u64, side: u64) -> u64 {
 /// Upper left corner of the box of cell `index`.
 fn corner(index: u64) -> (u64, u64) {
     (
-        LEFT + index % COLUMNS * CELL,
-        TOP + index / COLUMNS * ROW + STRIP,
+        LEFT + index % DiskMap::COLUMNS * CELL,
+        TOP + index / DiskMap::COLUMNS * ROW + STRIP,
     )
 }
 
 /// Lines above the cells in which the partition lies.
-fn mark(map: &Map, partition: &Partition, color: &str) -> Markup {
+fn mark(map: &DiskMap, partition: &Partition, color: &str) -> Markup {
     let end = partition
         .start
         .saturating_add(partition.size)
@@ -174,9 +174,9 @@ fn mark(map: &Map, partition: &Partition, color: &str) -> Markup {
     }
     let (first, last) = (partition.start / map.cell(), (end - 1) / map.cell());
     html! {
-        @for row in first / COLUMNS..=last / COLUMNS {
-            @let from = first.max(row * COLUMNS);
-            @let to = last.min(row * COLUMNS + COLUMNS - 1);
+        @for row in first / DiskMap::COLUMNS..=last / DiskMap::COLUMNS {
+            @let from = first.max(row * DiskMap::COLUMNS);
+            @let to = last.min(row * DiskMap::COLUMNS + DiskMap::COLUMNS - 1);
             @let (x, y) = corner(from);
             (rect((x, y - STRIP, (to - from + 1) * CELL - 1, STRIP - 1), color))
         }

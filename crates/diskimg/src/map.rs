@@ -1,22 +1,25 @@
 //! What lies where on the disk, summed up in a bounded number of cells.
 
-use diskimg::{ExtentKind, Tally};
+use crate::extent::{ExtentKind, Tally};
 
-/// Cells in a row of the picture.
-pub(super) const COLUMNS: u64 = 64;
+/// Cells in a row.
+const COLUMNS: u64 = 64;
 /// Most rows.
 const MAX_ROWS: u64 = 32;
 /// Least bytes in a cell.
 const MIN_CELL: u64 = 64 << 10;
 
-/// Bytes of each kind.
+/// Bytes of each kind in a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Share {
-    pub(super) data: u64,
-    pub(super) zero: u64,
-    pub(super) hole: u64,
-    /// In files that were not opened.
-    pub(super) elsewhere: u64,
+pub struct Share {
+    /// Bytes that are stored.
+    pub data: u64,
+    /// Bytes that are known to be zero.
+    pub zero: u64,
+    /// Bytes that were never written.
+    pub hole: u64,
+    /// Bytes in files that were not opened.
+    pub elsewhere: u64,
 }
 
 impl Share {
@@ -30,7 +33,9 @@ impl Share {
         *sum = sum.saturating_add(len);
     }
 
-    pub(super) fn total(&self) -> u64 {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
         self.data
             .saturating_add(self.zero)
             .saturating_add(self.hole)
@@ -40,7 +45,7 @@ impl Share {
 
 /// The disk in cells of one size, of which the last may be shorter.
 #[derive(Debug)]
-pub(super) struct Map {
+pub struct DiskMap {
     virtual_size: u64,
     /// Bytes in a cell: a power of two.
     cell: u64,
@@ -49,9 +54,13 @@ pub(super) struct Map {
     cells: Vec<Share>,
 }
 
-impl Map {
+impl DiskMap {
+    /// Cells in a row of a picture.
+    pub const COLUMNS: u64 = COLUMNS;
+
     /// A map of a disk that nothing is known of yet.
-    pub(super) fn new(virtual_size: u64) -> Self {
+    #[must_use]
+    pub fn new(virtual_size: u64) -> Self {
         let cell = virtual_size
             .div_ceil(COLUMNS * MAX_ROWS)
             .checked_next_power_of_two()
@@ -68,7 +77,7 @@ impl Map {
     }
 
     /// Adds a stretch of the disk, which is of one kind or lies inside one cell.
-    pub(super) fn add(&mut self, tally: &Tally) {
+    pub fn add(&mut self, tally: &Tally) {
         let (mut at, end) = (tally.start.0, tally.end().0);
         let Some(kind) = tally.kind() else {
             let cell = usize::try_from(at >> self.cell_bits).unwrap_or(usize::MAX);
@@ -94,7 +103,8 @@ impl Map {
     }
 
     /// Bytes of one kind on the whole disk.
-    pub(super) fn total(&self, kind: ExtentKind) -> u64 {
+    #[must_use]
+    pub fn total(&self, kind: ExtentKind) -> u64 {
         let of = |share: &Share| match kind {
             ExtentKind::Data => share.data,
             ExtentKind::Zero => share.zero,
@@ -104,29 +114,33 @@ impl Map {
         self.cells.iter().map(of).sum()
     }
 
-    pub(super) fn virtual_size(&self) -> u64 {
+    /// Bytes of the disk.
+    #[must_use]
+    pub fn virtual_size(&self) -> u64 {
         self.virtual_size
     }
 
     /// Bytes in a cell.
-    pub(super) fn cell(&self) -> u64 {
+    #[must_use]
+    pub fn cell(&self) -> u64 {
         self.cell
     }
 
-    pub(super) fn cells(&self) -> &[Share] {
+    /// The cells, in the disk's order.
+    #[must_use]
+    pub fn cells(&self) -> &[Share] {
         &self.cells
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use diskimg::GuestOffset;
-
     use super::*;
+    use crate::units::GuestOffset;
 
     #[test]
     fn every_byte_of_an_extent_is_counted_in_the_cells_it_lies_in() {
-        let mut map = Map::new(200 << 10);
+        let mut map = DiskMap::new(200 << 10);
         assert_eq!((map.cell(), map.cells().len()), (64 << 10, 4));
         let mut add = |start: u64, len, kind| {
             let mut tally = Tally::new(GuestOffset(start));
@@ -151,7 +165,7 @@ mod tests {
     #[test]
     fn the_number_of_cells_is_bounded_whatever_the_disk() {
         for size in [512, 1 << 20, 3 << 30, 1 << 46, u64::MAX] {
-            let map = Map::new(size);
+            let map = DiskMap::new(size);
             assert!(map.cells().len() as u64 <= COLUMNS * MAX_ROWS, "{size}");
             assert!(map.cells().len() as u128 * u128::from(map.cell()) >= u128::from(size));
         }
