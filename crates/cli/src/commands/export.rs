@@ -11,9 +11,7 @@ use ::convert::{OutputFile, Overwrite, Target};
 use diskimg::text::shown;
 use diskimg::units::human;
 use diskimg::{Format, OpenOptions};
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use ims::{ExportFormat, ImageId, ImageUrl};
-use md5::{Digest as _, Md5};
 use serde_json::json;
 
 use super::convert::{options, summary};
@@ -25,12 +23,6 @@ use crate::console::Console;
 use crate::progress::Progress;
 use ::import::open_named;
 use cloud::{Class, Failure, Result, Session, SessionOptions, StopToken, from_ims, from_obs};
-
-/// Bytes of a range. With [`AT_ONCE`] this is the memory that a download takes.
-const RANGE: u64 = 8 << 20;
-
-/// Ranges that are read at the same time.
-const AT_ONCE: usize = 4;
 
 /// The sandbox's own field of an image.
 const DIGEST_FIELD: &str = "__imgferry_content_digest";
@@ -216,8 +208,7 @@ fn directory(path: &Path) -> &Path {
 struct Fetched {
     /// Bytes.
     size: u64,
-    /// Whether the MD5 was held against the ETag. It is none for objects that were stored in parts,
-    /// or encrypted.
+    /// Whether the MD5 was compared with the ETag.
     md5_compared: bool,
 }
 
@@ -239,52 +230,14 @@ async fn fetch(
     // The download lies beside the output, which needs room of its own later.
     output.require_space(info.size)?;
     let progress = Progress::new(console, "fetching", info.size, false);
-    let starts = (0..info.size.div_ceil(RANGE)).map(|n| n.saturating_mul(RANGE));
-    let out = file
-        .as_file()
-        .try_clone()
-        .map_err(|e| Failure::from_error(Class::Io, &e))?;
-    let mut md5 = Md5::new();
-    let whole = &info;
-    stream::iter(starts)
-        .map(|from| {
-            let len = RANGE.min(info.size.saturating_sub(from));
-            async move {
-                let bytes = storage
-                    .get_range(&object.bucket, &object.key, whole, from, len)
-                    .await
-                    .map_err(|e| from_obs(&e))?;
-                Ok::<_, Failure>((from, bytes))
-            }
-        })
-        // In order, for the MD5.
-        .buffered(AT_ONCE)
-        .try_for_each(|(from, bytes)| {
-            use ::convert::{Counter, Monitor as _};
-            use std::os::unix::fs::FileExt as _;
-            md5.update(&bytes);
-            let written = out.write_all_at(&bytes, from);
-            progress.count(
-                Counter::GuestBytes,
-                u64::try_from(bytes.len()).unwrap_or_default(),
-            );
-            std::future::ready(written.map_err(|e| {
-                Failure::from_error(Class::Io, &e).context("the download cannot be written")
-            }))
-        })
-        .await?;
+    let place = (object.bucket.as_str(), object.key.as_str());
+    let downloading = storage.download(place, &info, file.as_file(), progress.as_ref());
+    let md5_compared = downloading.await.map_err(|e| from_obs(&e))?;
     progress.finish();
-    let found = hex::encode(md5.finalize());
-    match info.md5() {
-        Some(expected) if !expected.eq_ignore_ascii_case(&found) => Err(Failure::new(
-            Class::Mismatch,
-            format!("the download of {object} has MD5 {found}, the object's ETag is {expected}"),
-        )),
-        known => Ok(Fetched {
-            size: info.size,
-            md5_compared: known.is_some(),
-        }),
-    }
+    Ok(Fetched {
+        size: info.size,
+        md5_compared,
+    })
 }
 
 /// What was written.
