@@ -37,7 +37,7 @@ fn rate(name: String, rate: &stats::Spread, ink: Ink) -> Bar {
 }
 
 /// The rate of each stage, with all cores where it uses them.
-pub fn stages_chart(report: &Report) -> Markup {
+pub(crate) fn stages_chart(report: &Report) -> Markup {
     let cores = report.machine.cores.max(1);
     let shown = report.figures.iter().filter(|figure| match figure.stage {
         Stage::Read | Stage::ZeroDetect | Stage::Compress | Stage::Sha256 | Stage::Md5 => {
@@ -73,7 +73,7 @@ pub fn stages_chart(report: &Report) -> Markup {
 }
 
 /// The rate that each limit allows, and the measured one.
-pub fn limits_chart(setting: &Setting) -> Markup {
+pub(crate) fn limits_chart(setting: &Setting) -> Markup {
     let limits = setting.limits.iter().map(|limit| {
         let ink = match limit.limit == setting.bottleneck {
             true => Ink::Alarm,
@@ -106,7 +106,7 @@ fn point(x: f64, figure: &Figure, name: String) -> Point {
 }
 
 /// Speed against size, by level; `None` without levels.
-pub fn levels_chart(report: &Report) -> Option<Markup> {
+pub(crate) fn levels_chart(report: &Report) -> Option<Markup> {
     let cores = report.machine.cores.max(1);
     let mut alone = Vec::new();
     let mut whole = Vec::new();
@@ -144,7 +144,7 @@ pub fn levels_chart(report: &Report) -> Option<Markup> {
 
 /// Rate by number of threads, beside that many times one thread; `None` with fewer than two
 /// numbers.
-pub fn threads_chart(report: &Report) -> Option<Markup> {
+pub(crate) fn threads_chart(report: &Report) -> Option<Markup> {
     let level = report.settings.measured_level;
     let mut figures: Vec<&Figure> = report
         .of(Stage::Convert)
@@ -189,7 +189,7 @@ pub fn threads_chart(report: &Report) -> Option<Markup> {
 }
 
 /// Seconds of both programs.
-pub fn against_chart(against: &Against) -> Markup {
+pub(crate) fn against_chart(against: &Against) -> Markup {
     let bars: Vec<Bar> = against
         .comparisons
         .iter()

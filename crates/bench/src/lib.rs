@@ -19,6 +19,7 @@ mod peer;
 mod report;
 mod rounds;
 mod run;
+mod sections;
 mod source;
 mod stats;
 mod upload;
@@ -26,15 +27,14 @@ mod view;
 mod work;
 
 pub use advice::{Advice, CpuShares, Limit, LimitRate, Line, Setting, Threads};
-pub use charts::{
-    against_chart, levels_chart, limits_chart, megabytes, stages_chart, threads_chart,
-};
+pub use charts::megabytes;
 pub use figures::{Figure, Stage, find};
 pub use machine::Machine;
 pub use options::{Event, Image, Observer, Options};
 pub use peer::{Against, Comparison, Ours, QemuImg, Side, Task};
 pub use report::{Report, Settings};
 pub use run::Bench;
+pub use sections::{against, charts, facts, table};
 pub use source::Source;
 pub use stats::Spread;
 pub use upload::Place;
