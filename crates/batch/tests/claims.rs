@@ -40,6 +40,18 @@ struct World {
     work: Millis,
 }
 
+/// Nothing goes wrong, and the item never ends.
+const CALM: World = World {
+    way: Way::IfAbsent,
+    workers: 4,
+    delay: 50,
+    deaths: 0,
+    failures: 0,
+    pauses: 0,
+    sleeps: 0,
+    work: 0,
+};
+
 const TIMING: Timing = Timing {
     lease: Duration::from_secs(8),
     settle: Duration::from_millis(2000),
@@ -415,8 +427,7 @@ fn worlds() -> impl Strategy<Value = World> {
             deaths,
             failures,
             pauses,
-            sleeps: 0,
-            work: 0,
+            ..CALM
         })
 }
 
@@ -465,13 +476,8 @@ fn a_dead_workers_item_is_taken_over_after_its_lease() {
         for seed in 0..50 {
             let world = World {
                 way,
-                workers: 4,
-                delay: 50,
                 deaths: 100,
-                failures: 0,
-                pauses: 0,
-                sleeps: 0,
-                work: 0,
+                ..CALM
             };
             // All of them win in turn, each after the death of the one before.
             let outcome = run(world, seed, 400_000);
@@ -487,13 +493,8 @@ fn a_live_worker_keeps_its_item() {
         for seed in 0..50 {
             let world = World {
                 way,
-                workers: 4,
                 delay: 200,
-                deaths: 0,
-                failures: 0,
-                pauses: 0,
-                sleeps: 0,
-                work: 0,
+                ..CALM
             };
             let outcome = run(world, seed, 200_000);
             assert_eq!(outcome.won, 1, "{world:?}, seed {seed}");

@@ -121,6 +121,9 @@ fn packages_of_other_programs_are_read() {
 /// GNU tar writes the archive in each of its formats.
 #[test]
 fn all_formats_of_tar_are_read() {
+    if testkit::missing("tar") {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let long = format!("{}.vmdk", "x".repeat(180));
     let name = "a disk.vmdk";
@@ -135,11 +138,7 @@ fn all_formats_of_tar_are_read() {
             .args(["--format", format, "-cf"])
             .args([path.to_str().unwrap(), "./vm.ovf", name, &long])
             .status();
-        let Ok(made) = made else {
-            eprintln!("skipped: there is no tar");
-            return;
-        };
-        assert!(made.success());
+        assert!(made.unwrap().success());
         let package = Package::open(&path, &BackingPolicy::Refuse).unwrap();
         let package = package.unwrap();
         assert_eq!(content(&package, 0), DISK, "{format}");

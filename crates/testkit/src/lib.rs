@@ -9,8 +9,10 @@ pub mod hostile;
 pub mod http;
 pub mod measure;
 pub mod ova;
+mod programs;
 pub mod qemu;
 pub mod vectors;
 pub mod vmdk;
 
 pub use conformance::conformance;
+pub use programs::missing;

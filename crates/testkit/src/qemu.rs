@@ -7,10 +7,11 @@
 )]
 
 use std::ffi::OsStr;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+
+use crate::programs::skipped;
 
 /// Whether `qemu-img` and `qemu-io` are installed. Tests that need them return early without, after
 /// saying so: see [`missing`].
@@ -33,8 +34,7 @@ pub fn available() -> bool {
 #[must_use]
 pub fn missing() -> bool {
     if !available() {
-        // Not println!: the test harness would keep it from whoever runs the tests.
-        let _ = writeln!(std::io::stderr(), "skipped: qemu-img is not installed");
+        skipped("qemu-img is not installed");
     }
     !available()
 }
@@ -61,12 +61,10 @@ pub fn older_than((major, minor): (u32, u32), what: &str) -> bool {
     let found = version();
     let older = found < (major, minor);
     if older {
-        let _ = writeln!(
-            std::io::stderr(),
-            "skipped: {what}: QEMU is {}.{}, {major}.{minor} is needed",
-            found.0,
-            found.1
-        );
+        skipped(format_args!(
+            "{what}: QEMU is {}.{}, {major}.{minor} is needed",
+            found.0, found.1
+        ));
     }
     older
 }

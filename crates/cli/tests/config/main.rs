@@ -598,8 +598,9 @@ fn no_output_at_the_most_verbose_has_a_secret_in_it() {
         run(doors.by_password().args(check)),
         run(doors.by_agency().args(check)),
         run(doors.by_key().args(["config", "show"])),
-        // The image exists, and is proven to be of this disk.
+        // The image exists, and is proven to be of this disk, or may not exist.
         import(doors.by_key().arg("-v"), "by key"),
+        import(doors.by_key().args(["-v", "--if-exists", "fail"]), "by key"),
         // Failures: the key is wrong, the bucket is not there, the password is wrong.
         import(doors.by_key().env("HW_SECRET_KEY", &wrong), "wrong"),
         run(doors.by_key().env("HW_SECRET_KEY", &wrong).args(check)),
@@ -641,7 +642,7 @@ fn no_output_at_the_most_verbose_has_a_secret_in_it() {
     assert_eq!(
         runs.each_ref().map(|run| run.code),
         [
-            0, 0, 0, 0, 0, 0, 0, 0, 3, 3, 3, 3, 0, 0, 3, 0, 3, 0, 0, 0, 3, 3, 3
+            0, 0, 0, 0, 0, 0, 0, 0, 2, 3, 3, 3, 3, 0, 0, 3, 0, 3, 0, 0, 0, 3, 3, 3
         ]
         .map(Some),
         "{:?}",

@@ -53,8 +53,7 @@ fn the_real_disk_has_its_known_digest_in_every_format() {
 
 #[test]
 fn qemu_img_reads_the_same_bytes() {
-    if !testkit::qemu::available() {
-        println!("skipped: qemu-img is not installed");
+    if testkit::qemu::missing() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -22,13 +22,9 @@ fn disk(dir: &TempDir) -> PathBuf {
 }
 
 /// Runs `line` in `dir`; `false` when its program is missing.
-#[allow(clippy::print_stdout, reason = "a test says what it skips")]
 fn sh(dir: &Path, line: &str) -> bool {
     let program = line.split(' ').next().unwrap();
-    let mut look = Command::new("sh");
-    look.args(["-c", &format!("command -v {program}")]);
-    if !look.stdout(Stdio::null()).status().unwrap().success() {
-        println!("skipped: {program} is not installed");
+    if testkit::missing(program) {
         return false;
     }
     let mut shell = Command::new("sh");

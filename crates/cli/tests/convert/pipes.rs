@@ -289,8 +289,7 @@ fn other_formats_on_a_pipe_are_refused_by_name() {
 /// A fixed VHD is a raw disk up to its footer, which comes last.
 #[test]
 fn a_fixed_vhd_on_a_pipe_is_not_taken_for_a_raw_disk() {
-    if !testkit::qemu::available() {
-        println!("skipped: qemu-img is not installed");
+    if testkit::qemu::missing() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
