@@ -1,11 +1,9 @@
 //! Hints in the words of this program: its options and commands.
 
-use std::ffi::OsStr;
-
+mod import;
 pub(crate) mod keys;
 
 use cloud::{Hint, Origin, Problem, Setting};
-use diskimg::text::shell_word;
 
 /// Addresses that together make a cloud of their own.
 const ADDRESSES: &str = "--iam-endpoint, --ims-endpoint and --obs-endpoint";
@@ -19,7 +17,7 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::Storage(hint) => return storage(hint),
         Hint::Journal(hint) => return journal(*hint),
         Hint::Images(hint) => return images(hint),
-        Hint::Import(hint) => return import(hint),
+        Hint::Import(hint) => return import::text(hint),
         Hint::CheckStorageAddress => "check --obs-endpoint, --region and HTTPS_PROXY",
         Hint::CheckServiceAddresses => {
             "check --iam-endpoint, --ims-endpoint, --region and HTTPS_PROXY"
@@ -71,8 +69,20 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::InstallQemuImg => "install it (qemu-utils, qemu-img), or omit --against",
         Hint::CompareNothing => "omit --against",
         Hint::ChooseDisk(disks) => {
-            let disks: Vec<String> = disks.iter().map(|disk| disk_option(disk)).collect();
+            let disks: Vec<String> = disks.iter().map(|disk| import::disk_option(disk)).collect();
             return format!("name one of its disks: {}", disks.join(", or "));
+        }
+        Hint::OrSkipCheck(hint, check) => {
+            return format!("{}; or pass --skip-check {check}", text(hint));
+        }
+        Hint::RestartDisk { id, replace: false } => {
+            return format!("start over with this disk: run the batch again with --redo {id}");
+        }
+        Hint::RestartDisk { id, replace: true } => {
+            return format!(
+                "start over with this disk: set if_exists: replace, and run the batch again with \
+                 --redo {id}"
+            );
         }
         Hint::GiveName => "give it a name: --name NAME",
         Hint::IgnoreManifest => {
@@ -184,12 +194,6 @@ fn give_memory(bytes: u64) -> String {
     format!("pass --memory {}MiB", bytes.div_ceil(1 << 20))
 }
 
-/// The option that names a disk of a package.
-fn disk_option(member: &str) -> String {
-    let word = shell_word(OsStr::new(member)).unwrap_or_else(|| member.to_owned());
-    format!("--disk {word}")
-}
-
 fn journal(hint: journal::Hint) -> String {
     match hint {
         journal::Hint::MakeRoom => {
@@ -200,49 +204,6 @@ fn journal(hint: journal::Hint) -> String {
             "wait until it has ended; 'imgferry status' shows what is running"
         }
         journal::Hint::SetHome => "set HOME or XDG_STATE_HOME, or pass --state-dir",
-    }
-    .to_owned()
-}
-
-fn import(hint: &cloud::ImportHint) -> String {
-    use cloud::ImportHint as Import;
-    match hint {
-        Import::ReplaceObject => "pass --if-exists replace to replace it, or another key with --key",
-        Import::ReplaceUpload => "pass --force to replace it, or choose another key",
-        Import::Restart => "start over with --restart",
-        Import::RestartAndReplace => "start over with --restart --if-exists replace",
-        Import::UseQuickImport => "pass --register quick, which converts the disk",
-        Import::UseQuickImportUnencrypted => "pass --register quick, which converts the disk, without --cmk-id",
-        Import::UseCommonImport => "pass --register common, or omit these options",
-        Import::LeaveRawOut => "omit --to raw and bitmap files, or import the data disks alone with --type DataImage",
-        Import::ImportDataDisksAlone => "import data disks alone with --type DataImage",
-        Import::ConvertDiskOfPackage { package, disks } => {
-            let disks: Vec<String> = disks.iter().map(|disk| disk_option(disk)).collect();
-            return format!(
-                "convert one of its disks, and give that file: imgferry convert {} disk.zvhd2 {}",
-                package.as_deref().unwrap_or("PACKAGE"),
-                disks.join(", or ")
-            );
-        }
-        Import::MergeFiles => "make one file of it first: imgferry convert --allow-backing DIR IMAGE DISK.zvhd2",
-        Import::MoreMemoryForBatch => "pass a larger --memory: a disk gets what the program and the tables of the batch leave",
-        Import::NameFile => "name the file instead of -",
-        Import::ShareDisk => "shut the machine down, or take a snapshot and read that; --force-share reads the disk anyway",
-        Import::ListImages => "imgferry image list shows the images",
-        Import::RenameForKey(key) => {
-            return format!(
-                "choose another name with --name NEW --key {key}; the object is not uploaded again"
-            );
-        }
-        Import::FindImage(name) => {
-            return format!(
-                "look for the image before trying again: imgferry image list --name '{name}'"
-            );
-        }
-        Import::SetFirmware { image, firmware } => {
-            return format!("imgferry image set {image} --firmware {firmware}");
-        }
-        Import::ListUploads(bucket) => return format!("imgferry uploads list {bucket}"),
     }
     .to_owned()
 }

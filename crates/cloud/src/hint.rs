@@ -80,6 +80,16 @@ pub enum Hint {
     CompareNothing,
     /// The package has several disks, or not the one that was named: name one of these members.
     ChooseDisk(Vec<String>),
+    /// One of the checks has failed: do this, or skip the check of this name.
+    OrSkipCheck(Box<Hint>, &'static str),
+    /// What an earlier run has recorded of a disk of a batch is of no use: start over with the disk
+    /// of this id, and replace its object if that is said.
+    RestartDisk {
+        /// The disk.
+        id: String,
+        /// Whether its object has to be replaced.
+        replace: bool,
+    },
     /// The image has no name: give one.
     GiveName,
     /// The package is not what its manifest says: get it again, or read it all the same.
@@ -141,6 +151,15 @@ impl fmt::Display for Hint {
             Self::CompareNothing => "compare with nothing",
             Self::ChooseDisk(disks) => {
                 return write!(f, "name one of its disks: {}", disks.join(", "));
+            }
+            Self::OrSkipCheck(hint, check) => {
+                return write!(f, "{hint}; or skip the check {check}");
+            }
+            Self::RestartDisk { id, replace: false } => {
+                return write!(f, "start over with disk {id}");
+            }
+            Self::RestartDisk { id, replace: true } => {
+                return write!(f, "start over with disk {id}, and replace its object");
             }
             Self::GiveName => "give the image a name",
             Self::IgnoreManifest => {
@@ -221,10 +240,12 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(crate) fn new(message: impl Into<String>, hint: Hint) -> Self {
+    /// A problem, and what the user can do about it.
+    #[must_use]
+    pub fn new(message: impl Into<String>, hint: impl Into<Hint>) -> Self {
         Self {
             message: message.into(),
-            hint: Some(hint),
+            hint: Some(hint.into()),
         }
     }
 }

@@ -54,6 +54,37 @@ pub enum ImportHint {
     },
     /// An upload may have been started in this bucket.
     ListUploads(String),
+    /// A field of the request, by the service's name, has a value that it does not take: change it
+    /// like this.
+    Correct {
+        /// What to change.
+        how: String,
+        /// The field.
+        field: &'static str,
+    },
+    /// The disk does not look like a system's: import it as a data image if that is what it is.
+    ImportAsDataImage,
+    /// The disk starts by another firmware: say which, or do something else.
+    UseFirmware {
+        /// `bios` or `uefi`.
+        firmware: &'static str,
+        /// What else helps.
+        or: Option<&'static str>,
+    },
+    /// The name belongs to an image that is being made: wait, or choose another name.
+    WaitOrRename,
+    /// An image has the name: leave it, rename it, or choose another name.
+    FreeName,
+    /// The region has no operating system of this name: use one of these, or list the names.
+    ChooseOsVersion(Vec<String>),
+    /// The bucket is in another region than the image.
+    MatchRegion,
+    /// The size of the disk is not known: say it.
+    GiveMinDisk,
+    /// A raw object cannot be made of what is read front to back.
+    LeaveRawOrSave,
+    /// Only raw objects have bitmap files: make one, or leave the bitmap file out.
+    MakeRaw,
 }
 
 impl fmt::Display for ImportHint {
@@ -92,6 +123,22 @@ impl fmt::Display for ImportHint {
                 return write!(f, "set the firmware of image {image} to {firmware}");
             }
             Self::ListUploads(bucket) => return write!(f, "list the uploads of bucket {bucket}"),
+            Self::Correct { how, .. } => how,
+            Self::ImportAsDataImage => {
+                "make sure that this is a disk; import it as a data image if it only holds data"
+            }
+            Self::UseFirmware { firmware, or } => {
+                let or = or.map_or_else(String::new, |or| format!(", or {or}"));
+                return write!(f, "use the firmware {firmware}{or}");
+            }
+            Self::WaitOrRename => "wait until it is active, or choose another name",
+            Self::FreeName => "skip the import, replace the image, or choose another name",
+            Self::ChooseOsVersion(names) if names.is_empty() => "list the names of the region",
+            Self::ChooseOsVersion(names) => return write!(f, "use {}", names.join(" or ")),
+            Self::MatchRegion => "use a bucket of the same region, or another region",
+            Self::GiveMinDisk => "say how large a disk the image needs at least",
+            Self::MakeRaw => "make a raw object, or omit the bitmap file",
+            Self::LeaveRawOrSave => "import ZVHD2, or save the disk to a raw file first",
         })
     }
 }

@@ -110,7 +110,10 @@ impl Setup {
             return Err(done_before(item, done, known.source.as_ref()));
         }
         match self.spec.import(item, self.width.threads) {
-            Ok(spec) => Ok((spec, known)),
+            Ok(mut spec) => {
+                spec.restart = self.spec.redo.contains(&item.id);
+                Ok((spec, known))
+            }
             Err(problems) => Err(Verdict::Refused(cloud::rejected(problems))),
         }
     }

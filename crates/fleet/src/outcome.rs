@@ -2,8 +2,8 @@
 
 use batch::{Item, ItemOutcome, ItemState};
 
-use cloud::{Class, Failure};
-use import::Completion;
+use cloud::{Class, Failure, Hint, ImportHint};
+use import::{Completion, DataImage};
 
 use crate::observe::Observer;
 
@@ -88,7 +88,7 @@ pub(crate) fn failed(
     };
     outcome.exit = failure.class().code();
     outcome.cause = Some(cause(failure));
-    outcome.hint = hint(failure, observer);
+    outcome.hint = hint(failure, &outcome.id, observer);
     outcome.warnings.extend(failure.notes().iter().cloned());
     outcome
 }
@@ -106,11 +106,24 @@ pub(crate) fn cause(failure: &Failure) -> String {
     }
 }
 
-/// What the user can do, in one line: about each of several problems.
-pub(crate) fn hint(failure: &Failure, observer: &dyn Observer) -> Option<String> {
+/// What the user can do about the disk `id`, in one line: about each of several problems.
+pub(crate) fn hint(failure: &Failure, id: &str, observer: &dyn Observer) -> Option<String> {
+    let of = |hint: &Hint| {
+        let restart = |replace| Hint::RestartDisk {
+            id: id.to_owned(),
+            replace,
+        };
+        match hint {
+            Hint::Import(ImportHint::Restart) | Hint::Convert(convert::Hint::StartOver) => {
+                observer.hint(&restart(false))
+            }
+            Hint::Import(ImportHint::RestartAndReplace) => observer.hint(&restart(true)),
+            hint => observer.hint(hint),
+        }
+    };
     let problems = failure.problems().iter();
     let hints = problems.filter_map(|problem| problem.hint.as_ref());
-    let hints = hints.chain(failure.hints()).map(|hint| observer.hint(hint));
+    let hints = hints.chain(failure.hints()).map(of);
     let hints: Vec<String> = hints.collect();
     (!hints.is_empty()).then(|| hints.join("; "))
 }
@@ -138,6 +151,32 @@ mod tests {
         let cause = failed.cause.unwrap();
         assert_eq!(cause, "2 problems found: no bucket; no name");
         assert!(failed.warnings.is_empty(), "{:?}", failed.warnings);
+    }
+
+    #[test]
+    fn starting_over_is_said_with_the_id_of_the_disk() {
+        for (hint, expected) in [
+            (
+                Hint::from(ImportHint::Restart),
+                "start over with disk web01",
+            ),
+            (
+                Hint::Convert(convert::Hint::StartOver),
+                "start over with disk web01",
+            ),
+            (
+                Hint::from(ImportHint::RestartAndReplace),
+                "start over with disk web01, and replace its object",
+            ),
+        ] {
+            let failure = Failure::new(Class::Refused, "of no use").hint(hint);
+            let outcome = ItemOutcome {
+                id: "web01".to_owned(),
+                ..ItemOutcome::default()
+            };
+            let failed = failed(outcome, &failure, &Silent);
+            assert_eq!(failed.hint.as_deref(), Some(expected));
+        }
     }
 
     #[test]

@@ -248,7 +248,7 @@ impl DiskPlan {
             }
             Verdict::Refused(failure) => {
                 line.why = Some(outcome::cause(failure));
-                line.hint = outcome::hint(failure, observer);
+                line.hint = outcome::hint(failure, &item.id, observer);
                 line.warnings = failure.notes().to_vec();
             }
         }

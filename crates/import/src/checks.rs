@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use cloud::{Hint, ImportHint, Problem};
 use diskimg::Format;
 use diskimg::contradiction;
 use diskimg::partitions::{BootMode, PartitionTable};
@@ -13,7 +14,7 @@ use super::spec::ImportSpec;
 /// Problems and warnings of an import, collected.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    pub(crate) problems: Vec<String>,
+    pub(crate) problems: Vec<Problem>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -21,13 +22,12 @@ impl Findings {
     fn violations(&mut self, violations: Vec<Violation>) {
         for violation in violations {
             let code = violation.code.map(|code| format!(" ({code})"));
-            let option = option_for(violation.field).map(|option| format!(" ({option})"));
-            self.problems.push(format!(
-                "{}{}; {}{}",
-                violation.message,
-                code.unwrap_or_default(),
-                violation.hint,
-                option.unwrap_or_default()
+            self.problems.push(Problem::new(
+                format!("{}{}", violation.message, code.unwrap_or_default()),
+                ImportHint::Correct {
+                    how: violation.hint,
+                    field: violation.field,
+                },
             ));
         }
     }
@@ -45,7 +45,13 @@ impl Findings {
     }
 
     /// A rule that is broken: a problem, or a warning if the user skips the rule.
-    pub(super) fn broken(&mut self, id: &str, skipped: &[String], message: &str, hint: &str) {
+    pub(super) fn broken(
+        &mut self,
+        id: &str,
+        skipped: &[String],
+        message: &str,
+        hint: impl Into<Hint>,
+    ) {
         let code = rule(id).and_then(|rule: &Rule| rule.code);
         let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
         if skipped.iter().any(|skipped| skipped == id) {
@@ -53,12 +59,13 @@ impl Findings {
                 .push(format!("{message}{code}; the check {id} is skipped"));
             return;
         }
-        let skippable = ims::rules::skippable().any(|skippable| skippable == id);
-        let skip = match skippable {
-            true => format!("; or pass --skip-check {id}"),
-            false => String::new(),
+        let mut skippable = ims::rules::skippable();
+        let hint = match skippable.find(|skippable| *skippable == id) {
+            Some(id) => Hint::OrSkipCheck(Box::new(hint.into()), id),
+            None => hint.into(),
         };
-        self.problems.push(format!("{message}{code}; {hint}{skip}"));
+        self.problems
+            .push(Problem::new(format!("{message}{code}"), hint));
     }
 }
 
@@ -95,24 +102,6 @@ pub(crate) fn common(
     findings.warn_of(request, cloud);
 }
 
-/// The option that sets a field of the request.
-fn option_for(field: &str) -> Option<&'static str> {
-    Some(match field {
-        "name" => "--name",
-        "image_url.bucket" => "--bucket",
-        "image_url.key" => "--key",
-        "min_disk" => "--min-disk",
-        "os_version" => "--os-version",
-        "os_type" => "--os-type",
-        "description" => "--description",
-        "tags" => "--tag",
-        "architecture" => "--architecture",
-        "firmware" => "--firmware",
-        "file" => "--register quick",
-        _ => return None,
-    })
-}
-
 /// Holds what the disk begins with against what is asked for: whether a machine could start it, by
 /// which firmware, and whether all of it is there.
 pub(crate) fn disk(
@@ -138,24 +127,28 @@ pub(crate) fn disk(
     // A disk that only holds data is read by systems of all kinds, and one that is not registered
     // by nobody yet.
     let strict = is_system && spec.registers();
-    let mut held = |id: &str, problem: String, hint: &str| match strict {
+    let mut held = |id: &str, problem: String, hint: Hint| match strict {
         true => findings.broken(id, &spec.skip_checks, &problem, hint),
         false => findings.warnings.push(problem),
     };
     if let Some(problem) = table.size_problem(virtual_size) {
-        held("disk-whole", problem, "copy or download the file again");
+        held(
+            "disk-whole",
+            problem,
+            "copy or download the file again".into(),
+        );
     }
     if let Some(problem) = table.sector_problem() {
         let hint = "copy the partitions to a disk with sectors of 512 bytes, or rewrite the partition table for them";
-        held("sector-size", problem, hint);
+        held("sector-size", problem, hint.into());
     }
     if !is_system {
         return;
     }
     if table.is_blank() {
         let problem = "the disk has no partition table, no file system and no boot code, so no machine starts from it";
-        let hint = "make sure that this is a disk; pass --type DataImage if it only holds data";
-        held("disk-content", problem.to_owned(), hint);
+        let hint = ImportHint::ImportAsDataImage;
+        held("disk-content", problem.to_owned(), hint.into());
         return;
     }
     if strict {
@@ -181,7 +174,7 @@ fn firmware(
         )),
         (BootMode::Uefi, Firmware::Bios) if request.firmware.is_none() => {
             findings.warnings.push(
-                "the disk has an EFI system partition and nothing that a BIOS starts, and the service assumes a BIOS; pass --firmware uefi"
+                "the disk has an EFI system partition and nothing that a BIOS starts, and the service assumes a BIOS unless the firmware uefi is asked for"
                     .to_owned(),
             );
         }
@@ -189,7 +182,10 @@ fn firmware(
             "boot-mode",
             skipped,
             "the firmware is bios, the disk has an EFI system partition and nothing that a BIOS starts",
-            "pass --firmware uefi",
+            ImportHint::UseFirmware {
+                firmware: "uefi",
+                or: None,
+            },
         ),
         (BootMode::Bios, Firmware::Uefi) => findings.broken(
             "boot-mode",
@@ -202,7 +198,10 @@ fn firmware(
                     ""
                 }
             ),
-            "pass --firmware bios, or convert the guest to UEFI first",
+            ImportHint::UseFirmware {
+                firmware: "bios",
+                or: Some("convert the guest to UEFI first"),
+            },
         ),
         (BootMode::Both | BootMode::Unknown, _)
         | (BootMode::Uefi, Firmware::Uefi)
@@ -226,12 +225,12 @@ mod tests {
     fn a_broken_rule_that_is_skipped_is_a_warning() {
         let mut findings = Findings::default();
         findings.broken("quota", &[], "49 of 49 images are used", "delete some");
-        assert_eq!(
-            findings.problems,
-            ["49 of 49 images are used (IMG.0015); delete some; or pass --skip-check quota"]
-        );
+        let skip = Hint::OrSkipCheck(Box::new("delete some".into()), "quota");
+        let used = Problem::new("49 of 49 images are used (IMG.0015)", skip);
+        assert_eq!(findings.problems, [used]);
         findings.broken("bucket-region", &[], "elsewhere", "another");
-        assert_eq!(findings.problems[1], "elsewhere (IMG.0058); another");
+        let elsewhere = Problem::new("elsewhere (IMG.0058)", "another");
+        assert_eq!(findings.problems[1], elsewhere);
         findings.broken("quota", &["quota".to_owned()], "used up", "delete some");
         assert_eq!(findings.problems.len(), 2);
         assert_eq!(

@@ -120,7 +120,7 @@ pub(super) fn plan_bytes(size: u64, budgets: &[PlanOptions]) -> Result<u64> {
             Failure::new(
                 Class::Refused,
                 format!(
-                    "--memory leaves {}, and parts of a file of {} need {}",
+                    "the memory limit leaves {}, and parts of a file of {} need {}",
                     human(most),
                     human(size),
                     human(least)

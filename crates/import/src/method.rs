@@ -88,13 +88,13 @@ fn by_options(spec: &ImportSpec) -> Result<Method> {
         }
         Register::Quick | Register::None if only_common => Err(Failure::new(
             Class::Refused,
-            "--cmk-id and --prepare are for the common import, and --data-disk is for imports \
+            "encryption and preparation are for the common import, and data disks are for imports \
              that are registered",
         )
         .hint(ImportHint::UseCommonImport)),
         Register::Glance if only_common || spec.kind == ImageKind::DataImage => Err(Failure::new(
             Class::Refused,
-            "--register glance does not support encryption, preparation or data disks",
+            "an import in two steps (glance) supports neither encryption nor preparation nor data disks",
         )
         .hint(ImportHint::UseCommonImport)),
         Register::Quick => Ok(converted(By::Quick)),

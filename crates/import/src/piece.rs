@@ -128,8 +128,8 @@ pub(crate) fn prepare(
     for (number, disk) in (1_u32..).zip(&spec.data_disks) {
         data.push(look.data(disk, number, &system.request, &mut findings)?);
     }
-    let found = findings.problems.into_iter().map(Problem::from);
-    let problems: Vec<Problem> = found.chain(missing.iter().cloned()).collect();
+    let mut problems = findings.problems;
+    problems.extend_from_slice(missing);
     if !problems.is_empty() {
         return Err(rejected(problems));
     }
@@ -157,7 +157,7 @@ fn check_options(spec: &ImportSpec, method: Method) -> Result {
         || !matches!(spec.open.backing, diskimg::BackingPolicy::Refuse);
     if odd && !method.converts() {
         return refused(
-            "the file is uploaded as it is: --snapshot and --allow-backing have no effect on it",
+            "the file is uploaded as it is: a snapshot or a directory of backing files has no effect on it",
             ImportHint::UseQuickImport,
         );
     }
@@ -168,13 +168,13 @@ fn check_options(spec: &ImportSpec, method: Method) -> Result {
     let iso = method.found == Found::Iso;
     if spec.kind == ImageKind::DataImage || iso || method.by == By::Glance {
         return refused(
-            "--data-disk stands beside a system image",
+            "data disks belong beside a system image",
             ImportHint::ImportDataDisksAlone,
         );
     }
     if spec.cmk_id.is_some() {
         return refused(
-            "--cmk-id would encrypt the system image and not its data disks",
+            "the key would encrypt the system image and not its data disks",
             ImportHint::ImportDataDisksAlone,
         );
     }
@@ -241,11 +241,10 @@ impl Look<'_> {
             (None, _) => None,
         };
         if virtual_size.is_none() && spec.min_disk.is_none() {
-            findings.problems.push(
-                "the size of the disk inside is not known; name at least its size in GiB, such as \
-                 --min-disk 40"
-                    .to_owned(),
-            );
+            findings.problems.push(Problem::new(
+                "the size of the disk inside is not known",
+                ImportHint::GiveMinDisk,
+            ));
         }
         let size = file_size.or(virtual_size).unwrap_or_default();
         let mut request = spec.request(virtual_size.unwrap_or(size));
@@ -267,11 +266,11 @@ impl Look<'_> {
                 raw = bitmap::prepare(spec, key, format, &mut findings.problems);
             }
             if input.is_pipe && raw.is_some() {
-                findings.problems.push(
-                    "--to raw sends parts in any order, and a pipe or a compressed disk is read \
-                     front to back; leave --to out, or save the disk to a raw file first"
-                        .to_owned(),
-                );
+                findings.problems.push(Problem::new(
+                    "the parts of a raw object are sent in any order, and a pipe or a compressed \
+                     disk is read front to back",
+                    ImportHint::LeaveRawOrSave,
+                ));
             }
         }
         Ok(Opening::new(&spec.disk, size, request, input, raw))
@@ -312,7 +311,11 @@ impl Look<'_> {
         self.check_disk(&input, &request, &mut found);
         let name = disk.name();
         let of = |text: String| format!("{}: {text}", shown(&name));
-        findings.problems.extend(found.problems.into_iter().map(of));
+        let problems = found.problems.into_iter().map(|problem| Problem {
+            message: of(problem.message),
+            ..problem
+        });
+        findings.problems.extend(problems);
         findings.warnings.extend(found.warnings.into_iter().map(of));
         Ok(Opening::new(disk, size, request, Some(input), None))
     }

@@ -130,8 +130,8 @@ pub(crate) struct BatchCommonArgs {
     /// count from 0 may pass K+1/N
     #[arg(long, value_name = "I/N")]
     pub(crate) shard: Option<Shard>,
-    /// Import this disk again although it is done; its old image must have been deleted. May be
-    /// repeated
+    /// Import this disk again although it is done, and discard what an interrupted run has stored
+    /// of it; its old image must have been deleted. May be repeated
     #[arg(long, value_name = "ID")]
     pub(crate) redo: Vec<String>,
     #[command(flatten)]

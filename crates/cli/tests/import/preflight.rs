@@ -129,7 +129,7 @@ fn a_firmware_that_cannot_start_the_disk_is_refused_or_warned_of() {
     let assumed = check(&uefi, &[]);
     assumed.success();
     assert!(
-        assumed.stderr.contains("--firmware uefi"),
+        assumed.stderr.contains("unless the firmware uefi"),
         "{}",
         assumed.stderr
     );

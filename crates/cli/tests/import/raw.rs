@@ -271,7 +271,7 @@ fn what_belongs_to_raw_only_or_breaks_its_names_is_refused_before_the_upload() {
     let refused = run(cloud.import().args(["--name", "a", "--bitmap", "a.mf"]));
     assert_eq!(refused.code, Some(2));
     assert!(
-        refused.stderr.contains("belongs to --to raw"),
+        refused.stderr.contains("belongs to a raw object") && refused.stderr.contains("--to raw"),
         "{}",
         refused.stderr
     );

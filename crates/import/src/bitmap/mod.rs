@@ -3,7 +3,7 @@
 mod command;
 pub(crate) mod names;
 
-use cloud::{Class, Failure, ImportHint, Result};
+use cloud::{Class, Failure, ImportHint, Problem, Result};
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -53,24 +53,28 @@ pub(super) fn prepare(
     spec: &ImportSpec,
     key: &str,
     format: Format,
-    problems: &mut Vec<String>,
+    problems: &mut Vec<Problem>,
 ) -> Option<RawJob> {
     if spec.target != Target::Raw {
-        let option = match &spec.bitmap {
-            BitmapSpec::Own => return None,
-            BitmapSpec::File(_) => "--bitmap",
-            BitmapSpec::Command(_) => "--bitmap-command",
-        };
-        problems.push(format!(
-            "{option} belongs to --to raw; zvhd2 needs no bitmap file"
-        ));
+        if spec.bitmap != BitmapSpec::Own {
+            problems.push(Problem::new(
+                "a bitmap file belongs to a raw object; ZVHD2 needs none",
+                ImportHint::MakeRaw,
+            ));
+        }
         return None;
     }
     let bitmap_key = names::bitmap_key(key);
     if bitmap_key.is_none() {
-        problems.push(format!(
-            "the key {key} does not end in NAME.raw, and its bitmap would have no name of its own; \
-             choose another one (--key)"
+        problems.push(Problem::new(
+            format!(
+                "the key {key} does not end in NAME.raw, and its bitmap would have no name of its \
+                 own"
+            ),
+            ImportHint::Correct {
+                how: "choose another one".to_owned(),
+                field: "image_url.key",
+            },
         ));
     }
     let bitmap = match &spec.bitmap {
@@ -85,7 +89,7 @@ pub(super) fn prepare(
             bitmap_key,
         }),
         (bitmap, _) => {
-            problems.extend(bitmap.err());
+            problems.extend(bitmap.err().map(Problem::from));
             None
         }
     }
@@ -100,13 +104,13 @@ pub(super) fn refuse_raw(spec: &ImportSpec, converts: bool) -> Result {
     Err(match converts {
         true => Failure::new(
             Class::Refused,
-            "--to raw and bitmap files are for a disk that is imported alone; a system with data \
+            "raw objects and bitmap files are for a disk that is imported alone; a system with data \
              disks is converted to ZVHD2",
         )
         .hint(ImportHint::LeaveRawOut),
         false => Failure::new(
             Class::Refused,
-            "--to raw and bitmap files are for quick import, and this file would be uploaded \
+            "raw objects and bitmap files are for quick import, and this file would be uploaded \
              unchanged",
         )
         .hint(ImportHint::UseQuickImport),

@@ -1,6 +1,6 @@
 //! What exists already: the images of the names, and the objects of the keys.
 
-use cloud::{Result, from_ims, from_obs};
+use cloud::{ImportHint, Problem, Result, from_ims, from_obs};
 use ims::{Client as Images, ImageDetail, ImageStatus, QuickImport};
 use journal::registration::Found;
 use obs::{Client as Storage, ErrorKind};
@@ -160,10 +160,12 @@ impl Named {
             let taken = format!("image {} already has the name {:?}", image.id, request.name);
             match spec.if_exists {
                 IfExists::Replace if image.status == ImageStatus::Active => {}
-                IfExists::Replace => findings.problems.push(format!(
-                    "{taken} and is {}, so it cannot be renamed; wait until it is active, or \
-                     choose another name with --name",
-                    image.status.as_str()
+                IfExists::Replace => findings.problems.push(Problem::new(
+                    format!(
+                        "{taken} and is {}, so it cannot be renamed",
+                        image.status.as_str()
+                    ),
+                    ImportHint::WaitOrRename,
                 )),
                 IfExists::Adopt | IfExists::Fail | IfExists::Skip => findings.broken(
                     "name-free",
@@ -172,8 +174,7 @@ impl Named {
                         IfExists::Fail => taken,
                         _ => format!("{taken}; {}", place.why_not(image, request)),
                     },
-                    "pass --if-exists skip to leave it as it is, --if-exists replace to rename it, \
-                     or another name with --name",
+                    ImportHint::FreeName,
                 ),
             }
         }
@@ -300,10 +301,10 @@ impl Place {
             Err(_) if spec.if_exists == IfExists::Fail => String::new(),
             Err(why) => format!("; {why}"),
         };
-        findings.problems.push(format!(
-            "object {} already exists, with {size} bytes{why}; pass --if-exists replace to replace \
-             it, or another key with --key",
-            piece.request.image_url
+        let url = &piece.request.image_url;
+        findings.problems.push(Problem::new(
+            format!("object {url} already exists, with {size} bytes{why}"),
+            ImportHint::ReplaceObject,
         ));
     }
 
@@ -331,9 +332,9 @@ pub(super) async fn bitmap_key(
     match storage.object(bucket, key).await {
         // An earlier run or an earlier owner of this import has stored it.
         Ok(Some(_)) if ours.object.is_some() || ours.before.uploaded => {}
-        Ok(Some(_)) if spec.if_exists != IfExists::Replace => findings.problems.push(format!(
-            "object {bucket}:{key} already exists; pass --if-exists replace to replace it, or \
-             another key with --key"
+        Ok(Some(_)) if spec.if_exists != IfExists::Replace => findings.problems.push(Problem::new(
+            format!("object {bucket}:{key} already exists"),
+            ImportHint::ReplaceObject,
         )),
         Ok(_) => {}
         // Reported for the object itself.

@@ -2,7 +2,7 @@
 
 mod exists;
 
-use cloud::{Result, from_ims, from_obs, rejected};
+use cloud::{Hint, ImportHint, Result, from_ims, from_obs, rejected};
 use ims::{Architecture, Client as Images, Firmware, ImageId, ImageKind, QuickImport};
 use nearest::nearest;
 use obs::{Client as Storage, ErrorKind};
@@ -156,12 +156,7 @@ async fn os_version(
         return os_version_fits(spec, images, request, wanted, findings).await;
     }
     let similar = nearest(wanted, names(), SUGGESTED);
-    let hint = if similar.is_empty() {
-        "list the names with 'imgferry os-versions'".to_owned()
-    } else {
-        let similar: Vec<String> = similar.iter().map(|name| format!("'{name}'")).collect();
-        format!("pass --os-version {}", similar.join(" or "))
-    };
+    let similar = similar.iter().map(ToString::to_string).collect();
     findings.broken(
         "os-version-known",
         &spec.skip_checks,
@@ -169,7 +164,7 @@ async fn os_version(
             "the region has no operating system named {wanted:?} among its {}",
             known.len()
         ),
-        &hint,
+        ImportHint::ChooseOsVersion(similar),
     );
     Ok(())
 }
@@ -199,7 +194,7 @@ async fn os_version_fits(
             "os-version-fits",
             &spec.skip_checks,
             &format!("the region does not have {wanted:?} for {what}"),
-            &format!("list those that fit with 'imgferry os-versions --tag {tag}'"),
+            format!("list those that fit with 'imgferry os-versions --tag {tag}'"),
         );
     }
     Ok(())
@@ -233,7 +228,7 @@ async fn bucket(
             "bucket-plain",
             &[],
             &format!("bucket {bucket} is a parallel file system, expected a plain bucket"),
-            "name a plain bucket with --bucket",
+            Hint::ChooseBucket("a plain bucket"),
         );
     }
     let Some(region) = region else {
@@ -245,7 +240,7 @@ async fn bucket(
             "bucket-class",
             &[],
             &format!("bucket {bucket} has storage class {class}, expected STANDARD"),
-            "name a bucket of class STANDARD with --bucket",
+            Hint::ChooseBucket("a bucket of class STANDARD"),
         ),
         None => findings.warnings.push(format!(
             "bucket {bucket} does not tell its storage class; the service takes STANDARD only"
@@ -256,7 +251,7 @@ async fn bucket(
             "bucket-region",
             &[],
             &format!("bucket {bucket} is in region {found}, the image would be in {region}"),
-            "name a bucket of the same region with --bucket, or another region with --region",
+            ImportHint::MatchRegion,
         );
     }
     Ok(())
