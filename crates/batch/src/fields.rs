@@ -111,7 +111,10 @@ fn raw(form: Form, node: &Node, path: &str, problems: &mut Vec<Problem>) -> Opti
     match (form, &node.value) {
         (_, Value::Refused) => None,
         (_, Value::Null) => Some(Raw::Unset),
-        (Form::Text | Form::Words(_) | Form::Size | Form::Rate, Value::Text(text)) => {
+        (
+            Form::Text | Form::Member | Form::Words(_) | Form::Size | Form::Rate,
+            Value::Text(text),
+        ) => {
             if has_variable {
                 return Some(Raw::Text(text.clone()));
             }
@@ -143,6 +146,9 @@ fn raw(form: Form, node: &Node, path: &str, problems: &mut Vec<Problem>) -> Opti
         },
         (Form::Size | Form::Rate, Value::Integer(number)) if *number > 0 => {
             Some(Raw::Integer(*number))
+        }
+        (Form::Member, Value::Integer(number)) if *number > 0 => {
+            Some(Raw::Text(number.to_string()))
         }
         (Form::Switch, Value::Bool(value)) => Some(Raw::Switch(*value)),
         (Form::Table, Value::Table(entries)) => {
@@ -195,6 +201,7 @@ fn expected(form: Form) -> String {
         Form::Switch => "true or false".to_owned(),
         Form::Table => "a table of texts, such as {env: prod}".to_owned(),
         Form::Texts => "a list of texts".to_owned(),
+        Form::Member => "the name of a file in quotes, or a whole number from 1".to_owned(),
         Form::Size => "a size, such as 512MiB or 2G".to_owned(),
         Form::Rate => "a rate, such as 50M (bytes per second)".to_owned(),
         Form::Level => format!("{}, or {}", Level::AUTO, expected(LEVELS)),

@@ -204,6 +204,12 @@ pub struct Item {
     pub source_text: String,
     /// Format of the source; told by content without it.
     pub format: Option<String>,
+    /// The disk of a package that is imported alone, by its file or its number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
+    /// Whether a package is read without checking its own manifest.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_manifest: bool,
     /// Internal snapshot to read.
     pub snapshot: Option<String>,
     /// Where files that the image names may be opened, from the directory of the manifest.

@@ -19,6 +19,8 @@ pub(crate) enum Form {
     Table,
     /// A list of texts.
     Texts,
+    /// The name or number of a disk of a package.
+    Member,
     /// Bytes: a whole number, or text such as 2GiB.
     Size,
     /// Bytes per second, as a size.
@@ -49,7 +51,7 @@ pub(crate) const ITEM: &[Spec] = &[
     spec(
         "source",
         Form::Text,
-        "Path of the disk image, relative to the manifest; in images it may be a pattern such as disks/*.qcow2",
+        "Path of the disk image or package, relative to the manifest; in images it may be a pattern such as disks/*.qcow2",
     ),
     spec(
         "id",
@@ -129,6 +131,16 @@ pub(crate) const ITEM: &[Spec] = &[
         "format",
         Form::Words(FORMATS),
         "Format of the source; by default detected from the content",
+    ),
+    spec(
+        "disk",
+        Form::Member,
+        "The disk of a package (OVA archive or OVF descriptor) to import alone, given by its file or its number; by default the system disk together with its data disks",
+    ),
+    spec(
+        "ignore_manifest",
+        Form::Switch,
+        "Read a package without checking the digests in its own manifest",
     ),
     spec(
         "snapshot",
@@ -230,9 +242,10 @@ pub(crate) const LIMITS: &[Spec] = &[
 pub(crate) const TOP: &[&str] = &["version", "vars", "defaults", "limits", "images", "servers"];
 
 /// Keys that stand only with the disk they are about.
-pub(crate) const NOT_IN_DEFAULTS: &[&str] = &["source", "id", "group", "role", "snapshot"];
+pub(crate) const NOT_IN_DEFAULTS: &[&str] = &["source", "id", "group", "role", "disk", "snapshot"];
 /// Keys that a server does not say for its disks.
-pub(crate) const NOT_IN_SERVER: &[&str] = &["source", "id", "group", "role", "snapshot", "key"];
+pub(crate) const NOT_IN_SERVER: &[&str] =
+    &["source", "id", "group", "role", "disk", "snapshot", "key"];
 /// Keys that a server's disk does not say: the server does.
 pub(crate) const NOT_IN_DISK: &[&str] = &["group", "role"];
 /// Keys that a server has beside those of its disks.

@@ -177,6 +177,9 @@ pub struct ItemOutcome {
     pub exit: u8,
     /// Id of the image.
     pub image_id: Option<String>,
+    /// Ids of the images of data disks that were registered with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub data_image_ids: Vec<String>,
     /// Id of the job that registers it.
     pub job_id: Option<String>,
     /// The bucket.

@@ -113,6 +113,7 @@ fn property(spec: &Spec) -> Value {
             {"type": "string", "pattern": VARIABLE}
         ]}),
         Form::Switch => json!({"type": ["boolean", "string", "null"], "pattern": VARIABLE}),
+        Form::Member => json!({"type": ["integer", "string", "null"], "minimum": 1}),
         Form::Table => {
             json!({"type": ["object", "null"], "additionalProperties": {"type": "string"}})
         }

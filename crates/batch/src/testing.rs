@@ -11,6 +11,8 @@ pub(crate) fn item(name: &str) -> Item {
         source: format!("{name}.qcow2").into(),
         source_text: format!("{name}.qcow2"),
         format: None,
+        disk: None,
+        ignore_manifest: false,
         snapshot: None,
         allow_backing: None,
         allow_backing_text: None,

@@ -225,14 +225,11 @@ impl Setup {
                 };
                 if checked.item.skip_check.iter().any(|skip| skip == "quota")
                     || checked.item.register == batch::Register::None
-                    || ready
-                        .planned
-                        .as_ref()
-                        .is_some_and(|planned| !planned.makes_image())
                 {
                     continue;
                 }
-                match left.checked_sub(1) {
+                let planned = ready.planned.as_ref();
+                match left.checked_sub(planned.map_or(1, Planned::images)) {
                     Some(rest) => left = rest,
                     None => {
                         checked.verdict = Verdict::Refused(

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::claims::prefix_of;
 use crate::observe::Context;
+use crate::request;
 use crate::spec::FleetSpec;
 use crate::state::{self, Place, Record, now};
 
@@ -120,11 +121,8 @@ impl<'a> Cleaning<'a> {
     async fn search(&self) -> Result<Leftovers> {
         let storage = &self.storage;
         let mut left = Leftovers::default();
-        let keys: HashSet<(String, String)> = self
-            .items
-            .iter()
-            .map(|item| (item.bucket.clone(), item.object_key()))
-            .collect();
+        let keys: HashSet<(String, String)> =
+            tokio::task::block_in_place(|| self.items.iter().flat_map(objects_of).collect());
         let mut buckets: Vec<&str> = self.items.iter().map(|item| item.bucket.as_str()).collect();
         buckets.sort_unstable();
         buckets.dedup();
@@ -272,6 +270,17 @@ impl<'a> Cleaning<'a> {
         }
         Ok(())
     }
+}
+
+/// Bucket and key of all objects that the import of `item` makes.
+fn objects_of(item: &Item) -> Vec<(String, String)> {
+    let keys = match request::import_of(item) {
+        Ok(spec) => import::object_keys(&spec),
+        // It is refused before it makes any.
+        Err(_) => vec![item.object_key()],
+    };
+    let bucket = &item.bucket;
+    keys.into_iter().map(|key| (bucket.clone(), key)).collect()
 }
 
 impl Leftovers {

@@ -172,6 +172,7 @@ impl Runner {
             grant: Some(grant),
             upload: permit,
             job: None,
+            disks: planned.data_images.len().saturating_add(1),
             // The service converts what is uploaded as it is.
             converted: (planned.action != Action::UploadAsIs).then_some(converted),
         };
@@ -216,18 +217,19 @@ impl Runner {
     /// more either.
     async fn fence(&self, item: &Item, spec: &ImportSpec) -> Result {
         let storage = &self.setup.storage;
-        let key = item.object_key();
-        let ours = import::upload_of(spec, &self.setup.cx.session, &key);
-        let open = storage
-            .list_uploads(&item.bucket, Some(&key))
-            .await
-            .map_err(|error| from_obs(&error))?;
-        for upload in open {
-            if upload.key == key && Some(&upload.upload_id) != ours.as_ref() {
-                storage
-                    .abort_upload(&item.bucket, &key, &upload.upload_id)
-                    .await
-                    .map_err(|error| from_obs(&error))?;
+        for key in tokio::task::block_in_place(|| import::object_keys(spec)) {
+            let ours = import::upload_of(spec, &self.setup.cx.session, &key);
+            let open = storage
+                .list_uploads(&item.bucket, Some(&key))
+                .await
+                .map_err(|error| from_obs(&error))?;
+            for upload in open {
+                if upload.key == key && Some(&upload.upload_id) != ours.as_ref() {
+                    storage
+                        .abort_upload(&item.bucket, &key, &upload.upload_id)
+                        .await
+                        .map_err(|error| from_obs(&error))?;
+                }
             }
         }
         Ok(())

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::check::{Checked, Verdict};
 use crate::setup::Setup;
 use cloud::Result;
-use import::{Action, ImportSpec, identity, open_packed, with_holes};
+use import::{Action, ImportSpec, SourceDisk, identity, open_packed, with_holes};
 
 /// How long the measurement may take.
 const MOST: Duration = Duration::from_millis(1500);
@@ -57,7 +57,7 @@ pub(crate) async fn estimate(setup: &Setup, checked: &[Checked]) -> Result<Optio
     if largest.bytes == 0 {
         return Ok(None);
     }
-    let measured = measure(setup, largest.spec).await?;
+    let measured = measure(setup, &largest.spec()).await?;
     let total = converted().fold(0_u64, |sum, disk| sum.saturating_add(disk.bytes));
     let limit = setup.spec.rate_limit().map(NonZeroU64::get);
     Ok(measured.map(|measured| measured.extrapolated(largest.id, total, limit)))
@@ -67,6 +67,7 @@ pub(crate) async fn estimate(setup: &Setup, checked: &[Checked]) -> Result<Optio
 struct Converted<'a> {
     id: &'a str,
     spec: &'a ImportSpec,
+    disk: &'a SourceDisk,
     /// Bytes that are read.
     bytes: u64,
 }
@@ -84,8 +85,17 @@ impl<'a> Converted<'a> {
         (reads && planned.plan.is_some()).then(|| Self {
             id: &checked.item.id,
             spec: &ready.spec,
+            disk: &planned.disk,
             bytes: planned.data_bytes(),
         })
+    }
+
+    /// The import of the system's disk.
+    fn spec(&self) -> ImportSpec {
+        ImportSpec {
+            disk: self.disk.clone(),
+            ..self.spec.clone()
+        }
     }
 }
 

@@ -52,6 +52,9 @@ pub(crate) fn elsewhere(item: &Item, marker: Option<&ItemOutcome>) -> ItemOutcom
 pub(crate) fn of(mut outcome: ItemOutcome, ended: &import::Outcome) -> ItemOutcome {
     let (content, uploaded) = (ended.content.as_ref(), ended.uploaded.as_ref());
     outcome.image_id.clone_from(&ended.image_id);
+    let data = || ended.data_images.iter();
+    outcome.data_image_ids = data().filter_map(|data| data.image_id.clone()).collect();
+    let all = |own: u64, of: fn(&DataImage) -> u64| data().map(of).fold(own, u64::saturating_add);
     outcome.job_id.clone_from(&ended.job_id);
     outcome.digest = content
         .map(|content| content.digest.to_string())
@@ -59,9 +62,12 @@ pub(crate) fn of(mut outcome: ItemOutcome, ended: &import::Outcome) -> ItemOutco
     outcome.virtual_size = content
         .map(|content| content.virtual_size)
         .or(outcome.virtual_size);
-    outcome.read_bytes = content.map_or(0, |content| content.read_bytes);
-    outcome.sent_bytes = uploaded.map_or(0, |uploaded| uploaded.sent_bytes);
-    outcome.kept_bytes = uploaded.map_or(0, |uploaded| uploaded.kept_bytes);
+    let read = content.map_or(0, |content| content.read_bytes);
+    let sent = uploaded.map_or(0, |uploaded| uploaded.sent_bytes);
+    let kept = uploaded.map_or(0, |uploaded| uploaded.kept_bytes);
+    outcome.read_bytes = all(read, |data| data.read_bytes);
+    outcome.sent_bytes = all(sent, |data| data.sent_bytes);
+    outcome.kept_bytes = all(kept, |data| data.kept_bytes);
     outcome.retries = uploaded.map_or(0, |uploaded| uploaded.retries);
     outcome.key.clone_from(&ended.key);
     outcome.state = match ended.result {

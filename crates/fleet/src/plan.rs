@@ -148,9 +148,7 @@ pub async fn plan(spec: &FleetSpec, cx: &Context) -> Result<Plan> {
                 };
                 totals.add(planned);
                 largest = largest.max(planned.memory);
-                if planned.makes_image() {
-                    wanted = wanted.saturating_add(1);
-                }
+                wanted = wanted.saturating_add(planned.images());
             }
         }
     }

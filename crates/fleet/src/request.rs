@@ -5,7 +5,7 @@ use convert::{Level, PlanOptions, Target};
 use diskimg::{BackingPolicy, Format, OpenOptions};
 use ims::{Architecture, Firmware, ImageKind, OsType};
 
-use import::{IfExists, ImportSpec, Register};
+use import::{IfExists, ImportSpec, Register, SourceDisk};
 
 /// What is imported of `item`.
 ///
@@ -103,6 +103,11 @@ pub(crate) fn import_of(item: &batch::Item) -> Result<ImportSpec, Vec<String>> {
             },
             ..PlanOptions::default()
         },
-        ..ImportSpec::new(&item.source, &item.name, &item.bucket)
+        ignore_manifest: item.ignore_manifest,
+        ..ImportSpec::new(
+            SourceDisk::in_package(&item.source, item.disk.clone()),
+            &item.name,
+            &item.bucket,
+        )
     })
 }

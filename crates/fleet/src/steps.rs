@@ -35,6 +35,8 @@ pub(crate) struct Holds {
     pub(crate) grant: Option<Grant>,
     pub(crate) upload: Option<OwnedSemaphorePermit>,
     pub(crate) job: Option<OwnedSemaphorePermit>,
+    /// Disks of the machine that are not encoded yet.
+    pub(crate) disks: usize,
     /// Tells the lane that the next disk can be converted.
     pub(crate) converted: Option<oneshot::Sender<()>>,
 }
@@ -78,6 +80,8 @@ impl Observer for ItemSteps {
         let mut holds = self.holds.lock();
         match step {
             Step::Check | Step::Compare | Step::Convert => {}
+            // Another disk of the machine is read next.
+            Step::Complete if holds.disks > 1 => holds.disks = holds.disks.saturating_sub(1),
             Step::Complete => {
                 holds.converted = None;
                 if let Some(grant) = &mut holds.grant {

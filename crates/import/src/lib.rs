@@ -56,7 +56,7 @@ pub use bitmap::{CAUTION, warn_of_holes, with_holes};
 pub use disk::{Chosen, SourceDisk, open_package};
 pub use ledger::{command_line, identity, level_of, upload_of};
 pub use memory::{memory_of_parts, plan_stream};
-pub use method::{finds_by_manifest, object_key};
+pub use method::{finds_by_manifest, object_key, object_keys};
 pub use observe::{Activity, Before, Context, Counting, JobWatch, Observer, Silent, Step};
 pub use outcome::{Completion, DataImage, Outcome, Stages, peak_memory};
 pub use plan::{Action, Planned, plan};

@@ -21,7 +21,7 @@ impl ImportSpec {
     /// # Errors
     /// Those of the package; when it has more disks than are registered together, or the system's
     /// disk would have to be guessed.
-    pub fn of_machine(self, observer: &dyn Observer) -> Result<Self> {
+    pub(super) fn of_machine(self, observer: &dyn Observer) -> Result<Self> {
         let package = open_package(&self.disk, &self.open)?;
         let named = match package {
             Some(package) => {

@@ -8,7 +8,8 @@ use diskimg::FileSource;
 use diskimg::Probe;
 use ims::ImageKind;
 
-use super::spec::{ImportSpec, Register, key_for};
+use super::observe::Silent;
+use super::spec::{ImportSpec, Register, data_key, key_for};
 use super::stdin::is_standard_input;
 
 /// What registers the image.
@@ -141,6 +142,21 @@ pub fn object_key(spec: &ImportSpec) -> String {
         }
         _ => key,
     }
+}
+
+/// Keys of all objects that an import makes: of a package, those of its data disks too.
+pub fn object_keys(spec: &ImportSpec) -> Vec<String> {
+    let machine = spec.clone().of_machine(&Silent);
+    // What is wrong with it is reported by whoever imports it.
+    let spec = machine.as_ref().unwrap_or(spec);
+    let system = object_key(spec);
+    let converts = Method::choose(spec).is_ok_and(Method::converts);
+    let data = (1_u32..).zip(&spec.data_disks);
+    let mut keys: Vec<String> = data
+        .map(|(number, disk)| data_key(&system, number, &disk.path, converts))
+        .collect();
+    keys.push(system);
+    keys
 }
 
 /// Whether an import finds its object again by the manifest next to it. A raw object is useless

@@ -110,6 +110,15 @@ pub struct DataImage {
     /// Bytes of the object, once it is complete.
     #[serde(skip)]
     pub stored: Option<u64>,
+    /// Bytes of its disk that were read.
+    #[serde(skip)]
+    pub read_bytes: u64,
+    /// Bytes that were sent.
+    #[serde(skip)]
+    pub sent_bytes: u64,
+    /// Bytes that were stored before, and not sent again.
+    #[serde(skip)]
+    pub kept_bytes: u64,
     /// The image, once it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_id: Option<String>,
@@ -194,6 +203,12 @@ impl Outcome {
         self.stages.complete_seconds = seconds(|sent| sent.completing);
         for (image, sent) in self.data_images.iter_mut().zip(data) {
             image.stored = Some(sent.uploaded.size);
+            image.read_bytes = sent
+                .content
+                .as_ref()
+                .map_or(0, |content| content.read_bytes);
+            image.sent_bytes = sent.uploaded.sent_bytes;
+            image.kept_bytes = sent.uploaded.kept_bytes;
         }
     }
 
@@ -270,6 +285,9 @@ impl DataImage {
             min_disk: piece.request.min_disk,
             size: piece.size,
             stored: None,
+            read_bytes: 0,
+            sent_bytes: 0,
+            kept_bytes: 0,
             image_id: None,
             status: None,
         }

@@ -19,7 +19,7 @@ use super::memory::{plan_bytes, plan_parts, plan_stream};
 use super::method::{By, Found, Method};
 use super::observe::Observer;
 use super::source::{Input, Reading, open_input, warn_of_more};
-use super::spec::{ImportSpec, key_for};
+use super::spec::{ImportSpec, data_key, key_for};
 use super::watch::Watch;
 
 /// One file, its object, and the image that is made of it.
@@ -292,10 +292,12 @@ impl Look<'_> {
         let suffix = format!("-data{number}");
         let url = ImageUrl {
             bucket: system.image_url.bucket.clone(),
-            key: match self.method.converts() {
-                true => key_for(&system.image_url.key, &suffix, Path::new("disk.zvhd2")),
-                false => key_for(&system.image_url.key, &suffix, &disk.path),
-            },
+            key: data_key(
+                &system.image_url.key,
+                number,
+                &disk.path,
+                self.method.converts(),
+            ),
         };
         let min_disk = u32::try_from(ims::min_disk_gib(virtual_size)).unwrap_or(u32::MAX);
         let mut request = QuickImport::new(format!("{}{suffix}", system.name), url, min_disk);

@@ -5,8 +5,8 @@ use cloud::Result;
 use journal::Stage;
 use serde::Serialize;
 
+use super::disk::SourceDisk;
 use super::ledger::{Ledger, Ours};
-use super::method::Method;
 use super::observe::Context;
 use super::outcome::DataImage;
 use super::piece::{Form, Piece, Pieces};
@@ -68,12 +68,18 @@ pub struct Planned {
     pub stored_bytes: u64,
     /// Bytes of memory that it runs in.
     pub memory: u64,
+    /// The system's disk.
+    #[serde(skip)]
+    pub disk: SourceDisk,
     /// How the disk is converted, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
     /// Data images that are registered together with the system.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub data_images: Vec<DataImage>,
+    /// How their disks are converted, if they are.
+    #[serde(skip)]
+    pub data_plans: Vec<Plan>,
     /// Everything that was warned of.
     pub warnings: Vec<String>,
     /// How many of the first warnings the observer has received.
@@ -82,13 +88,15 @@ pub struct Planned {
 }
 
 impl Planned {
-    /// Whether an image would be made, as far as is known before anything is read.
-    pub fn makes_image(&self) -> bool {
-        match self.action {
+    /// Images that would be made, as far as is known before anything is read.
+    pub fn images(&self) -> u64 {
+        let makes = match self.action {
             Action::Attach | Action::Skip => false,
             Action::Adopt => self.register != "none" && self.image_id.is_none(),
             _ => self.register != "none",
-        }
+        };
+        let data = u64::try_from(self.data_images.len()).unwrap_or(u64::MAX);
+        if makes { data.saturating_add(1) } else { 0 }
     }
 
     /// Format of the source; `None` where only the service reads it.
@@ -100,14 +108,21 @@ impl Planned {
 
     /// Bytes that are read.
     pub fn data_bytes(&self) -> u64 {
-        self.plan.as_ref().map_or(self.size, |plan| plan.data_bytes)
+        self.sum(|plan| plan.data_bytes)
+    }
+
+    /// The sum over the plans of all disks; files that are uploaded as they are count whole.
+    fn sum(&self, of: fn(&Plan) -> u64) -> u64 {
+        let system = self.plan.as_ref().map_or(self.size, of);
+        let plans = self.data_plans.iter().map(of);
+        let files = self.data_images.iter().skip(self.data_plans.len());
+        let files = files.map(|image| image.size);
+        plans.chain(files).fold(system, u64::saturating_add)
     }
 
     /// Bytes that are sent at most.
     pub fn worst_case_bytes(&self) -> u64 {
-        self.plan
-            .as_ref()
-            .map_or(self.size, |plan| plan.worst_case_bytes)
+        self.sum(|plan| plan.worst_case_bytes)
     }
 
     /// Bytes of memory that are still needed when everything is read.
@@ -122,39 +137,31 @@ impl Planned {
 pub async fn plan(spec: &ImportSpec, cx: Context<'_>, budgets: &[PlanOptions]) -> Result<Planned> {
     let prepared = tokio::task::block_in_place(|| {
         let observing = (cx.observer, cx.stop);
-        let method = Method::choose(spec)?;
-        prepare_within(
-            spec,
-            method,
-            cx.session.cloud().provider,
-            &[],
-            budgets,
-            observing,
-        )
+        prepare_within(spec, cx.session.cloud().provider, &[], budgets, observing)
     })?;
     prepared.plan(cx).await
 }
 
-impl Prepared<'_> {
+impl Prepared {
     /// Asks the cloud what would become of the import.
     pub async fn plan(mut self, cx: Context<'_>) -> Result<Planned> {
         self.complete(cx);
-        let Self { spec, pieces, .. } = self;
-        let ledger = Ledger::peek(spec, cx, &pieces)?;
+        let Self { spec, pieces, .. } = &self;
+        let ledger = Ledger::peek(spec, cx, pieces)?;
         let ours = ledger.ours(cx.before);
         let mut warnings = pieces.warnings.clone();
         let own = ledger.system.ours();
-        let skipping = to_skip(spec, cx, &pieces, &own);
+        let skipping = to_skip(spec, cx, pieces, &own);
         let skipped = cx.stop.unless_asked(skipping).await??;
         let checked = match &skipped {
             Some(_) => None,
             None => {
-                let checking = preflight(spec, cx, &pieces, &ours, &mut warnings);
+                let checking = preflight(spec, cx, pieces, &ours, &mut warnings);
                 Some(cx.stop.unless_asked(checking).await??)
             }
         };
         let method = match &checked {
-            Some(_) => choose_call(spec, cx, &pieces).await?.0,
+            Some(_) => choose_call(spec, cx, pieces).await?.0,
             None => pieces.method,
         };
         let system = &pieces.system;
@@ -163,7 +170,7 @@ impl Prepared<'_> {
             (Some(Skipped::Image(image)), _) => (Action::Skip, Some(image.id.to_string())),
             (Some(Skipped::Object), _) | (_, None) => (Action::Skip, None),
             (None, Some(checked)) => {
-                warnings.extend(told(spec, &pieces, checked));
+                warnings.extend(told(spec, pieces, checked));
                 let image = checked.image.as_ref().map(ToString::to_string);
                 (action(system, &ledger, ours.last(), checked), image)
             }
@@ -187,9 +194,15 @@ impl Prepared<'_> {
                 .system
                 .state()
                 .map_or(0, journal::State::confirmed_bytes),
-            memory: memory(system, plan.as_ref()),
+            memory: memory(pieces),
+            disk: spec.disk.clone(),
             plan,
             data_images: pieces.data.iter().map(DataImage::new).collect(),
+            data_plans: pieces
+                .data
+                .iter()
+                .filter_map(|piece| piece.form.disk().map(|disk| disk.plan.clone()))
+                .collect(),
             warnings,
             told: pieces.told.len(),
         })
@@ -242,10 +255,12 @@ fn action(system: &Piece, ledger: &Ledger, ours: Option<&Ours>, checked: &Checke
     }
 }
 
-fn memory(system: &Piece, plan: Option<&Plan>) -> u64 {
-    match (plan, &system.form) {
-        (Some(plan), _) => plan.memory.total(),
+/// The most that one of the pieces needs: they are sent one after the other.
+fn memory(pieces: &Pieces) -> u64 {
+    let of = |piece: &Piece| match (piece.form.disk(), &piece.form) {
+        (Some(disk), _) => disk.plan.memory.total(),
         (None, Form::Bytes(memory)) => *memory,
         (None, _) => 0,
-    }
+    };
+    pieces.all().map(of).max().unwrap_or_default()
 }

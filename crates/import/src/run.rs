@@ -25,37 +25,38 @@ use diskimg::text::shown;
 
 /// An import whose files are open, planned and checked. Nothing was sent, and nothing was asked of
 /// the cloud.
-pub struct Prepared<'a> {
-    pub(super) spec: &'a ImportSpec,
+pub struct Prepared {
+    /// With what a package says.
+    pub(super) spec: ImportSpec,
     pub(super) pieces: Pieces,
     started: Instant,
 }
 
 /// Everything that can be decided and rejected without the network; what is `missing` of the
 /// cloud's settings is reported together with it.
-pub fn prepare<'a>(
-    spec: &'a ImportSpec,
+pub fn prepare(
+    spec: &ImportSpec,
     provider: Option<ims::Cloud>,
     missing: &[Problem],
     observing: (&dyn Observer, &StopToken),
-) -> Result<Prepared<'a>> {
-    let method = Method::choose(spec)?;
+) -> Result<Prepared> {
     let budgets = std::slice::from_ref(&spec.work);
-    let prepared = prepare_within(spec, method, provider, missing, budgets, observing)?;
-    say_chosen(spec, method, observing.0);
+    let prepared = prepare_within(spec, provider, missing, budgets, observing)?;
+    say_chosen(&prepared.spec, prepared.pieces.method, observing.0);
     Ok(prepared)
 }
 
-pub(super) fn prepare_within<'a>(
-    spec: &'a ImportSpec,
-    method: Method,
+pub(super) fn prepare_within(
+    spec: &ImportSpec,
     provider: Option<ims::Cloud>,
     missing: &[Problem],
     budgets: &[PlanOptions],
     observing: (&dyn Observer, &StopToken),
-) -> Result<Prepared<'a>> {
+) -> Result<Prepared> {
     let started = Instant::now();
-    let pieces = piece::prepare(spec, method, provider, missing, budgets, observing)?;
+    let spec = spec.clone().of_machine(observing.0)?;
+    let method = Method::choose(&spec)?;
+    let pieces = piece::prepare(&spec, method, provider, missing, budgets, observing)?;
     Ok(Prepared {
         spec,
         pieces,
@@ -98,7 +99,7 @@ fn say_chosen(spec: &ImportSpec, method: Method, observer: &dyn Observer) {
     ));
 }
 
-impl Prepared<'_> {
+impl Prepared {
     /// Adds what only the cloud's settings say.
     pub(super) fn complete(&mut self, cx: Context<'_>) {
         let enterprise = &mut self.pieces.system.request.enterprise_project_id;
@@ -110,9 +111,14 @@ impl Prepared<'_> {
     /// Imports.
     pub async fn run(mut self, cx: Context<'_>) -> Result<Outcome> {
         self.complete(cx);
-        let mut ledger = Ledger::open(self.spec, cx, &self.pieces)?;
-        let warnings = [self.pieces.told.as_slice(), &self.pieces.warnings].concat();
-        let mut outcome = Outcome::new(self.spec, &self.pieces, warnings);
+        let Self {
+            spec,
+            pieces,
+            started,
+        } = self;
+        let mut ledger = Ledger::open(&spec, cx, &pieces)?;
+        let warnings = [pieces.told.as_slice(), &pieces.warnings].concat();
+        let mut outcome = Outcome::new(&spec, &pieces, warnings);
         outcome.renamed = renamed_before(&ledger.system);
         for Renamed { image_id, name } in &outcome.renamed {
             cx.observer.notice(format_args!(
@@ -120,10 +126,10 @@ impl Prepared<'_> {
             ));
         }
         let mut flow = Flow {
-            spec: self.spec,
+            spec: &spec,
             cx,
             outcome,
-            pieces: self.pieces,
+            pieces,
             call: None,
             looked: false,
         };
@@ -139,7 +145,7 @@ impl Prepared<'_> {
         if flow.registered_before(&storage, &mut ledger).await? {
             return Ok(flow.outcome);
         }
-        flow.outcome.stages.check_seconds = Stages::seconds(self.started.elapsed());
+        flow.outcome.stages.check_seconds = Stages::seconds(started.elapsed());
         let earlier = ledger
             .system
             .state()

@@ -14,7 +14,8 @@ use super::disk::SourceDisk;
 /// One import: the disk, the object, the image, and how to get from one to the other.
 #[derive(Clone, Debug)]
 pub struct ImportSpec {
-    /// The disk; of a package with several, [`ImportSpec::of_machine`] names it.
+    /// The disk. A package without a member stands for its machine: the system's disk together with
+    /// the others, and what the descriptor says that this spec does not.
     pub disk: SourceDisk,
     /// How the disk image is opened.
     pub open: OpenOptions,
@@ -274,6 +275,16 @@ fn default_key(name: &str, target: Target) -> String {
         })
         .collect();
     format!("{stem}.{}", target.name())
+}
+
+/// Key of the object of data disk `number`, beside that of the system's disk.
+pub(super) fn data_key(system: &str, number: u32, disk: &Path, converts: bool) -> String {
+    let file = if converts {
+        Path::new("disk.zvhd2")
+    } else {
+        disk
+    };
+    key_for(system, &format!("-data{number}"), file)
 }
 
 /// `base` with `suffix`, and with the extension of the file that is uploaded.

@@ -27,7 +27,9 @@ impl Context<'_> {
             ("os_version", item.os_version.as_ref()),
             ("description", item.description.as_ref()),
             ("group", item.group.as_ref()),
+            ("disk", item.disk.as_ref()),
             ("snapshot", item.snapshot.as_ref()),
+            ("allow_backing", item.allow_backing_text.as_ref()),
             ("enterprise_project_id", item.enterprise_project_id.as_ref()),
             ("cmk_id", item.cmk_id.as_ref()),
         ];
@@ -36,6 +38,9 @@ impl Context<'_> {
             if text == "TODO" || text.starts_with("TODO:") {
                 let hint = match key {
                     "os_version" => "imgferry os-versions lists the names that the region knows",
+                    "allow_backing" => {
+                        "if you trust the image, name the directory of the files that it builds on"
+                    }
                     _ => "put the real value in",
                 };
                 let what = "this is a placeholder".to_owned();

@@ -302,6 +302,8 @@ impl Layers<'_, '_, '_> {
             source: source.path,
             source_text: source.text,
             format: self.text("format").map(lower),
+            disk: self.own_text("disk"),
+            ignore_manifest: self.switch("ignore_manifest"),
             snapshot: self.own_text("snapshot"),
             allow_backing: None,
             allow_backing_text: self.text("allow_backing"),

@@ -21,7 +21,7 @@ use crate::args::{
 use crate::console::Console;
 
 pub(crate) async fn run(args: &ImportArgs, console: Console, stop: &StopToken) -> cloud::Result {
-    let spec = spec(args).of_machine(&console)?;
+    let spec = spec(args);
     let needs = SessionOptions {
         buckets: vec![args.bucket.clone()],
         rate_limit: args.pace.limit_rate,
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: &ImportArgs, console: Console, stop: &StopToken) -
 /// The only import of this process.
 async fn alone(
     args: &ImportArgs,
-    prepared: Prepared<'_>,
+    prepared: Prepared,
     session: Session,
     console: Console,
     stop: &StopToken,
