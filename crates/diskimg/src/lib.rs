@@ -68,6 +68,7 @@ pub use extent::{Extent, ExtentKind, Tally, check_answer, check_range, clip_exte
 pub use format::Format;
 pub use hint::Hint;
 pub use image::DiskImage;
+pub use machine::Vmx;
 pub use map::{DiskMap, Share};
 pub use open::{Opened, open, open_packed, open_pipe, open_source};
 pub use options::{BackingPolicy, OpenOptions};

@@ -157,7 +157,8 @@ fn check_options(spec: &ImportSpec, method: Method) -> Result {
         || !matches!(spec.open.backing, diskimg::BackingPolicy::Refuse);
     if odd && !method.converts() {
         return refused(
-            "the file is uploaded as it is: a snapshot or a directory of backing files has no effect on it",
+            "the file is uploaded as it is: a snapshot or a directory of backing files has no \
+             effect on it",
             ImportHint::UseQuickImport,
         );
     }

@@ -1,13 +1,17 @@
 //! Walks directories and opens what looks like a disk.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use diskimg::text::shown;
-use diskimg::{ErrorKind, Format, OpenOptions, partitions};
+use diskimg::text::{printable, shown};
+use diskimg::{ErrorKind, Format};
 
-use super::{Disk, Found, Refused};
+use super::machine::{self, Looked};
+use super::open::Stop;
+use super::{Found, Refused, open};
 use crate::expand::MAX_ITEMS;
 
 /// Most files and directories that are looked at. Ours.
@@ -20,7 +24,9 @@ const DISKS: [&str; 14] = [
     "hdd", "qed",
 ];
 /// Extensions of raw disks: any file could be one by its content.
-const RAW: [&str; 4] = ["raw", "img", "hdd", "dd"];
+pub(super) const RAW: [&str; 4] = ["raw", "img", "hdd", "dd"];
+/// Extensions of compressed files.
+pub(super) const PACKED: [&str; 5] = ["gz", "xz", "zst", "bz2", "lz4"];
 
 /// Why nothing could be found.
 #[derive(Debug)]
@@ -52,11 +58,12 @@ impl std::error::Error for Error {}
 ///
 /// # Errors
 /// When a directory cannot be read, or there is too much in them.
-pub fn find(places: &[PathBuf], stop: &dyn Fn() -> bool) -> Result<Found, Error> {
+pub fn find(places: &[PathBuf], stop: &Stop) -> Result<Found, Error> {
     let mut walk = Walk {
         found: Found::default(),
+        taken: HashSet::new(),
         entries: 0,
-        stop,
+        stop: Arc::clone(stop),
     };
     for place in places {
         let unreadable = |error| Error::Unreadable(place.clone(), error);
@@ -67,7 +74,16 @@ pub fn find(places: &[PathBuf], stop: &dyn Fn() -> bool) -> Result<Found, Error>
             false => walk.file(path, true)?,
         }
     }
-    let Found { disks, refused, .. } = &mut walk.found;
+    let Found {
+        disks,
+        machines,
+        refused,
+        ..
+    } = &mut walk.found;
+    machines.sort_by(|a, b| a.path.cmp(&b.path));
+    // What was looked at before its machine was found.
+    disks.retain(|disk| !walk.taken.contains(&disk.path));
+    refused.retain(|refused| !walk.taken.contains(&refused.path));
     disks.sort_by(|a, b| a.path.cmp(&b.path));
     disks.dedup_by(|a, b| a.path == b.path);
     refused.sort_by(|a, b| a.path.cmp(&b.path));
@@ -75,13 +91,15 @@ pub fn find(places: &[PathBuf], stop: &dyn Fn() -> bool) -> Result<Found, Error>
     Ok(walk.found)
 }
 
-struct Walk<'a> {
+struct Walk {
     found: Found,
+    /// Files that belong to machines.
+    taken: HashSet<PathBuf>,
     entries: usize,
-    stop: &'a dyn Fn() -> bool,
+    stop: Stop,
 }
 
-impl Walk<'_> {
+impl Walk {
     fn directory(&mut self, dir: &Path, depth: usize) -> Result<(), Error> {
         if depth > MAX_DEPTH {
             return Err(Error::TooMany(format!(
@@ -102,7 +120,9 @@ impl Walk<'_> {
             let entry = entry.map_err(unreadable)?;
             entries.push((entry.path(), entry.file_type().map_err(unreadable)?));
         }
-        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        // Machines first: they say which files are theirs.
+        let order = |(path, _): &(PathBuf, fs::FileType)| (!machine::is_one(path), path.clone());
+        entries.sort_by_cached_key(order);
         for (path, kind) in entries {
             let name = path.file_name().unwrap_or_default();
             let is_hidden = name.as_encoded_bytes().starts_with(b".");
@@ -126,56 +146,64 @@ impl Walk<'_> {
         if (self.stop)() {
             return Err(Error::Cancelled);
         }
-        // The disk is found by its descriptor.
-        if !named && diskimg::descriptor_of(&path).is_some_and(|descriptor| descriptor.is_file()) {
+        if machine::is_one(&path) {
+            return self.machine(path, named);
+        }
+        // The disk is found by its descriptor, or with its machine.
+        let is_part = || diskimg::descriptor_of(&path).is_some_and(|found| found.is_file());
+        if !named && (self.taken.contains(&path) || is_part()) {
             self.pass_over();
             return Ok(());
         }
+        self.disk(path, named)
+    }
+
+    /// The machine of the file, which is called like that of one.
+    fn machine(&mut self, path: PathBuf, named: bool) -> Result<(), Error> {
+        let Looked { files, machine } = machine::look(&path);
+        let shared = files.iter().find(|file| self.taken.contains(*file));
+        let shared = shared.map(|file| file.to_string_lossy().into_owned());
+        self.taken.extend(files);
+        match (machine, shared) {
+            (Err(refused), _) => self.found.refused.push(refused),
+            (Ok(None), _) if named => return self.disk(path, named),
+            (Ok(None), _) => self.pass_over(),
+            (Ok(Some(_)), Some(file)) => self.found.refused.push(Refused {
+                path,
+                reason: format!("another machine uses its disk \"{}\" too", printable(&file)),
+                hint: None,
+            }),
+            (Ok(Some(machine)), None) => self.found.machines.push(machine),
+        }
+        self.refuse_too_many()
+    }
+
+    fn disk(&mut self, path: PathBuf, named: bool) -> Result<(), Error> {
         let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
         let is = |known: &[&str]| known.iter().any(|known| extension == *known);
-        let opened = diskimg::open(&path, &OpenOptions::of(None), &zvhd2::DRIVERS);
+        let packed = match named || is_packed_name(&path) {
+            true => open::packed(&path, &self.stop).transpose(),
+            false => None,
+        };
+        let opened = packed
+            .map(|packed| packed.map(|disk| (None, disk)))
+            .unwrap_or_else(|| open::image(&path).map(|(format, disk)| (Some(format), disk)));
         match opened {
-            Ok(opened) if opened.format == Format::Raw && !is(&RAW) && !named => self.pass_over(),
+            Ok((Some(Format::Raw), _)) if !is(&RAW) && !named => self.pass_over(),
             Ok(_) if path.to_str().is_none() => self.found.refused.push(Refused {
                 path,
                 reason: "its name is no text".to_owned(),
                 hint: Some("rename it".into()),
             }),
-            Ok(opened) => {
-                let mut warnings = opened.image.details().warnings;
-                let virtual_size = opened.image.virtual_size();
-                let boot = match partitions::read(opened.image.as_ref()) {
-                    Ok(table) => {
-                        warnings.extend(table.sector_problem());
-                        warnings.extend(table.size_problem(virtual_size));
-                        Some(table.boot)
-                    }
-                    Err(error) => {
-                        warnings.push(format!("its partitions cannot be read: {error}"));
-                        None
-                    }
-                };
-                self.found.disks.push(Disk {
-                    format: opened.format,
-                    virtual_size,
-                    bytes_on_disk: opened.bytes_on_disk,
-                    boot,
-                    warnings,
-                    path,
-                });
-                if self.found.disks.len() > MAX_ITEMS {
-                    return Err(Error::TooMany(format!(
-                        "there are more than {MAX_ITEMS} disks; write several manifests"
-                    )));
-                }
-            }
+            Ok((_, disk)) => self.found.disks.push(disk),
+            Err(error) if error.kind() == ErrorKind::Cancelled => return Err(Error::Cancelled),
             Err(error) => {
                 // Recognised by content, whatever it is called.
                 let is_disk = matches!(
                     error.kind(),
                     ErrorKind::Corrupt | ErrorKind::Truncated | ErrorKind::Limit | ErrorKind::Io
                 );
-                if is_disk || is(&DISKS) || named {
+                if is_disk || is(&DISKS) || is_raw_inside(&path) || named {
                     self.found.refused.push(Refused {
                         reason: error.message().to_owned(),
                         hint: error.hint().cloned(),
@@ -186,6 +214,41 @@ impl Walk<'_> {
                 }
             }
         }
-        Ok(())
+        self.refuse_too_many()
     }
+
+    fn refuse_too_many(&self) -> Result<(), Error> {
+        let machines = self.found.machines.iter();
+        let disks = machines.fold(self.found.disks.len(), |disks, machine| {
+            disks.saturating_add(machine.data.len()).saturating_add(1)
+        });
+        match disks > MAX_ITEMS {
+            true => Err(Error::TooMany(format!(
+                "there are more than {MAX_ITEMS} disks; write several manifests"
+            ))),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Whether a file is called like a raw disk that is compressed: `disk.raw.gz`, or an archive of
+/// Google Cloud's.
+fn is_packed_name(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_ascii_lowercase();
+    is_raw_inside(path)
+        || [".tar.gz", ".tgz"]
+            .iter()
+            .any(|end| name.to_string_lossy().ends_with(end))
+}
+
+/// Whether a file is called like a compressed raw disk.
+fn is_raw_inside(path: &Path) -> bool {
+    let is = |path: &Path, known: &[&str]| {
+        let extension = path.extension().unwrap_or_default();
+        known
+            .iter()
+            .any(|known| extension.eq_ignore_ascii_case(known))
+    };
+    let inside = path.file_stem().map(Path::new);
+    is(path, &PACKED) && inside.is_some_and(|inside| is(inside, &RAW))
 }

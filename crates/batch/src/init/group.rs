@@ -1,4 +1,5 @@
-//! Which disks belong to one server, as far as their names tell.
+//! Which disks belong to one server: what its configuration or package says, else what their names
+//! tell.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -6,7 +7,8 @@ use std::path::{Path, PathBuf};
 use diskimg::partitions::BootMode;
 use serde::Serialize;
 
-use super::{Disk, Found, Refused};
+use super::find::PACKED;
+use super::{Disk, Found, Machine, Refused};
 
 /// What a manifest is written from.
 #[derive(Debug, Serialize)]
@@ -37,8 +39,18 @@ pub struct Server {
 pub struct Named {
     /// Name of the image.
     pub name: String,
-    /// The disk.
+    /// The disk; of a package, the one that the machine starts from.
     pub disk: Disk,
+    /// Data disks of the package.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<Disk>,
+}
+
+impl Named {
+    fn new(name: String, disk: Disk) -> Self {
+        let data = Vec::new();
+        Self { name, disk, data }
+    }
 }
 
 /// What a name tells: the server, and which of its disks it is.
@@ -102,24 +114,39 @@ impl Draft {
             .copied()
             .collect();
         let mut names = Names::default();
-        let servers = groups
-            .iter()
-            .filter_map(|group| group.server(&found.disks, &stems, &mut names))
-            .collect();
+        let (mut servers, mut images) = (Vec::new(), Vec::new());
+        for machine in found.machines {
+            match machine.data.is_empty() || machine.is_package {
+                true => images.push(machine.image(&mut names)),
+                false => servers.push(machine.server(&mut names)),
+            }
+        }
+        let grouped = groups.iter();
+        servers.extend(grouped.filter_map(|group| group.server(&found.disks, &stems, &mut names)));
         let others = found.disks.into_iter().enumerate();
-        let images = others
-            .filter(|(index, _)| !taken.contains(index))
-            .map(|(_, disk)| Named {
-                name: names.unique(&stem(&disk.path), &disk.path),
-                disk,
-            })
-            .collect();
+        images.extend(
+            others
+                .filter(|(index, _)| !taken.contains(index))
+                .map(|(_, disk)| Named::new(names.unique(&stem(&disk.path), &disk.path), disk)),
+        );
         Self {
             servers,
             images,
             refused: found.refused,
             passed_over: found.passed_over,
         }
+    }
+
+    /// The disks that are imported only where the files may be opened that they build on.
+    pub fn snapshots(&self) -> impl Iterator<Item = &Disk> {
+        let servers = self.servers.iter().flat_map(|server| {
+            let data = server.data.iter().map(|data| &data.disk);
+            std::iter::once(&server.system).chain(data)
+        });
+        let images = self.images.iter().map(|image| &image.disk);
+        servers
+            .chain(images)
+            .filter(|disk| !disk.builds_on.is_empty())
     }
 }
 
@@ -229,10 +256,8 @@ impl Group {
             .zip(1..)
             .filter_map(|(index, number): (_, usize)| {
                 let disk = disks.get(*index)?;
-                Some(Named {
-                    name: names.unique(&format!("{name}-data{number}"), &disk.path),
-                    disk: disk.clone(),
-                })
+                let name = names.unique(&format!("{name}-data{number}"), &disk.path);
+                Some(Named::new(name, disk.clone()))
             });
         Some(Server {
             data: data.collect(),
@@ -242,14 +267,54 @@ impl Group {
     }
 }
 
+impl Machine {
+    fn name(&self, names: &mut Names) -> String {
+        let own = self.name.as_deref().map(str::trim);
+        let own = own.filter(|name| name.chars().any(char::is_alphanumeric));
+        let name = own.map_or_else(|| stem(&self.path), image_name);
+        names.unique(&name, &self.path)
+    }
+
+    /// One image: of a package, whose data disks are imported with it, or of the only disk.
+    fn image(self, names: &mut Names) -> Named {
+        Named {
+            name: self.name(names),
+            disk: self.system,
+            data: self.data,
+        }
+    }
+
+    fn server(self, names: &mut Names) -> Server {
+        let name = self.name(names);
+        let data = self.data.into_iter().zip(1..);
+        let data = data.map(|(disk, number): (Disk, usize)| {
+            let name = names.unique(&format!("{name}-data{number}"), &disk.path);
+            Named::new(name, disk)
+        });
+        Server {
+            data: data.collect(),
+            system: self.system,
+            name,
+        }
+    }
+}
+
 impl Disk {
     /// Whether something on it can be started.
     pub(super) fn boots(&self) -> bool {
-        !matches!(self.boot, None | Some(BootMode::Unknown))
+        // What builds on other files was not looked at.
+        !matches!(self.boot, None | Some(BootMode::Unknown)) || !self.builds_on.is_empty()
     }
 }
 
 fn stem(path: &Path) -> String {
+    let inside = path.file_stem().map(Path::new);
+    let is_packed = path.extension().is_some_and(|found| {
+        PACKED
+            .iter()
+            .any(|packed| found.eq_ignore_ascii_case(packed))
+    });
+    let path = inside.filter(|_| is_packed).unwrap_or(path);
     path.file_stem()
         .unwrap_or_default()
         .to_string_lossy()
@@ -263,6 +328,15 @@ fn plain(text: &str) -> String {
             _ => '-',
         })
         .collect()
+}
+
+/// Longest name of an image, in characters; room is left for what makes it unique.
+const MAX_NAME: usize = 100;
+
+/// The name of a machine as that of an image.
+fn image_name(machine: &str) -> String {
+    let name: String = machine.chars().take(MAX_NAME).collect();
+    name.trim_matches(|c: char| !c.is_alphanumeric()).to_owned()
 }
 
 /// Names that were given.

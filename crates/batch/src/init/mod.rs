@@ -1,7 +1,7 @@
-//! Finds disk images in directories and writes a manifest of them.
+//! Finds disk images and machines in directories and writes a manifest of them.
 //!
 //! ```text
-//! directories ──find()──▶ Found: disks, files that are refused and why ──Draft::of()──▶ servers, images
+//! directories ──find()──▶ Found: disks, machines, files that are refused and why ──Draft::of()──▶ servers, images
 //!                                                                             └─▶ YAML, TOML
 //! ```
 //!
@@ -10,6 +10,8 @@
 
 mod find;
 mod group;
+mod machine;
+mod open;
 mod write;
 
 use std::path::PathBuf;
@@ -20,6 +22,7 @@ use serde::Serialize;
 
 pub use self::find::{Error, find};
 pub use self::group::{Draft, Server};
+pub use self::open::Stop;
 pub use self::write::{Notation, Settings};
 
 /// What was found.
@@ -27,10 +30,27 @@ pub use self::write::{Notation, Settings};
 pub struct Found {
     /// Disks that can be read, by path.
     pub disks: Vec<Disk>,
+    /// Machines with their disks, by path.
+    pub machines: Vec<Machine>,
     /// Files that look like disks and cannot be taken as they are, by path.
     pub refused: Vec<Refused>,
     /// Files that are no disks, and links.
     pub passed_over: usize,
+}
+
+/// A machine whose files tell which disks belong to it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    /// Absolute path of its package (OVA archive, OVF descriptor) or configuration (`.vmx`).
+    pub path: PathBuf,
+    /// Whether it is a package, which is imported by its own path.
+    pub is_package: bool,
+    /// Its name.
+    pub name: Option<String>,
+    /// The disk that it starts from; of a package it has the package's path.
+    pub system: Disk,
+    /// Its other disks, in the order in which it sees them.
+    pub data: Vec<Disk>,
 }
 
 /// A disk.
@@ -46,6 +66,18 @@ pub struct Disk {
     pub bytes_on_disk: u64,
     /// How it boots; `None` when its partitions cannot be read.
     pub boot: Option<BootMode>,
+    /// How its machine boots, where that is told: `bios` or `uefi`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<&'static str>,
+    /// What its machine calls its operating system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// How it is compressed as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression: Option<&'static str>,
+    /// Files that it builds on, nearest first: it is imported only where they may be opened.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub builds_on: Vec<String>,
     /// What the reader wants to be known.
     pub warnings: Vec<String>,
 }

@@ -1,11 +1,20 @@
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use diskimg::partitions::BootMode;
 use tempfile::TempDir;
 
 use super::*;
 use crate::manifest::Manifest;
+
+fn go_on() -> Stop {
+    Arc::new(|| false)
+}
+
+fn stopped() -> Stop {
+    Arc::new(|| true)
+}
 
 fn disk(path: &str) -> Disk {
     Disk {
@@ -14,6 +23,10 @@ fn disk(path: &str) -> Disk {
         virtual_size: 40 << 30,
         bytes_on_disk: 1 << 30,
         boot: Some(BootMode::Bios),
+        firmware: None,
+        system: None,
+        compression: None,
+        builds_on: Vec::new(),
         warnings: Vec::new(),
     }
 }
@@ -121,7 +134,7 @@ fn tree() -> TempDir {
 fn a_written_manifest_is_refused_for_its_placeholders_only_and_then_read() {
     let tree = tree();
     let root = tree.path().canonicalize().unwrap();
-    let found = find(&[tree.path().to_owned()], &|| false).unwrap();
+    let found = find(&[tree.path().to_owned()], &go_on()).unwrap();
     assert_eq!(found.disks.len(), 5, "{found:#?}");
     assert_eq!(found.refused.len(), 2, "{found:#?}");
     let draft = Draft::of(found);
@@ -187,16 +200,16 @@ fn a_bucket_that_is_known_is_no_placeholder() {
 #[test]
 fn nothing_is_found_where_nothing_is_and_that_is_told() {
     let dir = TempDir::new().unwrap();
-    assert!(find(&[dir.path().join("none")], &|| false).is_err());
+    assert!(find(&[dir.path().join("none")], &go_on()).is_err());
     assert!(
-        find(&[dir.path().to_owned()], &|| false)
+        find(&[dir.path().to_owned()], &go_on())
             .unwrap()
             .disks
             .is_empty()
     );
     write_disk(&dir.path().join("a.raw"), 1 << 20);
-    let stopped = find(&[dir.path().to_owned()], &|| true);
-    assert!(matches!(stopped, Err(Error::Cancelled)));
+    let ended = find(&[dir.path().to_owned()], &stopped());
+    assert!(matches!(ended, Err(Error::Cancelled)));
 }
 
 #[test]
@@ -204,6 +217,190 @@ fn a_file_that_is_named_is_told_about_whatever_it_is() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("README");
     fs::write(&path, "text").unwrap();
-    let found = find(&[path], &|| false).unwrap();
+    let found = find(&[path], &go_on()).unwrap();
     assert_eq!(found.refused.len(), 1);
+}
+
+/// A machine's configuration, its disk in two files, and its second disk.
+fn vmx(dir: &Path, snapshot: bool) {
+    fs::create_dir_all(dir).unwrap();
+    let flat = |name: &str, more: &str| {
+        let text = format!(
+            "# Disk DescriptorFile\nversion=1\nCID=fffffffe\n{more}RW 2048 FLAT \"{name}-flat.vmdk\" 0\n"
+        );
+        fs::write(dir.join(format!("{name}.vmdk")), text).unwrap();
+        write_disk(&dir.join(format!("{name}-flat.vmdk")), 1 << 20);
+    };
+    let whole = "parentCID=ffffffff\ncreateType=\"monolithicFlat\"\n";
+    flat("web", whole);
+    flat("logs", whole);
+    fs::write(dir.join("web.nvram"), [0; 64]).unwrap();
+    let system = if snapshot {
+        "web-000001.vmdk"
+    } else {
+        "web.vmdk"
+    };
+    if snapshot {
+        let text = "# Disk DescriptorFile\nversion=1\nCID=00000001\nparentCID=fffffffe\n\
+            createType=\"twoGbMaxExtentSparse\"\nparentFileNameHint=\"web.vmdk\"\n\
+            RW 2048 SPARSE \"web-000001-s001.vmdk\"\n";
+        fs::write(dir.join(system), text).unwrap();
+    }
+    let text = format!(
+        "displayName = \"web 01\"\nguestOS = \"ubuntu-64\"\nfirmware = \"efi\"\n\
+         scsi0:1.present = \"TRUE\"\nscsi0:1.fileName = \"logs.vmdk\"\n\
+         scsi0:0.present = \"TRUE\"\nscsi0:0.fileName = \"{system}\"\n\
+         ide1:0.present = \"TRUE\"\nide1:0.deviceType = \"cdrom-image\"\n\
+         ide1:0.fileName = \"cd.iso\"\n"
+    );
+    fs::write(dir.join("web.vmx"), text).unwrap();
+}
+
+fn manifest_of(dir: &Path) -> (Draft, String) {
+    let root = dir.canonicalize().unwrap();
+    let draft = Draft::of(find(std::slice::from_ref(&root), &go_on()).unwrap());
+    let settings = Settings {
+        dir: &root,
+        bucket: Some("images"),
+        notation: Notation::Yaml,
+    };
+    let text = draft.manifest(&settings);
+    (draft, text)
+}
+
+#[test]
+fn the_disks_that_a_configuration_names_are_one_server() {
+    let dir = TempDir::new().unwrap();
+    vmx(&dir.path().join("vm"), false);
+    write_disk(&dir.path().join("vm/old.raw"), 1 << 20);
+    let (draft, text) = manifest_of(dir.path());
+    let [server] = draft.servers.as_slice() else {
+        panic!("{draft:#?}");
+    };
+    assert_eq!(server.name, "web 01");
+    assert!(server.system.path.ends_with("vm/web.vmdk"));
+    assert_eq!(server.data.len(), 1);
+    assert!(server.data[0].disk.path.ends_with("vm/logs.vmdk"));
+    assert_eq!(draft.images.len(), 1, "{draft:#?}");
+    assert!(draft.refused.is_empty(), "{draft:#?}");
+    assert!(text.contains("firmware: uefi\n"), "{text}");
+    assert!(text.contains("\"ubuntu-64\"; look for Ubuntu"), "{text}");
+    let path = dir.path().join("batch.yaml");
+    fs::write(&path, text.replace("TODO", "Debian")).unwrap();
+    let items = Manifest::read(&path).unwrap().items;
+    let names: Vec<_> = items.iter().map(|item| item.name.as_str()).collect();
+    assert_eq!(names, ["old", "web 01", "web 01-data1"]);
+}
+
+#[test]
+fn a_snapshot_of_a_machine_needs_permission_for_what_it_builds_on() {
+    let dir = TempDir::new().unwrap();
+    vmx(dir.path(), true);
+    let (draft, text) = manifest_of(dir.path());
+    assert!(
+        draft.images.is_empty() && draft.refused.is_empty(),
+        "{draft:#?}"
+    );
+    let system = &draft.servers[0].system;
+    assert!(system.path.ends_with("web-000001.vmdk"));
+    assert_eq!(system.builds_on, ["web.vmdk"]);
+    assert_eq!(draft.snapshots().count(), 1);
+    assert!(text.contains("allow_backing: TODO\n"), "{text}");
+    assert!(text.contains("builds on web.vmdk"), "{text}");
+    let path = dir.path().join("batch.yaml");
+    fs::write(
+        &path,
+        text.replace("os_version: TODO", "os_version: Debian"),
+    )
+    .unwrap();
+    let problems = Manifest::read(&path).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert!(
+        problems[0]
+            .hint
+            .as_deref()
+            .unwrap()
+            .contains("the directory")
+    );
+}
+
+#[test]
+fn a_machine_that_lacks_a_disk_is_refused_whole() {
+    for (lacking, reason) in [
+        (
+            "scsi0:2.fileName = \"../x.vmdk\"\n",
+            "is no disk image beside it",
+        ),
+        ("scsi0:2.fileName = \"gone.vmdk\"\n", "it is not there"),
+        ("scsi0:2.fileName = \"link.vmdk\"\n", "no regular file"),
+    ] {
+        let dir = TempDir::new().unwrap();
+        vmx(dir.path(), false);
+        std::os::unix::fs::symlink("web.vmdk", dir.path().join("link.vmdk")).unwrap();
+        let path = dir.path().join("web.vmx");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text + lacking).unwrap();
+        let (draft, _) = manifest_of(dir.path());
+        assert!(
+            draft.servers.is_empty() && draft.images.is_empty(),
+            "{draft:#?}"
+        );
+        let [refused] = draft.refused.as_slice() else {
+            panic!("{draft:#?}");
+        };
+        assert!(refused.path.ends_with("web.vmx"));
+        assert!(refused.reason.contains(reason), "{}", refused.reason);
+    }
+}
+
+#[test]
+fn two_machines_do_not_share_a_disk() {
+    let dir = TempDir::new().unwrap();
+    vmx(dir.path(), false);
+    fs::copy(dir.path().join("web.vmx"), dir.path().join("zcopy.vmx")).unwrap();
+    let (draft, _) = manifest_of(dir.path());
+    assert_eq!(
+        (draft.servers.len(), draft.refused.len()),
+        (1, 1),
+        "{draft:#?}"
+    );
+    assert!(draft.refused[0].reason.contains("another machine"));
+}
+
+#[test]
+fn compressed_raw_disks_are_found_by_their_names() {
+    let dir = TempDir::new().unwrap();
+    write_disk(&dir.path().join("disk"), 1 << 20);
+    let bytes = fs::read(dir.path().join("disk")).unwrap();
+    fs::remove_file(dir.path().join("disk")).unwrap();
+    let packed = zstd(&bytes);
+    fs::write(dir.path().join("web01.raw.zst"), &packed).unwrap();
+    fs::write(dir.path().join("notes.zst"), &packed).unwrap();
+    fs::write(dir.path().join("text.img.zst"), zstd(b"no disk\n")).unwrap();
+    let (draft, text) = manifest_of(dir.path());
+    let [image] = draft.images.as_slice() else {
+        panic!("{draft:#?}");
+    };
+    assert_eq!(
+        (image.name.as_str(), image.disk.virtual_size),
+        ("web01", 1 << 20)
+    );
+    assert!(
+        text.contains("raw compressed with zstd, 1 MiB virtual"),
+        "{text}"
+    );
+    assert_eq!(
+        (draft.refused.len(), draft.passed_over),
+        (1, 1),
+        "{draft:#?}"
+    );
+    assert!(draft.refused[0].path.ends_with("text.img.zst"));
+}
+
+/// A zstd frame that does not tell its size.
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
 }

@@ -40,7 +40,7 @@ impl Draft {
         if !self.images.is_empty() {
             writer.list("images");
             for image in &self.images {
-                writer.image(&image.name, &image.disk);
+                writer.image(image);
             }
         }
         if !self.servers.is_empty() {
@@ -74,7 +74,9 @@ impl Writer<'_> {
     }
 
     fn head(&mut self, draft: &Draft) {
-        let data: usize = draft.servers.iter().map(|server| server.data.len()).sum();
+        let in_servers = draft.servers.iter().map(|server| server.data.len());
+        let in_packages = draft.images.iter().map(|image| image.data.len());
+        let data: usize = in_servers.chain(in_packages).sum();
         let disks = draft.images.len() + draft.servers.len() + data;
         self.line(format_args!(
             "# {disks} disks found by imgferry batch init, {} files refused (see the end), {} passed over.",
@@ -105,10 +107,19 @@ impl Writer<'_> {
         }
     }
 
-    fn image(&mut self, name: &str, disk: &Disk) {
-        let mut keys = vec![("name", quoted(name))];
+    fn image(&mut self, image: &super::group::Named) {
+        let disk = &image.disk;
+        let mut keys = vec![("name", quoted(&image.name))];
         keys.extend(self.disk_keys(disk, true));
         let mut notes = notes(disk);
+        notes.extend(image.data.iter().map(|data| {
+            let member = data.path.file_name().unwrap_or_default().to_string_lossy();
+            format!(
+                "its data disk {member} is imported with it: {}, {} virtual",
+                data.format,
+                human(data.virtual_size)
+            )
+        }));
         if !disk.boots() {
             notes.push("nothing on it can be started: if it is a data disk, put type: DataImage in place of os_version and firmware".to_owned());
         }
@@ -152,10 +163,14 @@ impl Writer<'_> {
         if is_system {
             keys.push(("os_version", "TODO".to_owned()));
             let firmware = disk.boot.and_then(diskimg::partitions::BootMode::firmware);
+            let firmware = disk.firmware.or(firmware);
             keys.extend(firmware.map(|firmware| ("firmware", firmware.to_owned())));
         }
         let min_disk = disk.virtual_size.div_ceil(GIB).max(1);
         keys.push(("min_disk", min_disk.to_string()));
+        if !disk.builds_on.is_empty() {
+            keys.push(("allow_backing", "TODO".to_owned()));
+        }
         keys
     }
 
@@ -208,13 +223,40 @@ impl Writer<'_> {
     }
 }
 
+impl Disk {
+    /// That it is imported only where the files may be opened that it builds on.
+    #[must_use]
+    pub fn needs_backing(&self) -> String {
+        format!(
+            "this is a snapshot, which builds on {}; if you trust it, set allow_backing to their \
+             directory",
+            self.builds_on.join(", ")
+        )
+    }
+}
+
 fn notes(disk: &Disk) -> Vec<String> {
     let mut notes = vec![format!(
-        "{}, {} virtual, the file takes {}",
+        "{}{}, {} virtual, the file takes {}",
         disk.format,
+        disk.compression
+            .map_or_else(String::new, |name| format!(" compressed with {name}")),
         human(disk.virtual_size),
         human(disk.bytes_on_disk)
     )];
+    if let Some(system) = &disk.system {
+        let words = ova::Hints {
+            os: vec![system.clone()],
+            ..ova::Hints::default()
+        };
+        let family = words.os_family().map_or_else(String::new, |family| {
+            format!("; look for {family} in the list of imgferry os-versions")
+        });
+        notes.push(format!("the machine's system is called {system:?}{family}"));
+    }
+    if !disk.builds_on.is_empty() {
+        notes.push(disk.needs_backing());
+    }
     notes.extend(disk.warnings.iter().cloned());
     notes
 }

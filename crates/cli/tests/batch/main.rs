@@ -15,6 +15,7 @@ mod claims;
 #[path = "../common/mod.rs"]
 mod common;
 mod init;
+mod machines;
 mod pace;
 
 use std::collections::HashSet;

@@ -1,9 +1,10 @@
 //! `imgferry batch init`: a manifest of what is found.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ::convert::{CancelToken, OutputFile, Overwrite, Sink};
-use batch::init::{Draft, Error, Notation, Settings, find};
+use batch::init::{Draft, Error, Notation, Settings, Stop, find};
 use diskimg::printable;
 use diskimg::text::shown;
 use serde::Serialize;
@@ -40,7 +41,11 @@ pub(crate) fn run(args: &BatchInitArgs, console: Console, cancel: &CancelToken) 
     });
     let mut file = file.transpose()?;
     let dir = directory(args.output.as_deref())?;
-    let found = find(&args.places, &|| cancel.is_cancelled()).map_err(|error| match error {
+    let stop: Stop = {
+        let cancel = cancel.clone();
+        Arc::new(move || cancel.is_cancelled())
+    };
+    let found = find(&args.places, &stop).map_err(|error| match error {
         Error::Cancelled => Failure::new(Class::Interrupted, error.to_string()),
         _ => Failure::new(Class::Refused, error.to_string()),
     })?;
@@ -59,6 +64,13 @@ pub(crate) fn run(args: &BatchInitArgs, console: Console, cancel: &CancelToken) 
             "{}: {}",
             printable(&refused.path.to_string_lossy()),
             printable(&refused.reason)
+        ));
+    }
+    for disk in draft.snapshots() {
+        console.warn(format_args!(
+            "{}: {}",
+            printable(&disk.path.to_string_lossy()),
+            printable(&disk.needs_backing())
         ));
     }
     let Some(mut file) = file.take() else {
