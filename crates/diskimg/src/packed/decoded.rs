@@ -251,6 +251,7 @@ impl Read for FrontToBack {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "tests")]
 mod tests {
     use std::io::Write;
 
