@@ -1,0 +1,123 @@
+//! What was found on the disk: collected once, judged by rules that know no file system.
+//!
+//! Each area keeps its facts, their collector and its rules in one module.
+
+use serde::Serialize;
+
+use crate::Family;
+use crate::volume::Volume;
+
+/// A fact, or why it could not be read.
+pub(crate) type Known<T> = Result<T, String>;
+
+/// What the image is to become, as far as the user has said.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// `bios` or `uefi`.
+    pub firmware: Option<String>,
+    /// `x86` or `arm`.
+    pub architecture: Option<String>,
+    /// The operating system's name, verbatim.
+    pub os_version: Option<String>,
+    /// The names of operating systems that the region offers.
+    pub os_versions: Vec<String>,
+    /// The disk holds data only; no system is expected.
+    pub data_disk: bool,
+    /// The target is Huawei Cloud itself, not a partner's.
+    pub huawei_cloud: bool,
+    /// Seconds since 1970, for what expires.
+    pub now: u64,
+}
+
+/// Where a fact comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Evidence {
+    /// Path in the guest.
+    pub path: String,
+    /// Key of the value.
+    pub key: String,
+    /// The value, printable.
+    pub value: String,
+}
+
+/// The operating system.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Os {
+    /// `Linux`, `Windows` or `Other`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// As in os-release: `debian`, `rhel`, `opensuse-leap`; `windows`.
+    pub id: String,
+    /// The words of `ID_LIKE`.
+    #[serde(skip)]
+    pub like: Vec<String>,
+    /// As exact as the release files say: `12.5`, `22.04.4`, `7.9`; of Windows `2019`, `11`.
+    pub version: Option<String>,
+    /// Of Windows: `Standard`, `Datacenter`, …
+    pub edition: Option<String>,
+    /// `x86_64`, `aarch64`, `i386`, …
+    pub arch: Option<String>,
+    /// `systemd`, `upstart`, `sysvinit`, `openrc`, `busybox`.
+    #[serde(skip)]
+    pub init: Option<String>,
+    /// What says so.
+    pub evidence: Vec<Evidence>,
+}
+
+/// Everything that is known about the disk and the system on it.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// What the image is to become.
+    pub wanted: Wanted,
+    /// The operating system that the default boot entry starts.
+    pub os: Option<Os>,
+    /// The disk's volumes.
+    pub(crate) volumes: Vec<Volume>,
+    /// Index of the volume with the root.
+    pub(crate) root: Option<usize>,
+}
+
+impl Facts {
+    /// The family of the system, for the commands that mend it.
+    pub fn family(&self) -> Family {
+        let Some(os) = &self.os else {
+            return Family::Other;
+        };
+        std::iter::once(os.id.as_str())
+            .chain(os.like.iter().map(String::as_str))
+            .find_map(family)
+            .unwrap_or(Family::Other)
+    }
+}
+
+/// The family that a word of `ID` or `ID_LIKE` belongs to.
+fn family(word: &str) -> Option<Family> {
+    const RED_HAT: &[&str] = &[
+        "rhel",
+        "centos",
+        "fedora",
+        "rocky",
+        "almalinux",
+        "ol",
+        "euleros",
+        "openeuler",
+        "hce",
+        "kylin",
+        "neokylin",
+        "anolis",
+        "alinux",
+        "tencentos",
+        "opencloudos",
+        "amzn",
+        "redhat",
+    ];
+    const SUSE: &[&str] = &["sles", "sled", "sles_sap", "suse", "opensuse"];
+    let word = word.to_ascii_lowercase();
+    match word.as_str() {
+        "windows" => Some(Family::Windows),
+        "debian" | "ubuntu" => Some(Family::Debian),
+        word if RED_HAT.contains(&word) => Some(Family::RedHat),
+        word if SUSE.contains(&word) || word.starts_with("opensuse") => Some(Family::Suse),
+        _ => None,
+    }
+}

@@ -1,0 +1,29 @@
+//! Looks into disks, read-only: which system is installed, and whether its server will boot.
+//!
+//! ```text
+//! DiskImage ─▶ media: partitions, LVM, MD ─▶ volumes ─▶ Tree (one per file system)
+//!                                                        │
+//! collectors (boot, linux, windows) ◀── View: the guest's paths, links, mounts
+//!          │
+//!          ▼
+//!        Facts ─▶ rules (pure functions) ─▶ Report: findings, worst first, and what is unknown
+//! ```
+//!
+//! Everything on the disk is hostile. Parsers of others run on a thread of their own and may panic;
+//! reads, time and memory have named caps ([`Budget`]); what could not be decided is reported as
+//! unknown and never as passed. The crate is synchronous and knows no network and no terminal.
+
+mod budget;
+mod facts;
+mod finding;
+mod rule;
+mod text;
+mod tree;
+mod view;
+mod volume;
+
+pub use budget::Budget;
+pub use facts::{Evidence, Facts, Os, Wanted};
+pub use finding::{Finding, Seen, Severity, Unknown};
+pub use rule::{Family, Judgement, Remedy, Rule, Source};
+pub use volume::{Content, FileSystem};

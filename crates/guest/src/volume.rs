@@ -1,0 +1,136 @@
+//! Volumes: what a partition, a logical volume or an array holds, and how guests name it.
+
+use serde::Serialize;
+
+use crate::text::printable;
+
+/// File systems that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileSystem {
+    /// ext2, ext3 or ext4.
+    Ext,
+    /// XFS.
+    Xfs,
+    /// Btrfs.
+    Btrfs,
+    /// NTFS.
+    Ntfs,
+    /// FAT12, FAT16 or FAT32.
+    Fat,
+}
+
+/// What a volume holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Content {
+    /// A file system.
+    FileSystem(FileSystem),
+    /// Swap space; a hibernated system is stored in it or not.
+    Swap {
+        /// A hibernated system is stored in it.
+        hibernated: bool,
+    },
+    /// A physical volume of LVM, with its group's name where its metadata could be read.
+    PhysicalVolume(Option<String>),
+    /// A member of an MD array.
+    ArrayMember,
+    /// Encrypted; the name of the method.
+    Encrypted(&'static str),
+    /// Something that is recognised and not read; its name.
+    Other(&'static str),
+    /// Nothing known.
+    Unknown,
+}
+
+/// The state in which a file system was left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Health {
+    /// It was not unmounted: how it shows.
+    pub(crate) dirty: Option<String>,
+    /// Errors are recorded in it: how it shows.
+    pub(crate) errors: Option<String>,
+    /// Bytes it claims, when they are more than its volume has.
+    pub(crate) longer: Option<u64>,
+    /// Devices that it needs, when they are more than one.
+    pub(crate) devices: Option<u64>,
+}
+
+/// What a volume lies on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stack {
+    /// The whole disk or a partition.
+    Plain,
+    /// A logical volume; `missing` names the physical volumes that are not on this disk.
+    Logical {
+        group: String,
+        name: String,
+        missing: Vec<String>,
+    },
+    /// An MD array of `level`, of which `missing` members are not on this disk.
+    Array {
+        uuid: String,
+        level: i32,
+        missing: u32,
+    },
+}
+
+/// One volume.
+#[derive(Clone, Debug)]
+pub(crate) struct Volume {
+    /// Number of the partition it is or lies on, when it lies on one.
+    pub(crate) partition: Option<u32>,
+    pub(crate) stack: Stack,
+    /// Bytes.
+    pub(crate) size: u64,
+    pub(crate) content: Content,
+    /// Of the content, as `blkid` prints it.
+    pub(crate) uuid: Option<String>,
+    pub(crate) label: Option<Vec<u8>>,
+    /// Of the partition, lower case: a GUID, or `signature-number` on an MBR.
+    pub(crate) partuuid: Option<String>,
+    pub(crate) partlabel: Option<String>,
+    pub(crate) health: Health,
+    /// Why the file system could not be opened.
+    pub(crate) closed: Option<String>,
+}
+
+impl Volume {
+    /// As reports name it.
+    pub(crate) fn name(&self) -> String {
+        match (&self.stack, self.partition) {
+            (Stack::Logical { group, name, .. }, _) => printable(format!("/dev/{group}/{name}")),
+            (Stack::Array { uuid, .. }, _) => format!("array {uuid}"),
+            (Stack::Plain, Some(number)) => format!("partition {number}"),
+            (Stack::Plain, None) => "whole disk".to_owned(),
+        }
+    }
+}
+
+/// How a guest names a device: in fstab, on the kernel's command line, in crypttab.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Device {
+    Uuid(String),
+    Label(Vec<u8>),
+    PartUuid(String),
+    PartLabel(Vec<u8>),
+    /// `/dev/GROUP/NAME` or `/dev/mapper/GROUP-NAME`; unfolded.
+    Logical {
+        group: String,
+        name: String,
+    },
+    /// A disk or partition by the name its driver gives: sd, hd, vd, xvd, nvme, cciss, mmcblk.
+    Name {
+        /// `sd`, `vd`, …
+        driver: String,
+        /// From 0: `sdb` is 1.
+        disk: u32,
+        partition: Option<u32>,
+    },
+    /// `/dev/disk/by-path/…`, `/dev/disk/by-id/…`: what does not travel.
+    Hardware,
+    /// `/dev/md…`, `/dev/dm-…`, other names below `/dev`.
+    Other,
+    /// No device: `tmpfs`, `proc`, a host and its path, a file.
+    None,
+}
