@@ -7,9 +7,6 @@ use serde::Serialize;
 use crate::Family;
 use crate::volume::Volume;
 
-/// A fact, or why it could not be read.
-pub(crate) type Known<T> = Result<T, String>;
-
 /// What the image is to become, as far as the user has said.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {

@@ -16,6 +16,8 @@
 mod budget;
 mod facts;
 mod finding;
+mod known;
+mod linux;
 mod rule;
 mod text;
 mod tree;

@@ -84,7 +84,7 @@ impl Judgement {
     }
 
     /// The value of `read`, or the rule is unknown.
-    pub(crate) fn known<'a, T>(&mut self, read: &'a crate::facts::Known<T>) -> Option<&'a T> {
+    pub(crate) fn known<'a, T>(&mut self, read: &'a crate::known::Known<T>) -> Option<&'a T> {
         match read {
             Ok(value) => Some(value),
             Err(reason) => {
