@@ -1,6 +1,10 @@
 //! Volumes: what a partition, a logical volume or an array holds, and how guests name it.
 
+mod device;
+
 use serde::Serialize;
+
+pub(crate) use device::{Device, find};
 
 use crate::text::printable;
 
@@ -105,32 +109,4 @@ impl Volume {
             (Stack::Plain, None) => "whole disk".to_owned(),
         }
     }
-}
-
-/// How a guest names a device: in fstab, on the kernel's command line, in crypttab.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Device {
-    Uuid(String),
-    Label(Vec<u8>),
-    PartUuid(String),
-    PartLabel(Vec<u8>),
-    /// `/dev/GROUP/NAME` or `/dev/mapper/GROUP-NAME`; unfolded.
-    Logical {
-        group: String,
-        name: String,
-    },
-    /// A disk or partition by the name its driver gives: sd, hd, vd, xvd, nvme, cciss, mmcblk.
-    Name {
-        /// `sd`, `vd`, …
-        driver: String,
-        /// From 0: `sdb` is 1.
-        disk: u32,
-        partition: Option<u32>,
-    },
-    /// `/dev/disk/by-path/…`, `/dev/disk/by-id/…`: what does not travel.
-    Hardware,
-    /// `/dev/md…`, `/dev/dm-…`, other names below `/dev`.
-    Other,
-    /// No device: `tmpfs`, `proc`, a host and its path, a file.
-    None,
 }
