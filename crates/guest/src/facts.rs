@@ -72,6 +72,10 @@ pub struct Facts {
     pub(crate) volumes: Vec<Volume>,
     /// Index of the volume with the root.
     pub(crate) root: Option<usize>,
+    /// How a Linux starts.
+    pub(crate) linux_boot: Option<crate::linux::boot::LinuxBoot>,
+    /// The systems on the disk, the chosen one first.
+    pub(crate) systems: Vec<crate::linux::identify::System>,
 }
 
 impl Facts {
