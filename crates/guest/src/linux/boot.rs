@@ -3,7 +3,7 @@
 use super::command_line::CommandLine;
 use super::kernel::Kernel;
 use crate::Seen;
-use crate::facts::Known;
+use crate::known::Known;
 
 /// A file that a boot entry names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

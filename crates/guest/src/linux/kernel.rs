@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::initramfs::Initramfs;
-use crate::facts::Known;
+use crate::known::Known;
 
 /// Where a kernel has a driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
