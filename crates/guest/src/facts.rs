@@ -16,8 +16,10 @@ pub struct Wanted {
     pub architecture: Option<String>,
     /// The operating system's name, verbatim.
     pub os_version: Option<String>,
-    /// The names of operating systems that the region offers.
+    /// The names of operating systems that the region offers; empty when it was not asked.
     pub os_versions: Vec<String>,
+    /// Those of them that it offers for UEFI; empty when it was not asked.
+    pub uefi_os_versions: Vec<String>,
     /// The disk holds data only; no system is expected.
     pub data_disk: bool,
     /// The target is Huawei Cloud itself, not a partner's.
@@ -45,6 +47,9 @@ pub struct Os {
     pub kind: String,
     /// As in os-release: `debian`, `rhel`, `opensuse-leap`; `windows`.
     pub id: String,
+    /// As it calls itself: `Debian GNU/Linux 12 (bookworm)`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// The words of `ID_LIKE`.
     #[serde(skip)]
     pub like: Vec<String>,
@@ -52,6 +57,9 @@ pub struct Os {
     pub version: Option<String>,
     /// Of Windows: `Standard`, `Datacenter`, …
     pub edition: Option<String>,
+    /// Of Windows: the number that tells its release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub build: Option<u32>,
     /// `x86_64`, `aarch64`, `i386`, …
     pub arch: Option<String>,
     /// `systemd`, `upstart`, `sysvinit`, `openrc`, `busybox`.

@@ -14,10 +14,12 @@
 //! unknown and never as passed. The crate is synchronous and knows no network and no terminal.
 
 mod budget;
+mod catalog;
 mod facts;
 mod finding;
 mod known;
 mod linux;
+mod names;
 mod rule;
 mod text;
 mod tree;
@@ -25,7 +27,9 @@ mod view;
 mod volume;
 
 pub use budget::Budget;
+pub use catalog::rules;
 pub use facts::{Evidence, Facts, Os, Wanted};
 pub use finding::{Finding, Seen, Severity, Unknown};
+pub use names::{Choice, How, choose, documented};
 pub use rule::{Family, Judgement, Remedy, Rule, Source};
 pub use volume::{Content, FileSystem};

@@ -1,0 +1,29 @@
+//! All rules, in the order in which they are judged and documented.
+
+use crate::Rule;
+
+/// The tables of the areas: one line each.
+const TABLES: &[&[Rule]] = &[crate::names::RULES];
+
+/// Every rule that a disk is held against.
+pub fn rules() -> impl Iterator<Item = &'static Rule> {
+    TABLES.iter().copied().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_rules_share_a_name_and_every_text_is_a_sentence() {
+        let mut names: Vec<&str> = rules().map(|rule| rule.id).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+        for rule in rules() {
+            assert!(rule.text.ends_with('.'), "{}", rule.id);
+            assert!(!rule.text.contains("  "), "{}", rule.id);
+        }
+    }
+}
