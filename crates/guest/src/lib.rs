@@ -25,6 +25,7 @@ mod text;
 mod tree;
 mod view;
 mod volume;
+mod windows;
 
 pub use budget::Budget;
 pub use catalog::rules;

@@ -1,0 +1,213 @@
+//! Writes hives for tests.
+
+use std::collections::BTreeMap;
+
+/// A value's type and data.
+#[derive(Clone, Debug)]
+pub(crate) struct Data(u32, Vec<u8>);
+
+impl Data {
+    pub(crate) fn number(number: u32) -> Self {
+        Self(4, number.to_le_bytes().to_vec())
+    }
+
+    pub(crate) fn text(text: &str) -> Self {
+        Self(1, wide(text))
+    }
+
+    pub(crate) fn texts(texts: &[&str]) -> Self {
+        let mut data: Vec<u8> = texts.iter().flat_map(|text| wide(text)).collect();
+        data.extend([0, 0]);
+        Self(7, data)
+    }
+
+    pub(crate) fn bytes(bytes: &[u8]) -> Self {
+        Self(3, bytes.to_vec())
+    }
+}
+
+/// UTF-16 with an end mark.
+fn wide(text: &str) -> Vec<u8> {
+    let units = text.encode_utf16().chain([0]);
+    units.flat_map(u16::to_le_bytes).collect()
+}
+
+#[derive(Default)]
+struct Node {
+    subkeys: BTreeMap<String, Node>,
+    values: Vec<(String, Data)>,
+}
+
+/// A hive in the making.
+#[derive(Default)]
+pub(crate) struct HiveBuilder {
+    root: Node,
+    dirty: bool,
+    /// How lists of keys are stored.
+    pub(crate) lists: Lists,
+}
+
+#[derive(Clone, Copy, Default)]
+pub(crate) enum Lists {
+    #[default]
+    Lh,
+    Li,
+    /// Lists of two keys each, in one `ri`.
+    Ri,
+}
+
+impl HiveBuilder {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// With value `name` in the key at `path`, which is made.
+    pub(crate) fn value(mut self, path: &str, name: &str, data: Data) -> Self {
+        self.node(path).values.push((name.to_owned(), data));
+        self
+    }
+
+    /// With a key at `path`.
+    pub(crate) fn key(mut self, path: &str) -> Self {
+        self.node(path);
+        self
+    }
+
+    /// As Windows leaves it when it is cut off.
+    pub(crate) fn dirty(mut self) -> Self {
+        self.dirty = true;
+        self
+    }
+
+    fn node(&mut self, path: &str) -> &mut Node {
+        path.split('\\').fold(&mut self.root, |node, name| {
+            node.subkeys.entry(name.to_owned()).or_default()
+        })
+    }
+
+    pub(crate) fn build(&self) -> Vec<u8> {
+        let mut cells = vec![0; 32];
+        cells[..4].copy_from_slice(b"hbin");
+        let root = self.write(&mut cells, "ROOT", &self.root);
+        cells.resize(cells.len().next_multiple_of(4096), 0);
+        let mut base = vec![0; 4096];
+        base[..4].copy_from_slice(b"regf");
+        put(&mut base, 4, 7);
+        put(&mut base, 8, if self.dirty { 6 } else { 7 });
+        put(&mut base, 20, 1);
+        put(&mut base, 24, 5);
+        put(&mut base, 36, root);
+        put(&mut base, 40, cells.len() as u32);
+        let sum = super::checksum(&base);
+        put(&mut base, 508, sum);
+        base.extend(cells);
+        base
+    }
+
+    fn write(&self, cells: &mut Vec<u8>, name: &str, node: &Node) -> u32 {
+        let keys: Vec<u32> = node
+            .subkeys
+            .iter()
+            .map(|(name, node)| self.write(cells, name, node))
+            .collect();
+        let values: Vec<u32> = node
+            .values
+            .iter()
+            .map(|(name, data)| write_value(cells, name, data))
+            .collect();
+        let list = match self.lists {
+            _ if keys.is_empty() => u32::MAX,
+            Lists::Lh => cell(cells, &list(b"lh", &keys, 8)),
+            Lists::Li => cell(cells, &list(b"li", &keys, 4)),
+            Lists::Ri => {
+                let lists: Vec<u32> = keys
+                    .chunks(2)
+                    .map(|keys| cell(cells, &list(b"lf", keys, 8)))
+                    .collect();
+                cell(cells, &list(b"ri", &lists, 4))
+            }
+        };
+        let value_list = match values.as_slice() {
+            [] => u32::MAX,
+            values => {
+                let bytes: Vec<u8> = values.iter().flat_map(|at| at.to_le_bytes()).collect();
+                cell(cells, &bytes)
+            }
+        };
+        let mut body = vec![0; 76];
+        body[..2].copy_from_slice(b"nk");
+        put(&mut body, 20, keys.len() as u32);
+        put(&mut body, 28, list);
+        put(&mut body, 36, values.len() as u32);
+        put(&mut body, 40, value_list);
+        let (latin, name) = stored_name(name);
+        body[2] = if latin { 0x20 } else { 0 };
+        body[72..74].copy_from_slice(&(name.len() as u16).to_le_bytes());
+        body.extend(name);
+        cell(cells, &body)
+    }
+}
+
+fn write_value(cells: &mut Vec<u8>, name: &str, Data(kind, data): &Data) -> u32 {
+    let (latin, name) = stored_name(name);
+    let mut body = vec![0; 20];
+    body[..2].copy_from_slice(b"vk");
+    body[2..4].copy_from_slice(&(name.len() as u16).to_le_bytes());
+    put(&mut body, 4, data.len() as u32);
+    if data.len() <= 4 {
+        body[7] = 0x80;
+        body[8..8 + data.len()].copy_from_slice(data);
+    } else if data.len() <= super::SEGMENT as usize {
+        let at = cell(cells, data);
+        put(&mut body, 8, at);
+    } else {
+        let pieces: Vec<u8> = data
+            .chunks(super::SEGMENT as usize)
+            .map(|piece| cell(cells, piece))
+            .flat_map(u32::to_le_bytes)
+            .collect();
+        let mut segments = b"db".to_vec();
+        segments.extend((pieces.len() as u16 / 4).to_le_bytes());
+        segments.extend(cell(cells, &pieces).to_le_bytes());
+        let at = cell(cells, &segments);
+        put(&mut body, 8, at);
+    }
+    put(&mut body, 12, *kind);
+    body[16] = u8::from(latin);
+    body.extend(name);
+    cell(cells, &body)
+}
+
+/// Whether the name is Latin-1, and its bytes.
+fn stored_name(name: &str) -> (bool, Vec<u8>) {
+    if name.is_ascii() {
+        return (true, name.as_bytes().to_vec());
+    }
+    (
+        false,
+        name.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+    )
+}
+
+fn list(kind: &[u8; 2], entries: &[u32], step: usize) -> Vec<u8> {
+    let mut body = kind.to_vec();
+    body.extend((entries.len() as u16).to_le_bytes());
+    for entry in entries {
+        body.extend(entry.to_le_bytes());
+        body.resize(body.len() + step - 4, 0);
+    }
+    body
+}
+
+fn cell(cells: &mut Vec<u8>, body: &[u8]) -> u32 {
+    let at = cells.len();
+    let size = (body.len() + 4).next_multiple_of(8);
+    cells.extend((-(size as i32)).to_le_bytes());
+    cells.extend(body);
+    cells.resize(at + size, 0);
+    at as u32
+}
+
+fn put(bytes: &mut [u8], at: usize, number: u32) {
+    bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
+}
