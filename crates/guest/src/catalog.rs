@@ -3,7 +3,14 @@
 use crate::Rule;
 
 /// The tables of the areas: one line each.
-const TABLES: &[&[Rule]] = &[crate::names::RULES];
+const TABLES: &[&[Rule]] = &[
+    crate::windows::virtio::RULES,
+    crate::windows::filters::RULES,
+    crate::windows::boot::RULES,
+    crate::windows::settings::RULES,
+    crate::windows::leftovers::RULES,
+    crate::names::RULES,
+];
 
 /// Every rule that a disk is held against.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {

@@ -84,6 +84,8 @@ pub struct Facts {
     pub(crate) linux_boot: Option<crate::linux::boot::LinuxBoot>,
     /// The systems on the disk, the chosen one first.
     pub(crate) systems: Vec<crate::linux::identify::System>,
+    /// The Windows that is started.
+    pub(crate) windows: Option<crate::windows::Windows>,
 }
 
 impl Facts {

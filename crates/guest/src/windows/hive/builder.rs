@@ -61,9 +61,26 @@ impl HiveBuilder {
         Self::default()
     }
 
-    /// With value `name` in the key at `path`, which is made.
+    /// With value `name` in the key at `path`, which is made; another value of that name goes.
     pub(crate) fn value(mut self, path: &str, name: &str, data: Data) -> Self {
-        self.node(path).values.push((name.to_owned(), data));
+        let values = &mut self.node(path).values;
+        values.retain(|(known, _)| known != name);
+        values.push((name.to_owned(), data));
+        self
+    }
+
+    /// Without the key at `path`.
+    pub(crate) fn without(mut self, path: &str) -> Self {
+        match path.rsplit_once('\\') {
+            Some((parent, name)) => self.node(parent).subkeys.remove(name),
+            None => self.root.subkeys.remove(path),
+        };
+        self
+    }
+
+    /// Without value `name` of the key at `path`.
+    pub(crate) fn without_value(mut self, path: &str, name: &str) -> Self {
+        self.node(path).values.retain(|(known, _)| known != name);
         self
     }
 
