@@ -19,6 +19,7 @@ mod facts;
 mod finding;
 mod known;
 mod linux;
+mod media;
 mod names;
 mod rule;
 mod text;

@@ -1,7 +1,13 @@
 //! One file system: what all readers have in common.
 
+pub(crate) mod btrfs;
+pub(crate) mod ext;
+pub(crate) mod fat;
 #[cfg(test)]
 pub(crate) mod memory;
+pub(crate) mod ntfs;
+mod reader;
+pub(crate) mod xfs;
 
 use std::rc::Rc;
 
@@ -81,4 +87,19 @@ pub(crate) trait Tree {
     fn subvolume(&self, id: u64) -> Result<Rc<dyn Tree>> {
         Err(TreeError(format!("there is no subvolume {id}")))
     }
+}
+
+/// `path` could not be read.
+fn failed(path: &[u8], reason: &str) -> TreeError {
+    TreeError(format!("{}: {reason}", crate::text::printable(path)))
+}
+
+/// Nothing is at `path` that should be there.
+fn absent(path: &[u8]) -> TreeError {
+    failed(path, "there is no such file")
+}
+
+/// The link at `path` is longer than any path.
+fn long_link(path: &[u8]) -> TreeError {
+    failed(path, "the link's target is too long")
 }

@@ -1,0 +1,15 @@
+//! The disk's bytes and what divides them: a cached reader with a budget, partitions, LVM, MD.
+
+mod cache;
+mod content;
+mod field;
+mod lvm;
+mod md;
+mod slice;
+
+pub(crate) use cache::{Media, Source};
+pub(crate) use content::{Found, recognise};
+pub(crate) use field::{be16, be32, be64, le16, le32, le64};
+pub(crate) use lvm::{Group, LogicalVolume, PhysicalVolume, groups, physical_volume};
+pub(crate) use md::{Array, Member, arrays, member};
+pub(crate) use slice::Slice;
