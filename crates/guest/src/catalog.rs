@@ -8,6 +8,7 @@ const TABLES: &[&[Rule]] = &[
     crate::windows::filters::RULES,
     crate::windows::boot::RULES,
     crate::windows::settings::RULES,
+    crate::windows::pagefile::RULES,
     crate::windows::leftovers::RULES,
     crate::names::RULES,
 ];

@@ -5,6 +5,7 @@ mod disk;
 pub(crate) mod filters;
 mod hive;
 pub(crate) mod leftovers;
+pub(crate) mod pagefile;
 mod product;
 mod registry;
 mod services;
@@ -31,6 +32,7 @@ pub(crate) struct Windows {
     pub(crate) lost_filters: Known<Vec<filters::LostFilter>>,
     pub(crate) boot: boot::Boot,
     pub(crate) settings: settings::Settings,
+    pub(crate) pagefiles: Known<Vec<pagefile::Pagefile>>,
     pub(crate) leftovers: leftovers::Leftovers,
 }
 
@@ -65,7 +67,8 @@ pub(crate) fn collect(view: &View, directory: &str, disk: &Disk) -> (Os, Windows
         lost_filters: filters::collect(&registry, view, directory),
         boot: boot::collect(&registry, view, disk),
         settings: settings::collect(&registry, view, directory),
-        leftovers: leftovers::collect(&registry, view, disk, drive),
+        pagefiles: pagefile::collect(&registry, disk, drive),
+        leftovers: leftovers::collect(&registry, view),
         hives: registry.hives,
         product,
     };

@@ -10,8 +10,8 @@ pub(crate) const RULES: &[Rule] = &[
         severity: Severity::Advice,
         source: Source::Vendor,
         cite: "Open Telekom Cloud, Image Management Service, 0030713198 and 0030713143",
-        text: "The cloud has no name for this system. It is registered as \"other\", and nobody but \
-               you vouches that its drivers fit.",
+        text: "The cloud has no name for this system. It is registered as one of the others, and \
+               nobody but you vouches that its drivers fit.",
         remedy: Remedy::NONE,
         check: unsupported,
     },

@@ -95,7 +95,8 @@ impl Tree for MemoryTree {
         let Some(Node::File(content)) = self.node(path) else {
             return Err(TreeError("not a readable file".into()));
         };
-        let rest = content.get(at as usize..).unwrap_or_default();
+        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        let rest = content.get(at..).unwrap_or_default();
         let read = rest.len().min(buf.len());
         buf[..read].copy_from_slice(&rest[..read]);
         Ok(read)

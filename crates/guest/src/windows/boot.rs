@@ -138,7 +138,7 @@ pub(crate) const RULES: &[Rule] = &[
         id: "windows-boot-files",
         severity: Severity::WillNotBoot,
         source: Source::Vendor,
-        cite: "Image Management Service API, constraints of image files: one disk has all of the system",
+        cite: "Image Management Service API, constraints of image files",
         text: "The files that start Windows are not on this disk, or not where the firmware looks \
                for them.",
         remedy: Remedy {

@@ -1,17 +1,12 @@
 //! What the old platform, pending work and the licence leave behind.
 
-use std::collections::BTreeMap;
-
-use super::disk::Disk;
 use super::registry::{CONTROL, Registry, SOFTWARE};
 use super::services::SERVICES;
 use crate::known::Known;
 use crate::view::View;
-use crate::volume::Stack;
 use crate::{Facts, Judgement, Remedy, Rule, Seen, Severity, Source};
 
 const SESSION_MANAGER: &str = r"Control\Session Manager";
-const MEMORY: &str = r"Control\Session Manager\Memory Management";
 const TIME_ZONE: &str = r"Control\TimeZoneInformation";
 const POLICY_HISTORY: &str = r"Microsoft\Windows\CurrentVersion\Group Policy\History";
 const DEVICE_RESTRICTIONS: &str = r"Policies\Microsoft\Windows\DeviceInstall\Restrictions";
@@ -48,24 +43,16 @@ pub(crate) struct Leftovers {
     pub(crate) foreign: Known<Vec<(&'static str, &'static str)>>,
     /// `RealTimeIsUniversal`.
     pub(crate) universal_clock: Known<Option<u32>>,
-    /// Page files that are named with a drive, and whether the drive is on this disk, if known.
-    pub(crate) pagefiles: Known<Vec<(String, Option<bool>)>>,
     /// Version of the UVP tools.
     pub(crate) uvp: Known<Option<String>>,
 }
 
-pub(super) fn collect(
-    registry: &Registry,
-    view: &View,
-    disk: &Disk,
-    drive: Option<char>,
-) -> Leftovers {
+pub(super) fn collect(registry: &Registry, view: &View) -> Leftovers {
     Leftovers {
         restart: restart(registry),
         policies: policies(registry),
         foreign: foreign(registry),
         universal_clock: registry.control_number(TIME_ZONE, "RealTimeIsUniversal"),
-        pagefiles: pagefiles(registry, disk, drive),
         uvp: uvp(view),
     }
 }
@@ -107,77 +94,6 @@ fn foreign(registry: &Registry) -> Known<Vec<(&'static str, &'static str)>> {
         }
     }
     Ok(found)
-}
-
-fn pagefiles(
-    registry: &Registry,
-    disk: &Disk,
-    own: Option<char>,
-) -> Known<Vec<(String, Option<bool>)>> {
-    let files = registry.control_texts(MEMORY, "PagingFiles")?;
-    let drives = drives(registry)?;
-    let on_disk = |drive: char| match drives.get(&drive) {
-        _ if own.is_some_and(|own| own.eq_ignore_ascii_case(&drive)) => Some(true),
-        Some(place) => is_here(place, disk),
-        None => Some(false),
-    };
-    Ok(files
-        .into_iter()
-        .filter_map(|file| {
-            // "?" is whatever drive Windows is on.
-            let (drive, _) = file.split_once(":\\")?;
-            let drive = drive.chars().next()?.to_ascii_uppercase();
-            drive.is_ascii_alphabetic().then(|| (file, on_disk(drive)))
-        })
-        .collect())
-}
-
-/// The letters of drives, and where these are.
-fn drives(registry: &Registry) -> Known<BTreeMap<char, Vec<u8>>> {
-    let Some(key) = registry.system("MountedDevices")? else {
-        return Ok(BTreeMap::new());
-    };
-    let values = key.values()?.into_iter();
-    Ok(values
-        .filter_map(|(name, value)| {
-            let letter = name.strip_prefix(r"\DosDevices\")?.chars().next()?;
-            Some((letter.to_ascii_uppercase(), value.data))
-        })
-        .collect())
-}
-
-/// Whether the volume at `place` is on this disk; `None` where `place` does not tell.
-fn is_here(place: &[u8], disk: &Disk) -> Option<bool> {
-    if let Some(id) = place.strip_prefix(b"DMIO:ID:") {
-        let id = guid(id.try_into().ok()?);
-        let volumes = disk.volumes.iter();
-        return Some(
-            volumes
-                .filter_map(|it| it.partuuid.as_ref())
-                .any(|it| *it == id),
-        );
-    }
-    // The signature of a disk and the first byte of a partition.
-    let (signature, start) = place.split_first_chunk()?;
-    let start = u64::from_le_bytes(start.try_into().ok()?);
-    let table = disk.table?;
-    let signature = format!("{:#010x}", u32::from_le_bytes(*signature));
-    let on_disk = table.id.as_ref() == Some(&signature);
-    Some(on_disk && table.entries.iter().any(|entry| entry.start == start))
-}
-
-/// A GUID as it is printed; its first three fields are stored back to front.
-fn guid(bytes: [u8; 16]) -> String {
-    const ORDER: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
-    let mut text = String::new();
-    for (count, at) in ORDER.into_iter().enumerate() {
-        if matches!(count, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        let byte = bytes.get(at).copied().unwrap_or_default();
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
 }
 
 fn uvp(view: &View) -> Known<Option<String>> {
@@ -248,18 +164,6 @@ pub(crate) const RULES: &[Rule] = &[
         check: narrow,
     },
     Rule {
-        id: "windows-pagefile",
-        severity: Severity::Degraded,
-        source: Source::Peer,
-        cite: "virt-v2v, convert/convert_windows",
-        text: "A page file is on a drive that is not on this disk.",
-        remedy: Remedy {
-            any: &["wmic computersystem set AutomaticManagedPagefile=True"],
-            ..Remedy::NONE
-        },
-        check: pagefile,
-    },
-    Rule {
         id: "windows-rtc",
         severity: Severity::Advice,
         source: Source::Vendor,
@@ -267,9 +171,10 @@ pub(crate) const RULES: &[Rule] = &[
         text: "Windows takes the hardware clock for local time, and the cloud's is in UTC: the \
                time is wrong until a time server corrects it.",
         remedy: Remedy {
-            any: &[
-                r"reg add HKLM\SYSTEM\CurrentControlSet\Control\TimeZoneInformation /v RealTimeIsUniversal /t REG_DWORD /d 1 /f",
-            ],
+            any: &[concat!(
+                r"reg add HKLM\SYSTEM\CurrentControlSet\Control\TimeZoneInformation",
+                " /v RealTimeIsUniversal /t REG_DWORD /d 1 /f",
+            )],
             ..Remedy::NONE
         },
         check: clock,
@@ -371,23 +276,6 @@ fn narrow(facts: &Facts, judgement: &mut Judgement) {
             Severity::Degraded,
             Seen::at("System32/ntoskrnl.exe").with("i386"),
         );
-    }
-}
-
-fn pagefile(facts: &Facts, judgement: &mut Judgement) {
-    let files = facts.windows.as_ref();
-    let files = files.and_then(|it| judgement.known(&it.leftovers.pagefiles));
-    for (file, here) in files.into_iter().flatten() {
-        match here {
-            Some(true) => {}
-            Some(false) => {
-                let seen = Seen::at(format!(r"{CONTROL}\{MEMORY}")).with(file);
-                judgement.found(Severity::Degraded, seen);
-            }
-            None => judgement.unknown(format!(
-                "which volume the drive of {file:?} is, is not known"
-            )),
-        }
     }
 }
 

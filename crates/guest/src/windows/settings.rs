@@ -190,7 +190,10 @@ pub(crate) const RULES: &[Rule] = &[
         text: "Remote desktop is off; the server can be used only from the cloud's console.",
         remedy: Remedy {
             any: &[
-                r#"reg add "HKLM\SYSTEM\CurrentControlSet\Control\Terminal Server" /v fDenyTSConnections /t REG_DWORD /d 0 /f"#,
+                concat!(
+                    r#"reg add "HKLM\SYSTEM\CurrentControlSet\Control\Terminal Server""#,
+                    " /v fDenyTSConnections /t REG_DWORD /d 0 /f",
+                ),
                 "sc config TermService start= demand",
                 r#"netsh advfirewall firewall set rule group="remote desktop" new enable=yes"#,
             ],

@@ -169,12 +169,16 @@ pub(crate) const RULES: &[Rule] = &[
         id: "windows-virtio-block-start",
         severity: Severity::WillNotBoot,
         source: Source::Peer,
-        cite: "virtio-win/virtio-win-guest-tools-installer#61, kubevirt/containerized-data-importer#4023",
+        cite: "virtio-win/virtio-win-guest-tools-installer#61, \
+               kubevirt/containerized-data-importer#4023",
         text: "The driver for the cloud's disks is installed but is not started at boot. Windows \
                leaves it so when it is installed while no such disk is attached.",
         remedy: Remedy {
             any: &[
-                r"reg add HKLM\SYSTEM\CurrentControlSet\Services\{service} /v Start /t REG_DWORD /d 0 /f",
+                concat!(
+                    r"reg add HKLM\SYSTEM\CurrentControlSet\Services\{service}",
+                    " /v Start /t REG_DWORD /d 0 /f",
+                ),
                 r"reg delete HKLM\SYSTEM\CurrentControlSet\Services\{service}\StartOverride /f",
             ],
             ..Remedy::NONE

@@ -1,4 +1,9 @@
 //! Writes hives for tests.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "the hives of tests are small"
+)]
 
 use std::collections::BTreeMap;
 

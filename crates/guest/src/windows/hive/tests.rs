@@ -1,3 +1,8 @@
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "the hives of tests are small"
+)]
+
 use std::rc::Rc;
 
 use super::builder::{Data, HiveBuilder, Lists};
