@@ -1,5 +1,8 @@
 //! All rules, in the order in which they are judged and documented.
 
+mod page;
+
+pub use self::page::rules_page;
 use crate::Rule;
 
 /// The tables of the areas: one line each.

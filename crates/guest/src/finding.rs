@@ -18,6 +18,29 @@ pub enum Severity {
     Advice,
 }
 
+impl Severity {
+    /// All of them, worst first.
+    pub const ALL: [Self; 5] = [
+        Self::WillNotBoot,
+        Self::NoNetwork,
+        Self::NoLogin,
+        Self::Degraded,
+        Self::Advice,
+    ];
+
+    /// The name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WillNotBoot => "will not boot",
+            Self::NoNetwork => "no network",
+            Self::NoLogin => "no login",
+            Self::Degraded => "degraded",
+            Self::Advice => "advice",
+        }
+    }
+}
+
 /// Where in the guest something was seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Seen {

@@ -29,7 +29,7 @@ mod volume;
 mod windows;
 
 pub use budget::Budget;
-pub use catalog::rules;
+pub use catalog::{rules, rules_page};
 pub use facts::{Evidence, Facts, Os, Wanted};
 pub use finding::{Finding, Seen, Severity, Unknown};
 pub use names::{Choice, How, choose, documented};
