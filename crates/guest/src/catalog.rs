@@ -7,6 +7,10 @@ use crate::Rule;
 
 /// The tables of the areas: one line each.
 const TABLES: &[&[Rule]] = &[
+    crate::linux::storage::rules::RULES,
+    crate::linux::network::rules::RULES,
+    crate::linux::login::rules::RULES,
+    crate::linux::leftovers::rules::RULES,
     crate::windows::virtio::RULES,
     crate::windows::filters::RULES,
     crate::windows::boot::RULES,

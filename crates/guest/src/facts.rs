@@ -82,6 +82,8 @@ pub struct Facts {
     pub(crate) root: Option<usize>,
     /// How a Linux starts.
     pub(crate) linux_boot: Option<crate::linux::boot::LinuxBoot>,
+    /// How a Linux is configured.
+    pub(crate) linux: Option<crate::linux::config::Config>,
     /// The systems on the disk, the chosen one first.
     pub(crate) systems: Vec<crate::linux::identify::System>,
     /// The Windows that is started.

@@ -2,7 +2,15 @@
 
 pub(crate) mod boot;
 pub(crate) mod command_line;
+pub(crate) mod config;
 pub(crate) mod fstab;
 pub(crate) mod identify;
 pub(crate) mod initramfs;
 pub(crate) mod kernel;
+pub(crate) mod leftovers;
+pub(crate) mod login;
+pub(crate) mod network;
+mod source;
+pub(crate) mod storage;
+mod units;
+mod yaml;

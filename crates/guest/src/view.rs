@@ -154,6 +154,9 @@ impl View {
             let Some((place, stat)) = self.look(&done)? else {
                 return Ok(None);
             };
+            if !rest.is_empty() && matches!(stat.kind, Kind::File | Kind::Other) {
+                return Ok(None);
+            }
             if stat.kind != Kind::Link || (rest.is_empty() && !follow_last) {
                 last = Some((place, stat));
                 continue;

@@ -10,7 +10,7 @@ pub(crate) struct Entry {
     pub(crate) line: u32,
     /// The whole line.
     pub(crate) text: Vec<u8>,
-    /// What is mounted, without quotes and escapes: see [`crate::volume::Device`].
+    /// What is mounted, without escapes: see [`crate::volume::Device`].
     pub(crate) spec: Vec<u8>,
     /// Where, without a trailing slash but for `/`; `none` or `swap` for swap space.
     pub(crate) at: Vec<u8>,
@@ -54,7 +54,7 @@ impl Entry {
         let mut fields = text
             .split(|byte| byte.is_ascii_whitespace())
             .filter(|field| !field.is_empty());
-        let spec = unquoted(&unescaped(fields.next()?));
+        let spec = unescaped(fields.next()?);
         let mut at = unescaped(fields.next()?);
         while at.len() > 1 && at.ends_with(b"/") {
             at.pop();
@@ -115,26 +115,12 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// `LABEL="name"` without its quotes.
-fn unquoted(spec: &[u8]) -> Vec<u8> {
-    let Some(equals) = spec.iter().position(|&byte| byte == b'=') else {
-        return spec.to_vec();
-    };
-    let (tag, value) = spec.split_at(equals);
-    match value {
-        [b'=', quote @ (b'"' | b'\''), inner @ .., last] if quote == last => {
-            [tag, b"=", inner].concat()
-        }
-        _ => spec.to_vec(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn fields_lose_their_escapes_and_quotes() {
+    fn fields_lose_their_escapes() {
         let table = Fstab::parse(
             b"# comment\n\nLABEL=\"DATA\"\t/srv/my\\040data/ ext4 noatime,nofail,subvol=/@/x,x-a=1 0 2\n\
               UUID=1-2 / xfs\n",
@@ -144,7 +130,7 @@ mod tests {
             panic!("{table:?}");
         };
         assert_eq!((data.line, root.line), (3, 4));
-        assert_eq!(data.spec, b"LABEL=DATA");
+        assert_eq!(data.spec, b"LABEL=\"DATA\"");
         assert_eq!(data.at, b"/srv/my data");
         assert!(data.has("nofail") && data.has("x-a") && !data.has("no"));
         assert_eq!(data.option("subvol"), Some(b"/@/x".as_slice()));

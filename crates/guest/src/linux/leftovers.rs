@@ -1,0 +1,383 @@
+//! What the old platform has left, and what must not be the same on two servers.
+
+pub(crate) mod rules;
+
+use crate::Seen;
+use crate::known::Known;
+use crate::tree::Kind;
+use crate::view::View;
+
+use super::source::{Source, below, first};
+
+/// A guest agent of another platform.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Agent {
+    pub(crate) seen: Seen,
+    /// It sets up accounts or the network, and so disturbs cloud-init.
+    pub(crate) provisions: bool,
+}
+
+/// Agents by their files.
+const AGENTS: &[&[&str]] = &[
+    &[
+        "/usr/sbin/VBoxService",
+        "/usr/bin/VBoxClient",
+        "/opt/VBoxGuestAdditions",
+    ],
+    &["/usr/sbin/xe-daemon", "/usr/sbin/xe-linux-distribution"],
+    &["/usr/bin/prltoolsd", "/usr/lib/parallels-tools"],
+    &[
+        "/usr/sbin/hv_kvp_daemon",
+        "/usr/sbin/hypervkvpd",
+        "/usr/lib/linux-tools/hv_kvp_daemon",
+    ],
+    &["/usr/bin/amazon-ssm-agent", "/snap/bin/amazon-ssm-agent"],
+    &["/usr/local/nutanix", "/etc/nutanix"],
+    &[
+        "/usr/local/share/aliyun-assist",
+        "/usr/sbin/aliyun-service",
+        "/usr/local/cloudmonitor",
+    ],
+    &["/usr/local/qcloud"],
+    &["/usr/libexec/oracle-cloud-agent"],
+    &["/usr/share/ovirt-guest-agent"],
+];
+/// Google's agent, which manages accounts and the network.
+const GOOGLE: &[&str] = &[
+    "/usr/bin/google_guest_agent",
+    "/usr/bin/google_accounts_daemon",
+];
+/// What makes two servers twins when it is the same on both.
+const IDENTITIES: &[&str] = &[
+    "/var/lib/systemd/random-seed",
+    "/etc/iscsi/initiatorname.iscsi",
+    "/var/lib/NetworkManager/secret_key",
+];
+/// Directories of DHCP leases, with the ends of the files' names.
+const LEASES: &[(&str, &str)] = &[
+    ("/var/lib/dhclient", ".leases"),
+    ("/var/lib/dhclient", ".lease"),
+    ("/var/lib/dhcp", ".leases"),
+    ("/var/lib/NetworkManager", ".lease"),
+    ("/var/lib/dhcpcd", ".lease"),
+    ("/var/lib/wicked", ".xml"),
+];
+/// Registrations that belong to one server.
+const REGISTRATIONS: &[&str] = &[
+    "/etc/pki/consumer/cert.pem",
+    "/etc/insights-client/machine-id",
+    "/etc/SUSEConnect",
+    "/etc/zypp/credentials.d/SCCcredentials",
+    "/var/lib/ubuntu-advantage/private/machine-token.json",
+    "/etc/salt/minion_id",
+    "/etc/salt/pki/minion/minion.pem",
+    "/etc/puppetlabs/puppet/ssl/private_keys",
+    "/var/lib/puppet/ssl/private_keys",
+    "/etc/chef/client.pem",
+    "/etc/datadog-agent/datadog.yaml",
+    "/etc/telegraf/telegraf.conf",
+    "/etc/zabbix/zabbix_agentd.conf",
+    "/var/ossec/etc/client.keys",
+    "/var/lib/netdata/registry/netdata.public.unique.id",
+];
+
+/// What the old platform has left.
+#[derive(Clone, Debug)]
+pub(crate) struct Leftovers {
+    /// VMware's tools of the distribution.
+    pub(crate) vmware: Known<Option<Seen>>,
+    /// VMware's tools of the tar archive, with modules of their own.
+    pub(crate) vmware_archive: Known<Option<Seen>>,
+    /// Huawei's drivers for Xen.
+    pub(crate) pv_driver: Known<Option<Seen>>,
+    pub(crate) agents: Known<Vec<Agent>>,
+    /// Lines of X's configuration that name a driver.
+    pub(crate) xorg: Known<Vec<Seen>>,
+    pub(crate) identities: Known<Vec<Seen>>,
+    pub(crate) registrations: Known<Vec<Seen>>,
+    pub(crate) qemu_agent: Known<Option<Seen>>,
+    /// The line that says that the hardware's clock runs in local time.
+    pub(crate) local_clock: Known<Option<Seen>>,
+    pub(crate) logs: Known<Vec<Seen>>,
+}
+
+impl Leftovers {
+    pub(crate) fn collect(view: &View) -> Self {
+        Self {
+            vmware: first(
+                view,
+                &[
+                    "/usr/bin/vmtoolsd",
+                    "/usr/lib/systemd/system/vmtoolsd.service",
+                    "/lib/systemd/system/open-vm-tools.service",
+                    "/etc/vmware-tools",
+                ],
+            ),
+            vmware_archive: first(
+                view,
+                &[
+                    "/usr/bin/vmware-uninstall-tools.pl",
+                    "/etc/vmware-tools/locations",
+                    "/usr/lib/vmware-tools/modules",
+                ],
+            ),
+            pv_driver: first(
+                view,
+                &[
+                    "/etc/.uvp-monitor",
+                    "/usr/bin/uvp-monitor",
+                    "/etc/init.d/uvp-monitor",
+                ],
+            ),
+            agents: agents(view),
+            xorg: xorg(view),
+            identities: identities(view),
+            registrations: all(view, REGISTRATIONS),
+            qemu_agent: first(
+                view,
+                &[
+                    "/usr/bin/qemu-ga",
+                    "/usr/sbin/qemu-ga",
+                    "/usr/libexec/qemu-ga",
+                ],
+            ),
+            local_clock: local_clock(view),
+            logs: logs(view),
+        }
+    }
+}
+
+/// Those of `paths` that exist.
+fn all(view: &View, paths: &[&str]) -> Known<Vec<Seen>> {
+    let mut seen = Vec::new();
+    for path in paths {
+        seen.extend(first(view, &[path])?);
+    }
+    Ok(seen)
+}
+
+fn agents(view: &View) -> Known<Vec<Agent>> {
+    let mut agents = Vec::new();
+    for files in AGENTS {
+        agents.extend(first(view, files)?.map(|seen| Agent {
+            seen,
+            provisions: false,
+        }));
+    }
+    agents.extend(first(view, GOOGLE)?.map(|seen| Agent {
+        seen,
+        provisions: true,
+    }));
+    if let Some(seen) = first(view, &["/usr/sbin/waagent", "/usr/bin/waagent"])? {
+        agents.push(azure(view, seen)?);
+    }
+    Ok(agents)
+}
+
+/// Azure's agent, which sets up accounts unless it leaves that to cloud-init.
+fn azure(view: &View, seen: Seen) -> Known<Agent> {
+    let file = Source::read(view, "/etc/waagent.conf")?;
+    let line = file.as_ref().and_then(|file| {
+        file.ini()
+            .iter()
+            .rev()
+            .find(|is| is.key == "Provisioning.Enabled" && is.value.starts_with(['y', 'Y']))
+            .map(|is| file.seen(is.line))
+    });
+    Ok(match line {
+        Some(seen) => Agent {
+            seen,
+            provisions: true,
+        },
+        None => Agent {
+            seen,
+            provisions: false,
+        },
+    })
+}
+
+/// Drivers for graphics cards that the cloud's machine does not have.
+fn xorg(view: &View) -> Known<Vec<Seen>> {
+    const GENERAL: &[&str] = &["modesetting", "fbdev", "vesa", "cirrus", "qxl", "dummy"];
+    let mut files = Vec::new();
+    files.extend(Source::read(view, "/etc/X11/xorg.conf")?);
+    files.extend(Source::all(view, "/etc/X11/xorg.conf.d", |name| {
+        name.ends_with(b".conf")
+    })?);
+    let mut seen = Vec::new();
+    for file in &files {
+        let mut in_device = false;
+        for (line, text) in file.lines() {
+            let text = String::from_utf8_lossy(text);
+            let mut words = text.split_ascii_whitespace();
+            let keyword = words.next().unwrap_or_default().to_ascii_lowercase();
+            let value = words
+                .next()
+                .unwrap_or_default()
+                .trim_matches('"')
+                .to_ascii_lowercase();
+            match keyword.as_str() {
+                "section" => in_device = value == "device",
+                "endsection" => in_device = false,
+                "driver" if in_device && !GENERAL.contains(&value.as_str()) => {
+                    seen.push(file.seen(line));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(seen)
+}
+
+fn identities(view: &View) -> Known<Vec<Seen>> {
+    let mut seen = Vec::new();
+    if let Some(file) = Source::read(view, "/etc/machine-id")?
+        && let Some((_, id)) = file.lines().next()
+        && id.len() == 32
+        && id.iter().all(u8::is_ascii_hexdigit)
+    {
+        seen.push(file.whole());
+    }
+    let copy = "/var/lib/dbus/machine-id";
+    if view
+        .link_stat(copy)?
+        .is_some_and(|stat| stat.kind == Kind::File && stat.size > 0)
+    {
+        seen.push(Seen::at(copy));
+    }
+    for entry in view.list("/etc/ssh")? {
+        if entry.name.starts_with(b"ssh_host_") && entry.name.ends_with(b"_key") {
+            seen.push(Seen::at(below("/etc/ssh", &entry.name)));
+        }
+    }
+    seen.extend(all(view, IDENTITIES)?);
+    for (directory, end) in LEASES {
+        let entries = view.list(directory)?;
+        let lease = entries
+            .iter()
+            .find(|entry| entry.name.ends_with(end.as_bytes()));
+        seen.extend(lease.map(|entry| Seen::at(below(directory, &entry.name))));
+    }
+    Ok(seen)
+}
+
+/// The third line of `/etc/adjtime`.
+fn local_clock(view: &View) -> Known<Option<Seen>> {
+    let Some(file) = Source::read(view, "/etc/adjtime")? else {
+        return Ok(None);
+    };
+    let third = file.lines().nth(2);
+    Ok(third
+        .filter(|(_, text)| *text == b"LOCAL")
+        .map(|(line, text)| Seen::line(&file.path, line, text)))
+}
+
+/// Histories of shells, and logs that were put away.
+fn logs(view: &View) -> Known<Vec<Seen>> {
+    let mut seen = Vec::new();
+    let mut homes = vec![b"/root".to_vec()];
+    let names = view.list("/home")?;
+    homes.extend(
+        names
+            .iter()
+            .take(64)
+            .map(|entry| below("/home", &entry.name)),
+    );
+    for home in homes {
+        for name in [".bash_history", ".zsh_history", ".ash_history"] {
+            let path = [home.as_slice(), b"/", name.as_bytes()].concat();
+            if view
+                .stat(&path)?
+                .is_some_and(|stat| stat.kind == Kind::File && stat.size > 0)
+            {
+                seen.push(Seen::at(path));
+            }
+        }
+    }
+    let old = |name: &[u8]| {
+        let ends = [&b".gz"[..], b".xz", b".bz2", b".zst", b".1", b".old"];
+        ends.iter().any(|end| name.ends_with(end))
+    };
+    let logs = view.list("/var/log")?;
+    let log = logs
+        .iter()
+        .find(|entry| entry.kind == Kind::File && old(&entry.name));
+    seen.extend(log.map(|entry| Seen::at(below("/var/log", &entry.name))));
+    Ok(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::tree::memory::MemoryTree;
+
+    fn collected(tree: MemoryTree) -> Leftovers {
+        Leftovers::collect(&View::new(Rc::new(tree), 0))
+    }
+
+    #[test]
+    fn only_filled_identities_count() {
+        let paths = |tree| {
+            let seen = collected(tree).identities.unwrap();
+            seen.into_iter().map(|is| is.path).collect::<Vec<_>>()
+        };
+        let twin = MemoryTree::new()
+            .file("/etc/machine-id", "0123456789abcdef0123456789abcdef\n")
+            .file("/etc/ssh/ssh_host_rsa_key", "x")
+            .file("/etc/ssh/ssh_host_rsa_key.pub", "x")
+            .file("/var/lib/dbus/machine-id", "x")
+            .file("/var/lib/dhclient/dhclient-eth0.leases", "lease {}");
+        assert_eq!(
+            paths(twin),
+            [
+                "/etc/machine-id",
+                "/var/lib/dbus/machine-id",
+                "/etc/ssh/ssh_host_rsa_key",
+                "/var/lib/dhclient/dhclient-eth0.leases"
+            ]
+        );
+        let fresh = MemoryTree::new()
+            .file("/etc/machine-id", "uninitialized\n")
+            .link("/var/lib/dbus/machine-id", "/etc/machine-id");
+        assert!(paths(fresh).is_empty());
+    }
+
+    #[test]
+    fn agents_that_set_up_accounts_are_told_apart() {
+        let tree = MemoryTree::new()
+            .file("/usr/sbin/waagent", "")
+            .file("/etc/waagent.conf", "# x\nProvisioning.Enabled=y\n")
+            .file("/usr/sbin/VBoxService", "");
+        let agents = collected(tree).agents.unwrap();
+        assert_eq!(agents.len(), 2);
+        assert!(!agents[0].provisions && agents[1].provisions);
+        assert_eq!(agents[1].seen.line, Some(2));
+        let quiet = MemoryTree::new()
+            .file("/usr/sbin/waagent", "")
+            .file("/etc/waagent.conf", "Provisioning.Enabled=n\n");
+        assert!(!collected(quiet).agents.unwrap()[0].provisions);
+    }
+
+    #[test]
+    fn clocks_drivers_and_histories() {
+        let left = collected(
+            MemoryTree::new()
+                .file("/etc/adjtime", "0.0 0 0.0\n0\nLOCAL\n")
+                .file(
+                    "/etc/X11/xorg.conf",
+                    "Section \"InputDevice\"\nDriver \"kbd\"\nEndSection\nSection \"Device\"\n\
+                     Driver \"vmware\"\nEndSection\n",
+                )
+                .file("/root/.bash_history", "ls\n")
+                .file("/home/a/.bash_history", "")
+                .file("/var/log/messages", "x")
+                .file("/var/log/messages.1", "x"),
+        );
+        assert_eq!(left.local_clock.unwrap().unwrap().line, Some(3));
+        assert_eq!(left.xorg.unwrap()[0].line, Some(5));
+        let logs: Vec<_> = left.logs.unwrap().into_iter().map(|is| is.path).collect();
+        assert_eq!(logs, ["/root/.bash_history", "/var/log/messages.1"]);
+    }
+}

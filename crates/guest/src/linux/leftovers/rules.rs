@@ -1,0 +1,234 @@
+//! Rules about what the old platform has left.
+
+use super::Leftovers;
+use crate::known::Known;
+use crate::linux::login::ways;
+use crate::{Facts, Judgement, Remedy, Rule, Seen, Severity, Source};
+
+pub(crate) const RULES: &[Rule] = &[
+    Rule {
+        id: "linux-vmware-tools",
+        severity: Severity::Degraded,
+        source: Source::Vendor,
+        cite: "Open Telekom Cloud, Image Management Service, 0032307025",
+        text: "VMware's tools are installed. They have nothing to do in the cloud; those of the tar \
+               archive also bring drivers of their own.",
+        remedy: Remedy {
+            red_hat: &["yum remove open-vm-tools"],
+            debian: &["apt purge open-vm-tools"],
+            suse: &["zypper rm open-vm-tools"],
+            any: &["vmware-uninstall-tools.pl"],
+        },
+        check: vmware,
+    },
+    Rule {
+        id: "linux-pv-driver",
+        severity: Severity::Degraded,
+        source: Source::Vendor,
+        cite: "Huawei Cloud, Image Management Service, uninstalling the PV driver",
+        text: "Huawei's drivers for Xen are installed. On KVM they fill the logs with errors.",
+        remedy: Remedy {
+            any: &["/etc/.uvp-monitor/uninstall"],
+            ..Remedy::NONE
+        },
+        check: pv_driver,
+    },
+    Rule {
+        id: "linux-foreign-agent",
+        severity: Severity::Degraded,
+        source: Source::Peer,
+        cite: "libguestfs, virt-v2v",
+        text: "The guest agent of another platform is installed. One that sets up accounts or the \
+               network disturbs what cloud-init does.",
+        remedy: Remedy {
+            any: &["# uninstall the agents named above"],
+            ..Remedy::NONE
+        },
+        check: agents,
+    },
+    Rule {
+        id: "linux-xorg",
+        severity: Severity::Advice,
+        source: Source::Vendor,
+        cite: "Open Telekom Cloud, Image Management Service, 0032307025",
+        text: "X is told to use the driver of a graphics card that the cloud's machine does not have, \
+               so no desktop appears.",
+        remedy: Remedy {
+            any: &["mv /etc/X11/xorg.conf /etc/X11/xorg.conf.old"],
+            ..Remedy::NONE
+        },
+        check: xorg,
+    },
+    Rule {
+        id: "linux-clone-identity",
+        severity: Severity::Advice,
+        source: Source::Peer,
+        cite: "virt-sysprep(1)",
+        text: "The disk has the identity of one server. Two servers made of the image are twins: they \
+               ask for the same address and have the same host keys.",
+        remedy: Remedy {
+            any: &[
+                "truncate -s 0 /etc/machine-id",
+                "rm -f /var/lib/dbus/machine-id /var/lib/systemd/random-seed{keys}",
+            ],
+            ..Remedy::NONE
+        },
+        check: identities,
+    },
+    Rule {
+        id: "linux-agents-identity",
+        severity: Severity::Advice,
+        source: Source::Peer,
+        cite: "virt-sysprep(1)",
+        text: "The server is registered with a service that knows it by an identity on the disk. All \
+               servers made of the image would share it.",
+        remedy: Remedy {
+            red_hat: &["subscription-manager clean"],
+            debian: &["pro detach"],
+            suse: &["SUSEConnect -d --cleanup"],
+            any: &[],
+        },
+        check: registrations,
+    },
+    Rule {
+        id: "linux-qemu-ga",
+        severity: Severity::Advice,
+        source: Source::Peer,
+        cite: "libguestfs, virt-v2v",
+        text: "QEMU's guest agent is not installed, so the host cannot ask the guest to freeze its \
+               file systems for a snapshot.",
+        remedy: Remedy {
+            red_hat: &["yum install qemu-guest-agent"],
+            debian: &["apt install qemu-guest-agent"],
+            suse: &["zypper install qemu-guest-agent"],
+            any: &[],
+        },
+        check: qemu_agent,
+    },
+    Rule {
+        id: "linux-clock",
+        severity: Severity::Advice,
+        source: Source::Peer,
+        cite: "Alibaba Cloud, image check items",
+        text: "The system takes the hardware's clock for local time. In the cloud it runs in UTC, so \
+               the time is wrong until NTP sets it.",
+        remedy: Remedy {
+            any: &["timedatectl set-local-rtc 0"],
+            ..Remedy::NONE
+        },
+        check: clock,
+    },
+    Rule {
+        id: "linux-logs",
+        severity: Severity::Advice,
+        source: Source::Vendor,
+        cite: "Open Telekom Cloud, Image Management Service, 0125076462",
+        text: "Histories of shells or old logs are on the disk, and would be on all servers made of \
+               the image.",
+        remedy: Remedy {
+            any: &[
+                "rm -f /root/.*_history /home/*/.*_history",
+                "find /var/log -name '*.gz' -o -name '*.[0-9]' | xargs rm -f",
+            ],
+            ..Remedy::NONE
+        },
+        check: logs,
+    },
+];
+
+fn leftovers(facts: &Facts) -> Option<&Leftovers> {
+    facts.linux.as_ref().map(|config| &config.leftovers)
+}
+
+/// Advice for each of what was seen.
+fn advise<'a>(
+    facts: &'a Facts,
+    judgement: &mut Judgement,
+    field: impl Fn(&'a Leftovers) -> &'a Known<Vec<Seen>>,
+) {
+    let seen = leftovers(facts).and_then(|leftovers| judgement.known(field(leftovers)));
+    for seen in seen.into_iter().flatten() {
+        judgement.found(Severity::Advice, seen.clone());
+    }
+}
+
+/// What was seen, if anything.
+fn one<'a>(
+    facts: &'a Facts,
+    judgement: &mut Judgement,
+    field: impl Fn(&'a Leftovers) -> &'a Known<Option<Seen>>,
+) -> Option<&'a Seen> {
+    judgement.known(field(leftovers(facts)?))?.as_ref()
+}
+
+fn vmware(facts: &Facts, judgement: &mut Judgement) {
+    if let Some(seen) = one(facts, judgement, |is| &is.vmware_archive) {
+        judgement.found(Severity::Degraded, seen.clone());
+        judgement.note("Uninstall those of the archive by vmware-uninstall-tools.pl.");
+    } else if let Some(seen) = one(facts, judgement, |is| &is.vmware) {
+        judgement.found(Severity::Advice, seen.clone());
+    }
+}
+
+fn pv_driver(facts: &Facts, judgement: &mut Judgement) {
+    if let Some(seen) = one(facts, judgement, |is| &is.pv_driver) {
+        judgement.found(Severity::Degraded, seen.clone());
+    }
+}
+
+fn agents(facts: &Facts, judgement: &mut Judgement) {
+    let agents = leftovers(facts).and_then(|leftovers| judgement.known(&leftovers.agents));
+    for agent in agents.into_iter().flatten() {
+        let severity = if agent.provisions {
+            Severity::Degraded
+        } else {
+            Severity::Advice
+        };
+        judgement.found(severity, agent.seen.clone());
+    }
+}
+
+fn xorg(facts: &Facts, judgement: &mut Judgement) {
+    advise(facts, judgement, |is| &is.xorg);
+}
+
+fn identities(facts: &Facts, judgement: &mut Judgement) {
+    advise(facts, judgement, |is| &is.identities);
+    // Host keys may go only where something makes new ones.
+    let makes_keys = facts.linux.as_ref().is_some_and(|config| {
+        matches!(config.login.sshd.key_maker, Ok(Some(_)))
+            || ways::cloud_init_works(facts, config) == Ok(true)
+    });
+    judgement.value(
+        "keys",
+        if makes_keys {
+            " /etc/ssh/ssh_host_*"
+        } else {
+            ""
+        },
+    );
+}
+
+fn registrations(facts: &Facts, judgement: &mut Judgement) {
+    advise(facts, judgement, |is| &is.registrations);
+}
+
+fn qemu_agent(facts: &Facts, judgement: &mut Judgement) {
+    let agent = leftovers(facts).and_then(|leftovers| judgement.known(&leftovers.qemu_agent));
+    if agent == Some(&None) {
+        judgement.found(
+            Severity::Advice,
+            Seen::at("/usr/bin/qemu-ga").with("missing"),
+        );
+    }
+}
+
+fn clock(facts: &Facts, judgement: &mut Judgement) {
+    if let Some(seen) = one(facts, judgement, |is| &is.local_clock) {
+        judgement.found(Severity::Advice, seen.clone());
+    }
+}
+
+fn logs(facts: &Facts, judgement: &mut Judgement) {
+    advise(facts, judgement, |is| &is.logs);
+}
