@@ -1,5 +1,6 @@
 //! One file system: what all readers have in common.
 
+pub(crate) mod below;
 pub(crate) mod btrfs;
 pub(crate) mod ext;
 pub(crate) mod fat;

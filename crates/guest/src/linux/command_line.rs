@@ -63,6 +63,11 @@ impl CommandLine {
             .any(|(is, _)| same(is, name.as_bytes()))
     }
 
+    /// Adds the parameters of `more`.
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.parameters.extend(more.parameters);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.parameters.is_empty()
     }

@@ -1,0 +1,182 @@
+//! What a system mounts, as far as it is on the disk.
+
+use std::rc::Rc;
+
+use crate::linux::fstab::{Entry, Fstab};
+use crate::text::printable;
+use crate::tree::below::Closed;
+use crate::tree::{Result, Tree, TreeError};
+use crate::view::View;
+use crate::volume::{Content, Device, FileSystem, Volume, find};
+
+/// Mounts of one system.
+const MAX_MOUNTS: usize = 64;
+
+/// Without these a system cannot be judged: when they are not there, looking into them fails.
+const NEEDED: &[&[u8]] = &[b"/usr", b"/boot", b"/var"];
+
+/// Files that only a file system for /boot has at its top.
+const BOOT_FILES: &[&str] = &[
+    "/grub/grub.cfg",
+    "/grub2/grub.cfg",
+    "/grub/menu.lst",
+    "/grub/grub.conf",
+    "/loader/entries",
+    "/extlinux/extlinux.conf",
+    "/extlinux.conf",
+];
+
+/// The volumes and their file systems.
+pub(super) struct Disk<'a> {
+    pub(super) volumes: &'a [Volume],
+    pub(super) trees: &'a [Option<Rc<dyn Tree>>],
+}
+
+impl Disk<'_> {
+    fn tree(&self, volume: usize) -> Option<&Rc<dyn Tree>> {
+        self.trees.get(volume)?.as_ref()
+    }
+
+    fn is_fat(&self, volume: usize) -> bool {
+        let content = self.volumes.get(volume).map(|volume| &volume.content);
+        content == Some(&Content::FileSystem(FileSystem::Fat))
+    }
+
+    /// Mounts what `fstab` has for `view`, whose root is on `root`, and what systems mount without
+    /// being told: the one file system for /boot, the one EFI system partition.
+    pub(super) fn mount(&self, view: &mut View, root: usize, fstab: &Fstab) -> Result<()> {
+        let mut missing = Vec::new();
+        let entries = fstab
+            .entries
+            .iter()
+            .filter(|entry| entry.at.starts_with(b"/") && entry.at != b"/")
+            .take(MAX_MOUNTS);
+        for entry in entries {
+            match find(&Device::parse(&entry.spec), self.volumes) {
+                Some(volume) => match self.part(volume, entry) {
+                    Ok(tree) => view.mount(&entry.at, tree, volume),
+                    Err(TreeError(reason)) => {
+                        view.mount(&entry.at, Rc::new(Closed(reason)), volume);
+                    }
+                },
+                None if NEEDED.contains(&entry.at.as_slice()) => missing.push(entry),
+                None => {}
+            }
+        }
+        let mounted = |view: &View, at: &[u8]| view.mounts().any(|(is, _)| is == at);
+        if !mounted(view, b"/boot")
+            && let Some(volume) = self.only(root, |tree, _| looks_like_boot(tree))?
+            && (missing.iter().any(|entry| entry.at == b"/boot") || !has_kernel(view)?)
+        {
+            view.mount(b"/boot", self.whole(volume)?, volume);
+        }
+        for entry in missing {
+            if !mounted(view, &entry.at) {
+                let reason = format!(
+                    "{} is on {}, which is not on this disk",
+                    printable(&entry.at),
+                    printable(&entry.spec)
+                );
+                view.mount(&entry.at, Rc::new(Closed(reason)), usize::MAX);
+            }
+        }
+        let esp = |tree: &dyn Tree, volume| {
+            Ok(self.is_fat(volume)
+                && (tree.stat(b"/EFI")?.is_some() || tree.stat(b"/efi")?.is_some()))
+        };
+        if !view.mounts().any(|(_, volume)| self.is_fat(volume))
+            && let Some(volume) = self.only(root, esp)?
+        {
+            view.mount(b"/boot/efi", self.whole(volume)?, volume);
+        }
+        Ok(())
+    }
+
+    /// The one volume beside `root` whose file system is as `wanted`.
+    fn only(
+        &self,
+        root: usize,
+        wanted: impl Fn(&dyn Tree, usize) -> Result<bool>,
+    ) -> Result<Option<usize>> {
+        let mut found = None;
+        for (volume, tree) in self.trees.iter().enumerate() {
+            if let Some(tree) = tree
+                && volume != root
+                && wanted(tree.as_ref(), volume)?
+                && found.replace(volume).is_some()
+            {
+                return Ok(None);
+            }
+        }
+        Ok(found)
+    }
+
+    fn whole(&self, volume: usize) -> Result<Rc<dyn Tree>> {
+        self.tree(volume).map(Rc::clone).ok_or_else(|| {
+            let volume = self.volumes.get(volume);
+            let name = volume.map(Volume::name).unwrap_or_default();
+            let reason = volume
+                .and_then(|volume| volume.closed.clone())
+                .unwrap_or_else(|| "it holds no file system that is read".to_owned());
+            TreeError(format!("{name} cannot be read: {reason}"))
+        })
+    }
+
+    /// What `entry` mounts of `volume`: all of it, or a subvolume.
+    fn part(&self, volume: usize, entry: &Entry) -> Result<Rc<dyn Tree>> {
+        let tree = self.whole(volume)?;
+        let (path, id) = (entry.option("subvol"), entry.option("subvolid"));
+        if path.is_none() && id.is_none() {
+            return Ok(tree);
+        }
+        subvolume(tree.as_ref(), path, id)?.map_or_else(
+            || {
+                let shown = printable(&entry.text);
+                Err(TreeError(format!("there is no such subvolume: {shown}")))
+            },
+            |(_, tree)| Ok(tree),
+        )
+    }
+}
+
+/// The subvolume of a Btrfs at `path`, or with the number `id`; and its path.
+pub(super) fn subvolume(
+    tree: &dyn Tree,
+    path: Option<&[u8]>,
+    id: Option<&[u8]>,
+) -> Result<Option<(Vec<u8>, Rc<dyn Tree>)>> {
+    let path = path.map(<[u8]>::trim_ascii).map(|path| {
+        let path = path.strip_prefix(b"/").unwrap_or(path);
+        path.strip_suffix(b"/").unwrap_or(path)
+    });
+    let id = id.and_then(|id| std::str::from_utf8(id).ok()?.parse::<u64>().ok());
+    let found = tree.subvolumes()?.into_iter().find(|subvolume| match path {
+        Some(path) => subvolume.path == path,
+        None => Some(subvolume.id) == id,
+    });
+    found
+        .map(|found| Ok((found.path, tree.subvolume(found.id)?)))
+        .transpose()
+}
+
+fn looks_like_boot(tree: &dyn Tree) -> Result<bool> {
+    for path in BOOT_FILES {
+        // Paths of trees have no links on the way; these have none in practice.
+        if tree.stat(path.as_bytes())?.is_some() {
+            return Ok(true);
+        }
+    }
+    let kernel = |name: &[u8]| name.starts_with(b"vmlinuz");
+    Ok(tree.list(b"/")?.iter().any(|entry| kernel(&entry.name))
+        // A root has links to its kernel at its top.
+        && tree.stat(b"/etc")?.is_none())
+}
+
+fn has_kernel(view: &View) -> Result<bool> {
+    let names = view.list("/boot")?;
+    Ok(names.iter().any(|entry| {
+        ["vmlinuz", "vmlinux", "Image", "kernel", "ostree", "flatcar"]
+            .iter()
+            .any(|begin| entry.name.starts_with(begin.as_bytes()))
+    }))
+}
