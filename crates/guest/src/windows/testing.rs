@@ -257,7 +257,7 @@ fn table() -> PartitionTable {
     }
 }
 
-fn volume(number: u32) -> Volume {
+pub(super) fn volume(number: u32) -> Volume {
     Volume {
         partition: Some(number),
         stack: Stack::Plain,
