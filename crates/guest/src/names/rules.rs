@@ -145,3 +145,6 @@ fn windows(facts: &Facts, judgement: &mut Judgement) {
         _ => judgement.found(Severity::Advice, seen(os)),
     }
 }
+
+#[cfg(test)]
+mod tests;
