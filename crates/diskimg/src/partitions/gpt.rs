@@ -333,6 +333,7 @@ fn add(entry: &Entry, number: u32, sector_size: u64, intact: &mut Intact) {
         kind: gpt_name(&kind),
         type_id: kind,
         label: (!name.is_empty()).then(|| printable(&name)),
+        uuid: Some(guid(entry.id)),
         bootable: entry.attributes.get() & LEGACY_BOOTABLE != 0,
         content: None,
     });

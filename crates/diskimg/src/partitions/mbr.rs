@@ -72,6 +72,7 @@ impl Entry {
             kind: mbr_name(self.kind),
             type_id: mbr_id(self.kind),
             label: None,
+            uuid: None,
             bootable: self.status == 0x80,
             content: None,
         }
@@ -119,6 +120,9 @@ pub(super) fn read(disk: &Disk<'_>, first: &[u8; 512]) -> Result<Option<Partitio
     let mut seen = HashSet::new();
     for start in extended {
         logical(disk, start, &mut seen, &mut table)?;
+    }
+    for entry in &mut table.entries {
+        entry.uuid = Some(format!("{:08x}-{:02x}", record.id, entry.number));
     }
     Ok(Some(table))
 }

@@ -61,6 +61,9 @@ pub struct Partition {
     /// Name in the table, escaped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// By which systems find it, as `blkid` prints its PARTUUID.
+    #[serde(skip)]
+    pub uuid: Option<String>,
     /// MBR: marked as active. GPT: marked as bootable by the BIOS.
     pub bootable: bool,
     /// What it begins with, when that is known.
