@@ -7,6 +7,10 @@ use crate::Rule;
 
 /// The tables of the areas: one line each.
 const TABLES: &[&[Rule]] = &[
+    crate::disk::RULES,
+    crate::start::firmware::RULES,
+    crate::start::bios::RULES,
+    crate::start::efi::RULES,
     crate::linux::storage::rules::RULES,
     crate::linux::network::rules::RULES,
     crate::linux::login::rules::RULES,

@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use crate::Family;
+use crate::known::Known;
 use crate::volume::Volume;
 
 /// What the image is to become, as far as the user has said.
@@ -80,6 +81,20 @@ pub struct Facts {
     pub(crate) volumes: Vec<Volume>,
     /// Index of the volume with the root.
     pub(crate) root: Option<usize>,
+    /// Bytes that are free there, where it is known.
+    pub(crate) free: Option<u64>,
+    /// What the system that is started mounts where: indexes of volumes.
+    pub(crate) mounted: Vec<(Vec<u8>, usize)>,
+    /// What could not be looked into, beside volumes.
+    pub(crate) incomplete: Vec<String>,
+    /// How the disk is divided.
+    pub(crate) table: Option<diskimg::partitions::PartitionTable>,
+    /// The backup of a GPT is where it belongs.
+    pub(crate) gpt_backup: Option<Known<bool>>,
+    /// What a BIOS finds.
+    pub(crate) bios: Option<Known<crate::start::bios::Bios>>,
+    /// What UEFI finds.
+    pub(crate) efi: Option<crate::start::efi::Efi>,
     /// How a Linux starts.
     pub(crate) linux_boot: Option<crate::linux::boot::LinuxBoot>,
     /// How a Linux is configured.

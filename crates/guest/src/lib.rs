@@ -15,13 +15,18 @@
 
 mod budget;
 mod catalog;
+mod disk;
 mod facts;
 mod finding;
+mod inspect;
 mod known;
 mod linux;
 mod media;
+mod mount;
 mod names;
+mod report;
 mod rule;
+mod start;
 mod text;
 mod tree;
 mod view;
@@ -32,6 +37,8 @@ pub use budget::Budget;
 pub use catalog::{rules, rules_page};
 pub use facts::{Evidence, Facts, Os, Wanted};
 pub use finding::{Finding, Seen, Severity, Unknown};
+pub use inspect::inspect;
 pub use names::{Choice, How, choose, documented};
+pub use report::{Cost, Kernel, Named, Place, Report, Root, Virtio};
 pub use rule::{Family, Judgement, Remedy, Rule, Source};
 pub use volume::{Content, FileSystem};

@@ -7,9 +7,9 @@ mod lvm;
 mod md;
 mod slice;
 
-pub(crate) use cache::{Media, Source};
+pub(crate) use cache::Media;
 pub(crate) use content::{Found, recognise};
-pub(crate) use field::{be16, be32, be64, le16, le32, le64};
-pub(crate) use lvm::{Group, LogicalVolume, PhysicalVolume, groups, physical_volume};
-pub(crate) use md::{Array, Member, arrays, member};
+pub(crate) use field::{le16, le32, le64};
+pub(crate) use lvm::{LogicalVolume, PhysicalVolume, groups, physical_volume};
+pub(crate) use md::{Member, arrays, member};
 pub(crate) use slice::Slice;

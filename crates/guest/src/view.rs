@@ -50,6 +50,19 @@ impl View {
         self.mounts.push(Mount { at, tree, volume });
     }
 
+    /// What is mounted where, the root as an empty path: indexes of volumes.
+    pub(crate) fn mounted(&self) -> impl Iterator<Item = (&[u8], usize)> {
+        self.mounts
+            .iter()
+            .map(|mount| (mount.at.as_slice(), mount.volume))
+    }
+
+    /// Where the volume is mounted that has this index.
+    pub(crate) fn mount_point(&self, volume: usize) -> Option<&[u8]> {
+        let mut mounted = self.mounted();
+        mounted.find_map(|(at, mounted)| (mounted == volume).then_some(at))
+    }
+
     /// What is at `path`, links followed; `None` when nothing is there or a link leads nowhere.
     pub(crate) fn stat(&self, path: impl AsRef<[u8]>) -> Result<Option<Stat>> {
         Ok(self.find(path.as_ref(), true)?.map(|(_, stat)| stat))

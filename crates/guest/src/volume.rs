@@ -52,6 +52,8 @@ pub enum Content {
 pub(crate) struct Health {
     /// It was not unmounted: how it shows.
     pub(crate) dirty: Option<String>,
+    /// Changes are in its journal alone; whether they were applied for the inspection.
+    pub(crate) journal: Option<bool>,
     /// Errors are recorded in it: how it shows.
     pub(crate) errors: Option<String>,
     /// Bytes it claims, when they are more than its volume has.

@@ -105,7 +105,11 @@ impl Fat {
         let (next, end) = match self.width {
             Width::Bits12 => {
                 let pair = le16(&read(at + at / 2, 2)?, 0);
-                let next = if cluster % 2 == 0 { pair } else { pair >> 4 };
+                let next = if cluster.is_multiple_of(2) {
+                    pair
+                } else {
+                    pair >> 4
+                };
                 (u32::from(next & 0xfff), 0xff8)
             }
             Width::Bits16 => (u32::from(le16(&read(at * 2, 2)?, 0)), 0xfff8),

@@ -240,6 +240,7 @@ fn table() -> PartitionTable {
         kind: "Windows data",
         type_id: "0x07".into(),
         label: None,
+        uuid: None,
         bootable,
         content: None,
     };

@@ -255,8 +255,23 @@ fn place(entry: &Entry, facts: &Facts) -> Place {
         }
         Device::Other => Place::Here,
         _ if volume::find(&device, &facts.volumes).is_some() => Place::Here,
+        Device::Uuid(uuid) if is_serial(uuid) && has_common_serial(facts) => Place::Hidden,
         _ => missing(facts),
     }
+}
+
+/// Whether this is how the serial number of a FAT is written.
+fn is_serial(uuid: &str) -> bool {
+    let is = |half: &str| half.len() == 4 && half.bytes().all(|byte| byte.is_ascii_hexdigit());
+    uuid.split_once('-')
+        .is_some_and(|(high, low)| is(high) && is(low))
+}
+
+/// Whether a FAT has the serial number that `mkfs.fat --invariant` gives to all: it tells no volume
+/// from another.
+fn has_common_serial(facts: &Facts) -> bool {
+    let is = |volume: &Volume| volume.uuid.as_deref() == Some("1234-ABCD");
+    facts.volumes.iter().any(is)
 }
 
 /// What is not among the volumes is on another disk, if all of this disk's are known.
@@ -371,7 +386,7 @@ fn other_disk(facts: &Facts, judgement: &mut Judgement) {
 
 fn hidden(entry: &Entry, judgement: &mut Judgement) {
     judgement.unknown(format!(
-        "line {} of /etc/fstab may mean something inside of a volume that could not be opened",
+        "line {} of /etc/fstab may mean a volume whose name cannot be read",
         entry.line
     ));
 }

@@ -13,14 +13,14 @@ pub(super) fn recognise(slice: &Slice) -> Result<Option<Found>, String> {
     if block.get(64..72) != Some(b"_BHRfS_M") {
         return Ok(None);
     }
-    let dirty = (le64(&block, 96) != 0)
-        .then(|| "its log holds changes that are not in place yet".to_owned());
+    let log = le64(&block, 96) != 0;
     let devices = le64(&block, 136);
     Ok(Some(Found {
         uuid: block.get(32..48).and_then(uuid),
         label: block.get(299..555).and_then(label),
         health: Health {
-            dirty,
+            dirty: log.then(|| "its log holds changes that are not in place yet".to_owned()),
+            journal: log.then_some(false),
             errors: None,
             longer: longer(slice, le64(&block, 209)),
             devices: (devices > 1).then_some(devices),

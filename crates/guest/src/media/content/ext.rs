@@ -24,7 +24,8 @@ pub(super) fn recognise(slice: &Slice, head: &[u8]) -> Option<Found> {
     };
     let bytes = |low, high: u64| (u64::from(low) | high).saturating_mul(1024 << log);
     let state = le16(block, 58);
-    let dirty = if incompatible & NEEDS_RECOVERY != 0 {
+    let journal = incompatible & NEEDS_RECOVERY != 0;
+    let dirty = if journal {
         Some("its journal holds changes that are not in place yet".to_owned())
     } else if state & 1 == 0 {
         Some("it was not unmounted".to_owned())
@@ -41,6 +42,7 @@ pub(super) fn recognise(slice: &Slice, head: &[u8]) -> Option<Found> {
         label: block.get(120..136).and_then(label),
         health: Health {
             dirty,
+            journal: journal.then_some(false),
             errors,
             longer: longer(slice, bytes(le32(block, 4), high(0x150))),
             devices: None,

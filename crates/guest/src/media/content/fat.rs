@@ -64,7 +64,7 @@ pub(super) fn recognise(slice: &Slice, head: &[u8]) -> Result<Option<Found>, Str
             dirty: (dirty || state & 1 != 0).then(|| "it was not unmounted".to_owned()),
             errors: (errors || state & 2 != 0).then(|| "it is marked as having errors".to_owned()),
             longer: longer(slice, sectors * sector),
-            devices: None,
+            ..Health::default()
         },
         ..Found::new(Content::FileSystem(FileSystem::Fat))
     }))

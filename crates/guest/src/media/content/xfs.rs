@@ -20,15 +20,15 @@ pub(super) fn recognise(slice: &Slice, head: &[u8]) -> Result<Option<Found>, Str
     let block = u64::from(be32(head, 4));
     let errors = head.get(126).is_some_and(|in_progress| *in_progress != 0);
     let dirty = match log(slice, head) {
-        Some(log) if log.was_unmounted()? => None,
-        Some(_) => Some("its log holds changes that are not in place yet".to_owned()),
-        None => None,
+        Some(log) => !log.was_unmounted()?,
+        None => false,
     };
     Ok(Some(Found {
         uuid: head.get(32..48).and_then(uuid),
         label: head.get(108..120).and_then(label),
         health: Health {
-            dirty,
+            dirty: dirty.then(|| "its log holds changes that are not in place yet".to_owned()),
+            journal: dirty.then_some(false),
             errors: errors.then(|| "it is marked as being made".to_owned()),
             longer: longer(slice, be64(head, 8).saturating_mul(block)),
             devices: None,

@@ -71,6 +71,11 @@ pub(super) enum Layout {
 }
 
 impl Group {
+    /// Whether the physical volume with this UUID belongs to the group.
+    pub(crate) fn has(&self, uuid: &str) -> bool {
+        self.physical.iter().any(|volume| volume.uuid == uuid)
+    }
+
     /// The group that `text` describes.
     pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
         let top = text::parse(text)?;

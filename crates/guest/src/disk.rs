@@ -1,0 +1,300 @@
+//! The disk as a whole: encryption, the state of its file systems, what is missing, room to grow.
+
+use diskimg::partitions::{PartitionTable, Scheme};
+
+use crate::known::Known;
+use crate::media::{Media, le64};
+use crate::volume::{Content, FileSystem, Stack, Volume};
+use crate::{Facts, Judgement, Remedy, Rule, Seen, Severity, Source};
+
+/// Bytes that must be free where the system is, for agents and drivers of the cloud.
+const FREE: u64 = 300_000_000;
+
+/// Whether the backup of a GPT is in the last sector; `None` without a GPT.
+pub(crate) fn gpt_backup(media: &Media, table: &PartitionTable) -> Option<Known<bool>> {
+    if table.scheme != Scheme::Gpt {
+        return None;
+    }
+    let last = (media.size() / table.sector_size).saturating_sub(1);
+    let mut header = [0; 32];
+    let read = media.read_at(last.saturating_mul(table.sector_size), &mut header);
+    Some(read.map(|()| header.starts_with(b"EFI PART") && le64(&header, 24) == last))
+}
+
+/// Rules about the disk.
+pub(crate) const RULES: &[Rule] = &[
+    Rule {
+        id: "inspect-incomplete",
+        severity: Severity::Advice,
+        source: Source::Own,
+        cite: "this program",
+        text: "Part of the disk could not be looked into.",
+        remedy: Remedy::NONE,
+        check: incomplete,
+    },
+    Rule {
+        id: "disk-encrypted",
+        severity: Severity::WillNotBoot,
+        source: Source::Vendor,
+        cite: "create-image; Open Telekom Cloud 0030713198",
+        text: "The system is encrypted: at each start someone has to type a passphrase at the \
+               console, and the cloud cannot set it up.",
+        remedy: Remedy {
+            red_hat: &[],
+            debian: &[],
+            suse: &[],
+            any: &["manage-bde -off C:"],
+        },
+        check: encrypted,
+    },
+    Rule {
+        id: "disk-gpt-tail",
+        severity: Severity::Advice,
+        source: Source::Own,
+        cite: "UEFI 2.10, chapter 5",
+        text: "The backup of the partition table is not at the end of the disk.",
+        remedy: Remedy {
+            red_hat: &["sgdisk -e /dev/sda"],
+            debian: &["sgdisk -e /dev/sda"],
+            suse: &["sgdisk -e /dev/sda"],
+            any: &[],
+        },
+        check: gpt_tail,
+    },
+    Rule {
+        id: "disk-root-not-last",
+        severity: Severity::Advice,
+        source: Source::Peer,
+        cite: "Alibaba Cloud, checks of imported images",
+        text: "Another partition stands behind the one with the system, so the system does not \
+               grow when the server gets a larger disk.",
+        remedy: Remedy::NONE,
+        check: root_not_last,
+    },
+    Rule {
+        id: "disk-free-space",
+        severity: Severity::Degraded,
+        source: Source::Vendor,
+        cite: "password plug-in; Open Telekom Cloud 0000001447815605",
+        text: "Less than 300 MB are free where the system is, which agents and drivers of the \
+               cloud need.",
+        remedy: Remedy::NONE,
+        check: free_space,
+    },
+    Rule {
+        id: "fs-dirty",
+        severity: Severity::Degraded,
+        source: Source::Vendor,
+        cite: "Open Telekom Cloud 0030713198",
+        text: "A file system was in use when the disk was copied, or was cut off. Files may be \
+               older than they were, or damaged.",
+        remedy: Remedy {
+            red_hat: &["shutdown -h now"],
+            debian: &["shutdown -h now"],
+            suse: &["shutdown -h now"],
+            any: &["shutdown -h now"],
+        },
+        check: dirty,
+    },
+    Rule {
+        id: "fs-errors",
+        severity: Severity::WillNotBoot,
+        source: Source::Peer,
+        cite: "virt-v2v",
+        text: "A file system has errors recorded, or is longer than its volume, so that Linux \
+               refuses to mount it.",
+        remedy: Remedy {
+            red_hat: &["touch /forcefsck", "shutdown -r now"],
+            debian: &["touch /forcefsck", "shutdown -r now"],
+            suse: &["touch /forcefsck", "shutdown -r now"],
+            any: &["chkdsk C: /f"],
+        },
+        check: errors,
+    },
+    Rule {
+        id: "btrfs-missing-device",
+        severity: Severity::WillNotBoot,
+        source: Source::Peer,
+        cite: "btrfs(5)",
+        text: "A Btrfs has devices that are not on this disk.",
+        remedy: Remedy {
+            red_hat: &["btrfs device remove DEVICE /"],
+            debian: &["btrfs device remove DEVICE /"],
+            suse: &["btrfs device remove DEVICE /"],
+            any: &[],
+        },
+        check: btrfs_devices,
+    },
+    Rule {
+        id: "md-missing-member",
+        severity: Severity::WillNotBoot,
+        source: Source::Vendor,
+        cite: "create-image: one system disk",
+        text: "A software RAID has members that are not on this disk.",
+        remedy: Remedy {
+            red_hat: &["mdadm --grow /dev/md0 --force --raid-devices=1"],
+            debian: &["mdadm --grow /dev/md0 --force --raid-devices=1"],
+            suse: &["mdadm --grow /dev/md0 --force --raid-devices=1"],
+            any: &[],
+        },
+        check: array_members,
+    },
+    Rule {
+        id: "lvm-missing-pv",
+        severity: Severity::WillNotBoot,
+        source: Source::Vendor,
+        cite: "create-image: one system disk; cloudpods#21304",
+        text: "A logical volume lies on physical volumes that are not on this disk.",
+        remedy: Remedy {
+            red_hat: &["pvmove /dev/sdb1", "vgreduce {group} /dev/sdb1"],
+            debian: &["pvmove /dev/sdb1", "vgreduce {group} /dev/sdb1"],
+            suse: &["pvmove /dev/sdb1", "vgreduce {group} /dev/sdb1"],
+            any: &[],
+        },
+        check: physical_volumes,
+    },
+];
+
+fn incomplete(facts: &Facts, judgement: &mut Judgement) {
+    let closed = facts.volumes.iter().filter_map(|volume| {
+        let name = volume.name();
+        match (&volume.closed, &volume.content) {
+            (Some(reason), _) => Some(format!("{name}: {reason}")),
+            (None, Content::Encrypted(method)) => Some(format!("{name} is encrypted ({method})")),
+            (None, Content::Other(kind)) => Some(format!("{name} holds {kind}, which is not read")),
+            _ => None,
+        }
+    });
+    let reasons: Vec<String> = facts.incomplete.iter().cloned().chain(closed).collect();
+    if !reasons.is_empty() {
+        judgement.unknown(reasons.join("; "));
+    }
+}
+
+/// What is missing on `volume` keeps the system from starting, or does not.
+fn severity(facts: &Facts, index: usize) -> Severity {
+    let unknown = facts.root.is_none() && !facts.wanted.data_disk;
+    match unknown || facts.mounted.iter().any(|(_, volume)| *volume == index) {
+        true => Severity::WillNotBoot,
+        false => Severity::Degraded,
+    }
+}
+
+fn encrypted(facts: &Facts, judgement: &mut Judgement) {
+    for volume in &facts.volumes {
+        if let Content::Encrypted(method) = volume.content {
+            let severity = match facts.root {
+                None if !facts.wanted.data_disk => Severity::WillNotBoot,
+                _ => Severity::Advice,
+            };
+            judgement.found(severity, Seen::at(volume.name()).with(method));
+        }
+    }
+}
+
+fn gpt_tail(facts: &Facts, judgement: &mut Judgement) {
+    if let Some(backup) = &facts.gpt_backup
+        && judgement.known(backup) == Some(&false)
+    {
+        judgement.found(Severity::Advice, Seen::at("last sector"));
+    }
+}
+
+fn root_not_last(facts: &Facts, judgement: &mut Judgement) {
+    let root = facts.root.and_then(|root| facts.volumes.get(root));
+    let (Some(number), Some(table)) = (root.and_then(|root| root.partition), &facts.table) else {
+        return;
+    };
+    let Some(own) = table.entries.iter().find(|entry| entry.number == number) else {
+        return;
+    };
+    let behind = table
+        .entries
+        .iter()
+        .filter(|entry| entry.start > own.start)
+        .min_by_key(|entry| entry.start);
+    if let Some(behind) = behind {
+        let text = format!(
+            "partition {} stands behind partition {number}",
+            behind.number
+        );
+        judgement.found(Severity::Advice, Seen::at("partition table").with(text));
+    }
+}
+
+fn free_space(facts: &Facts, judgement: &mut Judgement) {
+    let root = facts.root.and_then(|root| facts.volumes.get(root));
+    if let (Some(root), Some(free)) = (root, facts.free)
+        && free < FREE
+    {
+        let text = format!("{free} bytes are free");
+        judgement.found(Severity::Degraded, Seen::at(root.name()).with(text));
+    }
+}
+
+fn dirty(facts: &Facts, judgement: &mut Judgement) {
+    for volume in &facts.volumes {
+        // Windows has a rule of its own.
+        let windows = volume.content == Content::FileSystem(FileSystem::Ntfs);
+        let Some(how) = volume.health.dirty.as_ref().filter(|_| !windows) else {
+            continue;
+        };
+        let journal = match volume.health.journal {
+            Some(true) => "; they were applied for this inspection",
+            Some(false) => "; files were read without them",
+            None => "",
+        };
+        let seen = Seen::at(volume.name()).with(format!("{how}{journal}"));
+        judgement.found(Severity::Degraded, seen);
+    }
+}
+
+fn errors(facts: &Facts, judgement: &mut Judgement) {
+    for (index, volume) in facts.volumes.iter().enumerate() {
+        let seen = |text: &str| Seen::at(volume.name()).with(text);
+        if let Some(claimed) = volume.health.longer {
+            let text = format!("it claims {claimed} bytes, its volume has {}", volume.size);
+            judgement.found(severity(facts, index), seen(&text));
+        }
+        if let Some(errors) = &volume.health.errors {
+            judgement.found(Severity::Degraded, seen(errors));
+        }
+    }
+}
+
+fn btrfs_devices(facts: &Facts, judgement: &mut Judgement) {
+    for (index, volume) in facts.volumes.iter().enumerate() {
+        let Some(devices) = volume.health.devices else {
+            continue;
+        };
+        let same = |other: &&Volume| other.uuid == volume.uuid && other.content == volume.content;
+        let here = facts.volumes.iter().filter(same).count() as u64;
+        if here < devices {
+            let text = format!("it has {devices} devices, {here} of them on this disk");
+            judgement.found(severity(facts, index), Seen::at(volume.name()).with(text));
+        }
+    }
+}
+
+fn array_members(facts: &Facts, judgement: &mut Judgement) {
+    for (index, volume) in facts.volumes.iter().enumerate() {
+        if let Stack::Array { missing, .. } = volume.stack
+            && missing > 0
+        {
+            let text = format!("{missing} members are on other disks");
+            judgement.found(severity(facts, index), Seen::at(volume.name()).with(text));
+        }
+    }
+}
+
+fn physical_volumes(facts: &Facts, judgement: &mut Judgement) {
+    for (index, volume) in facts.volumes.iter().enumerate() {
+        if let Stack::Logical { group, missing, .. } = &volume.stack
+            && !missing.is_empty()
+        {
+            judgement.value("group", crate::text::printable(group));
+            let text = format!("on other disks: {}", missing.join(", "));
+            judgement.found(severity(facts, index), Seen::at(volume.name()).with(text));
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What an inspection found, for people and programs.
+
+use serde::Serialize;
+
+use crate::{Choice, Facts, Finding, Os, Unknown};
+
+/// The report about one disk.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// The system that is started, if one was found.
+    pub os: Option<Os>,
+    /// The cloud's name of it.
+    pub os_version: Option<Named>,
+    /// Every firmware that finds a boot loader: `bios`, `uefi`.
+    pub firmware: Vec<&'static str>,
+    /// All systems, the one that is started first.
+    pub roots: Vec<Root>,
+    /// Kernels of a Linux.
+    pub kernels: Vec<Kernel>,
+    /// Broken rules, worst first.
+    pub findings: Vec<Finding>,
+    /// Rules that could not be decided.
+    pub unknown: Vec<Unknown>,
+    /// What the inspection cost.
+    pub cost: Cost,
+    /// How many rules the disk was held against.
+    #[serde(skip)]
+    pub rules: usize,
+}
+
+/// The cloud's name of a system, and where it comes from.
+#[derive(Clone, Debug, Serialize)]
+pub struct Named {
+    /// The name, and how near it is.
+    #[serde(flatten)]
+    pub choice: Choice,
+    /// `region`: the region's own list; `documents`: the list in public documents.
+    pub list: &'static str,
+}
+
+/// A system on the disk.
+#[derive(Clone, Debug, Serialize)]
+pub struct Root {
+    /// The volume that holds it.
+    pub volume: String,
+    /// As in os-release; `windows`.
+    pub id: String,
+    /// Its version, if it is known.
+    pub version: Option<String>,
+}
+
+/// An installed kernel.
+#[derive(Clone, Debug, Serialize)]
+pub struct Kernel {
+    /// As `uname -r` prints it.
+    pub version: Option<String>,
+    /// The default boot entry starts it.
+    pub default: bool,
+    /// Where it has the drivers of the cloud's devices.
+    pub virtio: Virtio,
+}
+
+/// Where a kernel has the drivers of the cloud's devices.
+#[derive(Clone, Debug, Serialize)]
+pub struct Virtio {
+    /// Disks.
+    pub blk: Place,
+    /// Networks.
+    pub net: Place,
+    /// SCSI disks.
+    pub scsi: Place,
+    /// The bus of them all.
+    pub pci: Place,
+}
+
+/// Where a kernel has a driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// In the kernel itself.
+    Builtin,
+    /// In the initramfs.
+    Initramfs,
+    /// A file on the root file system alone.
+    Module,
+    /// Nowhere.
+    Missing,
+    /// It could not be read.
+    Unknown,
+}
+
+/// What an inspection cost.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Cost {
+    /// Bytes read from the image.
+    pub bytes_read: u64,
+    /// Milliseconds.
+    pub ms: u64,
+}
+
+impl Report {
+    /// The report of a disk that could not be looked into at all.
+    pub(crate) fn undone(reason: impl Into<String>) -> Self {
+        Self {
+            unknown: vec![Unknown {
+                id: INCOMPLETE,
+                reason: reason.into(),
+            }],
+            ..Self::default()
+        }
+    }
+
+    /// Holds `facts` against every rule.
+    pub(crate) fn judge(facts: &Facts) -> Self {
+        let mut report = Self {
+            os: facts.os.clone(),
+            os_version: facts.os.as_ref().and_then(|os| named(os, facts)),
+            firmware: facts.firmwares(),
+            roots: roots(facts),
+            kernels: kernels(facts),
+            ..Self::default()
+        };
+        for rule in crate::rules() {
+            let (findings, unknown) = rule.judge(facts);
+            report.findings.extend(findings);
+            report.unknown.extend(unknown);
+            report.rules += 1;
+        }
+        report.findings.sort_by_key(|finding| finding.severity);
+        report
+    }
+}
+
+/// Name of the rule about what could not be looked into.
+pub(crate) const INCOMPLETE: &str = "inspect-incomplete";
+
+fn named(os: &Os, facts: &Facts) -> Option<Named> {
+    let offer = crate::names::Offer::of(&facts.wanted);
+    Some(Named {
+        choice: offer.choose(os)?,
+        list: if offer.region { "region" } else { "documents" },
+    })
+}
+
+fn roots(facts: &Facts) -> Vec<Root> {
+    let root = |system: &crate::linux::identify::System| {
+        Some(Root {
+            volume: facts.volumes.get(system.volume)?.name(),
+            id: crate::text::printable(&system.id),
+            version: system.version.as_deref().map(crate::text::printable),
+        })
+    };
+    facts.systems.iter().filter_map(root).collect()
+}
+
+fn kernels(facts: &Facts) -> Vec<Kernel> {
+    let Some(boot) = &facts.linux_boot else {
+        return Vec::new();
+    };
+    let kernels = boot.kernels.as_deref().unwrap_or_default();
+    let kernel = |(index, kernel): (usize, &crate::linux::kernel::Kernel)| Kernel {
+        version: kernel.version.as_deref().map(crate::text::printable),
+        default: boot.default_kernel == Some(index),
+        virtio: Virtio {
+            blk: place(kernel, "virtio_blk"),
+            net: place(kernel, "virtio_net"),
+            scsi: place(kernel, "virtio_scsi"),
+            pci: place(kernel, "virtio_pci"),
+        },
+    };
+    kernels.iter().enumerate().map(kernel).collect()
+}
+
+fn place(kernel: &crate::linux::kernel::Kernel, driver: &str) -> Place {
+    use crate::linux::kernel::Driver;
+    let inside = || {
+        let version = kernel.version.as_deref().unwrap_or_default();
+        let initramfs = kernel.inside.as_ref()?.as_ref().ok()?;
+        initramfs.module(version, driver).ok()
+    };
+    match kernel.drivers.get(driver) {
+        Some(Ok(Driver::BuiltIn)) => Place::Builtin,
+        Some(Ok(Driver::Missing)) => Place::Missing,
+        Some(Ok(Driver::Module)) if inside() == Some(true) => Place::Initramfs,
+        Some(Ok(Driver::Module)) => Place::Module,
+        Some(Err(_)) | None => Place::Unknown,
+    }
+}

@@ -1,0 +1,442 @@
+//! What UEFI starts: loaders on the EFI system partition.
+
+use std::rc::Rc;
+
+use diskimg::partitions::PartitionTable;
+
+use crate::budget::MAX_FILE;
+use crate::known::Known;
+use crate::tree::{Kind, Tree};
+use crate::view::View;
+use crate::volume::{Content, FileSystem, Volume};
+use crate::{Facts, Judgement, Remedy, Rule, Seen, Severity, Source};
+
+/// Types of EFI system partitions.
+const ESP: [&str; 2] = ["c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "0xef"];
+/// Bytes of a loader that are searched for the name of the next one.
+const MAX_LOADER: u64 = 8 << 20;
+/// Loaders that a finding names.
+const MAX_SEEN: usize = 8;
+
+/// A file on an EFI system partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EfiFile {
+    /// Directory below `EFI`, in lower case.
+    pub(crate) directory: String,
+    /// In lower case.
+    pub(crate) name: String,
+    /// Path in the guest, or on its partition when the guest does not mount it.
+    pub(crate) path: String,
+}
+
+/// The loader that UEFI starts when it knows no other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fallback {
+    pub(crate) file: EfiFile,
+    /// It is shim, which starts another loader beside it.
+    pub(crate) shim: Known<bool>,
+}
+
+/// A script of GRUB that looks for a file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Search {
+    pub(crate) seen: Seen,
+    pub(crate) uuid: String,
+}
+
+/// One EFI system partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Esp {
+    /// Every file in a directory of `EFI`.
+    pub(crate) files: Vec<EfiFile>,
+    /// Loaders in `EFI/BOOT` by the names that firmware looks for.
+    pub(crate) fallbacks: Vec<Fallback>,
+    /// Microsoft's loader is there.
+    pub(crate) microsoft: bool,
+    /// An `EFI/*/BOOT*.CSV` tells shim's fallback what to start.
+    pub(crate) has_list: bool,
+    /// Scripts that look for file systems, or why they could not be read.
+    pub(crate) searches: Vec<Known<Search>>,
+}
+
+/// What UEFI finds on the disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Efi {
+    pub(crate) partitions: Vec<Esp>,
+    /// Why an EFI system partition could not be looked into.
+    pub(crate) failed: Option<String>,
+    /// Keys that a machine's owner enrolled, or modules that need them.
+    pub(crate) own_keys: Option<Seen>,
+}
+
+/// Looks at the EFI system partitions. `view` is the system that is started, if any was found.
+pub(crate) fn collect(
+    view: Option<&View>,
+    volumes: &[Volume],
+    trees: &[Option<Rc<dyn Tree>>],
+    table: Option<&PartitionTable>,
+) -> Efi {
+    let mut efi = Efi::default();
+    for (index, (volume, tree)) in volumes.iter().zip(trees).enumerate() {
+        let entries = table.map_or(&[][..], |table| &table.entries);
+        let is_esp = entries.iter().any(|entry| {
+            Some(entry.number) == volume.partition && ESP.contains(&entry.type_id.as_str())
+        });
+        let fat = volume.content == Content::FileSystem(FileSystem::Fat);
+        let Some(tree) = tree.as_ref().filter(|_| fat) else {
+            if is_esp && let Some(reason) = &volume.closed {
+                efi.failed.get_or_insert_with(|| reason.clone());
+            }
+            continue;
+        };
+        let mounted = view.and_then(|view| view.mount_point(index));
+        let prefix = match mounted {
+            Some(at) => crate::text::printable(at),
+            None => format!("{}:", volume.name()),
+        };
+        match esp(tree, &prefix) {
+            Ok(found) if is_esp || found.microsoft || !found.files.is_empty() => {
+                efi.partitions.push(found)
+            }
+            Ok(_) => {}
+            Err(reason) => {
+                efi.failed.get_or_insert(reason);
+            }
+        }
+    }
+    efi.own_keys = view.and_then(own_keys);
+    efi
+}
+
+fn esp(tree: &Rc<dyn Tree>, prefix: &str) -> Known<Esp> {
+    let mut esp = Esp::default();
+    if !matches!(tree.stat(b"/EFI")?, Some(stat) if stat.kind == Kind::Directory) {
+        return Ok(esp);
+    }
+    let bootmgr = tree.stat(b"/EFI/Microsoft/Boot/bootmgfw.efi")?;
+    esp.microsoft = bootmgr.is_some_and(|stat| stat.kind == Kind::File);
+    let name_of = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+    for directory in tree.list(b"/EFI")? {
+        if directory.kind != Kind::Directory {
+            continue;
+        }
+        let directory = name_of(&directory.name);
+        for file in tree.list(format!("/EFI/{directory}").as_bytes())? {
+            if file.kind != Kind::File {
+                continue;
+            }
+            let file = name_of(&file.name);
+            let inner = format!("/EFI/{directory}/{file}");
+            let found = EfiFile {
+                directory: directory.to_ascii_lowercase(),
+                name: file.to_ascii_lowercase(),
+                path: crate::text::printable(format!("{prefix}{inner}")),
+            };
+            if found.name == "grub.cfg" {
+                esp.searches.extend(searches(tree, &inner, &found.path));
+            }
+            if found.name.starts_with("boot") && found.name.ends_with(".csv") {
+                esp.has_list = true;
+            }
+            esp.files.push(found);
+        }
+    }
+    let fallbacks = esp.files.iter().filter(|file| file.is_fallback()).cloned();
+    esp.fallbacks = fallbacks
+        .collect::<Vec<_>>()
+        .into_iter()
+        .map(|file| Fallback {
+            shim: is_shim(tree, &file, &esp.files),
+            file,
+        })
+        .collect();
+    Ok(esp)
+}
+
+impl EfiFile {
+    fn is_fallback(&self) -> bool {
+        const NAMES: [&str; 6] = [
+            "bootx64.efi",
+            "bootaa64.efi",
+            "bootia32.efi",
+            "bootarm.efi",
+            "bootriscv64.efi",
+            "bootloongarch64.efi",
+        ];
+        self.directory == "boot" && NAMES.contains(&self.name.as_str())
+    }
+
+    /// A boot loader in a directory of its vendor's, which firmware starts by an entry.
+    fn is_of_vendor(&self) -> bool {
+        self.directory != "boot"
+            && self.name.ends_with(".efi")
+            && !self.name.starts_with("mm")
+            && !self.name.starts_with("fb")
+    }
+
+    /// The path without the place of the partition.
+    fn inner(&self) -> String {
+        format!("/EFI/{}/{}", self.directory, self.name)
+    }
+}
+
+/// Whether `file` is shim: it names the loader that it starts, or is a copy of a file called shim.
+fn is_shim(tree: &Rc<dyn Tree>, file: &EfiFile, files: &[EfiFile]) -> Known<bool> {
+    let content = content(tree, &file.inner())?;
+    let names: Vec<u8> = "grubx64.efi"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let arm: Vec<u8> = "grubaa64.efi"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let holds = |wanted: &[u8]| content.windows(wanted.len()).any(|window| window == wanted);
+    if holds(&names) || holds(&arm) {
+        return Ok(true);
+    }
+    for shim in files.iter().filter(|file| file.name.starts_with("shim")) {
+        if self::content(tree, &shim.inner())? == content {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn content(tree: &Rc<dyn Tree>, path: &str) -> Known<Vec<u8>> {
+    Ok(View::new(Rc::clone(tree), 0)
+        .read(path, MAX_LOADER)?
+        .unwrap_or_default())
+}
+
+/// The file systems that the script at `inner` looks for by their UUIDs.
+fn searches(tree: &Rc<dyn Tree>, inner: &str, path: &str) -> Vec<Known<Search>> {
+    let script = match View::new(Rc::clone(tree), 0).read(inner, MAX_FILE) {
+        Ok(script) => script.unwrap_or_default(),
+        Err(error) => return vec![Err(error.into())],
+    };
+    let lines = script.split(|byte| *byte == b'\n');
+    (1..)
+        .zip(lines)
+        .filter_map(|(number, line)| {
+            let text = String::from_utf8_lossy(line);
+            let mut words = text.split_whitespace();
+            let by_uuid = match words.next()? {
+                "search.fs_uuid" => true,
+                "search" => text.contains("--fs-uuid") || text.split(' ').any(|word| word == "-u"),
+                _ => false,
+            };
+            let uuid = words
+                .find(|word| !word.starts_with('-'))
+                .filter(|_| by_uuid)?;
+            let uuid = uuid.trim_matches(['"', '\'']);
+            // A variable is filled in by the rest of the script.
+            (!uuid.contains('$')).then(|| {
+                Ok(Search {
+                    seen: Seen::line(path, number, line.trim_ascii()),
+                    uuid: uuid.to_owned(),
+                })
+            })
+        })
+        .collect()
+}
+
+/// What shows that the system needs keys which only this machine's firmware has.
+fn own_keys(view: &View) -> Option<Seen> {
+    for path in ["/var/lib/shim-signed/mok", "/var/lib/dkms"] {
+        let entries = view.list(path).unwrap_or_default();
+        if entries.iter().any(|entry| entry.name != b"mok.pub") {
+            return Some(Seen::at(path));
+        }
+    }
+    None
+}
+
+impl Efi {
+    /// Whether UEFI finds a loader, by an entry of its own or by the fallback.
+    pub(crate) fn has_loader(&self) -> bool {
+        self.partitions.iter().any(|esp| {
+            let mut files = esp.files.iter();
+            esp.microsoft || files.any(|file| file.name.ends_with(".efi"))
+        })
+    }
+
+    /// Whether UEFI of a new machine, which has no entries, starts something.
+    pub(crate) fn starts(&self) -> bool {
+        self.partitions.iter().any(|esp| !esp.fallbacks.is_empty())
+    }
+}
+
+/// Name of the loader that firmware for `arch` looks for, without its end.
+fn fallback_name(arch: Option<&str>) -> Option<&'static str> {
+    Some(match arch? {
+        "x86_64" => "bootx64.efi",
+        "aarch64" => "bootaa64.efi",
+        "i386" => "bootia32.efi",
+        _ => return None,
+    })
+}
+
+/// Rules about what UEFI starts.
+pub(crate) const RULES: &[Rule] = &[
+    Rule {
+        id: "boot-efi-no-fallback",
+        severity: Severity::WillNotBoot,
+        source: Source::Peer,
+        cite: "packer-examples-for-vsphere#964, anaconda#7075",
+        text: "A new server's firmware has no boot entries, so it looks for EFI/BOOT/BOOTX64.EFI \
+               (BOOTAA64.EFI on ARM) and finds none.",
+        remedy: Remedy {
+            red_hat: &["dnf reinstall shim-x64 grub2-efi-x64"],
+            debian: &["grub-install --target=x86_64-efi --force-extra-removable"],
+            suse: &["shim-install --removable"],
+            any: &[],
+        },
+        check: no_fallback,
+    },
+    Rule {
+        id: "boot-efi-fallback-broken",
+        severity: Severity::WillNotBoot,
+        source: Source::Peer,
+        cite: "rhboot/shim#101",
+        text: "The loader that a new server's firmware starts is shim, and neither GRUB nor shim's \
+               list of loaders is beside it.",
+        remedy: Remedy {
+            red_hat: &["dnf reinstall shim-x64 grub2-efi-x64"],
+            debian: &["grub-install --target=x86_64-efi --force-extra-removable"],
+            suse: &["shim-install --removable"],
+            any: &[],
+        },
+        check: fallback_broken,
+    },
+    Rule {
+        id: "boot-efi-config-lost",
+        severity: Severity::WillNotBoot,
+        source: Source::Peer,
+        cite: "bootinfoscript",
+        text: "GRUB on the EFI system partition looks for its configuration on a file system that \
+               is not on this disk.",
+        remedy: Remedy {
+            red_hat: &["dnf reinstall shim-x64 grub2-efi-x64"],
+            debian: &["grub-install", "update-grub"],
+            suse: &["update-bootloader --reinit"],
+            any: &[],
+        },
+        check: config_lost,
+    },
+    Rule {
+        id: "boot-secure-boot",
+        severity: Severity::Advice,
+        source: Source::Peer,
+        cite: "kubev2v/forklift#24",
+        text: "The guest has keys or modules of its own for Secure Boot, and enrolled keys do not \
+               travel with the disk. Turn Secure Boot off at the target.",
+        remedy: Remedy::NONE,
+        check: secure_boot,
+    },
+];
+
+/// The UEFI side of the disk, when the server will have UEFI.
+fn judged<'a>(facts: &'a Facts, judgement: &mut Judgement) -> Option<&'a Efi> {
+    let efi = facts.efi.as_ref()?;
+    if facts.firmware() != Some("uefi") || facts.wanted.data_disk {
+        return None;
+    }
+    if let Some(reason) = &efi.failed {
+        judgement.unknown(reason.clone());
+        return None;
+    }
+    Some(efi)
+}
+
+fn no_fallback(facts: &Facts, judgement: &mut Judgement) {
+    let Some(efi) = judged(facts, judgement) else {
+        return;
+    };
+    let arch = facts.os.as_ref().and_then(|os| os.arch.as_deref());
+    let wanted = fallback_name(arch);
+    let mut fallbacks = efi.partitions.iter().flat_map(|esp| &esp.fallbacks);
+    if fallbacks.any(|found| wanted.is_none_or(|wanted| found.file.name == wanted)) {
+        return;
+    }
+    let files = efi.partitions.iter().flat_map(|esp| &esp.files);
+    for file in files.filter(|file| file.is_of_vendor()).take(MAX_SEEN) {
+        judgement.found(Severity::WillNotBoot, Seen::at(&file.path));
+    }
+}
+
+fn fallback_broken(facts: &Facts, judgement: &mut Judgement) {
+    let Some(efi) = judged(facts, judgement) else {
+        return;
+    };
+    for esp in &efi.partitions {
+        let beside = |names: &[&str]| {
+            let mut files = esp.files.iter().filter(|file| file.directory == "boot");
+            files.any(|file| names.contains(&file.name.as_str()))
+        };
+        for fallback in &esp.fallbacks {
+            let (grub, chooser): (&str, &[&str]) = match fallback.file.name.as_str() {
+                "bootx64.efi" => ("grubx64.efi", &["fbx64.efi", "fallback.efi"]),
+                "bootaa64.efi" => ("grubaa64.efi", &["fbaa64.efi", "fallback.efi"]),
+                "bootia32.efi" => ("grubia32.efi", &["fbia32.efi", "fallback.efi"]),
+                _ => continue,
+            };
+            let Some(true) = judgement.known(&fallback.shim) else {
+                continue;
+            };
+            let next = beside(&[grub]) || (beside(chooser) && esp.has_list);
+            if !next {
+                judgement.found(Severity::WillNotBoot, Seen::at(&fallback.file.path));
+            }
+        }
+    }
+}
+
+fn config_lost(facts: &Facts, judgement: &mut Judgement) {
+    let Some(efi) = judged(facts, judgement) else {
+        return;
+    };
+    // The file system may be inside of what could not be opened.
+    let hidden = facts
+        .volumes
+        .iter()
+        .find_map(|volume| match volume.content {
+            Content::Encrypted(method) => {
+                Some(format!("{} is encrypted by {method}", volume.name()))
+            }
+            _ if volume.uuid.is_none() => {
+                let reason = volume.closed.as_ref()?;
+                Some(format!("{}: {reason}", volume.name()))
+            }
+            _ => None,
+        });
+    for search in efi.partitions.iter().flat_map(|esp| &esp.searches) {
+        let Some(search) = judgement.known(search) else {
+            continue;
+        };
+        let is = |uuid: &String| uuid.eq_ignore_ascii_case(&search.uuid);
+        if facts
+            .volumes
+            .iter()
+            .any(|volume| volume.uuid.as_ref().is_some_and(is))
+        {
+            continue;
+        }
+        match &hidden {
+            Some(reason) => judgement.unknown(reason.clone()),
+            None => judgement.found(Severity::WillNotBoot, search.seen.clone()),
+        }
+    }
+}
+
+fn secure_boot(facts: &Facts, judgement: &mut Judgement) {
+    let Some(efi) = judged(facts, judgement) else {
+        return;
+    };
+    let mut files = efi.partitions.iter().flat_map(|esp| &esp.files);
+    if let Some(seen) = efi.own_keys.clone()
+        && files.any(|file| file.name.starts_with("shim"))
+    {
+        judgement.found(Severity::Advice, seen);
+    }
+}
