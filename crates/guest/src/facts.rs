@@ -25,6 +25,8 @@ pub struct Wanted {
     pub data_disk: bool,
     /// The target is Huawei Cloud itself, not a partner's.
     pub huawei_cloud: bool,
+    /// The image is for flavors whose hypervisor is Xen.
+    pub xen: bool,
     /// Seconds since 1970, for what expires.
     pub now: u64,
 }

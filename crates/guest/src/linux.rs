@@ -13,6 +13,7 @@ pub(crate) mod network;
 mod pe;
 mod program;
 mod release;
+pub(crate) mod rules;
 mod source;
 pub(crate) mod storage;
 mod units;

@@ -140,6 +140,9 @@ impl View {
         if stat.kind != Kind::Directory {
             return Ok(Vec::new());
         }
+        if place.mount.tree.stat(&place.inner)?.is_none() {
+            return Ok(Vec::new());
+        }
         let mut entries = place.mount.tree.list(&place.inner)?;
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
@@ -228,10 +231,24 @@ impl View {
             None | Some([]) => b"/".to_vec(),
             Some(rest) => rest.to_vec(),
         };
-        let Some(stat) = mount.tree.stat(&inner)? else {
-            return Ok(None);
+        let stat = match mount.tree.stat(&inner)? {
+            Some(stat) => stat,
+            None if self.leads_to_mount(&path) => Stat {
+                kind: Kind::Directory,
+                size: 0,
+                mode: 0o755,
+            },
+            None => return Ok(None),
         };
         Ok(Some((Place { mount, inner, path }, stat)))
+    }
+
+    /// Whether something is mounted below `path`: whoever mounts it makes the directories.
+    fn leads_to_mount(&self, path: &[u8]) -> bool {
+        self.mounts.iter().any(|mount| {
+            let rest = mount.at.strip_prefix(path);
+            rest.is_some_and(|rest| rest.first() == Some(&b'/'))
+        })
     }
 }
 
@@ -328,6 +345,16 @@ mod tests {
         assert_eq!(view.read("/etc/grub.cfg", 9).unwrap().unwrap(), b"set");
         assert_eq!(view.real("/etc/grub.cfg").unwrap().unwrap().1, 3);
         assert!(view.exists("/boot/up/grub.cfg").unwrap());
+    }
+
+    #[test]
+    fn directories_on_the_way_to_a_mount_need_not_exist() {
+        let mut view = view(MemoryTree::new());
+        let tree = MemoryTree::new().directory("/EFI");
+        view.mount(b"/boot/efi", Rc::new(tree), 1);
+        assert!(view.exists("/boot/efi/EFI").unwrap());
+        assert!(!view.exists("/boot/grub").unwrap());
+        assert_eq!(view.list("/boot").unwrap(), []);
     }
 
     #[test]

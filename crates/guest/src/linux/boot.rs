@@ -5,6 +5,7 @@ pub(crate) mod entry;
 mod grub;
 mod menus;
 mod places;
+pub(crate) mod rules;
 mod script;
 mod settings;
 mod uki;

@@ -2,6 +2,7 @@
 
 mod drivers;
 mod image;
+pub(crate) mod rules;
 
 use std::collections::BTreeMap;
 
@@ -261,3 +262,6 @@ fn initramfs_by_name(view: &View, path: &[u8], version: Option<&str>) -> Result<
     }
     Ok(None)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

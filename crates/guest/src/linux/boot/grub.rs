@@ -387,6 +387,3 @@ fn timeout(value: &[u8], seen: Seen) -> Option<Timeout> {
     };
     Some(Timeout { seconds, seen })
 }
-
-#[cfg(test)]
-mod tests;

@@ -305,6 +305,3 @@ pub(super) fn lilo(places: &Places<'_>, path: &[u8]) -> Result<Option<Menu>> {
     menu.default = named.or(Some(0));
     Ok(Some(menu))
 }
-
-#[cfg(test)]
-mod tests;
