@@ -99,7 +99,7 @@ impl Seen {
 
     /// With the text of what was seen.
     pub(crate) fn with(mut self, text: impl AsRef<[u8]>) -> Self {
-        self.text = Some(crate::text::cut(&crate::text::printable(text.as_ref())));
+        self.text = Some(crate::text::shown(text.as_ref()));
         self
     }
 }

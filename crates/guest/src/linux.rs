@@ -16,6 +16,8 @@ mod release;
 pub(crate) mod rules;
 mod source;
 pub(crate) mod storage;
+#[cfg(test)]
+mod testing;
 mod units;
 mod version;
 mod yaml;

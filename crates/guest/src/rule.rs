@@ -94,6 +94,11 @@ impl Judgement {
         }
     }
 
+    /// A value that was derived from facts, or the rule is unknown.
+    pub(crate) fn derived<T>(&mut self, value: crate::known::Known<T>) -> Option<T> {
+        value.map_err(|reason| self.unknown(reason)).ok()
+    }
+
     /// A value for `{name}` in the remedy's commands.
     pub(crate) fn value(&mut self, name: &'static str, value: impl Into<String>) {
         self.values.push((name, value.into()));

@@ -1,5 +1,10 @@
 //! `/etc/fstab`.
 
+use crate::Seen;
+
+/// Where the table is.
+pub(crate) const PATH: &str = "/etc/fstab";
+
 /// Lines that are looked at; a table that a human keeps has a dozen.
 const MAX_LINES: usize = 4096;
 
@@ -90,6 +95,11 @@ impl Entry {
             .iter()
             .rev()
             .find_map(|option| option.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+    }
+
+    /// The whole line.
+    pub(crate) fn seen(&self) -> Seen {
+        Seen::line(PATH, self.line, &self.text)
     }
 
     pub(crate) fn is_swap(&self) -> bool {

@@ -1,10 +1,12 @@
 //! Who can log in, and how: accounts, cloud-init, SSH.
 
-pub(crate) mod accounts;
-pub(crate) mod cloud_init;
+pub(crate) mod access;
+mod accounts;
+mod cloud_init;
 mod firewall;
-pub(crate) mod rules;
-pub(crate) mod sshd;
+pub(crate) mod metadata;
+pub(crate) mod passwords;
+mod sshd;
 pub(crate) mod ways;
 
 use crate::Seen;

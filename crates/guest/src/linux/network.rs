@@ -1,21 +1,24 @@
 //! How the guest sets up its network.
 
+pub(crate) mod binding;
 mod ifcfg;
 mod interfaces;
-pub(crate) mod keyfile;
+mod keyfile;
+pub(crate) mod lease;
 mod netplan;
 mod networkd;
-pub(crate) mod profile;
-pub(crate) mod rules;
+mod profile;
+pub(crate) mod reach;
 mod udev;
 
-use crate::Seen;
 use crate::known::Known;
 use crate::view::View;
+use crate::{Judgement, Seen};
 
 use super::source::{Setting, Source, last};
+use super::units::{State, Units};
 use keyfile::Defaults;
-use profile::{Manager, Profile};
+use profile::{Profile, Reader};
 
 /// A file with a setting that a rule asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +50,29 @@ pub(crate) struct Network {
 }
 
 impl Network {
+    /// Profiles that take effect: those whose services start with the system, or, where none does,
+    /// those whose services are not known.
+    fn in_use(&self, units: &Units) -> Vec<&Profile> {
+        let with = |state: State| {
+            let is_in =
+                move |profile: &&Profile| profile.starts && profile.reader.state(units) == state;
+            self.profiles.iter().filter(is_in).collect::<Vec<_>>()
+        };
+        let enabled = with(State::Enabled);
+        if enabled.is_empty() {
+            with(State::Absent)
+        } else {
+            enabled
+        }
+    }
+
+    /// Profiles that could not be read leave a rule open that would else be kept.
+    fn unread(&self, judgement: &mut Judgement) {
+        if let Some(reason) = &self.unread {
+            judgement.unknown(reason.clone());
+        }
+    }
+
     pub(crate) fn collect(view: &View) -> Self {
         let mut unread = None;
         let mut profiles = Vec::new();
@@ -122,7 +148,7 @@ fn persistent(view: &View, profiles: &[Profile]) -> Known<Vec<Asked>> {
     let mut files = Vec::new();
     for profile in profiles {
         let has_client = profile.addressing == profile::Addressing::Dhcp && profile.starts;
-        if profile.manager == Manager::RedHat && has_client {
+        if profile.reader == Reader::RedHat && has_client {
             files.extend(asked(view, &profile.seen.path, "PERSISTENT_DHCLIENT")?);
         }
     }

@@ -18,6 +18,8 @@ const MAX_LINES: usize = 100_000;
 pub(crate) struct Source {
     pub(crate) path: Vec<u8>,
     pub(crate) content: Vec<u8>,
+    /// Where lines begin.
+    starts: Vec<usize>,
 }
 
 /// `KEY=value`, in a section when the format has sections.
@@ -33,13 +35,28 @@ pub(crate) struct Setting {
 }
 
 impl Source {
+    pub(crate) fn new(path: impl Into<Vec<u8>>, content: Vec<u8>) -> Self {
+        let ends = content
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'\n');
+        let starts = std::iter::once(0)
+            .chain(ends.map(|(at, _)| at + 1))
+            .take(MAX_LINES)
+            .collect();
+        Self {
+            path: path.into(),
+            content,
+            starts,
+        }
+    }
+
     /// The file at `path`, or `None` when there is none.
     pub(crate) fn read(view: &View, path: impl AsRef<[u8]>) -> Known<Option<Self>> {
         let path = path.as_ref();
-        Ok(view.read(path, MAX_FILE)?.map(|content| Self {
-            path: path.to_vec(),
-            content,
-        }))
+        Ok(view
+            .read(path, MAX_FILE)?
+            .map(|content| Self::new(path, content)))
     }
 
     /// The files in the directory `path` whose names are `wanted`, by name. Empty when there is no
@@ -65,16 +82,23 @@ impl Source {
 
     /// Lines with their numbers, without blanks at their ends.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (u32, &[u8])> {
-        let lines = self.content.split(|&byte| byte == b'\n').take(MAX_LINES);
-        (1..).zip(lines.map(<[u8]>::trim_ascii))
+        (1..).zip((0..self.starts.len()).map(|at| self.text(at)))
+    }
+
+    /// The line `at`, from 0.
+    fn text(&self, at: usize) -> &[u8] {
+        let line = |from: usize| {
+            let rest = self.content.get(from..)?;
+            rest.split(|&byte| byte == b'\n').next()
+        };
+        let line = self.starts.get(at).and_then(|&from| line(from));
+        line.unwrap_or_default().trim_ascii()
     }
 
     /// The line `number`.
     pub(crate) fn seen(&self, number: u32) -> Seen {
-        match self.lines().find(|(line, _)| *line == number) {
-            Some((line, text)) => Seen::line(&self.path, line, text),
-            None => self.whole(),
-        }
+        let at = usize::try_from(number).unwrap_or(usize::MAX);
+        Seen::line(&self.path, number, self.text(at.saturating_sub(1)))
     }
 
     /// The file as such.
@@ -228,10 +252,7 @@ mod tests {
     use super::*;
 
     fn source(content: &str) -> Source {
-        Source {
-            path: b"/etc/x".to_vec(),
-            content: content.into(),
-        }
+        Source::new("/etc/x", content.into())
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What the guest expects of its disks: mounts, encryption, LVM, multipath, arrays.
 
-pub(crate) mod lvm;
-pub(crate) mod rules;
+mod lvm;
+pub(crate) mod mapping;
+pub(crate) mod mounts;
+mod place;
 
-use super::fstab::Fstab;
+use super::fstab::{self, Fstab};
 use super::source::{Source, first};
 use crate::Seen;
 use crate::known::Known;
@@ -50,7 +52,7 @@ pub(crate) struct Storage {
 impl Storage {
     pub(crate) fn collect(view: &View) -> Self {
         Self {
-            fstab: Source::read(view, "/etc/fstab")
+            fstab: Source::read(view, fstab::PATH)
                 .map(|file| file.map(|file| Fstab::parse(&file.content))),
             crypttab: crypttab(view),
             lvm: Lvm::collect(view),

@@ -6,8 +6,9 @@ use crate::budget::MAX_FILE;
 use crate::known::Known;
 use crate::view::View;
 
-/// Accounts that are looked at.
-const MAX_ACCOUNTS: usize = 1024;
+/// Accounts with a shell, and lines of one file.
+const MAX_ACCOUNTS: usize = 256;
+const MAX_LINES: usize = 65_536;
 /// Groups whose members may become root.
 const ADMINS: &[&str] = &["sudo", "wheel", "admin"];
 /// Programs that are no shells.
@@ -49,9 +50,14 @@ impl Account {
         matches!(self.password, Password::Strong | Password::Weak)
     }
 
+    /// Whether the account has ended before `day`.
+    pub(crate) fn is_over(&self, day: u64) -> bool {
+        self.expires.is_some_and(|last| last < day)
+    }
+
     /// Why the password or the account is of no use on `day`.
     pub(crate) fn ended(&self, day: u64) -> Option<&'static str> {
-        if self.expires.is_some_and(|last| last < day) {
+        if self.is_over(day) {
             return Some("the account has ended");
         }
         match (self.changed, self.max_days) {
@@ -81,6 +87,9 @@ pub(crate) fn collect(view: &View, key_files: Option<&str>) -> Known<Vec<Account
         let shell = rest.first().map_or("", String::as_str);
         if NO_SHELLS.contains(&shell.rsplit('/').next().unwrap_or_default()) {
             continue;
+        }
+        if accounts.len() == MAX_ACCOUNTS {
+            return Err(format!("more than {MAX_ACCOUNTS} accounts have a shell"));
         }
         let groups: Vec<String> = groups
             .iter()
@@ -120,7 +129,7 @@ fn lines(view: &View, path: &str) -> Known<Option<Vec<Vec<String>>>> {
         content
             .split(|&byte| byte == b'\n')
             .filter(|line| !line.is_empty() && !line.starts_with(b"#"))
-            .take(MAX_ACCOUNTS)
+            .take(MAX_LINES)
             .map(|line| {
                 let text = String::from_utf8_lossy(line);
                 text.split(':').map(str::to_owned).collect()

@@ -4,6 +4,7 @@ use crate::Seen;
 use crate::budget::MAX_YAML;
 use crate::known::Known;
 use crate::linux::source::{Source, below, first};
+use crate::linux::version::numbers;
 use crate::linux::yaml::{self, Node};
 use crate::text::printable;
 use crate::tree::Kind;
@@ -25,7 +26,7 @@ pub(crate) struct Settings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Release {
     /// `[23, 4, 1]`.
-    pub(crate) numbers: Vec<u32>,
+    pub(crate) numbers: Vec<u64>,
     pub(crate) seen: Seen,
     /// Its source for OpenStack has Huawei Cloud's name, whatever the release.
     pub(crate) knows_huawei: bool,
@@ -61,8 +62,8 @@ impl CloudInit {
                 &[
                     "/var/lib/cloud/seed/nocloud/meta-data",
                     "/var/lib/cloud/seed/nocloud-net/meta-data",
-                    "/var/lib/cloud/seed/nocloud",
-                    "/var/lib/cloud/seed/nocloud-net",
+                    "/var/lib/cloud/seed/nocloud/user-data",
+                    "/var/lib/cloud/seed/nocloud-net/user-data",
                 ],
             ),
             release: release(view),
@@ -171,15 +172,6 @@ fn release_in(view: &View, directory: &str) -> Known<Option<Release>> {
         knows_huawei: contains(&source, b"HUAWEICLOUD"),
         knows_telekom: contains(&source, b"OpenTelekomCloud"),
     }))
-}
-
-/// The numbers at the beginning of `version`.
-fn numbers(version: &str) -> Vec<u32> {
-    version
-        .split(['.', '-', '+', '~'])
-        .map_while(|part| part.parse().ok())
-        .take(4)
-        .collect()
 }
 
 fn contains(content: &[u8], word: &[u8]) -> bool {

@@ -12,6 +12,9 @@ use crate::view::View;
 /// Names of the service.
 pub(crate) const SERVICES: &[&str] = &["sshd", "ssh", "openssh", "dropbear"];
 
+/// Users, groups or addresses of one list; sshd itself refuses more.
+const MAX_WORDS: usize = 256;
+
 /// What is set outside of `Match` blocks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Config {
@@ -137,7 +140,8 @@ impl Config {
             _ => return,
         };
         let all = value.split_ascii_whitespace();
-        list.extend(all.map(|word| (word.to_owned(), seen())));
+        let room = MAX_WORDS.saturating_sub(list.len());
+        list.extend(all.take(room).map(|word| (word.to_owned(), seen())));
     }
 
     /// Where `keyword` is set to `value`.

@@ -3,7 +3,7 @@
 use crate::known::Known;
 use crate::linux::config::Config;
 use crate::linux::units::State;
-use crate::{Facts, Seen};
+use crate::{Facts, Seen, Severity};
 
 /// The stages of cloud-init, each by the names it has had.
 const STAGES: &[&[&str]] = &[
@@ -100,21 +100,37 @@ pub(crate) fn cloud_init_works(facts: &Facts, config: &Config) -> Known<bool> {
 
 /// Whether cloud-init writes a new network configuration for each server. What is not known does
 /// not count.
-pub(crate) fn renders_network(facts: &Facts, config: &Config) -> bool {
+fn renders_network(facts: &Facts, config: &Config) -> bool {
     let settings = config.login.cloud_init.settings.as_ref();
     settings.is_ok_and(|settings| settings.network_off.is_none())
-        && !facts
+        && facts
             .linux_boot
             .as_ref()
             .and_then(|boot| boot.command_line())
-            .is_some_and(|line| line.value("network-config") == Some(b"disabled"))
+            .is_none_or(|line| line.value("network-config") != Some(b"disabled"))
         && cloud_init_works(facts, config) == Ok(true)
 }
 
+/// `severity`, or advice where cloud-init writes the network's configuration for each server.
+pub(crate) fn unless_rendered(severity: Severity, facts: &Facts, config: &Config) -> Severity {
+    if renders_network(facts, config) {
+        Severity::Advice
+    } else {
+        severity
+    }
+}
+
+/// Today in days since 1970, when the date is known.
+pub(crate) fn today(facts: &Facts) -> Option<u64> {
+    (facts.wanted.now > 0).then_some(facts.wanted.now / (24 * 60 * 60))
+}
+
 /// Whether somebody can log in as root or become root, without cloud-init.
-pub(crate) fn accounts_open(config: &Config) -> Known<bool> {
+pub(crate) fn accounts_open(facts: &Facts, config: &Config) -> Known<bool> {
     let accounts = config.login.accounts.as_ref().map_err(Clone::clone)?;
-    Ok(accounts
-        .iter()
-        .any(|account| account.has_key || (account.is_admin && account.has_password())))
+    let today = today(facts);
+    Ok(accounts.iter().any(|account| {
+        let is_over = today.is_some_and(|today| account.is_over(today));
+        !is_over && (account.has_key || (account.is_admin && account.has_password()))
+    }))
 }

@@ -1,6 +1,6 @@
 //! `ifcfg-*`: the shell files of Red Hat's and SUSE's network scripts.
 
-use super::profile::{Addressing, Manager, Matching, Profile};
+use super::profile::{Addressing, Matching, Profile, Reader};
 use crate::known::Known;
 use crate::linux::source::{Setting, Source, is_no, last};
 use crate::view::View;
@@ -67,7 +67,7 @@ fn red_hat_profile(file: &Source) -> Option<Profile> {
     if matches!(kind.as_deref(), Some("wireless" | "modem" | "loopback")) {
         return None;
     }
-    let mut profile = Profile::new(Manager::RedHat, file.whole());
+    let mut profile = Profile::new(Reader::RedHat, file.whole());
     let device = filled(&settings, "DEVICE").map(|setting| setting.value.clone());
     for key in ["HWADDR", "MACADDR"] {
         let line = filled(&settings, key).map(|setting| file.seen(setting.line));
@@ -101,7 +101,7 @@ fn red_hat_profile(file: &Source) -> Option<Profile> {
 
 fn suse_profile(file: &Source) -> Option<Profile> {
     let settings = file.shell();
-    let mut profile = Profile::new(Manager::Suse, file.whole());
+    let mut profile = Profile::new(Reader::Suse, file.whole());
     let name = interface(file);
     let line = filled(&settings, "LLADDR").map(|setting| file.seen(setting.line));
     profile.mac.extend(line);

@@ -1,6 +1,6 @@
 //! `/etc/network/interfaces`.
 
-use super::profile::{Addressing, Manager, Matching, Profile};
+use super::profile::{Addressing, MAX_PROFILES, Matching, Profile, Reader};
 use crate::known::Known;
 use crate::linux::source::{Source, glob};
 use crate::view::View;
@@ -34,6 +34,11 @@ pub(crate) fn profiles(view: &View) -> Known<Vec<Profile>> {
     let mut profiles = Vec::new();
     for file in &files {
         read(file, &mut names, &mut profiles);
+    }
+    if profiles.len() > MAX_PROFILES || names.0.len() > MAX_PROFILES {
+        return Err(format!(
+            "/etc/network/interfaces sets up more than {MAX_PROFILES} interfaces"
+        ));
     }
     for profile in &mut profiles {
         let Matching::Names(name) = &profile.matching else {
@@ -127,7 +132,7 @@ fn stanza<'a>(
     if name == "lo" || family != "inet" || name.starts_with("wl") {
         return None;
     }
-    let mut profile = Profile::new(Manager::Ifupdown, file.seen(line));
+    let mut profile = Profile::new(Reader::Ifupdown, file.seen(line));
     profile.matching = Matching::Names(vec![name.to_owned()]);
     match method {
         "dhcp" => profile.addressing = Addressing::Dhcp,

@@ -1,6 +1,6 @@
 //! NetworkManager: its connections, and what it does with interfaces that have none.
 
-use super::profile::{Addressing, Manager, Matching, Profile};
+use super::profile::{Addressing, Matching, Profile, Reader};
 use crate::known::Known;
 use crate::linux::source::{Setting, Source, is_no, last_in};
 use crate::view::View;
@@ -26,7 +26,7 @@ fn profile(file: &Source) -> Option<Profile> {
         last_in(&settings, section, key).filter(|setting| !setting.value.is_empty())
     };
     let kind = get("connection", "type")?;
-    let mut profile = Profile::new(Manager::NetworkManager, file.whole());
+    let mut profile = Profile::new(Reader::NetworkManager, file.whole());
     match kind.value.as_str() {
         "ethernet" | "802-3-ethernet" => {}
         "bond" | "bridge" | "vlan" | "team" => profile.layer = Some(file.seen(kind.line)),

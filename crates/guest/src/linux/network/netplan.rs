@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::profile::{Addressing, Manager, Matching, Profile};
+use super::profile::{Addressing, MAX_PROFILES, Matching, Profile, Reader};
 use crate::Seen;
 use crate::budget::MAX_YAML;
 use crate::known::Known;
@@ -80,6 +80,11 @@ pub(crate) fn collect(view: &View) -> Known<Netplan> {
             }
         }
     }
+    if definitions.len() > MAX_PROFILES {
+        return Err(format!(
+            "netplan sets up more than {MAX_PROFILES} interfaces"
+        ));
+    }
     Ok(Netplan {
         network_manager: renderer.as_deref() == Some("NetworkManager"),
         profiles: definitions
@@ -122,11 +127,11 @@ impl Definition {
     }
 
     fn profile(self, id: String, renderer: Option<&str>) -> Profile {
-        let manager = match self.renderer.as_deref().or(renderer) {
-            Some("NetworkManager") => Manager::NetplanNetworkManager,
-            _ => Manager::NetplanNetworkd,
+        let reader = match self.renderer.as_deref().or(renderer) {
+            Some("NetworkManager") => Reader::NetplanNetworkManager,
+            _ => Reader::NetplanNetworkd,
         };
-        let mut profile = Profile::new(manager, self.seen.clone());
+        let mut profile = Profile::new(reader, self.seen.clone());
         profile.matching = match self.name {
             Some(name) => Matching::Names(vec![name]),
             None if self.mac.is_some() || self.by_driver => Matching::Property,
@@ -203,7 +208,7 @@ mod tests {
         .unwrap();
         assert!(netplan.network_manager);
         assert_eq!(netplan.profiles[0].addressing, Addressing::Dhcp);
-        assert_eq!(netplan.profiles[0].manager, Manager::NetplanNetworkManager);
+        assert_eq!(netplan.profiles[0].reader, Reader::NetplanNetworkManager);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::profile::{Addressing, Manager, Matching, Profile};
+use super::profile::{Addressing, Matching, Profile, Reader};
 use crate::Seen;
 use crate::known::Known;
 use crate::linux::source::{Setting, Source, is_yes};
@@ -67,7 +67,7 @@ fn profile(file: &Source, settings: &[Setting]) -> Option<Profile> {
     if elsewhere.iter().any(|key| get("Match", key).is_some()) {
         return None;
     }
-    let mut profile = Profile::new(Manager::Networkd, file.whole());
+    let mut profile = Profile::new(Reader::Networkd, file.whole());
     profile.mac = macs(file, settings);
     profile.matching = match get("Match", "Name") {
         Some(names) => {

@@ -1,10 +1,14 @@
 //! What all kinds of network configuration have in common.
 
 use crate::Seen;
+use crate::linux::units::{State, Units};
+
+/// Interfaces that one kind of configuration may set up.
+pub(crate) const MAX_PROFILES: usize = 1024;
 
 /// Who reads a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Manager {
+pub(crate) enum Reader {
     /// `/etc/sysconfig/network-scripts`: the network scripts, or NetworkManager.
     RedHat,
     /// `/etc/sysconfig/network`: wicked, or SUSE's network scripts.
@@ -17,6 +21,26 @@ pub(crate) enum Manager {
     NetplanNetworkManager,
     /// `/etc/network/interfaces`.
     Ifupdown,
+}
+
+impl Reader {
+    /// Whether it starts with the system.
+    pub(crate) fn state(self, units: &Units) -> State {
+        match self {
+            Self::RedHat => units.best(&["NetworkManager", "network"]),
+            Self::Suse => units.best(&["wicked", "network"]),
+            Self::NetworkManager | Self::NetplanNetworkManager => {
+                units.best(&["NetworkManager", "network-manager"])
+            }
+            Self::Networkd => units.state("systemd-networkd"),
+            // netplan's generator starts it.
+            Self::NetplanNetworkd => match units.state("systemd-networkd") {
+                State::Disabled => State::Enabled,
+                state => state,
+            },
+            Self::Ifupdown => units.best(&["networking", "network-interface"]),
+        }
+    }
 }
 
 /// Which interfaces a configuration is for.
@@ -42,7 +66,7 @@ pub(crate) enum Addressing {
 /// The configuration of one interface, or of several by a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Profile {
-    pub(crate) manager: Manager,
+    pub(crate) reader: Reader,
     /// Where it is.
     pub(crate) seen: Seen,
     pub(crate) matching: Matching,
@@ -58,9 +82,9 @@ pub(crate) struct Profile {
 }
 
 impl Profile {
-    pub(crate) fn new(manager: Manager, seen: Seen) -> Self {
+    pub(crate) fn new(reader: Reader, seen: Seen) -> Self {
         Self {
-            manager,
+            reader,
             seen,
             matching: Matching::Any,
             mac: Vec::new(),

@@ -7,6 +7,8 @@ use crate::known::Known;
 use crate::linux::source::Source;
 use crate::view::View;
 
+/// The devices file.
+const DEVICES: &str = "/etc/lvm/devices/system.devices";
 /// Bytes of one compiled pattern.
 const MAX_PATTERN: usize = 1 << 20;
 /// Patterns of one filter.
@@ -42,7 +44,7 @@ pub(crate) struct Lvm {
 impl Lvm {
     pub(crate) fn collect(view: &View) -> Known<Self> {
         let mut lvm = Self::default();
-        if let Some(file) = Source::read(view, "/etc/lvm/devices/system.devices")? {
+        if let Some(file) = Source::read(view, DEVICES)? {
             lvm.devices = known_devices(&file);
         }
         // What stands in the second file replaces what stands in the first.
@@ -119,8 +121,11 @@ impl Filter {
     /// Whether LVM looks at a device with these names. The first pattern that matches a name
     /// decides about it; one accepted name is enough, and what no pattern matches is accepted.
     pub(crate) fn accepts(&self, names: &[String]) -> Known<bool> {
+        if self.patterns.len() > MAX_PATTERNS {
+            return Err(format!("the filter has more than {MAX_PATTERNS} patterns"));
+        }
         let mut patterns = Vec::new();
-        for text in self.patterns.iter().take(MAX_PATTERNS) {
+        for text in &self.patterns {
             patterns.push(pattern(text)?);
         }
         let verdicts: Vec<bool> = names
@@ -196,10 +201,7 @@ mod tests {
 
     fn configured(text: &str) -> Lvm {
         let mut lvm = Lvm::default();
-        lvm.configure(&Source {
-            path: b"/etc/lvm/lvm.conf".to_vec(),
-            content: text.into(),
-        });
+        lvm.configure(&Source::new("/etc/lvm/lvm.conf", text.into()));
         lvm
     }
 
@@ -234,12 +236,8 @@ mod tests {
 
     #[test]
     fn the_devices_file_names_its_lines() {
-        let devices = known_devices(&Source {
-            path: b"/etc/lvm/devices/system.devices".to_vec(),
-            content:
-                b"# x\nVERSION=1.1.1\nIDTYPE=sys_wwid IDNAME=naa.6 DEVNAME=/dev/sda3 PVID=abc\n"
-                    .to_vec(),
-        });
+        let text = "# x\nVERSION=1.1.1\nIDTYPE=sys_wwid IDNAME=naa.6 DEVNAME=/dev/sda3 PVID=abc\n";
+        let devices = known_devices(&Source::new(DEVICES, text.into()));
         assert_eq!(devices.len(), 1);
         assert_eq!(
             (devices[0].id_type.as_str(), devices[0].volume.as_str()),

@@ -1,0 +1,207 @@
+//! Rules about what binds the network to the old machine.
+
+use super::profile::Profile;
+use crate::linux::config::Config;
+use crate::linux::login::ways;
+use crate::linux::source::quoted;
+use crate::{Facts, Judgement, Remedy, Rule, Severity, Source};
+
+pub(crate) const RULES: &[Rule] = &[
+    Rule {
+        id: "linux-net-mac",
+        severity: Severity::NoNetwork,
+        source: Source::Vendor,
+        cite: "Open Telekom Cloud, Image Management Service, 0132216287",
+        text: "The network is set up for an interface with a certain MAC address. Every server gets \
+               another one.",
+        remedy: Remedy {
+            red_hat: &[
+                "sed -i '/^HWADDR=/d;/^MACADDR=/d;/^UUID=/d' {file}",
+                "# of a connection of NetworkManager's:",
+                "nmcli connection modify NAME 802-3-ethernet.mac-address \"\"",
+            ],
+            debian: &[
+                "# in {file}: delete match: and set-name:, or hwaddress",
+                "netplan generate",
+            ],
+            suse: &["sed -i '/^LLADDR=/d' {file}"],
+            any: &["# take the MAC address out of {file}"],
+        },
+        check: mac,
+    },
+    Rule {
+        id: "linux-net-udev-rules",
+        severity: Severity::NoNetwork,
+        source: Source::Vendor,
+        cite: "Open Telekom Cloud, Image Management Service, 0069904570 and 0030713216",
+        text: "A udev rule keeps an interface's name for the old MAC address. The new interface gets \
+               another name, which nothing sets up.",
+        remedy: Remedy {
+            red_hat: &[
+                "rm -f {file}",
+                "# on release 6 also:",
+                "ln -sf /dev/null /etc/udev/rules.d/75-persistent-net-generator.rules",
+            ],
+            debian: &["rm -f {file}", "update-initramfs -u"],
+            suse: &[
+                "rm -f {file}",
+                "# on release 11 also:",
+                "ln -sf /dev/null /etc/udev/rules.d/75-persistent-net-generator.rules",
+                "mkinitrd",
+            ],
+            any: &["rm -f {file}"],
+        },
+        check: udev,
+    },
+    Rule {
+        id: "linux-net-static",
+        severity: Severity::NoNetwork,
+        source: Source::Vendor,
+        cite: "Open Telekom Cloud, Image Management Service, 0030713176 and 0030713198",
+        text: "An interface has a fixed address. The cloud assigns addresses by DHCP and drops \
+               packets from any other.",
+        remedy: Remedy {
+            red_hat: &[
+                "sed -i 's/^BOOTPROTO=.*/BOOTPROTO=dhcp/;/^IPADDR/d;/^NETMASK/d;/^PREFIX/d;/^GATEWAY/d;/^DNS/d' {file}",
+                "# of a connection of NetworkManager's:",
+                "nmcli connection modify NAME ipv4.method auto ipv4.addresses \"\" ipv4.gateway \"\"",
+            ],
+            debian: &[
+                "# in {file}: dhcp4: true without addresses, gateway4 and routes; or inet dhcp",
+            ],
+            suse: &["sed -i \"s/^BOOTPROTO=.*/BOOTPROTO='dhcp'/;/^IPADDR/d\" {file}"],
+            any: &["# in {file}: DHCP in place of the address"],
+        },
+        check: fixed,
+    },
+    Rule {
+        id: "linux-net-bond-bridge",
+        severity: Severity::Degraded,
+        source: Source::Peer,
+        cite: "cloudbase, coriolis",
+        text: "Bonds, bridges or VLANs are built on interfaces by their names. The cloud's server has \
+               one plain interface.",
+        remedy: Remedy::NONE,
+        check: layers,
+    },
+];
+
+/// The profiles that take effect, or the rule is unknown.
+fn in_use<'a>(config: &'a Config, judgement: &mut Judgement) -> Vec<&'a Profile> {
+    config.network.unread(judgement);
+    judgement
+        .known(&config.units)
+        .map(|units| config.network.in_use(units))
+        .unwrap_or_default()
+}
+
+fn mac(facts: &Facts, judgement: &mut Judgement) {
+    let Some(config) = &facts.linux else {
+        return;
+    };
+    let used = in_use(config, judgement);
+    let severity = if used.iter().any(|profile| profile.fits_any()) {
+        Severity::Advice
+    } else {
+        ways::unless_rendered(Severity::NoNetwork, facts, config)
+    };
+    let lines = used.iter().flat_map(|profile| &profile.mac);
+    for seen in lines.chain(&config.network.links) {
+        judgement.value("file", quoted(&seen.path));
+        judgement.found(severity, seen.clone());
+    }
+}
+
+fn udev(facts: &Facts, judgement: &mut Judgement) {
+    let Some(config) = &facts.linux else {
+        return;
+    };
+    let severity = ways::unless_rendered(Severity::NoNetwork, facts, config);
+    for seen in judgement.known(&config.network.udev).into_iter().flatten() {
+        judgement.value("file", quoted(&seen.path));
+        judgement.found(severity, seen.clone());
+    }
+}
+
+fn fixed(facts: &Facts, judgement: &mut Judgement) {
+    let Some(config) = &facts.linux else {
+        return;
+    };
+    let severity = ways::unless_rendered(Severity::NoNetwork, facts, config);
+    for profile in in_use(config, judgement) {
+        for seen in &profile.fixed {
+            judgement.value("file", quoted(&seen.path));
+            judgement.found(severity, seen.clone());
+        }
+    }
+}
+
+fn layers(facts: &Facts, judgement: &mut Judgement) {
+    let Some(config) = &facts.linux else {
+        return;
+    };
+    let severity = ways::unless_rendered(Severity::Degraded, facts, config);
+    for profile in in_use(config, judgement) {
+        if let Some(seen) = &profile.layer {
+            judgement.found(severity, seen.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::testing::{enabled, facts, judged, with_cloud_init};
+    use crate::tree::memory::MemoryTree;
+
+    fn interfaces(text: &str) -> MemoryTree {
+        let tree = MemoryTree::new().file("/etc/network/interfaces", text);
+        enabled(tree, "networking")
+    }
+
+    #[test]
+    fn cloud_init_takes_the_weight_off_unless_it_leaves_the_network_alone() {
+        let fixed = || interfaces("auto eth0\niface eth0 inet static\n address 192.0.2.1/24\n");
+        assert_eq!(
+            judged(RULES, "linux-net-static", &facts(fixed())),
+            (Some(Severity::NoNetwork), false)
+        );
+        let rendered = facts(with_cloud_init(fixed()));
+        assert_eq!(
+            judged(RULES, "linux-net-static", &rendered),
+            (Some(Severity::Advice), false)
+        );
+        let left_alone = with_cloud_init(fixed()).file(
+            "/etc/cloud/cloud.cfg.d/99.cfg",
+            "network: {config: disabled}\n",
+        );
+        assert_eq!(
+            judged(RULES, "linux-net-static", &facts(left_alone)),
+            (Some(Severity::NoNetwork), false)
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_unknown_and_hides_nothing() {
+        let broken = facts(
+            interfaces("auto e\niface e inet dhcp\n hwaddress ether 00:50\n")
+                .broken("/etc/NetworkManager/system-connections/x"),
+        );
+        assert_eq!(
+            judged(RULES, "linux-net-mac", &broken),
+            (Some(Severity::NoNetwork), true)
+        );
+        assert_eq!(judged(RULES, "linux-net-static", &broken), (None, true));
+    }
+
+    #[test]
+    fn another_profile_for_any_interface_makes_a_mac_harmless() {
+        let both = facts(interfaces(
+            "auto a /e*=nic\niface a inet dhcp\n hwaddress ether 00:50\niface nic inet dhcp\n",
+        ));
+        assert_eq!(
+            judged(RULES, "linux-net-mac", &both),
+            (Some(Severity::Advice), false)
+        );
+    }
+}
