@@ -10,7 +10,7 @@ const TABLES: &[&[Rule]] = &[
     crate::disk::RULES,
     crate::start::firmware::RULES,
     crate::start::bios::RULES,
-    crate::start::efi::RULES,
+    crate::start::efi::rules::RULES,
     crate::linux::rules::RULES,
     crate::linux::boot::rules::RULES,
     crate::linux::kernel::rules::RULES,

@@ -298,3 +298,185 @@ fn physical_volumes(facts: &Facts, judgement: &mut Judgement) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume::Health;
+
+    /// A disk with a root on the second of three partitions.
+    fn facts(change: impl FnOnce(&mut Vec<Volume>)) -> Facts {
+        let volume = |number| {
+            let mut volume = Volume::new(Some(number), Stack::Plain);
+            volume.content = Content::FileSystem(FileSystem::Ext);
+            volume.uuid = Some(format!("uuid-{number}"));
+            volume
+        };
+        let mut volumes = vec![volume(1), volume(2), volume(3)];
+        change(&mut volumes);
+        Facts {
+            volumes,
+            root: Some(1),
+            mounted: vec![(Vec::new(), 1), (b"/boot".to_vec(), 0)],
+            ..Facts::default()
+        }
+    }
+
+    /// The severities that rule `id` finds in `facts`, or why it is unknown.
+    fn judge(id: &str, facts: &Facts) -> Result<Vec<Severity>, String> {
+        let rule = RULES.iter().find(|rule| rule.id == id).unwrap();
+        let (findings, unknown) = rule.judge(facts);
+        match unknown {
+            Some(unknown) => Err(unknown.reason),
+            None => Ok(findings.iter().map(|finding| finding.severity).collect()),
+        }
+    }
+
+    /// What rule `id` finds when `change` is made to the volume of the root, and to one that is
+    /// not mounted.
+    fn both(id: &str, change: impl Fn(&mut Volume)) -> [Vec<Severity>; 2] {
+        [1, 2].map(|index| judge(id, &facts(|volumes| change(&mut volumes[index]))).unwrap())
+    }
+
+    #[test]
+    fn a_sound_disk_keeps_every_rule() {
+        for rule in RULES {
+            assert_eq!(judge(rule.id, &facts(|_| {})), Ok(vec![]), "{}", rule.id);
+        }
+    }
+
+    #[test]
+    fn what_the_root_lacks_keeps_it_from_booting_and_what_others_lack_does_not() {
+        use Severity::{Degraded, WillNotBoot};
+        let logical = |missing: &[&str]| Stack::Logical {
+            group: "vg".into(),
+            name: "root".into(),
+            missing: missing.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let array = |missing| Stack::Array {
+            uuid: "u".into(),
+            level: 1,
+            missing,
+        };
+        let split = [vec![WillNotBoot], vec![Degraded]];
+        assert_eq!(
+            both("lvm-missing-pv", |volume| volume.stack = logical(&["pv1"])),
+            split
+        );
+        assert_eq!(
+            both("md-missing-member", |volume| volume.stack = array(1)),
+            split
+        );
+        assert_eq!(
+            both("btrfs-missing-device", |volume| volume.health.devices =
+                Some(2)),
+            split
+        );
+        assert_eq!(
+            both("fs-errors", |volume| volume.health.longer = Some(9)),
+            split
+        );
+        let none = [vec![], vec![]];
+        assert_eq!(
+            both("lvm-missing-pv", |volume| volume.stack = logical(&[])),
+            none
+        );
+        assert_eq!(
+            both("md-missing-member", |volume| volume.stack = array(0)),
+            none
+        );
+    }
+
+    #[test]
+    fn a_btrfs_with_both_devices_on_the_disk_misses_none() {
+        let facts = facts(|volumes| {
+            for volume in &mut volumes[1..] {
+                volume.uuid = Some("same".into());
+                volume.health.devices = Some(2);
+            }
+        });
+        assert_eq!(judge("btrfs-missing-device", &facts), Ok(vec![]));
+    }
+
+    #[test]
+    fn dirty_file_systems_are_named_but_for_those_of_windows() {
+        let dirty = |content: FileSystem| {
+            facts(|volumes| {
+                volumes[1].content = Content::FileSystem(content);
+                volumes[1].health = Health {
+                    dirty: Some("its log holds changes".into()),
+                    journal: Some(false),
+                    ..Health::default()
+                };
+            })
+        };
+        let xfs = dirty(FileSystem::Xfs);
+        assert_eq!(judge("fs-dirty", &xfs), Ok(vec![Severity::Degraded]));
+        let rule = RULES.iter().find(|rule| rule.id == "fs-dirty").unwrap();
+        let (findings, _) = rule.judge(&xfs);
+        let text = findings[0].seen[0].text.as_deref().unwrap();
+        assert_eq!(text, "its log holds changes; files were read without them");
+        assert_eq!(judge("fs-dirty", &dirty(FileSystem::Ntfs)), Ok(vec![]));
+    }
+
+    #[test]
+    fn an_encrypted_disk_without_a_root_does_not_boot() {
+        let mut facts = facts(|volumes| volumes[1].content = Content::Encrypted("LUKS"));
+        assert_eq!(judge("disk-encrypted", &facts), Ok(vec![Severity::Advice]));
+        facts.root = None;
+        assert_eq!(
+            judge("disk-encrypted", &facts),
+            Ok(vec![Severity::WillNotBoot])
+        );
+        facts.wanted.data_disk = true;
+        assert_eq!(judge("disk-encrypted", &facts), Ok(vec![Severity::Advice]));
+        assert!(
+            judge("inspect-incomplete", &facts)
+                .unwrap_err()
+                .contains("LUKS")
+        );
+    }
+
+    #[test]
+    fn everything_that_could_not_be_looked_into_is_named() {
+        let mut facts = facts(|volumes| {
+            volumes[0].closed = Some("it is damaged".into());
+            volumes[2].content = Content::Other("ZFS");
+        });
+        facts.incomplete.push("time was up".into());
+        let reason = judge("inspect-incomplete", &facts).unwrap_err();
+        for part in [
+            "time was up",
+            "partition 1: it is damaged",
+            "partition 3 holds ZFS",
+        ] {
+            assert!(reason.contains(part), "{reason}");
+        }
+    }
+
+    #[test]
+    fn little_room_is_told() {
+        let mut facts = facts(|_| {});
+        facts.free = Some(FREE);
+        assert_eq!(judge("disk-free-space", &facts), Ok(vec![]));
+        facts.free = Some(FREE - 1);
+        assert_eq!(
+            judge("disk-free-space", &facts),
+            Ok(vec![Severity::Degraded])
+        );
+    }
+
+    #[test]
+    fn the_backup_of_a_gpt_belongs_at_the_end() {
+        let mut facts = facts(|_| {});
+        for (backup, found) in [
+            (None, Ok(vec![])),
+            (Some(Ok(true)), Ok(vec![])),
+            (Some(Ok(false)), Ok(vec![Severity::Advice])),
+            (Some(Err("no".to_owned())), Err("no".to_owned())),
+        ] {
+            facts.gpt_backup = backup;
+            assert_eq!(judge("disk-gpt-tail", &facts), found);
+        }
+    }
+}

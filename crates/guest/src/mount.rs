@@ -51,7 +51,7 @@ pub(crate) fn mount(media: &Rc<Media>, table: &PartitionTable) -> Mounted {
         Scheme::Superfloppy | Scheme::None => {
             mounter.add(
                 &Slice::new(media, 0, media.size()),
-                blank(None, Stack::Plain),
+                Volume::new(None, Stack::Plain),
             );
         }
     }
@@ -137,7 +137,7 @@ impl Mounter<'_> {
                 level: array.level,
                 missing: array.missing,
             };
-            let mut volume = blank(partition, stack);
+            let mut volume = Volume::new(partition, stack);
             volume.size = member.size;
             let base = slice.base().and_then(|base| base.checked_add(member.data));
             match base {
@@ -190,7 +190,7 @@ impl Mounter<'_> {
             name: logical.name,
             missing: logical.missing,
         };
-        let mut volume = blank(on.and_then(|volume| volume.partition), stack);
+        let mut volume = Volume::new(on.and_then(|volume| volume.partition), stack);
         match logical.slice {
             Ok(slice) => self.add(&slice, volume),
             Err(reason) => {
@@ -249,22 +249,7 @@ fn of_partition(partition: &Partition) -> Volume {
     Volume {
         partuuid: partition.uuid.clone(),
         partlabel: partition.label.clone(),
-        ..blank(Some(partition.number), Stack::Plain)
-    }
-}
-
-fn blank(partition: Option<u32>, stack: Stack) -> Volume {
-    Volume {
-        partition,
-        stack,
-        size: 0,
-        content: Content::Unknown,
-        uuid: None,
-        label: None,
-        partuuid: None,
-        partlabel: None,
-        health: Health::default(),
-        closed: None,
+        ..Volume::new(Some(partition.number), Stack::Plain)
     }
 }
 

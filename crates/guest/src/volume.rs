@@ -102,6 +102,22 @@ pub(crate) struct Volume {
 }
 
 impl Volume {
+    /// A volume of which nothing is known but where it lies.
+    pub(crate) fn new(partition: Option<u32>, stack: Stack) -> Self {
+        Self {
+            partition,
+            stack,
+            size: 0,
+            content: Content::Unknown,
+            uuid: None,
+            label: None,
+            partuuid: None,
+            partlabel: None,
+            health: Health::default(),
+            closed: None,
+        }
+    }
+
     /// As reports name it.
     pub(crate) fn name(&self) -> String {
         match (&self.stack, self.partition) {

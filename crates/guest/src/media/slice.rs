@@ -75,10 +75,6 @@ impl Slice {
         self.size
     }
 
-    pub(crate) fn media(&self) -> &Rc<Media> {
-        &self.media
-    }
-
     /// Where it begins on the disk, if it lies there in one piece.
     pub(crate) fn base(&self) -> Option<u64> {
         match &*self.runs {

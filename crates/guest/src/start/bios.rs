@@ -236,3 +236,6 @@ fn grub_core(facts: &Facts, judgement: &mut Judgement) {
         judgement.found(Severity::WillNotBoot, Seen::at("first sector").with(text));
     }
 }
+
+#[cfg(test)]
+mod tests;

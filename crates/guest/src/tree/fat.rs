@@ -101,19 +101,24 @@ impl Fat {
     /// The cluster after `cluster`, if there is one.
     fn next(&self, cluster: u32) -> std::result::Result<Option<u32>, String> {
         let at = u64::from(cluster);
-        let read = |offset, length| self.slice.head(self.table + offset, length);
+        let read = |offset: u64, length: usize| {
+            let mut entry = [0; 4];
+            let (bytes, _) = entry.split_at_mut(length.min(4));
+            self.slice.read_at(self.table + offset, bytes)?;
+            Ok::<u32, String>(u32::from_le_bytes(entry))
+        };
         let (next, end) = match self.width {
             Width::Bits12 => {
-                let pair = le16(&read(at + at / 2, 2)?, 0);
+                let pair = read(at + at / 2, 2)?;
                 let next = if cluster.is_multiple_of(2) {
                     pair
                 } else {
                     pair >> 4
                 };
-                (u32::from(next & 0xfff), 0xff8)
+                (next & 0xfff, 0xff8)
             }
-            Width::Bits16 => (u32::from(le16(&read(at * 2, 2)?, 0)), 0xfff8),
-            Width::Bits32 => (le32(&read(at * 4, 4)?, 0) & 0x0fff_ffff, 0x0fff_fff8),
+            Width::Bits16 => (read(at * 2, 2)?, 0xfff8),
+            Width::Bits32 => (read(at * 4, 4)? & 0x0fff_ffff, 0x0fff_fff8),
         };
         Ok((next < end).then_some(next))
     }
@@ -126,12 +131,16 @@ impl Fat {
             return Ok(Rc::clone(chain));
         }
         let most = usize::try_from(bytes.div_ceil(self.cluster)).unwrap_or(usize::MAX);
+        let all = usize::try_from(self.clusters).unwrap_or(usize::MAX);
         let most = most.min(MAX_CLUSTERS);
         let mut chain = Vec::new();
         let mut next = Some(first).filter(|first| *first != 0);
         while let Some(cluster) = next.filter(|_| chain.len() < most) {
             if cluster < 2 || cluster - 2 >= self.clusters {
                 return Err(format!("cluster {cluster} is not in the file system"));
+            }
+            if chain.len() >= all {
+                return Err("the clusters of a file come back to themselves".into());
             }
             chain.push(cluster);
             next = self.next(cluster)?;
@@ -389,3 +398,6 @@ impl LongName {
         (!name.is_empty()).then_some(name)
     }
 }
+
+#[cfg(test)]
+mod tests;
