@@ -10,6 +10,8 @@ use crate::view::View;
 
 /// Files of one directory that are read.
 const MAX_FILES: usize = 256;
+/// Files that one command names.
+const MAX_NAMED: usize = 16;
 /// Lines of one file that are looked at.
 const MAX_LINES: usize = 100_000;
 
@@ -187,9 +189,19 @@ pub(crate) fn below(directory: &str, name: &[u8]) -> Vec<u8> {
     [directory.as_bytes(), b"/", name].concat()
 }
 
-/// `path` as a word of a shell.
-pub(crate) fn quoted(path: &str) -> String {
-    diskimg::text::shell_word(OsStr::new(path)).unwrap_or_default()
+/// The files in which `seen` are, each once, as words of a shell.
+pub(crate) fn files<'a>(seen: impl IntoIterator<Item = &'a Seen>) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for seen in seen {
+        let word = diskimg::text::shell_word(OsStr::new(&seen.path));
+        if let Some(word) = word.filter(|word| !words.contains(word)) {
+            words.push(word);
+        }
+        if words.len() == MAX_NAMED {
+            break;
+        }
+    }
+    words.join(" ")
 }
 
 /// The first of `paths` that exists.
@@ -282,6 +294,16 @@ mod tests {
         assert_eq!(last_in(&settings, "one", "a").unwrap().value, "2");
         assert_eq!(last_in(&settings, "two", "a").unwrap().line, 6);
         assert_eq!(last_in(&settings, "", "a").unwrap().value, "0");
+    }
+
+    #[test]
+    fn a_command_names_each_file_once_and_quoted() {
+        let seen = [
+            Seen::line("/etc/a b", 1, "x"),
+            Seen::line("/etc/a b", 2, "y"),
+            Seen::at("/c"),
+        ];
+        assert_eq!(files(&seen), "'/etc/a b' /c");
     }
 
     #[test]

@@ -2,9 +2,13 @@
 
 use std::rc::Rc;
 
+use super::boot::LinuxBoot;
+use super::boot::entry::Entry;
+use super::command_line::CommandLine;
 use super::config::Config;
 use crate::tree::memory::MemoryTree;
 use crate::view::View;
+use crate::volume::{Content, Health, Stack, Volume};
 use crate::{Facts, Os, Rule, Severity};
 
 /// A Rocky Linux 9.2 with the files of `tree`.
@@ -50,4 +54,39 @@ pub(crate) fn judged(rules: &[Rule], id: &str, facts: &Facts) -> (Option<Severit
     let (findings, unknown) = rule.judge(facts);
     let worst = findings.iter().map(|finding| finding.severity).min();
     (worst, unknown.is_some())
+}
+
+/// A volume in the first partition.
+pub(crate) fn volume(stack: Stack, content: Content, uuid: &str) -> Volume {
+    Volume {
+        partition: Some(1),
+        stack,
+        size: 1 << 30,
+        content,
+        uuid: Some(uuid.into()),
+        label: None,
+        partuuid: None,
+        partlabel: None,
+        health: Health::default(),
+        closed: None,
+    }
+}
+
+/// A system that starts with this command line.
+pub(crate) fn on(command_line: &str) -> LinuxBoot {
+    let entry = Entry {
+        path: b"/boot/grub2/grub.cfg".to_vec(),
+        line: 1,
+        command_line: CommandLine::parse(command_line.as_bytes()),
+        ..Entry::default()
+    };
+    LinuxBoot {
+        entries: Ok(vec![entry]),
+        default: Some(0),
+        timeout: None,
+        kernels: Ok(Vec::new()),
+        default_kernel: None,
+        resume: Ok(Vec::new()),
+        blocked: Ok(Vec::new()),
+    }
 }

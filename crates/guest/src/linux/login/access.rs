@@ -227,3 +227,94 @@ fn firewall(facts: &Facts, judgement: &mut Judgement) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::testing::{enabled, facts, judged, with_cloud_init};
+    use crate::tree::memory::MemoryTree;
+
+    fn server() -> MemoryTree {
+        enabled(MemoryTree::new().file("/usr/sbin/sshd", ""), "sshd")
+            .file("/etc/passwd", "root:x:0:0::/root:/bin/sh\n")
+            .file("/etc/shadow", "root:$6$a$b:19700:0:99999:7:::\n")
+    }
+
+    fn judge(id: &str, tree: MemoryTree) -> Option<Severity> {
+        let (severity, unknown) = judged(RULES, id, &facts(tree));
+        assert!(!unknown, "{id}");
+        severity
+    }
+
+    #[test]
+    fn the_server_must_be_installed_and_start() {
+        let no_login = Some(Severity::NoLogin);
+        assert_eq!(judge("linux-sshd", server()), None);
+        assert_eq!(judge("linux-sshd", MemoryTree::new()), no_login);
+        let off = MemoryTree::new()
+            .file("/usr/sbin/sshd", "")
+            .file("/usr/lib/systemd/system/sshd.service", "[Service]");
+        assert_eq!(judge("linux-sshd", off), no_login);
+        let socket = MemoryTree::new()
+            .file("/usr/sbin/sshd", "")
+            .file("/usr/lib/systemd/system/ssh.service", "[Service]")
+            .file("/usr/lib/systemd/system/ssh.socket", "[Socket]")
+            .link("/etc/systemd/system/sockets.target.wants/ssh.socket", "x");
+        assert_eq!(judge("linux-sshd", socket), None);
+    }
+
+    #[test]
+    fn keys_must_be_there_or_be_made() {
+        let id = "linux-sshd-hostkeys";
+        assert_eq!(judge(id, server()), Some(Severity::NoLogin));
+        assert_eq!(
+            judge(id, server().file("/etc/ssh/ssh_host_rsa_key", "x")),
+            None
+        );
+        assert_eq!(judge(id, with_cloud_init(server())), None);
+        assert_eq!(judge(id, enabled(server(), "sshdgenkeys")), None);
+        assert_eq!(judge(id, MemoryTree::new()), None, "no server");
+    }
+
+    #[test]
+    fn a_configuration_that_shuts_everybody_out_is_found() {
+        let with = |line: &str| {
+            let tree = server().file("/etc/ssh/sshd_config", format!("{line}\n"));
+            judge("linux-sshd-config", tree)
+        };
+        let degraded = Some(Severity::Degraded);
+        assert_eq!(with("Port 22"), None);
+        assert_eq!(with("ListenAddress 192.0.2.1"), degraded);
+        assert_eq!(with("ListenAddress 192.0.2.1:22"), degraded);
+        assert_eq!(with("ListenAddress fe80::1"), degraded);
+        assert_eq!(with("ListenAddress 0.0.0.0:22"), None);
+        assert_eq!(with("ListenAddress ::"), None);
+        assert_eq!(with("ListenAddress [::]:22"), None);
+        assert_eq!(with("PasswordAuthentication no"), degraded);
+        assert_eq!(with("PermitRootLogin no"), degraded);
+        assert_eq!(with("AllowUsers ops"), degraded);
+        assert_eq!(with("AllowUsers ops r*@192.0.2.*"), None);
+        assert_eq!(with("AllowGroups ops"), degraded);
+    }
+
+    #[test]
+    fn cloud_init_brings_keys_that_the_configuration_may_ask_for() {
+        let tree = server().file("/etc/ssh/sshd_config", "PasswordAuthentication no\n");
+        assert_eq!(judge("linux-sshd-config", with_cloud_init(tree)), None);
+    }
+
+    #[test]
+    fn firewalls_count_when_they_are_loaded() {
+        let rules = || server().file("/etc/sysconfig/iptables", ":INPUT DROP [0:0]\n");
+        assert_eq!(judge("linux-firewall", rules()), None);
+        let loaded = enabled(rules(), "iptables");
+        assert_eq!(judge("linux-firewall", loaded), Some(Severity::Advice));
+    }
+
+    #[test]
+    fn nologin_keeps_everybody_out() {
+        assert_eq!(judge("linux-nologin", server()), None);
+        let closed = server().file("/etc/nologin", "");
+        assert_eq!(judge("linux-nologin", closed), Some(Severity::NoLogin));
+    }
+}

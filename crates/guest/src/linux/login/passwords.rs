@@ -172,3 +172,84 @@ fn user_linux(facts: &Facts, judgement: &mut Judgement) {
         judgement.found(Severity::Advice, seen.clone());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::testing::{facts, judged, with_cloud_init};
+    use crate::tree::memory::MemoryTree;
+
+    const DAY: u64 = 24 * 60 * 60;
+
+    /// root and ops, who may become root, with these passwords.
+    fn accounts(root: &str, ops: &str) -> MemoryTree {
+        MemoryTree::new()
+            .file(
+                "/etc/passwd",
+                "root:x:0:0::/root:/bin/sh\nops:x:1000:1000::/home/ops:/bin/sh\n",
+            )
+            .file(
+                "/etc/shadow",
+                format!("root:{root}:19700:0:99999:7:::\nops:{ops}:19700:0:90:7:::\n"),
+            )
+            .file("/etc/group", "wheel:x:10:ops\n")
+    }
+
+    #[test]
+    fn somebody_must_be_able_to_log_in() {
+        let id = "linux-no-login";
+        let judge = |tree| judged(RULES, id, &facts(tree));
+        assert_eq!(judge(accounts("*", "!")), (Some(Severity::NoLogin), false));
+        assert_eq!(judge(accounts("$6$a$b", "!")), (None, false));
+        assert_eq!(judge(accounts("*", "$y$a$b")), (None, false));
+        let key = accounts("*", "!").file("/home/ops/.ssh/authorized_keys", "ssh-rsa AAAA\n");
+        assert_eq!(judge(key), (None, false));
+        assert_eq!(judge(with_cloud_init(accounts("*", "!"))), (None, false));
+        let unread = accounts("*", "!").broken("/etc/shadow");
+        assert_eq!(judge(unread), (None, true));
+    }
+
+    #[test]
+    fn root_should_have_a_password_when_others_can_log_in() {
+        let judge = |tree| judged(RULES, "linux-root-password", &facts(tree)).0;
+        assert_eq!(judge(accounts("*", "$6$a$b")), Some(Severity::Degraded));
+        assert_eq!(
+            judge(with_cloud_init(accounts("!", "!"))),
+            Some(Severity::Degraded)
+        );
+        assert_eq!(judge(accounts("$6$a$b", "!")), None);
+        assert_eq!(judge(accounts("*", "!")), None, "nobody can: another rule");
+    }
+
+    #[test]
+    fn passwords_end_and_weak_ones_are_named() {
+        let judge = |now: u64| {
+            let mut facts = facts(accounts("$6$a$b", "$1$a$b"));
+            facts.wanted.now = now;
+            judged(RULES, "linux-password-expired", &facts)
+        };
+        assert_eq!(judge(19_790 * DAY), (None, false));
+        assert_eq!(judge(19_791 * DAY), (Some(Severity::Degraded), false));
+        assert_eq!(judge(0), (None, true));
+        let weak = facts(accounts("$6$a$b", "$1$a$b"));
+        let rule = "linux-password-rules";
+        assert_eq!(judged(RULES, rule, &weak), (Some(Severity::Advice), true));
+        let none = facts(accounts("*", "!"));
+        assert_eq!(judged(RULES, rule, &none), (None, false));
+    }
+
+    #[test]
+    fn names_and_agents_of_the_cloud() {
+        let tree =
+            || MemoryTree::new().file("/etc/passwd", "linux:x:1000:1000::/home/linux:/bin/sh\n");
+        let mut guest = facts(tree());
+        assert_eq!(
+            judged(RULES, "linux-user-linux", &guest).0,
+            Some(Severity::Advice)
+        );
+        assert_eq!(judged(RULES, "linux-password-plugin", &guest).0, None);
+        guest.wanted.huawei_cloud = true;
+        let missing = judged(RULES, "linux-password-plugin", &guest).0;
+        assert_eq!(missing, Some(Severity::Advice));
+    }
+}

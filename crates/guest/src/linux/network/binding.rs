@@ -3,8 +3,8 @@
 use super::profile::Profile;
 use crate::linux::config::Config;
 use crate::linux::login::ways;
-use crate::linux::source::quoted;
-use crate::{Facts, Judgement, Remedy, Rule, Severity, Source};
+use crate::linux::source::files;
+use crate::{Facts, Judgement, Remedy, Rule, Seen, Severity, Source};
 
 pub(crate) const RULES: &[Rule] = &[
     Rule {
@@ -15,17 +15,13 @@ pub(crate) const RULES: &[Rule] = &[
         text: "The network is set up for an interface with a certain MAC address. Every server gets \
                another one.",
         remedy: Remedy {
-            red_hat: &[
-                "sed -i '/^HWADDR=/d;/^MACADDR=/d;/^UUID=/d' {file}",
-                "# of a connection of NetworkManager's:",
-                "nmcli connection modify NAME 802-3-ethernet.mac-address \"\"",
-            ],
+            red_hat: &["sed -i '/^HWADDR=/d;/^MACADDR=/d;/^UUID=/d;/^mac-address=/d' {files}"],
             debian: &[
-                "# in {file}: delete match: and set-name:, or hwaddress",
+                "# in {files}: delete match: and set-name:, or hwaddress",
                 "netplan generate",
             ],
-            suse: &["sed -i '/^LLADDR=/d' {file}"],
-            any: &["# take the MAC address out of {file}"],
+            suse: &["sed -i '/^LLADDR=/d' {files}"],
+            any: &["# take the MAC address out of {files}"],
         },
         check: mac,
     },
@@ -38,18 +34,21 @@ pub(crate) const RULES: &[Rule] = &[
                another name, which nothing sets up.",
         remedy: Remedy {
             red_hat: &[
-                "rm -f {file}",
+                "rm -f /etc/udev/rules.d/*persistent*net*",
                 "# on release 6 also:",
                 "ln -sf /dev/null /etc/udev/rules.d/75-persistent-net-generator.rules",
             ],
-            debian: &["rm -f {file}", "update-initramfs -u"],
+            debian: &[
+                "rm -f /etc/udev/rules.d/*persistent*net*",
+                "update-initramfs -u -k all",
+            ],
             suse: &[
-                "rm -f {file}",
+                "rm -f /etc/udev/rules.d/*persistent*net*",
                 "# on release 11 also:",
                 "ln -sf /dev/null /etc/udev/rules.d/75-persistent-net-generator.rules",
                 "mkinitrd",
             ],
-            any: &["rm -f {file}"],
+            any: &["# comment the lines named above out of {files}"],
         },
         check: udev,
     },
@@ -62,15 +61,14 @@ pub(crate) const RULES: &[Rule] = &[
                packets from any other.",
         remedy: Remedy {
             red_hat: &[
-                "sed -i 's/^BOOTPROTO=.*/BOOTPROTO=dhcp/;/^IPADDR/d;/^NETMASK/d;/^PREFIX/d;/^GATEWAY/d;/^DNS/d' {file}",
-                "# of a connection of NetworkManager's:",
-                "nmcli connection modify NAME ipv4.method auto ipv4.addresses \"\" ipv4.gateway \"\"",
+                "sed -i 's/^BOOTPROTO=.*/BOOTPROTO=dhcp/;s/^method=manual/method=auto/' {files}",
+                "sed -i '/^IPADDR/d;/^NETMASK/d;/^PREFIX/d;/^GATEWAY/d;/^DNS/d;/^address/d' {files}",
             ],
             debian: &[
-                "# in {file}: dhcp4: true without addresses, gateway4 and routes; or inet dhcp",
+                "# in {files}: dhcp4: true without addresses, gateway4 and routes; or inet dhcp",
             ],
-            suse: &["sed -i \"s/^BOOTPROTO=.*/BOOTPROTO='dhcp'/;/^IPADDR/d\" {file}"],
-            any: &["# in {file}: DHCP in place of the address"],
+            suse: &["sed -i \"s/^BOOTPROTO=.*/BOOTPROTO='dhcp'/;/^IPADDR/d\" {files}"],
+            any: &["# in {files}: DHCP in place of the address"],
         },
         check: fixed,
     },
@@ -106,10 +104,7 @@ fn mac(facts: &Facts, judgement: &mut Judgement) {
         ways::unless_rendered(Severity::NoNetwork, facts, config)
     };
     let lines = used.iter().flat_map(|profile| &profile.mac);
-    for seen in lines.chain(&config.network.links) {
-        judgement.value("file", quoted(&seen.path));
-        judgement.found(severity, seen.clone());
-    }
+    report(judgement, severity, lines.chain(&config.network.links));
 }
 
 fn udev(facts: &Facts, judgement: &mut Judgement) {
@@ -117,10 +112,8 @@ fn udev(facts: &Facts, judgement: &mut Judgement) {
         return;
     };
     let severity = ways::unless_rendered(Severity::NoNetwork, facts, config);
-    for seen in judgement.known(&config.network.udev).into_iter().flatten() {
-        judgement.value("file", quoted(&seen.path));
-        judgement.found(severity, seen.clone());
-    }
+    let lines = judgement.known(&config.network.udev).into_iter().flatten();
+    report(judgement, severity, lines);
 }
 
 fn fixed(facts: &Facts, judgement: &mut Judgement) {
@@ -128,12 +121,12 @@ fn fixed(facts: &Facts, judgement: &mut Judgement) {
         return;
     };
     let severity = ways::unless_rendered(Severity::NoNetwork, facts, config);
-    for profile in in_use(config, judgement) {
-        for seen in &profile.fixed {
-            judgement.value("file", quoted(&seen.path));
-            judgement.found(severity, seen.clone());
-        }
-    }
+    let used = in_use(config, judgement);
+    report(
+        judgement,
+        severity,
+        used.iter().flat_map(|profile| &profile.fixed),
+    );
 }
 
 fn layers(facts: &Facts, judgement: &mut Judgement) {
@@ -141,10 +134,23 @@ fn layers(facts: &Facts, judgement: &mut Judgement) {
         return;
     };
     let severity = ways::unless_rendered(Severity::Degraded, facts, config);
-    for profile in in_use(config, judgement) {
-        if let Some(seen) = &profile.layer {
-            judgement.found(severity, seen.clone());
-        }
+    let used = in_use(config, judgement);
+    report(
+        judgement,
+        severity,
+        used.iter().filter_map(|profile| profile.layer.as_ref()),
+    );
+}
+
+/// Reports `lines`, whose files the commands name.
+fn report<'a>(
+    judgement: &mut Judgement,
+    severity: Severity,
+    lines: impl Iterator<Item = &'a Seen> + Clone,
+) {
+    judgement.value("files", files(lines.clone()));
+    for seen in lines {
+        judgement.found(severity, seen.clone());
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rules about the DHCP client, routes and queues.
 
-use crate::linux::source::{is_yes, quoted};
+use crate::linux::source::{files, is_yes};
 use crate::linux::version::numbers;
 use crate::{Facts, Family, Judgement, Remedy, Rule, Seen, Severity, Source};
 
@@ -26,9 +26,9 @@ pub(crate) const RULES: &[Rule] = &[
         text: "The DHCP client gives up when there is no answer for a while, or asks for the address \
                of its last lease.",
         remedy: Remedy {
-            red_hat: &["echo 'PERSISTENT_DHCLIENT=\"y\"' >> {file}"],
+            red_hat: &["echo 'PERSISTENT_DHCLIENT=\"y\"' | tee -a {files}"],
             suse: &[
-                "sed -i 's/^DHCLIENT_USE_LAST_LEASE=.*/DHCLIENT_USE_LAST_LEASE=\"no\"/' {file}",
+                "sed -i 's/^DHCLIENT_USE_LAST_LEASE=.*/DHCLIENT_USE_LAST_LEASE=\"no\"/' {files}",
             ],
             ..Remedy::NONE
         },
@@ -75,21 +75,18 @@ fn lease(facts: &Facts, judgement: &mut Judgement) {
     let Some(config) = &facts.linux else {
         return;
     };
+    let mut seen = Vec::new();
     if has_network_scripts(facts) {
-        let files = judgement.known(&config.network.persistent);
-        for asked in files
-            .into_iter()
-            .flatten()
-            .filter(|asked| !is_yes(&asked.value))
-        {
-            judgement.value("file", quoted(&asked.seen.path));
-            judgement.found(Severity::Advice, asked.seen.clone());
-        }
-    } else if facts.family() == Family::Suse
-        && let Some(Some(asked)) = judgement.known(&config.network.last_lease)
-        && !asked.value.eq_ignore_ascii_case("no")
-    {
-        judgement.value("file", quoted(&asked.seen.path));
+        let asked = judgement.known(&config.network.persistent);
+        let asked = asked.into_iter().flatten();
+        seen.extend(asked.filter(|asked| !is_yes(&asked.value)));
+    } else if facts.family() == Family::Suse {
+        let asked = judgement.known(&config.network.last_lease);
+        let asked = asked.and_then(Option::as_ref);
+        seen.extend(asked.filter(|asked| !asked.value.eq_ignore_ascii_case("no")));
+    }
+    judgement.value("files", files(seen.iter().map(|asked| &asked.seen)));
+    for asked in seen {
         judgement.found(Severity::Advice, asked.seen.clone());
     }
 }
