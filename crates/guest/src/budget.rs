@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Budget {
     /// Bytes read from the image.
     pub read: u64,
-    /// Bytes of it for the metadata of file systems.
+    /// Bytes of it until all file systems are open, logs that are replayed included.
     pub metadata: u64,
     /// Wall clock.
     pub time: Duration,

@@ -39,12 +39,7 @@ pub(crate) const RULES: &[Rule] = &[
         cite: "create-image; Open Telekom Cloud 0030713198",
         text: "The system is encrypted: at each start someone has to type a passphrase at the \
                console, and the cloud cannot set it up.",
-        remedy: Remedy {
-            red_hat: &[],
-            debian: &[],
-            suse: &[],
-            any: &["manage-bde -off C:"],
-        },
+        remedy: Remedy::NONE,
         check: encrypted,
     },
     Rule {
@@ -92,7 +87,7 @@ pub(crate) const RULES: &[Rule] = &[
             red_hat: &["shutdown -h now"],
             debian: &["shutdown -h now"],
             suse: &["shutdown -h now"],
-            any: &["shutdown -h now"],
+            any: &[],
         },
         check: dirty,
     },
@@ -102,12 +97,12 @@ pub(crate) const RULES: &[Rule] = &[
         source: Source::Peer,
         cite: "virt-v2v",
         text: "A file system has errors recorded, or is longer than its volume, so that Linux \
-               refuses to mount it.",
+               refuses to mount it. Check it from a rescue system.",
         remedy: Remedy {
-            red_hat: &["touch /forcefsck", "shutdown -r now"],
-            debian: &["touch /forcefsck", "shutdown -r now"],
-            suse: &["touch /forcefsck", "shutdown -r now"],
-            any: &["chkdsk C: /f"],
+            red_hat: &["fsck -f {device}"],
+            debian: &["fsck -f {device}"],
+            suse: &["fsck -f {device}"],
+            any: &[],
         },
         check: errors,
     },
@@ -188,6 +183,12 @@ fn encrypted(facts: &Facts, judgement: &mut Judgement) {
                 _ => Severity::Advice,
             };
             judgement.found(severity, Seen::at(volume.name()).with(method));
+            judgement.note(match method {
+                "BitLocker" => {
+                    "Before the last shutdown run manage-bde -off C: and wait until it is done."
+                }
+                _ => "Copy the system to a volume that is not encrypted.",
+            });
         }
     }
 }
@@ -205,9 +206,30 @@ fn root_not_last(facts: &Facts, judgement: &mut Judgement) {
     let (Some(number), Some(table)) = (root.and_then(|root| root.partition), &facts.table) else {
         return;
     };
-    let Some(own) = table.entries.iter().find(|entry| entry.number == number) else {
+    // A volume group may lie on several partitions, of which the last one counts.
+    let group = match root.map(|root| &root.stack) {
+        Some(Stack::Logical { group, .. }) => Some(group),
+        _ => None,
+    };
+    let of_group = facts
+        .volumes
+        .iter()
+        .filter_map(|volume| match &volume.content {
+            Content::PhysicalVolume(name) if name.as_ref() == group => volume.partition,
+            _ => None,
+        });
+    let numbers: Vec<u32> = of_group
+        .filter(|_| group.is_some())
+        .chain([number])
+        .collect();
+    let own = table
+        .entries
+        .iter()
+        .filter(|entry| numbers.contains(&entry.number));
+    let Some(own) = own.max_by_key(|entry| entry.start) else {
         return;
     };
+    let number = own.number;
     let behind = table
         .entries
         .iter()
@@ -252,6 +274,9 @@ fn dirty(facts: &Facts, judgement: &mut Judgement) {
 fn errors(facts: &Facts, judgement: &mut Judgement) {
     for (index, volume) in facts.volumes.iter().enumerate() {
         let seen = |text: &str| Seen::at(volume.name()).with(text);
+        if volume.health.longer.is_some() || volume.health.errors.is_some() {
+            judgement.value("device", device(volume));
+        }
         if let Some(claimed) = volume.health.longer {
             let text = format!("it claims {claimed} bytes, its volume has {}", volume.size);
             judgement.found(severity(facts, index), seen(&text));
@@ -259,6 +284,14 @@ fn errors(facts: &Facts, judgement: &mut Judgement) {
         if let Some(errors) = &volume.health.errors {
             judgement.found(Severity::Degraded, seen(errors));
         }
+    }
+}
+
+/// The volume as a command names it.
+fn device(volume: &Volume) -> String {
+    match &volume.uuid {
+        Some(uuid) => format!("UUID={}", crate::text::printable(uuid)),
+        None => "DEVICE".to_owned(),
     }
 }
 
@@ -281,7 +314,7 @@ fn array_members(facts: &Facts, judgement: &mut Judgement) {
         if let Stack::Array { missing, .. } = volume.stack
             && missing > 0
         {
-            let text = format!("{missing} members are on other disks");
+            let text = format!("members on other disks: {missing}");
             judgement.found(severity(facts, index), Seen::at(volume.name()).with(text));
         }
     }

@@ -26,7 +26,8 @@ impl Facts {
     /// Every firmware that the disk is made for and that finds a boot loader.
     pub(crate) fn firmwares(&self) -> Vec<&'static str> {
         let mut firmwares = Vec::new();
-        if self.bios_starts() {
+        // ARM machines have UEFI only.
+        if self.bios_starts() && !self.is_arm() {
             firmwares.push(BIOS);
         }
         if self.efi.as_ref().is_some_and(|efi| efi.has_loader()) {
@@ -49,13 +50,17 @@ impl Facts {
         self.known_bios().is_some_and(starts)
     }
 
-    /// The disk has something for a BIOS, whether or not it is whole.
+    /// The disk is made for a BIOS, whether or not one starts it.
     fn bios_is_meant(&self) -> bool {
         let table = self.table.as_ref();
-        let meant = |bios: &Bios| {
-            bios.code != Code::None && table.is_some_and(|table| bios.is_meant(table))
-        };
+        let meant = |bios: &Bios| table.is_some_and(|table| bios.is_meant(table));
         self.known_bios().is_some_and(meant)
+    }
+
+    /// The disk has something for a BIOS, whether or not it is whole.
+    fn bios_has_code(&self) -> bool {
+        let code = |bios: &Bios| bios.code != Code::None;
+        self.bios_is_meant() && self.known_bios().is_some_and(code)
     }
 }
 
@@ -103,7 +108,7 @@ fn none(facts: &Facts, judgement: &mut Judgement) {
         return;
     };
     let known = efi_is_known(facts, judgement) && judgement.known(bios).is_some();
-    if known && !facts.wanted.data_disk && !efi.has_loader() && !facts.bios_is_meant() {
+    if known && !facts.wanted.data_disk && !efi.has_loader() && !facts.bios_has_code() {
         judgement.found(Severity::WillNotBoot, Seen::at("whole disk"));
     }
 }
@@ -123,12 +128,142 @@ fn mismatch(facts: &Facts, judgement: &mut Judgement) {
     }
     let (only, found) = match wanted {
         BIOS if facts.is_arm() => (UEFI, true),
-        BIOS => (UEFI, efi.has_loader() && !facts.bios_is_meant()),
-        _ => (BIOS, facts.bios_is_meant() && !efi.has_loader()),
+        BIOS => (UEFI, efi.has_loader() && !facts.bios_has_code()),
+        _ => (BIOS, facts.bios_has_code() && !efi.has_loader()),
     };
     if found {
         let text = format!("{wanted} is asked for; the disk starts with {only}");
         judgement.found(Severity::WillNotBoot, Seen::at("whole disk").with(text));
         judgement.note(format!("Ask for {only}."));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Os;
+    use crate::start::efi::{Efi, EfiFile, Esp, Fallback};
+    use diskimg::partitions::{BootMode, Partition, PartitionTable, Scheme};
+
+    /// A disk with an active partition, code in its first sector or none, and a loader for UEFI, as
+    /// the fallback or not.
+    fn facts(code: Code, loader: bool, fallback: bool) -> Facts {
+        let file = |directory: &str| EfiFile {
+            directory: directory.into(),
+            name: "bootx64.efi".into(),
+            path: String::new(),
+        };
+        let fallback = fallback.then(|| Fallback {
+            file: file("boot"),
+            shim: Ok(false),
+        });
+        let esp = Esp {
+            files: if loader {
+                vec![file("debian")]
+            } else {
+                Vec::new()
+            },
+            fallbacks: fallback.into_iter().collect(),
+            ..Esp::default()
+        };
+        let partition = Partition {
+            number: 1,
+            start: 1 << 20,
+            size: 1 << 20,
+            kind: "",
+            type_id: "0x83".into(),
+            label: None,
+            uuid: None,
+            bootable: true,
+            content: None,
+        };
+        Facts {
+            bios: Some(Ok(Bios {
+                code,
+                active: vec![1],
+                active_starts: true,
+            })),
+            efi: Some(Efi {
+                partitions: vec![esp],
+                ..Efi::default()
+            }),
+            table: Some(PartitionTable {
+                scheme: Scheme::Mbr,
+                sector_size: 512,
+                id: None,
+                entries: vec![partition],
+                content: None,
+                boot: BootMode::Unknown,
+                boot_reason: String::new(),
+                warnings: Vec::new(),
+                least_size: 0,
+                boot_code: true,
+            }),
+            ..Facts::default()
+        }
+    }
+
+    fn broken(facts: &Facts) -> Vec<&'static str> {
+        let broken = |rule: &&Rule| !rule.judge(facts).0.is_empty();
+        RULES.iter().filter(broken).map(|rule| rule.id).collect()
+    }
+
+    #[test]
+    fn the_firmware_is_the_one_that_finds_most() {
+        for (code, loader, fallback, firmware, all) in [
+            (
+                Code::Generic,
+                true,
+                true,
+                Some("uefi"),
+                vec!["bios", "uefi"],
+            ),
+            (
+                Code::Generic,
+                true,
+                false,
+                Some("bios"),
+                vec!["bios", "uefi"],
+            ),
+            (Code::None, true, false, Some("uefi"), vec!["uefi"]),
+            (Code::None, false, false, Some("bios"), vec![]),
+        ] {
+            let mut facts = facts(code, loader, fallback);
+            assert_eq!((facts.firmware(), facts.firmwares()), (firmware, all));
+            facts.os = Some(Os {
+                arch: Some("aarch64".into()),
+                ..Os::default()
+            });
+            assert_eq!(facts.firmware(), Some("uefi"));
+            assert!(!facts.firmwares().contains(&"bios"));
+        }
+    }
+
+    #[test]
+    fn a_disk_without_any_loader_does_not_boot_unless_it_holds_data() {
+        let mut facts = facts(Code::None, false, false);
+        assert_eq!(broken(&facts), ["boot-none"]);
+        facts.wanted.data_disk = true;
+        assert!(broken(&facts).is_empty());
+        if let Some(efi) = &mut facts.efi {
+            efi.failed = Some("damaged".into());
+        }
+        facts.wanted.data_disk = false;
+        assert!(broken(&facts).is_empty());
+        assert!(RULES[0].judge(&facts).1.is_some());
+    }
+
+    #[test]
+    fn the_firmware_that_is_asked_for_has_to_suit_the_disk() {
+        for (code, loader, wanted, is_broken) in [
+            (Code::Generic, false, "uefi", true),
+            (Code::Generic, true, "uefi", false),
+            (Code::None, true, "bios", true),
+            (Code::Generic, true, "bios", false),
+        ] {
+            let mut facts = facts(code, loader, false);
+            facts.wanted.firmware = Some(wanted.into());
+            assert_eq!(!broken(&facts).is_empty(), is_broken, "{wanted}");
+        }
     }
 }
