@@ -113,8 +113,14 @@ impl Facts {
         let Some(os) = &self.os else {
             return Family::Other;
         };
-        std::iter::once(os.id.as_str())
-            .chain(os.like.iter().map(String::as_str))
+        // Kylin has editions of either kind; its packages tell.
+        let packages = os.like.first().filter(|like| *like == "debian");
+        let like = os.like.iter().map(String::as_str);
+        packages
+            .map(String::as_str)
+            .into_iter()
+            .chain(std::iter::once(os.id.as_str()))
+            .chain(like)
             .find_map(family)
             .unwrap_or(Family::Other)
     }

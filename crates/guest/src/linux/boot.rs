@@ -271,4 +271,4 @@ fn grub_paths(view: &View, esps: &[Vec<u8>]) -> Result<Vec<Vec<u8>>> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -6,12 +6,10 @@ mod roots;
 use std::rc::Rc;
 
 use super::boot::{self, LinuxBoot, Start};
-use super::fstab::Fstab;
 use super::initramfs::Allowance;
 use super::{program, release};
 use crate::Os;
 use crate::budget::MAX_FILE;
-use crate::known::Known;
 use crate::tree::{Tree, TreeError};
 use crate::view::View;
 use crate::volume::{Device, Volume, find};
@@ -35,7 +33,6 @@ pub(crate) struct Root {
     pub(crate) volume: usize,
     /// Path of the root's subvolume on a Btrfs, without slashes at its ends; else empty.
     pub(crate) subvolume: Vec<u8>,
-    pub(crate) fstab: Known<Fstab>,
     pub(crate) os: Os,
     /// Content of `/etc/machine-id`, when it is filled.
     pub(crate) machine_id: Option<Vec<u8>>,
@@ -54,7 +51,7 @@ pub(crate) struct Identified {
 
 /// Finds the Linux systems. `trees` are the file systems of `volumes`, where they could be opened.
 pub(crate) fn identify(volumes: &[Volume], trees: &[Option<Rc<dyn Tree>>]) -> Identified {
-    let disk = mounts::Disk { volumes, trees };
+    let disk = mounts::Disk::new(volumes, trees);
     let mut identified = Identified::default();
     for (volume, tree) in trees.iter().enumerate() {
         let Some(tree) = tree else {
@@ -118,7 +115,7 @@ impl Root {
             view,
             volume,
             subvolume,
-            fstab,
+            fstab: _,
         } = found;
         let machine = program::machine(&view).ok().flatten();
         let (os, unread) = match release::read(&view) {
@@ -140,7 +137,6 @@ impl Root {
             view,
             volume,
             subvolume,
-            fstab,
             os,
             machine,
             unread,

@@ -1,6 +1,6 @@
 //! What programs tell: the processor they are for, and which one starts all others.
 
-use crate::tree::{Result, TreeError};
+use crate::tree::Result;
 use crate::view::View;
 
 /// Programs that every system has, one of them at least.

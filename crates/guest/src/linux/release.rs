@@ -63,6 +63,7 @@ pub(super) fn read(view: &View) -> Result<Option<Os>> {
         return Ok(None);
     }
     refine(view, &mut os)?;
+    relate(view, &mut os)?;
     Ok(Some(os))
 }
 
@@ -302,6 +303,22 @@ fn refine(view: &View, os: &mut Os) -> Result<()> {
     if let Some(finer) = finer.filter(|finer| finer.len() > coarse.len()) {
         tell(os, path, "", &finer);
         os.version = Some(finer);
+    }
+    Ok(())
+}
+
+/// Adds what the packages tell: some systems have editions of either kind under one name, and
+/// appliances keep the name of what they are built on.
+fn relate(view: &View, os: &mut Os) -> Result<()> {
+    let packages = "/var/lib/dpkg/status";
+    let either = matches!(os.id.to_ascii_lowercase().as_str(), "kylin" | "uos");
+    if either && view.exists(packages)? {
+        os.like.insert(0, "debian".to_owned());
+        tell(os, packages, "", "packages of Debian's kind");
+    }
+    let appliance = "/etc/pve";
+    if os.id == "debian" && view.exists(appliance)? {
+        tell(os, appliance, "", "Proxmox VE");
     }
     Ok(())
 }

@@ -57,15 +57,17 @@ fn no_os(facts: &Facts, judgement: &mut Judgement) {
     if facts.wanted.data_disk || facts.os.is_some() {
         return;
     }
-    let hidden = facts.volumes.iter().find_map(|volume| {
-        let reason = match (&volume.closed, &volume.content) {
-            (Some(reason), _) => reason.clone(),
-            (None, Content::Encrypted(method)) => format!("it is encrypted by {method}"),
-            (None, Content::Other(name)) => format!("{name} is not read"),
-            _ => return None,
-        };
-        Some(format!("{}: {reason}", volume.name()))
-    });
+    let encrypted = facts
+        .volumes
+        .iter()
+        .find_map(|volume| match &volume.content {
+            Content::Encrypted(method) => {
+                Some(format!("{} is encrypted by {method}", volume.name()))
+            }
+            Content::Other(name) => Some(format!("{}: {name} is not read", volume.name())),
+            _ => None,
+        });
+    let hidden = facts.incomplete.first().cloned().or(encrypted);
     match hidden {
         Some(reason) => judgement.unknown(reason),
         None => judgement.found(Severity::WillNotBoot, Seen::at("disk")),

@@ -1,6 +1,6 @@
 //! Entries of the boot loader specification: a file for each, in `loader/entries`.
 
-use super::entry::{BootFile, Entry, Menu, Timeout};
+use super::entry::{BootFile, Entry, MAX_INITRDS, Menu, Timeout};
 use super::places::Places;
 use super::script::Variables;
 use crate::Seen;
@@ -68,6 +68,7 @@ fn parse(
                 for word in value
                     .split(u8::is_ascii_whitespace)
                     .filter(|word| !word.is_empty())
+                    .take(MAX_INITRDS)
                 {
                     entry.initrds.push(file(places, boot, word, line)?);
                 }

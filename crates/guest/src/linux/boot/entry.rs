@@ -3,6 +3,9 @@
 use crate::Seen;
 use crate::linux::command_line::CommandLine;
 
+/// Files of an initramfs that one entry names.
+pub(super) const MAX_INITRDS: usize = 16;
+
 /// A file that a boot entry names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BootFile {
@@ -73,7 +76,43 @@ impl Entry {
     pub(crate) fn seen(&self) -> Seen {
         match self.line {
             0 => Seen::at(&self.path),
-            line => Seen::line(&self.path, line, &self.text),
+            line => Seen::line(&self.path, line, without_secrets(&self.text)),
         }
+    }
+}
+
+/// `line` with the values of parameters hidden that are passwords by their names.
+fn without_secrets(line: &[u8]) -> Vec<u8> {
+    const SECRET: &[&[u8]] = &[b"pass", b"secret", b"token", b"netroot"];
+    let hidden = |word: &[u8]| {
+        let at = word.iter().position(|&byte| byte == b'=')?;
+        let name = word.get(..at)?.to_ascii_lowercase();
+        let is_secret = |part: &&&[u8]| name.windows(part.len()).any(|found| found == **part);
+        SECRET.iter().find(is_secret)?;
+        Some([word.get(..at)?, "=…".as_bytes()].concat())
+    };
+    line.split(|&byte| byte == b' ')
+        .map(|word| hidden(word).unwrap_or_else(|| word.to_vec()))
+        .collect::<Vec<_>>()
+        .join(&b' ')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_on_command_lines_are_not_shown() {
+        let entry = Entry {
+            line: 1,
+            text: b"linux /v root=UUID=1 rd.iscsi.password=hunter2 netroot=iscsi:a:b@h quiet"
+                .to_vec(),
+            ..Entry::default()
+        };
+        let text = entry.seen().text.unwrap();
+        assert_eq!(
+            text,
+            "linux /v root=UUID=1 rd.iscsi.password=… netroot=… quiet"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Menus of GRUB 2.
 
 use super::bls;
-use super::entry::{BootFile, Entry, Menu, Timeout};
+use super::entry::{BootFile, Entry, MAX_INITRDS, Menu, Timeout};
 use super::places::Places;
 use super::script::{End, Script, Statement, Variables};
 use crate::Seen;
@@ -275,7 +275,7 @@ impl Reading<'_> {
     }
 
     fn initrds(&mut self, words: &[Vec<u8>], line: u32) -> Result<()> {
-        for word in words {
+        for word in words.iter().take(MAX_INITRDS) {
             let file = self.file(Some(word), line)?;
             if let Some(entry) = self.entry() {
                 entry.initrds.push(file);

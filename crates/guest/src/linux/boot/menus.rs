@@ -1,6 +1,6 @@
 //! Menus without a language: the old GRUB, syslinux and its relatives, LILO.
 
-use super::entry::{BootFile, Entry, Menu, Timeout};
+use super::entry::{BootFile, Entry, MAX_INITRDS, Menu, Timeout};
 use super::places::Places;
 use crate::Seen;
 use crate::budget::{MAX_BOOT_ENTRIES, MAX_FILE};
@@ -227,7 +227,7 @@ fn initrds(
     line: u32,
 ) -> Result<()> {
     entry.initrds.clear();
-    for path in list.split(|&byte| byte == b',').take(MAX_BOOT_ENTRIES) {
+    for path in list.split(|&byte| byte == b',').take(MAX_INITRDS) {
         entry.initrds.push(beside(places, dir, path, line)?);
     }
     Ok(())

@@ -9,9 +9,15 @@ use crate::{Facts, Judgement, Remedy, Rule, Seen, Severity, Source};
 const PATIENCE: u64 = 10;
 
 const ENTRY: Remedy = Remedy {
-    red_hat: &["grub2-mkconfig -o /boot/grub2/grub.cfg"],
+    red_hat: &[
+        "grub2-mkconfig -o /boot/grub2/grub.cfg",
+        "# up to release 6: edit /boot/grub/grub.conf",
+    ],
     debian: &["update-grub"],
-    suse: &["grub2-mkconfig -o /boot/grub2/grub.cfg"],
+    suse: &[
+        "grub2-mkconfig -o /boot/grub2/grub.cfg",
+        "# up to release 11: edit /boot/grub/menu.lst",
+    ],
     any: &[],
 };
 const ROOT_BY_UUID: Remedy = Remedy {

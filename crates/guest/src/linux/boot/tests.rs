@@ -4,7 +4,7 @@ use super::*;
 use crate::tree::memory::MemoryTree;
 use crate::volume::{Content, FileSystem, Stack};
 
-pub(super) fn volume(number: u32, uuid: &str, kind: FileSystem) -> Volume {
+pub(crate) fn volume(number: u32, uuid: &str, kind: FileSystem) -> Volume {
     Volume {
         partition: Some(number),
         stack: Stack::Plain,
@@ -328,10 +328,11 @@ fn program(sections: &[(&str, &str)]) -> Vec<u8> {
     bytes[..2].copy_from_slice(b"MZ");
     bytes[0x3c] = 0x80;
     bytes[0x80..0x86].copy_from_slice(b"PE\0\0\x64\x86");
-    bytes[0x86] = sections.len() as u8;
+    bytes[0x86] = u8::try_from(sections.len()).unwrap();
     for (index, (name, content)) in sections.iter().enumerate() {
         let at = 0x98 + index * 40;
-        let (size, place) = (content.len() as u32, bytes.len() as u32);
+        let number = |len: usize| u32::try_from(len).unwrap();
+        let (size, place) = (number(content.len()), number(bytes.len()));
         bytes[at..at + name.len()].copy_from_slice(name.as_bytes());
         bytes[at + 8..at + 12].copy_from_slice(&size.to_le_bytes());
         bytes[at + 16..at + 20].copy_from_slice(&size.to_le_bytes());
@@ -444,4 +445,37 @@ fn what_blocks_the_network_driver_is_found_once() {
             ("/usr/lib/modprobe.d/a.conf", Some(2))
         ]
     );
+}
+
+#[test]
+fn no_damage_stops_the_readers_of_menus_and_kernels() {
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut damaged = |bytes: &[u8]| initramfs::tests::damaged(bytes, &mut random);
+    let image = program(&[(".uname", "6.6"), (".cmdline", "root=x"), (".linux", "x")]);
+    for _ in 0..200 {
+        let old = b"default 0\ntitle a\nroot (hd0,0)\nkernel (hd0,0)/v a=b\ninitrd /i\n";
+        let conf = b"default a\nlabel a\nkernel v\nappend initrd=a,b root=c\nmenu default\n";
+        let root = MemoryTree::new()
+            .file(
+                "/boot/vmlinuz-6.1",
+                damaged(&kernel::tests::image("6.1", true)),
+            )
+            .file("/boot/grub/menu.lst", damaged(old))
+            .file("/boot/extlinux.conf", damaged(conf))
+            .file(
+                "/etc/lilo.conf",
+                damaged(b"root=a\nimage=/b\nlabel=c\nappend=\"d\"\n"),
+            );
+        let esp = MemoryTree::new().file("/EFI/Linux/a.efi", damaged(&image));
+        let boot = MemoryTree::new()
+            .file("/grub/grub.cfg", damaged(DEBIAN.as_bytes()))
+            .file("/grub/grubenv", damaged(b"saved_entry=a\nb=c\n"));
+        let read = std::panic::catch_unwind(|| {
+            drop(menu_of(root.clone(), None, Some(esp.clone())));
+            drop(menu_of(root.clone(), Some(boot), Some(esp)));
+            drop(kernel::collect(&View::new(Rc::new(root), 0), None, None));
+        });
+        assert!(read.is_ok(), "seed {seed}");
+    }
 }

@@ -1,11 +1,13 @@
 //! What a system mounts, as far as it is on the disk.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::linux::fstab::{Entry, Fstab};
 use crate::text::printable;
 use crate::tree::below::Closed;
-use crate::tree::{Result, Tree, TreeError};
+use crate::tree::{Result, Subvolume, Tree, TreeError};
 use crate::view::View;
 use crate::volume::{Content, Device, FileSystem, Volume, find};
 
@@ -26,13 +28,37 @@ const BOOT_FILES: &[&str] = &[
     "/extlinux.conf",
 ];
 
+/// A subvolume by its path.
+type Named = (Vec<u8>, Rc<dyn Tree>);
+
 /// The volumes and their file systems.
 pub(super) struct Disk<'a> {
     pub(super) volumes: &'a [Volume],
     pub(super) trees: &'a [Option<Rc<dyn Tree>>],
+    /// The subvolumes of those that were asked for: listing them is a walk.
+    subvolumes: RefCell<BTreeMap<usize, Rc<[Subvolume]>>>,
 }
 
-impl Disk<'_> {
+impl<'a> Disk<'a> {
+    pub(super) fn new(volumes: &'a [Volume], trees: &'a [Option<Rc<dyn Tree>>]) -> Self {
+        Self {
+            volumes,
+            trees,
+            subvolumes: RefCell::default(),
+        }
+    }
+
+    /// The subvolumes on `volume`, whose file system is `tree`.
+    pub(super) fn subvolumes(&self, volume: usize, tree: &dyn Tree) -> Result<Rc<[Subvolume]>> {
+        if let Some(known) = self.subvolumes.borrow().get(&volume) {
+            return Ok(Rc::clone(known));
+        }
+        let found: Rc<[Subvolume]> = tree.subvolumes()?.into();
+        let mut subvolumes = self.subvolumes.borrow_mut();
+        subvolumes.insert(volume, Rc::clone(&found));
+        Ok(found)
+    }
+
     fn tree(&self, volume: usize) -> Option<&Rc<dyn Tree>> {
         self.trees.get(volume)?.as_ref()
     }
@@ -129,34 +155,38 @@ impl Disk<'_> {
         if path.is_none() && id.is_none() {
             return Ok(tree);
         }
-        subvolume(tree.as_ref(), path, id)?.map_or_else(
-            || {
-                let shown = printable(&entry.text);
-                Err(TreeError(format!("there is no such subvolume: {shown}")))
-            },
-            |(_, tree)| Ok(tree),
-        )
+        self.subvolume(volume, tree.as_ref(), path, id)?
+            .map_or_else(
+                || {
+                    let shown = printable(&entry.text);
+                    Err(TreeError(format!("there is no such subvolume: {shown}")))
+                },
+                |(_, tree)| Ok(tree),
+            )
     }
-}
 
-/// The subvolume of a Btrfs at `path`, or with the number `id`; and its path.
-pub(super) fn subvolume(
-    tree: &dyn Tree,
-    path: Option<&[u8]>,
-    id: Option<&[u8]>,
-) -> Result<Option<(Vec<u8>, Rc<dyn Tree>)>> {
-    let path = path.map(<[u8]>::trim_ascii).map(|path| {
-        let path = path.strip_prefix(b"/").unwrap_or(path);
-        path.strip_suffix(b"/").unwrap_or(path)
-    });
-    let id = id.and_then(|id| std::str::from_utf8(id).ok()?.parse::<u64>().ok());
-    let found = tree.subvolumes()?.into_iter().find(|subvolume| match path {
-        Some(path) => subvolume.path == path,
-        None => Some(subvolume.id) == id,
-    });
-    found
-        .map(|found| Ok((found.path, tree.subvolume(found.id)?)))
-        .transpose()
+    /// The subvolume of a Btrfs at `path`, or with the number `id`; and its path.
+    pub(super) fn subvolume(
+        &self,
+        volume: usize,
+        tree: &dyn Tree,
+        path: Option<&[u8]>,
+        id: Option<&[u8]>,
+    ) -> Result<Option<Named>> {
+        let path = path.map(|path| {
+            let path = path.strip_prefix(b"/").unwrap_or(path);
+            path.strip_suffix(b"/").unwrap_or(path)
+        });
+        let id = id.and_then(|id| std::str::from_utf8(id).ok()?.parse::<u64>().ok());
+        let subvolumes = self.subvolumes(volume, tree)?;
+        let found = subvolumes.iter().find(|subvolume| match path {
+            Some(path) => subvolume.path == path,
+            None => Some(subvolume.id) == id,
+        });
+        found
+            .map(|found| Ok((found.path.clone(), tree.subvolume(found.id)?)))
+            .transpose()
+    }
 }
 
 fn looks_like_boot(tree: &dyn Tree) -> Result<bool> {

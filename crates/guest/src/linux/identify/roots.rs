@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::mounts::{Disk, subvolume};
+use super::mounts::Disk;
 use crate::budget::{MAX_FILE, MAX_RELEASE};
 use crate::known::Known;
 use crate::linux::boot::{self, Start};
@@ -27,7 +27,7 @@ pub(super) struct Found {
 
 /// The root on `volume`, if there is one.
 pub(super) fn find(disk: &Disk<'_>, volume: usize, tree: &Rc<dyn Tree>) -> Result<Option<Found>> {
-    let subvolumes = tree.subvolumes()?;
+    let subvolumes = disk.subvolumes(volume, tree.as_ref())?;
     if !subvolumes.is_empty() {
         return in_subvolumes(disk, volume, tree);
     }
@@ -93,7 +93,7 @@ fn complete(
 /// Of a Btrfs the subvolume that is started, else the one in the fstab, else the default one or one
 /// with a usual name. Snapshots are no further roots.
 fn in_subvolumes(disk: &Disk<'_>, volume: usize, tree: &Rc<dyn Tree>) -> Result<Option<Found>> {
-    let subvolumes = tree.subvolumes()?;
+    let subvolumes = disk.subvolumes(volume, tree.as_ref())?;
     let default = subvolumes.iter().find(|subvolume| subvolume.default);
     let usual = SUBVOLUMES
         .iter()
@@ -110,7 +110,8 @@ fn in_subvolumes(disk: &Disk<'_>, volume: usize, tree: &Rc<dyn Tree>) -> Result<
             None => by_fstab(&found),
         };
         if let Some((path, id)) = wanted
-            && let Some((path, other)) = subvolume(tree.as_ref(), path.as_deref(), id.as_deref())?
+            && let Some((path, other)) =
+                disk.subvolume(volume, tree.as_ref(), path.as_deref(), id.as_deref())?
             && path != found.subvolume
             && is_root(&other)?
         {

@@ -125,7 +125,7 @@ impl Tree for Subvolumes {
     }
 
     fn subvolume(&self, id: u64) -> Result<Rc<dyn Tree>, TreeError> {
-        Ok(Rc::new(self.0[id as usize].1.clone()))
+        Ok(Rc::new(self.0[usize::try_from(id).unwrap()].1.clone()))
     }
 }
 

@@ -39,7 +39,7 @@ fn lz4(bytes: &[u8]) -> Vec<u8> {
     let mut out = b"\x02\x21\x4c\x18".to_vec();
     for block in bytes.chunks(8 << 20) {
         let packed = lz4_flex::block::compress(block);
-        out.extend((packed.len() as u32).to_le_bytes());
+        out.extend(u32::try_from(packed.len()).unwrap().to_le_bytes());
         out.extend(packed);
     }
     out
@@ -149,4 +149,45 @@ fn what_unpacks_to_more_than_is_allowed_is_given_up() {
     let bytes = gzip(&zeros);
     let reason = super::unpack(&mut found, bytes.as_slice(), &allowance).unwrap_err();
     assert!(reason.contains("more than is allowed"), "{reason}");
+}
+
+/// Changes a few bytes of `bytes`, by `random`.
+pub(crate) fn damaged(bytes: &[u8], random: &mut fastrand::Rng) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for _ in 0..random.usize(1..6) {
+        let at = random.usize(..bytes.len());
+        bytes[at] = match random.u8(..4) {
+            0 => 0,
+            1 => 0xff,
+            _ => random.u8(..),
+        };
+    }
+    bytes.truncate(random.usize(bytes.len() / 2..=bytes.len()));
+    bytes
+}
+
+#[test]
+fn no_damage_stops_the_reader() {
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let plain = [
+        with_module(),
+        archive(&[("etc/lvm/lvm.conf", "x"), ("sbin/lvm", "")]),
+    ]
+    .concat();
+    let zstd = zstd::encode_all(plain.as_slice(), 1).unwrap();
+    let all = [
+        plain.clone(),
+        gzip(&plain),
+        lz4(&plain),
+        bzip2(&plain),
+        zstd,
+    ];
+    for _ in 0..400 {
+        for bytes in &all {
+            let bytes = damaged(bytes, &mut random);
+            let read = std::panic::catch_unwind(|| drop(unpack(&bytes)));
+            assert!(read.is_ok(), "seed {seed}");
+        }
+    }
 }
