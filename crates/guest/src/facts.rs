@@ -108,6 +108,11 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// How the Linux is configured that servers will run; a data disk runs none.
+    pub(crate) fn configured(&self) -> Option<&crate::linux::config::Config> {
+        self.linux.as_ref().filter(|_| !self.wanted.data_disk)
+    }
+
     /// The family of the system, for the commands that mend it.
     pub fn family(&self) -> Family {
         let Some(os) = &self.os else {

@@ -27,7 +27,7 @@ impl Config {
             storage: Storage::collect(view),
             network: Network::collect(view),
             login: Login::collect(view, units.as_ref().ok()),
-            leftovers: Leftovers::collect(view),
+            leftovers: Leftovers::collect(view, units.as_ref().ok()),
             units,
         }
     }

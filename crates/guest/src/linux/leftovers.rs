@@ -8,6 +8,7 @@ use crate::tree::Kind;
 use crate::view::View;
 
 use super::source::{Source, below, first};
+use super::units::Units;
 
 /// A guest agent of another platform.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,36 +18,53 @@ pub(crate) struct Agent {
     pub(crate) provisions: bool,
 }
 
-/// Agents by their files.
-const AGENTS: &[&[&str]] = &[
-    &[
-        "/usr/sbin/VBoxService",
-        "/usr/bin/VBoxClient",
-        "/opt/VBoxGuestAdditions",
-    ],
-    &["/usr/sbin/xe-daemon", "/usr/sbin/xe-linux-distribution"],
-    &["/usr/bin/prltoolsd", "/usr/lib/parallels-tools"],
-    &[
-        "/usr/sbin/hv_kvp_daemon",
-        "/usr/sbin/hypervkvpd",
-        "/usr/lib/linux-tools/hv_kvp_daemon",
-    ],
-    &["/usr/bin/amazon-ssm-agent", "/snap/bin/amazon-ssm-agent"],
-    &["/usr/local/nutanix", "/etc/nutanix"],
-    &[
-        "/usr/local/share/aliyun-assist",
-        "/usr/sbin/aliyun-service",
-        "/usr/local/cloudmonitor",
-    ],
-    &["/usr/local/qcloud"],
-    &["/usr/libexec/oracle-cloud-agent"],
-    &["/usr/share/ovirt-guest-agent"],
+/// Agents by their files, then by their services.
+const AGENTS: &[(&[&str], &[&str])] = &[
+    (
+        &["/usr/sbin/VBoxService", "/opt/VBoxGuestAdditions"],
+        &["vboxadd-service", "vboxadd", "virtualbox-guest-utils"],
+    ),
+    (
+        &["/usr/sbin/xe-daemon"],
+        &["xe-linux-distribution", "xe-daemon"],
+    ),
+    (
+        &["/usr/bin/prltoolsd", "/usr/lib/parallels-tools"],
+        &["prltoolsd"],
+    ),
+    (
+        &["/usr/sbin/hv_kvp_daemon", "/usr/sbin/hypervkvpd"],
+        &["hypervkvpd", "hv-kvp-daemon", "hv_kvp_daemon"],
+    ),
+    (
+        &["/usr/bin/amazon-ssm-agent", "/snap/amazon-ssm-agent"],
+        &["amazon-ssm-agent"],
+    ),
+    (&["/usr/local/nutanix/ngt"], &["ngt_guest_agent"]),
+    (
+        &["/usr/local/share/aliyun-assist", "/usr/local/cloudmonitor"],
+        &["aliyun", "cloudmonitor"],
+    ),
+    (&["/usr/local/qcloud"], &["tat_agent"]),
+    (
+        &["/usr/libexec/oracle-cloud-agent"],
+        &["oracle-cloud-agent"],
+    ),
+    (&["/usr/share/ovirt-guest-agent"], &["ovirt-guest-agent"]),
 ];
 /// Google's agent, which manages accounts and the network.
-const GOOGLE: &[&str] = &[
-    "/usr/bin/google_guest_agent",
-    "/usr/bin/google_accounts_daemon",
-];
+const GOOGLE: (&[&str], &[&str]) = (
+    &[
+        "/usr/bin/google_guest_agent",
+        "/usr/bin/google_accounts_daemon",
+    ],
+    &["google-guest-agent", "google-accounts-daemon"],
+);
+/// Azure's agent.
+const AZURE: (&[&str], &[&str]) = (
+    &["/usr/sbin/waagent", "/usr/bin/waagent"],
+    &["walinuxagent", "waagent"],
+);
 /// What makes two servers twins when it is the same on both.
 const IDENTITIES: &[&str] = &[
     "/var/lib/systemd/random-seed",
@@ -74,11 +92,16 @@ const REGISTRATIONS: &[&str] = &[
     "/etc/puppetlabs/puppet/ssl/private_keys",
     "/var/lib/puppet/ssl/private_keys",
     "/etc/chef/client.pem",
-    "/etc/datadog-agent/datadog.yaml",
-    "/etc/telegraf/telegraf.conf",
-    "/etc/zabbix/zabbix_agentd.conf",
     "/var/ossec/etc/client.keys",
     "/var/lib/netdata/registry/netdata.public.unique.id",
+];
+
+/// Configuration of agents, with the setting that names the server.
+const NAMED: &[(&str, &str)] = &[
+    ("/etc/datadog-agent/datadog.yaml", "hostname:"),
+    ("/etc/telegraf/telegraf.conf", "hostname ="),
+    ("/etc/zabbix/zabbix_agentd.conf", "Hostname="),
+    ("/etc/zabbix/zabbix_agent2.conf", "Hostname="),
 ];
 
 /// What the old platform has left.
@@ -102,16 +125,13 @@ pub(crate) struct Leftovers {
 }
 
 impl Leftovers {
-    pub(crate) fn collect(view: &View) -> Self {
+    pub(crate) fn collect(view: &View, units: Option<&Units>) -> Self {
         Self {
-            vmware: first(
+            vmware: program(
                 view,
-                &[
-                    "/usr/bin/vmtoolsd",
-                    "/usr/lib/systemd/system/vmtoolsd.service",
-                    "/lib/systemd/system/open-vm-tools.service",
-                    "/etc/vmware-tools",
-                ],
+                units,
+                &["/usr/bin/vmtoolsd", "/etc/vmware-tools"],
+                &["vmtoolsd", "open-vm-tools", "vmware-tools"],
             ),
             vmware_archive: first(
                 view,
@@ -129,10 +149,10 @@ impl Leftovers {
                     "/etc/init.d/uvp-monitor",
                 ],
             ),
-            agents: agents(view),
+            agents: agents(view, units),
             xorg: xorg(view),
             identities: identities(view),
-            registrations: all(view, REGISTRATIONS),
+            registrations: registrations(view),
             qemu_agent: first(
                 view,
                 &[
@@ -156,22 +176,50 @@ fn all(view: &View, paths: &[&str]) -> Known<Vec<Seen>> {
     Ok(seen)
 }
 
-fn agents(view: &View) -> Known<Vec<Agent>> {
+/// A program by its files or its services.
+fn program(
+    view: &View,
+    units: Option<&Units>,
+    files: &[&str],
+    services: &[&str],
+) -> Known<Option<Seen>> {
+    let service = || units.and_then(|units| units.path(services)).map(Seen::at);
+    Ok(first(view, files)?.or_else(service))
+}
+
+fn agents(view: &View, units: Option<&Units>) -> Known<Vec<Agent>> {
+    let found = |(files, services): (&[&str], &[&str])| program(view, units, files, services);
     let mut agents = Vec::new();
-    for files in AGENTS {
-        agents.extend(first(view, files)?.map(|seen| Agent {
+    for agent in AGENTS {
+        agents.extend(found(*agent)?.map(|seen| Agent {
             seen,
             provisions: false,
         }));
     }
-    agents.extend(first(view, GOOGLE)?.map(|seen| Agent {
+    agents.extend(found(GOOGLE)?.map(|seen| Agent {
         seen,
         provisions: true,
     }));
-    if let Some(seen) = first(view, &["/usr/sbin/waagent", "/usr/bin/waagent"])? {
+    if let Some(seen) = found(AZURE)? {
         agents.push(azure(view, seen)?);
     }
     Ok(agents)
+}
+
+/// Files of registrations, and lines that give agents the server's name.
+fn registrations(view: &View) -> Known<Vec<Seen>> {
+    let mut seen = all(view, REGISTRATIONS)?;
+    for (path, setting) in NAMED {
+        let Some(file) = Source::read(view, path)? else {
+            continue;
+        };
+        let line = file.lines().find_map(|(line, text)| {
+            let value = text.strip_prefix(setting.as_bytes())?.trim_ascii();
+            (!value.is_empty() && value != b"\"\"").then(|| Seen::line(path, line, text))
+        });
+        seen.extend(line);
+    }
+    Ok(seen)
 }
 
 /// Azure's agent, which sets up accounts unless it leaves that to cloud-init.
@@ -314,7 +362,9 @@ mod tests {
     use crate::tree::memory::MemoryTree;
 
     fn collected(tree: MemoryTree) -> Leftovers {
-        Leftovers::collect(&View::new(Rc::new(tree), 0))
+        let view = View::new(Rc::new(tree), 0);
+        let units = Units::collect(&view).unwrap();
+        Leftovers::collect(&view, Some(&units))
     }
 
     #[test]
@@ -379,5 +429,34 @@ mod tests {
         assert_eq!(left.xorg.unwrap()[0].line, Some(5));
         let logs: Vec<_> = left.logs.unwrap().into_iter().map(|is| is.path).collect();
         assert_eq!(logs, ["/root/.bash_history", "/var/log/messages.1"]);
+    }
+
+    #[test]
+    fn agents_are_known_by_their_services_too() {
+        let tree = MemoryTree::new()
+            .file("/usr/lib/systemd/system/hypervkvpd.service", "[Unit]")
+            .file(
+                "/usr/lib/systemd/system/google-guest-agent.service",
+                "[Unit]",
+            )
+            .file("/lib/systemd/system/open-vm-tools.service", "[Unit]");
+        let left = collected(tree);
+        let agents = left.agents.unwrap();
+        assert_eq!(
+            agents[0].seen,
+            Seen::at("/usr/lib/systemd/system/hypervkvpd.service")
+        );
+        assert!(!agents[0].provisions && agents[1].provisions);
+        assert!(left.vmware.unwrap().is_some());
+    }
+
+    #[test]
+    fn an_agent_with_the_name_of_a_server_is_registered() {
+        let named = |text: &str| {
+            let tree = MemoryTree::new().file("/etc/zabbix/zabbix_agentd.conf", text);
+            collected(tree).registrations.unwrap().len()
+        };
+        assert_eq!(named("# Hostname=a\nHostname=web1\n"), 1);
+        assert_eq!(named("# Hostname=a\nHostname=\n"), 0);
     }
 }

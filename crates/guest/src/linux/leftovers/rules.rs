@@ -137,7 +137,7 @@ pub(crate) const RULES: &[Rule] = &[
 ];
 
 fn leftovers(facts: &Facts) -> Option<&Leftovers> {
-    facts.linux.as_ref().map(|config| &config.leftovers)
+    facts.configured().map(|config| &config.leftovers)
 }
 
 /// Advice for each of what was seen.
@@ -195,7 +195,7 @@ fn xorg(facts: &Facts, judgement: &mut Judgement) {
 fn identities(facts: &Facts, judgement: &mut Judgement) {
     advise(facts, judgement, |is| &is.identities);
     // Host keys may go only where something makes new ones.
-    let makes_keys = facts.linux.as_ref().is_some_and(|config| {
+    let makes_keys = facts.configured().is_some_and(|config| {
         matches!(config.login.sshd.key_maker, Ok(Some(_)))
             || ways::cloud_init_works(facts, config) == Ok(true)
     });
@@ -231,4 +231,89 @@ fn clock(facts: &Facts, judgement: &mut Judgement) {
 
 fn logs(facts: &Facts, judgement: &mut Judgement) {
     advise(facts, judgement, |is| &is.logs);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::testing::{enabled, facts, judged, with_cloud_init};
+    use crate::tree::memory::MemoryTree;
+
+    fn judge(id: &str, tree: MemoryTree) -> Option<Severity> {
+        judged(RULES, id, &facts(tree)).0
+    }
+
+    #[test]
+    fn tools_of_the_archive_weigh_more_than_those_of_the_distribution() {
+        let tools = || MemoryTree::new().file("/usr/bin/vmtoolsd", "");
+        assert_eq!(judge("linux-vmware-tools", tools()), Some(Severity::Advice));
+        let archive = tools().file("/usr/bin/vmware-uninstall-tools.pl", "");
+        assert_eq!(
+            judge("linux-vmware-tools", archive),
+            Some(Severity::Degraded)
+        );
+        assert_eq!(judge("linux-vmware-tools", MemoryTree::new()), None);
+    }
+
+    #[test]
+    fn agents_that_set_up_accounts_weigh_more() {
+        let azure = |provisions: &str| {
+            MemoryTree::new().file("/usr/sbin/waagent", "").file(
+                "/etc/waagent.conf",
+                format!("Provisioning.Enabled={provisions}\n"),
+            )
+        };
+        assert_eq!(
+            judge("linux-foreign-agent", azure("y")),
+            Some(Severity::Degraded)
+        );
+        assert_eq!(
+            judge("linux-foreign-agent", azure("n")),
+            Some(Severity::Advice)
+        );
+        assert_eq!(judge("linux-foreign-agent", MemoryTree::new()), None);
+    }
+
+    #[test]
+    fn host_keys_are_removed_only_where_new_ones_are_made() {
+        let fix = |tree: MemoryTree| {
+            let facts = facts(tree.file("/etc/ssh/ssh_host_rsa_key", "x"));
+            let rule = RULES.iter().find(|rule| rule.id == "linux-clone-identity");
+            let (findings, _) = rule.unwrap().judge(&facts);
+            findings[0].fix.join("\n")
+        };
+        assert!(!fix(MemoryTree::new()).contains("ssh_host"));
+        assert!(fix(with_cloud_init(MemoryTree::new())).contains("/etc/ssh/ssh_host_*"));
+        let own = enabled(MemoryTree::new(), "sshdgenkeys");
+        assert!(fix(own).contains("/etc/ssh/ssh_host_*"));
+    }
+
+    #[test]
+    fn what_is_left_is_advice() {
+        let tree = || {
+            MemoryTree::new()
+                .file("/etc/adjtime", "0 0 0\n0\nLOCAL\n")
+                .file("/root/.bash_history", "ls\n")
+                .file("/etc/pki/consumer/cert.pem", "x")
+                .file(
+                    "/etc/X11/xorg.conf",
+                    "Section \"Device\"\nDriver \"vmware\"\n",
+                )
+        };
+        for id in [
+            "linux-clock",
+            "linux-logs",
+            "linux-agents-identity",
+            "linux-xorg",
+        ] {
+            assert_eq!(judge(id, tree()), Some(Severity::Advice), "{id}");
+            assert_eq!(judge(id, MemoryTree::new()), None, "{id}");
+        }
+        assert_eq!(judge("linux-qemu-ga", tree()), Some(Severity::Advice));
+        let agent = tree().file("/usr/bin/qemu-ga", "");
+        assert_eq!(judge("linux-qemu-ga", agent), None);
+        let uvp = tree().file("/usr/bin/uvp-monitor", "");
+        assert_eq!(judge("linux-pv-driver", uvp), Some(Severity::Degraded));
+        assert_eq!(judge("linux-pv-driver", tree()), None);
+    }
 }

@@ -79,7 +79,7 @@ pub(crate) const RULES: &[Rule] = &[
 ];
 
 fn sshd(facts: &Facts, judgement: &mut Judgement) {
-    let Some(config) = &facts.linux else {
+    let Some(config) = facts.configured() else {
         return;
     };
     let Some(program) = judgement.known(&config.login.sshd.program) else {
@@ -103,7 +103,7 @@ fn sshd(facts: &Facts, judgement: &mut Judgement) {
 }
 
 fn sshd_config(facts: &Facts, judgement: &mut Judgement) {
-    let Some(config) = &facts.linux else {
+    let Some(config) = facts.configured() else {
         return;
     };
     let Some(ssh) = judgement.known(&config.login.sshd.config) else {
@@ -179,7 +179,7 @@ fn shut_out(ssh: &SshConfig, users: &[&Account]) -> Vec<Seen> {
 }
 
 fn host_keys(facts: &Facts, judgement: &mut Judgement) {
-    let Some(config) = &facts.linux else {
+    let Some(config) = facts.configured() else {
         return;
     };
     let sshd = &config.login.sshd;
@@ -200,7 +200,7 @@ fn host_keys(facts: &Facts, judgement: &mut Judgement) {
 }
 
 fn nologin(facts: &Facts, judgement: &mut Judgement) {
-    let config = facts.linux.as_ref();
+    let config = facts.configured();
     let file = config.and_then(|config| judgement.known(&config.login.nologin));
     if let Some(Some(seen)) = file {
         judgement.found(Severity::NoLogin, seen.clone());
@@ -208,7 +208,7 @@ fn nologin(facts: &Facts, judgement: &mut Judgement) {
 }
 
 fn firewall(facts: &Facts, judgement: &mut Judgement) {
-    let Some(config) = &facts.linux else {
+    let Some(config) = facts.configured() else {
         return;
     };
     let Some(firewalls) = judgement.known(&config.login.firewalls) else {

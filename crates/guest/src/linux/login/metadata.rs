@@ -85,7 +85,7 @@ pub(crate) const RULES: &[Rule] = &[
 ];
 
 fn login(facts: &Facts) -> Option<&Login> {
-    facts.linux.as_ref().map(|config| &config.login)
+    facts.configured().map(|config| &config.login)
 }
 
 fn missing(facts: &Facts, judgement: &mut Judgement) {
@@ -107,7 +107,7 @@ fn by_other_ways(facts: &Facts, config: &Config) -> Severity {
 }
 
 fn disabled(facts: &Facts, judgement: &mut Judgement) {
-    let Some(config) = &facts.linux else {
+    let Some(config) = facts.configured() else {
         return;
     };
     let seen = judgement.derived(ways::disabled(facts, config));
@@ -117,7 +117,7 @@ fn disabled(facts: &Facts, judgement: &mut Judgement) {
 }
 
 fn datasource(facts: &Facts, judgement: &mut Judgement) {
-    let Some(config) = &facts.linux else {
+    let Some(config) = facts.configured() else {
         return;
     };
     let Some(true) = judgement.derived(ways::is_installed(config)) else {

@@ -74,11 +74,11 @@ pub(crate) const RULES: &[Rule] = &[
 ];
 
 fn login(facts: &Facts) -> Option<&Login> {
-    facts.linux.as_ref().map(|config| &config.login)
+    facts.configured().map(|config| &config.login)
 }
 
 fn no_login(facts: &Facts, judgement: &mut Judgement) {
-    let Some(config) = &facts.linux else {
+    let Some(config) = facts.configured() else {
         return;
     };
     let Some(false) = judgement.derived(ways::accounts_open(facts, config)) else {
@@ -94,7 +94,7 @@ fn root(accounts: &[Account]) -> Option<&Account> {
 }
 
 fn root_password(facts: &Facts, judgement: &mut Judgement) {
-    let Some(config) = &facts.linux else {
+    let Some(config) = facts.configured() else {
         return;
     };
     let Some(accounts) = judgement.known(&config.login.accounts) else {
@@ -176,7 +176,7 @@ fn user_linux(facts: &Facts, judgement: &mut Judgement) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linux::testing::{facts, judged, with_cloud_init};
+    use crate::linux::testing::{facts, judged, on, with_cloud_init};
     use crate::tree::memory::MemoryTree;
 
     const DAY: u64 = 24 * 60 * 60;
@@ -207,6 +207,12 @@ mod tests {
         assert_eq!(judge(with_cloud_init(accounts("*", "!"))), (None, false));
         let unread = accounts("*", "!").broken("/etc/shadow");
         assert_eq!(judge(unread), (None, true));
+        let mut ignition = facts(accounts("*", "!"));
+        ignition.linux_boot = Some(on("root=UUID=1 ignition.platform.id=openstack"));
+        assert_eq!(judged(RULES, id, &ignition), (None, false));
+        let mut data = facts(accounts("*", "!"));
+        data.wanted.data_disk = true;
+        assert_eq!(judged(RULES, id, &data), (None, false));
     }
 
     #[test]

@@ -91,8 +91,18 @@ pub(crate) fn wrong_source(facts: &Facts, config: &Config) -> Known<Option<Seen>
     }
 }
 
-/// Whether cloud-init runs in the cloud and reaches its metadata.
+/// Whether cloud-init runs in the cloud and reaches its metadata. Systems that have Ignition in its
+/// place are told their platform.
 pub(crate) fn cloud_init_works(facts: &Facts, config: &Config) -> Known<bool> {
+    let boot = facts.linux_boot.as_ref();
+    let platform = boot.and_then(|boot| {
+        let line = boot.command_line()?;
+        let names = ["ignition.platform.id", "flatcar.oem.id", "coreos.oem.id"];
+        names.iter().find_map(|name| line.value(name))
+    });
+    if platform == Some(b"openstack") {
+        return Ok(true);
+    }
     Ok(is_installed(config)?
         && disabled(facts, config)?.is_empty()
         && wrong_source(facts, config)?.is_none())
@@ -108,6 +118,7 @@ fn renders_network(facts: &Facts, config: &Config) -> bool {
             .as_ref()
             .and_then(|boot| boot.command_line())
             .is_none_or(|line| line.value("network-config") != Some(b"disabled"))
+        && is_installed(config) == Ok(true)
         && cloud_init_works(facts, config) == Ok(true)
 }
 

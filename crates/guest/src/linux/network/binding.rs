@@ -94,7 +94,7 @@ fn in_use<'a>(config: &'a Config, judgement: &mut Judgement) -> Vec<&'a Profile>
 }
 
 fn mac(facts: &Facts, judgement: &mut Judgement) {
-    let Some(config) = &facts.linux else {
+    let Some(config) = facts.configured() else {
         return;
     };
     let used = in_use(config, judgement);
@@ -108,7 +108,7 @@ fn mac(facts: &Facts, judgement: &mut Judgement) {
 }
 
 fn udev(facts: &Facts, judgement: &mut Judgement) {
-    let Some(config) = &facts.linux else {
+    let Some(config) = facts.configured() else {
         return;
     };
     let severity = ways::unless_rendered(Severity::NoNetwork, facts, config);
@@ -117,7 +117,7 @@ fn udev(facts: &Facts, judgement: &mut Judgement) {
 }
 
 fn fixed(facts: &Facts, judgement: &mut Judgement) {
-    let Some(config) = &facts.linux else {
+    let Some(config) = facts.configured() else {
         return;
     };
     let severity = ways::unless_rendered(Severity::NoNetwork, facts, config);
@@ -130,7 +130,7 @@ fn fixed(facts: &Facts, judgement: &mut Judgement) {
 }
 
 fn layers(facts: &Facts, judgement: &mut Judgement) {
-    let Some(config) = &facts.linux else {
+    let Some(config) = facts.configured() else {
         return;
     };
     let severity = ways::unless_rendered(Severity::Degraded, facts, config);

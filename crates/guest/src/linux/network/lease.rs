@@ -61,7 +61,7 @@ fn has_network_scripts(facts: &Facts) -> bool {
 }
 
 fn zeroconf(facts: &Facts, judgement: &mut Judgement) {
-    let Some(config) = facts.linux.as_ref().filter(|_| has_network_scripts(facts)) else {
+    let Some(config) = facts.configured().filter(|_| has_network_scripts(facts)) else {
         return;
     };
     if let Some(asked) = judgement.known(&config.network.zeroconf)
@@ -72,7 +72,7 @@ fn zeroconf(facts: &Facts, judgement: &mut Judgement) {
 }
 
 fn lease(facts: &Facts, judgement: &mut Judgement) {
-    let Some(config) = &facts.linux else {
+    let Some(config) = facts.configured() else {
         return;
     };
     let mut seen = Vec::new();

@@ -66,7 +66,7 @@ fn sets_up_any(config: &Config, units: &Units, judgement: &mut Judgement) -> boo
 }
 
 fn name(facts: &Facts, judgement: &mut Judgement) {
-    let Some(config) = &facts.linux else {
+    let Some(config) = facts.configured() else {
         return;
     };
     let Some(units) = judgement.known(&config.units) else {
@@ -124,7 +124,7 @@ fn place(name: &str) -> Place {
 }
 
 fn none(facts: &Facts, judgement: &mut Judgement) {
-    let Some(config) = &facts.linux else {
+    let Some(config) = facts.configured() else {
         return;
     };
     let network = &config.network;

@@ -121,7 +121,7 @@ pub(crate) const RULES: &[Rule] = &[
 ];
 
 fn storage(facts: &Facts) -> Option<&Storage> {
-    facts.linux.as_ref().map(|config| &config.storage)
+    facts.configured().map(|config| &config.storage)
 }
 
 /// The volume with the root, when it is a logical one, and its group.
@@ -134,7 +134,7 @@ fn root_group(facts: &Facts) -> Option<(&Volume, &str)> {
 }
 
 fn lvm_root(facts: &Facts, judgement: &mut Judgement) {
-    if let Some((root, _)) = root_group(facts).filter(|_| facts.linux.is_some()) {
+    if let Some((root, _)) = root_group(facts).filter(|_| facts.configured().is_some()) {
         judgement.found(Severity::Advice, Seen::at(root.name()));
     }
 }
@@ -235,7 +235,7 @@ fn filter(facts: &Facts, judgement: &mut Judgement) {
 }
 
 fn multipath(facts: &Facts, judgement: &mut Judgement) {
-    let Some(config) = &facts.linux else {
+    let Some(config) = facts.configured() else {
         return;
     };
     let boot = facts.linux_boot.as_ref().and_then(|boot| boot.entry());

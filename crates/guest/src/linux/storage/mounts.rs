@@ -103,7 +103,7 @@ pub(crate) const RULES: &[Rule] = &[
 ];
 
 fn storage(facts: &Facts) -> Option<&Storage> {
-    facts.linux.as_ref().map(|config| &config.storage)
+    facts.configured().map(|config| &config.storage)
 }
 
 /// The table of mounts, if there is one.
@@ -303,7 +303,11 @@ fn swap(facts: &Facts, judgement: &mut Judgement) {
 }
 
 fn hibernated(facts: &Facts, judgement: &mut Judgement) {
-    for volume in &facts.volumes {
+    for volume in facts
+        .volumes
+        .iter()
+        .filter(|_| facts.configured().is_some())
+    {
         if volume.content == (Content::Swap { hibernated: true }) {
             judgement.found(Severity::Degraded, Seen::at(volume.name()));
         }

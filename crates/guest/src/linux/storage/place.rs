@@ -84,8 +84,7 @@ pub(super) fn mapping(spec: &[u8]) -> Option<&[u8]> {
 /// Whether the mapping `name` is an encrypted volume or multipath: other rules are about these.
 fn is_mapping(name: &[u8], facts: &Facts) -> bool {
     let crypttab = facts
-        .linux
-        .as_ref()
+        .configured()
         .and_then(|config| config.storage.crypttab.as_ref().ok());
     is_multipath(name)
         || crypttab.is_some_and(|entries| entries.iter().any(|entry| entry.name == name))
