@@ -127,6 +127,11 @@ impl Media {
 
 #[cfg(test)]
 mod tests {
+    #![expect(
+        clippy::cast_possible_truncation,
+        reason = "test data are far smaller than any of these types"
+    )]
+
     use std::time::Duration;
 
     use super::*;

@@ -120,6 +120,11 @@ pub(crate) fn arrays(members: &[Member]) -> Vec<Array> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(
+        clippy::cast_possible_truncation,
+        reason = "test data are far smaller than any of these types"
+    )]
+
     use super::super::slice::tests::disk;
     use super::*;
 

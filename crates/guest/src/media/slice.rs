@@ -170,6 +170,11 @@ impl Slice {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    #![expect(
+        clippy::cast_possible_truncation,
+        reason = "test data are far smaller than any of these types"
+    )]
+
     use super::*;
     use crate::budget::Budget;
 

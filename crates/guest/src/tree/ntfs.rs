@@ -365,3 +365,6 @@ fn pieces(
         .map(|attribute| (Rc::clone(record), attribute.clone()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -127,6 +127,11 @@ impl Log<'_> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(
+        clippy::cast_possible_truncation,
+        reason = "test data are far smaller than any of these types"
+    )]
+
     use super::super::super::slice::tests::disk;
     use super::*;
 

@@ -199,6 +199,11 @@ fn volume_is_one(volume: &Logical) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![expect(
+        clippy::cast_possible_truncation,
+        reason = "test data are far smaller than any of these types"
+    )]
+
     use super::super::super::slice::tests::disk;
     use super::super::label::physical_volume;
     use super::super::label::tests::volume;

@@ -1,3 +1,8 @@
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "test data are far smaller than any of these types"
+)]
+
 use std::rc::Rc;
 
 use diskimg::partitions::{BootMode, Partition, PartitionTable, Scheme};

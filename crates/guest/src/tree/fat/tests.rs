@@ -1,3 +1,8 @@
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "test data are far smaller than any of these types"
+)]
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
