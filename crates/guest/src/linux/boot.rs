@@ -105,28 +105,19 @@ impl LinuxBoot {
 
     /// Reads the initramfs of the default kernel, and others when that lacks drivers.
     fn look_inside(&mut self, view: &View, allowance: &Allowance) {
-        let Some(default) = self.default_kernel else {
-            return;
-        };
         let together: Vec<Vec<u8>> = self
             .entry()
-            .map(|entry| entry.initrds.iter().filter_map(|file| file.path.clone()))
             .into_iter()
-            .flatten()
+            .flat_map(|entry| &entry.initrds)
+            .filter_map(|file| file.path.clone())
             .collect();
-        let Ok(kernels) = &mut self.kernels else {
+        let (Ok(kernels), Ok(entries)) = (&mut self.kernels, &self.entries) else {
             return;
         };
-        let mut others = 0;
-        let lacks = |kernel: &Kernel| {
-            ["virtio_blk", "virtio_pci"].iter().any(|name| {
-                kernel.driver(name) == Ok(kernel::Driver::Module)
-                    && kernel.brings(name) == Ok(false)
-            })
+        let Some(kernel) = self.default_kernel.and_then(|at| kernels.get_mut(at)) else {
+            return;
         };
-        if let Some(kernel) = kernels.get_mut(default)
-            && let Some(own) = kernel.initramfs.clone()
-        {
+        if let Some(own) = kernel.initramfs.clone() {
             let paths = if together.contains(&own) {
                 together
             } else {
@@ -134,14 +125,25 @@ impl LinuxBoot {
             };
             kernel.inside = Some(initramfs::read(view, &paths, allowance));
         }
-        if !kernels.get(default).is_some_and(lacks) {
+        let lacks = ["virtio_blk", "virtio_pci"].iter().any(|name| {
+            kernel.driver(name) == Ok(kernel::Driver::Module) && kernel.brings(name) == Ok(false)
+        });
+        if !lacks {
             return;
         }
-        for kernel in kernels.iter_mut().filter(|kernel| kernel.inside.is_none()) {
-            if let Some(path) = kernel.initramfs.clone()
-                && others < MAX_OTHERS
-            {
-                others += 1;
+        let spare = entries
+            .iter()
+            .filter(|entry| entry.starts(&kernel.path))
+            .filter_map(Entry::initramfs)
+            .find(|path| kernel.initramfs.as_deref() != Some(path))
+            .map(<[u8]>::to_vec);
+        kernel.spare = spare.and_then(|path| {
+            let inside = initramfs::read(view, std::slice::from_ref(&path), allowance);
+            Some((path, inside.ok()?))
+        });
+        let others = kernels.iter_mut().filter(|kernel| kernel.inside.is_none());
+        for kernel in others.take(MAX_OTHERS) {
+            if let Some(path) = kernel.initramfs.clone() {
                 kernel.inside = Some(initramfs::read(view, &[path], allowance));
             }
         }

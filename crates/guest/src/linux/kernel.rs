@@ -40,6 +40,8 @@ pub(crate) struct Kernel {
     pub(crate) initramfs: Option<Vec<u8>>,
     /// What is in the initramfs; `None`: not looked into, or there is none.
     pub(crate) inside: Option<Known<Initramfs>>,
+    /// Another initramfs that an entry starts it with, and what is in it.
+    pub(crate) spare: Option<(Vec<u8>, Initramfs)>,
 }
 
 impl Kernel {
@@ -88,11 +90,12 @@ pub(crate) fn collect(
             images.push(path);
         }
     };
+    // What the default entry says of a kernel goes before what others say of it.
     let default = menu.and_then(|menu| menu.entries.get(menu.default?));
-    let entries = menu.map(|menu| menu.entries.as_slice()).unwrap_or_default();
-    default
-        .into_iter()
-        .chain(entries)
+    let others = menu.map(|menu| menu.entries.as_slice()).unwrap_or_default();
+    let entries: Vec<&Entry> = default.into_iter().chain(others).collect();
+    entries
+        .iter()
         .filter_map(|entry| entry.kernel.as_ref()?.path.clone())
         .for_each(&mut add);
     for path in found(view)? {
@@ -100,7 +103,7 @@ pub(crate) fn collect(
     }
     let mut kernels: Vec<Kernel> = Vec::new();
     for path in images {
-        let kernel = describe(view, path, entries, machine)?;
+        let kernel = describe(view, path, &entries, machine)?;
         // /lib/modules has copies of what is in /boot.
         let copy = kernel.path.ends_with(b"/vmlinuz")
             && kernels.iter().any(|known| known.version == kernel.version);
@@ -155,7 +158,7 @@ fn found(view: &View) -> Result<Vec<Vec<u8>>> {
 fn describe(
     view: &View,
     path: Vec<u8>,
-    entries: &[Entry],
+    entries: &[&Entry],
     user: Option<&'static str>,
 ) -> Result<Kernel> {
     let image = image::read(view, &path)?;
@@ -171,7 +174,7 @@ fn describe(
     let own = entries
         .iter()
         .filter(|entry| entry.starts(&path))
-        .find_map(Entry::initramfs);
+        .find_map(|entry| entry.initramfs());
     let initramfs = match own {
         Some(own) => Some(own.to_vec()),
         None if image.unified => Some(path.clone()),
@@ -186,6 +189,7 @@ fn describe(
         drivers,
         initramfs,
         inside: None,
+        spare: None,
     })
 }
 

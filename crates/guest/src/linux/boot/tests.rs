@@ -412,6 +412,45 @@ fn a_unified_image_has_everything_inside() {
 }
 
 #[test]
+fn a_kernel_has_the_initramfs_that_the_default_entry_gives_it() {
+    let module = |name: &str| {
+        let path = format!("lib/modules/6.7/{name}.ko");
+        initramfs::tests::archive(&[(path.as_str(), "")])
+    };
+    let dir = "/usr/lib/modules/6.7/kernel/drivers";
+    let root = MemoryTree::new()
+        .link("/lib", "usr/lib")
+        .file(&format!("{dir}/block/virtio_blk.ko"), "")
+        .file(&format!("{dir}/virtio/virtio_pci.ko"), "")
+        .file("/boot/vmlinuz-linux", kernel::tests::image("6.7", true))
+        .file("/boot/own.img", module("ext4"))
+        .file("/boot/spare.img", module("virtio_blk"))
+        .file(
+            "/boot/grub/grub.cfg",
+            "set default=1\n\
+             menuentry spare {\nlinux /boot/vmlinuz-linux\ninitrd /boot/spare.img\n}\n\
+             menuentry own {\nlinux /boot/vmlinuz-linux\ninitrd /boot/own.img\n}\n",
+        );
+    let start = Start {
+        view: &View::new(Rc::new(root), 0),
+        volumes: &[volume(1, "root", FileSystem::Ext)],
+        subvolume: b"",
+        firmware: None,
+        machine: None,
+    };
+    let boot = LinuxBoot::collect(&start, &Allowance::default());
+    let kernel = boot.kernel().unwrap();
+    assert_eq!(
+        kernel.initramfs.as_deref(),
+        Some(b"/boot/own.img".as_slice())
+    );
+    assert_eq!(kernel.brings("virtio_blk"), Ok(false));
+    let (path, inside) = kernel.spare.as_ref().unwrap();
+    assert_eq!(path, b"/boot/spare.img");
+    assert_eq!(inside.module("6.7", "virtio_blk"), Ok(true));
+}
+
+#[test]
 fn a_script_of_braces_is_no_burden() {
     let text = "menuentry a {\n".repeat(40_000) + "linux /x\n" + &"}\n".repeat(40_000);
     let root = MemoryTree::new().file("/boot/grub/grub.cfg", text);

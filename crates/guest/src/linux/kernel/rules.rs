@@ -356,12 +356,24 @@ fn initramfs(facts: &Facts, judgement: &mut Judgement) {
     }
     let text = format!("without {}", missing.join(", "));
     judgement.found(Severity::WillNotBoot, place(kernel).with(text));
+    let version = kernel.version.as_deref().unwrap_or_default();
+    let spare = kernel.spare.as_ref().filter(|(_, inside)| {
+        missing
+            .iter()
+            .all(|name| inside.module(version, name) == Ok(true))
+    });
     let others = boot(facts).and_then(|boot| boot.kernels.as_ref().ok());
     let helps = |other: &&Kernel| {
         let here = |name: &&str| at_hand(other, name) == Ok(AtHand::Yes);
         other.path != kernel.path && names.iter().all(here)
     };
-    if let Some(other) = others.into_iter().flatten().find(helps) {
+    let other = others.into_iter().flatten().find(helps);
+    if let Some((path, _)) = spare {
+        judgement.note(format!(
+            "{} has them; another boot entry starts it.",
+            printable(path)
+        ));
+    } else if let Some(other) = other {
         judgement.note(format!("That of {} has them.", printable(&other.path)));
     }
 }

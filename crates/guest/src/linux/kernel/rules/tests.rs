@@ -37,6 +37,7 @@ fn kernel_with(modules: &[&str], programs: &[&str]) -> Kernel {
         drivers: ALL.iter().map(|name| (*name, Ok(Driver::Module))).collect(),
         initramfs: Some(b"/boot/initrd.img-6.1".to_vec()),
         inside: Some(Ok(inside(modules, programs))),
+        spare: None,
     }
 }
 
