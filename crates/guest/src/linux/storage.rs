@@ -43,6 +43,8 @@ pub(crate) struct Storage {
     pub(crate) lvm: Known<Lvm>,
     /// World-wide names of disks that multipath has taken.
     pub(crate) wwids: Known<Vec<Seen>>,
+    /// multipath's configuration; without one its service may do nothing.
+    pub(crate) multipath: Known<Option<Seen>>,
     /// Lines of mdadm's configuration that name devices.
     pub(crate) arrays: Known<Vec<Seen>>,
     /// What makes the root file system grow.
@@ -57,6 +59,10 @@ impl Storage {
             crypttab: crypttab(view),
             lvm: Lvm::collect(view),
             wwids: wwids(view),
+            multipath: first(
+                view,
+                &["/etc/multipath.conf", "/etc/multipath/multipath.conf"],
+            ),
             arrays: arrays(view),
             grower: first(view, GROWERS),
         }

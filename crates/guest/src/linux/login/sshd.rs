@@ -15,6 +15,9 @@ pub(crate) const SERVICES: &[&str] = &["sshd", "ssh", "openssh", "dropbear"];
 /// Users, groups or addresses of one list; sshd itself refuses more.
 const MAX_WORDS: usize = 256;
 
+/// Files of one configuration.
+const MAX_FILES: usize = 64;
+
 /// What is set outside of `Match` blocks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Config {
@@ -74,49 +77,37 @@ impl Config {
                 None => return Ok(config),
             },
         };
-        for (line, text) in main.lines() {
+        // Files that are being read, with the lines to go on at: an included one comes first.
+        let mut open = vec![(main, 0)];
+        let mut room = MAX_FILES;
+        while let Some((file, from)) = open.pop() {
+            let Some((next, names)) = config.read(&file, from) else {
+                continue;
+            };
+            let included = included(view, &names)?;
+            room = room.checked_sub(included.len().max(1)).ok_or_else(|| {
+                format!("/etc/ssh/sshd_config includes more than {MAX_FILES} files")
+            })?;
+            open.push((file, next));
+            open.extend(included.into_iter().rev().map(|file| (file, 0)));
+        }
+        Ok(config)
+    }
+
+    /// Reads `file` from a line on, up to an `Include`: where to go on, and what it names.
+    fn read(&mut self, file: &Source, from: usize) -> Option<(usize, String)> {
+        for (line, text) in file.lines().skip(from) {
             let Some((keyword, value)) = words(text) else {
                 continue;
             };
             match keyword.as_str() {
                 // What is set for some connections only is not looked at.
-                "match" => break,
-                "include" => config.include(view, &value)?,
-                _ => config.set(&keyword, &value, || main.seen(line)),
+                "match" => return None,
+                "include" => return Some((usize::try_from(line).ok()?, value)),
+                _ => self.set(&keyword, &value, || file.seen(line)),
             }
         }
-        Ok(config)
-    }
-
-    /// Reads the files that a line takes in.
-    fn include(&mut self, view: &View, value: &str) -> Known<()> {
-        for pattern in value.split_ascii_whitespace() {
-            let pattern = if pattern.starts_with('/') {
-                pattern.to_owned()
-            } else {
-                format!("/etc/ssh/{pattern}")
-            };
-            let Some((directory, pattern)) = pattern.rsplit_once('/') else {
-                continue;
-            };
-            let files = Source::all(view, directory, |name| glob(pattern.as_bytes(), name))?;
-            for file in &files {
-                for (line, text) in file.lines() {
-                    let Some((keyword, value)) = words(text) else {
-                        continue;
-                    };
-                    match keyword.as_str() {
-                        "match" => break,
-                        "include" => {
-                            let path = crate::text::printable(&file.path);
-                            return Err(format!("{path} includes further files"));
-                        }
-                        _ => self.set(&keyword, &value, || file.seen(line)),
-                    }
-                }
-            }
-        }
-        Ok(())
+        None
     }
 
     fn set(&mut self, keyword: &str, value: &str, seen: impl Fn() -> Seen) {
@@ -151,6 +142,24 @@ impl Config {
             .filter(|(is, _)| is == value)
             .map(|(_, seen)| seen)
     }
+}
+
+/// The files that `Include` names.
+fn included(view: &View, value: &str) -> Known<Vec<Source>> {
+    let mut files = Vec::new();
+    for pattern in value.split_ascii_whitespace().take(MAX_FILES) {
+        let pattern = if pattern.starts_with('/') {
+            pattern.to_owned()
+        } else {
+            format!("/etc/ssh/{pattern}")
+        };
+        if let Some((directory, pattern)) = pattern.rsplit_once('/') {
+            files.extend(Source::all(view, directory, |name| {
+                glob(pattern.as_bytes(), name)
+            })?);
+        }
+    }
+    Ok(files)
 }
 
 /// The keyword in small letters, and what follows it.
@@ -252,6 +261,24 @@ mod tests {
         assert_eq!(config.is("permitrootlogin", "no"), None);
         assert_eq!(config.addresses[0].0, "192.0.2.1");
         assert_eq!(config.users.len(), 2);
+    }
+
+    #[test]
+    fn included_files_may_include_others_and_loops_end() {
+        let main = "Include sshd_config.d/*.conf\nPermitRootLogin yes\n";
+        let nested = |first: &str, other: &str| {
+            let tree = MemoryTree::new()
+                .file("/etc/ssh/sshd_config", main)
+                .file("/etc/ssh/sshd_config.d/50-redhat.conf", first)
+                .file("/etc/crypto/opensshserver.config", other);
+            collected(tree).config
+        };
+        let first = "Include /etc/crypto/*.config\nPermitRootLogin no\n";
+        let config = nested(first, "Ciphers x\n").unwrap();
+        assert!(config.is("permitrootlogin", "no").is_some());
+        let config = nested(first, "PermitRootLogin without-password\n").unwrap();
+        assert!(config.is("permitrootlogin", "without-password").is_some());
+        assert!(nested(first, first).is_err());
     }
 
     #[test]

@@ -5,6 +5,8 @@ use crate::known::Known;
 use crate::linux::source::{Source, glob};
 use crate::view::View;
 
+/// Lines that take in further files.
+const MAX_INCLUDES: usize = 64;
 /// Words that begin something else than an option of the interface before.
 const STANZAS: &[&str] = &[
     "iface",
@@ -23,11 +25,26 @@ pub(crate) fn profiles(view: &View) -> Known<Vec<Profile>> {
         return Ok(Vec::new());
     };
     let mut files = Vec::new();
+    let mut room = MAX_INCLUDES;
     for (_, text) in main.lines() {
         let text = String::from_utf8_lossy(text);
-        if let Some((keyword, path)) = text.split_once(char::is_whitespace) {
-            files.extend(included(view, keyword, path.trim())?);
-        }
+        let Some((keyword @ ("source" | "source-directory"), path)) =
+            text.split_once(char::is_whitespace)
+        else {
+            continue;
+        };
+        room = room
+            .checked_sub(1)
+            .ok_or("/etc/network/interfaces includes too many files")?;
+        files.extend(included(view, keyword, path.trim())?);
+    }
+    let is_further = |file: &Source| {
+        let mut lines = file.lines();
+        lines.any(|(_, text)| text.starts_with(b"source ") || text.starts_with(b"source-"))
+    };
+    if let Some(file) = files.iter().find(|file| is_further(file)) {
+        let path = crate::text::printable(&file.path);
+        return Err(format!("{path} includes further files"));
     }
     files.insert(0, main);
     let mut names = Names::default();
