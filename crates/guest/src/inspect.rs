@@ -159,3 +159,48 @@ fn collect(media: &Rc<Media>, wanted: Wanted, table: PartitionTable) -> Facts {
     }
     facts
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use diskimg::{MemorySource, RawImage};
+
+    use super::*;
+
+    fn image() -> RawImage {
+        RawImage::open(Arc::new(MemorySource(vec![7; 4096]))).unwrap()
+    }
+
+    #[test]
+    fn a_reader_without_an_end_is_left_behind() {
+        let (ask, asked) = mpsc::channel();
+        let (answer, answers) = mpsc::channel();
+        ask.send(Message::Read(1024, 2)).unwrap();
+        let report = serve(&image(), &asked, &answer, Instant::now());
+        assert!(report.unknown[0].reason.contains("come to an end"));
+        // What it asked for in time was answered.
+        assert_eq!(answers.try_recv().unwrap(), Ok(vec![7, 7]));
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_is_reported() {
+        let (ask, asked) = mpsc::channel();
+        let (answer, _answers) = mpsc::channel();
+        ask.send(Message::Read(4096, 2)).unwrap();
+        drop(ask);
+        let deadline = Instant::now() + GRACE;
+        let report = serve(&image(), &asked, &answer, deadline);
+        assert!(report.unknown[0].reason.contains("error of its own"));
+    }
+
+    #[test]
+    fn a_step_that_panics_is_named_and_the_others_go_on() {
+        let mut facts = Facts::default();
+        let failed: Option<()> = system::step(&mut facts, "a thing", |_| panic!("on purpose"));
+        assert_eq!(failed, None);
+        assert_eq!(system::step(&mut facts, "another", |_| 5), Some(5));
+        assert_eq!(facts.incomplete.len(), 1);
+        assert!(facts.incomplete[0].contains("a thing"));
+    }
+}

@@ -237,7 +237,15 @@ fn open(
             (Rc::new(tree), !without_journal)
         }
         FileSystem::Xfs => (Rc::new(Xfs::open(slice, free)?), true),
-        FileSystem::Btrfs => (Rc::new(Btrfs::open(slice, free)?), false),
+        FileSystem::Btrfs => match (Btrfs::open(slice, free), health.devices) {
+            (Ok(tree), _) => (Rc::new(tree), false),
+            (Err(_), Some(devices)) => {
+                return Err(format!(
+                    "the Btrfs lies on {devices} devices, which are not joined"
+                ));
+            }
+            (Err(reason), None) => return Err(reason),
+        },
         FileSystem::Ntfs => (Rc::new(Ntfs::open(slice)?), false),
         FileSystem::Fat => (Rc::new(Fat::open(slice)?), false),
     };

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use diskimg::{Details, DiskImage, Extent, GuestOffset, OpenOptions, Result, open};
+use diskimg::{Details, DiskImage, Extent, Format, GuestOffset, OpenOptions, Result, open};
 use fastrand::Rng;
 use guest::{Budget, Report, Wanted, inspect};
 
@@ -157,4 +157,38 @@ fn a_budget_that_is_used_up_is_reported_and_nothing_is_taken_for_kept() {
             );
         }
     }
+}
+
+/// A disk in an image that can be read front to back only.
+struct OneWay(Box<dyn DiskImage>);
+
+impl DiskImage for OneWay {
+    fn virtual_size(&self) -> u64 {
+        self.0.virtual_size()
+    }
+
+    fn extent_at(&self, at: GuestOffset, limit: u64) -> Result<Extent> {
+        self.0.extent_at(at, limit)
+    }
+
+    fn read_at(&self, at: GuestOffset, _: &mut [u8]) -> Result<()> {
+        panic!("a read at {at:?}")
+    }
+
+    fn details(&self) -> Details {
+        Details {
+            format: Format::Zvhd,
+            ..self.0.details()
+        }
+    }
+}
+
+#[test]
+fn an_image_that_is_read_front_to_back_is_left_alone() {
+    let path = "../../testdata/guest/debian12-ready.qcow2";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let opened = open(&path, &OpenOptions::of(None), &[]).unwrap();
+    let report = look(&OneWay(opened.image), &Budget::default());
+    assert_eq!(report.unknown.len(), 1);
+    assert_eq!(report.unknown[0].id, "inspect-incomplete");
 }

@@ -53,10 +53,11 @@ pub(crate) fn recognise(slice: &Slice) -> Result<Found, String> {
     if let Some(found) = ntfs::recognise(slice, &head)? {
         return Ok(found);
     }
-    if let Some(found) = marks::swap(slice)? {
+    // Before swap, whose mark outlives the making of an ext file system.
+    if let Some(found) = ext::recognise(slice, &head) {
         return Ok(found);
     }
-    if let Some(found) = ext::recognise(slice, &head) {
+    if let Some(found) = marks::swap(slice)? {
         return Ok(found);
     }
     if let Some(found) = btrfs::recognise(slice)? {
@@ -129,6 +130,12 @@ mod tests {
         ] {
             assert_eq!(volume(512 << 10, &[(at, mark)]).content, content);
         }
+    }
+
+    #[test]
+    fn a_mark_that_was_left_behind_does_not_hide_a_file_system() {
+        let both = volume(64 << 10, &[(4086, b"SWAPSPACE2"), (1080, &[0x53, 0xef])]);
+        assert_eq!(both.content, Content::FileSystem(FileSystem::Ext));
     }
 
     #[test]

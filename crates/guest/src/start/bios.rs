@@ -37,6 +37,8 @@ pub(crate) struct Core {
     pub(crate) sector: u64,
     /// What is wrong with it.
     pub(crate) problem: Option<String>,
+    /// It does not look as it should, which another build of GRUB may do.
+    pub(crate) doubt: Option<String>,
 }
 
 /// What a BIOS finds on the disk.
@@ -106,32 +108,34 @@ fn core(sector: u64, media: &Media, table: &PartitionTable) -> Result<Core, Stri
     const BEGIN: u8 = 0x52;
     let at = sector.checked_mul(SECTOR);
     let at = at.filter(|at| at.saturating_add(SECTOR) <= media.size());
-    let problem = match at {
-        None => Some("is not on the disk".to_owned()),
-        Some(at) => {
-            let mut begin = [0];
-            media.read_at(at, &mut begin)?;
-            let inside = |entry: &&Partition| entry.start <= at && at - entry.start < entry.size;
-            let outside = table.scheme == Scheme::Gpt
-                && table
-                    .entries
-                    .iter()
-                    .filter(|entry| entry.type_id == BIOS_BOOT)
-                    .find(inside)
-                    .is_none();
-            if begin != [BEGIN] {
-                Some(format!(
-                    "begins with {:#04x}, expected {BEGIN:#04x}",
-                    begin[0]
-                ))
-            } else if outside {
-                Some("is not in a BIOS boot partition".to_owned())
-            } else {
-                None
-            }
-        }
+    let Some(at) = at else {
+        return Ok(Core {
+            sector,
+            problem: Some("is not on the disk".to_owned()),
+            doubt: None,
+        });
     };
-    Ok(Core { sector, problem })
+    let mut content = [0; 512];
+    media.read_at(at, &mut content)?;
+    let inside = |entry: &Partition| {
+        let own = entry.type_id == BIOS_BOOT;
+        own && entry.start <= at && at - entry.start < entry.size
+    };
+    let problem = if content == [0; 512] {
+        Some("is empty".to_owned())
+    } else if table.scheme == Scheme::Gpt && !table.entries.iter().any(inside) {
+        Some("is not in a BIOS boot partition".to_owned())
+    } else {
+        None
+    };
+    let [first, ..] = content;
+    let doubt = (first != BEGIN)
+        .then(|| format!("sector {sector} begins with {first:#04x}, GRUB with {BEGIN:#04x}"));
+    Ok(Core {
+        sector,
+        problem,
+        doubt,
+    })
 }
 
 impl Bios {
@@ -227,13 +231,19 @@ fn grub_core(facts: &Facts, judgement: &mut Judgement) {
     let Some(bios) = judged(facts, judgement) else {
         return;
     };
-    if let Code::Grub(Core {
-        sector,
-        problem: Some(problem),
-    }) = &bios.code
-    {
-        let text = format!("sector {sector} {problem}");
-        judgement.found(Severity::WillNotBoot, Seen::at("first sector").with(text));
+    match &bios.code {
+        Code::Grub(Core {
+            sector,
+            problem: Some(problem),
+            ..
+        }) => {
+            let text = format!("sector {sector} {problem}");
+            judgement.found(Severity::WillNotBoot, Seen::at("first sector").with(text));
+        }
+        Code::Grub(Core {
+            doubt: Some(doubt), ..
+        }) => judgement.unknown(doubt.clone()),
+        _ => {}
     }
 }
 

@@ -15,6 +15,7 @@ fn disk(code: &[u8]) -> Rc<Media> {
     let mut bytes = vec![0; 64 * 512];
     bytes[..code.len()].copy_from_slice(code);
     bytes[2 * 512] = 0x52;
+    bytes[4 * 512] = 0x53;
     bytes[8 * 512 + 510..9 * 512].copy_from_slice(&[0x55, 0xaa]);
     let size = bytes.len() as u64;
     let source = move |at: u64, buf: &mut [u8]| {
@@ -91,6 +92,20 @@ fn grub_finds_its_core_or_not() {
     for (core, table) in [(3, mbr()), (64, mbr()), (u64::MAX, mbr()), (2, gpt(4))] {
         assert_eq!(broken(&grub(core), table), ["boot-grub-core"], "{core}");
     }
+}
+
+#[test]
+fn a_core_that_begins_otherwise_is_undecided() {
+    let table = table(Scheme::Mbr, &[(8, "0x83", true)]);
+    let mut facts = Facts {
+        bios: Some(collect(&disk(&grub(4)), &table)),
+        table: Some(table),
+        ..Facts::default()
+    };
+    facts.wanted.firmware = Some("bios".into());
+    let (findings, unknown) = RULES[1].judge(&facts);
+    assert!(findings.is_empty());
+    assert!(unknown.unwrap().reason.contains("0x53"));
 }
 
 #[test]
