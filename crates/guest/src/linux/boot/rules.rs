@@ -210,7 +210,7 @@ enum Presence {
     Hidden(String),
 }
 
-/// Whether the volume that `device` means is on this disk. Names by their drivers are not asked for.
+/// Whether the volume that `device` means is on this disk; of names by drivers it always is.
 fn presence(device: &Device, volumes: &[Volume]) -> Presence {
     match device {
         Device::Uuid(_)

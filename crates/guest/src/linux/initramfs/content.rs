@@ -104,7 +104,7 @@ impl Initramfs {
                 _ => {
                     let shown = printable(name);
                     self.unread.get_or_insert(format!(
-                        "{shown} in it is not read: at most {MAX_FILES} files of {MAX_FILE} bytes are"
+                        "{shown} is not read: at most {MAX_FILES} files of {MAX_FILE} bytes are"
                     ));
                 }
             }

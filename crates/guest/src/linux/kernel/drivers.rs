@@ -143,7 +143,7 @@ pub(super) fn config(view: &View, version: &str) -> Result<Option<BTreeSet<Vec<u
     Ok(None)
 }
 
-/// The watched modules that are files below `dir`: where they belong, else where `modules.dep` says.
+/// The watched modules that are files below `dir`, where they belong or where `modules.dep` says.
 fn files(view: &View, dir: &str) -> Result<BTreeSet<Vec<u8>>> {
     let dirs: BTreeSet<&str> = WATCHED.iter().map(|watched| watched.dir).collect();
     let mut files = BTreeSet::new();

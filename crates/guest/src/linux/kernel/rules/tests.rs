@@ -3,7 +3,9 @@ use crate::Os;
 use crate::linux::boot::{BootFile, Entry, LinuxBoot};
 use crate::linux::command_line::CommandLine;
 use crate::linux::initramfs::Initramfs;
+use crate::linux::kernel::Driver;
 use crate::volume::Volume;
+use crate::volume::{Content, FileSystem, Stack};
 
 const ALL: &[&str] = &[
     "virtio",
