@@ -51,16 +51,13 @@ pub(crate) struct Network {
 
 impl Network {
     /// Profiles that take effect: those whose services start with the system, or, where none does,
-    /// those whose services are not known.
+    /// all: one of them is meant to.
     fn in_use(&self, units: &Units) -> Vec<&Profile> {
-        let with = |state: State| {
-            let is_in =
-                move |profile: &&Profile| profile.starts && profile.reader.state(units) == state;
-            self.profiles.iter().filter(is_in).collect::<Vec<_>>()
-        };
-        let enabled = with(State::Enabled);
+        let started = || self.profiles.iter().filter(|profile| profile.starts);
+        let read = |profile: &&Profile| profile.reader.state(units) == State::Enabled;
+        let enabled: Vec<&Profile> = started().filter(read).collect();
         if enabled.is_empty() {
-            with(State::Absent)
+            started().collect()
         } else {
             enabled
         }

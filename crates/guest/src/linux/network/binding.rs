@@ -17,7 +17,7 @@ pub(crate) const RULES: &[Rule] = &[
         remedy: Remedy {
             red_hat: &["sed -i '/^HWADDR=/d;/^MACADDR=/d;/^UUID=/d;/^mac-address=/d' {files}"],
             debian: &[
-                "# in {files}: delete match: and set-name:, or hwaddress",
+                "# in {files}: delete match: and set-name: (netplan) or hwaddress (ifupdown)",
                 "netplan generate",
             ],
             suse: &["sed -i '/^LLADDR=/d' {files}"],
@@ -65,7 +65,9 @@ pub(crate) const RULES: &[Rule] = &[
                 "sed -i '/^IPADDR/d;/^NETMASK/d;/^PREFIX/d;/^GATEWAY/d;/^DNS/d;/^address/d' {files}",
             ],
             debian: &[
-                "# in {files}: dhcp4: true without addresses, gateway4 and routes; or inet dhcp",
+                "# in {files}:",
+                "# netplan: dhcp4: true, without addresses, gateway4 and routes",
+                "# ifupdown: iface NAME inet dhcp",
             ],
             suse: &["sed -i \"s/^BOOTPROTO=.*/BOOTPROTO='dhcp'/;/^IPADDR/d\" {files}"],
             any: &["# in {files}: DHCP in place of the address"],
@@ -198,6 +200,22 @@ mod tests {
             (Some(Severity::NoNetwork), true)
         );
         assert_eq!(judged(RULES, "linux-net-static", &broken), (None, true));
+    }
+
+    #[test]
+    fn a_leftover_of_a_service_that_does_not_start_binds_nothing() {
+        let leftover = enabled(MemoryTree::new(), "systemd-networkd")
+            .file("/usr/lib/systemd/system/networking.service", "[Unit]")
+            .file(
+                "/etc/systemd/network/a.network",
+                "[Match]\nName=e*\n[Network]\nDHCP=yes\n",
+            )
+            .file(
+                "/etc/network/interfaces",
+                "auto eth0\niface eth0 inet static\n address 192.0.2.1/24\n",
+            );
+        let judged = judged(RULES, "linux-net-static", &facts(leftover));
+        assert_eq!(judged, (None, false));
     }
 
     #[test]
