@@ -153,6 +153,8 @@ fn collect(media: &Rc<Media>, wanted: Wanted, table: PartitionTable) -> Facts {
     }
     if let Some(system) = &system {
         system.describe(&mut facts, &trees);
+    } else {
+        facts.os = facts.table.as_ref().and_then(crate::bsd::identify);
     }
     if let Some(reason) = media.exhausted() {
         facts.incomplete.push(reason);

@@ -13,6 +13,7 @@
 //! reads, time and memory have named caps ([`Budget`]); what could not be decided is reported as
 //! unknown and never as passed. The crate is synchronous and knows no network and no terminal.
 
+mod bsd;
 mod budget;
 mod catalog;
 mod disk;

@@ -216,7 +216,9 @@ impl Reading<'_> {
         match name {
             b"default" if self.open.is_empty() => self.defaults.push(value.to_vec()),
             b"timeout" if self.open.is_empty() => {
-                self.menu.timeout = timeout(value, Seen::line(self.path, line, text.trim_ascii()));
+                let seen = Seen::line(self.path, line, text.trim_ascii());
+                // A value of variables that are set at run time says nothing.
+                self.menu.timeout = timeout(value, seen).or(self.menu.timeout.take());
             }
             _ => {}
         }
