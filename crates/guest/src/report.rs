@@ -173,16 +173,11 @@ fn kernels(facts: &Facts) -> Vec<Kernel> {
 
 fn place(kernel: &crate::linux::kernel::Kernel, driver: &str) -> Place {
     use crate::linux::kernel::Driver;
-    let inside = || {
-        let version = kernel.version.as_deref().unwrap_or_default();
-        let initramfs = kernel.inside.as_ref()?.as_ref().ok()?;
-        initramfs.module(version, driver).ok()
-    };
-    match kernel.drivers.get(driver) {
-        Some(Ok(Driver::BuiltIn)) => Place::Builtin,
-        Some(Ok(Driver::Missing)) => Place::Missing,
-        Some(Ok(Driver::Module)) if inside() == Some(true) => Place::Initramfs,
-        Some(Ok(Driver::Module)) => Place::Module,
-        Some(Err(_)) | None => Place::Unknown,
+    match kernel.driver(driver) {
+        Ok(Driver::BuiltIn) => Place::Builtin,
+        Ok(Driver::Missing) => Place::Missing,
+        Ok(Driver::Module) if kernel.brings(driver) == Ok(true) => Place::Initramfs,
+        Ok(Driver::Module) => Place::Module,
+        Err(_) => Place::Unknown,
     }
 }

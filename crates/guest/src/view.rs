@@ -148,19 +148,6 @@ impl View {
         Ok(entries)
     }
 
-    /// Where file systems are mounted, the root (empty) first, and the volumes they are on.
-    pub(crate) fn mounts(&self) -> impl Iterator<Item = (&[u8], usize)> {
-        self.mounts
-            .iter()
-            .map(|mount| (mount.at.as_slice(), mount.volume))
-    }
-
-    /// Where the file system on `volume` is mounted; of several places the first one.
-    pub(crate) fn mount_of(&self, volume: usize) -> Option<&[u8]> {
-        self.mounts()
-            .find_map(|(at, on)| (on == volume).then_some(at))
-    }
-
     /// Free bytes of the root file system.
     pub(crate) fn free(&self) -> Option<u64> {
         self.mounts.first()?.tree.free()

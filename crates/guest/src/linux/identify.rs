@@ -69,7 +69,7 @@ pub(crate) fn identify(volumes: &[Volume], trees: &[Option<Rc<dyn Tree>>]) -> Id
 impl Identified {
     /// Adds `root`. Of two with the same root file system the one that has its /usr counts.
     fn add(&mut self, root: Root) {
-        let has_usr = |root: &Root| root.view.mounts().any(|(at, _)| at == b"/usr");
+        let has_usr = |root: &Root| root.view.mounted().any(|(at, _)| at == b"/usr");
         match self
             .roots
             .iter_mut()

@@ -31,7 +31,7 @@ impl Places<'_> {
         };
         let mount = named
             .or(volume)
-            .and_then(|volume| self.view.mount_of(volume));
+            .and_then(|volume| self.view.mount_point(volume));
         match mount {
             Some(mount) => self.below(mount, path),
             None => {
@@ -90,7 +90,7 @@ impl Places<'_> {
 
     /// Where FAT file systems are mounted: the EFI system partition, and /boot if it is one.
     pub(super) fn fat_mounts(&self) -> impl Iterator<Item = &[u8]> {
-        self.view.mounts().filter_map(|(at, volume)| {
+        self.view.mounted().filter_map(|(at, volume)| {
             let content = &self.volumes.get(volume)?.content;
             (*content == Content::FileSystem(FileSystem::Fat)).then_some(at)
         })

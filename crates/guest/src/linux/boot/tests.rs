@@ -451,6 +451,14 @@ fn a_kernel_has_the_initramfs_that_the_default_entry_gives_it() {
 }
 
 #[test]
+fn a_timeout_that_is_set_at_run_time_leaves_the_one_before() {
+    let grub = "set timeout=20\nset timeout=$later\nmenuentry a {\nlinux /boot/v\n}\n";
+    let root = files(&["/boot/v"]).file("/boot/grub/grub.cfg", grub);
+    let timeout = menu_of(root, None, None).unwrap().timeout.unwrap();
+    assert_eq!((timeout.seconds, timeout.seen.line), (Some(20), Some(1)));
+}
+
+#[test]
 fn a_script_of_braces_is_no_burden() {
     let text = "menuentry a {\n".repeat(40_000) + "linux /x\n" + &"}\n".repeat(40_000);
     let root = MemoryTree::new().file("/boot/grub/grub.cfg", text);

@@ -89,7 +89,7 @@ impl<'a> Disk<'a> {
                 None => {}
             }
         }
-        let mounted = |view: &View, at: &[u8]| view.mounts().any(|(is, _)| is == at);
+        let mounted = |view: &View, at: &[u8]| view.mounted().any(|(is, _)| is == at);
         if !mounted(view, b"/boot")
             && let Some(volume) = self.only(root, |tree, _| looks_like_boot(tree))?
             && (missing.iter().any(|entry| entry.at == b"/boot") || !has_kernel(view)?)
@@ -110,7 +110,7 @@ impl<'a> Disk<'a> {
             Ok(self.is_fat(volume)
                 && (tree.stat(b"/EFI")?.is_some() || tree.stat(b"/efi")?.is_some()))
         };
-        if !view.mounts().any(|(_, volume)| self.is_fat(volume))
+        if !view.mounted().any(|(_, volume)| self.is_fat(volume))
             && let Some(volume) = self.only(root, esp)?
         {
             view.mount(b"/boot/efi", self.whole(volume)?, volume);

@@ -202,7 +202,7 @@ fn ostree(disk: &Disk<'_>, volume: usize, tree: &Rc<dyn Tree>) -> Result<Option<
         }
     }
     found.view.mount(b"/sysroot", Rc::clone(tree), volume);
-    if !found.view.mounts().any(|(at, _)| at == b"/boot") && tree.stat(b"/boot")?.is_some() {
+    if !found.view.mounted().any(|(at, _)| at == b"/boot") && tree.stat(b"/boot")?.is_some() {
         found.view.mount(b"/boot", below(b"/boot"), volume);
     }
     Ok(Some(found))

@@ -188,3 +188,33 @@ fn values_lose_quotes_and_escapes_and_the_last_one_counts() {
         "{name}"
     );
 }
+
+#[test]
+fn packages_and_appliances_are_told() {
+    let desktop = of(&[
+        (OS, "ID=kylin\nVERSION_ID=V10"),
+        ("/var/lib/dpkg/status", ""),
+    ])
+    .unwrap();
+    let family = |os: Os| {
+        let os = Some(os);
+        let facts = crate::Facts {
+            os,
+            ..crate::Facts::default()
+        };
+        facts.family()
+    };
+    assert_eq!(family(desktop), crate::Family::Debian);
+    let server = of(&[(OS, "ID=kylin\nVERSION_ID=V10")]).unwrap();
+    assert_eq!(family(server), crate::Family::RedHat);
+    let proxmox = of(&[(OS, "ID=debian\nVERSION_ID=12"), ("/etc/pve/x", "")]).unwrap();
+    assert_eq!(proxmox.evidence.last().unwrap().value, "Proxmox VE");
+    let uos = of(&[
+        (OS, "ID=uos\nVERSION_ID=20"),
+        (
+            "/etc/os-version",
+            "[Version]\nMajorVersion=20\nMinorVersion=1050\n",
+        ),
+    ]);
+    assert_eq!(uos.unwrap().version.as_deref(), Some("20 1050"));
+}
