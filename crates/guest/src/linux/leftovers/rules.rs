@@ -3,6 +3,7 @@
 use super::Leftovers;
 use crate::known::Known;
 use crate::linux::login::ways;
+use crate::linux::source::files;
 use crate::{Facts, Judgement, Remedy, Rule, Seen, Severity, Source};
 
 pub(crate) const RULES: &[Rule] = &[
@@ -69,7 +70,7 @@ pub(crate) const RULES: &[Rule] = &[
         remedy: Remedy {
             any: &[
                 "truncate -s 0 /etc/machine-id",
-                "rm -f /var/lib/dbus/machine-id /var/lib/systemd/random-seed{keys}",
+                "rm -f /var/lib/dbus/machine-id /var/lib/systemd/random-seed{others}",
             ],
             ..Remedy::NONE
         },
@@ -193,20 +194,34 @@ fn xorg(facts: &Facts, judgement: &mut Judgement) {
 }
 
 fn identities(facts: &Facts, judgement: &mut Judgement) {
-    advise(facts, judgement, |is| &is.identities);
+    let Some(config) = facts.configured() else {
+        return;
+    };
+    let Some(seen) = judgement.known(&config.leftovers.identities) else {
+        return;
+    };
     // Host keys may go only where something makes new ones.
-    let makes_keys = facts.configured().is_some_and(|config| {
-        matches!(config.login.sshd.key_maker, Ok(Some(_)))
-            || ways::cloud_init_works(facts, config) == Ok(true)
-    });
-    judgement.value(
-        "keys",
-        if makes_keys {
-            " /etc/ssh/ssh_host_*"
-        } else {
-            ""
-        },
+    let makes_keys = matches!(config.login.sshd.key_maker, Ok(Some(_)))
+        || ways::cloud_init_works(facts, config) == Ok(true);
+    let is_key = |seen: &Seen| seen.path.starts_with("/etc/ssh/");
+    if !makes_keys && seen.iter().any(is_key) {
+        judgement.note("The host keys stay, for nothing would make new ones.");
+    }
+    // The command has these two anyway, and the machine's name is emptied, not removed.
+    let named = [
+        "/etc/machine-id",
+        "/var/lib/dbus/machine-id",
+        "/var/lib/systemd/random-seed",
+    ];
+    let others = files(
+        seen.iter()
+            .filter(|seen| !named.contains(&seen.path.as_str()) && (makes_keys || !is_key(seen))),
     );
+    let space = if others.is_empty() { "" } else { " " };
+    judgement.value("others", format!("{space}{others}"));
+    for seen in seen {
+        judgement.found(Severity::Advice, seen.clone());
+    }
 }
 
 fn registrations(facts: &Facts, judgement: &mut Judgement) {
@@ -276,16 +291,31 @@ mod tests {
 
     #[test]
     fn host_keys_are_removed_only_where_new_ones_are_made() {
-        let fix = |tree: MemoryTree| {
-            let facts = facts(tree.file("/etc/ssh/ssh_host_rsa_key", "x"));
+        let mended = |tree: MemoryTree| {
+            let tree = tree
+                .file("/etc/ssh/ssh_host_rsa_key", "x")
+                .file("/var/lib/dhcp/dhclient.leases", "lease {}");
+            let facts = facts(tree);
             let rule = RULES.iter().find(|rule| rule.id == "linux-clone-identity");
-            let (findings, _) = rule.unwrap().judge(&facts);
-            findings[0].fix.join("\n")
+            let (mut findings, _) = rule.unwrap().judge(&facts);
+            let finding = findings.remove(0);
+            (
+                finding.why.contains("host keys stay"),
+                finding.fix[1].clone(),
+            )
         };
-        assert!(!fix(MemoryTree::new()).contains("ssh_host"));
-        assert!(fix(with_cloud_init(MemoryTree::new())).contains("/etc/ssh/ssh_host_*"));
-        let own = enabled(MemoryTree::new(), "sshdgenkeys");
-        assert!(fix(own).contains("/etc/ssh/ssh_host_*"));
+        let both = "rm -f /var/lib/dbus/machine-id /var/lib/systemd/random-seed";
+        let lease = "/var/lib/dhcp/dhclient.leases";
+        assert_eq!(mended(MemoryTree::new()), (true, format!("{both} {lease}")));
+        let all = format!("{both} /etc/ssh/ssh_host_rsa_key {lease}");
+        assert_eq!(
+            mended(with_cloud_init(MemoryTree::new())),
+            (false, all.clone())
+        );
+        assert_eq!(
+            mended(enabled(MemoryTree::new(), "sshdgenkeys")),
+            (false, all)
+        );
     }
 
     #[test]

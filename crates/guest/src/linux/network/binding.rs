@@ -35,15 +35,18 @@ pub(crate) const RULES: &[Rule] = &[
         remedy: Remedy {
             red_hat: &[
                 "rm -f /etc/udev/rules.d/*persistent*net*",
+                "# in other files: comment the lines named above out",
                 "# on release 6 also:",
                 "ln -sf /dev/null /etc/udev/rules.d/75-persistent-net-generator.rules",
             ],
             debian: &[
                 "rm -f /etc/udev/rules.d/*persistent*net*",
+                "# in other files: comment the lines named above out",
                 "update-initramfs -u -k all",
             ],
             suse: &[
                 "rm -f /etc/udev/rules.d/*persistent*net*",
+                "# in other files: comment the lines named above out",
                 "# on release 11 also:",
                 "ln -sf /dev/null /etc/udev/rules.d/75-persistent-net-generator.rules",
                 "mkinitrd",

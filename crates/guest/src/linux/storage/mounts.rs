@@ -81,7 +81,7 @@ pub(crate) const RULES: &[Rule] = &[
         id: "linux-hibernated",
         severity: Severity::Degraded,
         source: Source::Peer,
-        cite: "swap space's signature",
+        cite: "util-linux, libblkid",
         text: "A hibernated system is stored in the swap space. Its file systems are not up to date, \
                and the cloud's machine cannot resume it.",
         remedy: Remedy {
