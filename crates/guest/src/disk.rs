@@ -275,7 +275,7 @@ fn errors(facts: &Facts, judgement: &mut Judgement) {
     for (index, volume) in facts.volumes.iter().enumerate() {
         let seen = |text: &str| Seen::at(volume.name()).with(text);
         if volume.health.longer.is_some() || volume.health.errors.is_some() {
-            judgement.value("device", device(volume));
+            judgement.word("device", &device(volume), "DEVICE");
         }
         if let Some(claimed) = volume.health.longer {
             let text = format!("it claims {claimed} bytes, its volume has {}", volume.size);
@@ -290,7 +290,7 @@ fn errors(facts: &Facts, judgement: &mut Judgement) {
 /// The volume as a command names it.
 fn device(volume: &Volume) -> String {
     match &volume.uuid {
-        Some(uuid) => format!("UUID={}", crate::text::printable(uuid)),
+        Some(uuid) => format!("UUID={uuid}"),
         None => "DEVICE".to_owned(),
     }
 }
@@ -325,7 +325,7 @@ fn physical_volumes(facts: &Facts, judgement: &mut Judgement) {
         if let Stack::Logical { group, missing, .. } = &volume.stack
             && !missing.is_empty()
         {
-            judgement.value("group", crate::text::printable(group));
+            judgement.word("group", group, "GROUP");
             let text = format!("on other disks: {}", missing.join(", "));
             judgement.found(severity(facts, index), Seen::at(volume.name()).with(text));
         }

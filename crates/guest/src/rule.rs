@@ -104,6 +104,14 @@ impl Judgement {
         self.values.push((name, value.into()));
     }
 
+    /// A value that the guest has written itself: commands are pasted into shells, so whatever is
+    /// not a plain word is replaced by `otherwise`.
+    pub(crate) fn word(&mut self, name: &'static str, value: &str, otherwise: &str) {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._+-:@=".contains(c);
+        let is_word = !value.is_empty() && !value.starts_with('-') && value.chars().all(plain);
+        self.value(name, if is_word { value } else { otherwise });
+    }
+
     /// A sentence that is added to the rule's text, about this guest.
     pub(crate) fn note(&mut self, note: impl Into<String>) {
         self.note.get_or_insert_with(|| note.into());

@@ -297,7 +297,7 @@ fn block_start(facts: &Facts, judgement: &mut Judgement) {
         return;
     };
     for (service, seen) in late(virtio) {
-        judgement.value("service", &service.name);
+        judgement.word("service", &service.name, "NAME");
         judgement.found(Severity::WillNotBoot, seen);
     }
 }

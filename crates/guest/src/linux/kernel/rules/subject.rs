@@ -15,7 +15,7 @@ pub(super) fn kernel<'a>(facts: &'a Facts, judgement: &mut Judgement) -> Option<
         judgement.unknown("which kernel starts is not known");
     }
     let version = kernel.and_then(|kernel| kernel.version.as_deref());
-    judgement.value("version", version.unwrap_or("$(uname -r)"));
+    judgement.word("version", version.unwrap_or_default(), "$(uname -r)");
     kernel
 }
 

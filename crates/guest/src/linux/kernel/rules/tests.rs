@@ -360,3 +360,22 @@ fn xens_drivers_matter_only_where_xen_is_wanted_and_data_disks_are_not_judged() 
     facts.wanted.data_disk = true;
     assert_eq!(judged(&facts, "linux-xen-drivers"), Ok(vec![]));
 }
+
+#[test]
+fn a_version_that_is_no_plain_word_does_not_reach_commands() {
+    for (version, shown) in [
+        ("6.1.0-18-amd64", "dracut -f --kver 6.1.0-18-amd64"),
+        ("6.1;rm", "dracut -f --kver $(uname -r)"),
+        ("$(reboot)", "dracut -f --kver $(uname -r)"),
+        ("-h", "dracut -f --kver $(uname -r)"),
+    ] {
+        let mut kernel = kernel_with(&[], &[]);
+        kernel.version = Some(version.to_owned());
+        let mut facts = facts(kernel);
+        facts.os.as_mut().unwrap().id = "rhel".to_owned();
+        let id = "linux-virtio-initramfs";
+        let rule = RULES.iter().find(|rule| rule.id == id).unwrap();
+        let (findings, _) = rule.judge(&facts);
+        assert_eq!(findings[0].fix[1], shown, "{version}");
+    }
+}
