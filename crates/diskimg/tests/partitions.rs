@@ -160,6 +160,12 @@ fn a_gpt_of_4096_byte_sectors_is_read() {
     assert_eq!(table.entries[0].size, 8 << 20);
     assert_eq!(table.entries[0].start % 4096, 0);
     assert_eq!(table.warnings, Vec::<String>::new());
+    let written = gpt::GptConfig::new()
+        .logical_block_size(LogicalBlockSize::Lb4096)
+        .open_from_device(Cursor::new(disk))
+        .unwrap();
+    let uuid = written.partitions()[&1].part_guid.to_string();
+    assert_eq!(table.entries[0].uuid.as_deref(), Some(uuid.as_str()));
 }
 
 #[test]
@@ -308,6 +314,13 @@ fn an_mbr_lists_primary_and_logical_partitions() {
     assert_eq!(found.warnings, Vec::<String>::new());
     assert_eq!(found.boot, BootMode::Bios);
     assert_eq!(found.boot_reason, "partition 1 is active");
+    let uuids: Vec<_> = found
+        .entries
+        .iter()
+        .map(|entry| entry.uuid.as_deref().unwrap())
+        .collect();
+    let numbers = ["01", "02", "03", "05", "06"];
+    assert_eq!(uuids, numbers.map(|number| format!("cafe0001-{number}")));
 }
 
 #[test]
