@@ -12,7 +12,7 @@ use super::{PackageArgs, SourceArgs};
 /// its tables. Files that the image refers to are listed, and opened only with --allow-backing.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  imgferry inspect disk.qcow2\n  imgferry inspect --json disk.qcow2 | jq -r .partitions.boot\n  imgferry inspect --map disk.svg disk.qcow2\n  imgferry inspect --check disk.vhdx\n  imgferry inspect server.ova\n  imgferry inspect --disk 2 server.ova\n\nWith --check, the exit code is 2 if there are errors; warnings do not count."
+    after_help = "Examples:\n  imgferry inspect disk.qcow2\n  imgferry inspect --json disk.qcow2 | jq -r .partitions.boot\n  imgferry inspect --map disk.svg disk.qcow2\n  imgferry inspect --check disk.vhdx\n  imgferry inspect --guest disk.qcow2\n  imgferry inspect server.ova\n  imgferry inspect --disk 2 server.ova\n\nWith --check, the exit code is 2 if there are errors; warnings do not count. With --guest, it\nis 2 if a rule is broken that keeps servers from booting."
 )]
 pub(crate) struct InspectArgs {
     /// The disk image
@@ -27,6 +27,10 @@ pub(crate) struct InspectArgs {
     /// works on files that cannot be opened
     #[arg(long, conflicts_with_all = ["map", "allow_backing", "snapshot"])]
     pub(crate) check: bool,
+    /// Look into the installed system, read-only, and list what would keep its servers from
+    /// booting, from the network or from being used, with the commands that mend it
+    #[arg(long, conflicts_with_all = ["map", "check"])]
+    pub(crate) guest: bool,
     #[command(flatten)]
     pub(crate) package: PackageArgs,
     #[command(flatten)]

@@ -37,6 +37,9 @@ pub(super) struct Inspection {
     pub(super) partitions: Option<PartitionTable>,
     pub(super) quick_import: QuickImport,
     pub(super) common_import: CommonImport,
+    /// The installed system, when it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) guest: Option<::guest::Report>,
 }
 
 /// Walks the image's extents and reads its partition table.
@@ -93,6 +96,7 @@ pub(super) fn inspect(
         partitions,
         quick_import: disk.quick_import(),
         common_import: disk.common_import(),
+        guest: None,
         details,
     };
     Ok((inspection, map))

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use ::guest::{Budget, Finding, How, Kernel, Named, Os, Place, Report, Seen, Severity, Unknown, Wanted};
+use ::guest::{
+    Budget, Finding, How, Kernel, Named, Os, Place, Report, Seen, Severity, Unknown, Wanted,
+};
 use diskimg::DiskImage;
 
 use super::facts::Inspection;
@@ -32,7 +34,10 @@ pub(super) fn show(inspection: &Inspection, console: Console) -> Result {
     let failure = Failure::new(
         Class::Refused,
         match fatal {
-            1 => format!("{}: a rule is broken that keeps servers from booting", inspection.path),
+            1 => format!(
+                "{}: a rule is broken that keeps servers from booting",
+                inspection.path
+            ),
             _ => format!(
                 "{}: {fatal} rules are broken that keep servers from booting",
                 inspection.path
@@ -48,7 +53,9 @@ pub(super) fn show(inspection: &Inspection, console: Console) -> Result {
 
 fn count(report: &Report, severity: Severity) -> usize {
     let findings = report.findings.iter();
-    findings.filter(|finding| finding.severity == severity).count()
+    findings
+        .filter(|finding| finding.severity == severity)
+        .count()
 }
 
 /// The report for people: the system, what was found, worst first, and what is not known.
@@ -57,7 +64,10 @@ pub(crate) fn text(report: &Report) -> String {
     let mut row = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<13} {value}");
     };
-    row("system", report.os.as_ref().map_or("none found".to_owned(), system));
+    row(
+        "system",
+        report.os.as_ref().map_or("none found".to_owned(), system),
+    );
     if let Some(named) = &report.os_version {
         row("os_version", os_version(named, report.os.as_ref()));
     }
@@ -237,7 +247,11 @@ mod tests {
             reason: reason.into(),
         };
         let report = Report {
-            unknown: vec![unknown("a", "gone"), unknown("b", "torn"), unknown("c", "gone")],
+            unknown: vec![
+                unknown("a", "gone"),
+                unknown("b", "torn"),
+                unknown("c", "gone"),
+            ],
             rules: 3,
             ..Report::default()
         };

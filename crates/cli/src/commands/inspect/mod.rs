@@ -1,9 +1,10 @@
 //! `imgferry inspect`: what an image is, from its metadata and partition table; a picture of it; a
-//! check of the file against the rules of its format.
+//! check of the file against the rules of its format; a look into the installed system.
 
 mod check;
 mod eligibility;
 mod facts;
+mod guest;
 mod package;
 mod svg;
 mod table;
@@ -22,8 +23,8 @@ use cloud::{Class, Failure, Result};
 pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) -> Result {
     refuse_standard_input(&args.image)?;
     let mut options = args.source.options();
-    options.metadata_only = true;
-    if args.source.backing.allow_backing.is_none() {
+    options.metadata_only = !args.guest;
+    if args.source.backing.allow_backing.is_none() && !args.guest {
         options.backing = BackingPolicy::Describe;
     }
     let disk = args.package.disk(&args.image);
@@ -33,6 +34,7 @@ pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) ->
         && disk.member.is_none()
         && args.map.is_none()
         && !args.check
+        && !args.guest
     {
         return package::run(package, &options, console, cancel);
     }
@@ -71,7 +73,11 @@ pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) ->
             None => ::convert::open_with(&args.image, &options)?,
         },
     };
-    let (inspection, map) = facts::inspect(&disk.name(), &opened, cancel)?;
+    let (mut inspection, map) = facts::inspect(&disk.name(), &opened, cancel)?;
+    if args.guest {
+        inspection.guest = Some(guest::look(opened.image.as_ref()));
+        return guest::show(&inspection, console);
+    }
     if to_stdout {
         return console.raw(svg::draw(&map, &inspection).as_bytes());
     }
