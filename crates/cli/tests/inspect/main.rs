@@ -14,6 +14,7 @@ mod bitmap;
 #[path = "../common/mod.rs"]
 mod common;
 mod files;
+mod guest;
 mod names;
 
 use std::ffi::OsStr;

@@ -1,5 +1,6 @@
 //! What the old platform, pending work and the licence leave behind.
 
+use super::product::VERSION_KEY;
 use super::registry::{CONTROL, Registry, SOFTWARE};
 use super::services::SERVICES;
 use crate::known::Known;
@@ -238,6 +239,11 @@ fn foreign_tools(facts: &Facts, judgement: &mut Judgement) {
     }
 }
 
+/// A value of the key that says which Windows it is.
+fn version(name: &str) -> Seen {
+    Seen::at(format!(r"{SOFTWARE}\{VERSION_KEY}\{name}"))
+}
+
 fn oem(facts: &Facts, judgement: &mut Judgement) {
     let Some(product) = facts
         .windows
@@ -248,7 +254,7 @@ fn oem(facts: &Facts, judgement: &mut Judgement) {
     };
     if product.id.as_ref().is_some_and(|id| id.contains("OEM")) {
         // The identifier itself is the customer's.
-        judgement.found(Severity::Advice, Seen::at("ProductId").with("OEM"));
+        judgement.found(Severity::Advice, version("ProductId").with("OEM"));
     }
 }
 
@@ -265,7 +271,7 @@ fn evaluation(facts: &Facts, judgement: &mut Judgement) {
             .iter()
             .any(|end| id.ends_with(end))
     {
-        judgement.found(Severity::Advice, Seen::at("EditionID").with(id));
+        judgement.found(Severity::Advice, version("EditionID").with(id));
     }
 }
 

@@ -6,7 +6,8 @@ use crate::text::printable;
 use crate::view::View;
 use crate::{Evidence, Os};
 
-const VERSION_KEY: &str = r"Microsoft\Windows NT\CurrentVersion";
+/// The key that says which Windows it is.
+pub(super) const VERSION_KEY: &str = r"Microsoft\Windows NT\CurrentVersion";
 
 /// What Windows says of itself, verbatim.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ::guest::{
     Budget, Finding, How, Kernel, Named, Os, Place, Report, Seen, Severity, Unknown, Wanted,
@@ -18,7 +19,12 @@ const MAX_SEEN: usize = 8;
 
 /// Looks into the disk, for whatever it is to become.
 pub(super) fn look(image: &dyn DiskImage) -> Report {
-    ::guest::inspect(image, Wanted::default(), &Budget::default())
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let wanted = Wanted {
+        now: now.map_or(0, |now| now.as_secs()),
+        ..Wanted::default()
+    };
+    ::guest::inspect(image, wanted, &Budget::default())
 }
 
 /// Shows what was found; a disk that will not boot is a failure.
@@ -91,6 +97,7 @@ fn system(os: &Os) -> String {
         parts.push(format!("version {version}"));
     }
     parts.extend(os.edition.clone());
+    parts.extend(os.build.map(|build| format!("build {build}")));
     parts.extend(os.arch.clone());
     parts.join(", ")
 }
@@ -114,15 +121,23 @@ fn kernel(kernel: &Kernel) -> String {
     let version = kernel.version.as_deref().unwrap_or("of unknown version");
     let default = if kernel.default { " (default)" } else { "" };
     let virtio = &kernel.virtio;
-    let places = [
+    let mut places: Vec<(Place, Vec<&str>)> = Vec::new();
+    for (name, place) in [
         ("blk", virtio.blk),
         ("net", virtio.net),
         ("scsi", virtio.scsi),
         ("pci", virtio.pci),
-    ]
-    .map(|(name, place)| format!("{name} {}", where_it_is(place)))
-    .join(", ");
-    format!("{version}{default}; virtio: {places}")
+    ] {
+        match places.iter_mut().find(|(known, _)| *known == place) {
+            Some((_, names)) => names.push(name),
+            None => places.push((place, vec![name])),
+        }
+    }
+    let places: Vec<String> = places
+        .iter()
+        .map(|(place, names)| format!("{} {}", names.join(", "), where_it_is(*place)))
+        .collect();
+    format!("{version}{default}; virtio: {}", places.join("; "))
 }
 
 fn where_it_is(driver: Place) -> &'static str {
@@ -191,7 +206,7 @@ fn summary(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ::guest::{Choice, Source};
+    use ::guest::{Choice, Source, Virtio};
 
     fn finding(severity: Severity, seen: usize) -> Finding {
         Finding {
@@ -258,6 +273,25 @@ mod tests {
         let text = text(&report);
         assert!(text.contains("\nundecided: a, c\n  gone\n"), "{text}");
         assert!(text.ends_with("checked 3 rules: 3 undecided"), "{text}");
+    }
+
+    #[test]
+    fn drivers_of_a_kernel_stand_together_by_place() {
+        let found = Kernel {
+            version: Some("6.1.0".into()),
+            default: true,
+            virtio: Virtio {
+                blk: Place::Initramfs,
+                net: Place::Module,
+                scsi: Place::Initramfs,
+                pci: Place::Builtin,
+            },
+        };
+        assert_eq!(
+            kernel(&found),
+            "6.1.0 (default); virtio: blk, scsi in the initramfs; net not in the initramfs; \
+             pci built in"
+        );
     }
 
     #[test]

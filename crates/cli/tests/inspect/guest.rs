@@ -1,0 +1,56 @@
+//! `inspect --guest`: the installed system.
+
+use crate::common::{json_of, testdata};
+use crate::inspect;
+
+#[test]
+fn a_disk_that_will_not_boot_is_refused_with_what_to_type() {
+    let image = testdata("guest/centos7-lvm.qcow2");
+    let run = inspect(&["--guest"], &image);
+    assert_eq!(run.code, Some(2));
+    let text = run.text();
+    for part in [
+        "system        CentOS Linux 7 (Core), version 7.9, x86_64\n",
+        "root          centos 7.9 on /dev/vg-sys/lv-root\n",
+        "os_version    CentOS 7.9 64bit (exact; a guess from public documents",
+        "will not boot: linux-fstab-other-disk\n",
+        "  seen: /etc/fstab:4: /dev/sdb1 /data xfs",
+        "  fix:  sed -i '4s/^/#/' /etc/fstab\n",
+        " rules: 3 will not boot, 3 no network, ",
+    ] {
+        assert!(
+            run.stdout.contains(part),
+            "{part:?} is not in:\n{}",
+            run.stdout
+        );
+    }
+    assert!(
+        run.stderr
+            .contains("3 rules are broken that keep servers from booting")
+    );
+    let run = inspect(&["--guest", "--json"], &image);
+    let json = json_of(&run);
+    assert_eq!(json["error"]["exit_code"], 2);
+    assert_eq!(json["guest"]["os_version"]["list"], "documents");
+    assert_eq!(json["guest"]["findings"][0]["severity"], "will-not-boot");
+}
+
+#[test]
+fn a_disk_that_is_ready_is_told_beside_the_facts_of_the_image() {
+    let image = testdata("guest/debian12-ready.qcow2");
+    let json = json_of(inspect(&["--guest", "--json"], &image).success());
+    assert_eq!(json["partitions"]["scheme"], "gpt");
+    assert_eq!(json["guest"]["os"]["version"], "12.5");
+    assert_eq!(json["guest"]["os_version"]["how"], "nearest");
+    // Without the option nobody looks into the disk.
+    let json = json_of(inspect(&["--json"], &image).success());
+    assert!(json["guest"].is_null());
+}
+
+#[test]
+fn a_picture_and_a_check_are_other_commands() {
+    let image = testdata("guest/debian12-ready.qcow2");
+    for other in [["--guest", "--check"], ["--guest", "--map=disk.svg"]] {
+        assert_eq!(inspect(&other, &image).code, Some(2), "{other:?}");
+    }
+}
