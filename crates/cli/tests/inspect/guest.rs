@@ -18,11 +18,7 @@ fn a_disk_that_will_not_boot_is_refused_with_what_to_type() {
         "  fix:  sed -i '4s/^/#/' /etc/fstab\n",
         " rules: 3 will not boot, 3 no network, ",
     ] {
-        assert!(
-            run.stdout.contains(part),
-            "{part:?} is not in:\n{}",
-            run.stdout
-        );
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
     }
     assert!(
         run.stderr

@@ -74,6 +74,11 @@ pub(crate) fn text(report: &Report) -> String {
         "system",
         report.os.as_ref().map_or("none found".to_owned(), system),
     );
+    for root in &report.roots {
+        let version = root.version.as_deref().unwrap_or_default();
+        let system = format!("{} {version}", root.id);
+        row("root", format!("{} on {}", system.trim_end(), root.volume));
+    }
     if let Some(named) = &report.os_version {
         row("os_version", os_version(named, report.os.as_ref()));
     }
