@@ -175,20 +175,26 @@ fn describe(
         .iter()
         .filter(|entry| entry.starts(&path))
         .find_map(|entry| entry.initramfs());
+    let started = entries.iter().any(|entry| entry.starts(&path));
     let initramfs = match own {
         Some(own) => Some(own.to_vec()),
         None if image.unified => Some(path.clone()),
         // An entry without an initramfs starts the kernel without one.
-        None if entries.iter().any(|entry| entry.starts(&path)) => None,
+        None if started => None,
         None => initramfs_by_name(view, &path, version.as_deref())?,
     };
+    // Flatcar's kernels have their initramfs inside, and others may be named in ways of their own.
+    let inside = (initramfs.is_none() && !started).then(|| {
+        let shown = printable(&path);
+        Err(format!("which initramfs goes with {shown} is not known"))
+    });
     Ok(Kernel {
         path,
         version,
         machine,
         drivers,
         initramfs,
-        inside: None,
+        inside,
         spare: None,
     })
 }

@@ -134,3 +134,24 @@ fn kernels_for_xen_only_are_told_by_their_names() {
         assert_eq!(collected(tree, None)[0].is_for_xen_only(), only, "{name}");
     }
 }
+
+#[test]
+fn without_an_entry_a_kernel_may_have_an_initramfs_that_is_not_known() {
+    let tree = || MemoryTree::new().file("/boot/flatcar/vmlinuz-a", image("6.1.77-flatcar", true));
+    let kernel = &collected(tree(), None)[0];
+    assert!(kernel.brings("virtio_blk").is_err());
+    let entry = Entry {
+        kernel: Some(crate::linux::boot::BootFile {
+            path: Some(b"/boot/flatcar/vmlinuz-a".to_vec()),
+            ..Default::default()
+        }),
+        ..Entry::default()
+    };
+    let menu = Menu {
+        entries: vec![entry],
+        ..Menu::default()
+    };
+    let view = View::new(Rc::new(tree()), 0);
+    let kernel = &collect(&view, Some(&menu), None).unwrap()[0];
+    assert_eq!(kernel.brings("virtio_blk"), Ok(false));
+}
