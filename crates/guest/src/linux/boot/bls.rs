@@ -26,7 +26,8 @@ pub(super) fn read(places: &Places<'_>, boot: &[u8], variables: &Variables) -> R
         .collect();
     ids.sort_by(|a, b| version::compare(b, a));
     let mut found = Vec::new();
-    for id in ids.into_iter().take(MAX_BOOT_ENTRIES) {
+    // One more than menus take, so that they see that there are more.
+    for id in ids.into_iter().take(MAX_BOOT_ENTRIES + 1) {
         let path = [dir.as_slice(), b"/", &id, b".conf"].concat();
         if let Some(content) = places.view.read(&path, MAX_RELEASE)? {
             let entry = parse(places, boot, path, &content, variables)?;
@@ -158,7 +159,8 @@ pub(super) fn menu(places: &Places<'_>, boot: &[u8]) -> Result<Option<Menu>> {
     menu.default = found
         .iter()
         .position(|entry| matches(wanted, &entry.id))
-        .or(Some(0));
+        // What was started last, `@saved`, is a variable of the firmware.
+        .or((!wanted.starts_with(b"@") || found.len() == 1).then_some(0));
     menu.entries = found.into_iter().map(|found| found.entry).collect();
     Ok(Some(menu))
 }

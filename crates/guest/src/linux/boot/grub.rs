@@ -46,6 +46,8 @@ struct Reading<'a> {
     deep: usize,
     /// Volume that the entry's paths are on.
     root: Option<usize>,
+    /// There are more entries than are read.
+    cut: bool,
 }
 
 /// The menu in the script at `path`; `None` when there is none, or when it has no entries.
@@ -69,6 +71,7 @@ pub(super) fn read(places: &Places<'_>, path: &[u8]) -> Result<Option<Menu>> {
         open: Vec::new(),
         deep: 0,
         root: None,
+        cut: false,
     };
     let lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
     let mut script = Script::new(&text);
@@ -173,6 +176,7 @@ impl Reading<'_> {
 
     fn item(&mut self, statement: &Statement, text: &[u8]) -> Option<usize> {
         if self.open.len() >= MAX_DEPTH || self.items.len() >= MAX_BOOT_ENTRIES {
+            self.cut = true;
             return None;
         }
         let words = &statement.words;
@@ -300,6 +304,7 @@ impl Reading<'_> {
     fn bls(&mut self) -> Result<()> {
         for found in bls::read(self.places, b"/boot", &self.variables)? {
             if self.items.len() >= MAX_BOOT_ENTRIES {
+                self.cut = true;
                 break;
             }
             self.items.push(Item {
@@ -342,6 +347,9 @@ impl Reading<'_> {
                 },
                 None => break,
             }
+        }
+        if self.cut && !wanted.is_empty() {
+            return None;
         }
         let first = self.items.iter().position(|item| item.parent == parent);
         self.descend(first)

@@ -371,6 +371,10 @@ fn systemd_boot_takes_the_entry_that_its_default_matches() {
         expect("/boot/efi/vmlinuz-lts", &[], "LABEL=b")
     );
     assert_eq!(menu.timeout.unwrap().seconds, Some(3));
+    let saved = menu_of(MemoryTree::new(), None, Some(esp("default @saved\n")));
+    assert_eq!(saved.unwrap().default, None);
+    let none = menu_of(MemoryTree::new(), None, Some(esp("")));
+    assert_eq!(default(&none.unwrap()).2, "LABEL=b");
 }
 
 #[test]
@@ -456,6 +460,22 @@ fn a_timeout_that_is_set_at_run_time_leaves_the_one_before() {
     let root = files(&["/boot/v"]).file("/boot/grub/grub.cfg", grub);
     let timeout = menu_of(root, None, None).unwrap().timeout.unwrap();
     assert_eq!((timeout.seconds, timeout.seen.line), (Some(20), Some(1)));
+}
+
+#[test]
+fn a_default_entry_that_may_be_among_those_not_read_is_not_known() {
+    let entries: String = (0..100)
+        .map(|number| format!("menuentry e{number} {{\nlinux /boot/v\n}}\n"))
+        .collect();
+    for (wanted, found) in [("e3", Some(3)), ("e99", None), ("", Some(0))] {
+        let script = format!("set default={wanted}\n{entries}");
+        let root = files(&["/boot/v"]).file("/boot/grub/grub.cfg", script);
+        assert_eq!(
+            menu_of(root, None, None).unwrap().default,
+            found,
+            "{wanted}"
+        );
+    }
 }
 
 #[test]
