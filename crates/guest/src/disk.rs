@@ -150,17 +150,28 @@ pub(crate) const RULES: &[Rule] = &[
     },
 ];
 
+impl Facts {
+    /// What could not be looked into, and why.
+    pub(crate) fn unread(&self) -> Vec<String> {
+        let closed = self.volumes.iter().filter_map(|volume| {
+            let name = volume.name();
+            match (&volume.closed, &volume.content) {
+                (Some(reason), _) => Some(format!("{name}: {reason}")),
+                (None, Content::Encrypted(method)) => {
+                    Some(format!("{name} is encrypted by {method}"))
+                }
+                (None, Content::Other(kind)) => {
+                    Some(format!("{name} holds {kind}, which is not read"))
+                }
+                _ => None,
+            }
+        });
+        self.incomplete.iter().cloned().chain(closed).collect()
+    }
+}
+
 fn incomplete(facts: &Facts, judgement: &mut Judgement) {
-    let closed = facts.volumes.iter().filter_map(|volume| {
-        let name = volume.name();
-        match (&volume.closed, &volume.content) {
-            (Some(reason), _) => Some(format!("{name}: {reason}")),
-            (None, Content::Encrypted(method)) => Some(format!("{name} is encrypted ({method})")),
-            (None, Content::Other(kind)) => Some(format!("{name} holds {kind}, which is not read")),
-            _ => None,
-        }
-    });
-    let reasons: Vec<String> = facts.incomplete.iter().cloned().chain(closed).collect();
+    let reasons = facts.unread();
     if !reasons.is_empty() {
         judgement.unknown(reasons.join("; "));
     }

@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     reason = "tests abort the test where a fact does not hold"
@@ -148,6 +149,16 @@ fn a_budget_that_is_used_up_is_reported_and_nothing_is_taken_for_kept() {
         let report = look(&*opened.image, &budget);
         assert!(report.cost.bytes_read <= budget.read);
         if budget.read < whole.cost.bytes_read {
+            // What could not be read is not missing.
+            for absent in [
+                "inspect-no-os",
+                "boot-none",
+                "linux-no-kernel",
+                "linux-sshd",
+            ] {
+                let found = report.findings.iter().find(|finding| finding.id == absent);
+                assert!(found.is_none(), "{blocks}: {found:?}");
+            }
             let incomplete = |reason: &str| reason.contains("which is the limit");
             assert!(
                 report

@@ -1,7 +1,6 @@
 //! Rules about which system it is and which processor it is for.
 
 use crate::linux::boot::rules::boot;
-use crate::volume::Content;
 use crate::{Facts, Judgement, Os, Remedy, Rule, Seen, Severity, Source};
 
 pub(crate) const RULES: &[Rule] = &[
@@ -57,18 +56,7 @@ fn no_os(facts: &Facts, judgement: &mut Judgement) {
     if facts.wanted.data_disk || facts.os.is_some() {
         return;
     }
-    let encrypted = facts
-        .volumes
-        .iter()
-        .find_map(|volume| match &volume.content {
-            Content::Encrypted(method) => {
-                Some(format!("{} is encrypted by {method}", volume.name()))
-            }
-            Content::Other(name) => Some(format!("{}: {name} is not read", volume.name())),
-            _ => None,
-        });
-    let hidden = facts.incomplete.first().cloned().or(encrypted);
-    match hidden {
+    match facts.unread().into_iter().next() {
         Some(reason) => judgement.unknown(reason),
         None => judgement.found(Severity::WillNotBoot, Seen::at("disk")),
     }

@@ -3,6 +3,7 @@ use crate::linux::boot::LinuxBoot;
 use crate::linux::boot::tests::volume;
 use crate::linux::identify::System;
 use crate::linux::kernel::Kernel;
+use crate::volume::Content;
 use crate::volume::FileSystem;
 
 fn os(id: &str, version: &str, arch: &str) -> Os {
