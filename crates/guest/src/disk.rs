@@ -27,7 +27,7 @@ pub(crate) const RULES: &[Rule] = &[
         id: "inspect-incomplete",
         severity: Severity::Advice,
         source: Source::Own,
-        cite: "this program",
+        cite: "",
         text: "Part of the disk could not be looked into.",
         remedy: Remedy::NONE,
         check: incomplete,
@@ -36,7 +36,7 @@ pub(crate) const RULES: &[Rule] = &[
         id: "disk-encrypted",
         severity: Severity::WillNotBoot,
         source: Source::Vendor,
-        cite: "create-image; Open Telekom Cloud 0030713198",
+        cite: "Open Telekom Cloud, Image Management Service, 0030713198",
         text: "The system is encrypted: at each start someone has to type a passphrase at the \
                console, and the cloud cannot set it up.",
         remedy: Remedy::NONE,
@@ -46,7 +46,7 @@ pub(crate) const RULES: &[Rule] = &[
         id: "disk-gpt-tail",
         severity: Severity::Advice,
         source: Source::Own,
-        cite: "UEFI 2.10, chapter 5",
+        cite: "UEFI Specification, chapter 5",
         text: "The backup of the partition table is not at the end of the disk.",
         remedy: Remedy {
             red_hat: &["sgdisk -e /dev/sda"],
@@ -60,7 +60,7 @@ pub(crate) const RULES: &[Rule] = &[
         id: "disk-root-not-last",
         severity: Severity::Advice,
         source: Source::Peer,
-        cite: "Alibaba Cloud, checks of imported images",
+        cite: "Alibaba Cloud, image check items",
         text: "Another partition stands behind the one with the system, so the system does not \
                grow when the server gets a larger disk.",
         remedy: Remedy::NONE,
@@ -70,7 +70,7 @@ pub(crate) const RULES: &[Rule] = &[
         id: "disk-free-space",
         severity: Severity::Degraded,
         source: Source::Vendor,
-        cite: "password plug-in; Open Telekom Cloud 0000001447815605",
+        cite: "Open Telekom Cloud, Image Management Service, 0000001447815605",
         text: "Less than 300 MB are free where the system is, which agents and drivers of the \
                cloud need.",
         remedy: Remedy::NONE,
@@ -80,7 +80,7 @@ pub(crate) const RULES: &[Rule] = &[
         id: "fs-dirty",
         severity: Severity::Degraded,
         source: Source::Vendor,
-        cite: "Open Telekom Cloud 0030713198",
+        cite: "Open Telekom Cloud, Image Management Service, 0030713198",
         text: "A file system was in use when the disk was copied, or was cut off. Files may be \
                older than they were, or damaged.",
         remedy: Remedy {
@@ -124,7 +124,7 @@ pub(crate) const RULES: &[Rule] = &[
         id: "md-missing-member",
         severity: Severity::WillNotBoot,
         source: Source::Vendor,
-        cite: "create-image: one system disk",
+        cite: "Image Management Service API, constraints of image files",
         text: "A software RAID has members that are not on this disk.",
         remedy: Remedy {
             red_hat: &["mdadm --grow /dev/md0 --force --raid-devices=1"],
@@ -138,7 +138,7 @@ pub(crate) const RULES: &[Rule] = &[
         id: "lvm-missing-pv",
         severity: Severity::WillNotBoot,
         source: Source::Vendor,
-        cite: "create-image: one system disk; cloudpods#21304",
+        cite: "Image Management Service API, constraints of image files",
         text: "A logical volume lies on physical volumes that are not on this disk.",
         remedy: Remedy {
             red_hat: &["pvmove /dev/sdb1", "vgreduce {group} /dev/sdb1"],

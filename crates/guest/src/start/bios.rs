@@ -176,7 +176,7 @@ pub(crate) const RULES: &[Rule] = &[
         id: "boot-mbr-code",
         severity: Severity::WillNotBoot,
         source: Source::Vendor,
-        cite: "create-image: the boot partition is on the same disk",
+        cite: "Image Management Service API, constraints of image files",
         text: "The first sector does not lead a BIOS to a boot loader.",
         remedy: REINSTALL,
         check: mbr_code,

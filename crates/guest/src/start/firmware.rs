@@ -70,7 +70,7 @@ pub(crate) const RULES: &[Rule] = &[
         id: "boot-none",
         severity: Severity::WillNotBoot,
         source: Source::Vendor,
-        cite: "create-image: the file holds the system disk",
+        cite: "Image Management Service API, constraints of image files",
         text: "There is neither a boot loader for UEFI on the disk nor anything that a BIOS \
                starts.",
         remedy: Remedy {
@@ -85,7 +85,7 @@ pub(crate) const RULES: &[Rule] = &[
         id: "boot-firmware-mismatch",
         severity: Severity::WillNotBoot,
         source: Source::Vendor,
-        cite: "Open Telekom Cloud 0161870891, 0290353431",
+        cite: "Open Telekom Cloud, Image Management Service, 0161870891, 0290353431",
         text: "The firmware that is asked for does not start this disk.",
         remedy: Remedy::NONE,
         check: mismatch,

@@ -23,7 +23,7 @@ pub(crate) const RULES: &[Rule] = &[
         id: "boot-efi-no-fallback",
         severity: Severity::WillNotBoot,
         source: Source::Peer,
-        cite: "packer-examples-for-vsphere#964, anaconda#7075",
+        cite: "vmware/packer-examples-for-vsphere#964",
         text: "A new server's firmware has no boot entries, so it looks for EFI/BOOT/BOOTX64.EFI \
                (BOOTAA64.EFI on ARM) and finds none.",
         remedy: Remedy {
