@@ -211,30 +211,38 @@ fn uses_devices_file(facts: &Facts) -> bool {
 }
 
 fn filter(facts: &Facts, judgement: &mut Judgement) {
-    let Some((root, _)) = root_group(facts) else {
+    let Some((_, group)) = root_group(facts) else {
         return;
     };
     let Some(lvm) = storage(facts).and_then(|storage| judgement.known(&storage.lvm)) else {
         return;
     };
-    let mut names = Vec::new();
-    match root.partition {
-        Some(number) => names.push(format!("/dev/vda{number}")),
-        None => names.push("/dev/vda".to_owned()),
-    }
-    for volume in &facts.volumes {
-        if volume.partition == root.partition && volume.stack == Stack::Plain {
-            let partuuid = volume.partuuid.iter();
-            names.extend(partuuid.map(|id| format!("/dev/disk/by-partuuid/{id}")));
-        }
-    }
+    let is_needed = |volume: &&Volume| matches!(&volume.content, Content::PhysicalVolume(Some(of)) if of == group);
+    let devices: Vec<Vec<String>> = facts
+        .volumes
+        .iter()
+        .filter(is_needed)
+        .map(names_of)
+        .collect();
     for filter in &lvm.filters {
-        match filter.accepts(&names) {
-            Ok(true) => {}
-            Ok(false) => judgement.found(Severity::WillNotBoot, filter.seen.clone()),
-            Err(reason) => judgement.unknown(reason),
+        let verdict: Result<Vec<bool>, String> =
+            devices.iter().map(|names| filter.accepts(names)).collect();
+        match judgement.derived(verdict) {
+            Some(accepted) if accepted.contains(&false) => {
+                judgement.found(Severity::WillNotBoot, filter.seen.clone());
+            }
+            _ => {}
         }
     }
+}
+
+/// The names that a physical volume has in the cloud.
+fn names_of(volume: &Volume) -> Vec<String> {
+    let number = volume.partition.map(|number| number.to_string());
+    let mut names = vec![format!("/dev/vda{}", number.unwrap_or_default())];
+    let by_partition = volume.partuuid.iter();
+    names.extend(by_partition.map(|id| format!("/dev/disk/by-partuuid/{id}")));
+    names
 }
 
 fn multipath(facts: &Facts, judgement: &mut Judgement) {

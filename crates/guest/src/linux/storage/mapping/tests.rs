@@ -92,3 +92,15 @@ fn a_root_on_lvm_and_a_disk_that_does_not_grow_are_named() {
         Some(Severity::Advice)
     );
 }
+
+#[test]
+fn every_physical_volume_of_the_root_must_be_accepted() {
+    let conf = "filter = [ \"a|^/dev/vda3$|\", \"r|.*|\" ]\n";
+    let mut facts = on_lvm(MemoryTree::new().file("/etc/lvm/lvm.conf", conf));
+    let judge = |facts: &Facts| judged(RULES, "linux-lvm-filter", facts).0;
+    assert_eq!(judge(&facts), None);
+    let mut second = facts.volumes[1].clone();
+    second.partition = Some(4);
+    facts.volumes.push(second);
+    assert_eq!(judge(&facts), Some(Severity::WillNotBoot));
+}
