@@ -272,3 +272,80 @@ fn dashed(uuid: &str) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use diskimg::partitions::BootMode;
+
+    use super::*;
+    use crate::Budget;
+
+    /// The volumes of a disk with these bytes and no partitions.
+    fn volumes(bytes: Vec<u8>) -> Vec<Volume> {
+        let size = bytes.len() as u64;
+        let source = move |at: u64, buf: &mut [u8]| {
+            let at = usize::try_from(at).unwrap();
+            buf.copy_from_slice(&bytes[at..at + buf.len()]);
+            Ok(())
+        };
+        let media = Rc::new(Media::new(Box::new(source), size, &Budget::default()));
+        let table = PartitionTable {
+            scheme: Scheme::None,
+            sector_size: 512,
+            id: None,
+            entries: Vec::new(),
+            content: None,
+            boot: BootMode::Unknown,
+            boot_reason: String::new(),
+            warnings: Vec::new(),
+            least_size: 0,
+            boot_code: false,
+        };
+        mount(&media, &table).volumes
+    }
+
+    /// A member of an array of two disks, with swap in it.
+    fn member(level: i32) -> Vec<u8> {
+        let mut bytes = vec![0; 128 << 10];
+        let mut put = |at: usize, part: &[u8]| bytes[at..at + part.len()].copy_from_slice(part);
+        put(4096, &0xa92b_4efc_u32.to_le_bytes());
+        put(4096 + 4, &1_u32.to_le_bytes());
+        put(4096 + 72, &level.to_le_bytes());
+        put(4096 + 92, &2_u32.to_le_bytes());
+        put(4096 + 128, &16_u64.to_le_bytes());
+        put(4096 + 136, &128_u64.to_le_bytes());
+        put(4096 + 144, &8_u64.to_le_bytes());
+        put(8192 + 4086, b"SWAPSPACE2");
+        bytes
+    }
+
+    #[test]
+    fn half_of_a_mirror_is_read_and_named_as_such() {
+        let [member, array] = &volumes(member(1))[..] else {
+            panic!("a member and an array")
+        };
+        assert_eq!(member.content, Content::ArrayMember);
+        assert_eq!(array.content, Content::Swap { hibernated: false });
+        assert_eq!(array.size, 64 << 10);
+        assert!(matches!(array.stack, Stack::Array { missing: 1, .. }));
+    }
+
+    #[test]
+    fn half_of_a_striped_array_is_named_and_not_read() {
+        let volumes = volumes(member(0));
+        assert_eq!(volumes[1].content, Content::Unknown);
+        assert!(volumes[1].closed.as_ref().unwrap().contains("level 0"));
+    }
+
+    #[test]
+    fn a_panic_of_a_reader_is_an_error() {
+        assert!(guarded::<()>(|| panic!("on purpose")).is_err());
+        assert_eq!(guarded(|| Ok(1)), Ok(1));
+    }
+
+    #[test]
+    fn the_uuid_of_a_physical_volume_has_dashes() {
+        let uuid = "kqmJ2a10011001100110011001abcdef";
+        assert_eq!(dashed(uuid), "kqmJ2a-1001-1001-1001-1001-1001-abcdef");
+    }
+}
