@@ -12,6 +12,7 @@ mod batch;
 mod bench;
 mod cloud;
 mod config;
+mod guest;
 mod images;
 mod inspect;
 mod raw;
@@ -28,6 +29,7 @@ pub(crate) use self::batch::{
 pub(crate) use self::bench::{BenchArgs, Peer};
 pub(crate) use self::cloud::CloudArgs;
 pub(crate) use self::config::{ConfigArgs, ConfigCheckArgs, ConfigCommand};
+pub(crate) use self::guest::GuestArgs;
 pub(crate) use self::images::{
     ExportArgs, ExportTo, ImageArgs, ImageCommand, ImageCreateArgs, ImageDeleteArgs, ImageListArgs,
     ImageSetArgs, ImageShowArgs, ImageTagArgs, ImageTagsArgs, ImageUntagArgs, JobArgs, JobCommand,
@@ -254,8 +256,8 @@ pub(crate) struct ImportArgs {
     /// Object key [default: NAME.zvhd2 or NAME.raw]
     #[arg(long)]
     pub(crate) key: Option<String>,
-    /// Operating system as the service names it, such as 'CentOS 7.0 64bit'; required for system
-    /// images
+    /// Operating system as the service names it, such as 'CentOS 7.0 64bit' [default: the region's
+    /// name for the system that is found on the disk]
     #[arg(long, value_name = "TEXT")]
     pub(crate) os_version: Option<String>,
     /// Type of the image
@@ -267,10 +269,10 @@ pub(crate) struct ImportArgs {
     /// Smallest disk, in GiB, that a server needs for the image [default: from the virtual size]
     #[arg(long, value_name = "GIB")]
     pub(crate) min_disk: Option<u32>,
-    /// Processor architecture
+    /// Processor architecture [default: that of the system on the disk]
     #[arg(long, value_enum)]
     pub(crate) architecture: Option<Arch>,
-    /// Boot mode of the image
+    /// Boot mode of the image [default: the one that the disk boots with, or bios]
     #[arg(long, value_enum)]
     pub(crate) firmware: Option<Boot>,
     /// Tag of the image; may be repeated up to ten times
@@ -285,6 +287,8 @@ pub(crate) struct ImportArgs {
     /// Continue even if this check fails; may be repeated
     #[arg(long, value_name = "CHECK", value_parser = clap::builder::PossibleValuesParser::new(ims::rules::skippable()))]
     pub(crate) skip_check: Vec<String>,
+    #[command(flatten)]
+    pub(crate) guest: GuestArgs,
     /// What to do when the image or the object exists
     #[arg(long, value_enum, default_value_t = IfExists::Adopt)]
     pub(crate) if_exists: IfExists,

@@ -85,6 +85,13 @@ pub enum ImportHint {
     LeaveRawOrSave,
     /// Only raw objects have bitmap files: make one, or leave the bitmap file out.
     MakeRaw,
+    /// The system on the disk breaks a rule: mend it, or allow it.
+    MendGuest {
+        /// What to type in the guest before its last shutdown.
+        commands: Vec<String>,
+        /// The rule.
+        rule: &'static str,
+    },
 }
 
 impl fmt::Display for ImportHint {
@@ -139,6 +146,13 @@ impl fmt::Display for ImportHint {
             Self::GiveMinDisk => "say how large a disk the image needs at least",
             Self::MakeRaw => "make a raw object, or omit the bitmap file",
             Self::LeaveRawOrSave => "import ZVHD2, or save the disk to a raw file first",
+            Self::MendGuest { commands, rule } if commands.is_empty() => {
+                return write!(f, "mend the system on the disk, or allow {rule}");
+            }
+            Self::MendGuest { commands, rule } => {
+                let commands = commands.join("; ");
+                return write!(f, "type in the guest: {commands}; or allow {rule}");
+            }
         })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use batch::{Item, Limits, Manifest, Problem, Shard};
 use cloud::{Class, Failure, Result, SessionOptions, rejected};
 use diskimg::text::shown;
-use import::{Concurrency, ImportSpec, JournalSpec};
+use import::{Concurrency, GuestCheck, ImportSpec, JournalSpec};
 
 use crate::request;
 
@@ -31,6 +31,10 @@ pub struct FleetSpec {
     pub redo: Vec<String>,
     /// Stop the run as soon as a disk fails.
     pub fail_fast: bool,
+    /// What follows from what is found on the disks.
+    pub guest_check: GuestCheck,
+    /// Rules about the systems on the disks that they may break.
+    pub allowed_rules: Vec<String>,
 
     /// How much happens at the same time: the manifest's limits, unless they are changed.
     pub limits: Limits,
@@ -76,6 +80,8 @@ impl FleetSpec {
             lease: None,
             redo: Vec::new(),
             fail_fast: false,
+            guest_check: GuestCheck::Default,
+            allowed_rules: Vec::new(),
             threads: None,
             concurrency: Concurrency::Auto,
             timeout: Duration::from_secs(3600),
@@ -133,6 +139,8 @@ impl FleetSpec {
     /// What of the item this version does not know.
     pub(crate) fn import(&self, item: &Item, threads: usize) -> Result<ImportSpec, Vec<String>> {
         let mut spec = request::import_of(item)?;
+        spec.guest_check = self.guest_check;
+        spec.allowed_rules.clone_from(&self.allowed_rules);
         spec.work.threads = Some(threads);
         spec.concurrency = self.concurrency;
         spec.timeout = self.timeout;

@@ -40,6 +40,6 @@ pub use facts::{Evidence, Facts, Os, Wanted};
 pub use finding::{Finding, Seen, Severity, Unknown};
 pub use inspect::inspect;
 pub use names::{Choice, How, choose, documented};
-pub use report::{Cost, Kernel, Named, Place, Report, Root, Virtio};
+pub use report::{Cost, INCOMPLETE, Kernel, Named, Place, Report, Root, Virtio};
 pub use rule::{Family, Judgement, Remedy, Rule, Source};
 pub use volume::{Content, FileSystem};

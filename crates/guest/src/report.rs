@@ -132,7 +132,7 @@ impl Report {
 }
 
 /// Name of the rule about what could not be looked into.
-pub(crate) const INCOMPLETE: &str = "inspect-incomplete";
+pub const INCOMPLETE: &str = "inspect-incomplete";
 
 fn named(os: &Os, facts: &Facts) -> Option<Named> {
     let offer = crate::names::Offer::of(&facts.wanted);

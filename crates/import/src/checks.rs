@@ -106,7 +106,7 @@ pub(crate) fn common(
 /// which firmware, and whether all of it is there.
 pub(crate) fn disk(
     found: diskimg::Result<PartitionTable>,
-    virtual_size: u64,
+    (virtual_size, inspected): (u64, bool),
     request: &QuickImport,
     spec: &ImportSpec,
     findings: &mut Findings,
@@ -151,7 +151,7 @@ pub(crate) fn disk(
         held("disk-content", problem.to_owned(), hint.into());
         return;
     }
-    if strict {
+    if strict && !inspected {
         firmware(&table, request, &spec.skip_checks, findings);
     }
 }

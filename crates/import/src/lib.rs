@@ -33,6 +33,7 @@
 mod bitmap;
 mod checks;
 mod disk;
+mod guest;
 mod ledger;
 mod machine;
 mod memory;
@@ -54,6 +55,7 @@ mod watch;
 pub use bitmap::names::{beside as bitmap_beside, check as check_bitmap_name};
 pub use bitmap::{CAUTION, warn_of_holes, with_holes};
 pub use disk::{Chosen, SourceDisk, open_package};
+pub use guest::GuestCheck;
 pub use ledger::{command_line, identity, level_of, upload_of};
 pub use memory::{memory_of_parts, plan_stream};
 pub use method::{finds_by_manifest, object_key, object_keys};

@@ -88,6 +88,9 @@ pub struct Outcome {
     pub memory_bound: Option<u64>,
     /// Most bytes that the process held at any time, where the system reports it.
     pub peak_memory: Option<u64>,
+    /// What was found on the system's disk, if somebody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guest: Option<::guest::Report>,
     /// Everything that was warned of.
     pub warnings: Vec<String>,
 }
@@ -180,6 +183,7 @@ impl Outcome {
             stages: Stages::default(),
             memory_bound: plan.map(|plan| plan.memory.total()),
             peak_memory: None,
+            guest: pieces.guest.clone(),
             warnings,
         }
     }

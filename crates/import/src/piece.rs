@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ::convert::holes::Misreported;
 use ::convert::{Plan, PlanOptions, Target};
+use ::guest::Report;
 use diskimg::source::{is_disk, type_name};
 use diskimg::text::{shell_path, shown};
 use diskimg::{DiskImage, Format, OpenOptions, Opened, partitions};
@@ -15,6 +16,7 @@ use ims::{ImageKind, ImageUrl, QuickImport};
 use super::bitmap::{self, RawJob, with_holes};
 use super::checks::{self, Findings};
 use super::disk::SourceDisk;
+use super::guest;
 use super::memory::{plan_bytes, plan_parts, plan_stream};
 use super::method::{By, Found, Method};
 use super::observe::Observer;
@@ -83,6 +85,8 @@ pub(crate) struct Pieces {
     pub(crate) system: Piece,
     /// Data disks that are registered together with it.
     pub(crate) data: Vec<Piece>,
+    /// What was found on the system's disk, if somebody looked.
+    pub(crate) guest: Option<Report>,
     /// Warnings of the images, which the observer has received.
     pub(crate) told: Vec<String>,
     /// Warnings of the checks, which it has not.
@@ -123,7 +127,7 @@ pub(crate) fn prepare(
         stop,
     };
     let mut findings = Findings::default();
-    let system = look.system(&mut findings)?;
+    let (system, guest) = look.system(&mut findings)?;
     let mut data = Vec::new();
     for (number, disk) in (1_u32..).zip(&spec.data_disks) {
         data.push(look.data(disk, number, &system.request, &mut findings)?);
@@ -143,6 +147,7 @@ pub(crate) fn prepare(
         method,
         system,
         data: data_pieces,
+        guest,
         told,
         warnings: findings.warnings,
     })
@@ -215,7 +220,7 @@ struct Opening {
 }
 
 impl Look<'_> {
-    fn system(&self, findings: &mut Findings) -> Result<Opening> {
+    fn system(&self, findings: &mut Findings) -> Result<(Opening, Option<Report>)> {
         let (spec, converts) = (self.spec, self.method.converts());
         let found = self.method.found;
         let file_size = match converts {
@@ -257,10 +262,13 @@ impl Look<'_> {
             virtual_size,
             iso: found == Found::Iso,
         };
+        let guest = input
+            .as_ref()
+            .and_then(|input| guest::look(spec, &mut request, input, self.provider, findings));
         self.check(&request, &file, findings);
         let mut raw = None;
         if let Some(input) = &input {
-            self.check_disk(input, &request, findings);
+            self.check_disk(input, &request, guest.is_some(), findings);
             if converts {
                 checks::key(&request, format_of(spec.target), findings);
                 let (key, format) = (&request.image_url.key, input.opened.format);
@@ -274,7 +282,7 @@ impl Look<'_> {
                 ));
             }
         }
-        Ok(Opening::new(&spec.disk, size, request, input, raw))
+        Ok((Opening::new(&spec.disk, size, request, input, raw), guest))
     }
 
     fn data(
@@ -311,7 +319,7 @@ impl Look<'_> {
         };
         let mut found = Findings::default();
         self.check(&request, &file, &mut found);
-        self.check_disk(&input, &request, &mut found);
+        self.check_disk(&input, &request, false, &mut found);
         let name = disk.name();
         let of = |text: String| format!("{}: {text}", shown(&name));
         let problems = found.problems.into_iter().map(|problem| Problem {
@@ -362,14 +370,27 @@ impl Look<'_> {
         }
     }
 
-    fn check_disk(&self, input: &Input, request: &QuickImport, findings: &mut Findings) {
+    /// What the disk begins with; how it boots only where nobody has looked into it.
+    fn check_disk(
+        &self,
+        input: &Input,
+        request: &QuickImport,
+        inspected: bool,
+        findings: &mut Findings,
+    ) {
         let image = input.opened.image.as_ref();
         let table = match input.is_pipe {
             // Only its beginning has arrived.
             true => partitions::read_front(image),
             false => partitions::read(image),
         };
-        checks::disk(table, image.virtual_size(), request, self.spec, findings);
+        checks::disk(
+            table,
+            (image.virtual_size(), inspected),
+            request,
+            self.spec,
+            findings,
+        );
     }
 
     /// Decides the form of a file, and plans it.

@@ -6,6 +6,7 @@ use journal::Stage;
 use serde::Serialize;
 
 use super::disk::SourceDisk;
+use super::guest;
 use super::ledger::{Ledger, Ours};
 use super::observe::Context;
 use super::outcome::DataImage;
@@ -80,6 +81,9 @@ pub struct Planned {
     /// How their disks are converted, if they are.
     #[serde(skip)]
     pub data_plans: Vec<Plan>,
+    /// What was found on the system's disk, if somebody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guest: Option<::guest::Report>,
     /// Everything that was warned of.
     pub warnings: Vec<String>,
     /// How many of the first warnings the observer has received.
@@ -146,6 +150,7 @@ impl Prepared {
     /// Asks the cloud what would become of the import.
     pub async fn plan(mut self, cx: Context<'_>) -> Result<Planned> {
         self.complete(cx);
+        guest::name_os(&self.spec, cx, &mut self.pieces).await;
         let Self { spec, pieces, .. } = &self;
         let ledger = Ledger::peek(spec, cx, pieces)?;
         let ours = ledger.ours(cx.before);
@@ -203,6 +208,7 @@ impl Prepared {
                 .iter()
                 .filter_map(|piece| piece.form.disk().map(|disk| disk.plan.clone()))
                 .collect(),
+            guest: pieces.guest.clone(),
             warnings,
             told: pieces.told.len(),
         })

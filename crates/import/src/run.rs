@@ -9,6 +9,7 @@ use ims::{ImageUrl, WaitOptions};
 use journal::registration::Known;
 use obs::Client as Storage;
 
+use super::guest;
 use super::ledger::Ledger;
 use super::method::{By, Method};
 use super::observe::{Before, Context, Observer, Step};
@@ -232,6 +233,7 @@ impl Flow<'_> {
     async fn check(&mut self, ledger: &Ledger) -> Result<Checked> {
         let ours = ledger.ours(self.cx.before);
         let mut warnings = Vec::new();
+        guest::name_os(self.spec, self.cx, &mut self.pieces).await;
         let checking = preflight(self.spec, self.cx, &self.pieces, &ours, &mut warnings);
         let checked = self.cx.stop.unless_asked(checking).await??;
         for warning in self.pieces.warnings.iter().chain(&warnings) {

@@ -10,6 +10,7 @@ use ims::{Architecture, Firmware, ImageKind, ImageUrl, OsType, QuickImport};
 use serde::Serialize;
 
 use super::disk::SourceDisk;
+use super::guest::GuestCheck;
 
 /// One import: the disk, the object, the image, and how to get from one to the other.
 #[derive(Clone, Debug)]
@@ -70,6 +71,10 @@ pub struct ImportSpec {
     pub data_disks: Vec<SourceDisk>,
     /// Checks that warn instead of refusing.
     pub skip_checks: Vec<String>,
+    /// What follows from what is found on the disk.
+    pub guest_check: GuestCheck,
+    /// Rules about the system on the disk that it may break.
+    pub allowed_rules: Vec<String>,
     /// Follow the job until the image is active.
     pub wait: bool,
     /// How long the job is followed.
@@ -208,6 +213,8 @@ impl ImportSpec {
             cmk_id: None,
             data_disks: Vec::new(),
             skip_checks: Vec::new(),
+            guest_check: GuestCheck::Default,
+            allowed_rules: Vec::new(),
             wait: true,
             timeout: Duration::from_secs(3600),
             journal: None,

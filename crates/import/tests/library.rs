@@ -11,7 +11,7 @@ use cloud::{Class, Session, SessionOptions, StopToken};
 use convert::CancelToken;
 use diskimg::OpenOptions;
 use import::{
-    Action, Activity, Context, Counting, ImportSpec, Input, JobWatch, Observer, Reading, Silent,
+    Action, Activity, Context, Counting, GuestCheck, ImportSpec, Input, JobWatch, Observer, Reading, Silent,
     SourceDisk, Step, open_input,
 };
 use testkit::ova::Machine;
@@ -23,6 +23,7 @@ fn spec() -> ImportSpec {
     let disk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/debian-tree.qcow2");
     ImportSpec {
         os_version: Some("Debian GNU/Linux 12.0.0 64bit".into()),
+        guest_check: GuestCheck::Off,
         ..ImportSpec::new(disk, "web01", "images")
     }
 }

@@ -10,7 +10,7 @@ mod init;
 
 pub(crate) use self::init::BatchInitArgs;
 use super::transfer::{parse_age, parse_rate};
-use super::{CloudArgs, StateArgs, parse_count, parse_size, parse_threads};
+use super::{CloudArgs, GuestArgs, StateArgs, parse_count, parse_size, parse_threads};
 use ::import::Concurrency;
 use batch::Shard;
 
@@ -134,6 +134,8 @@ pub(crate) struct BatchCommonArgs {
     /// of it; its old image must have been deleted. May be repeated
     #[arg(long, value_name = "ID")]
     pub(crate) redo: Vec<String>,
+    #[command(flatten)]
+    pub(crate) guest: GuestArgs,
     #[command(flatten)]
     pub(crate) state: StateArgs,
     #[command(flatten)]

@@ -140,6 +140,8 @@ fn spec(args: &ImportArgs) -> ImportSpec {
             .map(SourceDisk::from)
             .collect(),
         skip_checks: args.skip_check.clone(),
+        guest_check: args.guest.check(),
+        allowed_rules: args.guest.allowed_rules.clone(),
         wait: !args.no_wait,
         timeout: Duration::from_secs(args.timeout),
         journal: journal(&args.cloud, &args.state),

@@ -73,6 +73,13 @@ pub(super) fn text(hint: &Import) -> String {
         Import::GiveMinDisk => "name at least its size in GiB, such as --min-disk 40",
         Import::MakeRaw => "pass --to raw, or omit the bitmap file",
         Import::LeaveRawOrSave => "leave --to out, or save the disk to a raw file first",
+        Import::MendGuest { commands, rule } => {
+            let mend = match commands.is_empty() {
+                true => String::new(),
+                false => format!("type in the guest: {}; or ", commands.join("; ")),
+            };
+            return format!("{mend}pass --allow {rule}");
+        }
     }
     .to_owned()
 }

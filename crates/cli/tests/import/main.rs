@@ -13,6 +13,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod exists;
+mod guest;
 mod preflight;
 mod promises;
 mod raw;

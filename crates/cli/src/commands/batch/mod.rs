@@ -65,6 +65,8 @@ fn spec(manifest: &Path, args: &BatchCommonArgs) -> Result<FleetSpec> {
     let spec = FleetSpec {
         shard: args.shard,
         redo: args.redo.clone(),
+        guest_check: args.guest.check(),
+        allowed_rules: args.guest.allowed_rules.clone(),
         threads: args.threads,
         concurrency: args.concurrency,
         timeout: Duration::from_secs(args.timeout),

@@ -1,0 +1,238 @@
+//! The system on the disk: what it needs to boot, and what it says of itself.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ::guest::{Budget, Finding, How, Report, Severity, Wanted};
+use cloud::{ImportHint, Problem};
+use diskimg::DiskImage;
+use ims::{Architecture, Firmware, ImageKind, QuickImport};
+use serde::Serialize;
+
+use super::checks::Findings;
+use super::observe::Context;
+use super::piece::Pieces;
+use super::source::Input;
+use super::spec::ImportSpec;
+
+/// What follows from what is found on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GuestCheck {
+    /// Everything but advice rejects the disk.
+    Strict,
+    /// A system that will not boot rejects the disk.
+    #[default]
+    Default,
+    /// Nothing rejects the disk.
+    Warn,
+    /// Nobody looks into the disk.
+    Off,
+}
+
+impl GuestCheck {
+    /// Whether a finding of this severity rejects the disk.
+    fn rejects(self, severity: Severity) -> bool {
+        match self {
+            Self::Strict => severity < Severity::Advice,
+            Self::Default => severity == Severity::WillNotBoot,
+            Self::Warn | Self::Off => false,
+        }
+    }
+}
+
+/// Looks into the disk in `input`, fills in what the user has not said of it, and adds what is wrong
+/// to `findings`.
+pub(crate) fn look(
+    spec: &ImportSpec,
+    request: &mut QuickImport,
+    input: &Input,
+    cloud: Option<ims::Cloud>,
+    findings: &mut Findings,
+) -> Option<Report> {
+    if spec.guest_check == GuestCheck::Off {
+        return None;
+    }
+    if input.is_pipe {
+        if request.kind != ImageKind::DataImage {
+            findings.warnings.push(
+                "the system on the disk was not checked: it is read once, front to back".to_owned(),
+            );
+        }
+        return None;
+    }
+    let report = inspect(spec, request.kind, input.opened.image.as_ref(), cloud);
+    fill_in(request, &report);
+    judge(&report, spec, findings);
+    Some(report)
+}
+
+fn inspect(
+    spec: &ImportSpec,
+    kind: ImageKind,
+    image: &dyn DiskImage,
+    cloud: Option<ims::Cloud>,
+) -> Report {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let wanted = Wanted {
+        firmware: spec.firmware.map(|firmware| match firmware {
+            Firmware::Bios => "bios".to_owned(),
+            Firmware::Uefi => "uefi".to_owned(),
+        }),
+        architecture: spec.architecture.map(|architecture| match architecture {
+            Architecture::X86 => "x86".to_owned(),
+            Architecture::Arm => "arm".to_owned(),
+        }),
+        os_version: spec.os_version.clone(),
+        data_disk: kind == ImageKind::DataImage,
+        huawei_cloud: matches!(cloud, Some(ims::Cloud::Huawei | ims::Cloud::HuaweiEu)),
+        now: now.map(|now| now.as_secs()).unwrap_or_default(),
+        ..Wanted::default()
+    };
+    ::guest::inspect(image, wanted, &Budget::default())
+}
+
+/// Fills in what the user has not said and the disk says.
+fn fill_in(request: &mut QuickImport, report: &Report) {
+    if request.kind == ImageKind::DataImage {
+        return;
+    }
+    let named = report.os_version.as_ref();
+    request.os_version = request
+        .os_version
+        .take()
+        .or_else(|| named.map(|named| named.choice.value.clone()));
+    let arm = report
+        .os
+        .as_ref()
+        .is_some_and(|os| os.arch.as_deref() == Some("aarch64"));
+    if arm {
+        request.architecture.get_or_insert(Architecture::Arm);
+    } else if report.firmware == ["uefi"] {
+        // ARM knows no other.
+        request.firmware.get_or_insert(Firmware::Uefi);
+    }
+}
+
+/// Chooses the name of the operating system from the region's own list, where the user has given
+/// none.
+pub(crate) async fn name_os(spec: &ImportSpec, cx: Context<'_>, pieces: &mut Pieces) {
+    let os = pieces.guest.as_ref().and_then(|report| report.os.as_ref());
+    let Some(os) = os.filter(|_| spec.registers() && spec.os_version.is_none()) else {
+        return;
+    };
+    let request = &mut pieces.system.request;
+    if request.kind == ImageKind::DataImage {
+        return;
+    }
+    let images = cx.session.images();
+    // A list that cannot be had is reported by the checks, which ask for it too.
+    let Ok(known) = images.os_versions(None).await else {
+        return;
+    };
+    let fitting = match request.firmware {
+        Some(Firmware::Uefi) => images
+            .os_versions(Some("uefi,x86"))
+            .await
+            .unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    let names = |list: Vec<ims::OsVersion>| -> Vec<String> {
+        list.into_iter().map(|version| version.os_version).collect()
+    };
+    let (known, fitting) = (names(known), names(fitting));
+    if let Some(choice) = ::guest::choose(os, &known, &fitting) {
+        let found = os.name.as_deref().unwrap_or(&os.id);
+        cx.observer.notice(format_args!(
+            "the disk holds {found}; it is registered as {:?}{}",
+            choice.value,
+            match choice.how {
+                How::Exact => "",
+                How::Nearest => ", the nearest name that the region has",
+                How::Other => ": the region has no name for it",
+            }
+        ));
+        request.os_version = Some(choice.value);
+    }
+}
+
+/// Adds what `report` says to `findings`.
+fn judge(report: &Report, spec: &ImportSpec, findings: &mut Findings) {
+    for unknown in &report.unknown {
+        if unknown.id == ::guest::INCOMPLETE {
+            findings.warnings.push(format!(
+                "the system on the disk was not checked completely: {}",
+                unknown.reason
+            ));
+        }
+    }
+    let is_allowed = |id: &str| {
+        let skipped = |check: &str| spec.skip_checks.iter().any(|skipped| skipped == check);
+        spec.allowed_rules.iter().any(|allowed| allowed == id)
+            || (id == "boot-firmware-mismatch" && skipped("boot-mode"))
+    };
+    let mut advice = Vec::new();
+    for finding in &report.findings {
+        let told = sentence(finding);
+        if finding.severity == Severity::Advice {
+            advice.push(finding.id);
+        } else if is_allowed(finding.id) {
+            findings.warnings.push(format!("{told}; it is allowed"));
+        } else if spec.registers() && spec.guest_check.rejects(finding.severity) {
+            findings.problems.push(Problem::new(told, hint(finding)));
+        } else {
+            findings.warnings.push(told);
+        }
+    }
+    if !advice.is_empty() {
+        findings
+            .warnings
+            .push(format!("advice about the system: {}", advice.join(", ")));
+    }
+}
+
+/// What is wrong, where, and under which name the rule is known.
+fn sentence(finding: &Finding) -> String {
+    let seen: Vec<String> = finding.seen.iter().take(SHOWN).map(place).collect();
+    let more = match finding.seen.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let seen = match seen.is_empty() {
+        true => String::new(),
+        false => format!(": {}{more}", seen.join(", ")),
+    };
+    let why = finding.why.trim_end_matches('.');
+    format!("{} ({}, {}){seen}", why, finding.id, word(finding.severity))
+}
+
+/// Places that a sentence names.
+const SHOWN: usize = 3;
+
+fn place(seen: &::guest::Seen) -> String {
+    let line = seen.line.map(|line| format!(" line {line}"));
+    let text = seen.text.as_ref().map(|text| format!(" ({text})"));
+    format!(
+        "{}{}{}",
+        seen.path,
+        line.unwrap_or_default(),
+        text.unwrap_or_default()
+    )
+}
+
+/// A severity, as people read it.
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::WillNotBoot => "will not boot",
+        Severity::NoNetwork => "no network",
+        Severity::NoLogin => "no login",
+        Severity::Degraded => "degraded",
+        Severity::Advice => "advice",
+    }
+}
+
+fn hint(finding: &Finding) -> ImportHint {
+    ImportHint::MendGuest {
+        commands: finding.fix.clone(),
+        rule: finding.id,
+    }
+}
