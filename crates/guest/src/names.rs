@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use self::meaning::Meaning;
 pub(crate) use self::rules::RULES;
-use crate::{Os, Wanted};
+use crate::{Facts, Os};
 
 /// How near a name is to the system that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -96,8 +96,9 @@ pub fn documented() -> impl Iterator<Item = (&'static str, bool)> {
 
 impl<'a> Offer<'a> {
     /// What the region offers, or the documents' names when it was not asked.
-    pub(crate) fn of(wanted: &'a Wanted) -> Self {
-        let uefi = |names: Vec<&'a str>| match wanted.firmware.as_deref() {
+    pub(crate) fn of(facts: &'a Facts) -> Self {
+        let wanted = &facts.wanted;
+        let uefi = |names: Vec<&'a str>| match facts.firmware() {
             Some("uefi") => names,
             _ => Vec::new(),
         };

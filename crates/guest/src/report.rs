@@ -135,7 +135,7 @@ impl Report {
 pub const INCOMPLETE: &str = "inspect-incomplete";
 
 fn named(os: &Os, facts: &Facts) -> Option<Named> {
-    let offer = crate::names::Offer::of(&facts.wanted);
+    let offer = crate::names::Offer::of(facts);
     Some(Named {
         choice: offer.choose(os)?,
         list: if offer.region { "region" } else { "documents" },

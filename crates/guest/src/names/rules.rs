@@ -73,7 +73,7 @@ fn seen(os: &Os) -> Seen {
 
 fn unsupported(facts: &Facts, judgement: &mut Judgement) {
     let Some(os) = system(facts) else { return };
-    match Offer::of(&facts.wanted).choose(os) {
+    match Offer::of(facts).choose(os) {
         Some(Choice { how, .. }) if how != How::Other => {}
         Some(Choice { value, .. }) => {
             judgement.note(format!("The name for it is {value:?}."));
@@ -98,7 +98,7 @@ fn differs(facts: &Facts, judgement: &mut Judgement) {
     };
     if !same {
         judgement.found(Severity::Degraded, Seen::at("--os-version").with(given));
-        if let Some(choice) = Offer::of(&facts.wanted).choose(os) {
+        if let Some(choice) = Offer::of(facts).choose(os) {
             judgement.note(format!(
                 "The name for what is on the disk is {:?}.",
                 choice.value
@@ -117,7 +117,7 @@ fn data_disk(facts: &Facts, judgement: &mut Judgement) {
 
 fn firmware(facts: &Facts, judgement: &mut Judgement) {
     let wanted = &facts.wanted;
-    let Some(os) = system(facts).filter(|_| wanted.firmware.as_deref() == Some("uefi")) else {
+    let Some(os) = system(facts).filter(|_| facts.firmware() == Some("uefi")) else {
         return;
     };
     if wanted.uefi_os_versions.is_empty() {
@@ -126,7 +126,7 @@ fn firmware(facts: &Facts, judgement: &mut Judgement) {
     let chosen = wanted
         .os_version
         .clone()
-        .or_else(|| Some(Offer::of(wanted).choose(os)?.value));
+        .or_else(|| Some(Offer::of(facts).choose(os)?.value));
     if let Some(name) = chosen
         && !wanted.uefi_os_versions.contains(&name)
     {
@@ -138,7 +138,7 @@ fn windows(facts: &Facts, judgement: &mut Judgement) {
     let Some(os) = system(facts).filter(|os| os.kind == "Windows") else {
         return;
     };
-    match Offer::of(&facts.wanted).choose(os) {
+    match Offer::of(facts).choose(os) {
         Some(Choice {
             how: How::Exact, ..
         }) => {}

@@ -111,6 +111,20 @@ fn a_name_that_the_region_does_not_offer_for_uefi_is_found() {
 }
 
 #[test]
+fn the_firmware_that_the_disk_needs_counts_when_none_is_given() {
+    let region = Wanted {
+        os_versions: vec!["openSUSE 15.5 64bit".into()],
+        uefi_os_versions: vec!["OpenSUSE 15.5 64bit".into()],
+        ..Wanted::default()
+    };
+    let mut facts = facts("opensuse-leap", "15.5", region);
+    assert_eq!(severities("boot-firmware-os", &facts), []);
+    // ARM machines have UEFI only.
+    facts.os.as_mut().unwrap().arch = Some("aarch64".into());
+    assert_eq!(severities("boot-firmware-os", &facts), [Degraded]);
+}
+
+#[test]
 fn a_release_of_windows_without_a_name_is_found() {
     let id = "windows-version";
     assert_eq!(
