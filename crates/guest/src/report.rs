@@ -120,7 +120,8 @@ impl Report {
             kernels: kernels(facts),
             ..Self::default()
         };
-        for rule in crate::rules() {
+        let rules = crate::rules().filter(|rule| !facts.wanted.data_disk || is_about_data(rule.id));
+        for rule in rules {
             let (findings, unknown) = rule.judge(facts);
             report.findings.extend(findings);
             report.unknown.extend(unknown);
@@ -133,6 +134,11 @@ impl Report {
 
 /// Name of the rule about what could not be looked into.
 pub const INCOMPLETE: &str = "inspect-incomplete";
+
+/// Whether a disk that is imported for its data only is held against a rule.
+fn is_about_data(id: &str) -> bool {
+    id == "cloud-data-disk" || id == INCOMPLETE || id.starts_with("fs-")
+}
 
 fn named(os: &Os, facts: &Facts) -> Option<Named> {
     let offer = crate::names::Offer::of(facts);

@@ -11,8 +11,8 @@ use cloud::{Class, Session, SessionOptions, StopToken};
 use convert::CancelToken;
 use diskimg::OpenOptions;
 use import::{
-    Action, Activity, Context, Counting, GuestCheck, ImportSpec, Input, JobWatch, Observer, Reading, Silent,
-    SourceDisk, Step, open_input,
+    Action, Activity, Context, Counting, GuestCheck, ImportSpec, Input, JobWatch, Observer,
+    Reading, Silent, SourceDisk, Step, open_input,
 };
 use testkit::ova::Machine;
 

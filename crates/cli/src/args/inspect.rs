@@ -8,14 +8,19 @@ use super::{PackageArgs, SourceArgs};
 
 /// Show what a disk image contains and what an import of it needs
 ///
-/// Reads only metadata and the partition table, so even a 64 TiB virtual disk takes no longer than
-/// its tables. Files that the image refers to are listed, and opened only with --allow-backing.
+/// Reads only metadata, the partition table and some files of the installed system, which it holds
+/// against the rules for servers of the cloud. Nothing of it is run. Files that the image refers to are listed, and opened only with --allow-backing.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  imgferry inspect disk.qcow2\n  imgferry inspect --json disk.qcow2 | jq -r .partitions.boot\n  imgferry inspect --map disk.svg disk.qcow2\n  imgferry inspect --check disk.vhdx\n  imgferry inspect --guest disk.qcow2\n  imgferry inspect server.ova\n  imgferry inspect --disk 2 server.ova\n\nWith --check, the exit code is 2 if there are errors; warnings do not count. With --guest, it\nis 2 if a rule is broken that keeps servers from booting."
+    after_help = "Examples:\n  imgferry inspect disk.qcow2\n  imgferry inspect --json disk.qcow2 | jq -r .partitions.boot\n  imgferry inspect --map disk.svg disk.qcow2\n  imgferry inspect --check disk.vhdx\n  imgferry inspect --guest disk.qcow2\n  imgferry inspect --rules\n  imgferry inspect server.ova\n  imgferry inspect --disk 2 server.ova\n\nWith --check, the exit code is 2 if there are errors; warnings do not count. With --guest, it\nis 2 if a rule is broken that keeps servers from booting."
 )]
 pub(crate) struct InspectArgs {
     /// The disk image
+    #[arg(
+        required_unless_present = "rules",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) image: PathBuf,
     /// Draw a map of the data and partitions of the disk to this SVG file, or - for standard output
     #[arg(long, value_name = "FILE.svg", value_parser = super::streams::output())]
@@ -27,10 +32,15 @@ pub(crate) struct InspectArgs {
     /// works on files that cannot be opened
     #[arg(long, conflicts_with_all = ["map", "allow_backing", "snapshot"])]
     pub(crate) check: bool,
-    /// Look into the installed system, read-only, and list what would keep its servers from
-    /// booting, from the network or from being used, with the commands that mend it
+    /// Exit with code 2 if the installed system breaks a rule that keeps servers from booting
     #[arg(long, conflicts_with_all = ["map", "check"])]
     pub(crate) guest: bool,
+    /// Do not look into the installed system
+    #[arg(long, conflicts_with = "guest")]
+    pub(crate) no_guest: bool,
+    /// List the rules that systems are held against, instead of inspecting a disk
+    #[arg(long, exclusive = true)]
+    pub(crate) rules: bool,
     #[command(flatten)]
     pub(crate) package: PackageArgs,
     #[command(flatten)]

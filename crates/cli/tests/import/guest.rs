@@ -24,7 +24,7 @@ fn a_system_that_is_ready_needs_no_name_of_its_own() {
     let id = json["image_id"].as_str().unwrap();
     let shown = run(cloud.command().args(["image", "show", id, "--json"]));
     let image = json_of(&shown);
-    assert_eq!(image["os_version"], "Debian GNU/Linux 12.0.0 64bit");
+    assert_eq!(image["__os_version"], "Debian GNU/Linux 12.0.0 64bit");
     assert!(done.stderr.contains("nearest name"), "{}", done.stderr);
 }
 

@@ -1,4 +1,4 @@
-//! `inspect --guest`: the installed system.
+//! What `inspect` says of the installed system.
 
 use crate::common::{json_of, testdata};
 use crate::inspect;
@@ -38,9 +38,31 @@ fn a_disk_that_is_ready_is_told_beside_the_facts_of_the_image() {
     assert_eq!(json["partitions"]["scheme"], "gpt");
     assert_eq!(json["guest"]["os"]["version"], "12.5");
     assert_eq!(json["guest"]["os_version"]["how"], "nearest");
-    // Without the option nobody looks into the disk.
-    let json = json_of(inspect(&["--json"], &image).success());
+    let json = json_of(inspect(&["--json", "--no-guest"], &image).success());
     assert!(json["guest"].is_null());
+}
+
+#[test]
+fn without_an_option_problems_are_listed_and_no_failure() {
+    let image = testdata("guest/centos7-lvm.qcow2");
+    let run = inspect(&[], &image);
+    let text = run.success().text();
+    assert!(
+        text.contains("will not boot: linux-fstab-other-disk"),
+        "{text}"
+    );
+    let json = json_of(inspect(&["--json"], &image).success());
+    assert_eq!(json["guest"]["findings"][0]["severity"], "will-not-boot");
+}
+
+#[test]
+fn the_rules_are_listed_without_a_disk() {
+    let run = crate::common::imgferry(&["inspect".as_ref(), "--rules".as_ref()]);
+    let text = run.success().text();
+    assert!(
+        text.contains("linux-virtio-initramfs (will not boot)\n"),
+        "{text}"
+    );
 }
 
 #[test]

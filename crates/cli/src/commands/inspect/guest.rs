@@ -27,13 +27,21 @@ pub(super) fn look(image: &dyn DiskImage) -> Report {
     ::guest::inspect(image, wanted, &Budget::default())
 }
 
-/// Shows what was found; a disk that will not boot is a failure.
-pub(super) fn show(inspection: &Inspection, console: Console) -> Result {
+/// Shows what was found. If it is `strict`, a disk that will not boot is a failure.
+pub(super) fn show(inspection: &Inspection, strict: bool, console: Console) -> Result {
     let Some(report) = &inspection.guest else {
         return console.result(table::text(inspection), inspection);
     };
-    let text = format!("{}\n\n{}", table::text(inspection), text(report));
-    let fatal = count(report, Severity::WillNotBoot);
+    let guest = match (&report.os, strict) {
+        // A disk of data breaks most rules.
+        (None, false) => nothing(report),
+        _ => text(report),
+    };
+    let text = format!("{}\n\n{guest}", table::text(inspection));
+    let fatal = match strict {
+        true => count(report, Severity::WillNotBoot),
+        false => 0,
+    };
     if fatal == 0 {
         return console.result(text, inspection);
     }
@@ -55,6 +63,38 @@ pub(super) fn show(inspection: &Inspection, console: Console) -> Result {
     }
     console.result(text, &())?;
     Err(failure)
+}
+
+/// What is said of a disk on which no system was found.
+fn nothing(report: &Report) -> String {
+    let incomplete = report.unknown.iter();
+    let reasons: Vec<&str> = incomplete
+        .filter(|unknown| unknown.id == ::guest::INCOMPLETE)
+        .map(|unknown| unknown.reason.as_str())
+        .collect();
+    match reasons.as_slice() {
+        [] => "system        none found".to_owned(),
+        reasons => format!("system        not known: {}", reasons.join("; ")),
+    }
+}
+
+/// Lists the rules.
+pub(super) fn rules(console: Console) -> Result {
+    let rules: Vec<_> = ::guest::rules()
+        .map(|rule| {
+            serde_json::json!({
+                "id": rule.id,
+                "severity": rule.severity,
+                "source": rule.source,
+                "documents": rule.cite,
+                "text": rule.text,
+            })
+        })
+        .collect();
+    let text: Vec<String> = ::guest::rules()
+        .map(|rule| format!("{} ({})\n  {}", rule.id, rule.severity.name(), rule.text))
+        .collect();
+    console.result(text.join("\n"), &rules)
 }
 
 fn count(report: &Report, severity: Severity) -> usize {

@@ -21,6 +21,9 @@ use ::import::{Chosen, open_package, open_packed, refuse_standard_input};
 use cloud::{Class, Failure, Result};
 
 pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) -> Result {
+    if args.rules {
+        return guest::rules(console);
+    }
     refuse_standard_input(&args.image)?;
     let mut options = args.source.options();
     options.metadata_only = !args.guest;
@@ -74,10 +77,6 @@ pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) ->
         },
     };
     let (mut inspection, map) = facts::inspect(&disk.name(), &opened, cancel)?;
-    if args.guest {
-        inspection.guest = Some(guest::look(opened.image.as_ref()));
-        return guest::show(&inspection, console);
-    }
     if to_stdout {
         return console.raw(svg::draw(&map, &inspection).as_bytes());
     }
@@ -88,5 +87,8 @@ pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) ->
         file.commit()?;
         console.notice(format_args!("drawn: {target}"));
     }
-    console.result(table::text(&inspection), &inspection)
+    if !args.no_guest && args.map.is_none() {
+        inspection.guest = Some(guest::look(opened.image.as_ref()));
+    }
+    guest::show(&inspection, args.guest, console)
 }
