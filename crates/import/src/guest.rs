@@ -2,43 +2,14 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ::guest::{Budget, Finding, How, Report, Severity, Wanted};
+use ::guest::{Budget, Finding, Report, Severity, Wanted};
 use cloud::{ImportHint, Problem};
 use diskimg::DiskImage;
 use ims::{Architecture, Firmware, ImageKind, QuickImport};
-use serde::Serialize;
 
 use super::checks::Findings;
-use super::observe::Context;
-use super::piece::Pieces;
 use super::source::Input;
-use super::spec::ImportSpec;
-
-/// What follows from what is found on the disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum GuestCheck {
-    /// Everything but advice rejects the disk.
-    Strict,
-    /// A system that will not boot rejects the disk.
-    #[default]
-    Default,
-    /// Nothing rejects the disk.
-    Warn,
-    /// Nobody looks into the disk.
-    Off,
-}
-
-impl GuestCheck {
-    /// Whether a finding of this severity rejects the disk.
-    fn rejects(self, severity: Severity) -> bool {
-        match self {
-            Self::Strict => severity < Severity::Advice,
-            Self::Default => severity == Severity::WillNotBoot,
-            Self::Warn | Self::Off => false,
-        }
-    }
-}
+use super::spec::{GuestCheck, ImportSpec};
 
 /// Looks into the disk in `input`, fills in what the user has not said of it, and adds what is wrong
 /// to `findings`.
@@ -113,48 +84,6 @@ fn fill_in(request: &mut QuickImport, report: &Report) {
     }
 }
 
-/// Chooses the name of the operating system from the region's own list, where the user has given
-/// none.
-pub(crate) async fn name_os(spec: &ImportSpec, cx: Context<'_>, pieces: &mut Pieces) {
-    let os = pieces.guest.as_ref().and_then(|report| report.os.as_ref());
-    let Some(os) = os.filter(|_| spec.registers() && spec.os_version.is_none()) else {
-        return;
-    };
-    let request = &mut pieces.system.request;
-    if request.kind == ImageKind::DataImage {
-        return;
-    }
-    let images = cx.session.images();
-    // A list that cannot be had is reported by the checks, which ask for it too.
-    let Ok(known) = images.os_versions(None).await else {
-        return;
-    };
-    let fitting = match request.firmware {
-        Some(Firmware::Uefi) => images
-            .os_versions(Some("uefi,x86"))
-            .await
-            .unwrap_or_default(),
-        _ => Vec::new(),
-    };
-    let names = |list: Vec<ims::OsVersion>| -> Vec<String> {
-        list.into_iter().map(|version| version.os_version).collect()
-    };
-    let (known, fitting) = (names(known), names(fitting));
-    if let Some(choice) = ::guest::choose(os, &known, &fitting) {
-        let found = os.name.as_deref().unwrap_or(&os.id);
-        cx.observer.notice(format_args!(
-            "the disk holds {found}; it is registered as {:?}{}",
-            choice.value,
-            match choice.how {
-                How::Exact => "",
-                How::Nearest => ", the nearest name that the region has",
-                How::Other => ": the region has no name for it",
-            }
-        ));
-        request.os_version = Some(choice.value);
-    }
-}
-
 /// Adds what `report` says to `findings`.
 fn judge(report: &Report, spec: &ImportSpec, findings: &mut Findings) {
     for unknown in &report.unknown {
@@ -177,7 +106,7 @@ fn judge(report: &Report, spec: &ImportSpec, findings: &mut Findings) {
             advice.push(finding.id);
         } else if is_allowed(finding.id) {
             findings.warnings.push(format!("{told}; it is allowed"));
-        } else if spec.registers() && spec.guest_check.rejects(finding.severity) {
+        } else if spec.registers() && rejects(spec.guest_check, finding.severity) {
             findings.problems.push(Problem::new(told, hint(finding)));
         } else {
             findings.warnings.push(told);
@@ -187,6 +116,15 @@ fn judge(report: &Report, spec: &ImportSpec, findings: &mut Findings) {
         findings
             .warnings
             .push(format!("advice about the system: {}", advice.join(", ")));
+    }
+}
+
+/// Whether a finding of this severity rejects the disk.
+fn rejects(check: GuestCheck, severity: Severity) -> bool {
+    match check {
+        GuestCheck::Strict => severity < Severity::Advice,
+        GuestCheck::Default => severity == Severity::WillNotBoot,
+        GuestCheck::Warn | GuestCheck::Off => false,
     }
 }
 

@@ -39,6 +39,7 @@ mod machine;
 mod memory;
 mod method;
 mod observe;
+mod os_name;
 mod outcome;
 mod piece;
 mod plan;
@@ -55,7 +56,6 @@ mod watch;
 pub use bitmap::names::{beside as bitmap_beside, check as check_bitmap_name};
 pub use bitmap::{CAUTION, warn_of_holes, with_holes};
 pub use disk::{Chosen, SourceDisk, open_package};
-pub use guest::GuestCheck;
 pub use ledger::{command_line, identity, level_of, upload_of};
 pub use memory::{memory_of_parts, plan_stream};
 pub use method::{finds_by_manifest, object_key, object_keys};
@@ -71,6 +71,6 @@ pub use source::{
     Input, Reading, open_disk, open_input, open_named, open_packed, refuse_standard_input,
     warn_of_image, warn_of_more,
 };
-pub use spec::{BitmapSpec, Concurrency, IfExists, ImportSpec, JournalSpec, Register};
+pub use spec::{BitmapSpec, Concurrency, GuestCheck, IfExists, ImportSpec, JournalSpec, Register};
 pub use stdin::is_standard_input;
 pub use watch::Watch;

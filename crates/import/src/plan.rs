@@ -6,9 +6,9 @@ use journal::Stage;
 use serde::Serialize;
 
 use super::disk::SourceDisk;
-use super::guest;
 use super::ledger::{Ledger, Ours};
 use super::observe::Context;
+use super::os_name::name_os;
 use super::outcome::DataImage;
 use super::piece::{Form, Piece, Pieces};
 use super::preflight::{Checked, Skipped, preflight, to_skip};
@@ -150,7 +150,7 @@ impl Prepared {
     /// Asks the cloud what would become of the import.
     pub async fn plan(mut self, cx: Context<'_>) -> Result<Planned> {
         self.complete(cx);
-        guest::name_os(&self.spec, cx, &mut self.pieces).await;
+        name_os(&self.spec, cx, &mut self.pieces).await;
         let Self { spec, pieces, .. } = &self;
         let ledger = Ledger::peek(spec, cx, pieces)?;
         let ours = ledger.ours(cx.before);

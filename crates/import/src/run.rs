@@ -9,10 +9,10 @@ use ims::{ImageUrl, WaitOptions};
 use journal::registration::Known;
 use obs::Client as Storage;
 
-use super::guest;
 use super::ledger::Ledger;
 use super::method::{By, Method};
 use super::observe::{Before, Context, Observer, Step};
+use super::os_name::name_os;
 use super::outcome::{Outcome, Stages, peak_memory};
 use super::piece::{self, Form, Pieces};
 use super::preflight::{Checked, preflight, to_skip};
@@ -233,7 +233,7 @@ impl Flow<'_> {
     async fn check(&mut self, ledger: &Ledger) -> Result<Checked> {
         let ours = ledger.ours(self.cx.before);
         let mut warnings = Vec::new();
-        guest::name_os(self.spec, self.cx, &mut self.pieces).await;
+        name_os(self.spec, self.cx, &mut self.pieces).await;
         let checking = preflight(self.spec, self.cx, &self.pieces, &ours, &mut warnings);
         let checked = self.cx.stop.unless_asked(checking).await??;
         for warning in self.pieces.warnings.iter().chain(&warnings) {

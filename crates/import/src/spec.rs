@@ -10,7 +10,6 @@ use ims::{Architecture, Firmware, ImageKind, ImageUrl, OsType, QuickImport};
 use serde::Serialize;
 
 use super::disk::SourceDisk;
-use super::guest::GuestCheck;
 
 /// One import: the disk, the object, the image, and how to get from one to the other.
 #[derive(Clone, Debug)]
@@ -106,6 +105,21 @@ pub enum IfExists {
     Skip,
     /// The object is replaced. The image is renamed and kept.
     Replace,
+}
+
+/// What follows from what is found on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GuestCheck {
+    /// Everything but advice rejects the disk.
+    Strict,
+    /// A system that will not boot rejects the disk.
+    #[default]
+    Default,
+    /// Nothing rejects the disk.
+    Warn,
+    /// Nobody looks into the disk.
+    Off,
 }
 
 /// How an image is registered.
