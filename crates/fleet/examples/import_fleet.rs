@@ -12,7 +12,11 @@ use fleet::{Context, FleetSpec, Silent};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let manifest = std::env::args_os().nth(1).map(PathBuf::from);
     let manifest = manifest.ok_or("usage: import_fleet MANIFEST")?;
-    let spec = FleetSpec::read(&manifest)?;
+    let spec = FleetSpec {
+        // Systems that will not boot are imported too.
+        guest_check: import::GuestCheck::Warn,
+        ..FleetSpec::read(&manifest)?
+    };
     let session = Session::local(None, spec.session_options()).await?;
     let cx = Context::new(session, Arc::new(Silent), &StopToken::new());
     let ended = fleet::run(&spec, &cx).await;

@@ -270,8 +270,16 @@ fn data_disks_are_registered_together_with_their_system() {
         data,
     ];
     again("web2", &more, "IMG.0194");
-    again("web2", &["--cmk-id", "sandbox-key"], "--cmk-id");
-    again("web2", &["--register", "none"], "--data-disk");
+    again(
+        "web2",
+        &["--cmk-id", "sandbox-key"],
+        "the key would encrypt the system image and not its data disks",
+    );
+    again(
+        "web2",
+        &["--register", "none"],
+        "data disks are for imports",
+    );
     assert_eq!(cloud.objects("images").len(), 3);
 }
 
@@ -385,6 +393,11 @@ fn data_disks_are_converted_and_imported_quickly_with_their_system() {
     let args = [&dry[..4], &unnamed].concat();
     refused(&cloud, &args, 2, "IMG.0159");
     let key = [&args[..], &["--cmk-id", "sandbox-key"]].concat();
-    refused(&cloud, &key, 2, "--cmk-id");
+    refused(
+        &cloud,
+        &key,
+        2,
+        "encryption and preparation are for the common import",
+    );
     assert_eq!(cloud.objects("images").len(), 3);
 }
