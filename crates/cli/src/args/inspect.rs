@@ -1,6 +1,6 @@
 //! Options of `imgferry inspect`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -9,19 +9,16 @@ use super::{PackageArgs, SourceArgs};
 /// Show what a disk image contains and what an import of it needs
 ///
 /// Reads only metadata, the partition table and some files of the installed system, which it holds
-/// against the rules for servers of the cloud. Nothing of it is run. Files that the image refers to are listed, and opened only with --allow-backing.
+/// against the rules for servers of the cloud. Nothing of it is run. Files that the image refers
+/// to are listed, and opened only with --allow-backing.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  imgferry inspect disk.qcow2\n  imgferry inspect --json disk.qcow2 | jq -r .partitions.boot\n  imgferry inspect --map disk.svg disk.qcow2\n  imgferry inspect --check disk.vhdx\n  imgferry inspect --guest disk.qcow2\n  imgferry inspect --rules\n  imgferry inspect server.ova\n  imgferry inspect --disk 2 server.ova\n\nWith --check, the exit code is 2 if there are errors; warnings do not count. With --guest, it\nis 2 if a rule is broken that keeps servers from booting."
 )]
 pub(crate) struct InspectArgs {
     /// The disk image
-    #[arg(
-        required_unless_present = "rules",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub(crate) image: PathBuf,
+    #[arg(required_unless_present = "rules")]
+    image: Option<PathBuf>,
     /// Draw a map of the data and partitions of the disk to this SVG file, or - for standard output
     #[arg(long, value_name = "FILE.svg", value_parser = super::streams::output())]
     pub(crate) map: Option<PathBuf>,
@@ -39,10 +36,17 @@ pub(crate) struct InspectArgs {
     #[arg(long, conflicts_with = "guest")]
     pub(crate) no_guest: bool,
     /// List the rules that systems are held against, instead of inspecting a disk
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with = "image")]
     pub(crate) rules: bool,
     #[command(flatten)]
     pub(crate) package: PackageArgs,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
+}
+
+impl InspectArgs {
+    /// The disk image.
+    pub(crate) fn image(&self) -> &Path {
+        self.image.as_deref().unwrap_or(Path::new(""))
+    }
 }

@@ -34,13 +34,13 @@ pub(super) fn run(
         Some(disk) => disk.check(&cancelled)?,
         None => {
             let options = args.source.options();
-            diskimg::check(&args.image, &options, &zvhd2::DRIVERS, &cancelled)?
+            diskimg::check(args.image(), &options, &zvhd2::DRIVERS, &cancelled)?
         }
     };
     if report.cancelled {
         return Err(::convert::Error::Cancelled.into());
     }
-    let path = chosen.map_or(&args.image, |disk| &disk.name);
+    let path = chosen.map_or(args.image(), |disk| disk.name.as_path());
     let checked = Checked {
         path: printable(&path.to_string_lossy()),
         report: &report,

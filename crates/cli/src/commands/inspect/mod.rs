@@ -24,13 +24,13 @@ pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) ->
     if args.rules {
         return guest::rules(console);
     }
-    refuse_standard_input(&args.image)?;
+    refuse_standard_input(args.image())?;
     let mut options = args.source.options();
     options.metadata_only = !args.guest;
     if args.source.backing.allow_backing.is_none() && !args.guest {
         options.backing = BackingPolicy::Describe;
     }
-    let disk = args.package.disk(&args.image);
+    let disk = args.package.disk(args.image());
     let package = open_package(&disk, &options)?;
     // One disk of several must be named; without a picture or a check the machine is shown.
     if let Some(package) = &package
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) ->
     // What cannot be written is refused before the disk is walked.
     let file = match args.map.as_deref() {
         Some(path) if !to_stdout => Some(OutputFile::create_from(
-            &[&args.image],
+            &[args.image()],
             path,
             if args.force {
                 Overwrite::Replace
@@ -71,9 +71,9 @@ pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) ->
     // Warnings are part of the result here, so they are not told apart from it.
     let opened = match chosen {
         Some(mut chosen) => chosen.open()?,
-        None => match open_packed(&args.image, &options, None, cancel)? {
+        None => match open_packed(args.image(), &options, None, cancel)? {
             Some(opened) => opened,
-            None => ::convert::open_with(&args.image, &options)?,
+            None => ::convert::open_with(args.image(), &options)?,
         },
     };
     let (mut inspection, map) = facts::inspect(&disk.name(), &opened, cancel)?;
