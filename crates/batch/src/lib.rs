@@ -20,6 +20,7 @@ mod keys;
 pub mod manifest;
 pub mod outcome;
 pub mod problem;
+mod readiness;
 pub mod report;
 pub mod schema;
 mod shard;
@@ -38,6 +39,7 @@ pub use outcome::{
     UnixMillis,
 };
 pub use problem::Problem;
+pub use readiness::{GuestFinding, Readiness, Verdict};
 pub use shard::Shard;
 
 use std::path::Path;

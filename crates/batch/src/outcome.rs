@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::readiness::Readiness;
+
 /// A time: milliseconds since 1970 in UTC.
 pub type UnixMillis = u64;
 
@@ -167,6 +169,8 @@ pub struct ItemOutcome {
     pub format: Option<String>,
     /// Size of the disk in bytes, when it was opened.
     pub virtual_size: Option<u64>,
+    /// What was found of the system on it, when somebody looked.
+    pub guest: Option<Readiness>,
     /// Where it is.
     pub state: ItemState,
     /// Why it failed, was refused or skipped.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use batch::{Item, ItemOutcome, UnixMillis};
+use batch::{Item, ItemOutcome, Readiness, UnixMillis};
 use journal::SourceIdentity;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -159,6 +159,7 @@ impl Runner {
             }
         };
         blank.format = planned.format();
+        blank.guest = planned.guest.as_ref().and_then(Readiness::read);
         blank.virtual_size = planned.plan.as_ref().map(|plan| plan.virtual_size);
         let permit = Arc::clone(&self.uploads).acquire_owned();
         let permit: Option<OwnedSemaphorePermit> = stop.unless_asked(permit).await?.ok();

@@ -1,6 +1,6 @@
 //! How an import ended, as batches and their reports tell it.
 
-use batch::{Item, ItemOutcome, ItemState};
+use batch::{Item, ItemOutcome, ItemState, Readiness};
 
 use cloud::{Class, Failure, Hint, ImportHint};
 use import::{Completion, DataImage};
@@ -95,6 +95,7 @@ pub(crate) fn failed(
     outcome.exit = failure.class().code();
     outcome.cause = Some(cause(failure));
     outcome.hint = hint(failure, &outcome.id, observer);
+    outcome.guest = outcome.guest.or_else(|| guest(failure));
     outcome.warnings.extend(failure.notes().iter().cloned());
     outcome
 }
@@ -110,6 +111,11 @@ pub(crate) fn cause(failure: &Failure) -> String {
         true => failure.line(),
         false => format!("{}: {}", failure.line(), problems.join("; ")),
     }
+}
+
+/// What was found of the system on a disk that was refused.
+pub(crate) fn guest(failure: &Failure) -> Option<Readiness> {
+    Readiness::read(failure.known().get("guest")?)
 }
 
 /// What the user can do about the disk `id`, in one line: about each of several problems.
@@ -187,9 +193,19 @@ mod tests {
 
     #[test]
     fn what_is_written_down_fits_a_frame() {
+        // More rules than there are, each broken and undecided.
+        let rule = serde_json::json!({
+            "id": "r".repeat(40),
+            "severity": "will-not-boot",
+            "why": "w".repeat(1000),
+            "fix": vec!["f".repeat(1000); 10],
+        });
+        let rules = vec![rule; 150];
+        let broken = serde_json::json!({"os": null, "findings": rules, "unknown": rules});
         let outcome = ItemOutcome {
             cause: Some("ä".repeat(100_000)),
             warnings: vec!["w".repeat(100_000); 100],
+            guest: Readiness::read(&broken),
             ..ItemOutcome::default()
         };
         let bytes = serde_json::to_vec(&short(&outcome)).unwrap();

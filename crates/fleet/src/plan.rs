@@ -1,5 +1,6 @@
 //! What a batch would do, how much that is, and how long it may take. Nothing is changed.
 
+use batch::Readiness;
 use cloud::Result;
 use diskimg::units::human;
 use import::{Action, Planned};
@@ -66,6 +67,8 @@ pub struct DiskPlan {
     pub data_bytes: Option<u64>,
     /// Smallest disk, in GiB.
     pub min_disk: Option<u32>,
+    /// What was found of the system on it, when somebody looked.
+    pub guest: Option<Readiness>,
     /// What would happen: `upload`, `upload-as-is`, `adopt`, `resume`, `register`, `attach`, `skip`
     /// or `refuse`.
     pub action: &'static str,
@@ -232,6 +235,7 @@ impl DiskPlan {
                 line.data_bytes = Some(planned.data_bytes());
                 line.min_disk = Some(planned.min_disk);
                 line.memory = Some(planned.memory);
+                line.guest = planned.guest.as_ref().and_then(Readiness::read);
                 line.warnings.clone_from(&planned.warnings);
                 line.why = why(planned);
             }
@@ -239,6 +243,7 @@ impl DiskPlan {
                 line.action = "skip";
                 line.format.clone_from(&done.format);
                 line.virtual_size = done.virtual_size;
+                line.guest.clone_from(&done.guest);
                 line.why = Some(match &done.image_id {
                     Some(image) => format!("done by an earlier run: image {image}"),
                     None => "done by an earlier run".to_owned(),
@@ -247,6 +252,7 @@ impl DiskPlan {
             Verdict::Refused(failure) => {
                 line.why = Some(outcome::cause(failure));
                 line.hint = outcome::hint(failure, &item.id, observer);
+                line.guest = outcome::guest(failure);
                 line.warnings = failure.notes().to_vec();
             }
         }

@@ -23,6 +23,9 @@ pub struct Report {
     pub unknown: Vec<Unknown>,
     /// What the inspection cost.
     pub cost: Cost,
+    /// Whether the disk was held against the rules for data alone.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub data_disk: bool,
     /// How many rules the disk was held against.
     #[serde(skip)]
     pub rules: usize,
@@ -118,6 +121,7 @@ impl Report {
             firmware: facts.firmwares(),
             roots: roots(facts),
             kernels: kernels(facts),
+            data_disk: facts.wanted.data_disk,
             ..Self::default()
         };
         let rules = crate::rules().filter(|rule| !facts.wanted.data_disk || is_about_data(rule.id));

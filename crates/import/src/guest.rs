@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ::guest::{Budget, Finding, Report, Severity, Wanted};
-use cloud::{ImportHint, Problem};
+use cloud::{Failure, ImportHint, Problem};
 use diskimg::DiskImage;
 use ims::{Architecture, Firmware, ImageKind, QuickImport};
 
@@ -116,6 +116,15 @@ fn judge(report: &Report, spec: &ImportSpec, findings: &mut Findings) {
         findings
             .warnings
             .push(format!("advice about the system: {}", advice.join(", ")));
+    }
+}
+
+/// The failure of an import with `problems`; programs that read it find `report` in it.
+pub(crate) fn rejected(problems: Vec<Problem>, report: Option<&Report>) -> Failure {
+    let failure = cloud::rejected(problems);
+    match report {
+        Some(report) => failure.data("guest", report),
+        None => failure,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The files that become objects, opened, planned and checked before anything is sent.
 
-use cloud::{Class, Failure, Hint, ImportHint, Problem, Result, StopToken, rejected};
+use cloud::{Class, Failure, Hint, ImportHint, Problem, Result, StopToken};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -127,7 +127,7 @@ pub(crate) fn prepare(
         stop,
     };
     let mut findings = Findings::default();
-    let (system, guest) = look.system(&mut findings)?;
+    let (system, found) = look.system(&mut findings)?;
     let mut data = Vec::new();
     for (number, disk) in (1_u32..).zip(&spec.data_disks) {
         data.push(look.data(disk, number, &system.request, &mut findings)?);
@@ -135,7 +135,7 @@ pub(crate) fn prepare(
     let mut problems = findings.problems;
     problems.extend_from_slice(missing);
     if !problems.is_empty() {
-        return Err(rejected(problems));
+        return Err(guest::rejected(problems, found.as_ref()));
     }
     let mut told = Vec::new();
     let mut data_pieces = Vec::new();
@@ -147,7 +147,7 @@ pub(crate) fn prepare(
         method,
         system,
         data: data_pieces,
-        guest,
+        guest: found,
         told,
         warnings: findings.warnings,
     })

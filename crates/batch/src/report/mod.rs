@@ -6,6 +6,7 @@
 mod chart;
 mod gantt;
 mod page;
+mod systems;
 mod text;
 mod write;
 
@@ -53,6 +54,12 @@ fn worked(item: &ItemOutcome) -> Option<UnixMillis> {
     let first = spans().map(|span| span.start).min()?;
     let last = spans().map(|span| span.end.unwrap_or(span.start)).max()?;
     Some(last.saturating_sub(first))
+}
+
+/// Whether the system on the disk is ready; empty when nobody looked.
+fn system(item: &ItemOutcome) -> String {
+    let guest = item.guest.as_ref();
+    guest.map(ToString::to_string).unwrap_or_default()
 }
 
 #[cfg(test)]

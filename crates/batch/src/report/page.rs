@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::write::{duration, moment, rate, short};
-use super::{by_need, chart, end, gantt, worked};
+use super::{by_need, chart, end, gantt, system, systems, worked};
 use crate::outcome::{BatchReport, ItemOutcome, ItemState};
 
 /// The report as an HTML page, which needs no other file.
@@ -16,6 +16,7 @@ pub fn html(report: &BatchReport) -> String {
             (summary(report))
             (states(report))
             (troubles(report))
+            (systems::draw(report))
             (warnings(report))
             @if let Some(curves) = chart::draw(report) {
                 section { h2 { "Throughput" } div class="wide" { (curves) } }
@@ -218,6 +219,7 @@ fn table(report: &BatchReport) -> Markup {
         ("Name", "text"),
         ("Server", "text"),
         ("Source", "text"),
+        ("System", "text"),
         ("Disk", "number"),
         ("Sent", "number"),
         ("Time", "number"),
@@ -261,6 +263,7 @@ fn row(rank: usize, item: &ItemOutcome) -> Markup {
             td title={ "obs://" (item.bucket) "/" (item.key) } { (item.name) }
             td { (text(&item.group)) }
             td class="source" { (item.source) " " small { (text(&item.format)) } }
+            td data-by=(systems::rank(item)) { (system(item)) }
             (number(item.virtual_size, short))
             (number(Some(item.sent_bytes), short))
             (number(time, duration))

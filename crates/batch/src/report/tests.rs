@@ -3,8 +3,11 @@ use base64::engine::general_purpose::STANDARD;
 use roxmltree::{Document, ParsingOptions};
 use sha2::{Digest as _, Sha256};
 
+use guest::Severity;
+
 use super::*;
 use crate::outcome::{ItemState, Machine, Stage, StageSpan, ThroughputSample, Totals};
+use crate::readiness::{GuestFinding, Readiness, Verdict};
 
 const START: UnixMillis = 1_795_532_645_000;
 
@@ -126,6 +129,16 @@ fn hostile() -> BatchReport {
         item.warnings = vec![evil.clone()];
         item.worker = Some(evil.clone());
         item.state = ItemState::Failed;
+        item.guest = Some(Readiness {
+            verdict: Verdict::Problems,
+            findings: vec![GuestFinding {
+                id: evil.clone(),
+                severity: Severity::NoLogin,
+                why: evil.clone(),
+                fix: vec![evil.clone()],
+            }],
+            undecided: vec![evil.clone()],
+        });
     }
     report.totals = Totals::of(&report.items);
     report
@@ -211,9 +224,75 @@ fn failures_come_first_with_their_cause_and_hint() {
     );
 }
 
+/// A system with findings of these severities, each with a command.
+fn system_with(severities: &[Severity]) -> Readiness {
+    let finding = |severity: &Severity| GuestFinding {
+        id: format!("rule-{}", severity.name().replace(' ', "-")),
+        severity: *severity,
+        why: "The driver is missing.".into(),
+        fix: vec![format!("mend '{}'", severity.name())],
+    };
+    Readiness {
+        verdict: match severities.iter().any(|one| *one < Severity::Advice) {
+            true => Verdict::Problems,
+            false => Verdict::Ready,
+        },
+        findings: severities.iter().map(finding).collect(),
+        undecided: Vec::new(),
+    }
+}
+
+#[test]
+fn systems_are_listed_worst_first_with_the_commands_that_mend_them() {
+    let mut report = report(5);
+    report.items[0].guest = Some(system_with(&[Severity::Advice]));
+    report.items[1].guest = Some(system_with(&[Severity::NoNetwork, Severity::Degraded]));
+    report.items[2].guest = Some(system_with(&[Severity::WillNotBoot]));
+    report.items[3].guest = Some(Readiness::default());
+    let page = html(&report);
+    let document = parsed(&page);
+    let of = |tag: &'static str| {
+        let nodes = document
+            .descendants()
+            .filter(move |node| node.has_tag_name(tag));
+        nodes.map(|node| {
+            let texts = node.descendants().filter(roxmltree::Node::is_text);
+            texts.filter_map(|node| node.text()).collect::<String>()
+        })
+    };
+    let listed: Vec<String> = of("summary").collect();
+    assert_eq!(
+        listed,
+        [
+            "par1-web02 1 problem: will not boot",
+            "par1-web01 2 problems: no network, degraded",
+            "par1-web00 ready",
+        ]
+    );
+    let commands: Vec<String> = of("pre").collect();
+    assert_eq!(commands[1], "mend 'no network'\n");
+    let cells: Vec<String> = of("td").collect();
+    for told in ["ready", "1 problem: will not boot", "not checked"] {
+        assert!(cells.iter().any(|cell| cell == told), "{told}");
+    }
+    let text = text(&report);
+    let line = text
+        .lines()
+        .find(|line| line.contains("par1-web01 "))
+        .unwrap();
+    assert!(
+        line.contains("  2 problems: no network, degraded  4ca46bf1"),
+        "{line}"
+    );
+}
+
 #[test]
 fn the_report_comes_back_from_json() {
-    let report = report(5);
+    let mut report = report(5);
+    report.items[0].guest = Some(Readiness {
+        undecided: vec!["linux-fstab-by-name".into()],
+        ..Readiness::default()
+    });
     let back: BatchReport = serde_json::from_str(&json(&report).unwrap()).unwrap();
     assert_eq!(back, report);
     // A newer or older program may have other keys.
@@ -223,8 +302,12 @@ fn the_report_comes_back_from_json() {
 
 #[test]
 fn a_page_of_ten_thousand_items_is_bounded_and_quick() {
-    let report = report(10_000);
+    let mut report = report(10_000);
+    for item in &mut report.items {
+        item.guest = Some(system_with(&Severity::ALL));
+    }
     let page = html(&report);
+    assert!(page.contains("The worst 500 of 10000 are listed."));
     assert!(page.len() < 10 << 20, "{} bytes", page.len());
     assert!(page.contains("500 of 10000 items are drawn"));
 }

@@ -6,7 +6,7 @@ use diskimg::printable;
 use diskimg::units::human;
 
 use super::write::{duration, moment, rate, short};
-use super::{by_need, end, worked};
+use super::{by_need, end, system, worked};
 use crate::outcome::{BatchReport, ItemOutcome, ItemState};
 
 /// Widest column of names; longer ones push the rest of their line.
@@ -114,17 +114,20 @@ fn table(text: &mut String, report: &BatchReport) {
     let names: Vec<_> = items.iter().map(|item| printable(&item.name)).collect();
     let widest = names.iter().map(|name| name.chars().count()).max();
     let width = widest.unwrap_or_default().clamp(4, MAX_COLUMN);
+    let systems: Vec<_> = items.iter().map(|item| system(item)).collect();
+    let widest = systems.iter().map(String::len).max();
+    let wide = widest.unwrap_or_default().max("SYSTEM".len());
     let _ = writeln!(
         text,
-        "\n{:<9}  {:<width$}  {:>8}  {:>8}  {:>12}  IMAGE",
-        "STATE", "NAME", "DISK", "SENT", "TIME"
+        "\n{:<9}  {:<width$}  {:>8}  {:>8}  {:>12}  {:<wide$}  IMAGE",
+        "STATE", "NAME", "DISK", "SENT", "TIME", "SYSTEM"
     );
-    for (item, name) in items.iter().zip(&names) {
+    for ((item, name), system) in items.iter().zip(&names).zip(&systems) {
         let size = item.virtual_size.map(short).unwrap_or_default();
         let time = worked(item).map(duration).unwrap_or_default();
         let image = item.image_id.as_deref().unwrap_or_default();
         let line = format!(
-            "{:<9}  {name:<width$}  {size:>8}  {:>8}  {time:>12}  {}",
+            "{:<9}  {name:<width$}  {size:>8}  {:>8}  {time:>12}  {system:<wide$}  {}",
             item.state,
             short(item.sent_bytes),
             printable(image)

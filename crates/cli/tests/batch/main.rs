@@ -14,6 +14,7 @@ mod again;
 mod claims;
 #[path = "../common/mod.rs"]
 mod common;
+mod guests;
 mod init;
 mod machines;
 mod pace;

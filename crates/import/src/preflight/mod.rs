@@ -2,7 +2,7 @@
 
 mod exists;
 
-use cloud::{Hint, ImportHint, Result, from_ims, from_obs, rejected};
+use cloud::{Hint, ImportHint, Result, from_ims, from_obs};
 use ims::{Architecture, Client as Images, Firmware, ImageId, ImageKind, QuickImport};
 use nearest::nearest;
 use obs::{Client as Storage, ErrorKind};
@@ -10,6 +10,7 @@ use obs::{Client as Storage, ErrorKind};
 use self::exists::{Named, Place, bitmap_key};
 pub(crate) use self::exists::{Skipped, to_skip};
 use super::checks::Findings;
+use super::guest;
 use super::ledger::Ours;
 use super::observe::Context;
 use super::piece::{Form, Piece, Pieces};
@@ -78,7 +79,7 @@ pub(crate) async fn preflight(
     }
     warnings.append(&mut findings.warnings);
     if !findings.problems.is_empty() {
-        return Err(rejected(findings.problems));
+        return Err(guest::rejected(findings.problems, pieces.guest.as_ref()));
     }
     let usable = |(piece, place): (&Piece, Place)| place.existing(piece, made);
     Ok(Checked {

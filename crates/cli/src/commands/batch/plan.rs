@@ -34,7 +34,7 @@ impl fmt::Display for Text<'_> {
         let plan = self.0;
         let size = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), human);
         let mut rows = vec![
-            ["DISK", "FORMAT", "SIZE", "DATA", "ACTION", ""]
+            ["DISK", "FORMAT", "SIZE", "DATA", "SYSTEM", "ACTION", ""]
                 .map(str::to_owned)
                 .to_vec(),
         ];
@@ -44,6 +44,9 @@ impl fmt::Display for Text<'_> {
                 line.format.clone().unwrap_or_else(|| "-".to_owned()),
                 size(line.virtual_size),
                 size(line.data_bytes),
+                line.guest
+                    .as_ref()
+                    .map_or_else(|| "-".to_owned(), ToString::to_string),
                 line.action.to_owned(),
                 line.why.clone().unwrap_or_default(),
             ]
