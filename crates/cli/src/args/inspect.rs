@@ -13,21 +13,25 @@ use super::{PackageArgs, SourceArgs};
 /// to are listed, and opened only with --allow-backing.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  imgferry inspect disk.qcow2\n  imgferry inspect --json disk.qcow2 | jq -r .partitions.boot\n  imgferry inspect --map disk.svg disk.qcow2\n  imgferry inspect --check disk.vhdx\n  imgferry inspect --guest disk.qcow2\n  imgferry inspect --rules\n  imgferry inspect server.ova\n  imgferry inspect --disk 2 server.ova\n\nWith --check, the exit code is 2 if there are errors; warnings do not count. With --guest, it\nis 2 if a rule is broken that keeps servers from booting."
+    after_help = "Examples:\n  imgferry inspect disk.qcow2\n  imgferry inspect --json disk.qcow2 | jq -r .partitions.boot\n  imgferry inspect --map disk.svg disk.qcow2\n  imgferry inspect --html disk.html disk.qcow2\n  imgferry inspect --check disk.vhdx\n  imgferry inspect --guest disk.qcow2\n  imgferry inspect --rules\n  imgferry inspect server.ova\n  imgferry inspect --disk 2 server.ova\n\nWith --check, the exit code is 2 if there are errors; warnings do not count. With --guest, it\nis 2 if a rule is broken that keeps servers from booting."
 )]
 pub(crate) struct InspectArgs {
     /// The disk image
     #[arg(required_unless_present = "rules")]
     image: Option<PathBuf>,
     /// Draw a map of the data and partitions of the disk to this SVG file, or - for standard output
-    #[arg(long, value_name = "FILE.svg", value_parser = super::streams::output())]
+    #[arg(long, value_name = "FILE.svg", value_parser = super::streams::output(), group = "drawn")]
     pub(crate) map: Option<PathBuf>,
-    /// Replace the file of --map if it exists
-    #[arg(long, requires = "map")]
+    /// Write everything that is found to this HTML page, with the map and with commands to copy, or
+    /// - for standard output
+    #[arg(long, value_name = "FILE.html", value_parser = super::streams::output(), group = "drawn")]
+    pub(crate) html: Option<PathBuf>,
+    /// Replace the file of --map or --html if it exists
+    #[arg(long, requires = "drawn")]
     pub(crate) force: bool,
     /// Check all metadata against the rules of the format, and list each violation with its offset;
     /// works on files that cannot be opened
-    #[arg(long, conflicts_with_all = ["map", "allow_backing", "snapshot"])]
+    #[arg(long, conflicts_with_all = ["drawn", "allow_backing", "snapshot"])]
     pub(crate) check: bool,
     /// Exit with code 2 if the installed system breaks a rule that keeps servers from booting
     #[arg(long, conflicts_with_all = ["map", "check"])]

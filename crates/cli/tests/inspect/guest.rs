@@ -72,3 +72,58 @@ fn a_picture_and_a_check_are_other_commands() {
         assert_eq!(inspect(&other, &image).code, Some(2), "{other:?}");
     }
 }
+
+#[test]
+fn the_page_has_the_facts_the_map_and_the_commands_worst_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = testdata("guest/centos7-lvm.qcow2");
+    let page = dir.path().join("disk.html");
+    let option = page.to_str().unwrap();
+    inspect(&["--html", option], &image).success();
+    let written = std::fs::read_to_string(&page).unwrap();
+    let document = roxmltree::Document::parse_with_options(
+        &written,
+        roxmltree::ParsingOptions {
+            allow_dtd: true,
+            ..roxmltree::ParsingOptions::default()
+        },
+    );
+    let document = document.unwrap();
+    let all = |tag: &'static str| {
+        let nodes = document.descendants();
+        nodes.filter(move |node| node.tag_name().name() == tag)
+    };
+    assert_eq!(all("svg").count(), 1);
+    assert_eq!(all("script").count(), 0);
+    for attribute in ["src", "href", "style", "onclick"] {
+        let mut nodes = document.descendants();
+        assert!(
+            nodes.all(|node| node.attribute(attribute).is_none()),
+            "{attribute}"
+        );
+    }
+    let cells: Vec<_> = all("td").filter_map(|node| node.text()).collect();
+    assert!(
+        cells.contains(&"centos 7.9 on /dev/vg-sys/lv-root"),
+        "{cells:?}"
+    );
+    let findings: Vec<_> = all("h3")
+        .filter_map(|node| node.first_element_child())
+        .collect();
+    assert_eq!(findings[0].text(), Some("will not boot"));
+    let commands: Vec<_> = all("pre").filter_map(|node| node.text()).collect();
+    assert!(
+        commands.contains(&"sed -i '4s/^/#/' /etc/fstab\n"),
+        "{commands:?}"
+    );
+
+    let again = inspect(&["--html", option], &image);
+    assert_eq!(again.code, Some(2), "an existing file is kept");
+    let strict = inspect(&["--force", "--guest", "--html", option], &image);
+    assert_eq!(strict.code, Some(2));
+    assert_eq!(std::fs::read_to_string(&page).unwrap(), written);
+    let both = inspect(&["--guest", "--html", "-"], &image);
+    assert!(both.stderr.contains("--html disk.html"), "{}", both.stderr);
+    let piped = inspect(&["--html", "-"], &image);
+    assert_eq!(piped.success().text(), written);
+}

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ::guest::{
-    Budget, Finding, How, Kernel, Named, Os, Place, Report, Seen, Severity, Unknown, Wanted,
-};
+use ::guest::{Budget, Finding, How, Kernel, Named, Os, Place, Report, Seen, Severity, Wanted};
 use diskimg::DiskImage;
 
 use super::facts::Inspection;
@@ -15,7 +13,7 @@ use crate::console::Console;
 use cloud::{Class, Failure, Result};
 
 /// Places that are shown of one finding.
-const MAX_SEEN: usize = 8;
+pub(super) const MAX_SEEN: usize = 8;
 
 /// Looks into the disk, for whatever it is to become.
 pub(super) fn look(image: &dyn DiskImage) -> Report {
@@ -34,7 +32,7 @@ pub(super) fn show(inspection: &Inspection, strict: bool, console: Console) -> R
     };
     let guest = match (&report.os, strict) {
         // A disk of data breaks most rules.
-        (None, false) => nothing(report),
+        (None, false) => format!("{:<13} {}", "system", nothing(report)),
         _ => text(report),
     };
     let text = format!("{}\n\n{guest}", table::text(inspection));
@@ -66,15 +64,15 @@ pub(super) fn show(inspection: &Inspection, strict: bool, console: Console) -> R
 }
 
 /// What is said of a disk on which no system was found.
-fn nothing(report: &Report) -> String {
+pub(super) fn nothing(report: &Report) -> String {
     let incomplete = report.unknown.iter();
     let reasons: Vec<&str> = incomplete
         .filter(|unknown| unknown.id == ::guest::INCOMPLETE)
         .map(|unknown| unknown.reason.as_str())
         .collect();
     match reasons.as_slice() {
-        [] => "system        none found".to_owned(),
-        reasons => format!("system        not known: {}", reasons.join("; ")),
+        [] => "none found".to_owned(),
+        reasons => format!("not known: {}", reasons.join("; ")),
     }
 }
 
@@ -107,9 +105,23 @@ fn count(report: &Report, severity: Severity) -> usize {
 /// The report for people: the system, what was found, worst first, and what is not known.
 pub(crate) fn text(report: &Report) -> String {
     let mut text = String::new();
-    let mut row = |name: &str, value: String| {
+    for (name, value) in facts(report) {
         let _ = writeln!(text, "{name:<13} {value}");
-    };
+    }
+    for finding in &report.findings {
+        add_finding(&mut text, finding);
+    }
+    for (reason, rules) in undecided(report) {
+        let _ = write!(text, "\nundecided: {}\n  {reason}\n", rules.join(", "));
+    }
+    let _ = write!(text, "\n{}", summary(report));
+    text
+}
+
+/// What is known of the system, in rows.
+pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
+    let mut rows = Vec::new();
+    let mut row = |name, value| rows.push((name, value));
     row(
         "system",
         report.os.as_ref().map_or("none found".to_owned(), system),
@@ -128,12 +140,7 @@ pub(crate) fn text(report: &Report) -> String {
     for found in &report.kernels {
         row("kernel", kernel(found));
     }
-    for finding in &report.findings {
-        add_finding(&mut text, finding);
-    }
-    add_unknown(&mut text, &report.unknown);
-    let _ = write!(text, "\n{}", summary(report));
-    text
+    rows
 }
 
 fn system(os: &Os) -> String {
@@ -210,7 +217,7 @@ fn add_finding(text: &mut String, finding: &Finding) {
     }
 }
 
-fn place(seen: &Seen) -> String {
+pub(super) fn place(seen: &Seen) -> String {
     let mut place = seen.path.clone();
     if let Some(line) = seen.line {
         let _ = write!(place, ":{line}");
@@ -222,17 +229,16 @@ fn place(seen: &Seen) -> String {
 }
 
 /// Rules that could not be decided, together where they have one reason.
-fn add_unknown(text: &mut String, unknown: &[Unknown]) {
+pub(super) fn undecided(report: &Report) -> BTreeMap<&str, Vec<&str>> {
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for rule in unknown {
+    for rule in &report.unknown {
         reasons.entry(&rule.reason).or_default().push(rule.id);
     }
-    for (reason, rules) in reasons {
-        let _ = write!(text, "\nundecided: {}\n  {reason}\n", rules.join(", "));
-    }
+    reasons
 }
 
-fn summary(report: &Report) -> String {
+/// How many rules are broken, by severity, and how many are undecided.
+pub(super) fn summary(report: &Report) -> String {
     let mut counts: Vec<String> = Severity::ALL
         .iter()
         .map(|severity| (count(report, *severity), severity.name()))
@@ -251,7 +257,7 @@ fn summary(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ::guest::{Choice, Source, Virtio};
+    use ::guest::{Choice, Source, Unknown, Virtio};
 
     fn finding(severity: Severity, seen: usize) -> Finding {
         Finding {

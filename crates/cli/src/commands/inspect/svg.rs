@@ -4,7 +4,7 @@ use diskimg::partitions::Partition;
 use diskimg::units::human;
 use diskimg::{DiskMap, Share};
 use maud::{Markup, html};
-use page::{picture_file, shortened};
+use page::{picture, picture_file, shortened};
 
 use super::facts::Inspection;
 
@@ -32,8 +32,20 @@ const MARKS: [&str; 6] = [
     "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#8a7a00", "#444444",
 ];
 
-/// Draws `map`, with the partitions of `inspection`.
+/// Draws `map`, with the partitions of `inspection`, as a file of its own.
 pub(super) fn draw(map: &DiskMap, inspection: &Inspection) -> String {
+    let (size, title, content) = content(map, inspection);
+    picture_file(size, &title, &content)
+}
+
+/// The same picture, inside a page.
+pub(super) fn embedded(map: &DiskMap, inspection: &Inspection) -> Markup {
+    let (size, title, content) = content(map, inspection);
+    picture("map", size, &title, &content)
+}
+
+/// Width and height, the title, and what is drawn.
+fn content(map: &DiskMap, inspection: &Inspection) -> ((u64, u64), String, Markup) {
     let partitions: &[Partition] = match &inspection.partitions {
         Some(table) => &table.entries,
         None => &[],
@@ -57,7 +69,7 @@ pub(super) fn draw(map: &DiskMap, inspection: &Inspection) -> String {
             (text(LEFT, list_top + shown.len() as u64 * LINE, &format!("and {} more", more.len())))
         }
     };
-    picture_file((WIDTH, height), &title, &content)
+    ((WIDTH, height), title, content)
 }
 
 fn head(map: &DiskMap, inspection: &Inspection, title: &str) -> Markup {

@@ -21,7 +21,8 @@ impl Rows {
     }
 }
 
-pub(super) fn text(inspection: &Inspection) -> String {
+/// Everything that is known of the file, in rows.
+pub(super) fn rows(inspection: &Inspection) -> Vec<(&'static str, String)> {
     let mut rows = Rows(Vec::new());
     about_the_file(&mut rows, inspection);
     about_the_content(&mut rows, inspection);
@@ -29,8 +30,12 @@ pub(super) fn text(inspection: &Inspection) -> String {
     for warning in &inspection.details.warnings {
         rows.add("warning", warning);
     }
+    rows.0
+}
+
+pub(super) fn text(inspection: &Inspection) -> String {
     let mut table = String::new();
-    for (name, value) in rows.0 {
+    for (name, value) in rows(inspection) {
         let _ = writeln!(table, "{name:<13} {value}");
     }
     table.truncate(table.trim_end().len());
