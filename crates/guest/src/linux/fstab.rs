@@ -5,9 +5,6 @@ use crate::Seen;
 /// Where the table is.
 pub(crate) const PATH: &str = "/etc/fstab";
 
-/// Lines that are looked at; a table that a human keeps has a dozen.
-const MAX_LINES: usize = 4096;
-
 /// A line that mounts something or adds swap space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
@@ -35,7 +32,7 @@ impl Fstab {
     /// Reads a table; of a line that cannot be understood nothing but its place is kept.
     pub(crate) fn parse(content: &[u8]) -> Self {
         let mut table = Self::default();
-        for (line, text) in (1..).zip(content.split(|&byte| byte == b'\n').take(MAX_LINES)) {
+        for (line, text) in (1..).zip(content.split(|&byte| byte == b'\n')) {
             let text = text.trim_ascii();
             if text.is_empty() || text.starts_with(b"#") {
                 continue;
@@ -158,5 +155,15 @@ mod tests {
     #[test]
     fn what_is_no_octal_code_stays() {
         assert_eq!(unescaped(br"a\9\04\777\134x"), br"a\9\04\777\x");
+    }
+
+    #[test]
+    fn no_line_is_left_out_however_many_there_are() {
+        let text = format!(
+            "{}/dev/sdb1 /data ext4 defaults 0 0\n",
+            "# x\n".repeat(5000)
+        );
+        let table = Fstab::parse(text.as_bytes());
+        assert_eq!(table.mount(b"/data").unwrap().line, 5001);
     }
 }

@@ -12,9 +12,6 @@ use crate::view::View;
 const MAX_FILES: usize = 256;
 /// Files that one command names.
 const MAX_NAMED: usize = 16;
-/// Lines of one file that are looked at.
-const MAX_LINES: usize = 100_000;
-
 /// A file that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Source {
@@ -44,7 +41,6 @@ impl Source {
             .filter(|(_, byte)| **byte == b'\n');
         let starts = std::iter::once(0)
             .chain(ends.map(|(at, _)| at + 1))
-            .take(MAX_LINES)
             .collect();
         Self {
             path: path.into(),
