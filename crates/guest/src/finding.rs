@@ -99,7 +99,8 @@ impl Seen {
 
     /// With the text of what was seen.
     pub(crate) fn with(mut self, text: impl AsRef<[u8]>) -> Self {
-        self.text = Some(crate::text::shown(text.as_ref()));
+        let text = crate::text::without_secrets(text.as_ref());
+        self.text = Some(crate::text::shown(&text));
         self
     }
 }

@@ -76,25 +76,9 @@ impl Entry {
     pub(crate) fn seen(&self) -> Seen {
         match self.line {
             0 => Seen::at(&self.path),
-            line => Seen::line(&self.path, line, without_secrets(&self.text)),
+            line => Seen::line(&self.path, line, &self.text),
         }
     }
-}
-
-/// `line` with the values of parameters hidden that are passwords by their names.
-fn without_secrets(line: &[u8]) -> Vec<u8> {
-    const SECRET: &[&[u8]] = &[b"pass", b"secret", b"token", b"netroot"];
-    let hidden = |word: &[u8]| {
-        let at = word.iter().position(|&byte| byte == b'=')?;
-        let name = word.get(..at)?.to_ascii_lowercase();
-        let is_secret = |part: &&&[u8]| name.windows(part.len()).any(|found| found == **part);
-        SECRET.iter().find(is_secret)?;
-        Some([word.get(..at)?, "=…".as_bytes()].concat())
-    };
-    line.split(|&byte| byte == b' ')
-        .map(|word| hidden(word).unwrap_or_else(|| word.to_vec()))
-        .collect::<Vec<_>>()
-        .join(&b' ')
 }
 
 #[cfg(test)]
