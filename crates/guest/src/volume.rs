@@ -81,6 +81,9 @@ pub(crate) enum Stack {
     },
 }
 
+/// Bytes of the smallest volume that something unknown with a name would be in.
+const LEAST_NAMED: u64 = 32 << 20;
+
 /// One volume.
 #[derive(Clone, Debug)]
 pub(crate) struct Volume {
@@ -118,6 +121,33 @@ impl Volume {
         }
     }
 
+    /// Why names may be in it that cannot be read: a UUID, a label, a volume of a group.
+    pub(crate) fn hides_names(&self) -> Option<String> {
+        let name = self.name();
+        match &self.content {
+            Content::Encrypted(method) => Some(format!("{name} is encrypted by {method}")),
+            Content::PhysicalVolume(None) => {
+                let reason = self.closed.as_deref();
+                let reason = reason.unwrap_or("its metadata cannot be read");
+                Some(format!("{name}: {reason}"))
+            }
+            Content::Other(what) => Some(format!("{name} holds {what}, which is not read")),
+            // Room for boot loaders has no name.
+            Content::Unknown if self.size >= LEAST_NAMED && self.uuid.is_none() => {
+                let reason = self
+                    .closed
+                    .as_deref()
+                    .unwrap_or("what it holds is not known");
+                Some(format!("{name}: {reason}"))
+            }
+            _ if self.uuid.is_none() => {
+                let reason = self.closed.as_deref()?;
+                Some(format!("{name}: {reason}"))
+            }
+            _ => None,
+        }
+    }
+
     /// As reports name it.
     pub(crate) fn name(&self) -> String {
         match (&self.stack, self.partition) {
@@ -126,5 +156,34 @@ impl Volume {
             (Stack::Plain, Some(number)) => format!("partition {number}"),
             (Stack::Plain, None) => "whole disk".to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_read_may_hold_the_name_that_is_looked_for() {
+        let volume = |content: Content, size: u64| Volume {
+            content,
+            size,
+            ..Volume::new(Some(4), Stack::Plain)
+        };
+        let reason = volume(Content::Other("ReiserFS"), 1 << 30).hides_names();
+        assert_eq!(
+            reason.as_deref(),
+            Some("partition 4 holds ReiserFS, which is not read")
+        );
+        assert!(volume(Content::Unknown, 1 << 30).hides_names().is_some());
+        assert!(
+            volume(Content::Encrypted("LUKS"), 1 << 30)
+                .hides_names()
+                .is_some()
+        );
+        // The partition for a BIOS' boot loader.
+        assert!(volume(Content::Unknown, 1 << 20).hides_names().is_none());
+        let swap = Content::Swap { hibernated: false };
+        assert!(volume(swap, 1 << 30).hides_names().is_none());
     }
 }

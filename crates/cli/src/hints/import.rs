@@ -74,11 +74,17 @@ pub(super) fn text(hint: &Import) -> String {
         Import::MakeRaw => "pass --to raw, or omit the bitmap file",
         Import::LeaveRawOrSave => "leave --to out, or save the disk to a raw file first",
         Import::MendGuest { commands, rule } => {
-            let mend = match commands.is_empty() {
-                true => String::new(),
-                false => format!("type in the guest: {}; or ", commands.join("; ")),
+            // What is a comment is an explanation, which 'imgferry inspect' prints.
+            let typed: Vec<&str> = commands
+                .iter()
+                .map(String::as_str)
+                .filter(|command| !command.starts_with('#'))
+                .collect();
+            let mend = match typed.is_empty() {
+                true => "'imgferry inspect' says what to do in the guest".to_owned(),
+                false => format!("type in the guest: {}", typed.join("; ")),
             };
-            return format!("{mend}pass --allow {rule}");
+            return format!("{mend}; or pass --allow {rule}");
         }
     }
     .to_owned()

@@ -216,18 +216,35 @@ fn searches(tree: &Rc<dyn Tree>, inner: &str, path: &str) -> Vec<Known<Search>> 
         Err(error) => return vec![Err(error.into())],
     };
     let lines = script.split(|byte| *byte == b'\n');
+    // What is in a menu entry runs only if it is chosen: it may be for another disk.
+    let mut depth = 0_i64;
     (1..)
         .zip(lines)
         .filter_map(|(number, line)| {
             let text = String::from_utf8_lossy(line);
+            let braces = |wanted: char| text.chars().filter(|found| *found == wanted).count();
+            let inside = depth > 0;
+            let change = |count: usize| i64::try_from(count).unwrap_or_default();
+            depth = depth
+                .saturating_add(change(braces('{')))
+                .saturating_sub(change(braces('}')))
+                .max(0);
+            if inside {
+                return None;
+            }
             let mut words = text.split_whitespace();
             let by_uuid = match words.next()? {
                 "search.fs_uuid" => true,
                 "search" => text.contains("--fs-uuid") || text.split(' ').any(|word| word == "-u"),
                 _ => false,
             };
+            let mut after_hint = false;
             let uuid = words
-                .find(|word| !word.starts_with('-'))
+                .find(|word| {
+                    let is_value = std::mem::take(&mut after_hint);
+                    after_hint = word.starts_with("--hint") && !word.contains('=');
+                    !is_value && !word.starts_with('-')
+                })
                 .filter(|_| by_uuid)?;
             let uuid = uuid.trim_matches(['"', '\'']);
             // A variable is filled in by the rest of the script.

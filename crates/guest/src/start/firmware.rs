@@ -9,16 +9,18 @@ const BIOS: &str = "bios";
 const UEFI: &str = "uefi";
 
 impl Facts {
-    /// The firmware of the server: the one that is asked for, else the one that the disk suits
-    /// best. `None` when it suits none.
+    /// The firmware of the server: the one that is asked for, else the one that an import
+    /// asks for. `None` when the disk suits none.
     pub(crate) fn firmware(&self) -> Option<&str> {
         if let Some(wanted) = &self.wanted.firmware {
             return Some(wanted);
         }
         let efi = self.efi.as_ref();
         let is = |yes: bool, name: &'static str| yes.then_some(name);
-        is(self.is_arm() || efi.is_some_and(|efi| efi.starts()), UEFI)
+        is(self.is_arm(), UEFI)
+            // What the cloud takes unless it is told.
             .or_else(|| is(self.bios_starts(), BIOS))
+            .or_else(|| is(efi.is_some_and(|efi| efi.starts()), UEFI))
             .or_else(|| is(efi.is_some_and(|efi| efi.has_loader()), UEFI))
             .or_else(|| is(self.bios_is_meant(), BIOS))
     }
@@ -209,13 +211,13 @@ mod tests {
     }
 
     #[test]
-    fn the_firmware_is_the_one_that_finds_most() {
+    fn the_firmware_is_the_one_that_an_import_asks_for() {
         for (code, loader, fallback, firmware, all) in [
             (
                 Code::Generic,
                 true,
                 true,
-                Some("uefi"),
+                Some("bios"),
                 vec!["bios", "uefi"],
             ),
             (
@@ -225,6 +227,7 @@ mod tests {
                 Some("bios"),
                 vec!["bios", "uefi"],
             ),
+            (Code::None, true, true, Some("uefi"), vec!["uefi"]),
             (Code::None, true, false, Some("uefi"), vec!["uefi"]),
             (Code::None, false, false, Some("bios"), vec![]),
         ] {

@@ -2,7 +2,7 @@
 
 use super::entry::{BootFile, Entry};
 use crate::linux::boot::LinuxBoot;
-use crate::volume::{Content, Device, Stack, Volume, find};
+use crate::volume::{Device, Stack, Volume, find};
 use crate::{Facts, Judgement, Remedy, Rule, Seen, Severity, Source};
 
 /// Longer waits are worth a word.
@@ -222,22 +222,10 @@ fn presence(device: &Device, volumes: &[Volume]) -> Presence {
         _ => return Presence::Here,
     }
     let by_partition = matches!(device, Device::PartUuid(_) | Device::PartLabel(_));
-    let hidden = volumes.iter().find_map(|volume| match &volume.content {
-        _ if by_partition => None,
-        Content::Encrypted(method) => Some(format!("{} is encrypted by {method}", volume.name())),
-        Content::PhysicalVolume(None) => {
-            let reason = volume
-                .closed
-                .as_deref()
-                .unwrap_or("its metadata cannot be read");
-            Some(format!("{}: {reason}", volume.name()))
-        }
-        _ if volume.uuid.is_none() => {
-            let reason = volume.closed.as_deref()?;
-            Some(format!("{}: {reason}", volume.name()))
-        }
-        _ => None,
-    });
+    let hidden = match by_partition {
+        true => None,
+        false => volumes.iter().find_map(Volume::hides_names),
+    };
     hidden.map_or(Presence::Gone, Presence::Hidden)
 }
 

@@ -65,9 +65,8 @@ fn missing(facts: &Facts) -> Place {
         .iter()
         .any(|volume| matches!(volume.stack, Stack::Array { .. }) && volume.closed.is_none());
     let hides = |volume: &Volume| match volume.content {
-        Content::Encrypted(_) | Content::PhysicalVolume(None) => true,
         Content::ArrayMember => !arrays,
-        _ => volume.closed.is_some() && volume.uuid.is_none(),
+        _ => volume.hides_names().is_some(),
     };
     if facts.volumes.iter().any(hides) {
         Place::Hidden

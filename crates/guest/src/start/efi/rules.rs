@@ -1,7 +1,7 @@
 //! Rules about what UEFI starts.
 
-use super::Efi;
-use crate::volume::Content;
+use super::{Efi, Search};
+use crate::volume::Volume;
 use crate::{Facts, Judgement, Remedy, Rule, Seen, Severity, Source};
 
 /// Loaders that a finding names.
@@ -137,34 +137,28 @@ fn config_lost(facts: &Facts, judgement: &mut Judgement) {
         return;
     };
     // The file system may be inside of what could not be opened.
-    let hidden = facts
-        .volumes
-        .iter()
-        .find_map(|volume| match volume.content {
-            Content::Encrypted(method) => {
-                Some(format!("{} is encrypted by {method}", volume.name()))
-            }
-            _ if volume.uuid.is_none() => {
-                let reason = volume.closed.as_ref()?;
-                Some(format!("{}: {reason}", volume.name()))
-            }
-            _ => None,
-        });
+    let hidden = facts.volumes.iter().find_map(Volume::hides_names);
+    let resolves = |search: &Search| {
+        let is = |uuid: &String| uuid.eq_ignore_ascii_case(&search.uuid);
+        let mut volumes = facts.volumes.iter();
+        volumes.any(|volume| volume.uuid.as_ref().is_some_and(is))
+    };
+    let mut searches = efi.partitions.iter().flat_map(|esp| &esp.searches);
+    // Of several loaders one may be left over from an earlier system.
+    let severity = match searches.any(|search| search.as_ref().is_ok_and(resolves)) {
+        true => Severity::Advice,
+        false => Severity::WillNotBoot,
+    };
     for search in efi.partitions.iter().flat_map(|esp| &esp.searches) {
         let Some(search) = judgement.known(search) else {
             continue;
         };
-        let is = |uuid: &String| uuid.eq_ignore_ascii_case(&search.uuid);
-        if facts
-            .volumes
-            .iter()
-            .any(|volume| volume.uuid.as_ref().is_some_and(is))
-        {
+        if resolves(search) {
             continue;
         }
         match &hidden {
             Some(reason) => judgement.unknown(reason.clone()),
-            None => judgement.found(Severity::WillNotBoot, search.seen.clone()),
+            None => judgement.found(severity, search.seen.clone()),
         }
     }
 }

@@ -115,6 +115,9 @@ fn a_script_that_looks_for_a_file_system_elsewhere_is_found() {
         "search --no-floppy --fs-uuid --set=dev $other",
         "search --label nothing",
         "configfile x",
+        "search --hint hd0,gpt3 --fs-uuid --set=root ID",
+        // An entry for another disk runs only if somebody chooses it.
+        "menuentry 'other' {\n  search --fs-uuid --set=root 6E31-0001\n}\n",
     ] {
         assert_eq!(broken(with(good)), [], "{good}");
     }
@@ -129,6 +132,17 @@ fn a_script_that_looks_for_a_file_system_elsewhere_is_found() {
             "{bad}"
         );
     }
+    // What an earlier system has left does no harm beside a script that is right.
+    let both = with("search.fs_uuid ID root")
+        .file("/EFI/centos/grub.cfg", "search.fs_uuid 6E31-0001 root");
+    let report = super::rules::RULES
+        .iter()
+        .flat_map(|rule| rule.judge(&facts(both.clone(), MemoryTree::new())).0)
+        .map(|finding| (finding.id, finding.severity));
+    assert_eq!(
+        report.collect::<Vec<_>>(),
+        [("boot-efi-config-lost", crate::Severity::Advice)]
+    );
     let mut facts = facts(with("search.fs_uuid 6E31-0001 root"), MemoryTree::new());
     facts.volumes[1].content = Content::Encrypted("LUKS");
     assert_eq!(judge(&facts), (vec![], vec!["boot-efi-config-lost"]));

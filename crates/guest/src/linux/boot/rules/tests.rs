@@ -1,4 +1,5 @@
 use super::*;
+use crate::Content;
 use crate::linux::boot::Timeout;
 use crate::linux::boot::tests::volume;
 use crate::linux::command_line::CommandLine;
