@@ -288,11 +288,17 @@ impl Package {
         })
     }
 
-    /// `options` for a disk of this package: what is inside an archive refers to no other file.
+    /// `options` for a disk of this package: what is inside an archive refers to no other file, and
+    /// what is beside a descriptor only if the user allows it.
     #[must_use]
     pub fn options(&self, options: &OpenOptions) -> OpenOptions {
         let mut options = options.clone();
-        if matches!(self.store, Store::Archive(_)) && options.backing != BackingPolicy::Describe {
+        let sealed = match &self.store {
+            Store::Archive(_) => options.backing != BackingPolicy::Describe,
+            // The user named the descriptor; what it names may not name more.
+            Store::Folder(_) => options.backing == BackingPolicy::Refuse,
+        };
+        if sealed {
             options.backing = BackingPolicy::Sealed;
         }
         options

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use diskimg::{BackingPolicy, ErrorKind, FileOffset, MemorySource, Result};
+use diskimg::{BackingPolicy, ErrorKind, FileOffset, MemorySource, OpenOptions, Result};
 use ova::{Algorithm, Architecture, Firmware, Package, Role};
 use testkit::ova::{Machine, Tar, base256, header, manifest, octal, sealed};
 
@@ -470,6 +470,9 @@ fn a_folder_has_files_called_after_the_descriptor() {
         .unwrap();
     assert_eq!(content(&package, 0), DISK);
     verified(&package).unwrap();
+    // A disk that is a descriptor itself opens nothing beside it.
+    let options = package.options(&OpenOptions::default());
+    assert_eq!(options.backing, BackingPolicy::Sealed);
 
     // Names of others need permission, and links are not followed.
     write("other.vmdk", DISK).unwrap();
@@ -479,6 +482,11 @@ fn a_folder_has_files_called_after_the_descriptor() {
     let inside = BackingPolicy::Inside(dir.path().to_owned());
     let package = Package::open(&path, &inside).unwrap().unwrap();
     assert_eq!(content(&package, 0), DISK);
+    let allowed = OpenOptions {
+        backing: inside.clone(),
+        ..OpenOptions::default()
+    };
+    assert_eq!(package.options(&allowed).backing, inside);
     std::fs::remove_file(dir.path().join("vm-disk1.vmdk")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", dir.path().join("vm-disk1.vmdk")).unwrap();
     write("vm.ovf", machine.descriptor().as_bytes()).unwrap();
