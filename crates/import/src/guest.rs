@@ -11,8 +11,8 @@ use super::checks::Findings;
 use super::source::Input;
 use super::spec::{GuestCheck, ImportSpec};
 
-/// Looks into the disk in `input`, fills in what the user has not said of it, and adds what is wrong
-/// to `findings`.
+/// Looks into the disk in `input`, fills in what the user has not said of it, and adds what is
+/// wrong to `findings`.
 pub(crate) fn look(
     spec: &ImportSpec,
     request: &mut QuickImport,

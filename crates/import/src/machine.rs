@@ -120,8 +120,8 @@ impl ImportSpec {
     }
 }
 
-/// Place of the disk that the machine starts from. The descriptor's order is not trusted when the disks say
-/// otherwise.
+/// Place of the disk that the machine starts from. The descriptor's order is not trusted when the
+/// disks say otherwise.
 fn system_disk(package: &Package, spec: &ImportSpec) -> Result<usize> {
     let missing = || Failure::new(Class::Refused, "the package has no disks");
     let first = package.disks().get(package.system()).ok_or_else(missing)?;

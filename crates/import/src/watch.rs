@@ -101,8 +101,8 @@ impl Watch {
         files.chain(&self.package).map(PathBuf::as_path).collect()
     }
 
-    /// Warnings of files that a VMware program has left a lock for: unlike the locks of QEMU one may
-    /// be of a machine that has crashed.
+    /// Warnings of files that a VMware program has left a lock for: unlike the locks of QEMU one
+    /// may be of a machine that has crashed.
     pub(crate) fn left_locks(&self) -> Vec<String> {
         let locks = self.files.iter().map(|(path, _)| {
             let mut lock = path.clone().into_os_string();
@@ -155,9 +155,9 @@ impl Watch {
         self.same_files()
     }
 
-    /// Why the disk could not be read. That it changed meanwhile, or is not what the manifest of the
-    /// package says, explains what is wrong with it, which becomes a note. Waits until all of it
-    /// was looked at.
+    /// Why the disk could not be read. That it changed meanwhile, or is not what the manifest of
+    /// the package says, explains what is wrong with it, which becomes a note. Waits until all of
+    /// it was looked at.
     pub fn cause(&self, error: impl Into<::convert::Error>) -> Failure {
         Self::cause_of(&[self], error.into())
     }

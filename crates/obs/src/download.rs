@@ -42,9 +42,9 @@ impl Client {
         self.range(bucket, key, range, info).await
     }
 
-    /// Writes the object that `info` describes to `file`, and says whether its MD5 was compared with
-    /// the ETag: that is none for objects that were stored in parts, or encrypted. `monitor` counts
-    /// [`Counter::GuestBytes`].
+    /// Writes the object that `info` describes to `file`, and says whether its MD5 was compared
+    /// with the ETag: that is none for objects that were stored in parts, or encrypted. `monitor`
+    /// counts [`Counter::GuestBytes`].
     ///
     /// # Errors
     /// Those of [`Client::get_range`]; [`ErrorKind::Integrity`] when the MD5 differs, and

@@ -87,8 +87,8 @@ pub(super) fn packed(path: &Path, stop: &Stop) -> Result<Option<Disk>> {
     }))
 }
 
-/// The disk image `name` in `dir`, which the configuration of a machine there names. One that builds on other files is
-/// described, and they are not opened.
+/// The disk image `name` in `dir`, which the configuration of a machine there names. One that
+/// builds on other files is described, and they are not opened.
 pub(super) fn named(configuration: &dyn ReadAt, dir: &Path, name: &str) -> Result<Disk> {
     let path = dir.join(name);
     // Neither a link nor anything that is no file, and of the same owner.

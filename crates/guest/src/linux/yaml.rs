@@ -1,4 +1,5 @@
-//! YAML as a tree with lines, as netplan and cloud-init write it. Bounded: no aliases, little depth.
+//! YAML as a tree with lines, as netplan and cloud-init write it. Bounded: no aliases, little
+//! depth.
 
 use granit_parser::{Event, Parser};
 

@@ -9,8 +9,9 @@ use clap::Args;
 /// Every image is opened; broken, encrypted or incomplete ones are listed at the end of the
 /// manifest. Machines are kept together: a package (OVA archive or OVF descriptor) is one item, and
 /// the disks that a .vmx file names are a server. Other disks are grouped into a server if their
-/// names suggest it (web01.qcow2 and web01-data1.qcow2). Values that cannot be read from the files are written as TODO, which 'batch
-/// plan' and 'batch run' refuse. Links and hidden files are ignored.
+/// names suggest it (web01.qcow2 and web01-data1.qcow2). Values that cannot be read from the files
+/// are written as TODO, which 'batch plan' and 'batch run' refuse. Links and hidden files are
+/// ignored.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   imgferry batch init /vm/images

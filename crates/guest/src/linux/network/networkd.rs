@@ -16,7 +16,8 @@ const NO_ETHERNET: &[&str] = &[
 
 /// The profiles, and the lines of `.link` files that find an interface by its MAC address.
 pub(crate) fn collect(view: &View) -> Known<(Vec<Profile>, Vec<Seen>)> {
-    // By name: a file in /etc hides the one of the same name in /usr/lib, and an empty one masks it.
+    // By name: a file in /etc hides the one of the same name in /usr/lib, and an empty one masks
+    // it.
     let mut files: BTreeMap<Vec<u8>, Source> = BTreeMap::new();
     for directory in ["/usr/lib/systemd/network", "/etc/systemd/network"] {
         let is_ours = |name: &[u8]| {
