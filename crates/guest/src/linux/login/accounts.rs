@@ -6,9 +6,8 @@ use crate::budget::MAX_FILE;
 use crate::known::Known;
 use crate::view::View;
 
-/// Accounts with a shell, and lines of one file.
+/// Accounts with a shell.
 const MAX_ACCOUNTS: usize = 256;
-const MAX_LINES: usize = 65_536;
 /// Groups whose members may become root.
 const ADMINS: &[&str] = &["sudo", "wheel", "admin"];
 /// Programs that are no shells.
@@ -129,7 +128,6 @@ fn lines(view: &View, path: &str) -> Known<Option<Vec<Vec<String>>>> {
         content
             .split(|&byte| byte == b'\n')
             .filter(|line| !line.is_empty() && !line.starts_with(b"#"))
-            .take(MAX_LINES)
             .map(|line| {
                 let text = String::from_utf8_lossy(line);
                 text.split(':').map(str::to_owned).collect()
@@ -225,6 +223,16 @@ mod tests {
         assert_eq!(old.password, Password::Weak);
         assert!(old.is_admin, "by its first group");
         assert!(old.ended(7).is_some() && old.ended(6).is_none());
+    }
+
+    #[test]
+    fn an_account_behind_any_number_of_lines_is_found() {
+        let passwd = format!("{}root:x:0:0::/root:/bin/sh\n", "a:b\n".repeat(70_000));
+        let tree = MemoryTree::new()
+            .file("/etc/passwd", passwd)
+            .file("/etc/shadow", "root:$6$a$b:19700:0:99999:7:::\n");
+        let accounts = collect(&View::new(Rc::new(tree), 0), None).unwrap();
+        assert!(accounts.iter().any(|account| account.is_root));
     }
 
     #[test]
