@@ -1,0 +1,163 @@
+//! An export as a source of bytes, so that it opens like a file.
+
+use std::path::{Path, PathBuf};
+
+use diskimg::limits::MAX_VIRTUAL_SIZE;
+use diskimg::units::{fits, human, round_up};
+use diskimg::{Error, ErrorKind, FileOffset, ReadAt, Result, SourceExtent};
+use parking_lot::Mutex;
+
+use super::options::ClientOptions;
+use super::pool::Pool;
+use super::session::Piece;
+use super::status::Known;
+use super::trouble::Trouble;
+use crate::limits::{CONNECTION_BYTES, KEPT_EXTENTS, REQUEST_BYTES};
+use crate::uri::NbdUri;
+
+/// The bytes of an export. Holes and zeros are known when the server tells them.
+pub struct NbdSource {
+    pool: Pool,
+    name: PathBuf,
+    known: Mutex<Known>,
+}
+
+impl NbdSource {
+    /// Connects to the server of `uri`.
+    ///
+    /// # Errors
+    /// `Io` when it does not answer, `Corrupt` when it breaks the protocol, `Unsupported` when it
+    /// refuses, `Limit` when the export is too large. All name the URI.
+    pub fn open(uri: NbdUri, options: ClientOptions) -> Result<Self> {
+        let name = PathBuf::from(uri.to_string());
+        let pool = Pool::open(uri, options).map_err(|error| error.in_file(&name))?;
+        let size = pool.export().size;
+        if size > MAX_VIRTUAL_SIZE {
+            let error = Error::new(
+                ErrorKind::Limit,
+                format!(
+                    "the export has {size} bytes ({}), at most {} are read",
+                    human(size),
+                    human(MAX_VIRTUAL_SIZE)
+                ),
+            );
+            return Err(error.in_file(&name));
+        }
+        Ok(Self {
+            pool,
+            name,
+            known: Mutex::default(),
+        })
+    }
+
+    /// Whether the server says where nothing is stored.
+    #[must_use]
+    pub fn tells_holes(&self) -> bool {
+        self.pool.export().allocation
+    }
+
+    /// Connections that are used at most.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.pool.connections()
+    }
+
+    /// Fills `buf` from `at`; both are multiples of the smallest block.
+    fn read_blocks(&self, at: u64, buf: &mut [u8]) -> Result<()> {
+        let export = self.pool.export();
+        let longest = REQUEST_BYTES.min(export.max_block);
+        let longest = usize::try_from(longest).unwrap_or(usize::MAX).max(1);
+        let mut pieces = Vec::with_capacity(buf.len() / longest + 1);
+        let mut next = at;
+        for part in buf.chunks_mut(longest) {
+            let piece = Piece {
+                at: next,
+                buf: part,
+                done: false,
+            };
+            next = next.saturating_add(piece.buf.len() as u64);
+            pieces.push(piece);
+        }
+        self.pool.with(|connection| {
+            connection.read(&mut pieces).map_err(|trouble| {
+                let done = pieces.iter().filter(|piece| piece.done).count();
+                (done, trouble)
+            })
+        })
+    }
+
+    fn read(&self, at: u64, buf: &mut [u8]) -> Result<()> {
+        let export = self.pool.export();
+        let len = buf.len() as u64;
+        if !fits(at, len, export.size) {
+            return Err(Error::truncated(
+                "export",
+                at,
+                format!(
+                    "{len} bytes are needed, the export has {} in all",
+                    export.size
+                ),
+            ));
+        }
+        let block = export.min_block;
+        let start = at - at % block;
+        let end = round_up(at + len, block).unwrap_or(export.size);
+        if (start, end) == (at, at + len) {
+            return self.read_blocks(at, buf);
+        }
+        let mut blocks = vec![0; usize::try_from(end - start).unwrap_or(usize::MAX)];
+        self.read_blocks(start, &mut blocks)?;
+        let skip = usize::try_from(at - start).unwrap_or(usize::MAX);
+        let wanted = blocks.get(skip..).and_then(|rest| rest.get(..buf.len()));
+        buf.copy_from_slice(wanted.unwrap_or_default());
+        Ok(())
+    }
+
+    fn extent(&self, at: u64, limit: u64) -> Result<SourceExtent> {
+        let export = self.pool.export();
+        if !export.allocation {
+            return Ok(SourceExtent::Data(limit));
+        }
+        let mut known = self.known.lock();
+        if let Some(extent) = known.status.extent_at(at, limit) {
+            return Ok(extent);
+        }
+        let (start, len) = known.question(at, export.size, export.min_block);
+        let status = self.pool.with(|connection| {
+            connection
+                .status(start, len)
+                .map_err(|trouble: Trouble| (0, trouble))
+        })?;
+        known.keep(status, len);
+        // An answer begins at `start` and holds a whole block at least, or all counts as data.
+        let extent = known.status.extent_at(at, limit);
+        Ok(extent.unwrap_or(SourceExtent::Data(limit.min(export.min_block))))
+    }
+}
+
+impl ReadAt for NbdSource {
+    fn len(&self) -> u64 {
+        self.pool.export().size
+    }
+
+    fn read_exact_at(&self, at: FileOffset, buf: &mut [u8]) -> Result<()> {
+        self.read(at.0, buf)
+            .map_err(|error| error.in_file(&self.name))
+    }
+
+    fn extent_at(&self, at: FileOffset, limit: u64) -> Result<SourceExtent> {
+        self.extent(at.0, limit)
+            .map_err(|error| error.in_file(&self.name))
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.name)
+    }
+
+    /// Two answers about allocation, and what each connection holds.
+    fn memory(&self) -> u64 {
+        let extents = KEPT_EXTENTS as u64 * size_of::<(u64, bool)>() as u64;
+        let connections = self.pool.connections() as u64;
+        (2 * extents).saturating_add(connections.saturating_mul(CONNECTION_BYTES))
+    }
+}
