@@ -1,5 +1,5 @@
-//! YAML as a tree with lines, as netplan and cloud-init write it. Bounded: no aliases, little
-//! depth.
+//! YAML as a tree with lines, as netplan and cloud-init write it. Bounded: little depth, and aliases
+//! stay what they are.
 
 use granit_parser::{Event, Parser};
 
@@ -20,6 +20,8 @@ pub(crate) enum Value {
     List(Vec<Node>),
     /// Keys with their lines.
     Map(Vec<(String, u32, Node)>),
+    /// `*name`: the same as another value, which is not looked up.
+    Alias,
 }
 
 impl Node {
@@ -50,6 +52,16 @@ impl Node {
         match &self.value {
             Value::List(items) => items,
             _ => &[],
+        }
+    }
+
+    /// An error when some of the value stands elsewhere.
+    pub(crate) fn whole(&self) -> Result<(), String> {
+        match &self.value {
+            Value::Scalar(_) => Ok(()),
+            Value::List(items) => items.iter().try_for_each(Self::whole),
+            Value::Map(entries) => entries.iter().try_for_each(|(_, _, node)| node.whole()),
+            Value::Alias => Err(format!("line {}: aliases (*name) are not read", self.line)),
         }
     }
 
@@ -98,9 +110,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Option<Node>, String> {
                 },
                 None => continue,
             },
-            Event::Alias(_) | Event::UnresolvedAlias(_) => {
-                return Err(format!("line {line}: aliases (*name) are not read"));
-            }
+            Event::Alias(_) | Event::UnresolvedAlias(_) => Value::Alias,
             _ => continue,
         };
         if let Some(whole) = add(&mut open, Node { line, value })? {
@@ -131,7 +141,7 @@ fn add(open: &mut [Open], node: Node) -> Result<Option<Node>, String> {
             Value::Scalar(text) => *key = Some((text, node.line)),
             _ => return Err(format!("line {}: a key is not text", node.line)),
         },
-        (Value::Scalar(_), _) => {}
+        (Value::Scalar(_) | Value::Alias, _) => {}
     }
     Ok(None)
 }
@@ -161,8 +171,16 @@ mod tests {
     }
 
     #[test]
-    fn aliases_depth_and_nonsense_are_refused() {
-        assert!(parse(b"a: &x 1\nb: *x\n").unwrap_err().contains("line 2"));
+    fn aliases_concern_only_the_values_that_they_stand_in() {
+        let node = parse(b"a: &x 1\nb: [*x]\n").unwrap().unwrap();
+        assert_eq!(node.get("a").unwrap().whole(), Ok(()));
+        let error = node.get("b").unwrap().whole().unwrap_err();
+        assert!(error.contains("line 2"), "{error}");
+        assert!(parse(b"a: &x 1\n? *x\n: 2\n").is_err(), "as a key");
+    }
+
+    #[test]
+    fn depth_and_nonsense_are_refused() {
         assert!(parse(&[b'['; 100]).is_err());
         assert!(parse("- ".repeat(100).as_bytes()).is_err());
         assert!(parse(b"a: [1\nb: }").is_err());

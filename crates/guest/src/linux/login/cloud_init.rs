@@ -90,6 +90,11 @@ fn settings(view: &View) -> Known<Settings> {
         else {
             continue;
         };
+        // What the rules ask for must be there itself; the file about logs has aliases everywhere.
+        for key in ["datasource_list", "network", "<<"] {
+            let read = document.get(key).map_or(Ok(()), Node::whole);
+            read.map_err(|error| format!("{path}, {error}"))?;
+        }
         if let Some((line, list)) = document.entry("datasource_list") {
             let names = match list.text() {
                 Some(text) => vec![text.to_owned()],
@@ -247,6 +252,21 @@ mod tests {
             "",
         ));
         assert_eq!(by_package.release.unwrap().unwrap().numbers, [19, 4]);
+    }
+
+    #[test]
+    fn aliases_matter_only_in_the_settings_that_are_asked_for() {
+        let read = |content: &str| {
+            let tree = MemoryTree::new()
+                .file("/etc/cloud/cloud.cfg.d/05_logging.cfg", content)
+                .file("/etc/cloud/cloud.cfg.d/90.cfg", "datasource_list: [Ec2]\n");
+            collected(tree).settings
+        };
+        // As cloud-init itself ships it.
+        let logging = "_log:\n - &base |\n   [x]\nlog_cfgs:\n - [ *base ]\n";
+        assert_eq!(read(logging).unwrap().sources.unwrap().0, ["Ec2"]);
+        assert!(read("a: &x [None]\ndatasource_list: *x\n").is_err());
+        assert!(read("a: &x {network: {config: disabled}}\n<<: *x\n").is_err());
     }
 
     #[test]

@@ -64,6 +64,9 @@ pub(crate) fn collect(view: &View) -> Known<Netplan> {
         let Some(network) = document.as_ref().and_then(|node| node.get("network")) else {
             continue;
         };
+        network
+            .whole()
+            .map_err(|error| format!("{path}, {error}"))?;
         renderer = text(network, "renderer").or(renderer);
         for (section, layered) in [
             ("ethernets", false),
