@@ -21,6 +21,8 @@ use crate::volume::{Content, FileSystem, Health, Stack, Volume};
 const MAX_PARTITIONS: usize = 128;
 /// Types of partitions that hold others.
 const EXTENDED: [&str; 3] = ["0x05", "0x0f", "0x85"];
+/// Where Flatcar keeps a partition's priority among its attributes: the first bit, and the mask.
+const PRIORITY: (u32, u64) = (48, 0xf);
 /// MD's number for mirrors.
 const MIRROR: i32 = 1;
 
@@ -257,6 +259,8 @@ fn of_partition(partition: &Partition) -> Volume {
     Volume {
         partuuid: partition.uuid.clone(),
         partlabel: partition.label.clone(),
+        part_type: Some(partition.type_id.clone()),
+        priority: u8::try_from(partition.attributes >> PRIORITY.0 & PRIORITY.1).unwrap_or(0),
         ..Volume::new(Some(partition.number), Stack::Plain)
     }
 }

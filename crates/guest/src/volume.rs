@@ -43,6 +43,8 @@ pub enum Content {
     Encrypted(&'static str),
     /// Something that is recognised and not read; its name.
     Other(&'static str),
+    /// Nothing: its beginning is zero.
+    Empty,
     /// Nothing known.
     Unknown,
 }
@@ -99,6 +101,11 @@ pub(crate) struct Volume {
     /// Of the partition, lower case: a GUID, or `signature-number` on an MBR.
     pub(crate) partuuid: Option<String>,
     pub(crate) partlabel: Option<String>,
+    /// Type of the partition, as in the table: a GUID in lower case, or `0x83`.
+    pub(crate) part_type: Option<String>,
+    /// Which of several partitions of one kind is started first, the highest; Flatcar's bits of a
+    /// GPT.
+    pub(crate) priority: u8,
     pub(crate) health: Health,
     /// Why the file system could not be opened.
     pub(crate) closed: Option<String>,
@@ -116,6 +123,8 @@ impl Volume {
             label: None,
             partuuid: None,
             partlabel: None,
+            part_type: None,
+            priority: 0,
             health: Health::default(),
             closed: None,
         }

@@ -335,6 +335,7 @@ fn add(entry: &Entry, number: u32, sector_size: u64, intact: &mut Intact) {
         label: (!name.is_empty()).then(|| printable(&name)),
         uuid: Some(guid(entry.id)),
         bootable: entry.attributes.get() & LEGACY_BOOTABLE != 0,
+        attributes: entry.attributes.get(),
         content: None,
     });
 }

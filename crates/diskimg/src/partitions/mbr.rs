@@ -74,6 +74,7 @@ impl Entry {
             label: None,
             uuid: None,
             bootable: self.status == 0x80,
+            attributes: 0,
             content: None,
         }
     }

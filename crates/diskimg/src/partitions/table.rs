@@ -66,6 +66,9 @@ pub struct Partition {
     pub uuid: Option<String>,
     /// MBR: marked as active. GPT: marked as bootable by the BIOS.
     pub bootable: bool,
+    /// GPT: all attribute bits.
+    #[serde(skip)]
+    pub attributes: u64,
     /// What it begins with, when that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<Content>,

@@ -153,6 +153,18 @@ impl Root {
         }
     }
 
+    /// The title of the entry that its boot menu starts by itself, when that starts no Linux.
+    pub(crate) fn starts_another(
+        &self,
+        volumes: &[Volume],
+        firmware: Option<&str>,
+    ) -> Option<String> {
+        let menu = boot::menu(&self.start(volumes, firmware)).ok()??;
+        let entry = menu.entries.get(menu.default?)?;
+        let title = || String::from_utf8_lossy(&entry.title).into_owned();
+        entry.kernel.is_none().then(title)
+    }
+
     /// How it starts with `firmware`, `bios` or `uefi`.
     pub(crate) fn boot(&self, volumes: &[Volume], firmware: Option<&str>) -> LinuxBoot {
         LinuxBoot::collect(&self.start(volumes, firmware), &Allowance::default())

@@ -67,6 +67,8 @@ pub(crate) fn volume(stack: Stack, content: Content, uuid: &str) -> Volume {
         label: None,
         partuuid: None,
         partlabel: None,
+        part_type: None,
+        priority: 0,
         health: Health::default(),
         closed: None,
     }

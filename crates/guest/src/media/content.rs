@@ -36,6 +36,8 @@ impl Found {
 
 /// Bytes at the beginning of a volume that every recognition looks at.
 const HEAD: usize = 8192;
+/// Bytes at the beginning of a volume that are zero if nothing is on it. All marks lie in them.
+const BEGINNING: usize = 256 << 10;
 
 /// What is on `slice`. Physical volumes and array members are not told from unknown content here.
 ///
@@ -69,7 +71,12 @@ pub(crate) fn recognise(slice: &Slice) -> Result<Found, String> {
     if let Some(found) = marks::other(slice, &head)? {
         return Ok(found);
     }
-    Ok(Found::new(Content::Unknown))
+    let beginning = slice.head(0, BEGINNING)?;
+    let empty = beginning.iter().all(|byte| *byte == 0);
+    Ok(Found::new(match empty {
+        true => Content::Empty,
+        false => Content::Unknown,
+    }))
 }
 
 /// The longest claimed length that is more than the volume has.
@@ -126,7 +133,8 @@ mod tests {
                 Content::Other("ZFS"),
             ),
             (0, b"hsqs", Content::Other("SquashFS")),
-            (0, b"", Content::Unknown),
+            (0, b"", Content::Empty),
+            (200_000, b"text", Content::Unknown),
         ] {
             assert_eq!(volume(512 << 10, &[(at, mark)]).content, content);
         }

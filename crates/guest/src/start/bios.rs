@@ -196,8 +196,12 @@ pub(crate) const RULES: &[Rule] = &[
 fn judged<'a>(facts: &'a Facts, judgement: &mut Judgement) -> Option<&'a Bios> {
     let bios = judgement.known(facts.bios.as_ref()?)?;
     let table = facts.table.as_ref()?;
-    let is_bios = facts.firmware() == Some("bios") && !facts.wanted.data_disk;
-    (is_bios && bios.is_meant(table)).then_some(bios)
+    let is_bios = match facts.firmware() {
+        Some(firmware) => firmware == "bios" && bios.is_meant(table),
+        // What the cloud takes for a disk that suits none, unless UEFI's part cannot be read.
+        None => facts.efi.as_ref().is_some_and(|efi| efi.failed.is_none()),
+    };
+    (is_bios && !facts.wanted.data_disk).then_some(bios)
 }
 
 fn mbr_code(facts: &Facts, judgement: &mut Judgement) {

@@ -177,6 +177,7 @@ mod tests {
             label: None,
             uuid: None,
             bootable: true,
+            attributes: 0,
             content: None,
         };
         Facts {

@@ -371,6 +371,8 @@ mod tests {
             label: Some(format!("label{number}").into_bytes()),
             partuuid: Some(format!("000b1e55-0{number}")),
             partlabel: None,
+            part_type: None,
+            priority: 0,
             health: Default::default(),
             closed: None,
         };

@@ -242,6 +242,7 @@ fn table() -> PartitionTable {
         label: None,
         uuid: None,
         bootable,
+        attributes: 0,
         content: None,
     };
     PartitionTable {
@@ -268,6 +269,8 @@ pub(super) fn volume(number: u32) -> Volume {
         label: None,
         partuuid: Some(format!("5eedc0de-{number:02}")),
         partlabel: None,
+        part_type: None,
+        priority: 0,
         health: Health::default(),
         closed: None,
     }

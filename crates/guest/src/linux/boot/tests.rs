@@ -14,6 +14,8 @@ pub(crate) fn volume(number: u32, uuid: &str, kind: FileSystem) -> Volume {
         label: None,
         partuuid: None,
         partlabel: None,
+        part_type: None,
+        priority: 0,
         health: Default::default(),
         closed: None,
     }

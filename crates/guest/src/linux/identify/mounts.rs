@@ -28,6 +28,14 @@ const BOOT_FILES: &[&str] = &[
     "/extlinux.conf",
 ];
 
+/// Types of GPT partitions that hold a /usr, by the Discoverable Partitions Specification.
+const USR: &[&str] = &[
+    // x86-64, ARM of 64 bits, x86.
+    "8484680c-9521-48c6-9c11-b0720656f69e",
+    "b0e01050-ee5f-4390-949a-9101b17104e9",
+    "75250d76-8cc6-458e-bd66-bd47cc81a812",
+];
+
 /// A subvolume by its path.
 type Named = (Vec<u8>, Rc<dyn Tree>);
 
@@ -68,6 +76,12 @@ impl<'a> Disk<'a> {
         content == Some(&Content::FileSystem(FileSystem::Fat))
     }
 
+    fn is_usr(&self, volume: usize) -> bool {
+        let kind = self.volumes.get(volume);
+        let kind = kind.and_then(|volume| volume.part_type.as_deref());
+        kind.is_some_and(|kind| USR.contains(&kind))
+    }
+
     /// Mounts what `fstab` has for `view`, whose root is on `root`, and what systems mount without
     /// being told: the one file system for /boot, the one EFI system partition.
     pub(super) fn mount(&self, view: &mut View, root: usize, fstab: &Fstab) -> Result<()> {
@@ -95,6 +109,14 @@ impl<'a> Disk<'a> {
             && (missing.iter().any(|entry| entry.at == b"/boot") || !has_kernel(view)?)
         {
             view.mount(b"/boot", self.whole(volume)?, volume);
+        }
+        // A root whose /bin leads to a /usr that no line mounts.
+        if !mounted(view, b"/usr")
+            && !missing.iter().any(|entry| entry.at == b"/usr")
+            && view.stat("/bin")?.is_none()
+            && let Some(volume) = self.only(root, |_, volume| Ok(self.is_usr(volume)))?
+        {
+            view.mount(b"/usr", self.whole(volume)?, volume);
         }
         for entry in missing {
             if !mounted(view, &entry.at) {

@@ -233,9 +233,10 @@ fn is_flatcar(tree: &dyn Tree) -> Result<bool> {
     )
 }
 
-/// A system with two copies of /usr: this one counts when it is the newer one.
+/// A system with two copies of /usr: this one counts when its partition has the higher priority, or
+/// when it is the newer one.
 fn flatcar(disk: &Disk<'_>, volume: usize, tree: &Rc<dyn Tree>) -> Result<Option<Found>> {
-    let mut newest = (Vec::new(), volume);
+    let mut best: Option<(u8, Vec<u8>, usize)> = None;
     for (index, other) in disk.trees.iter().enumerate() {
         if let Some(other) = other
             && is_flatcar(other.as_ref())?
@@ -247,12 +248,17 @@ fn flatcar(disk: &Disk<'_>, volume: usize, tree: &Rc<dyn Tree>) -> Result<Option
                 .split(|&byte| byte == b'\n')
                 .find_map(|line| line.strip_prefix(b"VERSION_ID="));
             let version = version.unwrap_or_default().to_vec();
-            if newest.0.is_empty() || version::compare(&version, &newest.0).is_gt() {
-                newest = (version, index);
+            let priority = disk.volumes.get(index).map_or(0, |volume| volume.priority);
+            let is_better = best.as_ref().is_none_or(|(known, newest, _)| {
+                let by_version = || version::compare(&version, newest);
+                priority.cmp(known).then_with(by_version).is_gt()
+            });
+            if is_better {
+                best = Some((priority, version, index));
             }
         }
     }
-    if newest.1 != volume {
+    if best.is_none_or(|(_, _, best)| best != volume) {
         return Ok(None);
     }
     let labelled = |label: &str| {

@@ -13,6 +13,8 @@ fn volume(number: u32, uuid: &str) -> Volume {
         label: None,
         partuuid: None,
         partlabel: None,
+        part_type: None,
+        priority: 0,
         health: Default::default(),
         closed: None,
     }
@@ -234,6 +236,28 @@ fn the_newer_usr_of_flatcar_counts() {
         .collect();
     assert_eq!(versions, [Some("3602.1.0")]);
     assert_eq!(found.roots[0].volume, 2);
+    // What was updated and did not start is left at a lower priority.
+    (volumes[0].priority, volumes[1].priority) = (2, 1);
+    let found = identify(&volumes, &trees);
+    let version = found.roots[0].os.version.as_deref();
+    assert_eq!(version, Some("3510.2.0"));
+}
+
+#[test]
+fn a_usr_that_no_fstab_names_is_mounted_when_its_partition_says_what_it_is() {
+    let top = MemoryTree::new()
+        .link("/bin", "usr/bin")
+        .link("/etc/os-release", "../usr/lib/os-release")
+        .file("/etc/hosts", "");
+    let usr = MemoryTree::new()
+        .directory("/bin")
+        .file("/lib/os-release", "ID=arch");
+    let (mut volumes, trees) = trees(vec![Rc::new(top), Rc::new(usr)]);
+    assert_eq!(identify(&volumes, &trees).roots[0].os.id, "linux");
+    volumes[1].part_type = Some("8484680c-9521-48c6-9c11-b0720656f69e".to_owned());
+    let found = identify(&volumes, &trees);
+    assert_eq!(found.roots.len(), 1);
+    assert_eq!(found.roots[0].os.id, "arch");
 }
 
 #[test]

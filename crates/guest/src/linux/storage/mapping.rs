@@ -238,10 +238,26 @@ fn filter(facts: &Facts, judgement: &mut Judgement) {
 
 /// The names that a physical volume has in the cloud.
 fn names_of(volume: &Volume) -> Vec<String> {
-    let number = volume.partition.map(|number| number.to_string());
-    let mut names = vec![format!("/dev/vda{}", number.unwrap_or_default())];
-    let by_partition = volume.partuuid.iter();
-    names.extend(by_partition.map(|id| format!("/dev/disk/by-partuuid/{id}")));
+    let by = |kind: &str, name: &str| format!("/dev/disk/{kind}/{name}");
+    let mut names = match &volume.stack {
+        Stack::Plain => {
+            let number = volume.partition.map(|number| number.to_string());
+            vec![format!("/dev/vda{}", number.unwrap_or_default())]
+        }
+        // An array is assembled under one of these.
+        Stack::Array { uuid, .. } => {
+            let id = by("by-id", &format!("md-uuid-{uuid}"));
+            vec!["/dev/md0".to_owned(), "/dev/md127".to_owned(), id]
+        }
+        Stack::Logical { group, name, .. } => vec![format!("/dev/{group}/{name}")],
+    };
+    // The name that udev makes of the physical volume's own UUID.
+    let uuid = volume.uuid.iter();
+    names.extend(uuid.map(|id| by("by-id", &format!("lvm-pv-uuid-{id}"))));
+    let partition = volume.partuuid.iter();
+    names.extend(partition.map(|id| by("by-partuuid", id)));
+    let label = volume.partlabel.iter();
+    names.extend(label.map(|label| by("by-partlabel", label)));
     names
 }
 

@@ -39,8 +39,8 @@ pub(crate) const RULES: &[Rule] = &[
         severity: Severity::WillNotBoot,
         source: Source::Vendor,
         cite: "Open Telekom Cloud, Image Management Service, 0030713179 and 0030713216",
-        text: "/etc/fstab mounts a volume that is not on this disk. Unless the line says nofail, the \
-               system waits for it and stops in emergency mode.",
+        text: "/etc/fstab mounts a volume that is not on this disk. Unless the line says nofail or \
+               noauto, the system waits for it and stops in emergency mode.",
         remedy: LEAVE_OUT,
         check: other_disk,
     },
@@ -114,6 +114,7 @@ fn table<'a>(facts: &'a Facts, judgement: &mut Judgement) -> Option<&'a Fstab> {
     judgement.known(&storage(facts)?.fstab)?.as_ref()
 }
 
+/// Whether the system starts without what `entry` mounts.
 fn is_optional(entry: &Entry) -> bool {
     ["nofail", "nobootwait", "x-systemd.automount"]
         .iter()
@@ -121,12 +122,15 @@ fn is_optional(entry: &Entry) -> bool {
         || entry.option("comment") == Some(b"systemd.automount")
 }
 
-/// Entries that are mounted at start from a disk.
+/// Entries that are mounted from a disk.
 fn local(table: &Fstab) -> impl Iterator<Item = &Entry> {
-    table
-        .entries
-        .iter()
-        .filter(|entry| !entry.has("noauto") && !entry.is_swap() && !is_remote(entry))
+    let entries = table.entries.iter();
+    entries.filter(|entry| !entry.is_swap() && !is_remote(entry))
+}
+
+/// Those of them that are mounted at start.
+fn at_start(table: &Fstab) -> impl Iterator<Item = &Entry> {
+    local(table).filter(|entry| !entry.has("noauto"))
 }
 
 fn is_remote(entry: &Entry) -> bool {
@@ -155,7 +159,7 @@ fn by_name(facts: &Facts, judgement: &mut Judgement) {
     let Some(table) = table(facts, judgement) else {
         return;
     };
-    for entry in local(table) {
+    for entry in at_start(table) {
         let needed = [b"/".as_slice(), b"/usr", b"/boot", b"/var"].contains(&entry.at.as_slice());
         match place(entry, facts) {
             Place::ByName if needed || !is_optional(entry) => {
@@ -175,7 +179,7 @@ fn other_disk(facts: &Facts, judgement: &mut Judgement) {
     let mut lines = Vec::new();
     for entry in local(table) {
         match place(entry, facts) {
-            Place::Elsewhere if is_optional(entry) => {
+            Place::Elsewhere if is_optional(entry) || entry.has("noauto") => {
                 judgement.found(Severity::Degraded, entry.seen());
             }
             Place::Elsewhere => judgement.found(Severity::WillNotBoot, entry.seen()),
@@ -218,8 +222,10 @@ fn network(facts: &Facts, judgement: &mut Judgement) {
 }
 
 fn broken(facts: &Facts, judgement: &mut Judgement) {
-    let Some(table) = table(facts, judgement) else {
-        return;
+    let none = Fstab::default();
+    let table = match storage(facts).and_then(|storage| judgement.known(&storage.fstab)) {
+        Some(table) => table.as_ref().unwrap_or(&none),
+        None => return,
     };
     let root = table.mount(b"/");
     if root.is_none() && needs_root_line(facts) {
@@ -235,7 +241,7 @@ fn broken(facts: &Facts, judgement: &mut Judgement) {
         };
         judgement.found(severity, Seen::line(fstab::PATH, *line, text));
     }
-    for entry in local(table) {
+    for entry in at_start(table) {
         let volume = volume::find(&Device::parse(&entry.spec), &facts.volumes);
         let content = volume
             .and_then(|at| facts.volumes.get(at))

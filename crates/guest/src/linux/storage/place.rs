@@ -39,7 +39,7 @@ pub(super) fn place(entry: &Entry, facts: &Facts) -> Place {
         }
         Device::Other => Place::Here,
         _ if volume::find(&device, &facts.volumes).is_some() => Place::Here,
-        Device::Uuid(uuid) if is_serial(uuid) && has_common_serial(facts) => Place::Hidden,
+        Device::Uuid(uuid) if is_serial(uuid) && has_common_serial(entry, facts) => Place::Hidden,
         _ => missing(facts),
     }
 }
@@ -51,11 +51,12 @@ fn is_serial(uuid: &str) -> bool {
         .is_some_and(|(high, low)| is(high) && is(low))
 }
 
-/// Whether a FAT has the serial number that `mkfs.fat --invariant` gives to all: it tells no volume
-/// from another.
-fn has_common_serial(facts: &Facts) -> bool {
+/// Whether `entry` may mean a FAT that has the serial number which `mkfs.fat --invariant` gives to
+/// all: it tells no volume from another.
+fn has_common_serial(entry: &Entry, facts: &Facts) -> bool {
+    let fat = [b"vfat".as_slice(), b"msdos", b"auto"].contains(&entry.kind.as_slice());
     let is = |volume: &Volume| volume.uuid.as_deref() == Some("1234-ABCD");
-    facts.volumes.iter().any(is)
+    fat && facts.volumes.iter().any(is)
 }
 
 /// What is not among the volumes is on another disk, if all of this disk's are known.

@@ -36,6 +36,7 @@ fn table(scheme: Scheme, partitions: &[(u64, &str, bool)]) -> PartitionTable {
         label: None,
         uuid: None,
         bootable: *bootable,
+        attributes: 0,
         content: None,
     };
     PartitionTable {
@@ -130,6 +131,20 @@ fn generic_code_starts_the_one_active_partition() {
 fn a_first_sector_without_code_starts_nothing() {
     let mbr = table(Scheme::Mbr, &[(8, "0x83", true)]);
     assert_eq!(broken(&[], mbr), ["boot-mbr-code"]);
+    // Nothing says which firmware the disk is for.
+    let gpt = table(Scheme::Gpt, &[(8, "linux", false)]);
+    let facts = |failed: Option<String>| Facts {
+        bios: Some(collect(&disk(&[]), &gpt)),
+        efi: Some(crate::start::efi::Efi {
+            failed,
+            ..Default::default()
+        }),
+        table: Some(gpt.clone()),
+        ..Facts::default()
+    };
+    let findings = |facts: &Facts| RULES[0].judge(facts).0.len();
+    assert_eq!(findings(&facts(None)), 1);
+    assert_eq!(findings(&facts(Some("damaged".to_owned()))), 0);
 }
 
 #[test]

@@ -82,6 +82,8 @@ fn with_root(kernel: Kernel, stack: Stack, kind: FileSystem) -> Facts {
         label: None,
         partuuid: None,
         partlabel: None,
+        part_type: None,
+        priority: 0,
         health: Default::default(),
         closed: None,
     };

@@ -47,6 +47,17 @@ fn a_devices_file_with_an_identity_of_the_old_disk_hides_the_root() {
 
 #[test]
 fn a_filter_must_accept_the_name_that_the_disk_has_in_the_cloud() {
+    let on_array = |filter: &str| {
+        let conf = format!("devices {{\n filter = [ {filter} ]\n}}\n");
+        let mut facts = on_lvm(MemoryTree::new().file("/etc/lvm/lvm.conf", conf));
+        facts.volumes[1].stack = Stack::Array {
+            uuid: "0:1:2:3".into(),
+            level: 1,
+            missing: 0,
+        };
+        judged(RULES, "linux-lvm-filter", &facts)
+    };
+    assert_eq!(on_array(r#""a|/dev/md.*|", "r|.*|""#), (None, false));
     let judge = |filter: &str| {
         let conf = format!("devices {{\n filter = [ {filter} ]\n}}\n");
         let facts = on_lvm(MemoryTree::new().file("/etc/lvm/lvm.conf", conf));
@@ -57,6 +68,12 @@ fn a_filter_must_accept_the_name_that_the_disk_has_in_the_cloud() {
     assert_eq!(judge(r#""a|^/dev/vda3$|", "r|.*|""#), (None, false));
     assert_eq!(judge(r#""r|^/dev/cdrom|""#), (None, false));
     assert_eq!(judge(r#""a|[|", "r|.*|""#), (None, true));
+    let by_uuid = r#""a|^/dev/disk/by-id/lvm-pv-uuid-abcdef-0000$|", "r|.*|""#;
+    assert_eq!(judge(by_uuid), (None, false));
+    let of_another = r#""a|/dev/disk/by-id/lvm-pv-uuid-zzzzzz-0000|", "r|.*|""#;
+    assert_eq!(judge(of_another), broken);
+    let other_names = r#""a|^/dev/disk/by-id/scsi-36000c29|", "r|.*|""#;
+    assert_eq!(judge(other_names), broken);
 }
 
 #[test]

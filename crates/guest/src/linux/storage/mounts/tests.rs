@@ -67,6 +67,11 @@ fn what_is_on_no_volume_of_the_disk_is_elsewhere() {
         elsewhere("/dev/md0 /data xfs\n"),
         Some(Severity::WillNotBoot)
     );
+    assert_eq!(
+        elsewhere("UUID=9 /data xfs noauto\n"),
+        Some(Severity::Degraded)
+    );
+    assert_eq!(elsewhere("/dev/sr0 /cd iso9660 noauto\n"), None);
     assert_eq!(elsewhere("UUID=9 /data xfs _netdev\n"), None);
     assert_eq!(elsewhere("UUID=9 none swap\n"), None);
     assert_eq!(elsewhere("/data /srv none bind\n"), None);
@@ -79,6 +84,31 @@ fn what_may_be_inside_of_a_closed_volume_is_unknown() {
     facts.volumes.push(encrypted);
     let judged = judged(RULES, "linux-fstab-other-disk", &facts);
     assert_eq!(judged, (None, true));
+}
+
+#[test]
+fn an_empty_partition_hides_nothing() {
+    let mut facts = mounting("UUID=9 /data xfs\n");
+    let mut empty = volume(Stack::Plain, Content::Empty, "3");
+    empty.uuid = None;
+    facts.volumes.push(empty);
+    let judged = judged(RULES, "linux-fstab-other-disk", &facts);
+    assert_eq!(judged, (Some(Severity::WillNotBoot), false));
+}
+
+#[test]
+fn a_serial_number_that_many_file_systems_have_tells_none_of_them() {
+    let mut facts = mounting("UUID=6E31-0001 /boot/efi vfat\n");
+    let fat = Content::FileSystem(FileSystem::Fat);
+    facts
+        .volumes
+        .push(volume(Stack::Plain, fat.clone(), "1234-ABCD"));
+    let id = "linux-fstab-other-disk";
+    assert_eq!(judged(RULES, id, &facts), (None, true));
+    facts.volumes.pop();
+    facts.volumes.push(volume(Stack::Plain, fat, "1111-2222"));
+    let found = (Some(Severity::WillNotBoot), false);
+    assert_eq!(judged(RULES, id, &facts), found);
 }
 
 #[test]
@@ -123,6 +153,13 @@ fn a_table_without_root_or_with_a_wrong_type_is_broken() {
     assert_eq!(
         judged(RULES, "linux-fstab-broken", &rootless),
         (Some(Severity::WillNotBoot), false)
+    );
+    let mut without = facts(MemoryTree::new());
+    without.linux_boot = Some(on("root=UUID=1 ro"));
+    assert_eq!(
+        judged(RULES, "linux-fstab-broken", &without),
+        (Some(Severity::WillNotBoot), false),
+        "no table at all"
     );
     rootless.linux_boot = Some(on("root=UUID=1 rw"));
     assert_eq!(
