@@ -151,6 +151,8 @@ fn family(word: &str) -> Option<Family> {
         "opencloudos",
         "amzn",
         "redhat",
+        "scientific",
+        "uos",
     ];
     const SUSE: &[&str] = &["sles", "sled", "sles_sap", "suse", "opensuse"];
     let word = word.to_ascii_lowercase();

@@ -18,6 +18,7 @@ use crate::mount::{self, Mounted};
 use crate::report::Report;
 use crate::{Budget, Facts, Wanted};
 
+mod choice;
 mod system;
 
 /// Stack of the thread that looks into the disk.

@@ -17,7 +17,7 @@ pub(crate) mod rules;
 mod source;
 pub(crate) mod storage;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod units;
 mod version;
 mod yaml;

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
+use super::choice;
 use crate::Facts;
 use crate::linux::config::Config;
 use crate::linux::identify::{self, Root, System};
@@ -21,8 +22,8 @@ pub(super) enum Found {
     },
 }
 
-/// Finds all systems, and chooses the one that is started: a Linux, whose boot loader starts any
-/// others, before a Windows.
+/// Finds all systems, and chooses the one that starts by itself: of a Linux and a Windows the
+/// Linux, unless the firmware or the boot menu starts the other one.
 pub(super) fn find(facts: &mut Facts, trees: &[Option<Rc<dyn Tree>>]) -> Option<Found> {
     let linux = step(facts, "Linux systems", |facts| {
         identify::identify(&facts.volumes, trees)
@@ -45,12 +46,19 @@ pub(super) fn find(facts: &mut Facts, trees: &[Option<Rc<dyn Tree>>]) -> Option<
         machine_id: None,
     }));
     facts.systems = systems;
-    if !roots.is_empty() {
-        let firmware = facts.wanted.firmware.clone();
-        let started = step(facts, "boot menus", |facts| {
-            identify::started(&roots, &facts.volumes, firmware.as_deref())
+    let firmware = facts.wanted.firmware.clone();
+    let started = step(facts, "boot menus", |facts| {
+        identify::started(&roots, &facts.volumes, firmware.as_deref())
+    });
+    let started = started.unwrap_or_default();
+    let other = windows.first().is_some()
+        && roots.get(started).is_some_and(|root| {
+            let starts = step(facts, "boot loaders", |facts| {
+                choice::starts_windows(facts, trees, root)
+            });
+            starts == Some(true)
         });
-        let started = started.unwrap_or_default().min(roots.len() - 1);
+    if started < roots.len() && !other {
         let system = facts.systems.remove(started);
         facts.systems.insert(0, system);
         let root = roots.swap_remove(started);
@@ -60,6 +68,11 @@ pub(super) fn find(facts: &mut Facts, trees: &[Option<Rc<dyn Tree>>]) -> Option<
     }
     let (view, directory, volume) = windows.into_iter().next()?;
     facts.root = Some(volume);
+    let is_this = |system: &System| system.id == "windows" && system.volume == volume;
+    if let Some(at) = facts.systems.iter().position(is_this) {
+        let system = facts.systems.remove(at);
+        facts.systems.insert(0, system);
+    }
     Some(Found::Windows {
         view,
         directory,

@@ -291,6 +291,12 @@ fn refine(view: &View, os: &mut Os) -> Result<()> {
             });
             (path, finer)
         }
+        "euleros" => {
+            let path = "/etc/euleros-release";
+            let pack = first_line(path)?.as_deref().and_then(service_pack);
+            let finer = pack.map(|pack| format!("2.{pack}"));
+            (path, finer.filter(|_| coarse == "2.0"))
+        }
         "uos" => {
             let path = "/etc/os-version";
             let finer = Values::read(view, path)?.and_then(|values| {
@@ -300,7 +306,8 @@ fn refine(view: &View, os: &mut Os) -> Result<()> {
         }
         _ => return Ok(()),
     };
-    if let Some(finer) = finer.filter(|finer| finer.len() > coarse.len()) {
+    let is_finer = |finer: &String| finer.len() >= coarse.len() && *finer != coarse;
+    if let Some(finer) = finer.filter(is_finer) {
         tell(os, path, "", &finer);
         os.version = Some(finer);
     }

@@ -108,6 +108,14 @@ fn versions_are_as_exact_as_the_files() {
 }
 
 #[test]
+fn a_service_pack_of_euleros_may_stand_in_its_own_file_alone() {
+    let os = (OS, "ID=euleros\nVERSION_ID=\"2.0\"\nVERSION=\"2.0\"");
+    let own = ("/etc/euleros-release", "EulerOS release 2.0 (SP9x86_64)\n");
+    is(&[os, own], "euleros", "2.9");
+    is(&[os], "euleros", "2.0");
+}
+
+#[test]
 fn systems_without_os_release_are_told_by_their_own_files() {
     let redhat = "/etc/redhat-release";
     for (path, line, id, version) in [
