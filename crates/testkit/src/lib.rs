@@ -5,6 +5,7 @@ pub mod conformance;
 pub mod content;
 pub mod damage;
 pub mod faults;
+pub mod guest;
 pub mod hostile;
 pub mod http;
 pub mod measure;

@@ -4,8 +4,6 @@
 //! block. Changes that Windows has not flushed from its logs are not seen; [`Hive::flushed`] says
 //! whether there may be some.
 
-#[cfg(test)]
-pub(crate) mod builder;
 mod bytes;
 mod pages;
 mod value;
@@ -97,7 +95,12 @@ impl Hive {
 
     /// The key at `path` from the root, or `None`. Names are separated by `\`.
     pub(crate) fn key(&self, path: &str) -> Known<Option<Key<'_>>> {
-        self.key_at(self.root)?.key(path)
+        self.root()?.key(path)
+    }
+
+    /// The key that holds all others.
+    pub(crate) fn root(&self) -> Known<Key<'_>> {
+        self.key_at(self.root)
     }
 
     fn key_at(&self, at: u32) -> Known<Key<'_>> {

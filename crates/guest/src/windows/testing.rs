@@ -5,12 +5,12 @@ use std::rc::Rc;
 use diskimg::partitions::{BootMode, Partition, PartitionTable, Scheme};
 
 use super::disk::Disk;
-use super::hive::builder::{Data, HiveBuilder};
 use crate::tree::Tree;
 use crate::tree::memory::MemoryTree;
 use crate::view::View;
 use crate::volume::{Content, FileSystem, Health, Stack, Volume};
 use crate::{Facts, Finding, Seen, Severity, Unknown, Wanted};
+use testkit::guest::hive::{Data, HiveBuilder};
 
 /// A key below the control set of [`Sample`].
 pub(super) fn control(path: &str) -> String {

@@ -1,5 +1,5 @@
 use super::testing::{Sample, program};
-use crate::windows::hive::builder::Data;
+use testkit::guest::hive::Data;
 
 const VERSION: &str = r"Microsoft\Windows NT\CurrentVersion";
 

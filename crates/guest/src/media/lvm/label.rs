@@ -145,39 +145,23 @@ fn crc(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use testkit::guest::lvm::{AREA, Layout, head};
+
     use super::super::super::slice::tests::disk;
     use super::*;
 
-    pub(in super::super) const AREA: usize = 4096;
     const SIZE: usize = 8192;
 
     /// A physical volume of 64 KiB with `text` at `at` in its metadata area.
     pub(in super::super) fn volume(uuid: &str, text: &[u8], at: usize) -> Vec<u8> {
-        let mut bytes = vec![0; 64 << 10];
-        let mut put = |at: usize, data: &[u8]| bytes[at..at + data.len()].copy_from_slice(data);
-        let mut body = 32_u32.to_le_bytes().to_vec();
-        body.extend(b"LVM2 001");
-        body.extend(uuid.as_bytes());
-        for number in [64 << 10, 16384, 0, 0, 0, AREA as u64, SIZE as u64, 0, 0] {
-            body.extend(number.to_le_bytes());
-        }
-        body.resize(492, 0);
-        put(512, b"LABELONE");
-        put(520, &1_u64.to_le_bytes());
-        put(528, &crc(&body).to_le_bytes());
-        put(532, &body);
-        let mut head = AREA_MAGIC.to_vec();
-        head.extend(1_u32.to_le_bytes());
-        for number in [AREA, SIZE, at, text.len()] {
-            head.extend((number as u64).to_le_bytes());
-        }
-        head.extend(crc(text).to_le_bytes());
-        head.resize(508, 0);
-        put(AREA, &crc(&head).to_le_bytes());
-        put(AREA + 4, &head);
-        let (front, wrapped) = text.split_at(text.len().min(SIZE - at));
-        put(AREA + at, front);
-        put(AREA + 512, wrapped);
+        let layout = Layout {
+            size: 64 << 10,
+            data: 16 << 10,
+            area: SIZE,
+            text: at,
+        };
+        let mut bytes = head(uuid, layout, text);
+        bytes.resize(64 << 10, 0);
         bytes
     }
 

@@ -1,8 +1,8 @@
 use crate::Severity::{Advice, Degraded, WillNotBoot};
 use crate::tree::memory::MemoryTree;
-use crate::windows::hive::builder::{Data, HiveBuilder};
 use crate::windows::testing::{Sample, control, store};
 use diskimg::partitions::Scheme;
+use testkit::guest::hive::{Data, HiveBuilder};
 
 const FILES: &str = "windows-boot-files";
 

@@ -1,6 +1,6 @@
 use crate::Severity::WillNotBoot;
-use crate::windows::hive::builder::Data;
 use crate::windows::testing::{Sample, control};
+use testkit::guest::hive::Data;
 
 #[test]
 fn a_filter_without_service_or_file_is_found() {

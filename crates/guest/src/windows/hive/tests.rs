@@ -5,10 +5,10 @@
 
 use std::rc::Rc;
 
-use super::builder::{Data, HiveBuilder, Lists};
 use super::*;
 use crate::tree::memory::MemoryTree;
 use crate::view::View;
+use testkit::guest::hive::{Data, HiveBuilder, Lists};
 
 fn open(bytes: Vec<u8>) -> Known<Hive> {
     let view = View::new(Rc::new(MemoryTree::new().file("/hive", bytes)), 0);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::Severity::{Advice, Degraded};
-use crate::windows::hive::builder::Data;
 use crate::windows::testing::{Sample, control, program};
+use testkit::guest::hive::Data;
 
 const VERSION: &str = r"Microsoft\Windows NT\CurrentVersion";
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::Severity::Degraded;
-use crate::windows::hive::builder::Data;
 use crate::windows::testing::{Sample, control};
+use testkit::guest::hive::Data;
 
 /// A server with a page file on `E:`, which is at `place`.
 fn paged(place: Option<&[u8]>) -> Sample {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::Severity::{Advice, Degraded, NoLogin};
-use crate::windows::hive::builder::{Data, HiveBuilder};
 use crate::windows::testing::{Sample, account, control};
+use testkit::guest::hive::{Data, HiveBuilder};
 
 const VERSION: &str = r"Microsoft\Windows NT\CurrentVersion";
 

@@ -1,8 +1,8 @@
 use super::*;
 use crate::Severity::{Advice, NoNetwork, WillNotBoot};
 use crate::tree::memory::MemoryTree;
-use crate::windows::hive::builder::{Data, HiveBuilder};
 use crate::windows::testing::{Sample, control};
+use testkit::guest::hive::{Data, HiveBuilder};
 
 fn start(hive: HiveBuilder, service: &str, start: u32) -> HiveBuilder {
     let path = control(&format!(r"Services\{service}"));

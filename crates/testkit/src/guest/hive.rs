@@ -1,32 +1,45 @@
-//! Writes hives for tests.
+//! Writes registry hives.
+
 #![allow(
+    clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
-    reason = "the hives of tests are small"
+    reason = "test helper: the hives of tests are small"
 )]
 
 use std::collections::BTreeMap;
 
+/// Bytes of a value that one cell holds; longer ones are cut into segments.
+const SEGMENT: usize = 16_344;
+
 /// A value's type and data.
 #[derive(Clone, Debug)]
-pub(crate) struct Data(u32, Vec<u8>);
+pub struct Data(u32, Vec<u8>);
 
 impl Data {
-    pub(crate) fn number(number: u32) -> Self {
+    /// A 32-bit number.
+    #[must_use]
+    pub fn number(number: u32) -> Self {
         Self(4, number.to_le_bytes().to_vec())
     }
 
-    pub(crate) fn text(text: &str) -> Self {
+    /// A text.
+    #[must_use]
+    pub fn text(text: &str) -> Self {
         Self(1, wide(text))
     }
 
-    pub(crate) fn texts(texts: &[&str]) -> Self {
+    /// A list of texts.
+    #[must_use]
+    pub fn texts(texts: &[&str]) -> Self {
         let mut data: Vec<u8> = texts.iter().flat_map(|text| wide(text)).collect();
         data.extend([0, 0]);
         Self(7, data)
     }
 
-    pub(crate) fn bytes(bytes: &[u8]) -> Self {
+    /// Bytes.
+    #[must_use]
+    pub fn bytes(bytes: &[u8]) -> Self {
         Self(3, bytes.to_vec())
     }
 }
@@ -37,37 +50,43 @@ fn wide(text: &str) -> Vec<u8> {
     units.flat_map(u16::to_le_bytes).collect()
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Node {
     subkeys: BTreeMap<String, Node>,
     values: Vec<(String, Data)>,
 }
 
 /// A hive in the making.
-#[derive(Default)]
-pub(crate) struct HiveBuilder {
+#[derive(Debug, Default)]
+pub struct HiveBuilder {
     root: Node,
     dirty: bool,
     /// How lists of keys are stored.
-    pub(crate) lists: Lists,
+    pub lists: Lists,
 }
 
-#[derive(Clone, Copy, Default)]
-pub(crate) enum Lists {
+/// How the keys below a key are listed.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Lists {
+    /// Offsets with hashes.
     #[default]
     Lh,
+    /// Offsets alone.
     Li,
     /// Lists of two keys each, in one `ri`.
     Ri,
 }
 
 impl HiveBuilder {
-    pub(crate) fn new() -> Self {
+    /// A hive with a root alone.
+    #[must_use]
+    pub fn new() -> Self {
         Self::default()
     }
 
     /// With value `name` in the key at `path`, which is made; another value of that name goes.
-    pub(crate) fn value(mut self, path: &str, name: &str, data: Data) -> Self {
+    #[must_use]
+    pub fn value(mut self, path: &str, name: &str, data: Data) -> Self {
         let values = &mut self.node(path).values;
         values.retain(|(known, _)| known != name);
         values.push((name.to_owned(), data));
@@ -75,7 +94,8 @@ impl HiveBuilder {
     }
 
     /// Without the key at `path`.
-    pub(crate) fn without(mut self, path: &str) -> Self {
+    #[must_use]
+    pub fn without(mut self, path: &str) -> Self {
         match path.rsplit_once('\\') {
             Some((parent, name)) => self.node(parent).subkeys.remove(name),
             None => self.root.subkeys.remove(path),
@@ -84,19 +104,22 @@ impl HiveBuilder {
     }
 
     /// Without value `name` of the key at `path`.
-    pub(crate) fn without_value(mut self, path: &str, name: &str) -> Self {
+    #[must_use]
+    pub fn without_value(mut self, path: &str, name: &str) -> Self {
         self.node(path).values.retain(|(known, _)| known != name);
         self
     }
 
     /// With a key at `path`.
-    pub(crate) fn key(mut self, path: &str) -> Self {
+    #[must_use]
+    pub fn key(mut self, path: &str) -> Self {
         self.node(path);
         self
     }
 
     /// As Windows leaves it when it is cut off.
-    pub(crate) fn dirty(mut self) -> Self {
+    #[must_use]
+    pub fn dirty(mut self) -> Self {
         self.dirty = true;
         self
     }
@@ -107,7 +130,9 @@ impl HiveBuilder {
         })
     }
 
-    pub(crate) fn build(&self) -> Vec<u8> {
+    /// The hive's bytes.
+    #[must_use]
+    pub fn build(&self) -> Vec<u8> {
         let mut cells = vec![0; 32];
         cells[..4].copy_from_slice(b"hbin");
         let root = self.write(&mut cells, "ROOT", &self.root);
@@ -120,7 +145,7 @@ impl HiveBuilder {
         put(&mut base, 24, 5);
         put(&mut base, 36, root);
         put(&mut base, 40, cells.len() as u32);
-        let sum = super::checksum(&base);
+        let sum = checksum(&base);
         put(&mut base, 508, sum);
         base.extend(cells);
         base
@@ -179,12 +204,12 @@ fn write_value(cells: &mut Vec<u8>, name: &str, Data(kind, data): &Data) -> u32 
     if data.len() <= 4 {
         body[7] = 0x80;
         body[8..8 + data.len()].copy_from_slice(data);
-    } else if data.len() <= super::SEGMENT as usize {
+    } else if data.len() <= SEGMENT {
         let at = cell(cells, data);
         put(&mut body, 8, at);
     } else {
         let pieces: Vec<u8> = data
-            .chunks(super::SEGMENT as usize)
+            .chunks(SEGMENT)
             .map(|piece| cell(cells, piece))
             .flat_map(u32::to_le_bytes)
             .collect();
@@ -228,6 +253,19 @@ fn cell(cells: &mut Vec<u8>, body: &[u8]) -> u32 {
     cells.extend(body);
     cells.resize(at + size, 0);
     at as u32
+}
+
+/// The XOR of the first 127 words; 0 and all ones are never stored.
+fn checksum(base: &[u8]) -> u32 {
+    let words = base[..508].chunks(4);
+    let sum = words.fold(0, |sum, word| {
+        sum ^ u32::from_le_bytes([word[0], word[1], word[2], word[3]])
+    });
+    match sum {
+        0 => 1,
+        u32::MAX => u32::MAX - 1,
+        sum => sum,
+    }
 }
 
 fn put(bytes: &mut [u8], at: usize, number: u32) {
