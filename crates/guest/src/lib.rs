@@ -28,6 +28,8 @@ mod names;
 mod report;
 mod rule;
 mod start;
+#[doc(hidden)]
+pub mod survey;
 mod text;
 mod tree;
 mod view;

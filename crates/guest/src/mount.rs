@@ -23,6 +23,8 @@ const MAX_PARTITIONS: usize = 128;
 const EXTENDED: [&str; 3] = ["0x05", "0x0f", "0x85"];
 /// Where Flatcar keeps a partition's priority among its attributes: the first bit, and the mask.
 const PRIORITY: (u32, u64) = (48, 0xf);
+/// Why a volume is closed whose reader panicked.
+pub(crate) const PANIC: &str = "its reader stopped at an error of its own";
 /// MD's number for mirrors.
 const MIRROR: i32 = 1;
 
@@ -222,8 +224,7 @@ impl Mounter<'_> {
 
 /// Runs parsers of other people, whose panics are errors of the volume.
 fn guarded<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(run))
-        .unwrap_or_else(|_| Err("its reader stopped at an error of its own".into()))
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err(PANIC.into()))
 }
 
 fn open(

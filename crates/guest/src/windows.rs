@@ -3,7 +3,7 @@
 pub(crate) mod boot;
 mod disk;
 pub(crate) mod filters;
-mod hive;
+pub(crate) mod hive;
 pub(crate) mod leftovers;
 pub(crate) mod pagefile;
 mod product;
