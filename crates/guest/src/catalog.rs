@@ -1,5 +1,6 @@
 //! All rules, in the order in which they are judged and documented.
 
+mod constraints;
 mod page;
 
 pub use self::page::rules_page;

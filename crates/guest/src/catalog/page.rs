@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::constraints::{CONSTRAINTS, Constraint};
 use super::rules;
 use crate::{Family, Rule, Source};
 
@@ -30,6 +31,7 @@ const FAMILIES: [(Family, &str); 3] = [
 /// The Markdown of `docs/guest.md`.
 pub fn rules_page() -> String {
     let mut page = include_str!("intro.md").to_owned();
+    constraints(&mut page);
     for (title, beginnings) in PARTS {
         let _ = write!(page, "\n## {title}\n");
         for rule in rules() {
@@ -42,6 +44,30 @@ pub fn rules_page() -> String {
         }
     }
     page
+}
+
+/// What the documents ask for, and what stands for it.
+fn constraints(page: &mut String) {
+    page.push_str(include_str!("constraints.md"));
+    for (title, part) in CONSTRAINTS {
+        let _ = write!(
+            page,
+            "\n### {title}\n\n| asked for | by | rules | tests |\n|---|---|---|---|\n"
+        );
+        for one in *part {
+            let Constraint { text, by, .. } = one;
+            let rules = one.rules.iter().map(|id| format!("[`{id}`](#{id})"));
+            let note = (!one.note.is_empty()).then(|| one.note.to_owned());
+            let rules: Vec<String> = rules.chain(note).collect();
+            let tests: Vec<String> = one.tests.iter().map(|name| format!("`{name}`")).collect();
+            let _ = writeln!(
+                page,
+                "| {text} | {by} | {} | {} |",
+                rules.join(", "),
+                tests.join(", ")
+            );
+        }
+    }
 }
 
 fn section(page: &mut String, rule: &Rule) {

@@ -105,7 +105,11 @@ fn multiqueue(facts: &Facts, judgement: &mut Judgement) {
 mod tests {
     use super::*;
     use crate::Os;
-    use crate::linux::testing::{facts, judged};
+    use std::collections::BTreeMap;
+
+    use crate::linux::boot::LinuxBoot;
+    use crate::linux::kernel::Kernel;
+    use crate::linux::testing::{facts, judged, on};
     use crate::tree::memory::MemoryTree;
 
     #[test]
@@ -136,5 +140,31 @@ mod tests {
             judged(RULES, "linux-net-zeroconf", &old),
             (Some(Severity::Advice), false)
         );
+    }
+
+    #[test]
+    fn several_queues_need_a_kernel_of_2_6_35() {
+        let mut facts = facts(MemoryTree::new());
+        for (version, expected) in [
+            ("2.6.32-754.el6.x86_64", None),
+            ("2.6.35", Some(Severity::Advice)),
+            ("5.14.0-284.el9.x86_64", Some(Severity::Advice)),
+        ] {
+            facts.linux_boot = Some(LinuxBoot {
+                kernels: Ok(vec![Kernel {
+                    path: b"/boot/vmlinuz".to_vec(),
+                    version: Some(version.into()),
+                    machine: None,
+                    drivers: BTreeMap::new(),
+                    initramfs: None,
+                    inside: None,
+                    spare: None,
+                }]),
+                default_kernel: Some(0),
+                ..on("ro")
+            });
+            let judged = judged(RULES, "linux-net-multiqueue", &facts);
+            assert_eq!(judged, (expected, false), "{version}");
+        }
     }
 }
