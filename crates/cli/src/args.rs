@@ -70,7 +70,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Inspect(InspectArgs),
+    Inspect(Box<InspectArgs>),
     Convert(ConvertArgs),
     Bitmap(BitmapArgs),
     Digest(DigestArgs),

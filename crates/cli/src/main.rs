@@ -74,6 +74,7 @@ fn run(command: Command, console: Console) -> Result {
         let stop = signals::listen(console)
             .map_err(|e| Failure::from_error(Class::Io, &e).context("signals cannot be handled"))?;
         match command {
+            Command::Inspect(args) => commands::inspect::run(*args, console, &stop).await,
             Command::Import(args) => commands::import::run(&args, console, &stop).await,
             Command::Batch(args) => commands::batch::run(&args, console, &stop).await,
             Command::Export(args) => commands::export::run(&args, console, &stop).await,
@@ -89,7 +90,6 @@ fn run(command: Command, console: Console) -> Result {
             Command::Bench(args) => commands::bench::run(&args, console, &stop).await,
             // The rest is synchronous; it runs beside the signal handler.
             command => tokio::task::spawn_blocking(move || match command {
-                Command::Inspect(args) => commands::inspect::run(&args, console, stop.token()),
                 Command::Bitmap(args) => commands::bitmap::run(&args, console, stop.token()),
                 Command::Convert(args) => commands::convert::run(&args, console, stop.token()),
                 Command::Digest(args) => commands::digest::run(&args, console, stop.token()),

@@ -69,7 +69,18 @@ pub struct Finding {
     pub why: String,
     /// Commands to type in the guest before its last shutdown; may be empty.
     pub fix: Vec<String>,
+    /// What else is enough to mend it.
+    pub mended_by: crate::MendedBy,
 }
+
+/// The mark of a finding in a sentence about it.
+#[must_use]
+pub fn tag(id: &str, severity: Severity) -> String {
+    format!("({id}, {})", severity.name())
+}
+
+/// How a sentence begins that only names advice.
+pub const ADVICE: &str = "advice about the system: ";
 
 /// A rule that could not be decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -1,5 +1,7 @@
 //! What an inspection found, for people and programs.
 
+mod text;
+
 use serde::Serialize;
 
 use crate::{Choice, Facts, Finding, Os, Unknown};

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::{Facts, Finding, Seen, Severity, Unknown};
+use crate::mending::mended_by;
+use crate::{Facts, Finding, MendedBy, Seen, Severity, Unknown};
 
 /// Who asks for a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -140,6 +141,12 @@ impl Remedy {
 }
 
 impl Rule {
+    /// What is enough to mend what breaks it.
+    #[must_use]
+    pub fn mended_by(&self) -> MendedBy {
+        mended_by(self.id)
+    }
+
     /// What the rule says of `facts`: findings (one per severity) and unknowns.
     pub fn judge(&self, facts: &Facts) -> (Vec<Finding>, Option<Unknown>) {
         let mut judgement = Judgement::default();
@@ -171,6 +178,7 @@ impl Rule {
                     seen: vec![seen],
                     why: why.clone(),
                     fix: fix.clone(),
+                    mended_by: self.mended_by(),
                 }),
             }
         }

@@ -115,7 +115,7 @@ fn judge(report: &Report, spec: &ImportSpec, findings: &mut Findings) {
     if !advice.is_empty() {
         findings
             .warnings
-            .push(format!("advice about the system: {}", advice.join(", ")));
+            .push(format!("{}{}", ::guest::ADVICE, advice.join(", ")));
     }
 }
 
@@ -149,7 +149,7 @@ fn sentence(finding: &Finding) -> String {
         false => format!(": {}{more}", seen.join(", ")),
     };
     let why = finding.why.trim_end_matches('.');
-    format!("{} ({}, {}){seen}", why, finding.id, word(finding.severity))
+    format!("{why} {}{seen}", ::guest::tag(finding.id, finding.severity))
 }
 
 /// Places that a sentence names.
@@ -164,17 +164,6 @@ fn place(seen: &::guest::Seen) -> String {
         line.unwrap_or_default(),
         text.unwrap_or_default()
     )
-}
-
-/// A severity, as people read it.
-fn word(severity: Severity) -> &'static str {
-    match severity {
-        Severity::WillNotBoot => "will not boot",
-        Severity::NoNetwork => "no network",
-        Severity::NoLogin => "no login",
-        Severity::Degraded => "degraded",
-        Severity::Advice => "advice",
-    }
 }
 
 fn hint(finding: &Finding) -> ImportHint {

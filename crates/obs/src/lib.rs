@@ -73,7 +73,7 @@ pub use manifest::Manifest;
 pub use options::{Layout, UploadOptions, raw_memory, raw_part_size};
 pub use pace::MOST_IN_FLIGHT;
 pub use part_log::{ListedPart, PartLog, PartRecord, VoidPartLog, etag_of};
-pub use reading::ObjectSource;
+pub use reading::{Chunking, ObjectSource};
 pub use resume::{EarlierUpload, Resumed, Resumption};
 pub use sink::MultipartSink;
 pub use small::{ListedObject, Stored};

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,8 +25,46 @@ use crate::moving::Meter;
 use crate::multipart::limit;
 use crate::text::clean_text;
 
-/// Bytes that are fetched at a time: few requests, and each well under a second on a usual line.
-const CHUNK: u64 = 4 << 20;
+/// How much of an object is fetched at a time and kept, and how often.
+#[derive(Clone, Copy, Debug)]
+pub struct Chunking {
+    /// Bytes of a chunk.
+    bytes: u64,
+    /// Chunks that are held in memory.
+    kept: NonZeroUsize,
+    /// Most chunks that are fetched.
+    most: u64,
+}
+
+impl Chunking {
+    /// For tables and files here and there: 32 MiB in memory, and at most 1 GiB is fetched.
+    pub const SCATTERED: Self = Self {
+        bytes: 1 << 20,
+        kept: NonZeroUsize::new(32).unwrap(),
+        most: 1024,
+    };
+
+    /// For reading all of an object, from one end to the other: few requests, and each well under a
+    /// second on a usual line. One of the chunks `kept` for each thread that reads, and some more,
+    /// avoids fetching twice.
+    #[must_use]
+    pub const fn whole(kept: NonZeroUsize) -> Self {
+        Self {
+            bytes: 4 << 20,
+            kept,
+            most: u64::MAX,
+        }
+    }
+
+    /// The same with at most `requests` of them.
+    #[must_use]
+    pub const fn within(self, requests: u64) -> Self {
+        Self {
+            most: requests,
+            ..self
+        }
+    }
+}
 
 /// An object of a bucket. Reads fetch whole chunks, keep the last few, and fail when the object is
 /// replaced meanwhile.
@@ -37,6 +76,8 @@ pub struct ObjectSource {
     key: String,
     info: ObjectInfo,
     runtime: Handle,
+    chunking: Chunking,
+    fetched: AtomicU64,
     /// A chunk's own lock is held while it is fetched, so that threads that want the same one fetch
     /// it once.
     chunks: Mutex<LruCache<u64, Arc<Mutex<Option<Bytes>>>>>,
@@ -53,9 +94,7 @@ impl fmt::Debug for ObjectSource {
 }
 
 impl Client {
-    /// The object `key` for reading. Holds up to `chunks` chunks of [`ObjectSource::CHUNK_BYTES`]
-    /// in memory; one for each thread that reads, and some more, avoids fetching twice. Must be
-    /// called inside a tokio runtime.
+    /// The object `key` for reading. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when there is none; otherwise what the server says.
@@ -63,7 +102,7 @@ impl Client {
         &self,
         bucket: &str,
         key: &str,
-        chunks: NonZeroUsize,
+        chunking: Chunking,
     ) -> Result<ObjectSource, Error> {
         let info = self.object(bucket, key).await?.ok_or_else(|| {
             Error::new(
@@ -79,7 +118,9 @@ impl Client {
             key: key.to_owned(),
             info,
             runtime: Handle::current(),
-            chunks: Mutex::new(LruCache::new(chunks)),
+            chunking,
+            fetched: AtomicU64::new(0),
+            chunks: Mutex::new(LruCache::new(chunking.kept)),
             name: PathBuf::from(format!("obs://{bucket}/{key}")),
         })
     }
@@ -224,8 +265,11 @@ fn broken(message: &str) -> Error {
 }
 
 impl ObjectSource {
-    /// Bytes of a chunk.
-    pub const CHUNK_BYTES: u64 = CHUNK;
+    /// Its address: `obs://bucket/key`.
+    #[must_use]
+    pub fn name(&self) -> &Path {
+        &self.name
+    }
 
     /// What the object is.
     #[must_use]
@@ -233,7 +277,7 @@ impl ObjectSource {
         &self.info
     }
 
-    fn chunk(&self, number: u64) -> Result<Bytes, Error> {
+    fn chunk(&self, number: u64) -> diskimg::Result<Bytes> {
         let slot = {
             let mut chunks = self.chunks.lock();
             Arc::clone(chunks.get_or_insert(number, Arc::default))
@@ -242,13 +286,23 @@ impl ObjectSource {
         if let Some(bytes) = &*held {
             return Ok(bytes.clone());
         }
-        let start = number.saturating_mul(CHUNK);
-        let len = CHUNK.min(self.info.size.saturating_sub(start));
+        let Chunking { bytes, most, .. } = self.chunking;
+        if self.fetched.fetch_add(1, Ordering::Relaxed) >= most {
+            return Err(diskimg::Error::new(
+                diskimg::ErrorKind::Limit,
+                format!("looking into it takes more than {most} requests of {bytes} bytes"),
+            )
+            .in_file(&self.name));
+        }
+        let start = number.saturating_mul(bytes);
+        let len = bytes.min(self.info.size.saturating_sub(start));
         let range = start..start.saturating_add(len);
         let fetching = self
             .client
             .range(&self.bucket, &self.key, range, &self.info);
-        let bytes = self.runtime.block_on(fetching)?;
+        let bytes = self.runtime.block_on(fetching).map_err(|error| {
+            diskimg::Error::io("cannot be read", std::io::Error::other(error)).in_file(&self.name)
+        })?;
         *held = Some(bytes.clone());
         Ok(bytes)
     }
@@ -276,11 +330,9 @@ impl ReadAt for ObjectSource {
             .in_file(&self.name));
         }
         while !buf.is_empty() {
-            let chunk = self.chunk(at / CHUNK).map_err(|error| {
-                diskimg::Error::io("cannot be read", std::io::Error::other(error))
-                    .in_file(&self.name)
-            })?;
-            let inside = usize::try_from(at % CHUNK).unwrap_or(usize::MAX);
+            let size = self.chunking.bytes;
+            let chunk = self.chunk(at / size)?;
+            let inside = usize::try_from(at % size).unwrap_or(usize::MAX);
             let there = chunk.get(inside..).unwrap_or_default();
             let take = there.len().min(buf.len());
             let (now, later) = buf.split_at_mut(take);

@@ -7,11 +7,13 @@
 //! that tests can parse it.
 
 mod chart;
+mod commands;
 mod frame;
 mod ink;
 mod text;
 
 pub use chart::{Axis, Bar, Plot, Point, Series, Spread, Style, bars, lines};
+pub use commands::commands;
 pub use frame::{document, picture, picture_file};
 pub use ink::Ink;
 pub use text::shortened;

@@ -1,6 +1,5 @@
 //! Options about the system on a disk.
 
-use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 
 /// What follows from what is found on the disk.
@@ -26,12 +25,27 @@ pub(crate) struct GuestArgs {
     pub(crate) guest_check: GuestCheck,
     /// Import although the system breaks this rule; may be repeated. 'imgferry inspect --rules'
     /// lists the rules
-    #[arg(long = "allow", value_name = "RULE", value_parser = rules(), hide_possible_values = true)]
+    #[arg(long = "allow", value_name = "RULE", value_parser = rule)]
     pub(crate) allowed_rules: Vec<String>,
 }
 
-fn rules() -> PossibleValuesParser {
-    PossibleValuesParser::new(guest::rules().map(|rule| rule.id))
+/// Rules that are named instead of an unknown one.
+const NEAREST: usize = 3;
+
+/// The name of a rule.
+fn rule(text: &str) -> Result<String, String> {
+    let known = || guest::rules().map(|rule| rule.id);
+    if known().any(|id| id == text) {
+        return Ok(text.to_owned());
+    }
+    let nearest = nearest::nearest(text, known(), NEAREST);
+    let nearest = match nearest.is_empty() {
+        true => String::new(),
+        false => format!("; the nearest: {}", nearest.join(", ")),
+    };
+    Err(format!(
+        "no rule has this name{nearest}; 'imgferry inspect --rules' lists all"
+    ))
 }
 
 impl GuestArgs {

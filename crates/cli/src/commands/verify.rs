@@ -1,21 +1,21 @@
 //! `imgferry verify`: do two images hold the same disk?
 
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ::convert::{CancelToken, Comparison, default_threads};
-use diskimg::{DiskImage, Format, OpenOptions, ReadAt};
-use obs::ObjectSource;
+use diskimg::{DiskImage, Format, OpenOptions};
+use obs::{Chunking, ObjectSource};
 
-use super::storage;
-use crate::args::{ObsUrl, Place, VerifyArgs};
+use super::storage::{self, Objects};
+use crate::args::{Place, VerifyArgs};
 use crate::console::Console;
 use crate::progress::Progress;
 use ::import::{
     Reading, SourceDisk, Watch, is_standard_input, open_input, warn_of_image, warn_of_more,
 };
-use cloud::{Class, Failure, Result, StopToken, from_obs};
+use cloud::{Class, Failure, Result, StopToken};
 
 /// Chunks of an object that are kept in memory beyond one for each thread: tables, and what lies in
 /// two chunks.
@@ -24,38 +24,15 @@ const MORE_CHUNKS: usize = 4;
 pub(crate) async fn run(args: VerifyArgs, console: Console, stop: &StopToken) -> Result {
     refuse_streams(&args)?;
     let threads = args.threads.threads.unwrap_or_else(default_threads);
-    let connected = if args.a.bucket().or(args.b.bucket()).is_some() {
-        Some(storage::open(&args.cloud, None, None).await?)
-    } else {
-        None
+    let chunks = NonZeroUsize::MIN.saturating_add(threads.saturating_add(MORE_CHUNKS));
+    let args = Arc::new(args);
+    let all = Arc::clone(&args);
+    let compared = move |[a, b]: Objects<2>, cancel: &CancelToken| {
+        compare(&all, (a, b), threads, console, cancel)
     };
-    let client = connected.as_ref().map(|(_, client)| client);
-    let compared = stop.unless_asked(async {
-        let a = Source::find(&args.a, client, threads).await?;
-        let b = Source::find(&args.b, client, threads).await?;
-        Ok((a, b))
-    });
-    let compared = match compared.await {
-        Ok(Ok((a, b))) => {
-            let names = (args.a.to_string(), args.b.to_string());
-            let cancel = stop.token().clone();
-            // Objects are read by threads that may block.
-            let comparing = tokio::task::spawn_blocking(move || {
-                compare(&args, (a, b), threads, console, &cancel)
-            });
-            let found = comparing.await.unwrap_or_else(|e| {
-                Err(Failure::from_error(Class::Io, &e).context("comparing crashed"))
-            });
-            found.map(|found| (found, names))
-        }
-        Ok(Err(failure)) | Err(failure) => Err(failure),
-    };
-    let compared = match connected {
-        Some((session, _)) => session.close(compared).await,
-        None => compared,
-    };
-    let (found, (a, b)) = compared?;
-    tell(&found, &a, &b, console)
+    let chunking = Chunking::whole(chunks);
+    let found = storage::reading(&args.cloud, [&args.a, &args.b], chunking, stop, compared).await?;
+    tell(&found, &args.a.to_string(), &args.b.to_string(), console)
 }
 
 /// Standard input can be read once, and only by what reads it.
@@ -78,80 +55,52 @@ fn refuse_streams(args: &VerifyArgs) -> Result {
     Ok(())
 }
 
-/// Where an image is read from.
-enum Source {
-    File(Box<Path>),
-    Object(Arc<ObjectSource>),
-}
-
-impl Source {
-    async fn find(place: &Place, client: Option<&obs::Client>, threads: usize) -> Result<Self> {
-        let (ObsUrl { bucket, key }, client) = match (place, client) {
-            (Place::Object(url), Some(client)) => (url, client),
-            (Place::Object(url), None) => {
-                return Err(Failure::new(
-                    Class::Refused,
-                    format!("{url}: no storage is known"),
-                ));
-            }
-            (Place::File(path), _) => return Ok(Self::File(path.as_path().into())),
-        };
-        let chunks = NonZeroUsize::MIN.saturating_add(threads.saturating_add(MORE_CHUNKS));
-        let object = client.open_object(bucket, key, chunks).await;
-        let object = object.map_err(|error| from_obs(&error))?;
-        Ok(Self::Object(Arc::new(object)))
-    }
-
-    fn open(
-        self,
-        args: &VerifyArgs,
-        choice: Choice<'_>,
-        console: Console,
-        cancel: &CancelToken,
-    ) -> Result<Side> {
-        let mut options = OpenOptions {
-            snapshot: choice.snapshot.map(str::to_owned),
-            ignore_vhd_bitmaps: args.vhd.ignores_bitmaps(),
-            ..args.backing.options(choice.format)
-        };
-        match self {
-            Self::File(path) => {
-                let reading = Reading {
-                    size: args.pipe.size.filter(|_| is_standard_input(&path)),
-                    threads: args.threads.threads,
-                    observer: &console,
-                    cancel,
-                    force_share: args.share.force_share,
-                    ignore_manifest: args.ignore_manifest,
-                };
-                let disk = SourceDisk::in_package(path, choice.disk.map(str::to_owned));
-                let input = open_input(&disk, &options, reading)?;
-                input.watch.verify()?;
-                Ok(Side {
-                    image: input.opened.image,
-                    name: disk.name(),
-                    told: input.warnings,
-                    watch: input.watch,
-                })
-            }
-            Self::Object(object) => {
-                // There is no directory that the names in an object could be relative to.
-                options.backing = diskimg::BackingPolicy::Refuse;
-                let name = ReadAt::path(object.as_ref()).map(Path::to_owned);
-                let name = name.unwrap_or_default();
-                let opened = ::convert::open_source_with(object, &options)
-                    .map_err(|error| error.in_file(&name))?;
-                let told = warn_of_image(&opened, &name, &console, cancel)?;
-                Ok(Side {
-                    image: opened.image,
-                    name,
-                    told,
-                    // Its ETag is compared with each read.
-                    watch: Watch::default(),
-                })
-            }
+/// Opens the image at `place`, which is `object` if it is one.
+fn open(
+    args: &VerifyArgs,
+    (place, object): (&Place, Option<Arc<ObjectSource>>),
+    choice: Choice<'_>,
+    console: Console,
+    cancel: &CancelToken,
+) -> Result<Side> {
+    let options = OpenOptions {
+        snapshot: choice.snapshot.map(str::to_owned),
+        ignore_vhd_bitmaps: args.vhd.ignores_bitmaps(),
+        ..args.backing.options(choice.format)
+    };
+    let path = match (place, object) {
+        (Place::File(path), _) => path,
+        (Place::Object(url), None) => return Err(storage::not_opened(url)),
+        (Place::Object(url), Some(object)) => {
+            let name = PathBuf::from(url.to_string());
+            let opened = storage::open_image(object, &options)?;
+            let told = warn_of_image(&opened, &name, &console, cancel)?;
+            return Ok(Side {
+                image: opened.image,
+                name,
+                told,
+                // Its ETag is compared with each read.
+                watch: Watch::default(),
+            });
         }
-    }
+    };
+    let reading = Reading {
+        size: args.pipe.size.filter(|_| is_standard_input(path)),
+        threads: args.threads.threads,
+        observer: &console,
+        cancel,
+        force_share: args.share.force_share,
+        ignore_manifest: args.ignore_manifest,
+    };
+    let disk = SourceDisk::in_package(path, choice.disk.map(str::to_owned));
+    let input = open_input(&disk, &options, reading)?;
+    input.watch.verify()?;
+    Ok(Side {
+        image: input.opened.image,
+        name: disk.name(),
+        told: input.warnings,
+        watch: input.watch,
+    })
 }
 
 /// What of a file is compared, as the user says.
@@ -173,7 +122,7 @@ struct Side {
 
 fn compare(
     args: &VerifyArgs,
-    (a, b): (Source, Source),
+    (a, b): (Option<Arc<ObjectSource>>, Option<Arc<ObjectSource>>),
     threads: usize,
     console: Console,
     cancel: &CancelToken,
@@ -188,8 +137,8 @@ fn compare(
         snapshot: args.snapshot_b.as_deref(),
         disk: args.disk_b.as_deref(),
     };
-    let a = a.open(args, of_a, console, cancel)?;
-    let b = b.open(args, of_b, console, cancel)?;
+    let a = open(args, (&args.a, a), of_a, console, cancel)?;
+    let b = open(args, (&args.b, b), of_b, console, cancel)?;
     let size = a.image.virtual_size().max(b.image.virtual_size());
     let progress = Progress::new(console, "comparing", size, false);
     let found = ::convert::compare(

@@ -16,6 +16,7 @@ mod common;
 mod files;
 mod guest;
 mod names;
+mod objects;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use diskimg::ReadAt;
 use diskimg::units::FileOffset;
-use obs::{ErrorKind, Manifest, ObjectInfo, ObjectSource, UploadOptions};
+use obs::{Chunking, ErrorKind, Manifest, ObjectInfo, ObjectSource, UploadOptions};
 use testkit::faults::{Fault, Op, mix};
 
 use super::fake::content;
 use super::proxied::{BUCKET, Cloud, KEY, SMALL, impatient};
 
-const FOUR: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+const FOUR: Chunking = Chunking::whole(NonZeroUsize::new(4).unwrap());
 
 /// Reads from a plain thread, as those who use it do.
 async fn read(source: ObjectSource, at: u64, len: usize) -> Result<Vec<u8>, String> {
@@ -101,6 +101,26 @@ async fn one_chunk_is_fetched_once_for_many_small_reads() {
     });
     assert!(read.await.unwrap() == bytes);
     assert_eq!(cloud.proxy.count(Op::GetObject), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn looking_here_and_there_fetches_little_and_ends_at_a_number_of_requests() {
+    let cloud = Cloud::start().await;
+    let bytes = content(3_000_000);
+    cloud.upload(&bytes).await.unwrap();
+    let open = || {
+        cloud
+            .client
+            .open_object(BUCKET, KEY, Chunking::SCATTERED.within(2))
+    };
+    let (twice, thrice) = (open().await.unwrap(), open().await.unwrap());
+    // Across the border of two chunks.
+    let found = read(twice, 1_000_000, 100_000).await.unwrap();
+    assert!(found == bytes[1_000_000..1_100_000]);
+    assert_eq!(cloud.proxy.count(Op::GetObject), 2);
+    let refused = read(thrice, 0, 3_000_000).await.unwrap_err();
+    assert!(refused.contains("more than 2 requests"), "{refused}");
+    assert_eq!(cloud.proxy.count(Op::GetObject), 4);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

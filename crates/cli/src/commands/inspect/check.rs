@@ -1,10 +1,12 @@
 //! `imgferry inspect --check`: the file against the rules of its format.
 
 use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
 
 use ::convert::CancelToken;
-use diskimg::printable;
-use diskimg::{CheckReport, Finding, Severity};
+use diskimg::{CheckReport, Finding, ReadAt, Severity, printable};
+use obs::ObjectSource;
 use serde::Serialize;
 
 use ::import::Chosen;
@@ -23,7 +25,9 @@ struct Checked<'a> {
     sound: bool,
 }
 
-pub(super) fn run(
+/// Checks the file at `path`, or the disk that was chosen of the package there.
+pub(super) fn file(
+    path: &Path,
     args: &InspectArgs,
     chosen: Option<&Chosen>,
     console: Console,
@@ -32,18 +36,38 @@ pub(super) fn run(
     let cancelled = || cancel.is_cancelled();
     let report = match chosen {
         Some(disk) => disk.check(&cancelled)?,
-        None => {
-            let options = args.source.options();
-            diskimg::check(args.image(), &options, &zvhd2::DRIVERS, &cancelled)?
-        }
+        None => diskimg::check(path, &args.source.options(), &zvhd2::DRIVERS, &cancelled)?,
     };
+    show(
+        chosen.map_or(path, |disk| disk.name.as_path()),
+        &report,
+        console,
+    )
+}
+
+/// Checks `object`, of which that may fetch all.
+pub(super) fn object(
+    object: Arc<ObjectSource>,
+    args: &InspectArgs,
+    console: Console,
+    cancel: &CancelToken,
+) -> Result {
+    let name = object.name().to_owned();
+    let source: Arc<dyn ReadAt> = object;
+    let cancelled = || cancel.is_cancelled();
+    let options = args.source.options();
+    let report = diskimg::check_source(&source, &options, &zvhd2::DRIVERS, &cancelled)
+        .map_err(|error| error.in_file(&name))?;
+    show(&name, &report, console)
+}
+
+fn show(path: &Path, report: &CheckReport, console: Console) -> Result {
     if report.cancelled {
         return Err(::convert::Error::Cancelled.into());
     }
-    let path = chosen.map_or(args.image(), |disk| disk.name.as_path());
     let checked = Checked {
         path: printable(&path.to_string_lossy()),
-        report: &report,
+        report,
         sound: report.is_sound(),
     };
     if report.errors == 0 {

@@ -2,42 +2,58 @@
 //! of it; a check of the file against the rules of its format; a look into the installed system.
 
 mod check;
-mod eligibility;
-mod facts;
 mod guest;
-mod html;
 mod package;
-mod svg;
-mod table;
 
+use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 
 use ::convert::{CancelToken, OutputFile, Overwrite, Sink};
-use diskimg::BackingPolicy;
 use diskimg::text::shown;
+use diskimg::{BackingPolicy, OpenOptions, Opened};
+use inspection::Inspection;
+use obs::{Chunking, ObjectSource};
 
-use crate::args::InspectArgs;
+use super::{storage, typed};
+use crate::args::{InspectArgs, Place};
 use crate::console::Console;
-use ::import::{Chosen, open_package, open_packed, refuse_standard_input};
-use cloud::{Class, Failure, Result};
+use ::import::{Chosen, SourceDisk, open_package, open_packed, refuse_standard_input};
+use cloud::{Class, Failure, Result, StopToken};
 
-pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) -> Result {
-    if args.rules {
+/// Chunks of an object that are kept in memory while its format is checked.
+const CHECKED_CHUNKS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+
+pub(crate) async fn run(args: InspectArgs, console: Console, stop: &StopToken) -> Result {
+    // The parser asks for an image unless it is the rules that are wanted.
+    let Some(place) = args.image.clone().filter(|_| !args.rules) else {
         return guest::rules(console);
-    }
-    refuse_standard_input(args.image())?;
-    let mut options = args.source.options();
-    options.metadata_only = !args.guest;
-    if args.source.backing.allow_backing.is_none() && !args.guest {
-        options.backing = BackingPolicy::Describe;
-    }
-    let output = args.map.as_deref().or(args.html.as_deref());
-    let disk = args.package.disk(args.image());
+    };
+    let args = Arc::new(args);
+    let all = Arc::clone(&args);
+    // A check may read all of the file.
+    let chunking = match args.check {
+        true => Chunking::whole(CHECKED_CHUNKS),
+        false => Chunking::SCATTERED,
+    };
+    let image = place.clone();
+    let work = move |[object]: storage::Objects<1>, cancel: &CancelToken| match (image, object) {
+        (Place::File(path), _) => inspect_file(&all, &path, console, cancel),
+        (Place::Object(_), Some(object)) => inspect_object(&all, object, console, cancel),
+        (Place::Object(url), None) => Err(storage::not_opened(&url)),
+    };
+    storage::reading(&args.cloud, [&place], chunking, stop, work).await
+}
+
+fn inspect_file(args: &InspectArgs, path: &Path, console: Console, cancel: &CancelToken) -> Result {
+    refuse_standard_input(path)?;
+    let options = options(args);
+    let disk = args.package.disk(path);
     let package = open_package(&disk, &options)?;
     // One disk of several must be named; without a picture, a page or a check the machine is shown.
     if let Some(package) = &package
         && disk.member.is_none()
-        && output.is_none()
+        && args.output().is_none()
         && !args.check
         && !args.guest
     {
@@ -45,42 +61,97 @@ pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) ->
     }
     let chosen =
         package.map(|package| Chosen::of(&package, disk.member.as_deref(), &options, true));
-    let chosen = chosen.transpose()?;
+    let mut chosen = chosen.transpose()?;
     if args.check {
-        return check::run(args, chosen.as_ref(), console, cancel);
+        return check::file(path, args, chosen.as_ref(), console, cancel);
     }
+    // Warnings are part of the result here, so they are not told apart from it.
+    let open = || match &mut chosen {
+        Some(chosen) => Ok(chosen.open()?),
+        None => match open_packed(path, &options, None, cancel)? {
+            Some(opened) => Ok(opened),
+            None => Ok(::convert::open_with(path, &options)?),
+        },
+    };
+    show(args, &disk, &[path], open, console, cancel)
+}
+
+fn inspect_object(
+    args: &InspectArgs,
+    object: Arc<ObjectSource>,
+    console: Console,
+    cancel: &CancelToken,
+) -> Result {
+    for (is_given, option) in [
+        (args.package.member.is_some(), "--disk"),
+        (
+            args.source.backing.allow_backing.is_some(),
+            "--allow-backing",
+        ),
+    ] {
+        if is_given {
+            return Err(Failure::new(
+                Class::Refused,
+                format!(
+                    "{option} is for files, {} is an object",
+                    shown(&object.name())
+                ),
+            )
+            .hint("download the object and its files, then inspect the file"));
+        }
+    }
+    if args.check {
+        return check::object(object, args, console, cancel);
+    }
+    let disk = SourceDisk::in_package(object.name(), None);
+    let open = || storage::open_image(Arc::clone(&object), &options(args));
+    show(args, &disk, &[], open, console, cancel)
+}
+
+fn options(args: &InspectArgs) -> OpenOptions {
+    let mut options = args.source.options();
+    options.metadata_only = !args.guest;
+    if args.source.backing.allow_backing.is_none() && !args.guest {
+        options.backing = BackingPolicy::Describe;
+    }
+    options
+}
+
+/// Shows the disk that `open` opens; its bytes are in `files`.
+fn show(
+    args: &InspectArgs,
+    disk: &SourceDisk,
+    files: &[&Path],
+    open: impl FnOnce() -> Result<Opened>,
+    console: Console,
+    cancel: &CancelToken,
+) -> Result {
+    let output = args.output();
     let to_stdout = output == Some(Path::new("-"));
     if to_stdout && (console.json || args.guest) {
         return Err(two_results(args, console));
     }
     // What cannot be written is refused before the disk is walked.
     let file = match output {
-        Some(path) if !to_stdout => Some(OutputFile::create_from(
-            &[args.image()],
-            path,
-            if args.force {
-                Overwrite::Replace
-            } else {
-                Overwrite::Refuse
-            },
-        )?),
+        Some(path) if !to_stdout => {
+            let overwrite = match args.force {
+                true => Overwrite::Replace,
+                false => Overwrite::Refuse,
+            };
+            Some(OutputFile::create_from(files, path, overwrite)?)
+        }
         _ => None,
     };
-    // Warnings are part of the result here, so they are not told apart from it.
-    let opened = match chosen {
-        Some(mut chosen) => chosen.open()?,
-        None => match open_packed(args.image(), &options, None, cancel)? {
-            Some(opened) => opened,
-            None => ::convert::open_with(args.image(), &options)?,
-        },
-    };
-    let (mut inspection, map) = facts::inspect(&disk.name(), &opened, cancel)?;
+    let opened = open()?;
+    let name = disk.name();
+    let inspection = Inspection::of(&name, &opened, cancel);
+    let mut inspection = inspection.map_err(|error| damaged(error, &name))?;
     if !args.no_guest && args.map.is_none() {
-        inspection.guest = Some(guest::look(opened.image.as_ref()));
+        inspection.look_into_guest(&opened);
     }
     let drawn = || match args.html {
-        Some(_) => html::page(&map, &inspection),
-        None => svg::draw(&map, &inspection),
+        Some(_) => inspection.page(),
+        None => inspection.picture(),
     };
     if to_stdout {
         return console.raw(drawn().as_bytes());
@@ -93,6 +164,21 @@ pub(crate) fn run(args: &InspectArgs, console: Console, cancel: &CancelToken) ->
         console.notice(format_args!("written: {target}"));
     }
     guest::show(&inspection, args.guest, console)
+}
+
+/// The failure of walking a damaged image, which says how to see all of the damage.
+fn damaged(error: ::convert::Error, path: &Path) -> Failure {
+    use diskimg::ErrorKind::{Corrupt, Truncated};
+    let is_damage = matches!(&error, ::convert::Error::Source(error)
+        if matches!(error.kind(), Corrupt | Truncated));
+    let failure = Failure::from(error);
+    match is_damage {
+        true => failure.hint(format!(
+            "list everything that is wrong with it: imgferry inspect --check {}",
+            typed(path, "IMAGE")
+        )),
+        false => failure,
+    }
 }
 
 /// The failure for a picture or a page on standard output, and another result beside it.

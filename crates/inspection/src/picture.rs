@@ -6,7 +6,7 @@ use diskimg::{DiskMap, Share};
 use maud::{Markup, html};
 use page::{picture, picture_file, shortened};
 
-use super::facts::Inspection;
+use crate::Inspection;
 
 /// Width of a cell and height of its box, in pixels.
 const CELL: u64 = 14;
@@ -32,20 +32,24 @@ const MARKS: [&str; 6] = [
     "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#8a7a00", "#444444",
 ];
 
-/// Draws `map`, with the partitions of `inspection`, as a file of its own.
-pub(super) fn draw(map: &DiskMap, inspection: &Inspection) -> String {
-    let (size, title, content) = content(map, inspection);
-    picture_file(size, &title, &content)
-}
+impl Inspection {
+    /// The map of the disk with its partitions, as an SVG file of its own.
+    #[must_use]
+    pub fn picture(&self) -> String {
+        let (size, title, content) = content(self);
+        picture_file(size, &title, &content)
+    }
 
-/// The same picture, inside a page.
-pub(super) fn embedded(map: &DiskMap, inspection: &Inspection) -> Markup {
-    let (size, title, content) = content(map, inspection);
-    picture("map", size, &title, &content)
+    /// The same picture, inside a page.
+    pub(crate) fn embedded(&self) -> Markup {
+        let (size, title, content) = content(self);
+        picture("map", size, &title, &content)
+    }
 }
 
 /// Width and height, the title, and what is drawn.
-fn content(map: &DiskMap, inspection: &Inspection) -> ((u64, u64), String, Markup) {
+fn content(inspection: &Inspection) -> ((u64, u64), String, Markup) {
+    let map = &inspection.map;
     let partitions: &[Partition] = match &inspection.partitions {
         Some(table) => &table.entries,
         None => &[],
@@ -58,7 +62,7 @@ fn content(map: &DiskMap, inspection: &Inspection) -> ((u64, u64), String, Marku
     let title = format!("{} ({})", inspection.path, inspection.details.format);
     let title = shortened(&title, MAX_TEXT);
     let content = html! {
-        (head(map, inspection, &title)) "\n"
+        (head(inspection, &title)) "\n"
         (cells(map))
         @for ((partition, color), y) in shown.iter().zip(colors()).zip(lines(list_top)) {
             (mark(map, partition, color))
@@ -72,7 +76,8 @@ fn content(map: &DiskMap, inspection: &Inspection) -> ((u64, u64), String, Marku
     ((WIDTH, height), title, content)
 }
 
-fn head(map: &DiskMap, inspection: &Inspection, title: &str) -> Markup {
+fn head(inspection: &Inspection, title: &str) -> Markup {
+    let map = &inspection.map;
     let sizes = format!(
         "{} virtual, {} file; each box is {}",
         human(map.virtual_size()),

@@ -1,4 +1,4 @@
-//! The result as a table for people.
+//! What is known as a table for people.
 
 use std::fmt::Write as _;
 
@@ -8,8 +8,7 @@ use diskimg::units::human;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::eligibility::Verdict;
-use super::facts::Inspection;
+use crate::{Inspection, Verdict};
 
 /// Names in the first column, values in the second; a name that is empty goes on with the row
 /// above.
@@ -21,25 +20,39 @@ impl Rows {
     }
 }
 
-/// Everything that is known of the file, in rows.
-pub(super) fn rows(inspection: &Inspection) -> Vec<(&'static str, String)> {
-    let mut rows = Rows(Vec::new());
-    about_the_file(&mut rows, inspection);
-    about_the_content(&mut rows, inspection);
-    about_import(&mut rows, inspection);
-    for warning in &inspection.details.warnings {
-        rows.add("warning", warning);
+impl Inspection {
+    /// What people read. If `is_guest_wanted`, a disk without a system is told what it lacks too.
+    #[must_use]
+    pub fn text(&self, is_guest_wanted: bool) -> String {
+        let mut text = String::new();
+        for (name, value) in self.rows() {
+            let _ = writeln!(text, "{name:<13} {value}");
+        }
+        text.truncate(text.trim_end().len());
+        match &self.guest {
+            None => {}
+            // A disk of data breaks most rules.
+            Some(guest) if guest.os.is_none() && !is_guest_wanted => {
+                let _ = write!(text, "\n\n{:<13} {}", "system", guest.no_system());
+            }
+            Some(guest) => {
+                let _ = write!(text, "\n\n{guest}");
+            }
+        }
+        text
     }
-    rows.0
-}
 
-pub(super) fn text(inspection: &Inspection) -> String {
-    let mut table = String::new();
-    for (name, value) in rows(inspection) {
-        let _ = writeln!(table, "{name:<13} {value}");
+    /// Everything that is known of the file, in rows.
+    pub(crate) fn rows(&self) -> Vec<(&'static str, String)> {
+        let mut rows = Rows(Vec::new());
+        about_the_file(&mut rows, self);
+        about_the_content(&mut rows, self);
+        about_import(&mut rows, self);
+        for warning in &self.details.warnings {
+            rows.add("warning", warning);
+        }
+        rows.0
     }
-    table.truncate(table.trim_end().len());
-    table
 }
 
 fn about_the_file(rows: &mut Rows, inspection: &Inspection) {

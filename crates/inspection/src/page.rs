@@ -1,28 +1,30 @@
 //! What is known of an image, as one HTML page: what the table says, the map of the disk, and the
 //! system with the commands that mend it.
 
-use ::guest::{Finding, Report, Severity};
-use diskimg::{DiskMap, printable};
+use diskimg::printable;
+use guest::{Finding, Report, Severity};
 use maud::{Markup, html};
 
-use super::facts::Inspection;
-use super::{guest, svg, table};
+use crate::Inspection;
 
-/// The page for `inspection`: one file that needs no other.
-pub(super) fn page(map: &DiskMap, inspection: &Inspection) -> String {
-    let body = html! {
-        main {
-            header {
-                p class="quiet" { "imgferry inspect" }
-                h1 { (inspection.path) }
+impl Inspection {
+    /// One HTML file that needs no other.
+    #[must_use]
+    pub fn page(&self) -> String {
+        let body = html! {
+            main {
+                header {
+                    p class="quiet" { "imgferry inspect" }
+                    h1 { (self.path) }
+                }
+                @if let Some(report) = &self.guest { (system(report)) }
+                section { h2 { "Image" } (rows(&self.rows())) }
+                section { h2 { "Map" } (self.embedded()) }
             }
-            @if let Some(report) = &inspection.guest { (system(report)) }
-            section { h2 { "Image" } (rows(&table::rows(inspection))) }
-            section { h2 { "Map" } (svg::embedded(map, inspection)) }
-        }
-    };
-    let title = format!("imgferry inspect: {}", inspection.path);
-    page::document(&title, include_str!("html.css"), None, &body)
+        };
+        let title = format!("imgferry inspect: {}", self.path);
+        ::page::document(&title, include_str!("page.css"), None, &body)
+    }
 }
 
 /// Names in the first column, values in the second.
@@ -35,18 +37,17 @@ fn rows(rows: &[(&'static str, String)]) -> Markup {
 }
 
 fn system(report: &Report) -> Markup {
-    let undecided = guest::undecided(report);
     html! {
         section {
             h2 { "System" }
             @if report.os.is_none() {
                 // A disk of data breaks most rules.
-                p { (guest::nothing(report)) }
+                p { (report.no_system()) }
             } @else {
-                p { (guest::summary(report)) }
-                (rows(&guest::facts(report)))
+                p { (report.summary()) }
+                (rows(&report.rows()))
                 @for found in &report.findings { (finding(found)) }
-                @for (reason, rules) in undecided {
+                @for (reason, rules) in report.undecided() {
                     p { span class="tag" { "undecided" } " " b { (rules.join(", ")) } " " (reason) }
                 }
             }
@@ -60,21 +61,14 @@ fn finding(finding: &Finding) -> Markup {
         Severity::NoNetwork | Severity::NoLogin | Severity::Degraded => "tag warn",
         Severity::Advice => "tag",
     };
-    let more = finding.seen.len().saturating_sub(guest::MAX_SEEN);
+    let (places, more) = finding.places();
     html! {
         article {
             h3 { span class=(class) { (finding.severity.name()) } " " (finding.id) }
             p { (finding.why) }
-            @for seen in finding.seen.iter().take(guest::MAX_SEEN) {
-                p class="quiet" { (guest::place(seen)) }
-            }
+            @for seen in places { p class="quiet" { (seen) } }
             @if more > 0 { p class="quiet" { (more) " more" } }
-            @if !finding.fix.is_empty() {
-                // One click selects them all.
-                pre class="commands" {
-                    @for command in &finding.fix { (printable(command)) "\n" }
-                }
-            }
+            (::page::commands(finding.fix.iter().map(|line| printable(line))))
         }
         "\n"
     }
@@ -82,7 +76,7 @@ fn finding(finding: &Finding) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use ::guest::{Os, Seen, Source};
+    use guest::{Os, Seen, Source};
 
     use super::*;
 
@@ -100,6 +94,7 @@ mod tests {
             }],
             why: evil.clone(),
             fix: vec![fix.to_owned()],
+            mended_by: guest::MendedBy::User,
         };
         let report = Report {
             // As os-release has it.
@@ -114,7 +109,7 @@ mod tests {
             ],
             ..Report::default()
         };
-        let page = page::document("", "", None, &system(&report));
+        let page = ::page::document("", "", None, &system(&report));
         let document = roxmltree::Document::parse_with_options(
             &page,
             roxmltree::ParsingOptions {

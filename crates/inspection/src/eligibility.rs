@@ -7,9 +7,11 @@ use serde::Serialize;
 
 /// Yes or no, and why.
 #[derive(Debug, Serialize)]
-pub(super) struct Verdict {
-    pub(super) possible: bool,
-    pub(super) reason: String,
+pub struct Verdict {
+    /// Yes.
+    pub possible: bool,
+    /// Why.
+    pub reason: String,
 }
 
 impl Verdict {
@@ -30,31 +32,31 @@ impl Verdict {
 
 /// Whether a quick import takes the disk.
 #[derive(Debug, Serialize)]
-pub(super) struct QuickImport {
+pub struct QuickImport {
     /// After imgferry converted it, which `import` does on the way.
     #[serde(flatten)]
-    pub(super) converted: Verdict,
+    pub converted: Verdict,
     /// The file as it is.
-    pub(super) as_it_is: Verdict,
+    pub as_it_is: Verdict,
 }
 
 /// Whether an import by the service's own conversion takes the file.
 #[derive(Debug, Serialize)]
-pub(super) struct CommonImport {
+pub struct CommonImport {
     /// The file as it is.
     #[serde(flatten)]
-    pub(super) as_it_is: Verdict,
+    pub as_it_is: Verdict,
 }
 
 /// What the rules are about.
-pub(super) struct Disk<'a> {
-    pub(super) details: &'a Details,
-    pub(super) virtual_size: u64,
-    pub(super) file_size: u64,
+pub(crate) struct Disk<'a> {
+    pub(crate) details: &'a Details,
+    pub(crate) virtual_size: u64,
+    pub(crate) file_size: u64,
 }
 
 impl Disk<'_> {
-    pub(super) fn quick_import(&self) -> QuickImport {
+    pub(crate) fn quick_import(&self) -> QuickImport {
         QuickImport {
             converted: self.converted(),
             as_it_is: self.quick_as_it_is(),
@@ -117,7 +119,7 @@ impl Disk<'_> {
         ))
     }
 
-    pub(super) fn common_import(&self) -> CommonImport {
+    pub(crate) fn common_import(&self) -> CommonImport {
         CommonImport {
             as_it_is: self.common_as_it_is(),
         }
