@@ -87,6 +87,13 @@ impl Readiness {
         })
     }
 
+    /// Whether `warning` tells one of the findings.
+    pub(crate) fn has_told(&self, warning: &str) -> bool {
+        let mut findings = self.findings.iter();
+        warning.starts_with(guest::ADVICE)
+            || findings.any(|found| warning.contains(&guest::tag(&found.id, found.severity)))
+    }
+
     /// The worst that was found.
     pub(crate) fn worst(&self) -> Option<Severity> {
         self.findings.iter().map(|finding| finding.severity).min()

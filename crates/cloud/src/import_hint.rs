@@ -92,6 +92,13 @@ pub enum ImportHint {
         /// The rule.
         rule: &'static str,
     },
+    /// The system on the disk breaks rules: look what to do, or allow them.
+    InspectGuest {
+        /// The disk as a word of a shell, when it has one.
+        disk: Option<String>,
+        /// The rules.
+        rules: Vec<&'static str>,
+    },
 }
 
 impl fmt::Display for ImportHint {
@@ -152,6 +159,10 @@ impl fmt::Display for ImportHint {
             Self::MendGuest { commands, rule } => {
                 let commands = commands.join("; ");
                 return write!(f, "type in the guest: {commands}; or allow {rule}");
+            }
+            Self::InspectGuest { disk, rules } => {
+                let disk = disk.as_deref().unwrap_or("the disk");
+                return write!(f, "look into {disk}, or allow {}", rules.join(", "));
             }
         })
     }

@@ -1,8 +1,10 @@
 //! How an import ended, as batches and their reports tell it.
 
-use batch::{Item, ItemOutcome, ItemState, Readiness};
+use std::path::Path;
 
+use batch::{Item, ItemOutcome, ItemState, Readiness};
 use cloud::{Class, Failure, Hint, ImportHint};
+use diskimg::text::shell_path;
 use import::{Completion, DataImage};
 
 use crate::observe::Observer;
@@ -94,23 +96,58 @@ pub(crate) fn failed(
     };
     outcome.exit = failure.class().code();
     outcome.cause = Some(cause(failure));
-    outcome.hint = hint(failure, &outcome.id, observer);
+    outcome.hint = hint(failure, (&outcome.id, &outcome.source), observer);
     outcome.guest = outcome.guest.or_else(|| guest(failure));
-    outcome.warnings.extend(failure.notes().iter().cloned());
+    outcome.warnings.extend(notes(failure));
     outcome
 }
 
-/// Why it failed, in one line: each of several problems.
+/// Why it failed, in one line: each of several problems. Of the system on the disk only the names
+/// of the rules that it breaks; [`notes`] has the rest.
 pub(crate) fn cause(failure: &Failure) -> String {
-    let problems: Vec<&str> = failure
-        .problems()
-        .iter()
-        .map(|p| p.message.as_str())
-        .collect();
-    match problems.is_empty() {
-        true => failure.line(),
-        false => format!("{}: {}", failure.line(), problems.join("; ")),
+    let problems = failure.problems().iter();
+    let others = problems.filter(|problem| problem.hint.as_ref().and_then(rule).is_none());
+    let others: Vec<&str> = others.map(|problem| problem.message.as_str()).collect();
+    let rules = broken_rules(failure);
+    let system = format!("the system on the disk breaks {}", rules.join(", "));
+    match (rules.is_empty(), others.is_empty()) {
+        (true, true) => failure.line(),
+        (true, false) => format!("{}: {}", failure.line(), others.join("; ")),
+        (false, true) => system,
+        (false, false) => format!("{system}; {}", others.join("; ")),
     }
+}
+
+/// What else there is to say of a failure: how the system on the disk breaks the rules.
+pub(crate) fn notes(failure: &Failure) -> Vec<String> {
+    let problems = failure.problems().iter();
+    let told = problems.filter(|problem| problem.hint.as_ref().and_then(rule).is_some());
+    let mut notes: Vec<String> = told.map(|problem| problem.message.clone()).collect();
+    if failure.hints().iter().any(|hint| rule(hint).is_some()) {
+        notes.push(failure.message().to_owned());
+    }
+    notes.extend(failure.notes().iter().cloned());
+    notes
+}
+
+/// The rule that the system on the disk breaks, if a hint is about that.
+fn rule(hint: &Hint) -> Option<&'static str> {
+    match hint {
+        Hint::Import(ImportHint::MendGuest { rule, .. }) => Some(rule),
+        _ => None,
+    }
+}
+
+/// All hints of a failure, with those of its problems.
+fn hints(failure: &Failure) -> impl Iterator<Item = &Hint> {
+    let problems = failure.problems().iter();
+    let hints = problems.filter_map(|problem| problem.hint.as_ref());
+    hints.chain(failure.hints())
+}
+
+/// The rules for which the system on the disk was refused.
+fn broken_rules(failure: &Failure) -> Vec<&'static str> {
+    hints(failure).filter_map(rule).collect()
 }
 
 /// What was found of the system on a disk that was refused.
@@ -118,8 +155,13 @@ pub(crate) fn guest(failure: &Failure) -> Option<Readiness> {
     Readiness::read(failure.known().get("guest")?)
 }
 
-/// What the user can do about the disk `id`, in one line: about each of several problems.
-pub(crate) fn hint(failure: &Failure, id: &str, observer: &dyn Observer) -> Option<String> {
+/// What the user can do about the disk with this id in this file, in one line: about each of several
+/// problems.
+pub(crate) fn hint(
+    failure: &Failure,
+    (id, file): (&str, &str),
+    observer: &dyn Observer,
+) -> Option<String> {
     let of = |hint: &Hint| {
         let restart = |replace| Hint::RestartDisk {
             id: id.to_owned(),
@@ -133,11 +175,14 @@ pub(crate) fn hint(failure: &Failure, id: &str, observer: &dyn Observer) -> Opti
             hint => observer.hint(hint),
         }
     };
-    let problems = failure.problems().iter();
-    let hints = problems.filter_map(|problem| problem.hint.as_ref());
-    let hints = hints.chain(failure.hints()).map(of);
-    let hints: Vec<String> = hints.collect();
-    (!hints.is_empty()).then(|| hints.join("; "))
+    let others = hints(failure).filter(|hint| rule(hint).is_none());
+    let mut told: Vec<String> = others.map(of).collect();
+    let rules = broken_rules(failure);
+    if !rules.is_empty() {
+        let disk = shell_path(Path::new(file));
+        told.push(of(&ImportHint::InspectGuest { disk, rules }.into()));
+    }
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 /// The outcome as it is written down: whole, but for texts without end.
@@ -163,6 +208,42 @@ mod tests {
         let cause = failed.cause.unwrap();
         assert_eq!(cause, "2 problems found: no bucket; no name");
         assert!(failed.warnings.is_empty(), "{:?}", failed.warnings);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_system_is_told_once_and_not_in_the_cause() {
+        let broken = |rule| cloud::Problem {
+            message: format!("it will not boot ({rule}, will not boot)"),
+            hint: Some(Hint::from(ImportHint::MendGuest {
+                commands: vec!["dracut -f".to_owned()],
+                rule,
+            })),
+        };
+        let of = |problems: Vec<cloud::Problem>| {
+            let blank = ItemOutcome {
+                source: "a b.qcow2".to_owned(),
+                ..ItemOutcome::default()
+            };
+            failed(blank, &cloud::rejected(problems), &Silent)
+        };
+        let one = of(vec![broken("a-rule")]);
+        assert_eq!(
+            one.cause.as_deref(),
+            Some("the system on the disk breaks a-rule")
+        );
+        assert_eq!(one.warnings, ["it will not boot (a-rule, will not boot)"]);
+        let all = of(vec![
+            broken("a-rule"),
+            "no bucket".to_owned().into(),
+            broken("other"),
+        ]);
+        assert_eq!(
+            all.cause.as_deref(),
+            Some("the system on the disk breaks a-rule, other; no bucket")
+        );
+        assert_eq!(all.warnings.len(), 2);
+        let hint = all.hint.unwrap();
+        assert_eq!(hint, "look into 'a b.qcow2', or allow a-rule, other");
     }
 
     #[test]

@@ -251,9 +251,9 @@ impl DiskPlan {
             }
             Verdict::Refused(failure) => {
                 line.why = Some(outcome::cause(failure));
-                line.hint = outcome::hint(failure, &item.id, observer);
+                line.hint = outcome::hint(failure, (&item.id, &line.source), observer);
                 line.guest = outcome::guest(failure);
-                line.warnings = failure.notes().to_vec();
+                line.warnings = outcome::notes(failure);
             }
         }
         line

@@ -198,15 +198,23 @@ fn trouble(item: &ItemOutcome) -> Markup {
 }
 
 fn warnings(report: &BatchReport) -> Markup {
-    let warned = || report.items.iter().filter(|item| !item.warnings.is_empty());
+    // What is wrong with systems is told already.
+    let is_news = |item: &ItemOutcome, warning: &str| {
+        let guest = item.guest.as_ref();
+        !guest.is_some_and(|guest| guest.has_told(warning))
+    };
+    let all = report.items.iter().flat_map(|item| {
+        let warnings = item.warnings.iter();
+        let news = warnings.filter(|warning| is_news(item, warning));
+        news.map(|warning| (&item.name, warning))
+    });
+    let all: Vec<_> = all.collect();
     html! {
-        @if warned().next().is_some() {
+        @if !all.is_empty() {
             section {
                 h2 { "Warnings" }
                 ul class="warnings" {
-                    @for item in warned() {
-                        @for warning in &item.warnings { li { b { (item.name) } " " (warning) } "\n" }
-                    }
+                    @for (name, warning) in all { li { b { (name) } " " (warning) } "\n" }
                 }
             }
         }

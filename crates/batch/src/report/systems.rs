@@ -70,9 +70,6 @@ fn one(finding: &GuestFinding) -> Markup {
     html! {
         p { span class={ "tag " (class) } { (finding.severity.name()) } " " b { (finding.id) } " "
             (finding.why) }
-        @if !finding.fix.is_empty() {
-            // One click selects them all.
-            pre class="commands" { @for command in &finding.fix { (printable(command)) "\n" } }
-        }
+        (page::commands(finding.fix.iter().map(|line| printable(line))))
     }
 }

@@ -86,6 +86,14 @@ pub(super) fn text(hint: &Import) -> String {
             };
             return format!("{mend}; or pass --allow {rule}");
         }
+        Import::InspectGuest { disk, rules } => {
+            let allow: Vec<String> = rules.iter().map(|rule| format!("--allow {rule}")).collect();
+            return format!(
+                "list what to type in the guest: imgferry inspect {}; or pass {}",
+                disk.as_deref().unwrap_or("DISK"),
+                allow.join(" ")
+            );
+        }
     }
     .to_owned()
 }
