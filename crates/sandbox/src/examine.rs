@@ -92,6 +92,8 @@ fn read(
     Ok(Examined {
         virtual_size,
         content_digest: digest.to_string(),
+        // Quick import takes a disk as it is.
+        system: None,
     })
 }
 

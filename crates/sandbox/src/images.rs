@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use parking_lot::{Mutex, MutexGuard};
 use serde::de::DeserializeOwned;
 
-pub(crate) use self::record::{Examined, JobFailure, JobRecord, JobStatus, Work};
+pub(crate) use self::record::{Examined, FoundSystem, JobFailure, JobRecord, JobStatus, Work};
 pub use self::record::{ImageRecord, ImageStatus, ImageType, More, Tag};
 use crate::error::Error;
 use crate::layout::{Layout, load};
@@ -224,6 +224,10 @@ impl Images {
                     image.status = ImageStatus::Active;
                     image.virtual_size = Some(examined.virtual_size);
                     image.content_digest = Some(examined.content_digest);
+                    if let Some(found) = examined.system {
+                        image.os_version = Some(found.os_version);
+                        image.os_type = found.os_type;
+                    }
                 }
                 Err(failure) => {
                     job.status = JobStatus::Fail;

@@ -401,3 +401,23 @@ fn data_disks_are_converted_and_imported_quickly_with_their_system() {
     );
     assert_eq!(cloud.objects("images").len(), 3);
 }
+
+#[test]
+fn the_system_that_the_service_finds_counts_and_no_fault_of_it_fails_the_job() {
+    let cloud = Cloud::start(&["images"]);
+    // It would not boot, and the given name is another system's.
+    let disk = common::testdata("guest/centos7-lvm.qcow2");
+    let wrong = ["--os-version", common::DEBIAN];
+    let given = [&["--name", "c", "--register", "common"][..], &wrong].concat();
+    let shown = |made: &Value| {
+        let id = made["image_id"].as_str().unwrap();
+        told(&cloud, &["image", "show", id])["__os_version"].clone()
+    };
+    let made = import_of(&cloud, &disk, &given);
+    assert_eq!(made["status"], "active");
+    assert_eq!(shown(&made), "CentOS 7.9 64bit");
+    // Quick import takes a disk as it is.
+    let made = import_of(&cloud, &disk, &[&["--name", "q"][..], &wrong].concat());
+    assert_eq!(made["status"], "active");
+    assert_eq!(shown(&made), common::DEBIAN);
+}

@@ -246,11 +246,16 @@ fn is_windows(version: &str) -> bool {
     version.contains("Windows")
 }
 
-/// Whether the region has this name.
-pub(super) fn is_known(version: &str) -> bool {
+/// The region's names of operating systems.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
     PLATFORMS
         .iter()
-        .any(|(_, versions)| versions.contains(&version))
+        .flat_map(|(_, versions)| versions.iter().copied())
+}
+
+/// Whether the region has this name.
+pub(super) fn is_known(version: &str) -> bool {
+    names().any(|known| known == version)
 }
 
 /// What names of operating systems begin with, in lower case, and the platform that images of them

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use convert::{CancelToken, PlanOptions, Sink, SinkError, Target, VoidMonitor};
-use diskimg::Format;
+use diskimg::{DiskImage, Format};
 use tempfile::NamedTempFile;
 
 use super::state::Api;
-use crate::images::{Examined, ImageRecord, ImageType, JobFailure, JobRecord, Work};
+use super::versions;
+use crate::images::{Examined, FoundSystem, ImageRecord, ImageType, JobFailure, JobRecord, Work};
 use crate::inventory;
 
 /// Does the job if it is one of these; whether it is.
@@ -53,6 +54,7 @@ pub(super) fn run(api: &Arc<Api>, job_id: &str) -> bool {
             Ok(Examined {
                 virtual_size: original.virtual_size.unwrap_or_default(),
                 content_digest: original.content_digest.unwrap_or_default(),
+                system: None,
             })
         }),
         Work::Export {
@@ -137,6 +139,25 @@ fn examine(
     Ok(Examined {
         virtual_size,
         content_digest: digest.to_string(),
+        system: found_system(opened.image.as_ref(), image),
+    })
+}
+
+/// The operating system on `disk`, if `image` is to boot and the region has a name for
+/// it. What else is on the disk keeps no job from its end: no document says so.
+///
+/// Source: IMS API reference of 2024, "Creating an Image", os_version: what is detected counts.
+fn found_system(disk: &dyn DiskImage, image: &ImageRecord) -> Option<FoundSystem> {
+    if !matches!(image.image_type, ImageType::Ecs | ImageType::Bms) {
+        return None;
+    }
+    let report = guest::inspect(disk, guest::Wanted::default(), &guest::Budget::default());
+    let known: Vec<&str> = versions::names().collect();
+    let os = report.os?;
+    let choice = guest::choose(&os, &known, &[])?;
+    (choice.how != guest::How::Other).then_some(FoundSystem {
+        os_version: choice.value,
+        os_type: os.kind,
     })
 }
 

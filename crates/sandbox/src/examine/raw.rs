@@ -33,6 +33,8 @@ pub(super) fn read(
     Ok(Examined {
         virtual_size,
         content_digest: found.digest.to_string(),
+        // Quick import takes a disk as it is.
+        system: None,
     })
 }
 

@@ -245,4 +245,15 @@ pub(crate) struct JobFailure {
 pub(crate) struct Examined {
     pub(crate) virtual_size: u64,
     pub(crate) content_digest: String,
+    /// The operating system on it, if the job looked for one and found it.
+    pub(crate) system: Option<FoundSystem>,
+}
+
+/// An operating system that a job found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FoundSystem {
+    /// As the region calls it.
+    pub(crate) os_version: String,
+    /// `Linux` or `Windows`.
+    pub(crate) os_type: String,
 }
