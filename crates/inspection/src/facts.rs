@@ -110,13 +110,12 @@ impl Inspection {
     }
 
     /// Looks into the system on the disk, for whatever it is to become.
-    pub fn look_into_guest(&mut self, opened: &Opened) {
+    pub fn look_into_guest(&mut self, opened: &Opened, budget: &guest::Budget) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let wanted = guest::Wanted {
             now: now.map_or(0, |now| now.as_secs()),
             ..guest::Wanted::default()
         };
-        let budget = guest::Budget::default();
-        self.guest = Some(guest::inspect(opened.image.as_ref(), wanted, &budget));
+        self.guest = Some(guest::inspect(opened.image.as_ref(), wanted, budget));
     }
 }

@@ -8,8 +8,10 @@ mod package;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::convert::{CancelToken, OutputFile, Overwrite, Sink};
+use ::guest::Budget;
 use diskimg::text::shown;
 use diskimg::{BackingPolicy, OpenOptions, Opened};
 use inspection::Inspection;
@@ -23,6 +25,10 @@ use cloud::{Class, Failure, Result, StopToken};
 
 /// Chunks of an object that are kept in memory while its format is checked.
 const CHECKED_CHUNKS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+
+/// How long the look into the system of an object may take: a slow line needs a minute for the 90 MB
+/// that a Debian takes.
+const OVER_A_NETWORK: Duration = Duration::from_secs(120);
 
 pub(crate) async fn run(args: InspectArgs, console: Console, stop: &StopToken) -> Result {
     // The parser asks for an image unless it is the rules that are wanted.
@@ -73,7 +79,15 @@ fn inspect_file(args: &InspectArgs, path: &Path, console: Console, cancel: &Canc
             None => Ok(::convert::open_with(path, &options)?),
         },
     };
-    show(args, &disk, &[path], open, console, cancel)
+    show(
+        args,
+        &disk,
+        &[path],
+        Budget::default(),
+        open,
+        console,
+        cancel,
+    )
 }
 
 fn inspect_object(
@@ -105,7 +119,11 @@ fn inspect_object(
     }
     let disk = SourceDisk::in_package(object.name(), None);
     let open = || storage::open_image(Arc::clone(&object), &options(args));
-    show(args, &disk, &[], open, console, cancel)
+    let budget = Budget {
+        time: OVER_A_NETWORK,
+        ..Budget::default()
+    };
+    show(args, &disk, &[], budget, open, console, cancel)
 }
 
 fn options(args: &InspectArgs) -> OpenOptions {
@@ -117,11 +135,13 @@ fn options(args: &InspectArgs) -> OpenOptions {
     options
 }
 
-/// Shows the disk that `open` opens; its bytes are in `files`.
+/// Shows the disk that `open` opens; its bytes are in `files`. Looking into its system costs `budget`
+/// at most.
 fn show(
     args: &InspectArgs,
     disk: &SourceDisk,
     files: &[&Path],
+    budget: Budget,
     open: impl FnOnce() -> Result<Opened>,
     console: Console,
     cancel: &CancelToken,
@@ -147,7 +167,7 @@ fn show(
     let inspection = Inspection::of(&name, &opened, cancel);
     let mut inspection = inspection.map_err(|error| damaged(error, &name))?;
     if !args.no_guest && args.map.is_none() {
-        inspection.look_into_guest(&opened);
+        inspection.look_into_guest(&opened, &budget);
     }
     let drawn = || match args.html {
         Some(_) => inspection.page(),
