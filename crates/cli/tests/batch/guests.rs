@@ -73,4 +73,16 @@ fn each_disk_is_told_to_be_ready_or_what_is_wrong_with_its_system() {
     }
     let page = fs::read_to_string(page).unwrap();
     assert!(page.contains("<h2>Systems</h2>") && page.contains("dracut"));
+    // Neither the cause nor a warning repeats what stands there.
+    assert_eq!(page.matches("the initramfs does not bring them").count(), 1);
+    let cause = &items[1]["cause"];
+    assert!(
+        cause
+            .as_str()
+            .unwrap()
+            .starts_with("the system on the disk breaks linux-"),
+        "{cause}"
+    );
+    let told = items[1]["warnings"].to_string();
+    assert!(told.contains("the initramfs does not bring them"), "{told}");
 }
