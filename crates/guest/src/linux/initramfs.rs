@@ -7,6 +7,8 @@
 mod archive;
 mod content;
 mod lz4;
+mod lzo;
+mod lzop;
 mod segments;
 mod source;
 

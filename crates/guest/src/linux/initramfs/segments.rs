@@ -7,7 +7,7 @@ use lzma_rust2::{LzmaReader, XzReader};
 
 use super::content::Initramfs;
 use super::source::Source;
-use super::{archive, lz4};
+use super::{archive, lz4, lzop};
 use crate::budget::MAX_INITRAMFS_UNPACKED;
 
 /// Memory that an xz or lzma stream may ask for.
@@ -34,6 +34,7 @@ enum Packing {
     Xz,
     Lzma,
     Lz4,
+    Lzop,
     Zstd,
 }
 
@@ -45,6 +46,7 @@ const MAGIC: &[(&[u8], Packing)] = &[
     (b"\xfd7zXZ\0", Packing::Xz),
     (b"\x5d\0\0", Packing::Lzma),
     (b"\x02\x21\x4c\x18", Packing::Lz4),
+    (b"\x89LZO\0\r", Packing::Lzop),
     (b"\x28\xb5\x2f\xfd", Packing::Zstd),
 ];
 
@@ -118,6 +120,7 @@ fn unpacked<'a, R: Read>(
         Packing::Xz => Box::new(XzReader::new_mem_limit(input, false, MAX_LZMA_MEMORY_KIB)),
         Packing::Lzma => Box::new(LzmaReader::new_mem_limit(input, MAX_LZMA_MEMORY_KIB, None)?),
         Packing::Lz4 => Box::new(lz4::Legacy::new(input)),
+        Packing::Lzop => Box::new(lzop::Lzop::new(input)?),
         Packing::Zstd => {
             let mut decoder = zstd::Decoder::with_buffer(input)?.single_frame();
             decoder.window_log_max(MAX_ZSTD_WINDOW_LOG)?;

@@ -21,6 +21,22 @@ fn lz4(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
+/// As lzop stores what does not get shorter.
+fn lzop(bytes: &[u8]) -> Vec<u8> {
+    let mut out = b"\x89LZO\0\r\n\x1a\n".to_vec();
+    out.extend(b"\x10\x30\x20\xa0\x09\x40\x03\x09");
+    // Checksums of what is unpacked; the mode, the time, no name, the checksum.
+    out.extend(b"\0\0\0\x01");
+    out.extend([0; 12 + 1 + 4]);
+    for block in bytes.chunks(256 << 10) {
+        let length = u32::try_from(block.len()).unwrap().to_be_bytes();
+        out.extend([length, length, [0; 4]].concat());
+        out.extend(block);
+    }
+    out.extend([0; 4]);
+    out
+}
+
 fn bzip2(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = ::bzip2::write::BzEncoder::new(Vec::new(), ::bzip2::Compression::fast());
     encoder.write_all(bytes).unwrap();
@@ -53,6 +69,7 @@ fn every_packing_is_unpacked_and_what_follows_is_read_too() {
         <[u8]>::to_vec as fn(&[u8]) -> Vec<u8>,
         gzip,
         lz4,
+        lzop,
         bzip2,
         |bytes| zstd::encode_all(bytes, 1).unwrap(),
     ] {
@@ -156,6 +173,7 @@ fn no_damage_stops_the_reader() {
         plain.clone(),
         gzip(&plain),
         lz4(&plain),
+        lzop(&plain),
         bzip2(&plain),
         zstd,
     ];
