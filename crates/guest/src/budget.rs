@@ -31,6 +31,8 @@ pub(crate) const MAX_RELEASE: u64 = 64 << 10;
 pub(crate) const MAX_YAML: u64 = 256 << 10;
 /// Entries of one directory that are looked at.
 pub(crate) const MAX_ENTRIES: usize = 4096;
+/// Entries that readers give out: one more shows that there are more.
+pub(crate) const MAX_LISTED: usize = MAX_ENTRIES + 1;
 /// Entries of one directory that are read over before it is given up.
 pub(crate) const MAX_ENTRIES_SEEN: usize = 100_000;
 /// Bytes of a registry hive.

@@ -67,7 +67,7 @@ pub(crate) trait Tree {
     fn read_at(&self, path: &[u8], at: u64, buf: &mut [u8]) -> Result<usize>;
 
     /// The names in the directory at `path`, without `.` and `..`: at most
-    /// [`crate::budget::MAX_ENTRIES`], in the file system's order.
+    /// [`crate::budget::MAX_LISTED`], in the file system's order.
     fn list(&self, path: &[u8]) -> Result<Vec<Entry>>;
 
     /// The text of the link at `path`.

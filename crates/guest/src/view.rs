@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::rc::Rc;
 
-use crate::budget::{MAX_LINKS, MAX_PATH};
+use crate::budget::{MAX_ENTRIES, MAX_LINKS, MAX_PATH};
 use crate::tree::{Entry, Kind, Result, Stat, Tree, TreeError};
 
 /// A file system at a place of the guest.
@@ -133,6 +133,9 @@ impl View {
     }
 
     /// The names in the directory at `path`, sorted; empty when there is no directory.
+    ///
+    /// # Errors
+    /// It cannot be read, or has more names than are looked at: what is not seen may matter.
     pub(crate) fn list(&self, path: impl AsRef<[u8]>) -> Result<Vec<Entry>> {
         let Some((place, stat)) = self.find(path.as_ref(), true)? else {
             return Ok(Vec::new());
@@ -144,6 +147,12 @@ impl View {
             return Ok(Vec::new());
         }
         let mut entries = place.mount.tree.list(&place.inner)?;
+        if entries.len() > MAX_ENTRIES {
+            let shown = crate::text::printable(&place.path);
+            return Err(TreeError(format!(
+                "{shown} has more than {MAX_ENTRIES} entries"
+            )));
+        }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
@@ -342,6 +351,17 @@ mod tests {
         assert!(view.exists("/boot/efi/EFI").unwrap());
         assert!(!view.exists("/boot/grub").unwrap());
         assert_eq!(view.list("/boot").unwrap(), []);
+    }
+
+    #[test]
+    fn a_directory_with_more_entries_than_are_looked_at_is_an_error() {
+        let with = |count: usize| {
+            let names = (0..count).map(|number| format!("/d/{number}"));
+            view(names.fold(MemoryTree::new(), |tree, name| tree.file(&name, "")))
+        };
+        assert_eq!(with(MAX_ENTRIES).list("/d").unwrap().len(), MAX_ENTRIES);
+        let error = with(MAX_ENTRIES + 1).list("/d").unwrap_err();
+        assert_eq!(error.0, "/d has more than 4096 entries");
     }
 
     #[test]

@@ -116,12 +116,13 @@ fn esp(tree: &Rc<dyn Tree>, prefix: &str) -> Known<Esp> {
     let bootmgr = tree.stat(b"/EFI/Microsoft/Boot/bootmgfw.efi")?;
     esp.microsoft = bootmgr.is_some_and(|stat| stat.kind == Kind::File);
     let name_of = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
-    for directory in tree.list(b"/EFI")? {
+    let view = View::new(Rc::clone(tree), 0);
+    for directory in view.list("/EFI")? {
         if directory.kind != Kind::Directory {
             continue;
         }
         let directory = name_of(&directory.name);
-        for file in tree.list(format!("/EFI/{directory}").as_bytes())? {
+        for file in view.list(format!("/EFI/{directory}"))? {
             if file.kind != Kind::File {
                 continue;
             }

@@ -8,7 +8,7 @@ use lambutter::{Error, Inode, Metadata, Path};
 
 use super::reader::Reader;
 use super::{Entry, Kind, Result, Stat, Subvolume, Tree, TreeError};
-use crate::budget::{MAX_ENTRIES, MAX_ENTRIES_SEEN, MAX_PATH, MAX_SUBVOLUMES};
+use crate::budget::{MAX_ENTRIES_SEEN, MAX_LISTED, MAX_PATH, MAX_SUBVOLUMES};
 use crate::media::Slice;
 
 /// The subvolume that holds all others.
@@ -102,7 +102,7 @@ impl Tree for Btrfs {
         Ok(self
             .entries(path)?
             .into_iter()
-            .take(MAX_ENTRIES)
+            .take(MAX_LISTED)
             .map(|entry| Entry {
                 name: entry.name,
                 kind: match entry.kind_byte {

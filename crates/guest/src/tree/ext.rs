@@ -6,7 +6,7 @@ use ext4_view::{Ext4, Ext4Error, FileType, Metadata};
 
 use super::reader::Reader;
 use super::{Entry, Kind, Result, Stat, Tree, TreeError};
-use crate::budget::{MAX_ENTRIES, MAX_PATH};
+use crate::budget::{MAX_LISTED, MAX_PATH};
 use crate::media::Slice;
 
 /// Where the superblock says that the journal is to be replayed, and the bits beside that one.
@@ -96,7 +96,7 @@ impl Tree for Ext {
             }
             let kind = entry.file_type().map_or(Kind::Other, kind);
             entries.push(Entry { name, kind });
-            if entries.len() >= MAX_ENTRIES {
+            if entries.len() >= MAX_LISTED {
                 break;
             }
         }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::{Entry, Kind, Result, Stat, Tree, TreeError};
-use crate::budget::{MAX_ENTRIES, MAX_ENTRIES_SEEN};
+use crate::budget::{MAX_ENTRIES_SEEN, MAX_LISTED};
 use crate::media::{Slice, le16, le32};
 
 /// Bytes of an entry in a directory.
@@ -272,7 +272,7 @@ impl Tree for Fat {
             .map_err(|error| super::failed(path, &error))?;
         Ok(nodes
             .into_iter()
-            .take(MAX_ENTRIES)
+            .take(MAX_LISTED)
             .map(|node| Entry {
                 name: node.name.into_bytes(),
                 kind: if node.directory {

@@ -13,7 +13,7 @@ use ntfs_core::record::{MftRecordHeader, apply_fixup};
 use stream::{Stream, shown};
 
 use super::{Entry, Kind, Result, Stat, Tree, TreeError};
-use crate::budget::{MAX_ENTRIES, MAX_ENTRIES_SEEN};
+use crate::budget::{MAX_ENTRIES_SEEN, MAX_LISTED};
 use crate::media::{Slice, le32};
 
 /// Numbers of records.
@@ -281,7 +281,7 @@ impl Tree for Ntfs {
             .map_err(|error| super::failed(path, &error))?
             .iter()
             .filter(|name| !name.short && name.record >= FIRST_OF_USERS)
-            .take(MAX_ENTRIES)
+            .take(MAX_LISTED)
             .map(|name| Entry {
                 name: name.name.clone().into_bytes(),
                 kind: name.kind(),

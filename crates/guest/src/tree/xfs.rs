@@ -7,7 +7,7 @@ use lamxfs::{EntryKind, Error, Inode, Metadata, Path};
 
 use super::reader::Reader;
 use super::{Entry, Kind, Result, Stat, Tree, TreeError};
-use crate::budget::{MAX_ENTRIES, MAX_ENTRIES_SEEN, MAX_PATH};
+use crate::budget::{MAX_ENTRIES_SEEN, MAX_LISTED, MAX_PATH};
 use crate::media::Slice;
 
 /// Paths that are remembered.
@@ -86,7 +86,7 @@ impl Tree for Xfs {
         Ok(entries
             .into_iter()
             .filter(|entry| entry.name != b"." && entry.name != b"..")
-            .take(MAX_ENTRIES)
+            .take(MAX_LISTED)
             .map(|entry| Entry {
                 name: entry.name,
                 kind: match entry.kind {
