@@ -165,6 +165,20 @@ pub(super) fn menu(places: &Places<'_>, boot: &[u8]) -> Result<Option<Menu>> {
     Ok(Some(menu))
 }
 
+/// Index of the name in `ids` that the configuration of systemd-boot at `boot` starts.
+pub(super) fn wanted(places: &Places<'_>, boot: &[u8], ids: &[&[u8]]) -> Result<Option<usize>> {
+    let conf = [boot, b"/loader/loader.conf"].concat();
+    let content = places.view.read(&conf, MAX_RELEASE)?.unwrap_or_default();
+    let lines = content.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+    let glob = lines.rev().find_map(|line| {
+        let rest = line.strip_prefix(b"default")?;
+        rest.first()?
+            .is_ascii_whitespace()
+            .then(|| rest.trim_ascii())
+    });
+    Ok(glob.and_then(|glob| ids.iter().position(|id| matches(glob, id))))
+}
+
 /// Whether `name` matches `glob`, in which `*` stands for any text and `?` for a byte.
 fn matches(glob: &[u8], name: &[u8]) -> bool {
     let (mut g, mut n) = (0, 0);

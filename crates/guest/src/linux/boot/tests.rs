@@ -418,6 +418,23 @@ fn a_unified_image_has_everything_inside() {
 }
 
 #[test]
+fn of_unified_images_the_one_that_the_configuration_names_starts() {
+    let image = |root: &str| program(&[(".cmdline", root), (".linux", "x")]);
+    let default = |conf: &str| {
+        let esp = MemoryTree::new()
+            .file("/EFI/Linux/arch.efi", image("root=LABEL=a"))
+            .file("/EFI/Linux/debian.efi", image("root=LABEL=d"))
+            .file("/loader/loader.conf", conf);
+        let menu = menu_of(MemoryTree::new(), None, Some(esp)).unwrap();
+        let entry = &menu.entries[menu.default.unwrap()];
+        entry.command_line.value("root").unwrap().to_vec()
+    };
+    assert_eq!(default("timeout 3\ndefault arch*\n"), b"LABEL=a");
+    assert_eq!(default("default gone.efi\n"), b"LABEL=d");
+    assert_eq!(default(""), b"LABEL=d");
+}
+
+#[test]
 fn a_kernel_has_the_initramfs_that_the_default_entry_gives_it() {
     let module = |name: &str| {
         let path = format!("lib/modules/6.7/{name}.ko");

@@ -38,6 +38,7 @@ pub(super) fn menu(places: &Places<'_>, top: &[u8]) -> Result<Option<Menu>> {
             ..Entry::default()
         });
     }
-    menu.default = Some(0);
+    let names: Vec<&[u8]> = menu.entries.iter().map(|it| it.title.as_slice()).collect();
+    menu.default = super::bls::wanted(places, top, &names)?.or(Some(0));
     Ok((!menu.entries.is_empty()).then_some(menu))
 }
