@@ -49,10 +49,8 @@ pub(crate) const RULES: &[Rule] = &[
         cite: "UEFI Specification, chapter 5",
         text: "The backup of the partition table is not at the end of the disk.",
         remedy: Remedy {
-            red_hat: &["sgdisk -e /dev/sda"],
-            debian: &["sgdisk -e /dev/sda"],
-            suse: &["sgdisk -e /dev/sda"],
-            any: &[],
+            linux: &["sgdisk -e /dev/sda"],
+            ..Remedy::NONE
         },
         check: gpt_tail,
     },
@@ -84,10 +82,8 @@ pub(crate) const RULES: &[Rule] = &[
         text: "A file system was in use when the disk was copied, or was cut off. Files may be \
                older than they were, or damaged.",
         remedy: Remedy {
-            red_hat: &["shutdown -h now"],
-            debian: &["shutdown -h now"],
-            suse: &["shutdown -h now"],
-            any: &[],
+            linux: &["shutdown -h now"],
+            ..Remedy::NONE
         },
         check: dirty,
     },
@@ -99,10 +95,8 @@ pub(crate) const RULES: &[Rule] = &[
         text: "A file system has errors recorded, or is longer than its volume, so that Linux \
                refuses to mount it. Check it from a rescue system.",
         remedy: Remedy {
-            red_hat: &["fsck -f {device}"],
-            debian: &["fsck -f {device}"],
-            suse: &["fsck -f {device}"],
-            any: &[],
+            linux: &["fsck -f {device}"],
+            ..Remedy::NONE
         },
         check: errors,
     },
@@ -113,10 +107,8 @@ pub(crate) const RULES: &[Rule] = &[
         cite: "btrfs(5)",
         text: "A Btrfs has devices that are not on this disk.",
         remedy: Remedy {
-            red_hat: &["btrfs device remove DEVICE /"],
-            debian: &["btrfs device remove DEVICE /"],
-            suse: &["btrfs device remove DEVICE /"],
-            any: &[],
+            linux: &["btrfs device remove DEVICE /"],
+            ..Remedy::NONE
         },
         check: btrfs_devices,
     },
@@ -127,10 +119,8 @@ pub(crate) const RULES: &[Rule] = &[
         cite: "Image Management Service API, constraints of image files",
         text: "A software RAID has members that are not on this disk.",
         remedy: Remedy {
-            red_hat: &["mdadm --grow /dev/md0 --force --raid-devices=1"],
-            debian: &["mdadm --grow /dev/md0 --force --raid-devices=1"],
-            suse: &["mdadm --grow /dev/md0 --force --raid-devices=1"],
-            any: &[],
+            linux: &["mdadm --grow /dev/md0 --force --raid-devices=1"],
+            ..Remedy::NONE
         },
         check: array_members,
     },
@@ -141,10 +131,8 @@ pub(crate) const RULES: &[Rule] = &[
         cite: "Image Management Service API, constraints of image files",
         text: "A logical volume lies on physical volumes that are not on this disk.",
         remedy: Remedy {
-            red_hat: &["pvmove /dev/sdb1", "vgreduce {group} /dev/sdb1"],
-            debian: &["pvmove /dev/sdb1", "vgreduce {group} /dev/sdb1"],
-            suse: &["pvmove /dev/sdb1", "vgreduce {group} /dev/sdb1"],
-            any: &[],
+            linux: &["pvmove /dev/sdb1", "vgreduce {group} /dev/sdb1"],
+            ..Remedy::NONE
         },
         check: physical_volumes,
     },
@@ -163,7 +151,11 @@ impl Facts {
                 (None, Content::Other(kind)) => {
                     Some(format!("{name} holds {kind}, which is not read"))
                 }
-                _ => None,
+                // What can be read of it may be everything, or nothing that matters.
+                _ => volume
+                    .health
+                    .devices
+                    .map(|devices| format!("{name} lies on {devices} devices, not joined here")),
             }
         });
         self.incomplete.iter().cloned().chain(closed).collect()
@@ -440,6 +432,8 @@ mod tests {
             }
         });
         assert_eq!(judge("btrfs-missing-device", &facts), Ok(vec![]));
+        let incomplete = judge("inspect-incomplete", &facts).unwrap_err();
+        assert!(incomplete.contains("not joined here"), "{incomplete}");
     }
 
     #[test]

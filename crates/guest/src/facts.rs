@@ -113,6 +113,18 @@ impl Facts {
         self.linux.as_ref().filter(|_| !self.wanted.data_disk)
     }
 
+    /// Whether the system is mended with the tools of its family's early releases.
+    pub fn is_old(&self) -> bool {
+        let Some(os) = &self.os else {
+            return false;
+        };
+        let last = OLD.iter().find(|(ids, _)| ids.contains(&os.id.as_str()));
+        let version = os.version.as_deref().map(crate::linux::numbers);
+        let major = version.and_then(|numbers| numbers.first().copied());
+        last.zip(major)
+            .is_some_and(|((_, last), major)| major <= *last)
+    }
+
     /// The family of the system, for the commands that mend it.
     pub fn family(&self) -> Family {
         let Some(os) = &self.os else {
@@ -130,6 +142,13 @@ impl Facts {
             .unwrap_or(Family::Other)
     }
 }
+
+/// The last releases with the old GRUB and without systemd.
+const OLD: &[(&[&str], u64)] = &[
+    (&["rhel", "centos", "ol", "scientific"], 6),
+    (&["sles", "sled", "sles_sap"], 11),
+    (&["opensuse"], 12),
+];
 
 /// The family that a word of `ID` or `ID_LIKE` belongs to.
 fn family(word: &str) -> Option<Family> {

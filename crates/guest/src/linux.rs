@@ -21,3 +21,5 @@ pub(crate) mod testing;
 mod units;
 mod version;
 mod yaml;
+
+pub(crate) use version::numbers;

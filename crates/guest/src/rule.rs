@@ -33,17 +33,27 @@ pub enum Family {
     Other,
 }
 
-/// Commands that mend something, per family. `{name}` is replaced by a value of the finding.
+/// No commands.
+const NOTHING: &[&str] = &[];
+
+/// Commands that mend something, per family. `{name}` is replaced by a value of the finding; a
+/// command whose value is empty is left out.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Remedy {
     /// Commands for the Red Hat family.
     pub red_hat: &'static [&'static str],
+    /// Those for its releases up to 6, where they are others.
+    pub old_red_hat: &'static [&'static str],
     /// Commands for the Debian family.
     pub debian: &'static [&'static str],
     /// Commands for the SUSE family.
     pub suse: &'static [&'static str],
-    /// Commands for every system that has none of its own above; for Windows the only ones.
-    pub any: &'static [&'static str],
+    /// Those for its releases up to 11, where they are others.
+    pub old_suse: &'static [&'static str],
+    /// Commands for every Linux that has none of its own above.
+    pub linux: &'static [&'static str],
+    /// Commands for Windows.
+    pub windows: &'static [&'static str],
 }
 
 /// One rule.
@@ -123,20 +133,26 @@ impl Remedy {
     /// No command helps.
     pub const NONE: Self = Self {
         red_hat: &[],
+        old_red_hat: &[],
         debian: &[],
         suse: &[],
-        any: &[],
+        old_suse: &[],
+        linux: &[],
+        windows: &[],
     };
 
-    /// The commands for `family`.
-    pub fn of(&self, family: Family) -> &'static [&'static str] {
-        let own = match family {
-            Family::RedHat => self.red_hat,
-            Family::Debian => self.debian,
-            Family::Suse => self.suse,
-            Family::Windows | Family::Other => &[],
+    /// The commands for `family`; `old`: for its releases with other tools than today's.
+    pub fn of(&self, family: Family, old: bool) -> &'static [&'static str] {
+        let (aged, own) = match family {
+            Family::RedHat => (self.old_red_hat, self.red_hat),
+            Family::Debian => (NOTHING, self.debian),
+            Family::Suse => (self.old_suse, self.suse),
+            Family::Windows => return self.windows,
+            Family::Other => (NOTHING, NOTHING),
         };
-        if own.is_empty() { self.any } else { own }
+        let all = [if old { aged } else { NOTHING }, own];
+        let found = all.into_iter().find(|commands| !commands.is_empty());
+        found.unwrap_or(self.linux)
     }
 }
 
@@ -163,9 +179,9 @@ impl Rule {
         };
         let fix: Vec<String> = self
             .remedy
-            .of(facts.family())
+            .of(facts.family(), facts.is_old())
             .iter()
-            .map(|command| filled_in(command, &values))
+            .filter_map(|command| filled_in(command, &values))
             .collect();
         let mut findings: Vec<Finding> = Vec::new();
         for (severity, seen) in found {
@@ -190,11 +206,61 @@ impl Rule {
     }
 }
 
-/// `command` with the values of its names.
-fn filled_in(command: &str, values: &[(&'static str, String)]) -> String {
-    values
-        .iter()
-        .fold(command.to_owned(), |text, (name, value)| {
-            text.replace(&format!("{{{name}}}"), value)
-        })
+/// `command` with the values of its names; `None` when one of them is empty.
+fn filled_in(command: &str, values: &[(&'static str, String)]) -> Option<String> {
+    let mut text = command.to_owned();
+    for (name, value) in values {
+        let name = format!("{{{name}}}");
+        if value.is_empty() && text.contains(&name) {
+            return None;
+        }
+        text = text.replace(&name, value);
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Os;
+
+    const MENDED: Rule = Rule {
+        id: "x",
+        severity: Severity::Advice,
+        source: Source::Own,
+        cite: "",
+        text: "It is broken.",
+        remedy: Remedy {
+            red_hat: &["new {a}", "also {b}"],
+            old_red_hat: &["old {a}"],
+            linux: &["other {a}"],
+            ..Remedy::NONE
+        },
+        check: |_, judgement| {
+            judgement.value("a", "1");
+            judgement.value("b", "");
+            judgement.found(Severity::Advice, Seen::at("/x"));
+        },
+    };
+
+    #[test]
+    fn commands_are_those_of_the_release_and_have_all_their_values() {
+        for (id, version, fix) in [
+            ("rhel", "8.7", &["new 1"][..]),
+            ("centos", "6.10", &["old 1"]),
+            ("sles", "11.4", &["other 1"]),
+            ("arch", "1", &["other 1"]),
+            ("windows", "2019", &[]),
+        ] {
+            let facts = Facts {
+                os: Some(Os {
+                    id: id.into(),
+                    version: Some(version.into()),
+                    ..Os::default()
+                }),
+                ..Facts::default()
+            };
+            assert_eq!(MENDED.judge(&facts).0[0].fix, fix, "{id}");
+        }
+    }
 }

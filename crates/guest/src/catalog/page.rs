@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::constraints::{CONSTRAINTS, Constraint};
 use super::rules;
-use crate::{Family, Rule, Source};
+use crate::{Rule, Source};
 
 /// Columns of a line.
 const WIDTH: usize = 100;
@@ -19,13 +19,6 @@ const PARTS: &[(&str, &[&str])] = &[
     ("Linux", &["linux-"]),
     ("Windows", &["windows-"]),
     ("Cloud", &["cloud-"]),
-];
-
-/// What remedies call the systems that their commands are for.
-const FAMILIES: [(Family, &str); 3] = [
-    (Family::RedHat, "Red Hat and what is built like it"),
-    (Family::Debian, "Debian, Ubuntu"),
-    (Family::Suse, "SUSE"),
 ];
 
 /// The Markdown of `docs/guest.md`.
@@ -92,13 +85,19 @@ fn section(page: &mut String, rule: &Rule) {
         wrapped(rule.text)
     );
     let remedy = &rule.remedy;
-    let mut blocks: Vec<(&str, &[&str])> = FAMILIES
-        .iter()
-        .map(|(family, name)| (*name, remedy.of(*family)))
-        .filter(|(_, commands)| !commands.is_empty() && *commands != remedy.any)
-        .collect();
-    if !remedy.any.is_empty() {
-        blocks.push((if blocks.is_empty() { "" } else { "Others" }, remedy.any));
+    let own = [
+        ("Red Hat and what is built like it", remedy.red_hat),
+        ("Red Hat up to release 6", remedy.old_red_hat),
+        ("Debian, Ubuntu", remedy.debian),
+        ("SUSE", remedy.suse),
+        ("SUSE up to release 11", remedy.old_suse),
+    ];
+    let mut blocks: Vec<(&str, &[&str])> = own.to_vec();
+    blocks.retain(|(_, commands)| !commands.is_empty());
+    for others in [remedy.linux, remedy.windows] {
+        if !others.is_empty() {
+            blocks.push((if blocks.is_empty() { "" } else { "Others" }, others));
+        }
     }
     for (name, commands) in blocks {
         if !name.is_empty() {

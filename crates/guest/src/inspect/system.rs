@@ -51,7 +51,7 @@ pub(super) fn find(facts: &mut Facts, trees: &[Option<Rc<dyn Tree>>]) -> Option<
         identify::started(&roots, &facts.volumes, firmware.as_deref())
     });
     let started = started.unwrap_or_default();
-    let other = windows.first().is_some()
+    let other = !windows.is_empty()
         && roots.get(started).is_some_and(|root| {
             let starts = step(facts, "boot loaders", |facts| {
                 choice::starts_windows(facts, trees, root)

@@ -15,7 +15,7 @@ use crate::known::Known;
 use crate::view::View;
 use crate::{Judgement, Seen};
 
-use super::source::{Setting, Source, last};
+use super::source::{Setting, Source, first, last};
 use super::units::{State, Units};
 use keyfile::Defaults;
 use profile::{Profile, Reader};
@@ -39,6 +39,8 @@ pub(crate) struct Network {
     pub(crate) udev: Known<Vec<Seen>>,
     /// Lines of `.link` files that find an interface by its MAC address.
     pub(crate) links: Vec<Seen>,
+    /// netplan is installed.
+    pub(crate) netplan: bool,
     /// What NetworkManager does with interfaces that have no connection.
     pub(crate) defaults: Known<Defaults>,
     /// `NOZEROCONF` of Red Hat's `/etc/sysconfig/network`.
@@ -107,6 +109,7 @@ impl Network {
             profiles,
             unread,
             udev: udev::collect(view),
+            netplan: first(view, netplan::PROGRAMS).is_ok_and(|program| program.is_some()),
             links,
             defaults,
             zeroconf: asked(view, "/etc/sysconfig/network", "NOZEROCONF").map(|asked| {

@@ -41,7 +41,7 @@ pub(super) fn compare(a: &[u8], b: &[u8]) -> Ordering {
 }
 
 /// The numbers at the beginning of a version: 3, 10, 0, 1160 of `3.10.0-1160.el7`.
-pub(super) fn numbers(version: &str) -> Vec<u64> {
+pub(crate) fn numbers(version: &str) -> Vec<u64> {
     let end = version
         .find(|c: char| !c.is_ascii_digit() && c != '.' && c != '-')
         .unwrap_or(version.len());

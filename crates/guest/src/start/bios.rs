@@ -163,11 +163,14 @@ fn has_bios_boot(table: &PartitionTable) -> bool {
     table.entries.iter().any(|entry| entry.type_id == BIOS_BOOT)
 }
 
-const REINSTALL: Remedy = Remedy {
+/// The boot loader anew.
+pub(super) const REINSTALL: Remedy = Remedy {
     red_hat: &["grub2-install /dev/sda"],
+    old_red_hat: &["grub-install /dev/sda"],
     debian: &["grub-install /dev/sda", "update-grub"],
     suse: &["grub2-install /dev/sda", "update-bootloader --reinit"],
-    any: &[],
+    old_suse: &["grub-install /dev/sda"],
+    ..Remedy::NONE
 };
 
 /// Rules about what a BIOS starts.

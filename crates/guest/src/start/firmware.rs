@@ -75,12 +75,7 @@ pub(crate) const RULES: &[Rule] = &[
         cite: "Image Management Service API, constraints of image files",
         text: "There is neither a boot loader for UEFI on the disk nor anything that a BIOS \
                starts.",
-        remedy: Remedy {
-            red_hat: &["grub2-install /dev/sda"],
-            debian: &["grub-install /dev/sda", "update-grub"],
-            suse: &["grub2-install /dev/sda", "update-bootloader --reinit"],
-            any: &[],
-        },
+        remedy: super::bios::REINSTALL,
         check: none,
     },
     Rule {

@@ -129,7 +129,7 @@ fn gap(table: &PartitionTable, disk: &Disk) -> Option<(u32, u32)> {
 }
 
 const SHUT_DOWN: Remedy = Remedy {
-    any: &["powercfg /h off", "shutdown /s /t 0"],
+    windows: &["powercfg /h off", "shutdown /s /t 0"],
     ..Remedy::NONE
 };
 
@@ -142,7 +142,7 @@ pub(crate) const RULES: &[Rule] = &[
         text: "The files that start Windows are not on this disk, or not where the firmware looks \
                for them.",
         remedy: Remedy {
-            any: &[r"bcdboot C:\Windows /s S: /f ALL"],
+            windows: &[r"bcdboot C:\Windows /s S: /f ALL"],
             ..Remedy::NONE
         },
         check: boot_files,

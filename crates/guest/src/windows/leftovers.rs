@@ -111,7 +111,7 @@ pub(crate) const RULES: &[Rule] = &[
         text: "Updates wait for a restart. They would be finished by every server of the image, \
                or fail there.",
         remedy: Remedy {
-            any: &["shutdown /r /t 0", "shutdown /s /t 0"],
+            windows: &["shutdown /r /t 0", "shutdown /s /t 0"],
             ..Remedy::NONE
         },
         check: updates,
@@ -172,7 +172,7 @@ pub(crate) const RULES: &[Rule] = &[
         text: "Windows takes the hardware clock for local time, and the cloud's is in UTC: the \
                time is wrong until a time server corrects it.",
         remedy: Remedy {
-            any: &[concat!(
+            windows: &[concat!(
                 r"reg add HKLM\SYSTEM\CurrentControlSet\Control\TimeZoneInformation",
                 " /v RealTimeIsUniversal /t REG_DWORD /d 1 /f",
             )],
@@ -207,7 +207,7 @@ pub(crate) const RULES: &[Rule] = &[
         text: "Changes of the registry wait in its logs, which are not read: what was read may be \
                out of date.",
         remedy: Remedy {
-            any: &["shutdown /s /t 0"],
+            windows: &["shutdown /s /t 0"],
             ..Remedy::NONE
         },
         check: registry_dirty,

@@ -96,7 +96,7 @@ pub(crate) const RULES: &[Rule] = &[Rule {
     cite: "virt-v2v, convert/convert_windows",
     text: "A page file is on a drive that is not on this disk.",
     remedy: Remedy {
-        any: &["wmic computersystem set AutomaticManagedPagefile=True"],
+        windows: &["wmic computersystem set AutomaticManagedPagefile=True"],
         ..Remedy::NONE
     },
     check: pagefile,

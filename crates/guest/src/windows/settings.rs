@@ -161,7 +161,7 @@ pub(crate) const RULES: &[Rule] = &[
         cite: "Open Telekom Cloud, Image Management Service, 0030730602",
         text: "Windows leaves new disks offline: data disks of the server do not appear.",
         remedy: Remedy {
-            any: &["echo san policy=onlineall| diskpart"],
+            windows: &["echo san policy=onlineall| diskpart"],
             ..Remedy::NONE
         },
         check: san,
@@ -174,7 +174,7 @@ pub(crate) const RULES: &[Rule] = &[
         text: "A network interface has a fixed address. The server's own gets its address by DHCP, \
                and the old settings stay with a device that is gone and clash later.",
         remedy: Remedy {
-            any: &[
+            windows: &[
                 r#"netsh interface ip set address "Ethernet" dhcp"#,
                 r#"netsh interface ip set dns "Ethernet" dhcp"#,
             ],
@@ -189,7 +189,7 @@ pub(crate) const RULES: &[Rule] = &[
         cite: "Open Telekom Cloud, Image Management Service, 0030713155",
         text: "Remote desktop is off; the server can be used only from the cloud's console.",
         remedy: Remedy {
-            any: &[
+            windows: &[
                 concat!(
                     r#"reg add "HKLM\SYSTEM\CurrentControlSet\Control\Terminal Server""#,
                     " /v fDenyTSConnections /t REG_DWORD /d 0 /f",
@@ -208,7 +208,7 @@ pub(crate) const RULES: &[Rule] = &[
         cite: "Image Management Service API, constraints of image files",
         text: "The account Administrator is disabled, and no Cloudbase-Init sets a password.",
         remedy: Remedy {
-            any: &["net user Administrator /active:yes"],
+            windows: &["net user Administrator /active:yes"],
             ..Remedy::NONE
         },
         check: administrator,
@@ -232,7 +232,7 @@ pub(crate) const RULES: &[Rule] = &[
         text: "Before Windows becomes the image of several servers, it should be generalised, with \
                a file that answers the questions of the first start.",
         remedy: Remedy {
-            any: &["sysprep /generalize /oobe /shutdown /unattend:Unattend.xml"],
+            windows: &["sysprep /generalize /oobe /shutdown /unattend:Unattend.xml"],
             ..Remedy::NONE
         },
         check: setup_state,

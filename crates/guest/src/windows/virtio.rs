@@ -146,7 +146,7 @@ fn critical(registry: &Registry, device: &Device) -> Known<Vec<Option<String>>> 
 }
 
 const INSTALL: Remedy = Remedy {
-    any: &[
+    windows: &[
         "pnputil /add-driver viostor.inf /install",
         r"reg add HKLM\SYSTEM\CurrentControlSet\Services\viostor /v Start /t REG_DWORD /d 0 /f",
         r"reg delete HKLM\SYSTEM\CurrentControlSet\Services\viostor\StartOverride /f",
@@ -174,7 +174,7 @@ pub(crate) const RULES: &[Rule] = &[
         text: "The driver for the cloud's disks is installed but is not started at boot. Windows \
                leaves it so when it is installed while no such disk is attached.",
         remedy: Remedy {
-            any: &[
+            windows: &[
                 concat!(
                     r"reg add HKLM\SYSTEM\CurrentControlSet\Services\{service}",
                     " /v Start /t REG_DWORD /d 0 /f",
@@ -203,7 +203,7 @@ pub(crate) const RULES: &[Rule] = &[
         text: "Windows cannot start from disks of type SCSI, which some flavors have: their driver \
                vioscsi is missing or not started at boot.",
         remedy: Remedy {
-            any: &["pnputil /add-driver vioscsi.inf /install"],
+            windows: &["pnputil /add-driver vioscsi.inf /install"],
             ..Remedy::NONE
         },
         check: scsi,
@@ -215,7 +215,7 @@ pub(crate) const RULES: &[Rule] = &[
         cite: "Open Telekom Cloud, Image Management Service, 0000001841305273",
         text: "Windows has no driver for the cloud's network. Install the virtio-win guest tools.",
         remedy: Remedy {
-            any: &["pnputil /add-driver netkvm.inf /install"],
+            windows: &["pnputil /add-driver netkvm.inf /install"],
             ..Remedy::NONE
         },
         check: net,

@@ -2,6 +2,7 @@
 
 use super::entry::{BootFile, Entry};
 use crate::linux::boot::LinuxBoot;
+use crate::linux::source::files;
 use crate::volume::{Device, Stack, Volume, find};
 use crate::{Facts, Judgement, Remedy, Rule, Seen, Severity, Source};
 
@@ -9,23 +10,22 @@ use crate::{Facts, Judgement, Remedy, Rule, Seen, Severity, Source};
 const PATIENCE: u64 = 10;
 
 const ENTRY: Remedy = Remedy {
-    red_hat: &[
-        "grub2-mkconfig -o /boot/grub2/grub.cfg",
-        "# up to release 6: edit /boot/grub/grub.conf",
-    ],
+    red_hat: &["grub2-mkconfig -o /boot/grub2/grub.cfg"],
+    old_red_hat: &["vi {menu}"],
     debian: &["update-grub"],
-    suse: &[
-        "grub2-mkconfig -o /boot/grub2/grub.cfg",
-        "# up to release 11: edit /boot/grub/menu.lst",
-    ],
-    any: &[],
+    suse: &["grub2-mkconfig -o /boot/grub2/grub.cfg"],
+    old_suse: &["vi {menu}"],
+    linux: &["vi {menu}"],
+    ..Remedy::NONE
 };
+const OLD_ROOT: &[&str] = &["sed -i 's|root=[^ ]*|root=UUID={root}|' {menu}"];
 const ROOT_BY_UUID: Remedy = Remedy {
     red_hat: &[
         "sed -i 's/^GRUB_DISABLE_UUID=.*//; s/ *root=[^ \"]*//' /etc/default/grub",
         "grub2-mkconfig -o /boot/grub2/grub.cfg",
         "grubby --update-kernel=ALL --args=root=UUID=$(findmnt -no UUID /)",
     ],
+    old_red_hat: OLD_ROOT,
     debian: &[
         "sed -i 's/^GRUB_DISABLE_LINUX_UUID=.*//' /etc/default/grub",
         "update-grub",
@@ -34,11 +34,14 @@ const ROOT_BY_UUID: Remedy = Remedy {
         "sed -i 's/^GRUB_DISABLE_LINUX_UUID=.*//; s/ *root=[^ \"]*//' /etc/default/grub",
         "grub2-mkconfig -o /boot/grub2/grub.cfg",
     ],
-    any: &[
-        "findmnt -no UUID /",
-        "# put root=UUID=… into the boot entry",
-    ],
+    old_suse: OLD_ROOT,
+    linux: OLD_ROOT,
+    ..Remedy::NONE
 };
+const OLD_RESUME: &[&str] = &["sed -i 's/ resume=[^ ]*//' {menu}"];
+const OLD_CONSOLE: &[&str] =
+    &["sed -i '/^[[:space:]]*kernel /s/$/ console=tty0 console={console}/' {menu}"];
+const OLD_TIMEOUT: &[&str] = &["sed -i 's/^timeout.*/timeout 5/' {menu}"];
 
 pub(crate) const RULES: &[Rule] = &[
     Rule {
@@ -86,7 +89,10 @@ pub(crate) const RULES: &[Rule] = &[
                 "sed -i 's/ *resume=[^ \"]*//' /etc/default/grub",
                 "grub2-mkconfig -o /boot/grub2/grub.cfg",
             ],
-            any: &["# remove resume= from the boot entry"],
+            old_red_hat: OLD_RESUME,
+            old_suse: OLD_RESUME,
+            linux: OLD_RESUME,
+            ..Remedy::NONE
         },
         check: resume,
     },
@@ -109,7 +115,10 @@ pub(crate) const RULES: &[Rule] = &[
                  /etc/default/grub",
                 "grub2-mkconfig -o /boot/grub2/grub.cfg",
             ],
-            any: &["# add console=tty0 console={console} to the boot entry"],
+            old_red_hat: OLD_CONSOLE,
+            old_suse: OLD_CONSOLE,
+            linux: &["vi {menu}"],
+            ..Remedy::NONE
         },
         check: console,
     },
@@ -132,7 +141,10 @@ pub(crate) const RULES: &[Rule] = &[
                 "sed -i 's/^GRUB_TIMEOUT=.*/GRUB_TIMEOUT=5/' /etc/default/grub",
                 "grub2-mkconfig -o /boot/grub2/grub.cfg",
             ],
-            any: &[],
+            old_red_hat: OLD_TIMEOUT,
+            old_suse: OLD_TIMEOUT,
+            linux: &["vi {menu}"],
+            ..Remedy::NONE
         },
         check: timeout,
     },
@@ -156,6 +168,12 @@ fn entry<'a>(facts: &'a Facts, judgement: &mut Judgement) -> Option<&'a Entry> {
     } else if entry.is_none() {
         judgement.unknown("which boot entry starts by itself is not known");
     }
+    if let Some(entry) = entry {
+        let root = facts.root.and_then(|root| facts.volumes.get(root));
+        let uuid = root.and_then(|root| root.uuid.as_deref());
+        judgement.word("root", uuid.unwrap_or_default(), "UUID-OF-ROOT");
+        judgement.value("menu", files([&entry.seen()]));
+    }
     entry
 }
 
@@ -170,11 +188,12 @@ fn broken(facts: &Facts, judgement: &mut Judgement) {
         } else {
             Severity::Advice
         };
-        let files = entry.kernel.iter().chain(&entry.initrds);
-        for file in files
+        let named = entry.kernel.iter().chain(&entry.initrds);
+        for file in named
             .chain(&entry.hypervisor)
             .filter(|file| file.path.is_none())
         {
+            judgement.value("menu", files([&entry.seen()]));
             judgement.found(severity, missing(entry, file));
         }
     }
@@ -341,6 +360,7 @@ fn timeout(facts: &Facts, judgement: &mut Judgement) {
     let Some(timeout) = boot(facts).and_then(|boot| boot.timeout.as_ref()) else {
         return;
     };
+    judgement.value("menu", files([&timeout.seen]));
     match timeout.seconds {
         Some(seconds) if seconds <= PATIENCE => {}
         Some(_) => judgement.found(Severity::Advice, timeout.seen.clone()),

@@ -15,6 +15,18 @@ use crate::{Facts, Judgement, Remedy, Rule, Seen, Severity, Source};
 /// The oldest kernel that can be a guest of KVM.
 const OLDEST: &[u64] = &[2, 6, 25];
 
+/// Virtio into the initramfs of releases before dracut was as it is.
+const OLD_VIRTIO: &[&str] = &[
+    "mkinitrd -f --with=virtio_pci --with=virtio_blk --with=virtio_scsi --with=virtio_net \\
+     {initramfs} {version}",
+];
+/// SUSE's list of modules for the initramfs.
+const OLD_VIRTIO_SUSE: &[&str] = &[
+    "sed -i 's/^INITRD_MODULES=\"/&virtio_pci virtio_blk virtio_scsi virtio_net /' \\
+     /etc/sysconfig/kernel",
+    "mkinitrd",
+];
+const OLD_ANEW: &[&str] = &["mkinitrd -f {initramfs} {version}"];
 /// Virtio into the initramfs.
 const VIRTIO: Remedy = Remedy {
     red_hat: &[
@@ -35,28 +47,32 @@ const VIRTIO: Remedy = Remedy {
         "dracut -f --regenerate-all",
         "lsinitrd /boot/initrd-{version} | grep virtio",
     ],
-    any: &[],
+    old_red_hat: OLD_VIRTIO,
+    old_suse: OLD_VIRTIO_SUSE,
+    ..Remedy::NONE
 };
 /// The initramfs anew, with what the root needs.
 const ANEW: Remedy = Remedy {
     red_hat: &["dracut -f --regenerate-all"],
     debian: &["update-initramfs -u -k all"],
     suse: &["dracut -f --regenerate-all"],
-    any: &[],
+    old_red_hat: OLD_ANEW,
+    old_suse: &["mkinitrd"],
+    ..Remedy::NONE
 };
 /// A kernel that fits.
 const ANOTHER: Remedy = Remedy {
     red_hat: &["yum install kernel"],
     debian: &["apt install linux-image-amd64 || apt install linux-generic"],
     suse: &["zypper install kernel-default"],
-    any: &[],
+    ..Remedy::NONE
 };
 /// A newer kernel.
 const NEWER: Remedy = Remedy {
     red_hat: &["yum update kernel"],
     debian: &["apt update && apt full-upgrade"],
     suse: &["zypper update kernel-default"],
-    any: &[],
+    ..Remedy::NONE
 };
 
 pub(crate) const RULES: &[Rule] = &[
@@ -157,7 +173,13 @@ pub(crate) const RULES: &[Rule] = &[
                 "rm -f /etc/udev/rules.d/*persistent*net*",
                 "dracut -f --regenerate-all",
             ],
-            any: &["rm -f /etc/udev/rules.d/*persistent*net*"],
+            linux: &["rm -f /etc/udev/rules.d/*persistent*net*"],
+            old_red_hat: &[
+                "rm -f /etc/udev/rules.d/*persistent*net*",
+                "mkinitrd -f {initramfs} {version}",
+            ],
+            old_suse: &["rm -f /etc/udev/rules.d/*persistent*net*", "mkinitrd"],
+            ..Remedy::NONE
         },
         check: stack::net_rules,
     },
@@ -183,7 +205,14 @@ pub(crate) const RULES: &[Rule] = &[
                  > /etc/dracut.conf.d/51-xen.conf",
                 "dracut -f --regenerate-all",
             ],
-            any: &[],
+            old_red_hat: &[
+                "mkinitrd -f --with=xen-blkfront --with=xen-netfront {initramfs} {version}",
+            ],
+            old_suse: &[
+                "sed -i 's/^INITRD_MODULES=\"/&xen-blkfront xen-netfront /' /etc/sysconfig/kernel",
+                "mkinitrd",
+            ],
+            ..Remedy::NONE
         },
         check: drivers::xen_drivers,
     },

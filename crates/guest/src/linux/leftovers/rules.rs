@@ -18,7 +18,8 @@ pub(crate) const RULES: &[Rule] = &[
             red_hat: &["yum remove open-vm-tools"],
             debian: &["apt purge open-vm-tools"],
             suse: &["zypper rm open-vm-tools"],
-            any: &["vmware-uninstall-tools.pl"],
+            linux: &["vmware-uninstall-tools.pl"],
+            ..Remedy::NONE
         },
         check: vmware,
     },
@@ -29,7 +30,7 @@ pub(crate) const RULES: &[Rule] = &[
         cite: "Huawei Cloud, Image Management Service, uninstalling the PV driver",
         text: "Huawei's drivers for Xen are installed. On KVM they fill the logs with errors.",
         remedy: Remedy {
-            any: &["/etc/.uvp-monitor/uninstall"],
+            linux: &["/etc/.uvp-monitor/uninstall"],
             ..Remedy::NONE
         },
         check: pv_driver,
@@ -40,11 +41,8 @@ pub(crate) const RULES: &[Rule] = &[
         source: Source::Peer,
         cite: "libguestfs, virt-v2v",
         text: "The guest agent of another platform is installed. One that sets up accounts or the \
-               network disturbs what cloud-init does.",
-        remedy: Remedy {
-            any: &["# uninstall the agents named above"],
-            ..Remedy::NONE
-        },
+               network disturbs what cloud-init does. Uninstall it.",
+        remedy: Remedy::NONE,
         check: agents,
     },
     Rule {
@@ -55,7 +53,7 @@ pub(crate) const RULES: &[Rule] = &[
         text: "X is told to use the driver of a graphics card that the cloud's machine does not have, \
                so no desktop appears.",
         remedy: Remedy {
-            any: &["mv /etc/X11/xorg.conf /etc/X11/xorg.conf.old"],
+            linux: &["mv /etc/X11/xorg.conf /etc/X11/xorg.conf.old"],
             ..Remedy::NONE
         },
         check: xorg,
@@ -68,9 +66,10 @@ pub(crate) const RULES: &[Rule] = &[
         text: "The disk has the identity of one server. Two servers made of the image are twins: they \
                ask for the same address and have the same host keys.",
         remedy: Remedy {
-            any: &[
+            linux: &[
                 "truncate -s 0 /etc/machine-id",
-                "rm -f /var/lib/dbus/machine-id /var/lib/systemd/random-seed{others}",
+                "rm -f /var/lib/dbus/machine-id /var/lib/systemd/random-seed",
+                "rm -f {others}",
             ],
             ..Remedy::NONE
         },
@@ -87,7 +86,7 @@ pub(crate) const RULES: &[Rule] = &[
             red_hat: &["subscription-manager clean"],
             debian: &["pro detach"],
             suse: &["SUSEConnect -d --cleanup"],
-            any: &[],
+            ..Remedy::NONE
         },
         check: registrations,
     },
@@ -102,7 +101,7 @@ pub(crate) const RULES: &[Rule] = &[
             red_hat: &["yum install qemu-guest-agent"],
             debian: &["apt install qemu-guest-agent"],
             suse: &["zypper install qemu-guest-agent"],
-            any: &[],
+            ..Remedy::NONE
         },
         check: qemu_agent,
     },
@@ -114,7 +113,9 @@ pub(crate) const RULES: &[Rule] = &[
         text: "The system takes the hardware's clock for local time. In the cloud it runs in UTC, so \
                the time is wrong until NTP sets it.",
         remedy: Remedy {
-            any: &["timedatectl set-local-rtc 0"],
+            linux: &["timedatectl set-local-rtc 0"],
+            old_red_hat: &["hwclock --systohc --utc"],
+            old_suse: &["hwclock --systohc --utc"],
             ..Remedy::NONE
         },
         check: clock,
@@ -127,7 +128,7 @@ pub(crate) const RULES: &[Rule] = &[
         text: "Histories of shells or old logs are on the disk, and would be on all servers made of \
                the image.",
         remedy: Remedy {
-            any: &[
+            linux: &[
                 "rm -f /root/.*_history /home/*/.*_history",
                 "find /var/log -name '*.gz' -o -name '*.[0-9]' | xargs rm -f",
             ],
@@ -217,8 +218,7 @@ fn identities(facts: &Facts, judgement: &mut Judgement) {
         seen.iter()
             .filter(|seen| !named.contains(&seen.path.as_str()) && (makes_keys || !is_key(seen))),
     );
-    let space = if others.is_empty() { "" } else { " " };
-    judgement.value("others", format!("{space}{others}"));
+    judgement.value("others", others);
     for seen in seen {
         judgement.found(Severity::Advice, seen.clone());
     }
@@ -301,13 +301,12 @@ mod tests {
             let finding = findings.remove(0);
             (
                 finding.why.contains("host keys stay"),
-                finding.fix[1].clone(),
+                finding.fix[2].clone(),
             )
         };
-        let both = "rm -f /var/lib/dbus/machine-id /var/lib/systemd/random-seed";
         let lease = "/var/lib/dhcp/dhclient.leases";
-        assert_eq!(mended(MemoryTree::new()), (true, format!("{both} {lease}")));
-        let all = format!("{both} /etc/ssh/ssh_host_rsa_key {lease}");
+        assert_eq!(mended(MemoryTree::new()), (true, format!("rm -f {lease}")));
+        let all = format!("rm -f /etc/ssh/ssh_host_rsa_key {lease}");
         assert_eq!(
             mended(with_cloud_init(MemoryTree::new())),
             (false, all.clone())

@@ -9,9 +9,11 @@ use crate::{Facts, Judgement, Remedy, Rule, Seen, Severity, Source};
 
 const SSHD: Remedy = Remedy {
     red_hat: &["systemctl enable sshd"],
+    old_red_hat: &["chkconfig sshd on"],
+    old_suse: &["chkconfig sshd on"],
     debian: &["systemctl enable ssh"],
     suse: &["systemctl enable sshd"],
-    any: &[],
+    ..Remedy::NONE
 };
 
 pub(crate) const RULES: &[Rule] = &[
@@ -31,7 +33,7 @@ pub(crate) const RULES: &[Rule] = &[
         cite: "Open Telekom Cloud, Image Management Service, 0122876047",
         text: "The SSH server's configuration keeps out those who could log in.",
         remedy: Remedy {
-            any: &["vi /etc/ssh/sshd_config", "sshd -t"],
+            linux: &["vi /etc/ssh/sshd_config", "sshd -t"],
             ..Remedy::NONE
         },
         check: sshd_config,
@@ -45,7 +47,7 @@ pub(crate) const RULES: &[Rule] = &[
                once.",
         remedy: Remedy {
             debian: &["dpkg-reconfigure openssh-server"],
-            any: &["ssh-keygen -A"],
+            linux: &["ssh-keygen -A"],
             ..Remedy::NONE
         },
         check: host_keys,
@@ -57,7 +59,7 @@ pub(crate) const RULES: &[Rule] = &[
         cite: "nologin(5)",
         text: "/etc/nologin lets nobody but root log in.",
         remedy: Remedy {
-            any: &["rm -f /etc/nologin"],
+            linux: &["rm -f /etc/nologin"],
             ..Remedy::NONE
         },
         check: nologin,
@@ -72,7 +74,7 @@ pub(crate) const RULES: &[Rule] = &[
             red_hat: &["firewall-cmd --permanent --add-service=ssh"],
             debian: &["ufw allow OpenSSH"],
             suse: &["firewall-cmd --permanent --add-service=ssh"],
-            any: &[],
+            ..Remedy::NONE
         },
         check: firewall,
     },

@@ -9,10 +9,15 @@ const INSTALL_CLOUD_INIT: Remedy = Remedy {
     red_hat: &["yum install cloud-init cloud-utils-growpart"],
     debian: &["apt install cloud-init"],
     suse: &["zypper install cloud-init"],
-    any: &[],
+    ..Remedy::NONE
 };
+const OLD_STAGES: &[&str] = &[
+    "rm -f /etc/cloud/cloud-init.disabled",
+    "for stage in cloud-init-local cloud-init cloud-config cloud-final; do \
+     chkconfig $stage on; done",
+];
 const DATASOURCE: Remedy = Remedy {
-    any: &[
+    linux: &[
         "echo 'datasource_list: [ OpenStack, ConfigDrive, None ]' > /etc/cloud/cloud.cfg.d/99-openstack.cfg",
         "rm -f /etc/cloud/cloud.cfg.d/99-installer.cfg",
         "rm -rf /var/lib/cloud/seed",
@@ -38,11 +43,13 @@ pub(crate) const RULES: &[Rule] = &[
         cite: "cloud-init, ds-identify",
         text: "cloud-init is installed and does not start.",
         remedy: Remedy {
-            any: &[
+            linux: &[
                 "rm -f /etc/cloud/cloud-init.disabled",
                 "systemctl unmask cloud-init-local cloud-init cloud-config cloud-final",
                 "systemctl enable cloud-init-local cloud-init cloud-config cloud-final",
             ],
+            old_red_hat: OLD_STAGES,
+            old_suse: OLD_STAGES,
             ..Remedy::NONE
         },
         check: disabled,
@@ -65,7 +72,7 @@ pub(crate) const RULES: &[Rule] = &[
         text: "This release of cloud-init asks for OpenStack's metadata only on machines whose maker \
                it knows, and it does not know this cloud's.",
         remedy: Remedy {
-            any: &["echo 'policy: enabled' > /etc/cloud/ds-identify.cfg"],
+            linux: &["echo 'policy: enabled' > /etc/cloud/ds-identify.cfg"],
             ..Remedy::NONE
         },
         check: old,
@@ -77,7 +84,7 @@ pub(crate) const RULES: &[Rule] = &[
         cite: "Open Telekom Cloud, Image Management Service, 0122876047",
         text: "cloud-init has run on this disk and keeps what it learned.",
         remedy: Remedy {
-            any: &["cloud-init clean --logs --seed"],
+            linux: &["cloud-init clean --logs --seed"],
             ..Remedy::NONE
         },
         check: state,

@@ -5,7 +5,7 @@ use super::{Login, ways};
 use crate::{Facts, Judgement, Remedy, Rule, Seen, Severity, Source};
 
 const PASSWORD: Remedy = Remedy {
-    any: &["passwd root"],
+    linux: &["passwd root"],
     ..Remedy::NONE
 };
 
@@ -47,7 +47,7 @@ pub(crate) const RULES: &[Rule] = &[
         cite: "Open Telekom Cloud, Image Management Service, 0122876047",
         text: "A password or an account has ended, so the login asks for a new password or fails.",
         remedy: Remedy {
-            any: &["chage -M 99999 root"],
+            linux: &["chage -M 99999 root"],
             ..Remedy::NONE
         },
         check: expired,

@@ -6,6 +6,12 @@ use crate::linux::login::ways;
 use crate::linux::source::files;
 use crate::{Facts, Judgement, Remedy, Rule, Seen, Severity, Source};
 
+const REMOVE_RULES: &str = "rm -f /etc/udev/rules.d/*persistent*net*";
+/// Where the rules stand in files with other names.
+const COMMENT_RULES: &str = "sed -i '/NAME:*=[^=]/s/^/#/' {others}";
+/// What writes them anew at each start.
+const MASK_GENERATOR: &str = "ln -sf /dev/null /etc/udev/rules.d/75-persistent-net-generator.rules";
+
 pub(crate) const RULES: &[Rule] = &[
     Rule {
         id: "linux-net-mac",
@@ -17,11 +23,12 @@ pub(crate) const RULES: &[Rule] = &[
         remedy: Remedy {
             red_hat: &["sed -i '/^HWADDR=/d;/^MACADDR=/d;/^UUID=/d;/^mac-address=/d' {files}"],
             debian: &[
-                "# in {files}: delete match: and set-name: (netplan) or hwaddress (ifupdown)",
-                "netplan generate",
+                "sed -i '/^ *match:/d;/macaddress:/d;/set-name:/d;/hwaddress/d' {files}",
+                "{check}",
             ],
             suse: &["sed -i '/^LLADDR=/d' {files}"],
-            any: &["# take the MAC address out of {files}"],
+            linux: &["vi {files}"],
+            ..Remedy::NONE
         },
         check: mac,
     },
@@ -33,25 +40,13 @@ pub(crate) const RULES: &[Rule] = &[
         text: "A udev rule keeps an interface's name for the old MAC address. The new interface gets \
                another name, which nothing sets up.",
         remedy: Remedy {
-            red_hat: &[
-                "rm -f /etc/udev/rules.d/*persistent*net*",
-                "# in other files: comment the lines named above out",
-                "# on release 6 also:",
-                "ln -sf /dev/null /etc/udev/rules.d/75-persistent-net-generator.rules",
-            ],
-            debian: &[
-                "rm -f /etc/udev/rules.d/*persistent*net*",
-                "# in other files: comment the lines named above out",
-                "update-initramfs -u -k all",
-            ],
-            suse: &[
-                "rm -f /etc/udev/rules.d/*persistent*net*",
-                "# in other files: comment the lines named above out",
-                "# on release 11 also:",
-                "ln -sf /dev/null /etc/udev/rules.d/75-persistent-net-generator.rules",
-                "mkinitrd",
-            ],
-            any: &["# comment the lines named above out of {files}"],
+            red_hat: &[REMOVE_RULES, COMMENT_RULES],
+            old_red_hat: &[REMOVE_RULES, COMMENT_RULES, MASK_GENERATOR],
+            debian: &[REMOVE_RULES, COMMENT_RULES, "update-initramfs -u -k all"],
+            suse: &[REMOVE_RULES, COMMENT_RULES, "dracut -f --regenerate-all"],
+            old_suse: &[REMOVE_RULES, COMMENT_RULES, MASK_GENERATOR, "mkinitrd"],
+            linux: &[REMOVE_RULES, COMMENT_RULES],
+            ..Remedy::NONE
         },
         check: udev,
     },
@@ -67,13 +62,10 @@ pub(crate) const RULES: &[Rule] = &[
                 "sed -i 's/^BOOTPROTO=.*/BOOTPROTO=dhcp/;s/^method=manual/method=auto/' {files}",
                 "sed -i '/^IPADDR/d;/^NETMASK/d;/^PREFIX/d;/^GATEWAY/d;/^DNS/d;/^address/d' {files}",
             ],
-            debian: &[
-                "# in {files}:",
-                "# netplan: dhcp4: true, without addresses, gateway4 and routes",
-                "# ifupdown: iface NAME inet dhcp",
-            ],
+            debian: &["vi {files}"],
             suse: &["sed -i \"s/^BOOTPROTO=.*/BOOTPROTO='dhcp'/;/^IPADDR/d\" {files}"],
-            any: &["# in {files}: DHCP in place of the address"],
+            linux: &["vi {files}"],
+            ..Remedy::NONE
         },
         check: fixed,
     },
@@ -109,6 +101,10 @@ fn mac(facts: &Facts, judgement: &mut Judgement) {
         ways::unless_rendered(Severity::NoNetwork, facts, config)
     };
     let lines = used.iter().flat_map(|profile| &profile.mac);
+    let netplan = lines
+        .clone()
+        .any(|seen| seen.path.starts_with("/etc/netplan/"));
+    judgement.value("check", if netplan { "netplan generate" } else { "" });
     report(judgement, severity, lines.chain(&config.network.links));
 }
 
@@ -117,8 +113,13 @@ fn udev(facts: &Facts, judgement: &mut Judgement) {
         return;
     };
     let severity = ways::unless_rendered(Severity::NoNetwork, facts, config);
-    let lines = judgement.known(&config.network.udev).into_iter().flatten();
-    report(judgement, severity, lines);
+    let Some(lines) = judgement.known(&config.network.udev) else {
+        return;
+    };
+    let is_removed = |seen: &&Seen| seen.path.contains("persistent") && seen.path.contains("net");
+    let others = lines.iter().filter(|seen| !is_removed(seen));
+    judgement.value("others", files(others));
+    report(judgement, severity, lines.iter());
 }
 
 fn fixed(facts: &Facts, judgement: &mut Judgement) {
@@ -127,11 +128,14 @@ fn fixed(facts: &Facts, judgement: &mut Judgement) {
     };
     let severity = ways::unless_rendered(Severity::NoNetwork, facts, config);
     let used = in_use(config, judgement);
-    report(
-        judgement,
-        severity,
-        used.iter().flat_map(|profile| &profile.fixed),
-    );
+    let lines = used.iter().flat_map(|profile| &profile.fixed);
+    if let Some(seen) = lines.clone().next() {
+        judgement.note(match seen.path.starts_with("/etc/netplan/") {
+            true => "Write dhcp4: true in place of addresses, gateway4 and routes.",
+            false => "Set the interface up by DHCP.",
+        });
+    }
+    report(judgement, severity, lines);
 }
 
 fn layers(facts: &Facts, judgement: &mut Judgement) {

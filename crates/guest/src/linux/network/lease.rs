@@ -13,7 +13,7 @@ pub(crate) const RULES: &[Rule] = &[
         text: "The system adds a route for link-local addresses, which can hide the metadata service \
                at 169.254.169.254.",
         remedy: Remedy {
-            any: &["echo NOZEROCONF=yes >> /etc/sysconfig/network"],
+            linux: &["echo NOZEROCONF=yes >> /etc/sysconfig/network"],
             ..Remedy::NONE
         },
         check: zeroconf,

@@ -12,7 +12,7 @@ use crate::text::printable;
 use crate::view::View;
 
 /// Any of these is there when netplan is installed.
-const PROGRAMS: &[&str] = &[
+pub(super) const PROGRAMS: &[&str] = &[
     "/usr/sbin/netplan",
     "/usr/bin/netplan",
     "/usr/lib/systemd/system-generators/netplan",

@@ -8,21 +8,25 @@ use crate::linux::units::{State, Units};
 use crate::{Facts, Judgement, Remedy, Rule, Seen, Severity, Source};
 
 const ANY_INTERFACE: Remedy = Remedy {
-    red_hat: &[
-        "nmcli connection add type ethernet con-name any ifname \"*\" ipv4.method auto",
-        "# without NetworkManager: DEVICE=eth0, BOOTPROTO=dhcp and ONBOOT=yes in ifcfg-eth0, and",
-        "grubby --update-kernel=ALL --args='net.ifnames=0 biosdevname=0'",
-    ],
+    red_hat: &["nmcli connection add type ethernet con-name any ifname \"*\" ipv4.method auto"],
+    old_red_hat: &["printf 'DEVICE=eth0\\nBOOTPROTO=dhcp\\nONBOOT=yes\\n' \
+         > /etc/sysconfig/network-scripts/ifcfg-eth0"],
     debian: &[
-        "# with netplan, in /etc/netplan/90-any.yaml:",
-        "# network: {version: 2, ethernets: {all: {match: {name: \"e*\"}, dhcp4: true}}}",
-        "# with /etc/network/interfaces: set up eth0 and boot with net.ifnames=0",
+        "echo 'network: {version: 2, ethernets: {all: {match: {name: \"e*\"}, dhcp4: true}}}' \
+         > {netplan}",
+        "printf 'auto eth0\\niface eth0 inet dhcp\\n' > {interfaces}",
+        "sed -i 's/^GRUB_CMDLINE_LINUX=\"/&net.ifnames=0 /' {grub}",
+        "update-grub",
     ],
     suse: &[
         "printf \"BOOTPROTO='dhcp'\\nSTARTMODE='auto'\\n\" > /etc/sysconfig/network/ifcfg-eth0",
-        "# and boot with net.ifnames=0",
+        "sed -i 's/^GRUB_CMDLINE_LINUX=\"/&net.ifnames=0 /' /etc/default/grub",
+        "grub2-mkconfig -o /boot/grub2/grub.cfg",
     ],
-    any: &[],
+    old_suse: &[
+        "printf \"BOOTPROTO='dhcp'\\nSTARTMODE='auto'\\n\" > /etc/sysconfig/network/ifcfg-eth0",
+    ],
+    ..Remedy::NONE
 };
 
 /// Services that set up the network.
@@ -56,6 +60,18 @@ pub(crate) const RULES: &[Rule] = &[
     },
 ];
 
+/// Values for the commands of Debian's family, which sets networks up in one of two ways.
+fn ways_of_debian(config: &Config, judgement: &mut Judgement) {
+    let netplan = config.network.netplan;
+    let pick = |yes: bool, path: &'static str| if yes { path } else { "" };
+    judgement.value("netplan", pick(netplan, "/etc/netplan/90-any.yaml"));
+    judgement.value(
+        "interfaces",
+        pick(!netplan, "/etc/network/interfaces.d/eth0"),
+    );
+    judgement.value("grub", pick(!netplan, "/etc/default/grub"));
+}
+
 /// What brings up interfaces that nothing else is set up for.
 fn sets_up_any(config: &Config, units: &Units, judgement: &mut Judgement) -> bool {
     let Some(Defaults { off, unmanaged }) = judgement.known(&config.network.defaults) else {
@@ -72,6 +88,7 @@ fn name(facts: &Facts, judgement: &mut Judgement) {
     let Some(units) = judgement.known(&config.units) else {
         return;
     };
+    ways_of_debian(config, judgement);
     let used = config.network.in_use(units);
     if used.iter().any(|profile| profile.fits_any()) {
         return;
@@ -128,6 +145,7 @@ fn none(facts: &Facts, judgement: &mut Judgement) {
         return;
     };
     let network = &config.network;
+    ways_of_debian(config, judgement);
     let Some(units) = judgement.known(&config.units) else {
         return;
     };

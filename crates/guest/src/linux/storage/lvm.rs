@@ -28,6 +28,8 @@ pub(crate) struct KnownDevice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Filter {
     pub(crate) seen: Seen,
+    /// The line that it ends on.
+    pub(crate) end: u32,
     /// As written: `a|…|`, `r|…|`.
     pub(crate) patterns: Vec<String>,
 }
@@ -71,6 +73,7 @@ impl Lvm {
                     "filter" | "global_filter" => {
                         let filter = Filter {
                             seen: file.seen(line),
+                            end: line,
                             patterns: strings(value),
                         };
                         self.filters.retain(|known| !starts_with(known, key));
@@ -84,6 +87,7 @@ impl Lvm {
                 }
             } else if let Some((_, filter)) = &mut open {
                 filter.patterns.extend(strings(text));
+                filter.end = line;
                 if closes(text) {
                     self.filters.extend(open.take().map(|(_, filter)| filter));
                 }

@@ -6,7 +6,7 @@ mod tests;
 use super::Storage;
 use super::lvm::{KnownDevice, known_devices};
 use super::place::{is_multipath, mapping};
-use crate::linux::source::Source as File;
+use crate::linux::source::{Source as File, files};
 use crate::linux::units::State;
 use crate::linux::version::numbers;
 use crate::volume::{Content, Stack, Volume};
@@ -44,7 +44,8 @@ pub(crate) const RULES: &[Rule] = &[
                 "mv /etc/lvm/devices/system.devices /etc/lvm/devices/system.devices.old",
                 "update-initramfs -u -k all",
             ],
-            any: &["mv /etc/lvm/devices/system.devices /etc/lvm/devices/system.devices.old"],
+            linux: &["mv /etc/lvm/devices/system.devices /etc/lvm/devices/system.devices.old"],
+            ..Remedy::NONE
         },
         check: devices_file,
     },
@@ -56,19 +57,11 @@ pub(crate) const RULES: &[Rule] = &[
         text: "A filter in LVM's configuration accepts no name that the disk has in the cloud, so LVM \
                does not find the volume group.",
         remedy: Remedy {
-            red_hat: &[
-                "# take filter and global_filter out of /etc/lvm/lvm.conf",
-                "dracut -f --regenerate-all",
-            ],
-            suse: &[
-                "# take filter and global_filter out of /etc/lvm/lvm.conf",
-                "dracut -f",
-            ],
-            debian: &[
-                "# take filter and global_filter out of /etc/lvm/lvm.conf",
-                "update-initramfs -u -k all",
-            ],
-            any: &["# take filter and global_filter out of /etc/lvm/lvm.conf"],
+            red_hat: &["sed -i '{lines}' {file}", "dracut -f --regenerate-all"],
+            debian: &["sed -i '{lines}' {file}", "update-initramfs -u -k all"],
+            suse: &["sed -i '{lines}' {file}", "dracut -f"],
+            linux: &["sed -i '{lines}' {file}"],
+            ..Remedy::NONE
         },
         check: filter,
     },
@@ -87,7 +80,7 @@ pub(crate) const RULES: &[Rule] = &[
             ],
             debian: &["apt purge multipath-tools-boot"],
             suse: &["systemctl disable multipathd", "dracut -f"],
-            any: &[],
+            ..Remedy::NONE
         },
         check: multipath,
     },
@@ -97,12 +90,9 @@ pub(crate) const RULES: &[Rule] = &[
         source: Source::Peer,
         cite: "mdadm.conf(5)",
         text: "mdadm's configuration names devices that have other names in the cloud. UUIDs work \
-               everywhere.",
+               everywhere: the lines that the first command prints have them.",
         remedy: Remedy {
-            any: &[
-                "mdadm --detail --scan",
-                "# put these lines in place of the ones named above",
-            ],
+            linux: &["mdadm --detail --scan", "vi {files}"],
             ..Remedy::NONE
         },
         check: arrays,
@@ -114,10 +104,10 @@ pub(crate) const RULES: &[Rule] = &[
         cite: "Alibaba Cloud, image check items",
         text: "Nothing enlarges the root when a server gets a larger system disk.",
         remedy: Remedy {
-            red_hat: &["dnf install cloud-utils-growpart"],
+            red_hat: &["yum install cloud-utils-growpart"],
             debian: &["apt install cloud-guest-utils"],
             suse: &["zypper install growpart"],
-            any: &[],
+            ..Remedy::NONE
         },
         check: growpart,
     },
@@ -224,16 +214,24 @@ fn filter(facts: &Facts, judgement: &mut Judgement) {
         .filter(is_needed)
         .map(names_of)
         .collect();
+    let mut lines = Vec::new();
+    let mut file: Option<&Seen> = None;
     for filter in &lvm.filters {
         let verdict: Result<Vec<bool>, String> =
             devices.iter().map(|names| filter.accepts(names)).collect();
         match judgement.derived(verdict) {
             Some(accepted) if accepted.contains(&false) => {
                 judgement.found(Severity::WillNotBoot, filter.seen.clone());
+                let first = *file.get_or_insert(&filter.seen);
+                if let (true, Some(line)) = (first.path == filter.seen.path, filter.seen.line) {
+                    lines.push(format!("{line},{}s/^/#/", filter.end));
+                }
             }
             _ => {}
         }
     }
+    judgement.value("lines", lines.join(";"));
+    judgement.value("file", files(file));
 }
 
 /// The names that a physical volume has in the cloud.
@@ -302,6 +300,7 @@ fn arrays(facts: &Facts, judgement: &mut Judgement) {
     let Some(lines) = storage(facts).and_then(|storage| judgement.known(&storage.arrays)) else {
         return;
     };
+    judgement.value("files", files(lines));
     for line in lines {
         judgement.found(Severity::Advice, line.clone());
     }

@@ -10,16 +10,11 @@ use crate::volume::{self, Content, Device, FileSystem};
 use crate::{Facts, Judgement, Remedy, Rule, Seen, Severity, Source};
 
 const BY_UUID: Remedy = Remedy {
-    any: &[
-        "blkid",
-        "# in /etc/fstab: put UUID=… into the first field of the lines named above",
-        "findmnt --verify",
-        "mount -a",
-    ],
+    linux: &["blkid", "sed -i '{edits}' /etc/fstab", "findmnt --verify"],
     ..Remedy::NONE
 };
 const LEAVE_OUT: Remedy = Remedy {
-    any: &["sed -i '{lines}' /etc/fstab"],
+    linux: &["sed -i '{lines}' /etc/fstab"],
     ..Remedy::NONE
 };
 
@@ -30,7 +25,8 @@ pub(crate) const RULES: &[Rule] = &[
         source: Source::Vendor,
         cite: "Open Telekom Cloud, Image Management Service, 0086024961",
         text: "/etc/fstab mounts a volume by a device name that the cloud's machine does not have. \
-               The system waits for it and stops in emergency mode.",
+               The system waits for it and stops in emergency mode. UUID=… in its place is right \
+               everywhere.",
         remedy: BY_UUID,
         check: by_name,
     },
@@ -62,7 +58,7 @@ pub(crate) const RULES: &[Rule] = &[
         text: "/etc/fstab has no line for the root, a line that cannot be understood before it, or a \
                type that is not the volume's.",
         remedy: Remedy {
-            any: &["findmnt --verify --verbose", "blkid", "vi /etc/fstab"],
+            linux: &["findmnt --verify --verbose", "blkid", "vi /etc/fstab"],
             ..Remedy::NONE
         },
         check: broken,
@@ -85,7 +81,7 @@ pub(crate) const RULES: &[Rule] = &[
         text: "A hibernated system is stored in the swap space. Its file systems are not up to date, \
                and the cloud's machine cannot resume it.",
         remedy: Remedy {
-            any: &["shutdown -h now"],
+            linux: &["shutdown -h now"],
             ..Remedy::NONE
         },
         check: hibernated,
@@ -96,9 +92,10 @@ pub(crate) const RULES: &[Rule] = &[
         source: Source::Vendor,
         cite: "Open Telekom Cloud, Image Management Service, 0030713198",
         text: "/etc/crypttab opens an encrypted volume when the system starts. Without a key on the \
-               disk somebody has to type the passphrase at the console at each start.",
+               disk somebody has to type the passphrase at the console at each start. Take the entry \
+               out, or copy its data to a plain volume.",
         remedy: Remedy {
-            any: &["# take the entry out of /etc/crypttab, or copy its data to a plain volume"],
+            linux: &["vi /etc/crypttab"],
             ..Remedy::NONE
         },
         check: crypttab,
@@ -159,6 +156,7 @@ fn by_name(facts: &Facts, judgement: &mut Judgement) {
     let Some(table) = table(facts, judgement) else {
         return;
     };
+    let mut edits = Vec::new();
     for entry in at_start(table) {
         let needed = [b"/".as_slice(), b"/usr", b"/boot", b"/var"].contains(&entry.at.as_slice());
         match place(entry, facts) {
@@ -167,9 +165,20 @@ fn by_name(facts: &Facts, judgement: &mut Judgement) {
             }
             Place::ByName => judgement.found(Severity::Degraded, entry.seen()),
             Place::VirtioName => judgement.found(Severity::Advice, entry.seen()),
-            Place::Here | Place::Elsewhere | Place::Hidden => {}
+            Place::Here | Place::Elsewhere | Place::Hidden => continue,
         }
+        edits.extend(by_uuid(entry, facts));
     }
+    judgement.value("edits", edits.join(";"));
+}
+
+/// A command for sed that puts the UUID of what `entry` mounts in its first field.
+fn by_uuid(entry: &Entry, facts: &Facts) -> Option<String> {
+    let volume = volume::find(&Device::parse(&entry.spec), &facts.volumes)?;
+    let uuid = facts.volumes.get(volume)?.uuid.as_ref()?;
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+    let is_plain = !uuid.is_empty() && uuid.chars().all(plain);
+    is_plain.then(|| format!("{}s/^[^[:space:]]*/UUID={uuid}/", entry.line))
 }
 
 fn other_disk(facts: &Facts, judgement: &mut Judgement) {

@@ -30,7 +30,7 @@ pub(crate) const RULES: &[Rule] = &[
             red_hat: &["dnf reinstall shim-x64 grub2-efi-x64"],
             debian: &["grub-install --target=x86_64-efi --force-extra-removable"],
             suse: &["shim-install --removable"],
-            any: &[],
+            ..Remedy::NONE
         },
         check: no_fallback,
     },
@@ -45,7 +45,7 @@ pub(crate) const RULES: &[Rule] = &[
             red_hat: &["dnf reinstall shim-x64 grub2-efi-x64"],
             debian: &["grub-install --target=x86_64-efi --force-extra-removable"],
             suse: &["shim-install --removable"],
-            any: &[],
+            ..Remedy::NONE
         },
         check: fallback_broken,
     },
@@ -60,7 +60,7 @@ pub(crate) const RULES: &[Rule] = &[
             red_hat: &["dnf reinstall shim-x64 grub2-efi-x64"],
             debian: &["grub-install", "update-grub"],
             suse: &["update-bootloader --reinit"],
-            any: &[],
+            ..Remedy::NONE
         },
         check: config_lost,
     },

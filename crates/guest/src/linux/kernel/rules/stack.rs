@@ -102,12 +102,17 @@ pub(super) fn net_rules(facts: &Facts, judgement: &mut Judgement) {
     else {
         return;
     };
-    for path in inside.files.keys() {
+    // A file that only says that rules were removed, or a link to /dev/null, has none.
+    let has_rules = |content: &[u8]| {
+        let mut lines = content.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+        lines.any(|line| line.contains(&b'=') && !line.starts_with(b"#"))
+    };
+    for (path, content) in &inside.files {
         let name = path.strip_prefix(b"etc/udev/rules.d/".as_slice());
         let has = |word: &[u8]| {
             name.is_some_and(|name| name.windows(word.len()).any(|part| part == word))
         };
-        if has(b"persistent") && has(b"net") {
+        if has(b"persistent") && has(b"net") && has_rules(content) {
             judgement.found(Severity::NoNetwork, place(kernel).with(path));
         }
     }

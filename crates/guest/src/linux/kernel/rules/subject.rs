@@ -2,6 +2,7 @@
 
 use crate::linux::boot::rules::boot;
 use crate::linux::kernel::Kernel;
+use crate::linux::source::files;
 use crate::{Facts, Judgement, Seen};
 
 /// The kernel that starts; the rule is unknown without one.
@@ -16,6 +17,7 @@ pub(super) fn kernel<'a>(facts: &'a Facts, judgement: &mut Judgement) -> Option<
     }
     let version = kernel.and_then(|kernel| kernel.version.as_deref());
     judgement.word("version", version.unwrap_or_default(), "$(uname -r)");
+    judgement.value("initramfs", files(kernel.map(place).iter()));
     kernel
 }
 

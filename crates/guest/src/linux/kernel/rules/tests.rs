@@ -290,9 +290,15 @@ fn ext4_that_is_neither_a_module_nor_listed_is_not_called_missing() {
 fn old_udev_rules_in_the_initramfs_are_found() {
     let mut kernel = kernel_with(ALL, &[]);
     let mut with_rules = inside(ALL, &[]);
-    for name in ["70-persistent-net.rules", "60-persistent-storage.rules"] {
+    let rule = "# PCI\nATTR{address}==\"00:50:56:aa:bb:cc\", NAME=\"eth0\"\n";
+    for (name, content) in [
+        ("70-persistent-net.rules", rule),
+        ("60-persistent-storage.rules", rule),
+        ("71-persistent-net.rules", "# A=B was removed\n"),
+        ("75-persistent-net-generator.rules", "/dev/null"),
+    ] {
         let path = format!("etc/udev/rules.d/{name}").into_bytes();
-        with_rules.files.insert(path, Vec::new());
+        with_rules.files.insert(path, content.into());
     }
     kernel.inside = Some(Ok(with_rules));
     assert_eq!(

@@ -122,6 +122,21 @@ fn the_command_comments_out_the_lines_that_were_found() {
 }
 
 #[test]
+fn the_command_puts_the_uuid_where_the_name_was() {
+    let fix = |lines: &str| {
+        let mut facts = mounting(lines);
+        facts.volumes[1].partition = Some(2);
+        let rule = RULES.iter().find(|rule| rule.id == "linux-fstab-by-name");
+        rule.unwrap().judge(&facts).0[0].fix.clone()
+    };
+    let edit = "sed -i '2s/^[^[:space:]]*/UUID=2/' /etc/fstab";
+    let known = "/dev/sda2 /a xfs\n/dev/disk/by-id/x /b xfs\n";
+    assert_eq!(fix(known), ["blkid", edit, "findmnt --verify"]);
+    let unknown = "/dev/disk/by-id/x /b xfs\n";
+    assert_eq!(fix(unknown), ["blkid", "findmnt --verify"]);
+}
+
+#[test]
 fn network_mounts_and_swap_may_be_missing_when_the_line_says_so() {
     let network = |lines| judge("linux-fstab-network", lines);
     assert_eq!(network("server:/x /x nfs\n"), Some(Severity::Degraded));
