@@ -105,7 +105,9 @@ fn none(facts: &Facts, judgement: &mut Judgement) {
         return;
     };
     let known = efi_is_known(facts, judgement) && judgement.known(bios).is_some();
-    if known && !facts.wanted.data_disk && !efi.has_loader() && !facts.bios_has_code() {
+    // ARM machines have UEFI only.
+    let bios = facts.bios_has_code() && !facts.is_arm();
+    if known && !facts.wanted.data_disk && !efi.has_loader() && !bios {
         judgement.found(Severity::WillNotBoot, Seen::at("whole disk"));
     }
 }
@@ -250,6 +252,17 @@ mod tests {
         facts.wanted.data_disk = false;
         assert!(broken(&facts).is_empty());
         assert!(RULES[0].judge(&facts).1.is_some());
+    }
+
+    #[test]
+    fn what_a_bios_starts_is_no_loader_for_arm() {
+        let mut facts = facts(Code::Generic, false, false);
+        assert!(broken(&facts).is_empty());
+        facts.os = Some(Os {
+            arch: Some("aarch64".into()),
+            ..Os::default()
+        });
+        assert_eq!(broken(&facts), ["boot-none"]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Btrfs, by the crate `lambutter`.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use lambutter::{Error, Inode, Metadata, Path};
@@ -18,11 +18,19 @@ const MAX_DEPTH: usize = 2;
 /// Directories in which subvolumes are looked for.
 const MAX_DIRECTORIES: usize = 1024;
 
+/// Paths that are remembered.
+const MAX_KNOWN: usize = 16_384;
+
+/// What a path leads to.
+type Known = Option<(Inode, Metadata)>;
+
 /// A subvolume of a Btrfs.
 pub(crate) struct Btrfs {
     fs: RefCell<lambutter::Btrfs<Reader>>,
     slice: Slice,
     free: Option<u64>,
+    /// What paths lead to. The crate walks down the tree for every name on the way each time.
+    known: RefCell<HashMap<Vec<u8>, Known>>,
 }
 
 impl Btrfs {
@@ -41,6 +49,7 @@ impl Btrfs {
             fs: RefCell::new(fs),
             slice: slice.clone(),
             free,
+            known: RefCell::default(),
         }
     }
 
@@ -53,25 +62,33 @@ impl Btrfs {
         }
     }
 
-    fn resolve(&self, path: &[u8]) -> Result<Option<Inode>> {
-        let path_of_crate = Path::new(path).ok_or_else(|| super::absent(path))?;
-        match self.fs.borrow_mut().resolve(path_of_crate) {
-            Ok(inode) => Ok(Some(inode)),
-            Err(Error::NotFound) => Ok(None),
-            Err(error) => Err(failed(path, &error)),
+    fn resolve(&self, path: &[u8]) -> Result<Known> {
+        if let Some(known) = self.known.borrow().get(path) {
+            return Ok(*known);
         }
-    }
-
-    fn metadata(&self, path: &[u8], inode: &Inode) -> Result<Metadata> {
-        let metadata = self.fs.borrow_mut().metadata(inode);
-        metadata.map_err(|error| failed(path, &error))
+        let path_of_crate = Path::new(path).ok_or_else(|| super::absent(path))?;
+        let mut fs = self.fs.borrow_mut();
+        let found = match fs.resolve(path_of_crate) {
+            Ok(inode) => {
+                let metadata = fs.metadata(&inode).map_err(|error| failed(path, &error))?;
+                Some((inode, metadata))
+            }
+            Err(Error::NotFound) => None,
+            Err(error) => return Err(failed(path, &error)),
+        };
+        let mut known = self.known.borrow_mut();
+        if known.len() >= MAX_KNOWN {
+            known.clear();
+        }
+        known.insert(path.to_vec(), found);
+        Ok(found)
     }
 
     fn entries(&self, path: &[u8]) -> Result<Vec<lambutter::DirEntry>> {
         let path_of_crate = Path::new(path).ok_or_else(|| super::absent(path))?;
-        let inode = self.resolve(path)?.ok_or_else(|| super::absent(path))?;
+        let (_, metadata) = self.resolve(path)?.ok_or_else(|| super::absent(path))?;
         // A directory's size is twice the sum of its names' lengths.
-        if self.metadata(path, &inode)?.size > MAX_ENTRIES_SEEN as u64 * 64 {
+        if metadata.size > MAX_ENTRIES_SEEN as u64 * 64 {
             return Err(super::failed(path, "the directory is too large"));
         }
         let entries = self.fs.borrow_mut().read_dir(path_of_crate);
@@ -81,11 +98,7 @@ impl Btrfs {
 
 impl Tree for Btrfs {
     fn stat(&self, path: &[u8]) -> Result<Option<Stat>> {
-        let Some(inode) = self.resolve(path)? else {
-            return Ok(None);
-        };
-        let metadata = self.metadata(path, &inode)?;
-        Ok(Some(Stat {
+        Ok(self.resolve(path)?.map(|(_, metadata)| Stat {
             kind: kind(&metadata),
             size: metadata.size,
             mode: metadata.mode & 0o7777,
@@ -93,7 +106,7 @@ impl Tree for Btrfs {
     }
 
     fn read_at(&self, path: &[u8], at: u64, buf: &mut [u8]) -> Result<usize> {
-        let inode = self.resolve(path)?.ok_or_else(|| super::absent(path))?;
+        let (inode, _) = self.resolve(path)?.ok_or_else(|| super::absent(path))?;
         let read = self.fs.borrow_mut().read_file_at(&inode, at, buf);
         read.map_err(|error| failed(path, &error))
     }
