@@ -15,6 +15,8 @@ const CODE: usize = 440;
 const SIGNATURE: u16 = 0xaa55;
 /// Type of the partition that holds GRUB on a GPT disk.
 const BIOS_BOOT: &str = "21686148-6449-6e6f-744e-656564454649";
+/// Type of the partition that holds the boot code of FreeBSD, whose first sector looks for it.
+const FREEBSD_BOOT: &str = "83bd6b9d-7f41-11dc-be0b-001560b84f0f";
 /// Type of a GPT entry in an MBR.
 const ESP: &str = "0xef";
 
@@ -160,7 +162,8 @@ impl Bios {
 }
 
 fn has_bios_boot(table: &PartitionTable) -> bool {
-    table.entries.iter().any(|entry| entry.type_id == BIOS_BOOT)
+    let is = |kind: &str| [BIOS_BOOT, FREEBSD_BOOT].contains(&kind);
+    table.entries.iter().any(|entry| is(&entry.type_id))
 }
 
 /// The boot loader anew.

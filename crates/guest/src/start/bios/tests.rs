@@ -148,6 +148,14 @@ fn a_first_sector_without_code_starts_nothing() {
 }
 
 #[test]
+fn freebsd_starts_from_a_partition_of_its_own() {
+    let table = || table(Scheme::Gpt, &[(8, FREEBSD_BOOT, false)]);
+    assert!(broken(b"\xfc\xe8", table()).is_empty());
+    let bios = collect(&disk(b"\xfc\xe8"), &table()).unwrap();
+    assert!(bios.starts(&table()) && bios.is_meant(&table()));
+}
+
+#[test]
 fn a_disk_for_uefi_is_not_held_against_these_rules() {
     // Windows writes its code onto GPT disks, too.
     let gpt = || table(Scheme::Gpt, &[(8, ESP, false)]);
