@@ -204,8 +204,11 @@ fn judged<'a>(facts: &'a Facts, judgement: &mut Judgement) -> Option<&'a Bios> {
     let table = facts.table.as_ref()?;
     let is_bios = match facts.firmware() {
         Some(firmware) => firmware == "bios" && bios.is_meant(table),
-        // What the cloud takes for a disk that suits none, unless UEFI's part cannot be read.
-        None => facts.efi.as_ref().is_some_and(|efi| efi.failed.is_none()),
+        // What the cloud takes for a disk that suits none, unless it is made for UEFI.
+        None => facts.efi.as_ref().is_some_and(|efi| {
+            let is_meant = !efi.partitions.is_empty() || efi.failed.is_some();
+            !is_meant
+        }),
     };
     (is_bios && !facts.wanted.data_disk).then_some(bios)
 }
