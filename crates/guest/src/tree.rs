@@ -4,6 +4,7 @@ pub(crate) mod below;
 pub(crate) mod btrfs;
 pub(crate) mod ext;
 pub(crate) mod fat;
+pub(crate) mod guarded;
 #[cfg(test)]
 pub(crate) mod memory;
 pub(crate) mod ntfs;

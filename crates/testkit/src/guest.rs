@@ -7,4 +7,7 @@ pub mod array;
 pub mod hive;
 pub mod lvm;
 pub mod program;
+mod seals;
 pub mod table;
+
+pub use seals::repaired;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::indexing_slicing, reason = "test helper")]
 
+/// What a superblock begins with.
+pub(super) const MAGIC: u32 = 0xa92b_4efc;
 /// Bytes in front of a member's data.
 pub const DATA: usize = 8192;
 
@@ -10,7 +12,7 @@ pub const DATA: usize = 8192;
 pub fn mirror(content: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; DATA];
     let mut put = |at: usize, part: &[u8]| bytes[4096 + at..][..part.len()].copy_from_slice(part);
-    put(0, &0xa92b_4efc_u32.to_le_bytes());
+    put(0, &MAGIC.to_le_bytes());
     put(4, &1_u32.to_le_bytes());
     put(16, &(0..16).collect::<Vec<u8>>());
     put(72, &1_i32.to_le_bytes());
