@@ -5,6 +5,7 @@
 //!                                  ├───to_raw()────▶ OutputFile, at its positions
 //!                                  └───to_parts()──▶ PartSink, in any order
 //!  Checkpoint ──resume_zvhd2()──▶ the same stream, from where it was interrupted
+//!  delta: find() ─▶ DeltaPlan ─▶ delta_zvhd2() ──▶ the same stream, partly copied by the sink
 //!  Rereading ──▶ whether the disk still holds what an earlier run read
 //!  image ──scan()──▶ Bitmap, ContentDigest
 //!  image ──digest()──▶ ContentDigest      two images ──compare()──▶ Comparison
@@ -27,6 +28,7 @@ pub mod bitmap;
 mod blocks;
 pub mod cancel;
 pub mod compare;
+pub mod delta;
 pub mod digest;
 mod encoded;
 pub mod error;

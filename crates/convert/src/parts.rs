@@ -184,6 +184,7 @@ pub fn to_parts(
         stored_blocks,
         levels: Levels::default(),
         written_bytes,
+        copied_bytes: 0,
         elapsed: started.elapsed(),
     };
     Ok((report, bitmap))

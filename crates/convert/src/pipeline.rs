@@ -16,6 +16,7 @@ use crate::cancel::CancelToken;
 use crate::digest::{ContentDigest, DigestBuilder};
 use crate::encoded::{Encoded, Pool};
 use crate::error::{Error, Result};
+use crate::hashes::BlockHash;
 use crate::level::{Level, Levels};
 use crate::monitor::{Counter, Monitor};
 use crate::ordered::{self, Width};
@@ -48,9 +49,20 @@ pub struct Report {
     pub levels: Levels,
     /// Bytes handed to the sink, or written into the raw file.
     pub written_bytes: u64,
+    /// Bytes that the sink copied from an earlier object.
+    #[serde(skip_serializing_if = "is_none")]
+    pub copied_bytes: u64,
     /// Wall-clock time, in seconds when serialized.
     #[serde(rename = "elapsed_seconds", serialize_with = "as_seconds")]
     pub elapsed: Duration,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "what serde calls it with"
+)]
+const fn is_none(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 fn as_seconds<S: Serializer>(elapsed: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -102,22 +114,9 @@ pub fn resume_zvhd2(
             image.virtual_size()
         )));
     }
-    let workers = Workers {
-        image,
-        group: plan.group,
-        first_level: plan.level.unwrap_or_default().first(),
-        present: AtomicI32::new(plan.level.unwrap_or_default().first()),
-        pool: Pool::new(plan.group),
-        wants_crc: recorder.wants_crc(),
-    };
+    let workers = Workers::new(image, plan, recorder.wants_crc());
     let mut blocks = DataBlocks::new(image, cancel).behind(from.known);
-    let stream = Stream {
-        sink,
-        monitor,
-        cancel,
-        position: 0,
-        written: 0,
-    };
+    let stream = Stream::new(sink, monitor, cancel);
     let (mut run, again) = Run::begin(from, plan, stream, recorder)?;
     let mut again = again.into_iter();
     ordered::run(
@@ -139,22 +138,34 @@ pub fn resume_zvhd2(
 
 /// What a worker is to make.
 #[derive(Clone, Copy)]
-enum Job {
+pub(crate) enum Job {
     /// A block that an earlier run has made, and of which bytes are missing.
     Again(Again),
     /// New blocks.
     New(Group),
+    /// New blocks at this level.
+    At(Group, i32),
 }
 
 /// A block that a worker has dealt with.
-struct Done {
+pub(crate) struct Done {
     block: Hashed,
     /// CRC, if somebody wants it, and length of the encoded form, unless the block is all zero.
     made: Option<(u32, usize)>,
 }
 
+impl Done {
+    pub(crate) fn number(&self) -> u64 {
+        self.block.number
+    }
+
+    pub(crate) fn hash(&self) -> Option<BlockHash> {
+        self.block.hash
+    }
+}
+
 /// What a worker has made.
-struct Made {
+pub(crate) struct Made {
     job: Job,
     /// The level that it was made at.
     level: i32,
@@ -164,8 +175,15 @@ struct Made {
     encoded: Encoded,
 }
 
+impl Made {
+    /// The blocks, ascending.
+    pub(crate) fn blocks(&self) -> &[Done] {
+        &self.blocks
+    }
+}
+
 /// What the workers share.
-struct Workers<'a> {
+pub(crate) struct Workers<'a> {
     image: &'a dyn DiskImage,
     /// Most blocks that one takes at a time.
     group: usize,
@@ -178,13 +196,25 @@ struct Workers<'a> {
 }
 
 /// What a worker has to itself.
-struct Worker {
+pub(crate) struct Worker {
     buffer: GroupBuffer,
     encoder: zvhd2::BlockEncoder,
 }
 
-impl Workers<'_> {
-    fn start(&self) -> Result<Worker> {
+impl<'a> Workers<'a> {
+    pub(crate) fn new(image: &'a dyn DiskImage, plan: &Plan, wants_crc: bool) -> Self {
+        let first_level = plan.level.unwrap_or_default().first();
+        Self {
+            image,
+            group: plan.group,
+            first_level,
+            present: AtomicI32::new(first_level),
+            pool: Pool::new(plan.group),
+            wants_crc,
+        }
+    }
+
+    pub(crate) fn start(&self) -> Result<Worker> {
         Ok(Worker {
             buffer: GroupBuffer::new(self.group),
             encoder: zvhd2::BlockEncoder::new(self.first_level)?,
@@ -192,7 +222,7 @@ impl Workers<'_> {
     }
 
     /// Reads, hashes and encodes the blocks of `job`.
-    fn make(&self, worker: &mut Worker, job: Job) -> Result<Made> {
+    pub(crate) fn make(&self, worker: &mut Worker, job: Job) -> Result<Made> {
         let began = Instant::now();
         let Worker { buffer, encoder } = worker;
         let present = self.present.load(Ordering::Relaxed);
@@ -202,6 +232,7 @@ impl Workers<'_> {
                 again.level.unwrap_or(present),
             ),
             Job::New(group) => (group, present),
+            Job::At(group, level) => (group, level),
         };
         encoder.set_level(level)?;
         let mut blocks = Vec::with_capacity(self.group);
@@ -213,7 +244,7 @@ impl Workers<'_> {
                     let number = wire_number(block.number)?;
                     let len = encoder.append(number, content, encoded.end())?;
                     let crc = match job {
-                        Job::New(_) if !self.wants_crc => 0,
+                        Job::New(_) | Job::At(..) if !self.wants_crc => 0,
                         _ => crc32fast::hash(encoded.last(len)),
                     };
                     Some((crc, len))
@@ -232,7 +263,7 @@ impl Workers<'_> {
 }
 
 /// A run, as the calling thread sees it: what it adds up from the blocks, in their order.
-struct Run<'a> {
+pub(crate) struct Run<'a> {
     started: Instant,
     virtual_size: u64,
     out: Stream<'a>,
@@ -247,7 +278,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// A run that resumes `from`, and the blocks that are to be made again.
-    fn begin(
+    pub(crate) fn begin(
         from: Checkpoint,
         plan: &Plan,
         out: Stream<'a>,
@@ -274,7 +305,7 @@ impl<'a> Run<'a> {
     }
 
     /// Takes in what a worker has made: adds it up, and writes it.
-    fn take(&mut self, group: Made, workers: &Workers<'_>) -> Result<()> {
+    pub(crate) fn take(&mut self, group: Made, workers: &Workers<'_>) -> Result<()> {
         let Made {
             job,
             level,
@@ -288,7 +319,8 @@ impl<'a> Run<'a> {
         for done in blocks {
             let offset = match job {
                 Job::Again(again) => Some(self.made_again(again, &done)?),
-                Job::New(_) => self.add(&done, level)?,
+                Job::New(_) => self.add(&done, level, self.adapting.is_some())?,
+                Job::At(..) => self.add(&done, level, true)?,
             };
             place = place.or(offset);
         }
@@ -315,8 +347,14 @@ impl<'a> Run<'a> {
         Ok(again.offset)
     }
 
-    /// Adds a new block, made at `level`; where it belongs, unless it is all zero.
-    fn add(&mut self, Done { block, made }: &Done, level: i32) -> Result<Option<u64>> {
+    /// Adds a new block, made at `level`, which is noted if it is not the one of all; where it
+    /// belongs, unless it is all zero.
+    fn add(
+        &mut self,
+        Done { block, made }: &Done,
+        level: i32,
+        notes_level: bool,
+    ) -> Result<Option<u64>> {
         let range = range_of(block.number, self.virtual_size);
         self.tally.block(range, block.read);
         let (Some(hash), Some((crc, len))) = (block.hash, *made) else {
@@ -334,7 +372,7 @@ impl<'a> Run<'a> {
             len: u32::try_from(len).unwrap_or(u32::MAX),
             crc,
             hash,
-            level: self.adapting.as_ref().map(|_| level),
+            level: notes_level.then_some(level),
         };
         self.levels.add(level, 1);
         self.recorder
@@ -343,8 +381,28 @@ impl<'a> Run<'a> {
         Ok(Some(offset))
     }
 
+    /// Has the sink copy `blocks`, `len` bytes of an earlier object, which are on the disk too.
+    pub(crate) fn copy(&mut self, blocks: &[BlockRecord], len: u64) -> Result<()> {
+        let Some(first) = blocks.first() else {
+            return Ok(());
+        };
+        for block in blocks {
+            let range = range_of(u64::from(block.number), self.virtual_size);
+            self.tally.copied(range);
+            self.sum.block(u64::from(block.number), &block.hash);
+            let len = usize::try_from(block.len).unwrap_or(usize::MAX);
+            let offset = self.encoder.push(block.number, len)?;
+            self.out.monitor.count(Counter::DataBlocks, 1);
+            self.levels.add(block.level.unwrap_or_default(), 1);
+            self.recorder
+                .block(&BlockRecord { offset, ..*block })
+                .map_err(|error| Error::from_sink(error, self.out.cancel))?;
+        }
+        self.out.copy(first.offset, len)
+    }
+
     /// Writes what follows the last block.
-    fn finish(mut self) -> Result<Report> {
+    pub(crate) fn finish(mut self) -> Result<Report> {
         self.out.advance(self.encoder.position())?;
         for part in self.encoder.tail() {
             self.out.write(&part)?;
@@ -359,6 +417,7 @@ impl<'a> Run<'a> {
             zero_bytes: tally.zero_bytes(),
             stored_blocks: self.encoder.stored_blocks(),
             written_bytes: out.written,
+            copied_bytes: out.copied,
             elapsed: self.started.elapsed(),
             levels: self.levels,
             digest: self.sum.finish(),
@@ -373,16 +432,45 @@ fn wire_number(number: u64) -> Result<u32> {
 }
 
 /// The sink, counted and stoppable.
-struct Stream<'a> {
+pub(crate) struct Stream<'a> {
     sink: &'a mut dyn Sink,
     monitor: &'a dyn Monitor,
     cancel: &'a CancelToken,
     /// Where in the stream the next byte stands.
     position: u64,
     written: u64,
+    copied: u64,
 }
 
-impl Stream<'_> {
+impl<'a> Stream<'a> {
+    pub(crate) fn new(
+        sink: &'a mut dyn Sink,
+        monitor: &'a dyn Monitor,
+        cancel: &'a CancelToken,
+    ) -> Self {
+        Self {
+            sink,
+            monitor,
+            cancel,
+            position: 0,
+            written: 0,
+            copied: 0,
+        }
+    }
+
+    /// Has the sink copy `len` bytes of an earlier object, from `offset` of it on.
+    fn copy(&mut self, offset: u64, len: u64) -> Result<()> {
+        if self.cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        self.sink
+            .copy(offset, len)
+            .map_err(|e| Error::from_sink(e, self.cancel))?;
+        self.position += len;
+        self.copied += len;
+        Ok(())
+    }
+
     /// Passes over what the sink has, up to `offset`.
     fn advance(&mut self, offset: u64) -> Result<()> {
         let len = offset.saturating_sub(self.position);

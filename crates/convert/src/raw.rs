@@ -146,6 +146,7 @@ fn write_raw(
         stored_blocks,
         levels: Levels::default(),
         written_bytes,
+        copied_bytes: 0,
         elapsed: started.elapsed(),
     })
 }

@@ -37,6 +37,14 @@ pub trait Sink: Send {
         Err(format!("{len} bytes were to be passed over that are not stored").into())
     }
 
+    /// Takes the next `len` bytes from an earlier object, from `offset` of it on.
+    ///
+    /// # Errors
+    /// When it cannot.
+    fn copy(&mut self, offset: u64, len: u64) -> Result<(), SinkError> {
+        Err(format!("{len} bytes at {offset} were to be copied, and there is no object").into())
+    }
+
     /// How far behind it is; `None` where it takes bytes as fast as they come, as a file does.
     fn backlog(&self) -> Option<Backlog> {
         None

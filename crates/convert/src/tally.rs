@@ -45,6 +45,15 @@ impl<'a> Tally<'a> {
         self.monitor.count(Counter::ReadBytes, read);
     }
 
+    /// The block at `range` was not read by this run: an earlier object holds it.
+    pub(crate) fn copied(&mut self, range: Range<u64>) {
+        let len = range.end.saturating_sub(range.start);
+        self.kept += len;
+        self.block(range.start..range.start, 0);
+        self.at = range.end;
+        self.monitor.count(Counter::GuestBytes, len);
+    }
+
     /// The block at `range` is done; `read` bytes of it were read.
     pub(crate) fn block(&mut self, range: Range<u64>, read: u64) {
         let dealt_with = range.end.saturating_sub(self.at);

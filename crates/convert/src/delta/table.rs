@@ -1,0 +1,343 @@
+//! The table of an object's blocks, kept next to it: what a later import needs to take blocks from
+//! the object.
+//!
+//! ```text
+//!  "imgferry-blocks-v1\n"
+//!  length of the head (u32), the head (JSON)
+//!  zstd: for each block  number (u32)  length (u32)  level (i8)  SHA-256 of its guest bytes (32)
+//!  SHA-256 of everything before (32)
+//! ```
+//!
+//! Integers are little-endian. Offsets are not stored: blocks follow one another.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::digest::{ContentDigest, DigestBuilder};
+use crate::error::{Error, Result};
+use crate::resume::BlockRecord;
+
+const MAGIC: &[u8] = b"imgferry-blocks-v1\n";
+const MAX_HEAD: usize = 64 << 10;
+/// Bytes of a block in the table.
+const ENTRY: usize = 41;
+/// Most blocks of a table. Ours: 2 TiB of data, twice what the service imports.
+const MAX_BLOCKS: usize = 1 << 20;
+/// Longest table, in bytes: hashes do not shrink.
+pub const MAX_TABLE_BYTES: u64 = (MAX_BLOCKS * ENTRY + (1 << 20)) as u64;
+const SUM: usize = 32;
+
+/// The blocks of a ZVHD2 object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockTable {
+    /// Length of the object in bytes.
+    pub object_size: u64,
+    /// The object's ETag, without quotes.
+    pub object_etag: String,
+    /// What made the object's bytes from the blocks: another encoder may make others.
+    pub encoder: String,
+    /// Size the guest sees, in bytes.
+    pub virtual_size: u64,
+    /// The blocks, ascending, each with its level.
+    pub blocks: Vec<BlockRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    object_size: u64,
+    object_etag: String,
+    encoder: String,
+    virtual_size: u64,
+    content_digest: String,
+    blocks: u64,
+}
+
+impl BlockTable {
+    /// The content digest of the disk that the blocks are of.
+    #[must_use]
+    pub fn digest(&self) -> ContentDigest {
+        let mut sum = DigestBuilder::new(self.virtual_size);
+        for block in &self.blocks {
+            sum.block(u64::from(block.number), &block.hash);
+        }
+        sum.finish()
+    }
+
+    /// The block with this number.
+    pub(super) fn find(&self, number: u32) -> Option<usize> {
+        let found = self.blocks.binary_search_by_key(&number, |b| b.number);
+        found.ok()
+    }
+
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// `Refused` above 2 TiB of data, and when a block has no level.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        if self.blocks.len() > MAX_BLOCKS {
+            return Err(Error::refused(format!(
+                "the object has {} blocks, a table holds at most {MAX_BLOCKS}",
+                self.blocks.len()
+            )));
+        }
+        let head = Head {
+            object_size: self.object_size,
+            object_etag: self.object_etag.clone(),
+            encoder: self.encoder.clone(),
+            virtual_size: self.virtual_size,
+            content_digest: self.digest().to_string(),
+            blocks: self.blocks.len() as u64,
+        };
+        let failed = |error: &dyn std::fmt::Display| {
+            Error::refused(format!("the table of blocks cannot be written: {error}"))
+        };
+        let head = serde_json::to_vec(&head).map_err(|error| failed(&error))?;
+        let mut entries = Vec::with_capacity(self.blocks.len().saturating_mul(ENTRY));
+        for block in &self.blocks {
+            let level = block.level.and_then(|level| i8::try_from(level).ok());
+            let level = level.ok_or_else(|| failed(&"a block has no level"))?;
+            entries.extend(block.number.to_le_bytes());
+            entries.extend(block.len.to_le_bytes());
+            entries.extend(level.to_le_bytes());
+            entries.extend(block.hash);
+        }
+        let entries = zstd::bulk::compress(&entries, 1).map_err(|error| failed(&error))?;
+        let head_len = u32::try_from(head.len()).map_err(|error| failed(&error))?;
+        let mut bytes = [MAGIC, &head_len.to_le_bytes(), &head, &entries].concat();
+        let sum = Sha256::digest(&bytes);
+        bytes.extend(sum);
+        Ok(bytes)
+    }
+
+    /// The table that `bytes` hold, checked: its sum, its digest, and whether its blocks fill the
+    /// object exactly. That it is of this object is for the caller to check.
+    ///
+    /// # Errors
+    /// `Refused`, with what is wrong.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        parse(bytes).map_err(|wrong| Error::refused(format!("the table of blocks {wrong}")))
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<BlockTable, String> {
+    let cut = || "is cut off".to_owned();
+    if bytes.len() as u64 > MAX_TABLE_BYTES {
+        return Err(format!("is longer than {MAX_TABLE_BYTES} bytes"));
+    }
+    let rest = bytes
+        .strip_prefix(MAGIC)
+        .ok_or("is none of this version: expected it to begin with imgferry-blocks-v1")?;
+    let (_, sum) = bytes.split_last_chunk::<SUM>().ok_or_else(cut)?;
+    let (rest, _) = rest.split_last_chunk::<SUM>().ok_or_else(cut)?;
+    let body = bytes.len().saturating_sub(SUM);
+    if Sha256::digest(bytes.get(..body).unwrap_or_default()).as_slice() != sum {
+        return Err("is damaged: its SHA-256 does not match".into());
+    }
+    let (len, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+    let len = usize::try_from(u32::from_le_bytes(*len)).unwrap_or(usize::MAX);
+    let (head, entries) = rest
+        .split_at_checked(len)
+        .filter(|_| len <= MAX_HEAD)
+        .ok_or_else(cut)?;
+    let head: Head =
+        serde_json::from_slice(head).map_err(|error| format!("has a damaged head: {error}"))?;
+    let count = usize::try_from(head.blocks).unwrap_or(usize::MAX);
+    if count > MAX_BLOCKS {
+        return Err(format!("has {count} blocks, expected at most {MAX_BLOCKS}"));
+    }
+    // Decoding to a capacity refuses what is longer.
+    let entries = zstd::bulk::decompress(entries, count.saturating_mul(ENTRY))
+        .map_err(|error| format!("cannot be unpacked: {error}"))?;
+    let (entries, extra) = entries.as_chunks::<ENTRY>();
+    if entries.len() != count || !extra.is_empty() {
+        return Err(format!(
+            "has {} blocks, its head says {count}",
+            entries.len()
+        ));
+    }
+    let table = BlockTable {
+        blocks: records(&head, entries)?,
+        object_size: head.object_size,
+        object_etag: head.object_etag,
+        encoder: head.encoder,
+        virtual_size: head.virtual_size,
+    };
+    let digest = table.digest().to_string();
+    if digest != head.content_digest {
+        return Err(format!(
+            "has blocks with the content digest {digest}, its head says {}",
+            head.content_digest
+        ));
+    }
+    Ok(table)
+}
+
+/// The blocks, placed one behind the other as the encoder places them.
+fn records(head: &Head, entries: &[[u8; ENTRY]]) -> Result<Vec<BlockRecord>, String> {
+    let nobody = zvhd2::Identity {
+        uuid: [0; 16],
+        timestamp: 0,
+    };
+    let mut encoder = zvhd2::Encoder::new(head.virtual_size, nobody).map_err(|e| e.to_string())?;
+    let mut blocks = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let (number, len, level, hash) = split(entry);
+        let offset = encoder
+            .push(number, usize::try_from(len).unwrap_or(usize::MAX))
+            .map_err(|error| format!("holds an impossible block: {error}"))?;
+        if !(zvhd2::MIN_LEVEL..=zvhd2::MAX_LEVEL).contains(&level) {
+            return Err(format!("says that block {number} has level {level}"));
+        }
+        blocks.push(BlockRecord {
+            number,
+            offset,
+            len,
+            crc: 0,
+            hash,
+            level: Some(level),
+        });
+    }
+    let tail = encoder.tail().map(|part| part.len() as u64);
+    let expected = tail.fold(encoder.position(), u64::saturating_add);
+    if expected != head.object_size {
+        return Err(format!(
+            "is of an object of {expected} bytes, its head says {}",
+            head.object_size
+        ));
+    }
+    Ok(blocks)
+}
+
+fn split(entry: &[u8; ENTRY]) -> (u32, u32, i32, [u8; 32]) {
+    let [n0, n1, n2, n3, l0, l1, l2, l3, level, hash @ ..] = *entry;
+    (
+        u32::from_le_bytes([n0, n1, n2, n3]),
+        u32::from_le_bytes([l0, l1, l2, l3]),
+        i32::from(i8::from_le_bytes([level])),
+        hash,
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn table() -> BlockTable {
+        let head = Head {
+            object_size: 0,
+            object_etag: String::new(),
+            encoder: String::new(),
+            virtual_size: 100 << 21,
+            content_digest: String::new(),
+            blocks: 0,
+        };
+        let entries: Vec<[u8; ENTRY]> = [(0_u32, 8192_u32), (5, 4096), (99, 1 << 20)]
+            .into_iter()
+            .map(|(number, len)| {
+                let mut entry = [u8::try_from(number).unwrap(); ENTRY];
+                entry[..4].copy_from_slice(&number.to_le_bytes());
+                entry[4..8].copy_from_slice(&len.to_le_bytes());
+                entry[8] = 3;
+                entry
+            })
+            .collect();
+        let size = 4096 + 8192 + 4096 + (1 << 20) + 4096 + (512 << 10) + 4096 + 4096;
+        let head = Head {
+            object_size: size,
+            ..head
+        };
+        BlockTable {
+            object_size: size,
+            object_etag: "abc-2".into(),
+            encoder: "zstd 1.5.7".into(),
+            virtual_size: head.virtual_size,
+            blocks: records(&head, &entries).unwrap(),
+        }
+    }
+
+    /// The bytes of `table` after `change`, with a sum that is right again.
+    fn changed(change: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut bytes = table().encode().unwrap();
+        bytes.truncate(bytes.len() - SUM);
+        change(&mut bytes);
+        let sum = Sha256::digest(&bytes);
+        bytes.extend(sum);
+        BlockTable::decode(&bytes).unwrap_err().to_string()
+    }
+
+    fn replaced(from: &str, to: &str) -> String {
+        assert_eq!(from.len(), to.len());
+        changed(|bytes| {
+            let at = bytes
+                .windows(from.len())
+                .position(|window| window == from.as_bytes())
+                .unwrap();
+            bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
+        })
+    }
+
+    #[test]
+    fn a_table_reads_back_as_it_was_written() {
+        let table = table();
+        let bytes = table.encode().unwrap();
+        let read = BlockTable::decode(&bytes).unwrap();
+        assert_eq!(read, table);
+        assert_eq!(read.blocks[2].offset, 4096 + 8192 + 4096);
+        assert_eq!(read.find(5), Some(1));
+        assert_eq!(read.find(6), None);
+    }
+
+    #[test]
+    fn a_table_without_levels_is_not_written() {
+        let mut table = table();
+        table.blocks[1].level = None;
+        table.encode().unwrap_err();
+    }
+
+    #[test]
+    fn a_damaged_table_is_refused() {
+        let bytes = table().encode().unwrap();
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            assert!(BlockTable::decode(&flipped).is_err(), "byte {at}");
+            assert!(BlockTable::decode(&bytes[..at]).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_lies_is_refused() {
+        let size = table().object_size.to_string();
+        let other = (table().object_size - 1).to_string();
+        let said = replaced(&size, &other);
+        assert!(said.contains("its head says"), "{said}");
+        let said = replaced("\"blocks\":3", "\"blocks\":4");
+        assert!(said.contains("has 3 blocks"), "{said}");
+        let said = replaced("\"blocks\":3", "\"blocks\":2");
+        assert!(said.contains("unpacked"), "{said}");
+        let digest = table().digest().to_string();
+        let said = replaced(&digest, &digest.replace(['a', 'b', 'c'], "0"));
+        assert!(said.contains("content digest"), "{said}");
+    }
+
+    #[test]
+    fn a_table_of_impossible_blocks_is_refused() {
+        let refused = |change: fn(&mut BlockTable)| {
+            let mut table = table();
+            change(&mut table);
+            let bytes = table.encode().unwrap();
+            BlockTable::decode(&bytes).unwrap_err().to_string()
+        };
+        let said = refused(|table| table.blocks.swap(0, 1));
+        assert!(said.contains("comes after"), "{said}");
+        let said = refused(|table| table.blocks[0].len = 5);
+        assert!(said.contains("5 bytes long"), "{said}");
+        let said = refused(|table| table.blocks[2].number = 100);
+        assert!(said.contains("not on a disk"), "{said}");
+        let said = refused(|table| table.blocks[0].level = Some(100));
+        assert!(said.contains("level 100"), "{said}");
+        let said = refused(|table| table.virtual_size = 0);
+        assert!(said.contains("virtual size"), "{said}");
+    }
+}
