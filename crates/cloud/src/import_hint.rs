@@ -83,6 +83,10 @@ pub enum ImportHint {
     GiveMinDisk,
     /// A raw object cannot be made of what is read front to back.
     LeaveRawOrSave,
+    /// The earlier object is of no use: send the whole disk.
+    ImportWithoutBase,
+    /// The earlier object would be replaced: give the new one another key.
+    NameKey,
     /// Only raw objects have bitmap files: make one, or leave the bitmap file out.
     MakeRaw,
     /// The system on the disk breaks a rule: mend it, or allow it.
@@ -151,6 +155,8 @@ impl fmt::Display for ImportHint {
             Self::ChooseOsVersion(names) => return write!(f, "use {}", names.join(" or ")),
             Self::MatchRegion => "use a bucket of the same region, or another region",
             Self::GiveMinDisk => "say how large a disk the image needs at least",
+            Self::ImportWithoutBase => "import without a base, which sends the whole disk",
+            Self::NameKey => "choose another key for the new object",
             Self::MakeRaw => "make a raw object, or omit the bitmap file",
             Self::LeaveRawOrSave => "import ZVHD2, or save the disk to a raw file first",
             Self::MendGuest { commands, rule } if commands.is_empty() => {

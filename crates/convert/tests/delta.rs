@@ -10,7 +10,10 @@
 
 use std::sync::Arc;
 
-use convert::delta::{BlockTable, Blocks, Changed, Delta, DeltaPlan, PartRules, delta_zvhd2, find};
+use convert::delta::{
+    BlockTable, Blocks, Changed, Delta, DeltaPlan, Described, PartRules, TableEntries, delta_zvhd2,
+    find,
+};
 use convert::{
     BlockRecord, CancelToken, Level, Plan, PlanOptions, Recorder, Sink, SinkError, Target,
     VoidMonitor, VoidRecorder, plan, resume_zvhd2, to_zvhd2,
@@ -97,7 +100,19 @@ fn table(object: &[u8], image: &dyn DiskImage, notes: Notes) -> BlockTable {
         virtual_size: image.virtual_size(),
         blocks: notes.blocks,
     };
-    let read = BlockTable::decode(&table.encode().unwrap()).unwrap();
+    let of = Described {
+        object_size: table.object_size,
+        object_etag: table.object_etag.clone(),
+        encoder: table.encoder.clone(),
+        virtual_size: table.virtual_size,
+        digest: table.digest(),
+    };
+    let mut entries = TableEntries::default();
+    table
+        .blocks
+        .iter()
+        .for_each(|block| entries.push(block, None));
+    let read = BlockTable::decode(&entries.encode(&of).unwrap()).unwrap();
     assert_eq!(read, table);
     read
 }

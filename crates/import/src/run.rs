@@ -20,7 +20,7 @@ use super::register::{
     Asking, Attach, Call, Registered, Renamed, choose_call, free_name, made_before, made_beside,
     renamed_before,
 };
-use super::send::{Existing, Sending, Sent, noted};
+use super::send::{Base, Existing, Sending, Sent, noted};
 use super::spec::{IfExists, ImportSpec};
 use diskimg::text::shown;
 
@@ -141,6 +141,7 @@ impl Prepared {
             storage,
             existing,
             made,
+            base,
             ..
         } = flow.check(&ledger).await?;
         if flow.registered_before(&storage, &mut ledger).await? {
@@ -151,7 +152,7 @@ impl Prepared {
             .system
             .state()
             .and_then(|state| state.completed.clone());
-        let sent = flow.send(&storage, existing, &mut ledger).await?;
+        let sent = flow.send(&storage, existing, base, &mut ledger).await?;
         // Nobody can have registered an object that this run has stored. Of a file that is uploaded
         // as it is, an image may exist that waits for its file.
         let is_new = sent.last().is_some_and(|sent| {
@@ -287,6 +288,7 @@ impl Flow<'_> {
         &mut self,
         storage: &Storage,
         existing: Vec<Option<Existing>>,
+        base: Option<Arc<Base>>,
         ledger: &mut Ledger,
     ) -> Result<Vec<Sent>> {
         for disk in self.pieces.all().filter_map(|piece| piece.form.disk()) {
@@ -296,6 +298,7 @@ impl Flow<'_> {
             spec: self.spec,
             cx: self.cx,
             storage,
+            base,
         };
         let (mut complete, mut warnings) = (Vec::new(), Vec::new());
         let pieces = self.pieces.all_mut().zip(ledger.all_mut());

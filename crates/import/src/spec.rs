@@ -62,6 +62,9 @@ pub struct ImportSpec {
 
     /// How the image is registered.
     pub register: Register,
+    /// Key of an earlier import's object in the same bucket: only what has changed is sent, and the
+    /// server copies the rest from there.
+    pub base: Option<String>,
     /// Let the service prepare the system for the cloud.
     pub prepare: bool,
     /// Key that encrypts the image.
@@ -223,6 +226,7 @@ impl ImportSpec {
             description: None,
             enterprise_project_id: None,
             register: Register::Auto,
+            base: None,
             prepare: false,
             cmk_id: None,
             data_disks: Vec::new(),

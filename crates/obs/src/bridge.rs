@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::budget::Budget;
 use crate::error::{Error, ErrorKind};
+use crate::joining::CopyPart;
 use crate::part::Part;
 use crate::zeros::ZeroPart;
 
@@ -48,6 +49,8 @@ pub(crate) enum Message {
     Part(Part),
     /// A part that is all zero, of which no bytes are held.
     Zeros(ZeroPart),
+    /// A part that the server copies from another object.
+    Copy(CopyPart),
     /// Everything was written.
     End,
 }

@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::confirmed::Confirmed;
 use crate::error::{Error, ErrorKind, broken};
 use crate::etag::{self, Thing, unquoted};
+use crate::joining::CopyPart;
 use crate::moving::{Meter, Watch};
 use crate::multipart::{Target, limit};
 use crate::names;
@@ -89,15 +90,84 @@ impl Client {
         size: u64,
         md5: [u8; 16],
     ) -> Result<Confirmed, Error> {
+        let from = From {
+            key: source,
+            range: (size < source_size).then_some((0, size)),
+            condition: None,
+            limit: aws_sdk_s3::Config::builder(),
+        };
+        self.copy(target, number, from, |copied, attempt| {
+            let etag_is_md5 =
+                self.etags()
+                    .judge(Thing::Copy, &copied.etag, md5, copied.encrypts, attempt)?;
+            Ok(Confirmed {
+                number,
+                size,
+                etag: copied.etag,
+                md5,
+                etag_is_md5,
+                // That parts have MD5s says nothing of copies.
+                etag_may_differ: true,
+            })
+        })
+        .await
+    }
+
+    /// Makes `part` of bytes of another object, only while that is the one that is expected. Nobody
+    /// here knows their MD5: the ETag is taken for it where it has that form.
+    pub(crate) async fn copy_range(
+        &self,
+        target: &Target,
+        part: &CopyPart,
+    ) -> Result<Confirmed, Error> {
+        let CopyPart {
+            number,
+            start,
+            size,
+            source,
+        } = part;
+        let from = From {
+            key: &source.key,
+            range: Some((*start, *size)),
+            condition: source.info.condition(),
+            limit: limit(self.limits().complete),
+        };
+        self.copy(target, *number, from, |copied, _| {
+            let mut md5 = [0; 16];
+            let etag_is_md5 =
+                !copied.encrypts && hex::decode_to_slice(&copied.etag, &mut md5).is_ok();
+            Ok(Confirmed {
+                number: *number,
+                size: *size,
+                etag: copied.etag,
+                md5,
+                etag_is_md5,
+                etag_may_differ: true,
+            })
+        })
+        .await
+    }
+
+    async fn copy(
+        &self,
+        target: &Target,
+        number: u32,
+        source: From<'_>,
+        judge: impl Fn(Copied, u32) -> Result<Confirmed, Error>,
+    ) -> Result<Confirmed, Error> {
         let what = format!("copying part {number} of {}/{}", target.bucket, target.key);
         let part_number = i32::try_from(number)
             .map_err(|_| Error::refused(format!("part number {number} is too large")))?;
         let from = format!(
             "{}/{}",
             target.bucket,
-            utf8_percent_encode(source, IN_SOURCE)
+            utf8_percent_encode(source.key, IN_SOURCE)
         );
-        let range = (size < source_size).then(|| format!("bytes=0-{}", size.saturating_sub(1)));
+        let range = source.range.map(|(start, size)| {
+            let last = start.saturating_add(size).saturating_sub(1);
+            format!("bytes={start}-{last}")
+        });
+        let judge = &judge;
         self.call(self.policy(), &what, |attempt| {
             let request = self
                 .s3()
@@ -107,7 +177,10 @@ impl Client {
                 .upload_id(&target.upload_id)
                 .part_number(part_number)
                 .copy_source(&from)
-                .set_copy_source_range(range.clone());
+                .set_copy_source_range(range.clone())
+                .set_copy_source_if_match(source.condition.clone())
+                .customize()
+                .config_override(source.limit.clone());
             async move {
                 let answer = request.send().await.map_err(from_sdk)?;
                 let Some(result) = answer.copy_part_result() else {
@@ -116,29 +189,35 @@ impl Client {
                             .with_verdict(Verdict::Retry),
                     );
                 };
-                let etag = result.e_tag().map(unquoted).unwrap_or_default();
                 let encrypts = etag::encrypts(
                     answer.server_side_encryption(),
                     answer.sse_customer_algorithm(),
                     answer.ssekms_key_id(),
                 );
-                let etag_is_md5 = self
-                    .etags()
-                    .judge(Thing::Copy, &etag, md5, encrypts, attempt)?;
-                Ok(Confirmed {
-                    number,
-                    size,
-                    etag,
-                    md5,
-                    etag_is_md5,
-                    // That parts have MD5s says nothing of copies.
-                    etag_may_differ: true,
-                })
+                let etag = result.e_tag().map(unquoted).unwrap_or_default();
+                judge(Copied { etag, encrypts }, attempt)
             }
         })
         .await
         .map_err(|error: Error| error.doing(what))
     }
+}
+
+/// Bytes of an object in the same bucket.
+struct From<'a> {
+    key: &'a str,
+    /// First byte, and how many; `None` for all.
+    range: Option<(u64, u64)>,
+    /// The ETag that the object must have.
+    condition: Option<String>,
+    /// How long the server may take.
+    limit: aws_sdk_s3::config::Builder,
+}
+
+/// What the server says of a part that it has copied.
+struct Copied {
+    etag: String,
+    encrypts: bool,
 }
 
 /// MD5 of `bytes`, away from the async threads.

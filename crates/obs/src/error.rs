@@ -197,6 +197,20 @@ impl Error {
         matches!(self.code(), Some("NoSuchUpload" | "NoSuchKey"))
     }
 
+    /// Whether sending a part may succeed where having the server copy it did not.
+    #[must_use]
+    pub fn refuses_copy(&self) -> bool {
+        match self.kind() {
+            ErrorKind::AccessDenied
+            | ErrorKind::Rejected
+            | ErrorKind::Server
+            | ErrorKind::Integrity => true,
+            // The source is gone; that the upload is gone is another matter.
+            ErrorKind::NotFound => self.code() == Some("NoSuchKey"),
+            _ => false,
+        }
+    }
+
     /// The HTTP status of the answer, when there was one.
     #[must_use]
     pub fn status(&self) -> Option<u16> {

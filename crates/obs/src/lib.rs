@@ -17,6 +17,7 @@
 //! completes, pauses or aborts; [`Client::resume_upload`] resumes an upload of another run. This is
 //! the only place where threads and async meet.
 
+mod blocks;
 mod bridge;
 mod budget;
 mod buffers;
@@ -35,6 +36,7 @@ mod hashing;
 mod headers;
 mod hint;
 mod info;
+mod joining;
 mod listing;
 mod manifest;
 mod moving;
@@ -62,12 +64,14 @@ mod upload;
 mod wire;
 mod zeros;
 
+pub use blocks::blocks_key;
 pub use client::Client;
 pub use config::{Config, Limits};
 pub use error::{Error, ErrorKind};
 pub use hashing::{MD5_AT_ONCE, md5_all};
 pub use hint::Hint;
 pub use info::{BucketInfo, ObjectInfo};
+pub use joining::{CopySource, JoiningSink, LARGEST_COPY};
 pub use listing::OpenUpload;
 pub use manifest::Manifest;
 pub use options::{Layout, UploadOptions, raw_memory, raw_part_size};

@@ -38,6 +38,8 @@ pub(crate) struct Traffic {
     pub(crate) retries: AtomicU64,
     /// Bytes of parts that turned out to be stored already when they were made again.
     pub(crate) found_bytes: AtomicU64,
+    /// Bytes that the server copied from another object.
+    pub(crate) copied_bytes: AtomicU64,
     pub(crate) pacer: Pacer,
 }
 

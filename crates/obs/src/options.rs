@@ -9,6 +9,7 @@ use convert::{Monitor, VoidMonitor};
 
 use crate::error::Error;
 use crate::hint::Hint;
+use crate::joining::JoiningSink;
 use crate::part_log::{PartLog, VoidPartLog};
 use crate::parts::{self, MAX_PARTS, MIN_PART_SIZE, Schedule, Tier};
 
@@ -62,9 +63,28 @@ pub enum Layout {
         /// Bytes of each part but the last.
         part_size: u64,
     },
+    /// A stream of at most [`UploadOptions::expected_max`] bytes, some of which the server copies
+    /// from another object, through [`MultipartSink::into_joining`].
+    ///
+    /// [`MultipartSink::into_joining`]: crate::MultipartSink::into_joining
+    Joined {
+        /// Bytes of a part that is sent, at least [`MIN_PART_SIZE`].
+        part_size: u64,
+    },
 }
 
 impl Layout {
+    /// Bytes of [`UploadOptions::memory`] that parts need, of whatever length the object is.
+    #[must_use]
+    pub const fn least_memory(self) -> u64 {
+        let part = match self {
+            Self::Stream(_) => 0,
+            Self::Unordered { part_size } => part_size,
+            Self::Joined { part_size } => JoiningSink::memory_of_part(part_size),
+        };
+        part.saturating_mul(LEAST_PARTS)
+    }
+
     /// The layout of a raw object of `len` bytes.
     #[must_use]
     pub const fn raw(len: u64) -> Self {
@@ -145,18 +165,20 @@ impl UploadOptions {
     pub(crate) fn schedule(&self) -> Schedule {
         match self.layout {
             Layout::Stream(schedule) => schedule,
-            Layout::Unordered { part_size } => Schedule::uniform(Tier {
-                parts: u32::try_from(self.expected_max.div_ceil(part_size.max(1)))
-                    .unwrap_or(u32::MAX),
-                size: part_size,
-            }),
+            Layout::Unordered { part_size } | Layout::Joined { part_size } => {
+                Schedule::uniform(Tier {
+                    parts: u32::try_from(self.expected_max.div_ceil(part_size.max(1)))
+                        .unwrap_or(u32::MAX),
+                    size: part_size,
+                })
+            }
         }
     }
 
     /// Bytes that parts on their way may hold.
     pub(crate) fn budget(&self) -> u64 {
         match self.layout {
-            Layout::Stream(_) => self.memory,
+            Layout::Stream(_) | Layout::Joined { .. } => self.memory,
             // The zeros take one part's share for as long as the upload lasts.
             Layout::Unordered { part_size } => self.memory.saturating_sub(part_size),
         }
@@ -177,6 +199,10 @@ impl UploadOptions {
             Layout::Stream(_) => (
                 schedule.memory(len),
                 format!("an object of up to {len} bytes needs two parts in memory"),
+            ),
+            Layout::Joined { part_size } => (
+                self.layout.least_memory(),
+                format!("two parts of {part_size} bytes are in memory"),
             ),
             Layout::Unordered { .. } if len == 0 => {
                 return Err(Error::refused("a raw object cannot be empty"));

@@ -105,9 +105,11 @@ impl Client {
                 (before, missing)
             }
             Layout::Unordered { .. } => (Before::stored(listed, known), Vec::from([EVERYTHING])),
+            // Its parts are not always cut the same way.
+            Layout::Joined { .. } => (Before::default(), Vec::from([EVERYTHING])),
         };
         let (kept_parts, kept_bytes) = match options.layout {
-            Layout::Stream(_) => (
+            Layout::Stream(_) | Layout::Joined { .. } => (
                 before.kept.len(),
                 sum(before.kept.iter().map(|part| part.size)),
             ),
@@ -156,6 +158,7 @@ impl Client {
             upload_id: target.upload_id.clone(),
             sent_bytes: 0,
             kept_bytes: expected.size,
+            copied_bytes: 0,
             retries: 0,
             copies: None,
         }))

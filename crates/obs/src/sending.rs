@@ -16,6 +16,7 @@ use crate::client::Client;
 use crate::confirmed::Confirmed;
 use crate::error::{Error, ErrorKind, broken};
 use crate::hashing::{self, Demand, Hashed, Held};
+use crate::joining::CopyPart;
 use crate::multipart::{Target, Traffic};
 use crate::part::Part;
 use crate::part_log::{self, Before, PartLog};
@@ -99,6 +100,7 @@ impl Sending {
                 match queue.ready.pop_front() {
                     Some(Ready::Part(hashed)) => in_flight.spawn(self.send(hashed)),
                     Some(Ready::Zeros(part)) => in_flight.spawn(self.make_zeros(part)),
+                    Some(Ready::Copy(part)) => in_flight.spawn(self.copy(part)),
                     None => break,
                 };
             }
@@ -116,6 +118,7 @@ impl Sending {
                 message = arriving.recv(), if !queue.ended => match message {
                     Some(Message::Part(part)) => queue.held.push(part, Instant::now()),
                     Some(Message::Zeros(part)) => queue.ready.push_back(Ready::Zeros(part)),
+                    Some(Message::Copy(part)) => queue.ready.push_back(Ready::Copy(part)),
                     Some(Message::End) => queue.ended = true,
                     None => return Err(Error::new(
                         ErrorKind::Cancelled,
@@ -156,6 +159,21 @@ impl Sending {
             };
             part_log::note(&log, &arrived.part).await?;
             Ok(arrived)
+        }
+    }
+
+    fn copy(&self, part: CopyPart) -> impl Future<Output = Result<Arrived, Error>> + use<> {
+        let client = self.client.clone();
+        let target = Arc::clone(&self.target);
+        let traffic = Arc::clone(&self.traffic);
+        async move {
+            let copied = client.copy_range(&target, &part).await?;
+            traffic.copied_bytes.fetch_add(part.size, Ordering::Relaxed);
+            Ok(Arrived {
+                part: copied,
+                // It says nothing about the line.
+                found: true,
+            })
         }
     }
 
@@ -201,6 +219,7 @@ struct Queue {
 enum Ready {
     Part(Hashed),
     Zeros(ZeroPart),
+    Copy(CopyPart),
 }
 
 impl Queue {

@@ -11,7 +11,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::bridge::{Message, Shared};
 use crate::budget::Permit;
 use crate::error::Error;
-use crate::options::UploadOptions;
+use crate::joining::{CopySource, JoiningSink};
+use crate::options::{Layout, UploadOptions};
 use crate::part::Part;
 use crate::parts::Schedule;
 use crate::unordered::UnorderedSink;
@@ -37,6 +38,7 @@ pub struct MultipartSink {
     // Not bounded by a number: each message holds its share of the budget, which is the bound.
     parts: UnboundedSender<Message>,
     schedule: Schedule,
+    layout: Layout,
     filling: Option<Filling>,
     /// Number of the part that is filled next.
     next: u32,
@@ -76,6 +78,7 @@ impl MultipartSink {
             shared,
             parts,
             schedule: options.schedule(),
+            layout: options.layout,
             filling: None,
             next: 1,
             rest: options.expected_max,
@@ -105,6 +108,23 @@ impl MultipartSink {
                 self.schedule.parts(),
             )),
             None => Err(self.stop(Error::refused("this upload takes its parts in order"))),
+        }
+    }
+
+    /// The same end for a stream of which the server copies some from `source`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] without [`Layout::Joined`], and when something was written.
+    ///
+    /// [`ErrorKind::Refused`]: crate::ErrorKind::Refused
+    /// [`Layout::Joined`]: crate::Layout::Joined
+    pub fn into_joining(self, source: CopySource) -> Result<JoiningSink, Error> {
+        let is_untouched = self.next == 1 && self.filling.is_none();
+        match self.layout {
+            Layout::Joined { part_size } if is_untouched => {
+                Ok(JoiningSink::new(self.shared, self.parts, source, part_size))
+            }
+            _ => Err(self.stop(Error::refused("no part of this upload is copied"))),
         }
     }
 

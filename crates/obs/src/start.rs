@@ -55,7 +55,7 @@ impl Client {
         before: Option<Before>,
     ) -> (MultipartSink, Upload) {
         let zeros = match options.layout {
-            Layout::Stream(_) => None,
+            Layout::Stream(_) | Layout::Joined { .. } => None,
             Layout::Unordered { part_size } => Some(Arc::new(match &before {
                 None => Zeros::new(&target, part_size),
                 Some(_) => Zeros::of_earlier(&target, part_size),

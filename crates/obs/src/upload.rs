@@ -35,6 +35,9 @@ pub struct Uploaded {
     pub sent_bytes: u64,
     /// Bytes of parts that an earlier run sent.
     pub kept_bytes: u64,
+    /// Bytes that the server copied from an earlier object.
+    #[serde(skip_serializing_if = "is_none")]
+    pub copied_bytes: u64,
     /// Attempts to send a part beyond its first.
     pub retries: u64,
     /// What the server copied, with [`Layout::Unordered`].
@@ -42,6 +45,14 @@ pub struct Uploaded {
     /// [`Layout::Unordered`]: crate::Layout::Unordered
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub copies: Option<ServerCopies>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "what serde calls it with"
+)]
+const fn is_none(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 /// One multipart upload in progress.
@@ -234,6 +245,7 @@ impl Upload {
             upload_id: self.target.upload_id.clone(),
             sent_bytes: self.traffic.sent_bytes.load(Ordering::Relaxed),
             kept_bytes: self.kept_bytes + self.traffic.found_bytes.load(Ordering::Relaxed),
+            copied_bytes: self.traffic.copied_bytes.load(Ordering::Relaxed),
             retries: self.traffic.retries.load(Ordering::Relaxed),
             copies,
         };

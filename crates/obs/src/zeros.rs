@@ -176,7 +176,7 @@ impl Zeros {
                     self.copied_bytes.fetch_add(size, Ordering::Relaxed);
                     return Ok(confirmed);
                 }
-                Err(error) if is_refusal(&error) => self.give_up(error),
+                Err(error) if error.refuses_copy() => self.give_up(error),
                 Err(error) => return Err(error),
             }
         }
@@ -210,7 +210,7 @@ impl Zeros {
                 client.put_object(&target.bucket, &self.key, body, "application/octet-stream");
             match stored.await {
                 Ok(_) => Ok(true),
-                Err(error) if is_refusal(&error) => {
+                Err(error) if error.refuses_copy() => {
                     self.give_up(error);
                     Ok(false)
                 }
@@ -322,19 +322,6 @@ impl Client {
     ) -> Result<(), Error> {
         self.delete_object(bucket, &helper_key(key, upload_id))
             .await
-    }
-}
-
-/// Whether sending the part may succeed where copying it did not.
-fn is_refusal(error: &Error) -> bool {
-    match error.kind() {
-        ErrorKind::AccessDenied
-        | ErrorKind::Rejected
-        | ErrorKind::Server
-        | ErrorKind::Integrity => true,
-        // The helper is gone; that the upload is gone is another matter.
-        ErrorKind::NotFound => error.code() == Some("NoSuchKey"),
-        _ => false,
     }
 }
 

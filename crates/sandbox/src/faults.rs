@@ -21,6 +21,8 @@ pub struct Faults {
     /// Objects are stored whatever If-Match and If-None-Match say, as by servers that do not know
     /// them.
     pub ignore_conditions: bool,
+    /// Copies of parts are answered with 501 NotImplemented, as by servers that have none.
+    pub refuse_copies: bool,
     /// Refuses every call of the image service that changes something with IMG.0026: the caller may
     /// only look.
     pub may_only_look: bool,
@@ -85,6 +87,11 @@ impl FaultState {
     /// Whether conditions of requests that store objects are ignored.
     pub(crate) fn ignores_conditions(&self) -> bool {
         self.faults.ignore_conditions
+    }
+
+    /// Whether parts are not copied.
+    pub(crate) fn refuses_copies(&self) -> bool {
+        self.faults.refuse_copies
     }
 
     /// Whether the caller may only look.

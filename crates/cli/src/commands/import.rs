@@ -131,6 +131,7 @@ fn spec(args: &ImportArgs) -> ImportSpec {
             RegisterBy::Glance => Register::Glance,
             RegisterBy::None => Register::None,
         },
+        base: args.base.clone(),
         prepare: args.registering.prepare,
         cmk_id: args.registering.cmk_id.clone(),
         data_disks: args

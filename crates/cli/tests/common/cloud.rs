@@ -119,11 +119,12 @@ impl Drop for Cloud {
 }
 
 impl Cloud {
-    /// Names of the objects that the bucket holds, without the manifests beside them.
+    /// Names of the objects that the bucket holds, without the manifests and tables beside them.
     pub fn objects(&self, bucket: &str) -> Vec<String> {
         list(&self.dir.path().join("obs").join(bucket))
             .into_iter()
-            .filter(|name| !name.starts_with('.') && !name.ends_with(".imgferry.json"))
+            .filter(|name| !name.starts_with('.'))
+            .filter(|name| !name.ends_with(".imgferry.json") && !name.ends_with(".blocks"))
             .collect()
     }
 

@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod base;
 #[path = "../common/mod.rs"]
 mod common;
 mod exists;

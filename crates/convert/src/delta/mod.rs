@@ -18,4 +18,4 @@ mod table;
 pub use self::find::{Blocks, Changed, find};
 pub use self::plan::{DeltaPlan, PartRules};
 pub use self::run::{Delta, delta_zvhd2};
-pub use self::table::{BlockTable, MAX_TABLE_BYTES};
+pub use self::table::{BlockTable, Described, ENTRY_BYTES, MAX_TABLE_BYTES, TableEntries};

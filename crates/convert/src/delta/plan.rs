@@ -61,6 +61,8 @@ pub struct DeltaPlan {
     pub copied_bytes: u64,
     /// Stretches that the server copies.
     pub copies: u64,
+    /// Blocks that are made and sent.
+    pub made_blocks: u64,
 }
 
 impl DeltaPlan {
@@ -125,6 +127,7 @@ impl DeltaPlan {
             refilled_blocks: building.refilled,
             copied_bytes: copied,
             copies,
+            made_blocks: changed + building.refilled,
         })
     }
 

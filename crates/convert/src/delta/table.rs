@@ -52,6 +52,80 @@ struct Head {
     blocks: u64,
 }
 
+/// Gathers the blocks of a stream while it is made, 41 bytes for each.
+#[derive(Clone, Debug, Default)]
+pub struct TableEntries {
+    bytes: Vec<u8>,
+    /// Why there will be no table.
+    refused: Option<String>,
+}
+
+/// Bytes of memory that each block takes in [`TableEntries`].
+pub const ENTRY_BYTES: u64 = ENTRY as u64;
+
+/// What a table is of.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// Length of the object in bytes.
+    pub object_size: u64,
+    /// The object's ETag, without quotes.
+    pub object_etag: String,
+    /// What made the object's bytes from the blocks.
+    pub encoder: String,
+    /// Size the guest sees, in bytes.
+    pub virtual_size: u64,
+    /// Digest of the disk's content.
+    pub digest: ContentDigest,
+}
+
+impl TableEntries {
+    /// Adds the next block of the stream. One that has no level of its own has `level`.
+    pub fn push(&mut self, block: &BlockRecord, level: Option<i32>) {
+        let level = block.level.or(level);
+        let Some(level) = level.and_then(|level| i8::try_from(level).ok()) else {
+            self.refused = Some(format!("block {} has no level", block.number));
+            return;
+        };
+        if self.bytes.len() >= MAX_BLOCKS.saturating_mul(ENTRY) {
+            self.refused = Some(format!("the object has more than {MAX_BLOCKS} blocks"));
+            return;
+        }
+        self.bytes.extend(block.number.to_le_bytes());
+        self.bytes.extend(block.len.to_le_bytes());
+        self.bytes.extend(level.to_le_bytes());
+        self.bytes.extend(block.hash);
+    }
+
+    /// The table's bytes.
+    ///
+    /// # Errors
+    /// `Refused` above 2 TiB of data, and when a block has no level.
+    pub fn encode(self, of: &Described) -> Result<Vec<u8>> {
+        let failed = |error: &dyn std::fmt::Display| {
+            Error::refused(format!("the table of blocks cannot be written: {error}"))
+        };
+        if let Some(refused) = self.refused {
+            return Err(failed(&refused));
+        }
+        let head = Head {
+            object_size: of.object_size,
+            object_etag: of.object_etag.clone(),
+            encoder: of.encoder.clone(),
+            virtual_size: of.virtual_size,
+            content_digest: of.digest.to_string(),
+            blocks: (self.bytes.len() / ENTRY) as u64,
+        };
+        let head = serde_json::to_vec(&head).map_err(|error| failed(&error))?;
+        let entries = zstd::bulk::compress(&self.bytes, 1).map_err(|error| failed(&error))?;
+        drop(self.bytes);
+        let head_len = u32::try_from(head.len()).map_err(|error| failed(&error))?;
+        let mut bytes = [MAGIC, &head_len.to_le_bytes(), &head, &entries].concat();
+        let sum = Sha256::digest(&bytes);
+        bytes.extend(sum);
+        Ok(bytes)
+    }
+}
+
 impl BlockTable {
     /// The content digest of the disk that the blocks are of.
     #[must_use]
@@ -67,46 +141,6 @@ impl BlockTable {
     pub(super) fn find(&self, number: u32) -> Option<usize> {
         let found = self.blocks.binary_search_by_key(&number, |b| b.number);
         found.ok()
-    }
-
-    /// Its bytes.
-    ///
-    /// # Errors
-    /// `Refused` above 2 TiB of data, and when a block has no level.
-    pub fn encode(&self) -> Result<Vec<u8>> {
-        if self.blocks.len() > MAX_BLOCKS {
-            return Err(Error::refused(format!(
-                "the object has {} blocks, a table holds at most {MAX_BLOCKS}",
-                self.blocks.len()
-            )));
-        }
-        let head = Head {
-            object_size: self.object_size,
-            object_etag: self.object_etag.clone(),
-            encoder: self.encoder.clone(),
-            virtual_size: self.virtual_size,
-            content_digest: self.digest().to_string(),
-            blocks: self.blocks.len() as u64,
-        };
-        let failed = |error: &dyn std::fmt::Display| {
-            Error::refused(format!("the table of blocks cannot be written: {error}"))
-        };
-        let head = serde_json::to_vec(&head).map_err(|error| failed(&error))?;
-        let mut entries = Vec::with_capacity(self.blocks.len().saturating_mul(ENTRY));
-        for block in &self.blocks {
-            let level = block.level.and_then(|level| i8::try_from(level).ok());
-            let level = level.ok_or_else(|| failed(&"a block has no level"))?;
-            entries.extend(block.number.to_le_bytes());
-            entries.extend(block.len.to_le_bytes());
-            entries.extend(level.to_le_bytes());
-            entries.extend(block.hash);
-        }
-        let entries = zstd::bulk::compress(&entries, 1).map_err(|error| failed(&error))?;
-        let head_len = u32::try_from(head.len()).map_err(|error| failed(&error))?;
-        let mut bytes = [MAGIC, &head_len.to_le_bytes(), &head, &entries].concat();
-        let sum = Sha256::digest(&bytes);
-        bytes.extend(sum);
-        Ok(bytes)
     }
 
     /// The table that `bytes` hold, checked: its sum, its digest, and whether its blocks fill the
@@ -256,9 +290,24 @@ mod tests {
         }
     }
 
+    fn encode(table: &BlockTable) -> Vec<u8> {
+        let mut entries = TableEntries::default();
+        for block in &table.blocks {
+            entries.push(block, None);
+        }
+        let of = Described {
+            object_size: table.object_size,
+            object_etag: table.object_etag.clone(),
+            encoder: table.encoder.clone(),
+            virtual_size: table.virtual_size,
+            digest: table.digest(),
+        };
+        entries.encode(&of).unwrap()
+    }
+
     /// The bytes of `table` after `change`, with a sum that is right again.
     fn changed(change: impl FnOnce(&mut Vec<u8>)) -> String {
-        let mut bytes = table().encode().unwrap();
+        let mut bytes = encode(&table());
         bytes.truncate(bytes.len() - SUM);
         change(&mut bytes);
         let sum = Sha256::digest(&bytes);
@@ -280,7 +329,7 @@ mod tests {
     #[test]
     fn a_table_reads_back_as_it_was_written() {
         let table = table();
-        let bytes = table.encode().unwrap();
+        let bytes = encode(&table);
         let read = BlockTable::decode(&bytes).unwrap();
         assert_eq!(read, table);
         assert_eq!(read.blocks[2].offset, 4096 + 8192 + 4096);
@@ -290,14 +339,29 @@ mod tests {
 
     #[test]
     fn a_table_without_levels_is_not_written() {
-        let mut table = table();
-        table.blocks[1].level = None;
-        table.encode().unwrap_err();
+        let table = table();
+        let block = BlockRecord {
+            level: None,
+            ..table.blocks[0]
+        };
+        let of = Described {
+            object_size: table.object_size,
+            object_etag: String::new(),
+            encoder: String::new(),
+            virtual_size: table.virtual_size,
+            digest: table.digest(),
+        };
+        let mut entries = TableEntries::default();
+        entries.push(&block, None);
+        entries.encode(&of).unwrap_err();
+        let mut entries = TableEntries::default();
+        entries.push(&block, Some(1));
+        entries.encode(&of).unwrap();
     }
 
     #[test]
     fn a_damaged_table_is_refused() {
-        let bytes = table().encode().unwrap();
+        let bytes = encode(&table());
         for at in 0..bytes.len() {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1;
@@ -326,7 +390,7 @@ mod tests {
         let refused = |change: fn(&mut BlockTable)| {
             let mut table = table();
             change(&mut table);
-            let bytes = table.encode().unwrap();
+            let bytes = encode(&table);
             BlockTable::decode(&bytes).unwrap_err().to_string()
         };
         let said = refused(|table| table.blocks.swap(0, 1));

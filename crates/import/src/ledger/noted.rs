@@ -109,6 +109,7 @@ impl Entry {
             upload_id: state.upload.clone().unwrap_or_default(),
             sent_bytes: 0,
             kept_bytes: completed.size,
+            copied_bytes: 0,
             retries: 0,
             copies: None,
         })

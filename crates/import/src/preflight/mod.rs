@@ -2,7 +2,9 @@
 
 mod exists;
 
-use cloud::{Hint, ImportHint, Result, from_ims, from_obs};
+use std::sync::Arc;
+
+use cloud::{Class, Failure, Hint, ImportHint, Result, from_ims, from_obs};
 use ims::{Architecture, Client as Images, Firmware, ImageId, ImageKind, QuickImport};
 use nearest::nearest;
 use obs::{Client as Storage, ErrorKind};
@@ -14,7 +16,7 @@ use super::guest;
 use super::ledger::Ours;
 use super::observe::Context;
 use super::piece::{Form, Piece, Pieces};
-use super::send::Existing;
+use super::send::{Base, Existing};
 use super::spec::ImportSpec;
 
 /// Names of operating systems that are suggested.
@@ -31,6 +33,8 @@ pub(crate) struct Checked {
     /// Whether the images were created from the existing objects: if those hold the disks, nothing
     /// is left to do.
     pub(crate) made: bool,
+    /// The earlier object that most of the disk is copied from.
+    pub(crate) base: Option<Arc<Base>>,
 }
 
 /// Asks the cloud. All broken rules are reported together; a cloud that cannot answer at all ends
@@ -82,12 +86,46 @@ pub(crate) async fn preflight(
         return Err(guest::rejected(findings.problems, pieces.guest.as_ref()));
     }
     let usable = |(piece, place): (&Piece, Place)| place.existing(piece, made);
+    let base = match &spec.base {
+        Some(key) => Some(Arc::new(base(spec, cx, &storage, pieces, key).await?)),
+        None => None,
+    };
     Ok(Checked {
+        base,
         storage,
         existing: pieces.all().zip(places).map(usable).collect(),
         image: named.system().map(|image| image.id.clone()),
         made,
     })
+}
+
+/// The object that the disk is to be based on.
+async fn base(
+    spec: &ImportSpec,
+    cx: Context<'_>,
+    storage: &Storage,
+    pieces: &Pieces,
+    key: &str,
+) -> Result<Base> {
+    let system = &pieces.system;
+    match &system.form {
+        Form::Stream(_) if system.request.image_url.key == key => Err(Failure::new(
+            Class::Refused,
+            format!(
+                "{}/{key} is to be replaced, so it cannot be the base",
+                spec.bucket
+            ),
+        )
+        .hint(ImportHint::NameKey)),
+        Form::Stream(disk) if pieces.data.is_empty() => {
+            Base::find(storage, (&spec.bucket, key), &disk.plan, cx.stop).await
+        }
+        _ => Err(Failure::new(
+            Class::Refused,
+            "only a single disk that is converted to ZVHD2 can be based on an earlier object",
+        )
+        .hint(ImportHint::ImportWithoutBase)),
+    }
 }
 
 /// Whether an error of a call that is only asked for advice ends the import: one that the next call

@@ -1,6 +1,8 @@
 //! One piece into the bucket, in its form; what an earlier run has sent is not sent again.
 
+mod base;
 mod bytes;
+mod delta;
 mod parts;
 mod proof;
 mod reading;
@@ -14,6 +16,7 @@ use std::sync::Arc;
 
 use obs::Client as Storage;
 
+pub(crate) use self::base::Base;
 use self::bytes::Sender;
 pub use self::bytes::{FileUpload, refuse_existing, upload_file};
 use self::proof::Proving;
@@ -48,6 +51,8 @@ pub(crate) struct Sending<'a> {
     pub(crate) spec: &'a ImportSpec,
     pub(crate) cx: Context<'a>,
     pub(crate) storage: &'a Storage,
+    /// The earlier object of the system's disk.
+    pub(crate) base: Option<Arc<Base>>,
 }
 
 impl Sending<'_> {
@@ -82,12 +87,19 @@ impl Sending<'_> {
                 _ => Err(Failure::new(Class::Io, "the piece was sent before")),
             };
         };
-        let sent = self.disk(piece, &form, disk, entry).await?;
+        let mut sent = self.disk(piece, &form, disk, entry).await?;
         warn_of_holes(disk.misreported.as_ref(), observer);
+        let table = sent.table.take();
         if let Some(content) = &sent.content {
             let url = &piece.request.image_url;
-            let describing =
-                reuse::describe(self.storage, url, &disk.plan, content, &sent.uploaded);
+            let describing = reuse::describe(
+                self.storage,
+                url,
+                &disk.plan,
+                content,
+                &sent.uploaded,
+                table,
+            );
             let described = self.cx.stop.unless_asked(describing).await;
             if let Some(warning) = described.map_err(|failure| entry.goes_on(failure))? {
                 observer.warn(format_args!("{warning}"));
@@ -161,6 +173,7 @@ impl Sending<'_> {
             plan: &disk.plan,
             concurrency: self.spec.concurrency,
             monitor: progress.clone(),
+            base: self.base.clone(),
         };
         let sent = match form {
             Form::Parts(_, raw) => parts::transfer(transfer, raw, entry).await,

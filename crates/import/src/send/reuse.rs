@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use ::convert::delta::{Described, TableEntries};
 use ::convert::monitor::CountingMonitor;
 use ::convert::{CancelToken, ContentDigest, Counter, Levels, Monitor, Plan};
 use diskimg::DiskImage;
@@ -234,6 +235,7 @@ impl Reuse<'_> {
             upload_id: String::new(),
             sent_bytes: 0,
             kept_bytes: existing.size,
+            copied_bytes: 0,
             retries: 0,
             copies: None,
         };
@@ -347,6 +349,7 @@ pub(crate) async fn describe(
     plan: &Plan,
     content: &Content,
     uploaded: &Uploaded,
+    table: Option<TableEntries>,
 ) -> Option<String> {
     let manifest = Manifest::new(
         plan.target.name(),
@@ -357,6 +360,16 @@ pub(crate) async fn describe(
     )
     .with_level(plan.level);
     let stored = storage.put_manifest(&url.bucket, &url.key, &manifest).await;
+    if let (Ok(()), Some(table)) = (&stored, table) {
+        let of = Described {
+            object_size: uploaded.size,
+            object_etag: uploaded.etag.clone(),
+            encoder: zvhd2::encoder_version(),
+            virtual_size: content.virtual_size,
+            digest: content.digest,
+        };
+        return tabulate(storage, url, table, of).await;
+    }
     stored.err().map(|error| {
         format!(
             "the manifest {} could not be stored, so another import of this disk would upload it again: {}",
@@ -364,4 +377,26 @@ pub(crate) async fn describe(
             from_obs(&error).line()
         )
     })
+}
+
+/// Stores the table of the object's blocks. Only a later import that is based on it misses it.
+async fn tabulate(
+    storage: &Client,
+    url: &ImageUrl,
+    table: TableEntries,
+    of: Described,
+) -> Option<String> {
+    let missing = |why: String| {
+        format!(
+            "the table of blocks {} could not be stored, so no import can be based on this object: {why}",
+            obs::blocks_key(&url.key)
+        )
+    };
+    let table = match table.encode(&of) {
+        Ok(table) => table,
+        Err(error) => return Some(missing(error.to_string())),
+    };
+    let stored = storage.put_blocks(&url.bucket, &url.key, table.into());
+    let stored = stored.await;
+    stored.err().map(|error| missing(from_obs(&error).line()))
 }

@@ -11,6 +11,8 @@ use obs::{
     Uploaded,
 };
 
+use tokio::task::JoinHandle;
+
 use crate::ledger::Entry;
 use crate::observe::Observer;
 
@@ -155,6 +157,18 @@ impl Route<'_> {
         match entry.record(&Record::Upload { id }) {
             Ok(()) => Ok((sink, upload)),
             Err(failure) => Err(abort(&mut upload, failure).await),
+        }
+    }
+
+    /// Waits for a conversion, unless it is asked to stop.
+    pub(super) async fn running<T>(&self, converting: JoinHandle<Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            // The encoder may be waiting for a part to be sent: stopping the upload wakes it.
+            () = self.stop.asked() => Err(stopped()),
+            converted = converting => converted.unwrap_or_else(|e| {
+                Err(Failure::from_error(Class::Io, &e).context("the conversion crashed"))
+            }),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ::convert::bitmap::Figures;
+use ::convert::delta::TableEntries;
 use ::convert::{ContentDigest, Levels, Report};
 use obs::Uploaded;
 use serde::Serialize;
@@ -13,6 +14,8 @@ pub(crate) struct Sent {
     pub(crate) uploaded: Uploaded,
     /// What became of the disk's bytes, where the file was read as a disk.
     pub(crate) content: Option<Content>,
+    /// The blocks of a stream, where all of them are known.
+    pub(crate) table: Option<TableEntries>,
     /// Where a raw object was uploaded by this run.
     pub(crate) raw: Option<RawTransferred>,
     /// Whether the object existed and holds the same disk.
@@ -75,6 +78,7 @@ impl Sent {
         Self {
             uploaded,
             content: None,
+            table: None,
             raw: None,
             reused: false,
             converting: Duration::ZERO,

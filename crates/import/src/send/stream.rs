@@ -1,16 +1,19 @@
 //! Converting into the upload: threads encode while tasks send.
 
-use cloud::{Class, Failure, ImportHint, Result, from_journal, from_obs, stopped};
+use cloud::{Class, Failure, ImportHint, Result, from_journal, from_obs};
 use std::sync::Arc;
 use std::time::Instant;
 
+use ::convert::delta::TableEntries;
 use ::convert::{
-    BlockRecord, Checkpoint, Level, Levels, Monitor, Plan, Recorder, Report, VoidRecorder,
+    BlockRecord, Checkpoint, Level, Levels, Monitor, Plan, Recorder, Report, SinkError,
+    VoidRecorder,
 };
 use diskimg::DiskImage;
 use journal::Block;
 use obs::{MultipartSink, Upload, UploadOptions, Uploaded};
 
+use super::base::Base;
 use super::route::{self, Left, Route, suspend};
 use super::sent::{Content, Sent};
 use crate::ledger::Entry;
@@ -24,6 +27,8 @@ pub(crate) struct Transfer<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) concurrency: Concurrency,
     pub(crate) monitor: Arc<dyn Monitor>,
+    /// The earlier object from which unchanged blocks are copied.
+    pub(crate) base: Option<Arc<Base>>,
 }
 
 /// An upload, and where its stream begins.
@@ -31,6 +36,8 @@ struct Started {
     sink: MultipartSink,
     upload: Upload,
     from: Checkpoint,
+    /// The blocks that were made before.
+    table: TableEntries,
 }
 
 impl Transfer<'_> {
@@ -41,6 +48,11 @@ impl Transfer<'_> {
         if let Some(done) = self.done_before(entry).await? {
             return Ok(done);
         }
+        if let Some(base) = &self.base
+            && let Some(sent) = self.delta(base, entry).await?
+        {
+            return Ok(sent);
+        }
         let options = UploadOptions {
             memory: self.plan.memory.sink,
             expected_max: self.plan.worst_case_bytes,
@@ -50,14 +62,16 @@ impl Transfer<'_> {
             sink,
             mut upload,
             from,
+            table,
         } = match self.route.go_on(entry, &options).await? {
             Some(Left::Something(resumed)) => {
                 let complete = entry.state().is_some_and(|state| state.sent.is_some());
-                let from = checkpoint(entry, self.plan, resumed.missing, complete)?;
+                let (from, table) = checkpoint(entry, self.plan, resumed.missing, complete)?;
                 Started {
                     sink: resumed.sink,
                     upload: resumed.upload,
                     from,
+                    table,
                 }
             }
             Some(Left::Nothing(uploaded)) => {
@@ -67,15 +81,20 @@ impl Transfer<'_> {
             None => {
                 let (sink, upload) = self.route.begin(entry, &options).await?;
                 let from = Checkpoint::start(self.plan.virtual_size, entry.identity())?;
-                Started { sink, upload, from }
+                Started {
+                    sink,
+                    upload,
+                    from,
+                    table: TableEntries::default(),
+                }
             }
         };
         let started = Instant::now();
-        let encoded = self.encode(entry, sink, from).await;
+        let encoded = self.encode(entry, sink, from, table).await;
         let converting = started.elapsed();
         self.route.observer.at(Step::Complete);
-        let report = match encoded {
-            Ok(report) => report,
+        let (report, recorder) = match encoded {
+            Ok(encoded) => encoded,
             Err(failure) => return Err(suspend(&mut upload, entry, failure).await),
         };
         let completing = Instant::now();
@@ -84,6 +103,7 @@ impl Transfer<'_> {
         match completed.and_then(|uploaded| entry.completed(&uploaded).map(|()| uploaded)) {
             Ok(uploaded) => Ok(Sent {
                 content: Some(Content::from(&report)),
+                table: Some(recorder.table()),
                 converting,
                 completing: completing.elapsed(),
                 ..Sent::new(uploaded)
@@ -115,16 +135,22 @@ impl Transfer<'_> {
         as_noted(entry, self.plan, uploaded).map(Some)
     }
 
-    /// Reads and encodes what is missing, into the sink.
+    /// Reads and encodes what is missing, into the sink. `table` has the blocks that were made
+    /// before.
     async fn encode(
         &self,
         entry: &Entry,
         mut sink: MultipartSink,
         from: Checkpoint,
-    ) -> Result<Report> {
-        let mut recorder: Box<dyn Recorder> = match entry.notes() {
+        table: TableEntries,
+    ) -> Result<(Report, Tabling)> {
+        let notes: Box<dyn Recorder> = match entry.notes() {
             Some(notes) => Box::new(notes.clone()),
             None => Box::new(VoidRecorder),
+        };
+        let mut recorder = Tabling {
+            table,
+            ..Tabling::new(notes, self.plan)
         };
         let encoding = tokio::task::spawn_blocking({
             let (plan, cancel) = (self.plan.clone(), self.route.stop.token().clone());
@@ -136,23 +162,50 @@ impl Transfer<'_> {
                     &plan,
                     from,
                     &mut sink,
-                    recorder.as_mut(),
+                    &mut recorder,
                     monitor.as_ref(),
                     &cancel,
                 );
                 let report = report.map_err(|error| watch.cause(error))?;
                 sink.close().map_err(|error| from_obs(&error))?;
-                Ok::<_, Failure>(report)
+                Ok::<_, Failure>((report, recorder))
             }
         });
-        tokio::select! {
-            biased;
-            // The encoder may be waiting for a part to be sent: stopping the upload wakes it.
-            () = self.route.stop.asked() => Err(stopped()),
-            encoded = encoding => encoded.unwrap_or_else(|e| {
-                Err(Failure::from_error(Class::Io, &e).context("the conversion crashed"))
-            }),
+        self.route.running(encoding).await
+    }
+}
+
+/// Notes every block, and gathers the table of them.
+pub(super) struct Tabling {
+    notes: Box<dyn Recorder>,
+    table: TableEntries,
+    /// The level of blocks that have none of their own.
+    level: Option<i32>,
+}
+
+impl Tabling {
+    pub(super) fn new(notes: Box<dyn Recorder>, plan: &Plan) -> Self {
+        Self {
+            notes,
+            table: TableEntries::default(),
+            level: plan.level.and_then(Level::fixed),
         }
+    }
+
+    /// The table.
+    pub(super) fn table(self) -> TableEntries {
+        self.table
+    }
+}
+
+impl Recorder for Tabling {
+    fn block(&mut self, block: &BlockRecord) -> Result<(), SinkError> {
+        self.table.push(block, self.level);
+        self.notes.block(block)
+    }
+
+    fn wants_crc(&self) -> bool {
+        self.notes.wants_crc()
     }
 }
 
@@ -166,6 +219,7 @@ pub(crate) fn as_noted(entry: &Entry, plan: &Plan, uploaded: Uploaded) -> Result
         .hint(ImportHint::Restart));
     };
     let virtual_size = plan.virtual_size;
+    let (levels, table) = noted_blocks(entry, plan)?;
     Ok(Sent {
         content: Some(Content {
             digest,
@@ -174,27 +228,44 @@ pub(crate) fn as_noted(entry: &Entry, plan: &Plan, uploaded: Uploaded) -> Result
             skipped_bytes: 0,
             kept_bytes: virtual_size,
             zero_bytes: 0,
-            levels: levels_noted(entry, plan)?,
+            levels,
         }),
+        table,
         ..Sent::new(uploaded)
     })
 }
 
-/// The levels of a stream of which nothing was left to do.
-fn levels_noted(entry: &Entry, plan: &Plan) -> Result<Levels> {
-    let mut levels = Levels::default();
+/// The levels and the table of a stream of which nothing was left to do.
+fn noted_blocks(entry: &Entry, plan: &Plan) -> Result<(Levels, Option<TableEntries>)> {
+    let Some(notes) = entry.notes() else {
+        return Ok((Levels::default(), None));
+    };
+    let (mut levels, mut table) = (Levels::default(), TableEntries::default());
     let fixed = plan.level.and_then(Level::fixed);
-    if let Some(notes) = entry.notes() {
-        let count = |block: &Block| {
-            if let Some(level) = block.level.map(i32::from).or(fixed) {
-                levels.add(level, 1);
-            }
-            true
-        };
-        let read = notes.lock().blocks(count);
-        read.map_err(|error| from_journal(&error))?;
+    let mut blocks = 0_u64;
+    let count = |block: &Block| {
+        if let Some(level) = block.level.map(i32::from).or(fixed) {
+            levels.add(level, 1);
+        }
+        table.push(&record(block), fixed);
+        blocks += 1;
+        true
+    };
+    let read = notes.lock().blocks(count);
+    read.map_err(|error| from_journal(&error))?;
+    // What is kept of an import that is done has no blocks.
+    Ok((levels, (blocks > 0).then_some(table)))
+}
+
+fn record(block: &Block) -> BlockRecord {
+    BlockRecord {
+        number: block.number,
+        offset: block.offset,
+        len: block.len,
+        crc: block.crc,
+        hash: block.hash,
+        level: block.level.map(i32::from),
     }
-    Ok(levels)
 }
 
 /// The stream of an earlier run, of which `missing` is missing.
@@ -203,25 +274,24 @@ fn checkpoint(
     plan: &Plan,
     missing: Vec<std::ops::Range<u64>>,
     complete: bool,
-) -> Result<Checkpoint> {
+) -> Result<(Checkpoint, TableEntries)> {
     let mut from = Checkpoint::new(plan.virtual_size, entry.identity(), missing)?;
+    let (mut table, level) = (TableEntries::default(), plan.level.and_then(Level::fixed));
     let Some(notes) = entry.notes() else {
-        return Ok(from);
+        return Ok((from, table));
     };
     let mut refused = None;
     notes
         .lock()
         .blocks(|block| {
-            let record = BlockRecord {
-                number: block.number,
-                offset: block.offset,
-                len: block.len,
-                crc: block.crc,
-                hash: block.hash,
-                level: block.level.map(i32::from),
-            };
+            let record = record(block);
             match from.block(&record) {
-                Ok(useful) => useful,
+                Ok(useful) => {
+                    if useful {
+                        table.push(&record, level);
+                    }
+                    useful
+                }
                 Err(error) => {
                     refused = Some(error);
                     false
@@ -237,5 +307,5 @@ fn checkpoint(
     if complete {
         from.complete();
     }
-    Ok(from)
+    Ok((from, table))
 }

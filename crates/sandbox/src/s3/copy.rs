@@ -24,6 +24,9 @@ impl Inner {
         self.bucket_dir(&input.bucket)?;
         self.uploads
             .meta(&input.bucket, &input.key, &input.upload_id)?;
+        if self.faults.refuses_copies() {
+            return Err(s3_error!(NotImplemented, "this server copies no parts"));
+        }
         let source = self.source(&input.copy_source)?;
         check_reading(
             &source,

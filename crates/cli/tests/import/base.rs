@@ -1,0 +1,226 @@
+//! An import that is based on the object of an earlier one.
+
+use std::fs;
+use std::path::PathBuf;
+
+use sandbox::faults::Faults;
+use sandbox::{Options, Sandbox};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::common::cloud::Cloud;
+use crate::common::importing::is_right;
+use crate::common::{self, Run, command, json_of, run};
+
+const MIB: usize = 1 << 20;
+
+/// A disk that was imported as `a.zvhd2`.
+struct Based {
+    cloud: Cloud,
+    dir: TempDir,
+    disk: Vec<u8>,
+}
+
+impl Based {
+    fn new() -> Self {
+        let this = Self {
+            cloud: Cloud::start(&["images"]),
+            dir: tempfile::tempdir().unwrap(),
+            disk: common::noise(48 * MIB),
+        };
+        this.write(&this.disk);
+        let first = this.import("a", &[]);
+        assert_eq!(is_right(&first)["uploaded"]["copied_bytes"], Value::Null);
+        this
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("disk.raw")
+    }
+
+    fn write(&self, disk: &[u8]) {
+        fs::write(self.path(), disk).unwrap();
+    }
+
+    fn import(&self, name: &str, options: &[&str]) -> Run {
+        let mut command = self.cloud.command();
+        command.arg("import").arg(self.path()).args(options);
+        command.args(["--name", name, "--bucket", "images", "--type", "DataImage"]);
+        run(command.arg("--json"))
+    }
+
+    fn next(&self, name: &str) -> Run {
+        self.import(name, &["--base", "a.zvhd2"])
+    }
+
+    /// A file beside the first object.
+    fn beside(&self, ending: &str) -> PathBuf {
+        self.cloud
+            .object_path("images", &format!("a.zvhd2{ending}"))
+    }
+
+    #[track_caller]
+    fn refuses(&self, why: &str) {
+        let refused = self.next("b");
+        assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+        assert!(refused.stderr.contains(why), "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains("leave --base out"),
+            "{}",
+            refused.stderr
+        );
+        assert_eq!(self.cloud.objects("images"), ["a.zvhd2"]);
+        assert_eq!(self.cloud.uploads(), 0);
+    }
+}
+
+#[test]
+fn only_what_has_changed_is_sent_and_the_object_is_whole() {
+    let mut based = Based::new();
+    let at = 20 * MIB + 5;
+    based.disk[at..at + 9].copy_from_slice(b"a change!");
+    based.write(&based.disk);
+    let next = based.next("b");
+    let json = is_right(&next);
+    let (sent, copied) = (
+        json["uploaded"]["sent_bytes"].as_u64().unwrap(),
+        json["uploaded"]["copied_bytes"].as_u64().unwrap(),
+    );
+    // A part in front, one around the change, and the tables.
+    assert!(sent < 20 * MIB as u64, "{sent}");
+    assert!(copied > 28 * MIB as u64, "{copied}");
+    assert!(json["uploaded"]["etag_verified"].as_bool().unwrap());
+    let verified = run(based
+        .cloud
+        .command()
+        .arg("verify")
+        .arg(based.path())
+        .arg("obs://images/b.zvhd2"));
+    verified.success();
+    // The next generation is based on this one.
+    let third = based.import("c", &["--base", "b.zvhd2"]);
+    let json = is_right(&third);
+    assert!(json["uploaded"]["copied_bytes"].as_u64().unwrap() > 36 * MIB as u64);
+    assert_eq!(json["digest"], json_of(&next)["digest"]);
+}
+
+#[test]
+fn a_resumed_import_can_be_a_base_too() {
+    let importing = common::importing::Import::of_noise(64);
+    importing.interrupt(2, "KILL");
+    is_right(&importing.go_on());
+    let mut next = importing.named("b");
+    let json = is_right(&run(next.args(["--base", "a.zvhd2"])));
+    assert!(json["uploaded"]["copied_bytes"].as_u64().unwrap() > 40 * MIB as u64);
+}
+
+#[test]
+fn a_delta_that_is_killed_is_made_again() {
+    let importing = common::importing::Import::with_rate(64, 64 << 20);
+    is_right(&importing.go_on());
+    let mut disk = fs::read(&importing.source).unwrap();
+    disk[..40 * MIB].reverse();
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    fs::write(&importing.source, disk).unwrap();
+    let command = || {
+        let mut command = importing.named("b");
+        command.args(["--base", "a.zvhd2"]);
+        command
+    };
+    let child = command().spawn().unwrap();
+    // Then the journal knows the upload.
+    common::wait_until(|| importing.parts() > 0);
+    common::send(&child, "KILL");
+    child.wait_with_output().unwrap();
+    let json = is_right(&run(&mut command()));
+    assert!(json["uploaded"]["copied_bytes"].as_u64().unwrap() > 0);
+    assert_eq!(importing.cloud.uploads(), 0);
+}
+
+#[test]
+fn what_is_no_base_is_refused_before_anything_is_sent() {
+    let based = Based::new();
+    let missing = based.import("b", &["--base", "missing.zvhd2"]);
+    assert_eq!(missing.code, Some(2), "{}", missing.stderr);
+    assert!(
+        missing.stderr.contains("no such object"),
+        "{}",
+        missing.stderr
+    );
+    let itself = based.import("b", &["--base", "b.zvhd2", "--key", "b.zvhd2"]);
+    assert_eq!(itself.code, Some(2), "{}", itself.stderr);
+    assert!(itself.stderr.contains("--key"), "{}", itself.stderr);
+    let raw = based.import("b", &["--base", "a.zvhd2", "--to", "raw"]);
+    assert_eq!(raw.code, Some(2), "{}", raw.stderr);
+
+    based.write(&based.disk[..40 * MIB]);
+    based.refuses("it holds a disk of 50331648 bytes, this one has 41943040");
+    based.write(&based.disk);
+
+    let table = fs::read(based.beside(".blocks")).unwrap();
+    let mut damaged = table.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    fs::write(based.beside(".blocks"), damaged).unwrap();
+    based.refuses("its SHA-256 does not match");
+    fs::remove_file(based.beside(".blocks")).unwrap();
+    based.refuses("no table of its blocks");
+    fs::write(based.beside(".blocks"), &table).unwrap();
+
+    let manifest = fs::read_to_string(based.beside(".imgferry.json")).unwrap();
+    let other = manifest.replace("\"v1:", "\"v1:00");
+    fs::write(based.beside(".imgferry.json"), other).unwrap();
+    based.refuses("different content digests");
+    fs::remove_file(based.beside(".imgferry.json")).unwrap();
+    based.refuses("no manifest");
+    fs::write(based.beside(".imgferry.json"), manifest).unwrap();
+
+    // The object of another disk, with the table of this one.
+    based.write(
+        &common::noise(48 * MIB)
+            .into_iter()
+            .rev()
+            .collect::<Vec<_>>(),
+    );
+    let options = ["--key", "a.zvhd2", "--if-exists", "replace"];
+    is_right(&based.import("other", &options));
+    fs::write(based.beside(".blocks"), &table).unwrap();
+    based.refuses("of another object");
+}
+
+#[test]
+fn a_server_that_copies_no_parts_is_sent_the_whole_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("disk.raw");
+    fs::write(&disk, common::noise(32 * MIB)).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let sandbox = runtime.block_on(async {
+        let mut options = Options::new(dir.path().join("cloud"));
+        options.buckets = vec!["images".into()];
+        options.faults = Faults {
+            refuse_copies: true,
+            ..Faults::default()
+        };
+        Sandbox::start(options).await.unwrap()
+    });
+    let import = |name: &str, options: &[&str]| {
+        let mut command = command();
+        command
+            .envs(sandbox.environment())
+            .env("IMGFERRY_PATH_STYLE", "true")
+            .arg("import")
+            .arg(&disk)
+            .args(["--name", name, "--bucket", "images", "--type", "DataImage"])
+            .args(options);
+        run(command.arg("--json"))
+    };
+    is_right(&import("a", &[]));
+    let whole = import("b", &["--base", "a.zvhd2"]);
+    let json = is_right(&whole);
+    assert!(json["uploaded"]["sent_bytes"].as_u64().unwrap() > 30 * MIB as u64);
+    assert!(
+        whole.stderr.contains("does not copy from a.zvhd2"),
+        "{}",
+        whole.stderr
+    );
+    runtime.block_on(sandbox.shutdown());
+}

@@ -1,0 +1,131 @@
+//! The object that an import takes unchanged blocks from: whether it is what its table and its
+//! manifest say.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use ::convert::delta::BlockTable;
+use ::convert::{CancelToken, Plan, reread_sample};
+use cloud::{Class, Failure, ImportHint, Result, StopToken, from_obs};
+use diskimg::OpenOptions;
+use obs::{Client, CopySource, Manifest, ObjectInfo};
+
+use super::reading::on_thread;
+
+/// Blocks of the object that are read and compared with its table.
+const SAMPLE: usize = 8;
+/// Chunks of the object that are held meanwhile.
+const CHUNKS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+
+/// An earlier object, and its blocks.
+#[derive(Debug)]
+pub(crate) struct Base {
+    pub(crate) table: BlockTable,
+    pub(crate) source: CopySource,
+}
+
+impl Base {
+    /// The object `key`, checked: its table is of this very object, agrees with its manifest, and
+    /// a sample of its blocks holds what the table says.
+    ///
+    /// # Errors
+    /// `Refused` when it cannot be the base of this disk.
+    pub(crate) async fn find(
+        storage: &Client,
+        (bucket, key): (&str, &str),
+        plan: &Plan,
+        stop: &StopToken,
+    ) -> Result<Self> {
+        let refused = |why: String| {
+            let message = format!("{bucket}/{key} cannot be the base of this import: {why}");
+            Failure::new(Class::Refused, message).hint(ImportHint::ImportWithoutBase)
+        };
+        let failed = |error: obs::Error| from_obs(&error);
+        let info = storage.object(bucket, key).await.map_err(failed)?;
+        let info = info.ok_or_else(|| refused("there is no such object".into()))?;
+        let table = storage.blocks(bucket, key).await.map_err(failed)?;
+        let table = table.ok_or_else(|| {
+            let name = obs::blocks_key(key);
+            refused(format!("there is no table of its blocks, {name}"))
+        })?;
+        let table = BlockTable::decode(&table).map_err(|error| refused(error.to_string()))?;
+        let manifest = storage.manifest(bucket, key).await.map_err(failed)?;
+        check(&table, &info, manifest.as_ref(), plan).map_err(refused)?;
+        let base = Self {
+            source: CopySource {
+                key: key.to_owned(),
+                info,
+            },
+            table,
+        };
+        match base.differs(storage, bucket, stop).await? {
+            None => Ok(base),
+            Some(number) => Err(refused(format!(
+                "its block {number} is not the one that its table says"
+            ))),
+        }
+    }
+
+    /// A block of the object that is not what the table says, of those that are looked at.
+    async fn differs(
+        &self,
+        storage: &Client,
+        bucket: &str,
+        stop: &StopToken,
+    ) -> Result<Option<u64>> {
+        let opening = storage.open_object(bucket, &self.source.key, CHUNKS);
+        let source = opening.await.map_err(|error| from_obs(&error))?;
+        let mut blocks: Vec<_> = self.table.blocks.iter().collect();
+        fastrand::shuffle(&mut blocks);
+        let sample: BTreeMap<_, _> = blocks
+            .into_iter()
+            .take(SAMPLE)
+            .map(|block| (u64::from(block.number), Some(block.hash)))
+            .collect();
+        let cancel: CancelToken = stop.token().clone();
+        on_thread(stop, move || {
+            let options = OpenOptions::of(Some(diskimg::Format::Zvhd2));
+            let opened = ::convert::open_source_with(Arc::new(source), &options)?;
+            Ok(reread_sample(opened.image.as_ref(), 1, &sample, &cancel)?)
+        })
+        .await
+    }
+}
+
+/// Why the table is not that of the object, or of no use for this plan.
+fn check(
+    table: &BlockTable,
+    info: &ObjectInfo,
+    manifest: Option<&Manifest>,
+    plan: &Plan,
+) -> Result<(), String> {
+    let etag = info.etag.as_deref().unwrap_or_default();
+    if etag.is_empty() || info.weak_etag {
+        return Err("the storage reports no ETag for it that copies could be bound to".into());
+    }
+    if info.size != table.object_size || !etag.eq_ignore_ascii_case(&table.object_etag) {
+        return Err("the table of blocks next to it is of another object".into());
+    }
+    let manifest = manifest.filter(|manifest| manifest.describes(info));
+    let Some(manifest) = manifest else {
+        return Err("no manifest next to it describes it".into());
+    };
+    if manifest.content_digest != table.digest().to_string() {
+        return Err("its manifest and its table of blocks have different content digests".into());
+    }
+    if table.virtual_size != plan.virtual_size {
+        return Err(format!(
+            "it holds a disk of {} bytes, this one has {}",
+            table.virtual_size, plan.virtual_size
+        ));
+    }
+    let encoder = zvhd2::encoder_version();
+    if table.encoder != encoder {
+        return Err(format!(
+            "its blocks were made by {}, this version has {encoder}",
+            table.encoder
+        ));
+    }
+    Ok(())
+}

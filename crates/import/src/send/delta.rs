@@ -1,0 +1,170 @@
+//! Converting a disk of which an earlier object holds most: only what has changed is sent.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ::convert::delta::{Blocks, Delta, DeltaPlan, PartRules, delta_zvhd2, find};
+use ::convert::{Report, VoidRecorder};
+use cloud::{Failure, Result, from_obs, stopped};
+use diskimg::units::human;
+use obs::{JoiningSink, LARGEST_COPY, Layout, UploadOptions};
+
+use super::base::Base;
+use super::reading::on_thread;
+use super::route::abort;
+use super::sent::{Content, Sent};
+use super::stream::{Tabling, Transfer};
+use crate::ledger::Entry;
+use crate::observe::{Activity, Step};
+
+/// Bytes of the parts that are sent: larger ones only where 10,000 are too few.
+const SIZES: [u64; 4] = [8 << 20, 16 << 20, 32 << 20, 64 << 20];
+
+impl Transfer<'_> {
+    /// Makes the object out of `base` and what has changed. `None` when a full run is needed: the
+    /// server does not copy, or nothing is worth copying. An interrupted run is not resumed, but
+    /// repeated.
+    pub(super) async fn delta(&self, base: &Arc<Base>, entry: &mut Entry) -> Result<Option<Sent>> {
+        let observer = self.route.observer;
+        entry.forget();
+        observer.at(Step::Compare);
+        let disk = Arc::new(self.find(base, entry).await?);
+        observer.at(Step::Convert);
+        let Some((plan, part_size)) = self.plan_delta(&disk, base) else {
+            observer.notice(format_args!(
+                "nothing of {} is worth copying; the whole disk is sent",
+                base.source.key
+            ));
+            return Ok(None);
+        };
+        observer.notice(format_args!(
+            "{} blocks have changed since {}; the server copies {}, {} blocks are sent",
+            plan.changed_blocks,
+            base.source.key,
+            human(plan.copied_bytes),
+            plan.made_blocks
+        ));
+        let options = UploadOptions {
+            memory: self.plan.memory.sink,
+            expected_max: self.plan.worst_case_bytes,
+            layout: Layout::Joined { part_size },
+            // Nothing is resumed.
+            log: Arc::new(obs::VoidPartLog),
+            ..self.options(entry)
+        };
+        let (sink, mut upload) = self.route.begin(entry, &options).await?;
+        let started = Instant::now();
+        let made = match sink.into_joining(base.source.clone()) {
+            Ok(sink) => self.join(base, disk, plan, sink, entry).await,
+            Err(error) => Err(from_obs(&error)),
+        };
+        let converting = started.elapsed();
+        observer.at(Step::Complete);
+        let completing = Instant::now();
+        let completed = match &made {
+            Ok((report, _)) => {
+                let digest = report.digest.to_string();
+                self.route.complete(entry, &mut upload, digest).await
+            }
+            Err(_) => Err(stopped()),
+        };
+        let (report, table, uploaded) = match (made, completed) {
+            (Ok((report, table)), Ok(uploaded)) => (report, table, uploaded),
+            (Err(failure), _) | (Ok(_), Err(failure)) => {
+                let refused = upload.failure().filter(|error| error.refuses_copy());
+                let refused = refused.map(ToString::to_string);
+                let failure = abort(&mut upload, failure).await;
+                let Some(refused) = refused else {
+                    return Err(failure);
+                };
+                observer.warn(format_args!(
+                    "the whole disk is sent, because the server does not copy from {}: {refused}",
+                    base.source.key
+                ));
+                entry.forget();
+                return Ok(None);
+            }
+        };
+        entry.completed(&uploaded)?;
+        Ok(Some(Sent {
+            content: Some(Content::from(&report)),
+            table: Some(table.table()),
+            converting,
+            completing: completing.elapsed(),
+            ..Sent::new(uploaded)
+        }))
+    }
+
+    /// Reads the disk.
+    async fn find(&self, base: &Arc<Base>, entry: &Entry) -> Result<Blocks> {
+        let progress = self
+            .route
+            .observer
+            .count(Activity::Comparing, self.plan.virtual_size);
+        let (threads, cancel) = (self.plan.threads, self.route.stop.token().clone());
+        let (image, base) = (Arc::clone(&self.image), Arc::clone(base));
+        let (monitor, watch) = (progress.clone(), entry.watch().clone());
+        let found = on_thread(self.route.stop, move || {
+            let found = find(
+                image.as_ref(),
+                (&base.table, None),
+                threads,
+                monitor.as_ref(),
+                &cancel,
+            );
+            found.map_err(|error| watch.cause(error))
+        });
+        let found = found.await;
+        progress.end();
+        found
+    }
+
+    /// The plan, and the bytes of the parts that are sent.
+    fn plan_delta(&self, disk: &Blocks, base: &Base) -> Option<(DeltaPlan, u64)> {
+        SIZES.into_iter().find_map(|size| {
+            let rules = PartRules {
+                largest_copy: LARGEST_COPY,
+                ..PartRules::s3(size)
+            };
+            let fits = Layout::Joined { part_size: size }.least_memory() <= self.plan.memory.sink;
+            let plan = DeltaPlan::new(disk, &base.table, &rules).filter(|_| fits)?;
+            Some((plan, size))
+        })
+    }
+
+    /// Makes what is sent, and has the rest copied.
+    async fn join(
+        &self,
+        base: &Arc<Base>,
+        disk: Arc<Blocks>,
+        plan: DeltaPlan,
+        mut sink: JoiningSink,
+        entry: &Entry,
+    ) -> Result<(Report, Tabling)> {
+        let (image, monitor) = (Arc::clone(&self.image), Arc::clone(&self.monitor));
+        let (whole, cancel) = (self.plan.clone(), self.route.stop.token().clone());
+        let (base, watch, identity) = (Arc::clone(base), entry.watch().clone(), entry.identity());
+        let joining = tokio::task::spawn_blocking(move || {
+            let mut recorder = Tabling::new(Box::new(VoidRecorder), &whole);
+            let delta = Delta {
+                base: &base.table,
+                disk: &disk,
+                plan: &plan,
+            };
+            let report = delta_zvhd2(
+                image.as_ref(),
+                &whole,
+                delta,
+                identity,
+                &mut sink,
+                &mut recorder,
+                monitor.as_ref(),
+                &cancel,
+            );
+            let report = report.map_err(|error| watch.cause(error))?;
+            sink.close().map_err(|error| from_obs(&error))?;
+            Ok::<_, Failure>((report, recorder))
+        });
+        self.route.running(joining).await
+    }
+}
