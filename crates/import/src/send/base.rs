@@ -2,21 +2,20 @@
 //! manifest say.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use ::convert::delta::BlockTable;
 use ::convert::{CancelToken, Plan, reread_sample};
 use cloud::{Class, Failure, ImportHint, Result, StopToken, from_obs};
 use diskimg::OpenOptions;
-use obs::{Client, CopySource, Manifest, ObjectInfo};
+use obs::{Chunking, Client, CopySource, Manifest, ObjectInfo};
 
 use super::reading::on_thread;
 
 /// Blocks of the object that are read and compared with its table.
 const SAMPLE: usize = 8;
-/// Chunks of the object that are held meanwhile.
-const CHUNKS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+/// How the object is read meanwhile.
+const CHUNKS: Chunking = Chunking::SCATTERED;
 
 /// An earlier object, and its blocks.
 #[derive(Debug)]
