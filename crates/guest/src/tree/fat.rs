@@ -25,6 +25,9 @@ enum Width {
     Bits32,
 }
 
+/// Clusters that are looked up again each time.
+const SHORT: usize = 16;
+
 /// A FAT file system.
 pub(crate) struct Fat {
     slice: Slice,
@@ -146,7 +149,10 @@ impl Fat {
             next = self.next(cluster)?;
         }
         let chain: Rc<[u32]> = chain.into();
-        self.chain.replace(Some((first, Rc::clone(&chain))));
+        // The directories on the way must not take the place of a large file that is being read.
+        if chain.len() > SHORT {
+            self.chain.replace(Some((first, Rc::clone(&chain))));
+        }
         Ok(chain)
     }
 
