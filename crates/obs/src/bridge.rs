@@ -5,8 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::budget::Budget;
 use crate::error::{Error, ErrorKind};
-use crate::joining::CopyPart;
-use crate::part::Part;
+use crate::part::{CopyPart, Part};
 use crate::zeros::ZeroPart;
 
 /// What the sink and the tasks that send its parts share.

@@ -14,10 +14,10 @@ use crate::client::Client;
 use crate::confirmed::Confirmed;
 use crate::error::{Error, ErrorKind, broken};
 use crate::etag::{self, Thing, unquoted};
-use crate::joining::CopyPart;
 use crate::moving::{Meter, Watch};
 use crate::multipart::{Target, limit};
 use crate::names;
+use crate::part::CopyPart;
 
 /// What stays as it is in the header that names a copy's source.
 const IN_SOURCE: &AsciiSet = &NON_ALPHANUMERIC

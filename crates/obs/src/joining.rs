@@ -9,32 +9,11 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::bridge::{Message, Shared};
 use crate::budget::Permit;
 use crate::error::Error;
-use crate::info::ObjectInfo;
-use crate::part::Part;
+use crate::part::{CopyPart, CopySource, Part};
 use crate::parts::{MAX_PARTS, MIN_PART_SIZE};
 
 /// Most bytes that the server copies at a time: it answers when it has copied all of them.
 pub const LARGEST_COPY: u64 = 512 << 20;
-
-/// An object of the same bucket, while it is this one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CopySource {
-    /// Its key.
-    pub key: String,
-    /// What is known of it.
-    pub info: ObjectInfo,
-}
-
-/// A part that the server makes of bytes of another object.
-#[derive(Debug)]
-pub(crate) struct CopyPart {
-    pub(crate) number: u32,
-    /// First byte in the source.
-    pub(crate) start: u64,
-    /// Bytes.
-    pub(crate) size: u64,
-    pub(crate) source: Arc<CopySource>,
-}
 
 /// Takes a stream in order, of which [`Sink::copy`] has the server copy some.
 ///

@@ -16,9 +16,8 @@ use crate::client::Client;
 use crate::confirmed::Confirmed;
 use crate::error::{Error, ErrorKind, broken};
 use crate::hashing::{self, Demand, Hashed, Held};
-use crate::joining::CopyPart;
 use crate::multipart::{Target, Traffic};
-use crate::part::Part;
+use crate::part::{CopyPart, Part};
 use crate::part_log::{self, Before, PartLog};
 use crate::zeros::ZeroPart;
 
