@@ -16,6 +16,7 @@ mod guest;
 mod images;
 mod inspect;
 mod raw;
+mod serve;
 mod size;
 mod source;
 mod state;
@@ -37,8 +38,11 @@ pub(crate) use self::images::{
 };
 pub(crate) use self::inspect::InspectArgs;
 pub(crate) use self::raw::{BitmapArgs, HolesArgs, HolesMode, RawImportArgs};
+pub(crate) use self::serve::ServeArgs;
 use self::size::parse_size;
-pub(crate) use self::source::{BackingArgs, PackageArgs, PipeArgs, ShareArgs, SourceArgs, VhdArgs};
+pub(crate) use self::source::{
+    BackingArgs, PackageArgs, PipeArgs, ServerArgs, ShareArgs, SourceArgs, VhdArgs,
+};
 pub(crate) use self::state::{StateArgs, StatusArgs};
 use self::transfer::PlaceParser;
 pub(crate) use self::transfer::{
@@ -87,6 +91,7 @@ pub(crate) enum Command {
     Config(Box<ConfigArgs>),
     Status(StatusArgs),
     Sandbox(SandboxArgs),
+    Serve(Box<ServeArgs>),
     Bench(Box<BenchArgs>),
 }
 
@@ -100,7 +105,7 @@ pub(crate) enum Command {
     after_help = "Examples:\n  imgferry convert disk.qcow2 disk.zvhd2\n  imgferry convert --level 3 disk.qcow2 disk.zvhd2\n  imgferry convert export.zvhd2 disk.raw\n  imgferry convert disk.qcow2 disk.raw --bitmap\n  imgferry convert --snapshot before-upgrade disk.qcow2 disk.zvhd2\n  imgferry convert --disk 2 server.ova data.zvhd2\n  imgferry convert disk.qcow2 - | ssh host 'cat > disk.zvhd2'\n  ssh host 'cat /dev/vg/disk' | imgferry convert - disk.zvhd2 --size 40GiB"
 )]
 pub(crate) struct ConvertArgs {
-    /// The disk image to read, or - for standard input
+    /// The disk image to read, the NBD URI of an export (nbd://…), or - for standard input
     #[arg(value_parser = streams::input())]
     pub(crate) src: PathBuf,
     /// The file to write, or - for standard output
@@ -156,7 +161,7 @@ impl TargetFormat {
     after_help = "Examples:\n  imgferry digest disk.qcow2\n  imgferry digest --json disk.raw\n  zstdcat disk.raw.zst | imgferry digest - --size 40GiB"
 )]
 pub(crate) struct DigestArgs {
-    /// The disk image, or - for standard input
+    /// The disk image, the NBD URI of an export (nbd://…), or - for standard input
     #[arg(value_parser = streams::input())]
     pub(crate) image: PathBuf,
     #[command(flatten)]
@@ -178,7 +183,8 @@ pub(crate) struct DigestArgs {
     after_help = "Examples:\n  imgferry verify disk.qcow2 disk.zvhd2\n  imgferry verify disk.qcow2 obs://my-images/web01.zvhd2\n  imgferry verify --snapshot-a before-upgrade disk.qcow2 disk.zvhd2"
 )]
 pub(crate) struct VerifyArgs {
-    /// First disk image: a file, - for standard input, or obs://BUCKET/KEY
+    /// First disk image: a file, the NBD URI of an export, - for standard input, or
+    /// obs://BUCKET/KEY
     #[arg(value_parser = PlaceParser)]
     pub(crate) a: Place,
     /// Second disk image, given in the same way
@@ -205,6 +211,8 @@ pub(crate) struct VerifyArgs {
     /// Read packages without checking the digests in their manifests
     #[arg(long)]
     pub(crate) ignore_manifest: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
     #[command(flatten)]
     pub(crate) pipe: PipeArgs,
     #[command(flatten)]
@@ -244,7 +252,8 @@ pub(crate) struct VerifyArgs {
   Import a disk of another machine through a pipe (cannot be resumed):
     ssh host 'cat /dev/vg/disk' | imgferry import - --size 40GiB --name data01 --bucket my-images --type DataImage")]
 pub(crate) struct ImportArgs {
-    /// The disk image or package (OVA archive, OVF descriptor), or - for standard input
+    /// The disk image or package (OVA archive, OVF descriptor), the NBD URI of an export (nbd://…),
+    /// or - for standard input
     #[arg(value_parser = streams::input())]
     pub(crate) disk: PathBuf,
     /// Name of the new image; an import of a package (OVA, OVF) takes the machine's name by default

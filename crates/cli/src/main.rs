@@ -87,6 +87,7 @@ fn run(command: Command, console: Console) -> Result {
             Command::OsVersions(args) => commands::lists::os_versions(&args, console, &stop).await,
             Command::Config(args) => commands::config::run(&args, console, &stop).await,
             Command::Sandbox(args) => commands::sandbox::run(&args, console, &stop).await,
+            Command::Serve(args) => commands::serve::run(*args, console, &stop).await,
             Command::Bench(args) => commands::bench::run(&args, console, &stop).await,
             // The rest is synchronous; it runs beside the signal handler.
             command => tokio::task::spawn_blocking(move || match command {

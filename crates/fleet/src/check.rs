@@ -52,6 +52,9 @@ fn done_before(item: &Item, done: &ItemOutcome, source: Option<&SourceIdentity>)
     let image = done.image_id.as_deref().unwrap_or("none");
     let sameness = match (source, SourceIdentity::of(&item.source)) {
         (Some(then), Ok(now)) => then.compare(&now),
+        _ if import::is_export(&item.source) => {
+            Sameness::Unproven("a server does not tell when the disk that it exports was written")
+        }
         // A finished disk no longer needs its source.
         _ => Sameness::Same,
     };

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::check::{Checked, Verdict};
 use crate::setup::Setup;
 use cloud::Result;
-use import::{Action, ImportSpec, SourceDisk, identity, open_packed, with_holes};
+use import::{Action, ImportSpec, SourceDisk, identity, with_holes};
 
 /// How long the measurement may take.
 const MOST: Duration = Duration::from_millis(1500);
@@ -179,10 +179,7 @@ fn convert_in_memory(
     counts: &CountingMonitor,
     cancel: &CancelToken,
 ) -> Result<Duration> {
-    let opened = match open_packed(&spec.disk.path, &spec.open, None, cancel)? {
-        Some(opened) => opened,
-        None => ::import::open_disk(&spec.disk, &spec.open)?,
-    };
+    let opened = ::import::open_disk(&spec.disk, &spec.open, cancel)?;
     let (image, _) = with_holes(opened.image, spec.verify_holes);
     let plan = convert::plan(image.as_ref(), Target::Zvhd2, memory)?;
     let began = Instant::now();

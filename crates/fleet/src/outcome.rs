@@ -21,7 +21,7 @@ pub(crate) fn blank(item: &Item, worker: Option<&str>) -> ItemOutcome {
         id: item.id.clone(),
         group: item.group.clone(),
         name: item.name.clone(),
-        source: item.source.display().to_string(),
+        source: import::public_name(&item.source).display().to_string(),
         bucket: item.bucket.clone(),
         key: item.object_key(),
         worker: worker.map(str::to_owned),

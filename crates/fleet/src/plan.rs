@@ -216,7 +216,7 @@ impl DiskPlan {
         let mut line = Self {
             id: item.id.clone(),
             group: item.group.clone(),
-            source: item.source.display().to_string(),
+            source: import::public_name(&item.source).display().to_string(),
             name: item.name.clone(),
             bucket: item.bucket.clone(),
             key: item.object_key(),

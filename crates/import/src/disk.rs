@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use diskimg::{CheckReport, OpenOptions, Opened, ReadAt, member_path};
 use ova::{Disk, Package, Verification};
 
+use super::export::{is_export, public_name};
 use super::stdin::is_standard_input;
 use cloud::{Class, Failure, Hint, Result};
 use std::sync::Arc;
 
-/// Where a disk is.
+/// Where a disk is: a path, or the URI of an export of an NBD server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceDisk {
     /// The disk image, or the package that it is in; `-` is standard input.
@@ -18,6 +19,8 @@ pub struct SourceDisk {
     /// The disk of the package: its file as the package calls it, or its number from 1 on. `None`
     /// for the only one, and for an image that is in no package.
     pub member: Option<String>,
+    /// The file of the certificates that may sign that of the server that exports the disk.
+    pub tls_ca: Option<PathBuf>,
 }
 
 impl SourceDisk {
@@ -27,6 +30,7 @@ impl SourceDisk {
         Self {
             path: path.into(),
             member,
+            tls_ca: None,
         }
     }
 
@@ -35,7 +39,7 @@ impl SourceDisk {
     pub fn name(&self) -> PathBuf {
         match &self.member {
             Some(member) => member_path(&self.path, member),
-            None => self.path.clone(),
+            None => public_name(&self.path),
         }
     }
 }
@@ -59,13 +63,16 @@ impl fmt::Display for SourceDisk {
 /// When a disk of a package is asked for, and there is none; those of the package.
 pub fn open_package(disk: &SourceDisk, options: &OpenOptions) -> Result<Option<Package>> {
     let asked = disk.member.is_some();
-    if is_standard_input(&disk.path) || (options.format.is_some() && !asked) {
+    if is_standard_input(&disk.path)
+        || is_export(&disk.path)
+        || (options.format.is_some() && !asked)
+    {
         return match asked {
             true => Err(Failure::new(
                 Class::Refused,
-                "a disk of a package is read from a file, not from standard input",
+                "a disk of a package is read from a file, not from standard input or a server",
             )
-            .hint("save the package to a file first, or name it instead of -")),
+            .hint("save the package to a file first, and name that")),
             false => Ok(None),
         };
     }

@@ -33,6 +33,7 @@
 mod bitmap;
 mod checks;
 mod disk;
+mod export;
 mod guest;
 mod ledger;
 mod machine;
@@ -56,6 +57,7 @@ mod watch;
 pub use bitmap::names::{beside as bitmap_beside, check as check_bitmap_name};
 pub use bitmap::{CAUTION, warn_of_holes, with_holes};
 pub use disk::{Chosen, SourceDisk, open_package};
+pub use export::{is_export, public_name};
 pub use ledger::{command_line, identity, level_of, upload_of};
 pub use memory::{memory_of_parts, plan_stream};
 pub use method::{finds_by_manifest, object_key, object_keys};
@@ -68,7 +70,7 @@ pub use send::{
     Content, FileUpload, RawTransferred, abort, refuse_existing, start_upload, upload_file,
 };
 pub use source::{
-    Input, Reading, open_disk, open_input, open_named, open_packed, refuse_standard_input,
+    Input, Reading, check_disk, open_disk, open_input, open_named, refuse_standard_input,
     warn_of_image, warn_of_more,
 };
 pub use spec::{BitmapSpec, Concurrency, GuestCheck, IfExists, ImportSpec, JournalSpec, Register};

@@ -8,6 +8,7 @@ use diskimg::FileSource;
 use diskimg::Probe;
 use ims::ImageKind;
 
+use super::export::is_export;
 use super::observe::Silent;
 use super::spec::{ImportSpec, Register, data_key, key_for};
 use super::stdin::is_standard_input;
@@ -53,11 +54,12 @@ impl Method {
     pub(super) fn choose(spec: &ImportSpec) -> Result<Self> {
         let method = by_options(spec)?;
         let from_file = !method.converts() || !spec.data_disks.is_empty();
-        if from_file && is_standard_input(&spec.disk.path) {
+        let is_file = !is_standard_input(&spec.disk.path) && !is_export(&spec.disk.path);
+        if from_file && !is_file {
             return Err(Failure::new(
                 Class::Refused,
                 "a file that is uploaded as it is, or together with data disks, cannot come from \
-                 standard input",
+                 standard input or a server",
             )
             .hint(ImportHint::NameFile));
         }
@@ -66,8 +68,8 @@ impl Method {
 }
 
 fn by_options(spec: &ImportSpec) -> Result<Method> {
-    let found = match is_standard_input(&spec.disk.path) {
-        // It can be read only once, and the conversion does that.
+    let found = match is_standard_input(&spec.disk.path) || is_export(&spec.disk.path) {
+        // The conversion reads it, and nothing else.
         true => Found::Other,
         false => Found::of(&spec.disk.path),
     };

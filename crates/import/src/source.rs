@@ -1,4 +1,5 @@
-//! The disk that a command reads: a file by its path, or what standard input is.
+//! The disk that a command reads: a file by its path, an export of a server, or what standard input
+//! is.
 
 use cloud::{Class, Failure, Result};
 use std::fs::File;
@@ -11,11 +12,12 @@ use ::convert::{CancelToken, default_threads};
 use diskimg::text::shown;
 use diskimg::units::{SECTOR, round_up};
 use diskimg::{
-    BackingPolicy, Container, DiskImage, FileSource, OpenOptions, Opened, PipeImage, PipeOptions,
-    ReadAt,
+    BackingPolicy, CheckReport, Container, DiskImage, FileSource, OpenOptions, Opened, PipeImage,
+    PipeOptions, ReadAt,
 };
 
 use super::disk::{Chosen, SourceDisk, open_package};
+use super::export::{NOBODY_KNOWS, connect, is_export, open_export};
 use super::observe::Observer;
 use super::stdin::{is_standard_input, is_stream};
 use super::watch::Watch;
@@ -88,22 +90,20 @@ fn open_input_silently(
         }
     } else if is_standard_input(&disk.path) {
         open_standard_input(&disk.path, options, reading)?
+    } else if is_export(&disk.path) {
+        refuse_size(reading.size)?;
+        Input {
+            warnings: vec![NOBODY_KNOWS.to_owned()],
+            ..whole(
+                open_export(&disk.path, disk.tls_ca.as_deref(), options, reading.cancel)?,
+                &disk.path,
+            )
+        }
     } else if let Some(opened) = packed(&disk.path, pipe_options(&disk.path, options, reading))? {
         once(opened, &disk.path)
-    } else if reading.size.is_some() {
-        return Err(refused(
-            "--size is for disks that are compressed or come through standard input (-)",
-            "leave it out: a file tells its size",
-        ));
     } else {
-        Input {
-            opened: ::convert::open_with(&disk.path, options)?,
-            file: disk.path.clone(),
-            is_pipe: false,
-            is_packaged: false,
-            warnings: Vec::new(),
-            watch: Watch::default(),
-        }
+        refuse_size(reading.size)?;
+        whole(::convert::open_with(&disk.path, options)?, &disk.path)
     };
     input
         .watch
@@ -118,11 +118,34 @@ fn open_input_silently(
 }
 
 /// Opens a disk to look at it: its warnings are for the caller to tell, and no manifest is checked.
-pub fn open_disk(disk: &SourceDisk, options: &OpenOptions) -> Result<Opened> {
-    match open_package(disk, options)? {
-        Some(package) => Ok(Chosen::of(&package, disk.member.as_deref(), options, true)?.open()?),
+pub fn open_disk(disk: &SourceDisk, options: &OpenOptions, cancel: &CancelToken) -> Result<Opened> {
+    if let Some(package) = open_package(disk, options)? {
+        return Ok(Chosen::of(&package, disk.member.as_deref(), options, true)?.open()?);
+    }
+    if is_export(&disk.path) {
+        return open_export(&disk.path, disk.tls_ca.as_deref(), options, cancel);
+    }
+    match open_packed(&disk.path, options, cancel)? {
+        Some(opened) => Ok(opened),
         None => Ok(::convert::open_with(&disk.path, options)?),
     }
+}
+
+/// Checks a disk that is in no package against the rules of its format.
+pub fn check_disk(
+    disk: &SourceDisk,
+    options: &OpenOptions,
+    cancel: &CancelToken,
+) -> Result<CheckReport> {
+    let cancelled = || cancel.is_cancelled();
+    let report = match is_export(&disk.path) {
+        true => {
+            let source = connect(&disk.path, disk.tls_ca.as_deref(), cancel)?;
+            diskimg::check_source(&source, options, &zvhd2::DRIVERS, &cancelled)
+        }
+        false => diskimg::check(&disk.path, options, &zvhd2::DRIVERS, &cancelled),
+    };
+    Ok(report?)
 }
 
 /// Opens an image that must be a file, and tells its warnings.
@@ -133,6 +156,12 @@ pub fn open_named(
     cancel: &CancelToken,
 ) -> Result<Opened> {
     refuse_standard_input(path)?;
+    if is_export(path) {
+        return Err(refused(
+            "a file is needed here, not an export of a server",
+            "copy the disk to a file first: imgferry convert URI disk.zvhd2",
+        ));
+    }
     let opened = ::convert::open_with(path, options)?;
     warn_of_image(&opened, path, observer, cancel)?;
     Ok(opened)
@@ -215,21 +244,12 @@ fn open_pipe(file: File, options: &OpenOptions, reading: Reading<'_>) -> Result<
     Ok(streamed(image, len))
 }
 
-/// Opens a raw disk that is compressed in a file, to look at it; `None` when there is none. Its
-/// warnings are for the caller to tell.
-///
-/// # Errors
-/// Those of [`convert::open_packed`].
-pub fn open_packed(
-    path: &Path,
-    options: &OpenOptions,
-    size: Option<u64>,
-    cancel: &CancelToken,
-) -> Result<Option<Opened>> {
+/// Opens a raw disk that is compressed in a file, to look at it; `None` when there is none.
+fn open_packed(path: &Path, options: &OpenOptions, cancel: &CancelToken) -> Result<Option<Opened>> {
     let cancel = cancel.clone();
     let options = PipeOptions {
         name: path.to_owned(),
-        size,
+        size: None,
         format: options.format,
         readers: default_threads(),
         stop: Arc::new(move || cancel.is_cancelled()),
@@ -268,9 +288,17 @@ fn streamed(image: PipeImage, file_len: u64) -> Opened {
 /// A disk that is read once.
 fn once(opened: Opened, file: &Path) -> Input {
     Input {
+        is_pipe: true,
+        ..whole(opened, file)
+    }
+}
+
+/// A disk that is read wherever and as often as need be.
+fn whole(opened: Opened, file: &Path) -> Input {
+    Input {
         opened,
         file: file.to_owned(),
-        is_pipe: true,
+        is_pipe: false,
         is_packaged: false,
         warnings: Vec::new(),
         watch: Watch::default(),
@@ -306,14 +334,17 @@ fn open_file(
             "leave --size out: a file tells its size",
         ));
     }
-    Ok(Input {
-        opened,
-        file: path.to_owned(),
-        is_pipe: false,
-        is_packaged: false,
-        warnings: Vec::new(),
-        watch: Watch::default(),
-    })
+    Ok(whole(opened, path))
+}
+
+fn refuse_size(size: Option<u64>) -> Result {
+    match size {
+        None => Ok(()),
+        Some(_) => Err(refused(
+            "--size is for disks that are compressed or come through standard input (-)",
+            "leave it out: a file tells its size, and so does a server",
+        )),
+    }
 }
 
 /// Refuses - where a file is needed.

@@ -18,6 +18,7 @@ use journal::SourceIdentity;
 use ova::{Package, Verification};
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
+use super::export::{is_export, public_name};
 use super::stdin::{is_standard_input, redirected_file};
 use super::verifying::Verifying;
 
@@ -37,6 +38,8 @@ pub struct Watch {
     /// All files of the package, which are not watched.
     package: Vec<PathBuf>,
     verifying: Option<Arc<Verifying>>,
+    /// What a server exported when it was opened. Nothing shows whether it changes.
+    export: Option<SourceIdentity>,
 }
 
 impl Watch {
@@ -58,9 +61,9 @@ impl Watch {
         cancel: &CancelToken,
     ) -> Self {
         Self {
-            files: Vec::new(),
             package: package.files(),
             verifying: verification.map(|found| Arc::new(Verifying::new(found, cancel))),
+            ..Self::default()
         }
     }
 
@@ -72,6 +75,11 @@ impl Watch {
         opened: &Opened,
         force_share: bool,
     ) -> Result<()> {
+        if is_export(path) {
+            let name = public_name(path).display().to_string();
+            self.export = Some(SourceIdentity::of_export(name, opened.image.as_ref())?);
+            return Ok(());
+        }
         let first = match is_standard_input(path) {
             // By its own name, for messages.
             true => redirected_file()
@@ -135,7 +143,12 @@ impl Watch {
 
     /// Whether nothing is watched: there is no file that could be looked at.
     pub(crate) fn is_empty(&self) -> bool {
-        self.files.is_empty()
+        self.files.is_empty() && self.export.is_none()
+    }
+
+    /// What a server exported, if the disk comes from one.
+    pub(crate) fn export(&self) -> Option<&SourceIdentity> {
+        self.export.as_ref()
     }
 
     /// One digest for what the files besides the first were, if looking at them proves anything.

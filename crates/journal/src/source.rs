@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use diskimg::source::open_disk;
+use diskimg::{DiskImage, GuestOffset};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -36,6 +37,9 @@ pub struct SourceIdentity {
     /// Whether it is a block device, whose times say nothing about its content.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub block_device: bool,
+    /// Whether it is what a server exports, which has neither times nor a number.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub export: bool,
 }
 
 /// What two looks at a source tell about its content.
@@ -76,16 +80,52 @@ impl SourceIdentity {
             header: hex::encode(hash.finalize()),
             status_changed: Some((metadata.ctime(), metadata.ctime_nsec())),
             block_device: metadata.file_type().is_block_device(),
+            export: false,
         })
     }
 
-    /// One digest for what all of `files` are; `None` when one is a block device, whose times say
-    /// nothing about its content.
+    /// Looks at a disk that a server exports under `name`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of_export(name: String, image: &dyn DiskImage) -> diskimg::Result<Self> {
+        let size = image.virtual_size();
+        let mut hash = Sha256::new();
+        for (start, len) in [(0, HEAD), (size.saturating_sub(TAIL), TAIL)] {
+            let len = usize::try_from(len.min(size)).unwrap_or_default();
+            let mut bytes = vec![0; len];
+            image.read_at(GuestOffset(start), &mut bytes)?;
+            hash.update(&bytes);
+        }
+        Ok(Self {
+            path: name,
+            size,
+            modified: 0,
+            modified_nanos: 0,
+            inode: 0,
+            header: hex::encode(hash.finalize()),
+            status_changed: None,
+            block_device: false,
+            export: true,
+        })
+    }
+
+    /// Why looking at it proves nothing about its content, if so.
+    fn timeless(&self) -> Option<&'static str> {
+        if self.export {
+            return Some("a server does not tell when the disk that it exports was written");
+        }
+        self.block_device
+            .then_some("a block device does not tell when it was written")
+    }
+
+    /// One digest for what all of `files` are; `None` when looking at one of them proves nothing
+    /// about its content.
     #[must_use]
     pub fn digest_of<'a>(files: impl IntoIterator<Item = &'a Self>) -> Option<String> {
         let mut hash = Sha256::new();
         for file in files {
-            if file.block_device {
+            if file.timeless().is_some() {
                 return None;
             }
             // No record is the beginning of another one.
@@ -100,8 +140,8 @@ impl SourceIdentity {
         if let Some(difference) = self.plain_difference(now) {
             return Sameness::Changed(difference);
         }
-        if self.block_device || now.block_device {
-            return Sameness::Unproven("a block device does not tell when it was written");
+        if let Some(why) = self.timeless().or(now.timeless()) {
+            return Sameness::Unproven(why);
         }
         match (self.status_changed, now.status_changed) {
             (Some(then), Some(now)) if then == now => Sameness::Same,
@@ -117,7 +157,7 @@ impl SourceIdentity {
     #[must_use]
     pub fn difference(&self, now: &Self) -> Option<String> {
         self.plain_difference(now).or_else(|| {
-            let moved = !self.block_device && self.status_changed != now.status_changed;
+            let moved = self.timeless().is_none() && self.status_changed != now.status_changed;
             moved.then(|| "its change time (ctime) moved".to_owned())
         })
     }
@@ -141,6 +181,8 @@ impl SourceIdentity {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -166,6 +208,7 @@ mod tests {
             header: "ab".repeat(32),
             status_changed: Some((1_700_000_000, 6)),
             block_device: false,
+            export: false,
         }
     }
 
@@ -205,6 +248,22 @@ mod tests {
             ..then.clone()
         };
         assert_eq!(then.difference(&chowned), None);
+    }
+
+    #[test]
+    fn an_export_is_another_one_when_its_size_or_its_ends_differ_and_proves_nothing_else() {
+        let of = |bytes: Vec<u8>| {
+            let raw = diskimg::RawImage::open(Arc::new(diskimg::MemorySource(bytes))).unwrap();
+            SourceIdentity::of_export("nbd://server/disk".into(), &raw).unwrap()
+        };
+        let then = of(vec![1; 1 << 20]);
+        assert!(matches!(then.compare(&then), Sameness::Unproven(why) if why.contains("server")));
+        assert_eq!(then.difference(&then), None);
+        let mut last = vec![1; 1 << 20];
+        last[(1 << 20) - 1] = 2;
+        for now in [of(last), of(vec![1; 1024])] {
+            assert!(matches!(then.compare(&now), Sameness::Changed(_)));
+        }
     }
 
     #[test]

@@ -43,6 +43,7 @@ fn begun() -> Begun {
             header: "ab".repeat(32),
             status_changed: Some((1_700_000_000, 6)),
             block_device: false,
+            export: false,
         },
         plan: PlanRecord {
             source_format: "qcow2".into(),

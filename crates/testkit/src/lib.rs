@@ -4,6 +4,7 @@
 pub mod conformance;
 pub mod content;
 pub mod damage;
+pub mod exports;
 pub mod faults;
 pub mod guest;
 pub mod hostile;

@@ -2,6 +2,7 @@
 
 mod layers;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use self::layers::{BuiltIn, Layers};
@@ -14,6 +15,7 @@ use crate::item::{
 };
 use crate::keys;
 use crate::problem::Problem;
+use nbd::NbdUri;
 
 /// What stands around a disk.
 struct Surroundings<'a> {
@@ -142,13 +144,22 @@ impl Context<'_> {
         };
         let at = own.get("source").map_or(own.at, |field| field.at);
         let path = format!("{}.source", own.path);
-        if text.contains("://") {
+        let export = match NbdUri::claims(OsStr::new(&text)).then(|| text.parse::<NbdUri>()) {
+            Some(Err(wrong)) => {
+                let what = format!("the source is an NBD URI that cannot be used: {wrong}");
+                self.problems.push(at.problem(&path, what));
+                return;
+            }
+            Some(Ok(uri)) => Some(uri),
+            None => None,
+        };
+        if export.is_none() && text.contains("://") {
             // It is never quoted: addresses hold passwords and signatures.
-            let what = "the source is an address, expected a file";
+            let what = "the source is an address, expected a file or an NBD URI (nbd://…)";
             self.problems.push(at.problem(&path, what));
             return;
         }
-        let is_pattern = self.is_pattern(&text);
+        let is_pattern = export.is_none() && self.is_pattern(&text);
         if is_pattern && around.server.is_some() {
             let what = "a server's disk is one file, and this is a pattern";
             self.problems.push(at.problem(&path, what));
@@ -174,8 +185,15 @@ impl Context<'_> {
                     .collect()
             }
             false => {
-                let unreadable = self.check_source(&text, at, &path);
-                let path = self.resolve(&text);
+                let unreadable = match export {
+                    Some(_) => None,
+                    None => self.check_source(&text, at, &path),
+                };
+                // Whether a server answers shows when the disk is opened.
+                let (path, text) = match export {
+                    Some(uri) => (PathBuf::from(text), uri.to_string()),
+                    None => (self.resolve(&text), text),
+                };
                 vec![Source {
                     text,
                     path,
@@ -233,11 +251,7 @@ impl Context<'_> {
         source: Source,
         mut built_in: BuiltIn,
     ) {
-        let stem = Path::new(&source.text)
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let stem = stem_of(&source.text);
         built_in.insert("stem", stem.clone());
         built_in.insert("n", source.number.to_string());
         let (kind, role) = self.kind_and_role(own, around, &built_in);
@@ -289,6 +303,21 @@ impl Context<'_> {
         };
         (kind, around.role.or(role).unwrap_or(by_kind))
     }
+}
+
+/// What a source is called, without directories and extension.
+fn stem_of(text: &str) -> String {
+    let export = match NbdUri::claims(OsStr::new(text)) {
+        true => text.parse::<NbdUri>().ok(),
+        false => None,
+    };
+    let name = match &export {
+        // What follows a question mark is a session.
+        Some(uri) => uri.export.split('?').next().unwrap_or_default(),
+        None => text,
+    };
+    let stem = Path::new(name).file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
 }
 
 impl Layers<'_, '_, '_> {

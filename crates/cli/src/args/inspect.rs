@@ -18,7 +18,7 @@ use super::{CloudArgs, PackageArgs, Place, SourceArgs};
     after_help = "Examples:\n  imgferry inspect disk.qcow2\n  imgferry inspect --json disk.qcow2 | jq -r .partitions.boot\n  imgferry inspect --map disk.svg disk.qcow2\n  imgferry inspect --html disk.html disk.qcow2\n  imgferry inspect --check disk.vhdx\n  imgferry inspect --guest disk.qcow2\n  imgferry inspect --rules\n  imgferry inspect server.ova\n  imgferry inspect --disk 2 server.ova\n  imgferry inspect obs://my-images/web01.zvhd2\n\nWith --check, the exit code is 2 if there are errors; warnings do not count. With --guest, it\nis 2 if a rule is broken that keeps servers from booting."
 )]
 pub(crate) struct InspectArgs {
-    /// The disk image: a file, or obs://BUCKET/KEY
+    /// The disk image: a file, the NBD URI of an export (nbd://…), or obs://BUCKET/KEY
     #[arg(required_unless_present = "rules", value_parser = PlaceParser)]
     pub(crate) image: Option<Place>,
     /// Draw a map of the data and partitions of the disk to this SVG file, or - for standard output

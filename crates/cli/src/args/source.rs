@@ -34,12 +34,26 @@ pub(crate) struct PackageArgs {
     /// Read a package without checking the digests in its manifest
     #[arg(long)]
     pub(crate) ignore_manifest: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// How servers that export disks are trusted.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// Certificates (PEM) that may sign the one of an nbds:// server [default: those that this
+    /// machine trusts]
+    #[arg(long, value_name = "FILE", env = "IMGFERRY_TLS_CA")]
+    pub(crate) tls_ca: Option<PathBuf>,
 }
 
 impl PackageArgs {
-    /// The disk at `path`, or in the package there.
+    /// The disk at `path`, in the package there, or that a server exports.
     pub(crate) fn disk(&self, path: &Path) -> SourceDisk {
-        SourceDisk::in_package(path, self.member.clone())
+        SourceDisk {
+            tls_ca: self.server.tls_ca.clone(),
+            ..SourceDisk::in_package(path, self.member.clone())
+        }
     }
 }
 

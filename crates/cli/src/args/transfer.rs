@@ -15,7 +15,7 @@ use diskimg::text::shown;
 use super::cloud::CloudArgs;
 use super::size::parse_size;
 use super::state::StateArgs;
-use ::import::Concurrency;
+use ::import::{Concurrency, public_name};
 
 /// `obs://bucket/key`, or `obs://bucket` where a bucket is enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => shown(path).fmt(f),
+            Self::File(path) => shown(&public_name(path)).fmt(f),
             Self::Object(url) => url.fmt(f),
         }
     }

@@ -18,8 +18,8 @@ use crate::args::{ConvertArgs, HolesMode, TargetFormat, WorkArgs};
 use crate::console::Console;
 use crate::progress::Progress;
 use ::import::{
-    CAUTION, Reading, Watch, bitmap_beside, identity, open_input, warn_of_holes, warn_of_more,
-    with_holes,
+    CAUTION, Reading, Watch, bitmap_beside, identity, open_input, public_name, warn_of_holes,
+    warn_of_more, with_holes,
 };
 use cloud::{Class, Failure, Result};
 
@@ -226,7 +226,7 @@ fn refuse_stdout(target: Target, args: &ConvertArgs, console: Console) -> Result
         return refused("--json and an image cannot both go to standard output");
     }
     if target == Target::Raw {
-        let source = typed(&args.src, "IMAGE");
+        let source = typed(&public_name(&args.src), "IMAGE");
         return Err(Failure::new(
             Class::Refused,
             "raw goes to a file: its workers write at many places at once",
@@ -293,7 +293,7 @@ fn unwritten(error: SinkError, args: &ConvertArgs) -> Failure {
     match nobody_reads {
         true => failure.hint(format!(
             "the program that reads the pipe ended before the image did: see what it says, or write to a file and not to - with: imgferry convert {} {}",
-            typed(&args.src, "IMAGE"),
+            typed(&public_name(&args.src), "IMAGE"),
             other_than(&args.src, "disk.zvhd2")
         )),
         false => failure,

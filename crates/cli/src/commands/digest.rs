@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::args::DigestArgs;
 use crate::console::Console;
 use crate::progress::Progress;
-use ::import::{Input, Reading, open_input, warn_of_more};
+use ::import::{Input, Reading, open_input, public_name, warn_of_more};
 use cloud::Result;
 
 pub(crate) fn run(args: &DigestArgs, console: Console, cancel: &CancelToken) -> Result {
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &DigestArgs, console: Console, cancel: &CancelToken) -> 
     console.result(
         format_args!("{digest}  {}", shown(&disk.name())),
         &json!({
-            "path": args.image.display().to_string(),
+            "path": public_name(&args.image).display().to_string(),
             "disk": disk.member,
             "format": opened.format,
             "virtual_size": image.virtual_size(),

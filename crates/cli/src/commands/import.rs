@@ -1,6 +1,7 @@
 //! `imgferry import`: from arguments to what is imported, and from what came of it to text.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use ::convert::{Level, PlanOptions};
@@ -10,7 +11,7 @@ use ims::{Architecture, Firmware, ImageKind, OsType};
 
 use ::import::{
     Action, BitmapSpec, Completion, Context, IfExists, ImportSpec, JournalSpec, Outcome, Planned,
-    Prepared, RawTransferred, Register, SourceDisk, prepare,
+    Prepared, RawTransferred, Register, SourceDisk, prepare, public_name,
 };
 use cloud::{Class, Failure, Session, SessionOptions, StopToken, rejected};
 
@@ -170,7 +171,11 @@ pub(crate) fn journal(cloud: &CloudArgs, state: &StateArgs) -> Option<JournalSpe
 /// The command line, on which secrets never are. `--restart` was for once.
 pub(crate) fn command() -> Vec<String> {
     std::env::args_os()
-        .map(|argument| argument.to_string_lossy().into_owned())
+        .map(|argument| {
+            public_name(Path::new(&argument))
+                .to_string_lossy()
+                .into_owned()
+        })
         .filter(|argument| argument != "--restart")
         .collect()
 }

@@ -13,6 +13,7 @@ pub(crate) mod inspect;
 pub(crate) mod job;
 pub(crate) mod lists;
 pub(crate) mod sandbox;
+pub(crate) mod serve;
 pub(crate) mod status;
 mod storage;
 mod table;

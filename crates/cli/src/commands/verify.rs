@@ -92,7 +92,10 @@ fn open(
         force_share: args.share.force_share,
         ignore_manifest: args.ignore_manifest,
     };
-    let disk = SourceDisk::in_package(path, choice.disk.map(str::to_owned));
+    let disk = SourceDisk {
+        tls_ca: args.server.tls_ca.clone(),
+        ..SourceDisk::in_package(path, choice.disk.map(str::to_owned))
+    };
     let input = open_input(&disk, &options, reading)?;
     input.watch.verify()?;
     Ok(Side {

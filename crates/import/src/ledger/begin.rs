@@ -57,6 +57,7 @@ pub(crate) fn begun(
             header: String::new(),
             status_changed: None,
             block_device: false,
+            export: false,
         }),
         plan: PlanRecord {
             source_format: plan.source_format.to_string(),

@@ -173,9 +173,10 @@ impl Entry {
             });
         };
         let stdin = is_standard_input(input.file);
-        let source = match streamed {
-            true => None,
-            false => source(input.file)?,
+        let source = match (streamed, input.watch.export()) {
+            (true, _) => None,
+            (false, Some(export)) => Some(export.clone()),
+            (false, None) => source(input.file)?,
         };
         let named = (input.name, part);
         let mut begun = begun(named, endpoint, object, plan, source.as_ref(), journal);

@@ -32,14 +32,7 @@ fn a_disk_of_qemu_nbd_is_the_disk_whatever_it_allows() {
             .status()
             .unwrap();
         assert!(converted.success());
-        let (socket, file) = (served.socket(), file.to_str().unwrap().to_owned());
-        let socket = socket.to_str().unwrap();
-        served.run(
-            "qemu-nbd",
-            [
-                "-r", "-t", "-e", shared, "-f", format, "-x", "a b", "-k", socket, &file,
-            ],
-        );
+        served.qemu_nbd(shared, format, "a b", &file);
         let source = open(&served.uri("a%20b"), options()).unwrap();
         assert!(source.tells_holes(), "{format}");
         let image = disk(source);
@@ -208,12 +201,7 @@ fn what_the_server_refuses_is_said() {
     let mut served = Served::new();
     let raw = served.dir.path().join("disk.raw");
     content().write_sparse(&raw).unwrap();
-    let (socket, file) = (served.socket(), raw.to_str().unwrap().to_owned());
-    let socket = socket.to_str().unwrap();
-    served.run(
-        "qemu-nbd",
-        ["-r", "-t", "-f", "raw", "-x", "disk", "-k", socket, &file],
-    );
+    served.qemu_nbd("1", "raw", "disk", &raw);
     let error = open(&served.uri("other"), options()).err().unwrap();
     assert!(
         chain(&error).contains("there is no export of this name"),

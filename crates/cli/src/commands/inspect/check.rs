@@ -9,7 +9,7 @@ use diskimg::{CheckReport, Finding, ReadAt, Severity, printable};
 use obs::ObjectSource;
 use serde::Serialize;
 
-use ::import::Chosen;
+use ::import::{Chosen, SourceDisk, check_disk};
 
 use crate::args::InspectArgs;
 use crate::console::Console;
@@ -25,24 +25,20 @@ struct Checked<'a> {
     sound: bool,
 }
 
-/// Checks the file at `path`, or the disk that was chosen of the package there.
+/// Checks `disk`, or the one that was chosen of the package there.
 pub(super) fn file(
-    path: &Path,
+    disk: &SourceDisk,
     args: &InspectArgs,
     chosen: Option<&Chosen>,
     console: Console,
     cancel: &CancelToken,
 ) -> Result {
-    let cancelled = || cancel.is_cancelled();
     let report = match chosen {
-        Some(disk) => disk.check(&cancelled)?,
-        None => diskimg::check(path, &args.source.options(), &zvhd2::DRIVERS, &cancelled)?,
+        Some(disk) => disk.check(&|| cancel.is_cancelled())?,
+        None => check_disk(disk, &args.source.options(), cancel)?,
     };
-    show(
-        chosen.map_or(path, |disk| disk.name.as_path()),
-        &report,
-        console,
-    )
+    let name = chosen.map_or_else(|| disk.name(), |disk| disk.name.clone());
+    show(&name, &report, console)
 }
 
 /// Checks `object`, of which that may fetch all.

@@ -20,7 +20,7 @@ use obs::{Chunking, ObjectSource};
 use super::{storage, typed};
 use crate::args::{InspectArgs, Place};
 use crate::console::Console;
-use ::import::{Chosen, SourceDisk, open_package, open_packed, refuse_standard_input};
+use ::import::{Chosen, SourceDisk, open_disk, open_package, refuse_standard_input};
 use cloud::{Class, Failure, Result, StopToken};
 
 /// Chunks of an object that are kept in memory while its format is checked.
@@ -69,15 +69,12 @@ fn inspect_file(args: &InspectArgs, path: &Path, console: Console, cancel: &Canc
         package.map(|package| Chosen::of(&package, disk.member.as_deref(), &options, true));
     let mut chosen = chosen.transpose()?;
     if args.check {
-        return check::file(path, args, chosen.as_ref(), console, cancel);
+        return check::file(&disk, args, chosen.as_ref(), console, cancel);
     }
     // Warnings are part of the result here, so they are not told apart from it.
     let open = || match &mut chosen {
         Some(chosen) => Ok(chosen.open()?),
-        None => match open_packed(path, &options, None, cancel)? {
-            Some(opened) => Ok(opened),
-            None => Ok(::convert::open_with(path, &options)?),
-        },
+        None => open_disk(&disk, &options, cancel),
     };
     show(
         args,
