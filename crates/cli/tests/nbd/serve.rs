@@ -18,6 +18,7 @@ struct Serving {
 }
 
 impl Serving {
+    #[expect(clippy::zombie_processes, reason = "stop() waits for it")]
     fn start(command: &mut Command) -> Self {
         let mut child = command
             .arg("--json")

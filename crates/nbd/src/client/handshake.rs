@@ -275,7 +275,7 @@ fn refused(reply: &Reply) -> Trouble {
     let error = Error::unsupported(format!("the server refuses the export: {}", reply.error()));
     Trouble::Final(match reply.kind {
         REP_ERR_TLS_REQD => error.with_hint("connect with TLS: nbds:// instead of nbd://"),
-        REP_ERR_UNKNOWN => error.with_hint("list what the server exports: nbdinfo --list IMAGE"),
+        REP_ERR_UNKNOWN => error.with_hint("nbdinfo --list URI lists the exports of a server"),
         REP_ERR_SHUTDOWN => return Trouble::Broken(error),
         _ => error,
     })

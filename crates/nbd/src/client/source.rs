@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use diskimg::limits::MAX_VIRTUAL_SIZE;
-use diskimg::units::{fits, human, round_up};
+use diskimg::units::{fits, human};
 use diskimg::{Error, ErrorKind, FileOffset, ReadAt, Result, SourceExtent};
 use parking_lot::Mutex;
 
@@ -62,30 +62,8 @@ impl NbdSource {
         self.pool.connections()
     }
 
-    /// Fills `buf` from `at`; both are multiples of the smallest block.
-    fn read_blocks(&self, at: u64, buf: &mut [u8]) -> Result<()> {
-        let export = self.pool.export();
-        let longest = REQUEST_BYTES.min(export.max_block);
-        let longest = usize::try_from(longest).unwrap_or(usize::MAX).max(1);
-        let mut pieces = Vec::with_capacity(buf.len() / longest + 1);
-        let mut next = at;
-        for part in buf.chunks_mut(longest) {
-            let piece = Piece {
-                at: next,
-                buf: part,
-                done: false,
-            };
-            next = next.saturating_add(piece.buf.len() as u64);
-            pieces.push(piece);
-        }
-        self.pool.with(|connection| {
-            connection.read(&mut pieces).map_err(|trouble| {
-                let done = pieces.iter().filter(|piece| piece.done).count();
-                (done, trouble)
-            })
-        })
-    }
-
+    /// Fills `buf` from `at`. Blocks of which only a part is wanted are read into buffers of their
+    /// own.
     fn read(&self, at: u64, buf: &mut [u8]) -> Result<()> {
         let export = self.pool.export();
         let len = buf.len() as u64;
@@ -99,18 +77,40 @@ impl NbdSource {
                 ),
             ));
         }
-        let block = export.min_block;
-        let start = at - at % block;
-        let end = round_up(at + len, block).unwrap_or(export.size);
-        if (start, end) == (at, at + len) {
-            return self.read_blocks(at, buf);
+        let block = usize::try_from(export.min_block).unwrap_or(usize::MAX);
+        let skip = usize::try_from(at % export.min_block).unwrap_or_default();
+        let head = if skip == 0 {
+            0
+        } else {
+            (block - skip).min(buf.len())
+        };
+        let tail = (buf.len() - head) % block;
+        let mut first = vec![0; if head > 0 { block } else { 0 }];
+        let mut last = vec![0; if tail > 0 { block } else { 0 }];
+        let (head, rest) = buf.split_at_mut(head);
+        let (middle, tail) = rest.split_at_mut(rest.len() - tail);
+        let mut pieces = Pieces {
+            next: at - skip as u64,
+            longest: REQUEST_BYTES.min(export.max_block),
+            pieces: Vec::new(),
+        };
+        for part in [first.as_mut_slice(), middle, last.as_mut_slice()] {
+            pieces.add(part);
         }
-        let mut blocks = vec![0; usize::try_from(end - start).unwrap_or(usize::MAX)];
-        self.read_blocks(start, &mut blocks)?;
-        let skip = usize::try_from(at - start).unwrap_or(usize::MAX);
-        let wanted = blocks.get(skip..).and_then(|rest| rest.get(..buf.len()));
-        buf.copy_from_slice(wanted.unwrap_or_default());
+        self.read_pieces(&mut pieces.pieces)?;
+        let wanted = first.get(skip..).and_then(|rest| rest.get(..head.len()));
+        head.copy_from_slice(wanted.unwrap_or_default());
+        tail.copy_from_slice(last.get(..tail.len()).unwrap_or_default());
         Ok(())
+    }
+
+    fn read_pieces(&self, pieces: &mut [Piece<'_>]) -> Result<()> {
+        self.pool.with(|connection| {
+            connection.read(pieces).map_err(|trouble| {
+                let done = pieces.iter().filter(|piece| piece.done).count();
+                (done, trouble)
+            })
+        })
     }
 
     fn extent(&self, at: u64, limit: u64) -> Result<SourceExtent> {
@@ -132,6 +132,28 @@ impl NbdSource {
         // An answer begins at `start` and holds a whole block at least, or all counts as data.
         let extent = known.status.extent_at(at, limit);
         Ok(extent.unwrap_or(SourceExtent::Data(limit.min(export.min_block))))
+    }
+}
+
+/// Stretches of a disk that follow one another, in requests.
+struct Pieces<'a> {
+    next: u64,
+    longest: u64,
+    pieces: Vec<Piece<'a>>,
+}
+
+impl<'a> Pieces<'a> {
+    fn add(&mut self, buf: &'a mut [u8]) {
+        let longest = usize::try_from(self.longest).unwrap_or(usize::MAX).max(1);
+        for buf in buf.chunks_mut(longest) {
+            let at = self.next;
+            self.next = at.saturating_add(buf.len() as u64);
+            self.pieces.push(Piece {
+                at,
+                buf,
+                done: false,
+            });
+        }
     }
 }
 
@@ -158,6 +180,7 @@ impl ReadAt for NbdSource {
     fn memory(&self) -> u64 {
         let extents = KEPT_EXTENTS as u64 * size_of::<(u64, bool)>() as u64;
         let connections = self.pool.connections() as u64;
-        (2 * extents).saturating_add(connections.saturating_mul(CONNECTION_BYTES))
+        let each = CONNECTION_BYTES + 2 * self.pool.export().min_block;
+        (2 * extents).saturating_add(connections.saturating_mul(each))
     }
 }
