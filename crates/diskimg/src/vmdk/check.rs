@@ -1,6 +1,7 @@
 //! Checking a VMDK: the structures are the reader's, which reports into the check. What only a
 //! check looks at is here: every table, its copy, and the marker of every grain.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::descriptor::DESCRIPTOR;
@@ -8,7 +9,7 @@ use super::directory::Sparse;
 use super::disk::Disk;
 use super::entries::Grain;
 use super::parts::{Content, Part, Parts};
-use super::tables::{Table, differs};
+use super::tables::{TABLE, Table, differs};
 use crate::chain::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::MAX_CHECKED_CLUSTERS;
@@ -108,15 +109,9 @@ impl Grains<'_> {
         let source = self.part.source.as_ref();
         let table = Table::read_both(self.sparse, source, index)?;
         if table.differs.is_some() {
-            self.broken("copy", &differs(self.sparse, index));
+            self.copy(index, &table)?;
         }
-        let shape = &self.sparse.shape;
-        let (grain_bits, start) = (shape.grain_bits, (index as u64) << shape.coverage_bits());
-        for entry in 0..1_usize << shape.table_bits {
-            let at = start + ((entry as u64) << grain_bits);
-            if at >= self.part.len {
-                break;
-            }
+        for (entry, at) in self.entries(index) {
             match self.part.grain(&table, entry, at) {
                 Ok(Grain::Below | Grain::Zeros) => {}
                 Ok(Grain::Stored(offset)) => self.note(offset),
@@ -133,6 +128,50 @@ impl Grains<'_> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// The entries of table `index`, and where their grains begin in the extent.
+    fn entries(&self, index: usize) -> impl Iterator<Item = (usize, u64)> + use<> {
+        let (shape, len) = (&self.sparse.shape, self.part.len);
+        let (grain_bits, start) = (shape.grain_bits, (index as u64) << shape.coverage_bits());
+        let entries = (0..1_usize << shape.table_bits)
+            .map(move |entry| (entry, start + ((entry as u64) << grain_bits)));
+        entries.take_while(move |(_, at)| *at < len)
+    }
+
+    /// Reports how the copy of table `index`, which is `table`, differs from it; checks the grains
+    /// that it alone has.
+    fn copy(&mut self, index: usize, table: &Table) -> Result<()> {
+        let source = self.part.source.as_ref();
+        let copy = Table::read(self.sparse, source, self.sparse.copy(index))?;
+        let (mut differing, mut alone, mut first) = (0_u64, 0_u64, None);
+        for (entry, at) in self.entries(index) {
+            if table.entry(entry) == copy.entry(entry) {
+                continue;
+            }
+            differing += 1;
+            let is_below = matches!(self.part.grain(table, entry, at), Ok(Grain::Below));
+            match self.part.grain(&copy, entry, at) {
+                Ok(Grain::Stored(offset) | Grain::Packed(offset)) if is_below => {
+                    alone += 1;
+                    first.get_or_insert(at / SECTOR);
+                    self.note(offset);
+                }
+                Ok(_) => {}
+                Err(error) => self.broken("copy", &error),
+            }
+        }
+        let error = differs(self.sparse, index);
+        let mut message = format!("{}; entries that differ: {differing}", error.message());
+        if let Some(first) = first {
+            let _ = write!(
+                message,
+                "; grains that the copy alone has: {alone}, the first of sector {first}"
+            );
+        }
+        let place = error.offset().unwrap_or_default();
+        self.broken("copy", &Error::corrupt(TABLE, place, message));
         Ok(())
     }
 

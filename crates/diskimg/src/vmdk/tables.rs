@@ -22,7 +22,7 @@ use crate::work::{READ_BYTES_PER_STEP, Steps};
 /// allocators' headers. Counted generously.
 const TABLE_OVERHEAD: u64 = 256;
 
-const TABLE: &str = "grain table";
+pub(super) const TABLE: &str = "grain table";
 
 /// The entries of a table, and where the first one is in its file.
 #[derive(Clone, Debug)]
@@ -49,11 +49,12 @@ impl Table {
         }
     }
 
-    /// Reads table `index` of `sparse` from `source`; `None` when it is not there.
+    /// Reads a table of `sparse` from `offset` of `source`; of one that is not there all entries
+    /// are 0.
     ///
     /// # Errors
     /// Those of reading.
-    fn read(sparse: &Sparse, source: &dyn ReadAt, offset: Option<u64>) -> Result<Self> {
+    pub(super) fn read(sparse: &Sparse, source: &dyn ReadAt, offset: Option<u64>) -> Result<Self> {
         let shape = &sparse.shape;
         let entries = 1_usize << shape.table_bits;
         let place = offset.map(FileOffset);

@@ -68,6 +68,15 @@ fn every_broken_rule_is_listed_by_its_id_and_ends_a_read() {
         assert!(report.errors > 0, "{rule}");
         refused(open(&bytes).and_then(|image| read_all(&image)));
     }
+    // What the copy alone has is listed, with the sector that it is for.
+    let report = check(&put(&copied, copied.table + 4, 0));
+    let [finding] = report.findings.as_slice() else {
+        panic!("{report:?}");
+    };
+    let said = "differ: 1; grains that the copy alone has: 1, the first of sector 8";
+    assert!(finding.message.contains(said), "{}", finding.message);
+    let report = check(&put(&copied, copied.copied_table, past));
+    assert_eq!(rules(&report), ["copy", "copy"], "{report:?}");
     // Reading is defined where two entries have one grain.
     let shared = put(&sparse, sparse.table, sector(sparse.grains[1]));
     assert_eq!(rules(&check(&shared)), ["overlap"]);
