@@ -261,6 +261,14 @@ pub struct Totals {
     pub retries: u64,
 }
 
+impl ItemOutcome {
+    /// Ids of all images that it made, the system's first.
+    pub(crate) fn image_ids(&self) -> String {
+        let ids = self.image_id.iter().chain(&self.data_image_ids);
+        ids.map(String::as_str).collect::<Vec<_>>().join(" ")
+    }
+}
+
 impl Totals {
     /// The sums over `items`.
     #[must_use]

@@ -275,7 +275,7 @@ fn row(rank: usize, item: &ItemOutcome) -> Markup {
             (number(item.virtual_size, short))
             (number(Some(item.sent_bytes), short))
             (number(time, duration))
-            td class="id" { (text(&item.image_id)) }
+            td class="id" { (item.image_ids()) }
             // Enough of a digest to tell two apart.
             td class="id" title=(digest) { (page::shortened(&digest, 16)) }
         }

@@ -122,6 +122,7 @@ fn hostile() -> BatchReport {
         item.cause = Some(evil.clone());
         item.hint = Some(evil.clone());
         item.image_id = Some(evil.clone());
+        item.data_image_ids = vec![evil.clone()];
         item.job_id = Some(evil.clone());
         item.bucket = evil.clone();
         item.key = evil.clone();
@@ -186,6 +187,17 @@ fn the_pages_policy_names_the_script_and_the_style_that_stand_in_it() {
             "{tag}"
         );
     }
+}
+
+#[test]
+fn the_images_of_data_disks_are_told_with_that_of_their_system() {
+    let mut report = report(1);
+    let item = &mut report.items[0];
+    item.image_id = Some("system-id".into());
+    item.data_image_ids = vec!["data-id-1".into(), "data-id-2".into()];
+    let ids = "system-id data-id-1 data-id-2";
+    assert!(html(&report).contains(ids));
+    assert!(text(&report).contains(ids));
 }
 
 #[test]

@@ -125,12 +125,11 @@ fn table(text: &mut String, report: &BatchReport) {
     for ((item, name), system) in items.iter().zip(&names).zip(&systems) {
         let size = item.virtual_size.map(short).unwrap_or_default();
         let time = worked(item).map(duration).unwrap_or_default();
-        let image = item.image_id.as_deref().unwrap_or_default();
         let line = format!(
             "{:<9}  {name:<width$}  {size:>8}  {:>8}  {time:>12}  {system:<wide$}  {}",
             item.state,
             short(item.sent_bytes),
-            printable(image)
+            printable(&item.image_ids())
         );
         let _ = writeln!(text, "{}", line.trim_end());
     }
