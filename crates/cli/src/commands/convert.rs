@@ -18,8 +18,8 @@ use crate::args::{ConvertArgs, HolesMode, TargetFormat, WorkArgs};
 use crate::console::Console;
 use crate::progress::Progress;
 use ::import::{
-    CAUTION, Reading, Watch, bitmap_beside, identity, open_input, public_name, warn_of_holes,
-    warn_of_more, with_holes,
+    CAUTION, Reading, Watch, bitmap_beside, check_bitmap_name, identity, open_input, public_name,
+    warn_of_holes, warn_of_more, with_holes,
 };
 use cloud::{Class, Failure, Result};
 
@@ -193,6 +193,7 @@ fn show(
 /// Begins the bitmap file beside the raw file.
 fn bitmap_file(args: &ConvertArgs, sources: &[&Path], overwrite: Overwrite) -> Result<OutputFile> {
     let path = bitmap_beside(&args.dst)?;
+    check_bitmap_name(&args.dst, &path)?;
     let file = OutputFile::create_from(sources, &path, overwrite)?;
     Ok(if args.no_sync {
         file.without_sync()

@@ -68,17 +68,29 @@ fn no_output_takes_the_place_of_a_file_of_the_package() {
     for (name, content) in &files {
         fs::write(dir.path().join(name), content).unwrap();
     }
-    for output in [
-        &["web.raw", "--bitmap"][..],
-        &["web-disk1.img"],
-        &["web.ovf"],
+    let own = "is the source image itself, or a file of it";
+    let manifests = "is the name of the manifest of web.ovf";
+    for (output, told) in [
+        (&["web.raw", "--bitmap"][..], manifests),
+        (&["web-disk1.img"], own),
+        (&["web.ovf"], own),
     ] {
         let convert = ["convert", "--force", "--to", "raw", "web.ovf"];
         let refused = imgferry(&[&convert, output].concat(), dir.path());
         assert_eq!(refused.code, Some(2), "{output:?}: {}", refused.stderr);
-        let told = "is the source image itself, or a file of it";
         assert!(refused.stderr.contains(told), "{}", refused.stderr);
     }
+    // Nor does a bitmap become the manifest of a package that has none.
+    fs::remove_file(dir.path().join("web.mf")).unwrap();
+    for line in [
+        &["convert", "web.ovf", "web.raw", "--bitmap"][..],
+        &["bitmap", "web-disk1.img", "web.mf", "--force"],
+    ] {
+        let refused = imgferry(line, dir.path());
+        assert_eq!(refused.code, Some(2), "{line:?}: {}", refused.stderr);
+        assert!(!dir.path().join("web.mf").exists(), "{line:?}");
+    }
+    fs::write(dir.path().join("web.mf"), &listed).unwrap();
     for (name, content) in files {
         assert!(
             fs::read(dir.path().join(name)).unwrap() == content,

@@ -9,9 +9,12 @@ use diskimg::text::shown;
 /// Extension of bitmap files.
 const EXTENSION: &str = "mf";
 
+/// Endings of compressed files, and of archives in them.
+const PACKED: [&str; 6] = ["gz", "xz", "zst", "bz2", "lz4", "tar"];
+
 /// Where the bitmap of `raw` is unless told: beside it.
 pub fn beside(raw: &Path) -> Result<PathBuf> {
-    let mf = raw.with_extension(EXTENSION);
+    let mf = unpacked(raw).with_extension(EXTENSION);
     if mf != raw {
         return Ok(mf);
     }
@@ -25,9 +28,46 @@ pub fn beside(raw: &Path) -> Result<PathBuf> {
     .hint("imgferry bitmap --show prints what a bitmap file says"))
 }
 
-/// Refuses a bitmap file that is not called like the raw file.
+/// What a compressed raw file is called when it is unpacked.
+fn unpacked(raw: &Path) -> PathBuf {
+    let mut path = raw.to_owned();
+    let is_packed = |path: &Path| {
+        let ending = path.extension().unwrap_or_default();
+        PACKED
+            .iter()
+            .any(|known| ending.eq_ignore_ascii_case(known))
+    };
+    while is_packed(&path) {
+        path.set_extension("");
+    }
+    path
+}
+
+/// Refuses a bitmap file that is not called like the raw file, or that would be taken for the
+/// manifest of a package.
 pub fn check(raw: &Path, mf: &Path) -> Result {
-    check_among(&[stem(raw)], mf)
+    check_among(&[stem(&unpacked(raw))], mf)?;
+    refuse_manifest(mf)
+}
+
+/// Refuses a bitmap file beside an OVF descriptor that is called like its manifest: whether there is
+/// one or not, programs would hold the machine against it.
+fn refuse_manifest(mf: &Path) -> Result {
+    let mut descriptors = ["ovf", "OVF"]
+        .map(|ending| mf.with_extension(ending))
+        .into_iter();
+    let Some(descriptor) = descriptors.find(|path| path.symlink_metadata().is_ok()) else {
+        return Ok(());
+    };
+    Err(Failure::new(
+        Class::Refused,
+        format!(
+            "{} is the name of the manifest of {}",
+            shown(&mf),
+            shown(&descriptor)
+        ),
+    )
+    .hint("give the raw file another name, or write it into another directory"))
 }
 
 /// Refuses a bitmap file whose base name is none of `stems`.
@@ -74,6 +114,10 @@ mod tests {
         let is = |raw: &str, mf: &str| check(Path::new(raw), Path::new(mf)).is_ok();
         assert!(is("/a/disk.raw", "/b/disk.mf"));
         assert!(is("web.01.raw", "web.01.mf"));
+        for packed in ["disk.raw.gz", "disk.raw.tar.GZ", "disk.img.xz"] {
+            assert!(is(packed, "disk.mf"), "{packed}");
+            assert_eq!(beside(Path::new(packed)).unwrap(), Path::new("disk.mf"));
+        }
         for other in [
             "disk2.mf",
             "disk.MF",
@@ -84,6 +128,16 @@ mod tests {
         ] {
             assert!(!is("disk.raw", other), "{other}");
         }
+    }
+
+    #[test]
+    fn a_bitmap_never_has_the_name_of_a_manifest() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        assert!(check(&at("web.raw"), &at("web.mf")).is_ok());
+        std::fs::write(at("web.ovf"), "").unwrap();
+        assert!(check(&at("web.raw"), &at("web.mf")).is_err());
+        assert!(check(&at("other.raw"), &at("other.mf")).is_ok());
     }
 
     #[test]
