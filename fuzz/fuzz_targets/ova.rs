@@ -33,7 +33,7 @@ fuzz_target!(|input: &[u8]| {
     let manifest = package.manifest();
     for disk in package.disks() {
         assert!(disk.size() <= len);
-        let Ok(source) = disk.source() else {
+        let Ok(source) = disk.source(&diskimg::Stop::never()) else {
             continue;
         };
         let mut first = vec![0; source.len().min(1 << 20) as usize];

@@ -121,11 +121,3 @@ const _: () = assert!(blocks::BLOCK_BYTES == diskimg::pipe::BLOCK_BYTES);
 pub fn open_pipe(pipe: File, options: PipeOptions) -> diskimg::Result<PipeImage> {
     diskimg::open_pipe(pipe, options, &zvhd2::DRIVERS)
 }
-
-/// Opens the raw disk that the file at `path` holds compressed; `None` when it holds none.
-///
-/// # Errors
-/// Those of [`diskimg::open_packed`].
-pub fn open_packed(path: &Path, options: PipeOptions) -> diskimg::Result<Option<PipeImage>> {
-    diskimg::open_packed(path, options, &zvhd2::DRIVERS)
-}

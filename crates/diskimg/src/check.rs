@@ -10,13 +10,14 @@ use std::sync::Arc;
 use crate::chain::Context;
 use crate::disguise::Disguise;
 use crate::driver::Driver;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::format::Format;
-use crate::open::drivers;
+use crate::open::{chosen, drivers};
 use crate::options::OpenOptions;
+use crate::packed::Counted;
 use crate::probe::Probe;
 use crate::report::CheckReport;
-use crate::select::{choose, recognised_as};
+use crate::select::recognised_as;
 use crate::source::{FileSource, ReadAt};
 
 /// Checks the file at `path` against the rules of its format, with this crate's formats and those
@@ -45,12 +46,21 @@ pub fn check_source(
     cancelled: &dyn Fn() -> bool,
 ) -> Result<CheckReport> {
     let drivers = drivers(more);
-    let driver = choose(source.as_ref(), options, &drivers)?;
+    let (source, driver) = match chosen(Arc::clone(source), options, &drivers, Counted::Always) {
+        Ok(chosen) => chosen,
+        // What breaks while it is decoded.
+        Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Truncated) => {
+            let mut report = CheckReport::new(Format::Raw);
+            report.refused(error)?;
+            return Ok(report);
+        }
+        Err(error) => return Err(error),
+    };
     let mut report = CheckReport::new(driver.format);
     if let Some(disguise) = Disguise::of(source.as_ref(), options, driver.format) {
         report.warning("name", "file", 0, disguise.warning());
     }
-    (driver.check)(source, &mut report, cancelled)?;
+    (driver.check)(&source, &mut report, cancelled)?;
     // The content decides where the user does not; but the user may have said that it is raw.
     if driver.format == Format::Raw
         && !source.is_empty()
@@ -66,7 +76,7 @@ pub fn check_source(
     // A file that is reported to have no error can be opened.
     if report.errors == 0
         && !report.cancelled
-        && let Err(error) = driver.open_image(Arc::clone(source), &Context::describe())
+        && let Err(error) = driver.open_image(source, &Context::describe())
     {
         report.refused(error)?;
     }

@@ -18,10 +18,11 @@ pub struct Details {
     /// Unit of allocation in bytes: cluster (qcow2) or block.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster_size: Option<u64>,
-    /// Name of the compression that stored units may use.
+    /// Name of the compression of the whole file, or that stored units may use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<String>,
-    /// Whether the disk can be read front to back only, and once.
+    /// Whether the disk is read front to back: another order is impossible, on a pipe, or slow, in a
+    /// file that is compressed as a whole.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub streamed: bool,
     /// How the content is encrypted, by name.

@@ -81,6 +81,10 @@ impl DiskImage for Named {
 
     fn details(&self) -> Details {
         let mut details = self.image.details();
+        if let Some(packing) = self.source.packing() {
+            details.compression = Some(packing.name().to_owned());
+            details.streamed = true;
+        }
         let warnings = self.disguise.as_ref().map(Disguise::warning);
         details.warnings.extend(warnings);
         details.warnings.extend(self.source.note());

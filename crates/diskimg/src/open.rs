@@ -15,6 +15,7 @@ use crate::format::Format;
 use crate::image::DiskImage;
 use crate::named::Named;
 use crate::options::OpenOptions;
+use crate::packed::{Counted, unpacked};
 use crate::pipe::{PipeImage, PipeOptions};
 use crate::select::{choose, named};
 use crate::source::{FileSource, ReadAt};
@@ -64,7 +65,9 @@ impl std::fmt::Debug for Opened {
 /// Opens the image at `path`, read-only, with this crate's formats and those of `more`.
 ///
 /// Without [`OpenOptions::format`] the content decides. Raw is what remains when nothing claims
-/// the file, and is refused for text and for content that looks like a known format.
+/// the file, and is refused for text and for content that looks like a known format. A compressed
+/// file is opened as the raw disk that it holds; where nothing tells the size of that, it is decoded
+/// once to count.
 ///
 /// # Errors
 /// `Ambiguous` when the format cannot be determined safely, `Unsupported` for formats that are
@@ -87,7 +90,8 @@ pub fn open_source(
     more: &[Driver],
 ) -> Result<Opened> {
     let drivers = drivers(more);
-    let driver = choose(source.as_ref(), options, &drivers)?;
+    let file_len = source.len();
+    let (source, driver) = chosen(source, options, &drivers, Counted::WhereNeeded)?;
     if options.snapshot.is_some() && driver.format != Format::Qcow2 {
         return Err(Error::unsupported(format!(
             "a snapshot was requested, but this is {}: only qcow2 images hold snapshots",
@@ -99,14 +103,15 @@ pub fn open_source(
         Context::of(options, source.as_ref(), opener(drivers)).with_disguise(disguise.clone());
     let image = driver.open_image(Arc::clone(&source), &context)?;
     // A user who names the format knows better than the file's name.
-    let warning = match (&disguise, options.format, source.path()) {
+    let path = source.path().filter(|_| source.packing().is_none());
+    let warning = match (&disguise, options.format, path) {
         (None, None, Some(path)) => contradiction(path, driver.format),
         _ => None,
     };
     Ok(Opened {
         format: driver.format,
-        file_len: source.len(),
-        bytes_on_disk: source.len(),
+        file_len,
+        bytes_on_disk: file_len,
         files: context.shared().files(),
         image: Box::new(Named {
             disguise,
@@ -114,6 +119,26 @@ pub fn open_source(
             ..Named::new(image, &source)
         }),
     })
+}
+
+/// What to read: `source`, or the raw disk that it holds compressed; and the driver for that.
+///
+/// # Errors
+/// Those of telling formats apart and of decoding.
+pub(crate) fn chosen(
+    source: Arc<dyn ReadAt>,
+    options: &OpenOptions,
+    drivers: &Arc<[Driver]>,
+    counted: Counted,
+) -> Result<(Arc<dyn ReadAt>, Driver)> {
+    match unpacked(&source, options, drivers, counted)? {
+        // What it begins with was looked at, and its end will be when it is there.
+        Some(disk) => Ok((Arc::new(disk), named(Format::Raw, drivers)?)),
+        None => {
+            let driver = choose(source.as_ref(), options, drivers)?;
+            Ok((source, driver))
+        }
+    }
 }
 
 /// Begins to read the raw disk that comes out of `pipe`; waits for its first block. Formats of this
@@ -124,18 +149,4 @@ pub fn open_source(
 /// ends early, `Corrupt` when it does not end; `Limit`, `Io`, `Cancelled`. All name the pipe.
 pub fn open_pipe(pipe: File, options: PipeOptions, more: &[Driver]) -> Result<PipeImage> {
     PipeImage::open(pipe, options, drivers(more))
-}
-
-/// Opens the raw disk that the regular file at `path` holds compressed, like one that comes out of a
-/// pipe; `None` when the file is not compressed, or cannot be opened. Its size is the one of
-/// `options`, or the one that the file tells; otherwise the file is decoded once to count.
-///
-/// # Errors
-/// As [`open_pipe`].
-pub fn open_packed(
-    path: &Path,
-    options: PipeOptions,
-    more: &[Driver],
-) -> Result<Option<PipeImage>> {
-    PipeImage::open_packed(path, options, &drivers(more))
 }

@@ -1,6 +1,8 @@
 //! How to open an image, and what happens with other files that it names.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::format::Format;
 
@@ -22,6 +24,11 @@ pub struct OpenOptions {
     /// bitmaps mark as never written. Without effect on differencing disks, in which the bitmaps
     /// tell child and parent apart.
     pub ignore_vhd_bitmaps: bool,
+    /// Exact number of bytes of the raw disk in a compressed file. `None`: what the file tells; all
+    /// of it is decoded once where it tells nothing.
+    pub packed_size: Option<u64>,
+    /// Asked while a compressed file is decoded.
+    pub stop: Stop,
 }
 
 impl OpenOptions {
@@ -35,6 +42,8 @@ impl OpenOptions {
             backing_format: None,
             metadata_only: false,
             ignore_vhd_bitmaps: false,
+            packed_size: None,
+            stop: Stop::never(),
         }
     }
 }
@@ -51,8 +60,8 @@ pub enum BackingPolicy {
     Describe,
     /// They are opened when they lie in this directory or below it.
     Inside(PathBuf),
-    /// The image is a member of an archive, which has no directory: it is refused, whatever the
-    /// user allows.
+    /// The image is a disk of a package, which lists its files: it is refused, whatever the user
+    /// allows.
     Sealed,
 }
 
@@ -61,5 +70,34 @@ impl BackingPolicy {
     #[must_use]
     pub const fn opens_nothing(&self) -> bool {
         matches!(self, Self::Refuse | Self::Sealed)
+    }
+}
+
+/// Whether to stop: asked again and again by what may take long.
+#[derive(Clone, Default)]
+pub struct Stop(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
+
+impl Stop {
+    /// When `asked` says so.
+    pub fn when(asked: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(asked)))
+    }
+
+    /// At no time.
+    #[must_use]
+    pub const fn never() -> Self {
+        Self(None)
+    }
+
+    /// Whether to stop now.
+    #[must_use]
+    pub fn asked(&self) -> bool {
+        self.0.as_ref().is_some_and(|asked| asked())
+    }
+}
+
+impl fmt::Debug for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stop")
     }
 }

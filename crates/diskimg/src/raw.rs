@@ -124,8 +124,12 @@ impl DiskImage for RawImage {
     fn details(&self) -> Details {
         let mut details = Details::new(Format::Raw);
         if self.source.len() != self.virtual_size {
+            let whose = match self.source.packing() {
+                Some(_) => "unpacked",
+                None => "file's",
+            };
             details.warnings.push(format!(
-                "the file's length of {} bytes is not a multiple of 512; the disk is padded with \
+                "the {whose} length of {} bytes is not a multiple of 512; the disk is padded with \
                  zeros to {} bytes",
                 self.source.len(),
                 self.virtual_size

@@ -19,6 +19,7 @@ pub use self::opening::{is_disk, open_disk, open_regular, open_regular_with, typ
 pub use self::window::Window;
 use crate::error::{Error, Result};
 use crate::holes::{Holes, Stretch};
+use crate::packed::Container;
 use crate::units::{FileOffset, fits};
 
 /// Whether a stretch of a file holds stored bytes.
@@ -87,6 +88,12 @@ pub trait ReadAt: Send + Sync {
 
     /// What the user should know about reading it, as far as that has shown by now.
     fn note(&self) -> Option<String> {
+        None
+    }
+
+    /// How the file that it is decoded from is compressed, when it is: such a source is read front
+    /// to back, and going back is slow.
+    fn packing(&self) -> Option<Container> {
         None
     }
 }

@@ -13,14 +13,15 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use diskimg::{
-    DiskImage, Error, ErrorKind, Format, GuestOffset, Hint, PipeImage, PipeOptions, Result,
-    open_packed, open_pipe, pipe,
+    DiskImage, DiskImageExt, Error, ErrorKind, ExtentKind, Format, GuestOffset, Hint, MemorySource,
+    OpenOptions, Opened, PipeImage, PipeOptions, ReadAt, Result, Stop, check_source, open,
+    open_pipe, open_source, pipe,
 };
 use tempfile::TempDir;
 use testkit::content::Content;
@@ -48,7 +49,7 @@ fn options(size: Option<u64>) -> PipeOptions {
         size,
         format: None,
         readers: 1,
-        stop: Arc::new(|| false),
+        stop: Stop::never(),
     }
 }
 
@@ -87,15 +88,19 @@ fn from_pipe(bytes: &[u8], size: Option<u64>) -> Result<PipeImage> {
     open_pipe(File::from(OwnedFd::from(reader)), options(size), &[])
 }
 
-fn from_file(bytes: &[u8], size: Option<u64>) -> Result<Option<PipeImage>> {
+fn from_file(bytes: &[u8], size: Option<u64>) -> Result<Opened> {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("a disk.gz");
     std::fs::write(&path, bytes).unwrap();
-    open_packed(&path, options(size), &[])
+    let options = OpenOptions {
+        packed_size: size,
+        ..OpenOptions::default()
+    };
+    open(&path, &options, &[])
 }
 
 /// All blocks, in order.
-fn read_all(image: &PipeImage) -> Result<Vec<u8>> {
+fn read_all(image: &dyn DiskImage) -> Result<Vec<u8>> {
     let mut bytes = vec![0xa5; image.virtual_size() as usize];
     for (index, block) in bytes.chunks_mut(pipe::BLOCK_BYTES as usize).enumerate() {
         image.read_at(GuestOffset(index as u64 * pipe::BLOCK_BYTES), block)?;
@@ -103,16 +108,33 @@ fn read_all(image: &PipeImage) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// An image that was opened in one of the two ways.
+trait Image {
+    fn image(&self) -> &dyn DiskImage;
+}
+
+impl Image for PipeImage {
+    fn image(&self) -> &dyn DiskImage {
+        self
+    }
+}
+
+impl Image for Opened {
+    fn image(&self) -> &dyn DiskImage {
+        self.image.as_ref()
+    }
+}
+
 #[track_caller]
-fn assert_disk(image: Result<PipeImage>, disk: &[u8], what: &str) {
+fn assert_disk(image: Result<impl Image>, disk: &[u8], what: &str) {
     let image = image.unwrap_or_else(|error| panic!("{what}: {error}"));
-    let found = read_all(&image).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let found = read_all(image.image()).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(found == disk, "{what}: other bytes");
 }
 
 /// The error of opening or of reading.
-fn error_of(image: Result<PipeImage>) -> Error {
-    match image.and_then(|image| read_all(&image)) {
+fn error_of(image: Result<impl Image>) -> Error {
+    match image.and_then(|image| read_all(image.image())) {
         Ok(_) => panic!("this was read"),
         Err(error) => error,
     }
@@ -132,8 +154,7 @@ fn what_programs_compress_is_read_from_pipes_and_files() {
         assert!(command.starts_with(&details.compression.unwrap()[..2]));
         assert_disk(Ok(image), &disk, command);
         // A file can be counted.
-        let image = from_file(&packed, None).unwrap().unwrap();
-        assert_disk(Ok(image), &disk, command);
+        assert_disk(from_file(&packed, None), &disk, command);
     }
 }
 
@@ -192,7 +213,7 @@ fn the_size_is_needed_on_a_pipe_and_held_against_what_comes() {
     for (size, said) in [(len - 512, "continues"), (len + 512, "ended after")] {
         let error = error_of(from_pipe(&packed, Some(size)));
         assert!(error.to_string().contains(said), "{error}");
-        let error = error_of(from_file(&packed, Some(size)).map(Option::unwrap));
+        let error = error_of(from_file(&packed, Some(size)));
         assert!(error.to_string().contains(said), "{error}");
     }
     // zstd tells it, when it knew it.
@@ -212,7 +233,7 @@ fn the_size_is_needed_on_a_pipe_and_held_against_what_comes() {
     let error = error_of(from_pipe(&twice, None));
     assert!(error.hint() == Some(&Hint::CorrectSize), "{error}");
     assert_disk(from_pipe(&twice, Some(2 * len)), &both, "the size is given");
-    let image = from_file(&twice, Some(2 * len)).map(Option::unwrap);
+    let image = from_file(&twice, Some(2 * len));
     assert_disk(image, &both, "the size is given");
 }
 
@@ -247,7 +268,7 @@ fn what_is_no_raw_disk_inside_is_refused_by_name() {
         let errors = [
             error_of(from_pipe(&packed, Some(content.len() as u64))),
             error_of(from_pipe(&packed, None)),
-            error_of(from_file(&packed, None).map(Option::unwrap)),
+            error_of(from_file(&packed, None)),
         ];
         for error in errors {
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
@@ -282,15 +303,10 @@ fn raw_that_is_named_is_not_decoded() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("disk.raw");
     std::fs::write(&path, &packed).unwrap();
-    let named = PipeOptions {
-        format: Some(Format::Raw),
-        ..options(None)
-    };
-    assert!(open_packed(&path, named, &[]).unwrap().is_none());
-    std::fs::write(&path, disk()).unwrap();
-    assert!(open_packed(&path, options(None), &[]).unwrap().is_none());
-    let missing = Path::new("/no/such/file");
-    assert!(open_packed(missing, options(None), &[]).unwrap().is_none());
+    let named = open(&path, &OpenOptions::of(Some(Format::Raw)), &[]).unwrap();
+    assert_eq!(named.image.details().compression, None);
+    let len = packed.len().next_multiple_of(512);
+    assert_eq!(named.image.virtual_size(), len as u64);
 }
 
 /// What `tar` makes of a file `name` with `content`.
@@ -324,8 +340,7 @@ fn the_disk_of_a_cloud_export_is_read_from_its_archive() {
         };
         let what = format!("{flags:?}");
         assert_disk(from_pipe(&packed, None), &content.bytes, &what);
-        let image = from_file(&packed, None).unwrap().unwrap();
-        assert_disk(Ok(image), &content.bytes, &what);
+        assert_disk(from_file(&packed, None), &content.bytes, &what);
         let error = error_of(from_pipe(&packed, Some(1 << 20)));
         assert!(
             error.to_string().contains("1048576 were announced"),
@@ -334,7 +349,7 @@ fn the_disk_of_a_cloud_export_is_read_from_its_archive() {
         for len in [packed.len() / 2, packed.len() - 9] {
             assert!(
                 from_pipe(&packed[..len], None)
-                    .and_then(|i| read_all(&i))
+                    .and_then(|i| read_all(i.image()))
                     .is_err()
             );
         }
@@ -348,6 +363,9 @@ fn other_archives_are_refused_with_the_command_that_unpacks_them() {
     for (files, said) in [
         (&["web.vmdk"][..], "begins with \"web.vmdk\""),
         (&["disk.raw", "more"], "more than disk.raw"),
+        (&["Vagrantfile", "metadata.json", "box.img"], "Vagrant box"),
+        (&["box.ovf", "box-disk1.vmdk"], "Vagrant box"),
+        (&["box.img"], "Vagrant box"),
     ] {
         let files: Vec<_> = files.iter().map(|name| (*name, &content)).collect();
         let Some(packed) = tarred(flags, &files) else {
@@ -360,6 +378,29 @@ fn other_archives_are_refused_with_the_command_that_unpacks_them() {
             error.hint().unwrap().to_string().contains("tar -xf"),
             "{error}"
         );
+    }
+}
+
+#[test]
+fn an_export_of_xenserver_is_named_with_the_command_that_helps() {
+    let dir = TempDir::new().unwrap();
+    std::fs::create_dir(dir.path().join("Ref:5")).unwrap();
+    for name in ["ova.xml", "Ref:5/00000000"] {
+        std::fs::write(dir.path().join(name), [1; 3000]).unwrap();
+    }
+    let line = "cd \"$0\" && tar --format=ustar -czf - ova.xml Ref:5/00000000";
+    let packed = Command::new("sh")
+        .args(["-c", line])
+        .arg(dir.path())
+        .output();
+    let packed = packed.unwrap().stdout;
+    for error in [
+        error_of(from_pipe(&packed, None)),
+        error_of(from_file(&packed, None)),
+    ] {
+        assert!(error.to_string().contains("XVA"), "{error}");
+        let hint = error.hint().unwrap().to_string();
+        assert!(hint.contains("xe vdi-export"), "{hint}");
     }
 }
 
@@ -382,9 +423,99 @@ fn bytes_by_chance_are_refused_and_never_hang() {
                 bytes[at] = rng.u8(..);
             }
             if let Ok(image) = from_pipe(&bytes, Some(200_000)) {
-                let read = read_all(&image);
+                let read = read_all(image.image());
                 assert!(read.is_err() || read.unwrap().len() == 200_192);
             }
         }
+    }
+}
+
+#[test]
+fn a_compressed_file_is_read_in_any_order_and_again() {
+    let disk = disk();
+    let packed = pack("gzip -c", &disk).unwrap();
+    let opened = from_file(&packed, None).unwrap();
+    assert_eq!(opened.file_len, packed.len() as u64);
+    let details = opened.image.details();
+    assert_eq!(details.compression.as_deref(), Some("gzip"));
+    assert!(details.streamed);
+    for at in [disk.len() - 512, 0, 4 << 20, 1 << 20, disk.len() - 512] {
+        let mut sector = [0; 512];
+        opened
+            .image
+            .read_at(GuestOffset(at as u64), &mut sector)
+            .unwrap();
+        assert!(sector == disk[at..at + 512], "{at:#x}");
+    }
+    assert_disk(Ok(opened), &disk, "again");
+}
+
+#[test]
+fn what_an_archive_says_is_a_hole_is_one() {
+    let content = Content::new(9, 9 << 20, 4096, 64 << 10);
+    let Some(packed) = tarred(&["--format=oldgnu", "-S"], &[("disk.raw", &content)]) else {
+        return;
+    };
+    let image = from_file(&packed, None).unwrap().image;
+    let extents: Vec<_> = image.all_extents().map(Result::unwrap).collect();
+    assert!(extents.iter().any(|extent| extent.kind == ExtentKind::Hole));
+    for extent in extents {
+        let (start, end) = (extent.start.0 as usize, extent.end().0 as usize);
+        let zero = content.bytes[start..end].iter().all(|byte| *byte == 0);
+        assert!(zero || extent.kind == ExtentKind::Data, "{extent:?}");
+    }
+    assert!(image.memory_bound(1) < 256 << 20);
+}
+
+#[test]
+fn counting_ends_on_request() {
+    let packed = pack("gzip -c -9", &vec![0; 64 << 20]).unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let stop = {
+        let asked = Arc::clone(&asked);
+        Stop::when(move || asked.fetch_add(1, Ordering::SeqCst) >= 5)
+    };
+    let options = OpenOptions {
+        stop,
+        ..OpenOptions::default()
+    };
+    let source = Arc::new(MemorySource(packed));
+    let error = open_source(source, &options, &[]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
+    assert_eq!(asked.load(Ordering::SeqCst), 6);
+}
+
+#[test]
+fn a_check_decodes_all_of_a_file_whatever_it_says_of_its_size() {
+    let disk = disk();
+    let dir = TempDir::new().unwrap();
+    let raw = dir.path().join("disk.raw");
+    std::fs::write(&raw, &disk).unwrap();
+    let Some(packed) = pack(&format!("zstd -qc {}", raw.display()), b"") else {
+        return;
+    };
+    let checked = |bytes: &[u8]| {
+        let source: Arc<dyn ReadAt> = Arc::new(MemorySource(bytes.to_vec()));
+        check_source(&source, &OpenOptions::default(), &[], &|| false).unwrap()
+    };
+    assert!(checked(&packed).is_sound());
+    let report = checked(&packed[..packed.len() - 40]);
+    assert_eq!((report.errors, report.format), (1, Format::Raw));
+    assert!(report.findings[0].message.contains("early"), "{report:?}");
+    let mut damaged = packed.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 0x10;
+    assert_eq!(checked(&damaged).errors, 1);
+}
+
+#[test]
+fn the_footer_of_another_format_at_the_end_is_seen_when_the_end_is_there() {
+    let mut disk = disk();
+    let footer = disk.len() - 512;
+    disk[footer..footer + 8].copy_from_slice(b"conectix");
+    let packed = pack("gzip -c", &disk).unwrap();
+    for size in [None, Some(disk.len() as u64)] {
+        let error = error_of(from_file(&packed, size));
+        assert!(error.to_string().contains("is vhd"), "{error}");
     }
 }

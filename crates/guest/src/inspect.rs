@@ -44,7 +44,8 @@ pub fn inspect(image: &dyn DiskImage, wanted: Wanted, budget: &Budget) -> Report
 }
 
 fn look(image: &dyn DiskImage, wanted: Wanted, budget: &Budget) -> Report {
-    if image.details().format == Format::Zvhd {
+    let details = image.details();
+    if details.streamed || details.format == Format::Zvhd {
         return Report::undone("the image can be read front to back only");
     }
     let table = match partitions::read(image) {

@@ -169,7 +169,7 @@ impl Chosen {
 
     /// Its bytes, decoded if the package compresses them.
     fn source(&self) -> diskimg::Result<Arc<dyn ReadAt>> {
-        let source = self.disk.source();
+        let source = self.disk.source(&self.options.stop);
         source.map_err(|error| error.in_file(&self.package))
     }
 

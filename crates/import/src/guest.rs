@@ -23,10 +23,10 @@ pub(crate) fn look(
     if spec.guest_check == GuestCheck::Off {
         return None;
     }
-    if input.is_pipe {
+    if input.opened.image.details().streamed {
         if request.kind != ImageKind::DataImage {
             findings.warnings.push(
-                "the system on the disk was not checked: it is read once, front to back".to_owned(),
+                "the system on the disk was not checked: the disk is read front to back".to_owned(),
             );
         }
         return None;

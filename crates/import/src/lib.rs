@@ -70,7 +70,7 @@ pub use send::{
     Content, FileUpload, RawTransferred, abort, refuse_existing, start_upload, upload_file,
 };
 pub use source::{
-    Input, Reading, check_disk, open_disk, open_input, open_named, refuse_standard_input,
+    Input, Reading, check_disk, open_disk, open_input, open_named, refuse_standard_input, stopping,
     warn_of_image, warn_of_more,
 };
 pub use spec::{BitmapSpec, Concurrency, GuestCheck, IfExists, ImportSpec, JournalSpec, Register};

@@ -274,7 +274,7 @@ impl Look<'_> {
                 let (key, format) = (&request.image_url.key, input.opened.format);
                 raw = bitmap::prepare(spec, key, format, &mut findings.problems);
             }
-            if input.is_pipe && raw.is_some() {
+            if input.opened.image.details().streamed && raw.is_some() {
                 findings.problems.push(Problem::new(
                     "the parts of a raw object are sent in any order, and a pipe or a compressed \
                      disk is read front to back",
@@ -349,7 +349,7 @@ impl Look<'_> {
         let why = if input.is_packaged {
             "the file would be uploaded unchanged, and the service does not read packages"
                 .to_owned()
-        } else if input.is_pipe {
+        } else if input.opened.image.details().streamed {
             "the file would be uploaded unchanged, and the service does not unpack compressed files"
                 .to_owned()
         } else if files > 1 {
@@ -379,8 +379,8 @@ impl Look<'_> {
         findings: &mut Findings,
     ) {
         let image = input.opened.image.as_ref();
-        let table = match input.is_pipe {
-            // Only its beginning has arrived.
+        let table = match image.details().streamed {
+            // Only its beginning is at hand.
             true => partitions::read_front(image),
             false => partitions::read(image),
         };

@@ -12,8 +12,8 @@ use ::convert::{CancelToken, default_threads};
 use diskimg::text::shown;
 use diskimg::units::{SECTOR, round_up};
 use diskimg::{
-    BackingPolicy, CheckReport, Container, DiskImage, FileSource, OpenOptions, Opened, PipeImage,
-    PipeOptions, ReadAt,
+    BackingPolicy, CheckReport, DiskImage, FileSource, OpenOptions, Opened, PipeOptions, ReadAt,
+    Stop,
 };
 
 use super::disk::{Chosen, SourceDisk, open_package};
@@ -48,8 +48,6 @@ pub struct Input {
     pub opened: Opened,
     /// The file that it begins in. It was named, or is in the directory of the package that was.
     pub file: PathBuf,
-    /// Whether it can be read front to back only, and once.
-    pub is_pipe: bool,
     /// Whether it is in a package: its bytes are no file that could be uploaded as it is.
     pub is_packaged: bool,
     /// What the user was told of it.
@@ -75,15 +73,19 @@ fn open_input_silently(
     options: &OpenOptions,
     reading: Reading<'_>,
 ) -> Result<Input> {
+    let options = &OpenOptions {
+        packed_size: reading.size,
+        ..stopping(options, reading.cancel)
+    };
     let mut input = if let Some(package) = open_package(disk, options)? {
         let member = disk.member.as_deref();
         let mut chosen = Chosen::of(&package, member, options, reading.ignore_manifest)?;
         let watch = Watch::verifying(&package, chosen.verification.take(), reading.cancel);
         let opened = chosen.open().map_err(|error| watch.cause(error))?;
+        refuse_size(reading.size, &opened)?;
         Input {
             opened,
             file: chosen.file().to_owned(),
-            is_pipe: false,
             is_packaged: true,
             warnings: chosen.warnings,
             watch,
@@ -91,19 +93,16 @@ fn open_input_silently(
     } else if is_standard_input(&disk.path) {
         open_standard_input(&disk.path, options, reading)?
     } else if is_export(&disk.path) {
-        refuse_size(reading.size)?;
+        let opened = open_export(&disk.path, disk.tls_ca.as_deref(), options, reading.cancel)?;
+        refuse_size(reading.size, &opened)?;
         Input {
             warnings: vec![NOBODY_KNOWS.to_owned()],
-            ..whole(
-                open_export(&disk.path, disk.tls_ca.as_deref(), options, reading.cancel)?,
-                &disk.path,
-            )
+            ..whole(opened, &disk.path)
         }
-    } else if let Some(opened) = packed(&disk.path, pipe_options(&disk.path, options, reading))? {
-        once(opened, &disk.path)
     } else {
-        refuse_size(reading.size)?;
-        whole(::convert::open_with(&disk.path, options)?, &disk.path)
+        let opened = ::convert::open_with(&disk.path, options)?;
+        refuse_size(reading.size, &opened)?;
+        whole(opened, &disk.path)
     };
     input
         .watch
@@ -117,17 +116,25 @@ fn open_input_silently(
     Ok(input)
 }
 
+/// `options` for opening images until `cancel` says to stop.
+#[must_use]
+pub fn stopping(options: &OpenOptions, cancel: &CancelToken) -> OpenOptions {
+    let cancel = cancel.clone();
+    OpenOptions {
+        stop: Stop::when(move || cancel.is_cancelled()),
+        ..options.clone()
+    }
+}
+
 /// Opens a disk to look at it: its warnings are for the caller to tell, and no manifest is checked.
 pub fn open_disk(disk: &SourceDisk, options: &OpenOptions, cancel: &CancelToken) -> Result<Opened> {
+    let options = &stopping(options, cancel);
     if let Some(package) = open_package(disk, options)? {
         return Ok(Chosen::of(&package, disk.member.as_deref(), options, true)?.open()?);
     }
-    if is_export(&disk.path) {
-        return open_export(&disk.path, disk.tls_ca.as_deref(), options, cancel);
-    }
-    match open_packed(&disk.path, options, cancel)? {
-        Some(opened) => Ok(opened),
-        None => Ok(::convert::open_with(&disk.path, options)?),
+    match is_export(&disk.path) {
+        true => open_export(&disk.path, disk.tls_ca.as_deref(), options, cancel),
+        false => Ok(::convert::open_with(&disk.path, options)?),
     }
 }
 
@@ -137,6 +144,7 @@ pub fn check_disk(
     options: &OpenOptions,
     cancel: &CancelToken,
 ) -> Result<CheckReport> {
+    let options = &stopping(options, cancel);
     let cancelled = || cancel.is_cancelled();
     let report = match is_export(&disk.path) {
         true => {
@@ -162,7 +170,7 @@ pub fn open_named(
             "copy the disk to a file first: imgferry convert URI disk.zvhd2",
         ));
     }
-    let opened = ::convert::open_with(path, options)?;
+    let opened = ::convert::open_with(path, &stopping(options, cancel))?;
     warn_of_image(&opened, path, observer, cancel)?;
     Ok(opened)
 }
@@ -224,9 +232,8 @@ fn open_standard_input(path: &Path, options: &OpenOptions, reading: Reading<'_>)
         |e: io::Error| Failure::from_error(Class::Io, &e).context("standard input cannot be read");
     let file = File::from(stdin.as_fd().try_clone_to_owned().map_err(failed)?);
     let kind = file.metadata().map_err(failed)?.file_type();
-    let packed = options.format.is_none() && matches!(Container::of_file(&file), Ok(Some(_)));
-    if is_stream(kind) || packed {
-        Ok(once(open_pipe(file, options, reading)?, path))
+    if is_stream(kind) {
+        Ok(whole(open_pipe(file, options, reading)?, path))
     } else {
         open_file(file, path, options, reading.size)
     }
@@ -239,66 +246,30 @@ fn open_pipe(file: File, options: &OpenOptions, reading: Reading<'_>) -> Result<
             "save the image to a file first",
         ));
     }
-    let image = ::convert::open_pipe(file, pipe_options(Path::new(NAME), options, reading))?;
-    let len = image.virtual_size();
-    Ok(streamed(image, len))
-}
-
-/// Opens a raw disk that is compressed in a file, to look at it; `None` when there is none.
-fn open_packed(path: &Path, options: &OpenOptions, cancel: &CancelToken) -> Result<Option<Opened>> {
-    let cancel = cancel.clone();
-    let options = PipeOptions {
-        name: path.to_owned(),
-        size: None,
-        format: options.format,
-        readers: default_threads(),
-        stop: Arc::new(move || cancel.is_cancelled()),
-    };
-    packed(path, options)
-}
-
-fn packed(path: &Path, options: PipeOptions) -> Result<Option<Opened>> {
-    let image = ::convert::open_packed(path, options)?;
-    let len = || std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    Ok(image.map(|image| streamed(image, len())))
-}
-
-fn pipe_options(name: &Path, options: &OpenOptions, reading: Reading<'_>) -> PipeOptions {
-    let cancel = reading.cancel.clone();
-    PipeOptions {
-        name: name.to_owned(),
-        size: reading.size,
-        format: options.format,
-        readers: reading.threads.unwrap_or_else(default_threads),
-        stop: Arc::new(move || cancel.is_cancelled()),
-    }
-}
-
-/// A disk in `file_len` bytes.
-fn streamed(image: PipeImage, file_len: u64) -> Opened {
-    Opened {
+    let image = ::convert::open_pipe(
+        file,
+        PipeOptions {
+            name: NAME.into(),
+            size: reading.size,
+            format: options.format,
+            readers: reading.threads.unwrap_or_else(default_threads),
+            stop: options.stop.clone(),
+        },
+    )?;
+    Ok(Opened {
         format: diskimg::Format::Raw,
+        file_len: image.virtual_size(),
         image: Box::new(image),
-        file_len,
         bytes_on_disk: 0,
         files: Vec::new(),
-    }
+    })
 }
 
-/// A disk that is read once.
-fn once(opened: Opened, file: &Path) -> Input {
-    Input {
-        is_pipe: true,
-        ..whole(opened, file)
-    }
-}
-
-/// A disk that is read wherever and as often as need be.
+/// A disk that is in no package.
 fn whole(opened: Opened, file: &Path) -> Input {
     Input {
         opened,
         file: file.to_owned(),
-        is_pipe: false,
         is_packaged: false,
         warnings: Vec::new(),
         watch: Watch::default(),
@@ -337,13 +308,14 @@ fn open_file(
     Ok(whole(opened, path))
 }
 
-fn refuse_size(size: Option<u64>) -> Result {
+/// Refuses a size for a disk that tells its own.
+fn refuse_size(size: Option<u64>, opened: &Opened) -> Result {
     match size {
-        None => Ok(()),
-        Some(_) => Err(refused(
+        Some(_) if !opened.image.details().streamed => Err(refused(
             "--size is for disks that are compressed or come through standard input (-)",
             "leave it out: a file tells its size, and so does a server",
         )),
+        _ => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use diskimg::source::Joined;
 use diskimg::text::{printable, shell_word};
 use diskimg::units::FileOffset;
-use diskimg::{Decoded, Error, ErrorKind, ReadAt, Result};
+use diskimg::{Decoded, Error, ErrorKind, ReadAt, Result, Stop};
 
 use crate::descriptor::{Descriptor, DiskEntry, File};
 use crate::hardware::{Drive, Host, drives};
@@ -68,12 +68,13 @@ impl Disk {
         sizes.fold(0, u64::saturating_add)
     }
 
-    /// Its bytes: a disk image. A compressed disk is decoded once to count them.
+    /// Its bytes: a disk image. A compressed disk is decoded once to count them, unless `stop` says
+    /// otherwise.
     ///
     /// # Errors
     /// Of a compressed disk: `Corrupt`, `Truncated` when it is damaged, `Limit` when it unpacks to
-    /// far more than the descriptor says, `Io`.
-    pub fn source(&self) -> Result<Arc<dyn ReadAt>> {
+    /// far more than the descriptor says, `Io`, `Cancelled`.
+    pub fn source(&self, stop: &Stop) -> Result<Arc<dyn ReadAt>> {
         let stored: Arc<dyn ReadAt> = match self.parts.as_slice() {
             [part] => Arc::clone(&part.bytes),
             parts => {
@@ -85,7 +86,7 @@ impl Disk {
         if !self.compressed {
             return Ok(stored);
         }
-        match Decoded::open(stored, self.most_unpacked()) {
+        match Decoded::open(stored, self.most_unpacked(), stop) {
             Ok(Some(decoded)) => Ok(Arc::new(decoded)),
             Ok(None) => Err(Error::corrupt(
                 "gzip stream",

@@ -25,7 +25,7 @@ fn look(bytes: Vec<u8>) -> bool {
     let manifest = package.manifest();
     for disk in package.disks() {
         assert!(disk.size() <= len);
-        if let Ok(source) = disk.source() {
+        if let Ok(source) = disk.source(&diskimg::Stop::never()) {
             let mut all = vec![0; usize::try_from(source.len()).unwrap()];
             source.read_exact_at(FileOffset(0), &mut all).unwrap();
             assert!(source.read_exact_at(FileOffset(1), &mut all).is_err() || all.is_empty());

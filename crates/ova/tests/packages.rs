@@ -31,7 +31,9 @@ fn refused(bytes: Vec<u8>) -> String {
 }
 
 fn content(package: &Package, place: usize) -> Vec<u8> {
-    let source = package.disks()[place].source().unwrap();
+    let source = package.disks()[place]
+        .source(&diskimg::Stop::never())
+        .unwrap();
     let mut bytes = vec![0; usize::try_from(source.len()).unwrap()];
     source.read_exact_at(FileOffset(0), &mut bytes).unwrap();
     bytes
@@ -112,7 +114,13 @@ fn packages_of_other_programs_are_read() {
     let gzip = shipped("gz.ova");
     assert!(gzip.disks()[0].compressed);
     assert_eq!(gzip.disks()[0].size(), 31_462);
-    assert_eq!(gzip.disks()[0].source().unwrap().len(), 105_472);
+    assert_eq!(
+        gzip.disks()[0]
+            .source(&diskimg::Stop::never())
+            .unwrap()
+            .len(),
+        105_472
+    );
     assert!(gzip.manifest().unwrap().is_none());
 
     verified(&shipped("web.ova")).unwrap();

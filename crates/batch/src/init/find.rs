@@ -4,14 +4,12 @@ use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use diskimg::text::{printable, shown};
-use diskimg::{ErrorKind, Format};
+use diskimg::{ErrorKind, Format, Stop};
 
 use super::machine::{self, Looked};
-use super::open::Stop;
-use super::{Found, Refused, open};
+use super::{Disk, Found, Refused, open};
 use crate::expand::MAX_ITEMS;
 
 /// Most files and directories that are looked at. Ours.
@@ -63,7 +61,7 @@ pub fn find(places: &[PathBuf], stop: &Stop) -> Result<Found, Error> {
         found: Found::default(),
         taken: HashSet::new(),
         entries: 0,
-        stop: Arc::clone(stop),
+        stop: stop.clone(),
     };
     for place in places {
         let unreadable = |error| Error::Unreadable(place.clone(), error);
@@ -143,7 +141,7 @@ impl Walk {
 
     /// Opens the file; one that was `named` is told about in any case.
     fn file(&mut self, path: PathBuf, named: bool) -> Result<(), Error> {
-        if (self.stop)() {
+        if self.stop.asked() {
             return Err(Error::Cancelled);
         }
         if machine::is_one(&path) {
@@ -160,7 +158,7 @@ impl Walk {
 
     /// The machine of the file, which is called like that of one.
     fn machine(&mut self, path: PathBuf, named: bool) -> Result<(), Error> {
-        let Looked { files, machine } = machine::look(&path);
+        let Looked { files, machine } = machine::look(&path, &self.stop);
         let shared = files.iter().find(|file| self.taken.contains(*file));
         let shared = shared.map(|file| file.to_string_lossy().into_owned());
         self.taken.extend(files);
@@ -181,21 +179,21 @@ impl Walk {
     fn disk(&mut self, path: PathBuf, named: bool) -> Result<(), Error> {
         let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
         let is = |known: &[&str]| known.iter().any(|known| extension == *known);
-        let packed = match named || is_packed_name(&path) {
-            true => open::packed(&path, &self.stop).transpose(),
-            false => None,
-        };
-        let opened = packed
-            .map(|packed| packed.map(|disk| (None, disk)))
-            .unwrap_or_else(|| open::image(&path).map(|(format, disk)| (Some(format), disk)));
-        match opened {
-            Ok((Some(Format::Raw), _)) if !is(&RAW) && !named => self.pass_over(),
+        // Decoding takes long: what is not called like a disk is left alone.
+        let is_ours = named || is_packed_name(&path) || is(&DISKS);
+        if !is_ours && open::is_compressed(&path) {
+            self.pass_over();
+            return Ok(());
+        }
+        let is_guessed = |disk: &Disk| disk.format == Format::Raw && disk.compression.is_none();
+        match open::image(&path, &self.stop) {
+            Ok(disk) if is_guessed(&disk) && !is(&RAW) && !named => self.pass_over(),
             Ok(_) if path.to_str().is_none() => self.found.refused.push(Refused {
                 path,
                 reason: "its name is no text".to_owned(),
                 hint: Some("rename it".into()),
             }),
-            Ok((_, disk)) => self.found.disks.push(disk),
+            Ok(disk) => self.found.disks.push(disk),
             Err(error) if error.kind() == ErrorKind::Cancelled => return Err(Error::Cancelled),
             Err(error) => {
                 // Recognised by content, whatever it is called.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use diskimg::text::printable;
-use diskimg::{BackingPolicy, FileSource, OpenOptions, Vmx, member_path, open_source};
+use diskimg::{BackingPolicy, FileSource, OpenOptions, Stop, Vmx, member_path, open_source};
 use ova::{Firmware, Package, Role};
 
 use super::{Disk, Machine, Refused, open};
@@ -26,14 +26,14 @@ pub(super) struct Looked {
 }
 
 /// Looks at the file at `path`, which is called like that of a machine.
-pub(super) fn look(path: &Path) -> Looked {
+pub(super) fn look(path: &Path, stop: &Stop) -> Looked {
     let is_vmx = path
         .extension()
         .is_some_and(|extension| extension.eq_ignore_ascii_case("vmx"));
     let mut files = Vec::new();
     let machine = match is_vmx {
-        true => configured(path, &mut files),
-        false => packaged(path, &mut files),
+        true => configured(path, &mut files, stop),
+        false => packaged(path, &mut files, stop),
     };
     Looked { files, machine }
 }
@@ -57,7 +57,11 @@ fn lacking(path: &Path, disk: &str, error: &diskimg::Error) -> Refused {
 }
 
 /// The machine that the configuration at `path` describes.
-fn configured(path: &Path, files: &mut Vec<PathBuf>) -> Result<Option<Machine>, Refused> {
+fn configured(
+    path: &Path,
+    files: &mut Vec<PathBuf>,
+    stop: &Stop,
+) -> Result<Option<Machine>, Refused> {
     let source = FileSource::open(path).map_err(because(path))?;
     let vmx = Vmx::read(&source).map_err(because(path))?;
     let dir = path.parent().unwrap_or(Path::new("."));
@@ -69,7 +73,8 @@ fn configured(path: &Path, files: &mut Vec<PathBuf>) -> Result<Option<Machine>, 
     }
     let mut disks = Vec::new();
     for name in &vmx.disks {
-        let disk = open::named(&source, dir, name).map_err(|error| lacking(path, name, &error))?;
+        let disk =
+            open::named(&source, dir, name, stop).map_err(|error| lacking(path, name, &error))?;
         files.extend(disk.builds_on.iter().map(|name| dir.join(name)));
         disks.push(disk);
     }
@@ -91,7 +96,11 @@ fn configured(path: &Path, files: &mut Vec<PathBuf>) -> Result<Option<Machine>, 
 }
 
 /// The machine in the package at `path`; `None` when it is none.
-fn packaged(path: &Path, files: &mut Vec<PathBuf>) -> Result<Option<Machine>, Refused> {
+fn packaged(
+    path: &Path,
+    files: &mut Vec<PathBuf>,
+    stop: &Stop,
+) -> Result<Option<Machine>, Refused> {
     let opened = Package::open(path, &BackingPolicy::Refuse).map_err(because(path))?;
     let Some(package) = opened else {
         return Ok(None);
@@ -106,7 +115,7 @@ fn packaged(path: &Path, files: &mut Vec<PathBuf>) -> Result<Option<Machine>, Re
     for disk in package.disks() {
         let options = package.options(&OpenOptions::of(None));
         let opened = disk
-            .source()
+            .source(stop)
             .and_then(|source| open_source(source, &options, &zvhd2::DRIVERS))
             .map_err(|error| lacking(path, &disk.member, &error))?;
         let mut found = open::of(opened, &member_path(path, &disk.member));

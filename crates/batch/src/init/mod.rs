@@ -22,7 +22,6 @@ use serde::Serialize;
 
 pub use self::find::{Error, find};
 pub use self::group::{Draft, Server};
-pub use self::open::Stop;
 pub use self::write::{Notation, Settings};
 
 /// What was found.
@@ -74,7 +73,7 @@ pub struct Disk {
     pub system: Option<String>,
     /// How it is compressed as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub compression: Option<&'static str>,
+    pub compression: Option<String>,
     /// Files that it builds on, nearest first: it is imported only where they may be opened.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub builds_on: Vec<String>,

@@ -1,33 +1,44 @@
 //! Opens a file that looks like a disk, and looks at what is on it.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+use diskimg::source::open_regular;
 use diskimg::{
-    BackingPolicy, Container, DiskImage, Error, ErrorKind, Format, Hint, OpenOptions, Opened,
-    PipeOptions, ReadAt, Result, open_beside, partitions,
+    BackingPolicy, Container, Error, ErrorKind, Hint, OpenOptions, Opened, ReadAt, Result, Stop,
+    open_beside, partitions,
 };
 
 use super::Disk;
 
-/// Whether to stop.
-pub type Stop = Arc<dyn Fn() -> bool + Send + Sync>;
-
 /// Most files that build on each other. Ours.
 const MAX_CHAIN: usize = 32;
 
-/// The disk image at `path`.
-pub(super) fn image(path: &Path) -> Result<(Format, Disk)> {
-    let opened = diskimg::open(path, &OpenOptions::of(None), &zvhd2::DRIVERS)?;
-    Ok((opened.format, of(opened, path)))
+/// The disk image at `path`. All of a compressed one is read where it does not tell its size.
+pub(super) fn image(path: &Path, stop: &Stop) -> Result<Disk> {
+    let options = OpenOptions {
+        stop: stop.clone(),
+        ..OpenOptions::default()
+    };
+    let opened = diskimg::open(path, &options, &zvhd2::DRIVERS)?;
+    Ok(of(opened, path))
+}
+
+/// Whether the file at `path` is compressed, as far as that can be read.
+pub(super) fn is_compressed(path: &Path) -> bool {
+    let file = open_regular(path);
+    file.is_ok_and(|file| matches!(Container::of_file(&file), Ok(Some(_))))
 }
 
 /// What is on a disk that was opened.
 pub(super) fn of(opened: Opened, path: &Path) -> Disk {
     let virtual_size = opened.image.virtual_size();
     let mut disk = blank(&opened, path);
-    match partitions::read(opened.image.as_ref()) {
+    let image = opened.image.as_ref();
+    let table = match image.details().streamed {
+        true => partitions::read_front(image),
+        false => partitions::read(image),
+    };
+    match table {
         Ok(table) => {
             disk.warnings.extend(table.sector_problem());
             disk.warnings.extend(table.size_problem(virtual_size));
@@ -42,6 +53,7 @@ pub(super) fn of(opened: Opened, path: &Path) -> Disk {
 }
 
 fn blank(opened: &Opened, path: &Path) -> Disk {
+    let details = opened.image.details();
     Disk {
         path: path.to_owned(),
         format: opened.format,
@@ -50,53 +62,27 @@ fn blank(opened: &Opened, path: &Path) -> Disk {
         boot: None,
         firmware: None,
         system: None,
-        compression: None,
+        compression: details.compression.filter(|_| details.streamed),
         builds_on: Vec::new(),
-        warnings: opened.image.details().warnings,
+        warnings: details.warnings,
     }
-}
-
-/// The raw disk that the file at `path` holds compressed; `None` when it holds none. Where the
-/// stream does not tell its size, all of it is read.
-pub(super) fn packed(path: &Path, stop: &Stop) -> Result<Option<Disk>> {
-    let options = PipeOptions {
-        name: path.to_owned(),
-        size: None,
-        format: None,
-        readers: 1,
-        stop: Arc::clone(stop),
-    };
-    let Some(image) = diskimg::open_packed(path, options, &zvhd2::DRIVERS)? else {
-        return Ok(None);
-    };
-    let failed = |error| Error::io("cannot be read", error).in_file(path);
-    let file = File::open(path).map_err(failed)?;
-    let container = Container::of_file(&file).map_err(failed)?;
-    let table = partitions::read_front(&image).ok();
-    Ok(Some(Disk {
-        path: path.to_owned(),
-        format: Format::Raw,
-        virtual_size: image.virtual_size(),
-        bytes_on_disk: file.metadata().map_err(failed)?.len(),
-        boot: table.map(|table| table.boot),
-        firmware: None,
-        system: None,
-        compression: container.map(Container::name),
-        builds_on: Vec::new(),
-        warnings: image.details().warnings,
-    }))
 }
 
 /// The disk image `name` in `dir`, which the configuration of a machine there names. One that
 /// builds on other files is described, and they are not opened.
-pub(super) fn named(configuration: &dyn ReadAt, dir: &Path, name: &str) -> Result<Disk> {
+pub(super) fn named(
+    configuration: &dyn ReadAt,
+    dir: &Path,
+    name: &str,
+    stop: &Stop,
+) -> Result<Disk> {
     let path = dir.join(name);
     // Neither a link nor anything that is no file, and of the same owner.
     if open_beside(configuration, name)?.is_none() {
         return Err(Error::new(ErrorKind::Io, "it is not there"));
     }
-    match image(&path) {
-        Ok((_, disk)) => Ok(disk),
+    match image(&path, stop) {
+        Ok(disk) => Ok(disk),
         Err(error) if builds_on_others(&error) => {
             let opened = describe(&path)?;
             let mut disk = blank(&opened, &path);

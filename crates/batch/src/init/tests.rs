@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
+use diskimg::Stop;
 use diskimg::partitions::BootMode;
 use tempfile::TempDir;
 
@@ -9,11 +9,11 @@ use super::*;
 use crate::manifest::Manifest;
 
 fn go_on() -> Stop {
-    Arc::new(|| false)
+    Stop::never()
 }
 
 fn stopped() -> Stop {
-    Arc::new(|| true)
+    Stop::when(|| true)
 }
 
 fn disk(path: &str) -> Disk {

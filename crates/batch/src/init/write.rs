@@ -240,6 +240,7 @@ fn notes(disk: &Disk) -> Vec<String> {
         "{}{}, {} virtual, the file takes {}",
         disk.format,
         disk.compression
+            .as_ref()
             .map_or_else(String::new, |name| format!(" compressed with {name}")),
         human(disk.virtual_size),
         human(disk.bytes_on_disk)

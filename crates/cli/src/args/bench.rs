@@ -24,6 +24,10 @@ use super::{CloudArgs, ObsUrl, PaceArgs, SourceArgs, parse_size, parse_threads};
 pub(crate) struct BenchArgs {
     /// The disk image to use [default: a generated one]
     pub(crate) image: Option<PathBuf>,
+    /// The disk of a package (OVA archive or OVF descriptor): its file or its number, as inspect
+    /// lists them [default: the only disk]
+    #[arg(long, value_name = "MEMBER|NUMBER", requires = "image")]
+    pub(crate) disk: Option<String>,
     /// Also convert with this program, if it is installed, alternating with imgferry
     #[arg(long, value_enum, value_name = "PROGRAM")]
     pub(crate) against: Option<Peer>,

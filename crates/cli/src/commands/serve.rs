@@ -77,7 +77,7 @@ fn open(
     };
     let input = open_input(&disk, &options, reading)?;
     let name = disk.name();
-    if input.is_pipe {
+    if input.opened.image.details().streamed {
         return Err(Failure::new(
             Class::Refused,
             format!(

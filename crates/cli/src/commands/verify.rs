@@ -13,7 +13,8 @@ use crate::args::{Place, VerifyArgs};
 use crate::console::Console;
 use crate::progress::Progress;
 use ::import::{
-    Reading, SourceDisk, Watch, is_standard_input, open_input, warn_of_image, warn_of_more,
+    Reading, SourceDisk, Watch, is_standard_input, open_input, stopping, warn_of_image,
+    warn_of_more,
 };
 use cloud::{Class, Failure, Result, StopToken};
 
@@ -73,7 +74,7 @@ fn open(
         (Place::Object(url), None) => return Err(storage::not_opened(url)),
         (Place::Object(url), Some(object)) => {
             let name = PathBuf::from(url.to_string());
-            let opened = storage::open_image(object, &options)?;
+            let opened = storage::open_image(object, &stopping(&options, cancel))?;
             let told = warn_of_image(&opened, &name, &console, cancel)?;
             return Ok(Side {
                 image: opened.image,

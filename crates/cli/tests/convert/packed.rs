@@ -75,6 +75,16 @@ fn a_compressed_disk_is_read_like_the_disk() {
         assert_eq!(told["streamed"], true, "{line}");
         assert_eq!(told["virtual_size"], size, "{line}");
         assert_eq!(told["warnings"].as_array().unwrap().len(), 0, "{told}");
+        let checked = imgferry(&["inspect".as_ref(), "--check".as_ref(), os_str(&packed)]);
+        let text = &checked.success().text();
+        assert!(text.contains("0 errors"), "{text}");
+        let map = ["inspect", "--map", "-"].map(AsRef::as_ref);
+        let map = imgferry(&[&map[..], &[os_str(&packed)]].concat());
+        assert!(map.success().text().contains("<svg"));
+        let bitmap = ["bitmap", "--json", "--force"].map(AsRef::as_ref);
+        let bitmap = imgferry(&[&bitmap[..], &[os_str(&packed)]].concat());
+        assert_eq!(json_of(bitmap.success())["scan"]["digest"], *expected);
+        assert!(dir.path().join("disk.mf").exists(), "{line}");
 
         // The same through a pipe, and redirected.
         let mut command = common::command();
@@ -134,4 +144,41 @@ fn a_compressed_disk_becomes_an_active_image() {
     assert_eq!(imported["status"], "active");
     assert_eq!(imported["digest"], expected.as_str());
     assert_eq!(imported["image_digest"], imported["digest"]);
+}
+
+#[test]
+fn a_check_finds_what_is_wrong_with_a_compressed_disk() {
+    let dir = TempDir::new().unwrap();
+    disk(&dir);
+    if !sh(dir.path(), "gzip disk.raw") {
+        return;
+    }
+    let packed = dir.path().join("disk.raw.gz");
+    let mut bytes = fs::read(&packed).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&packed, &bytes).unwrap();
+    let told = imgferry(&["inspect".as_ref(), "--check".as_ref(), os_str(&packed)]);
+    assert_eq!(told.code, Some(2), "{}", told.stderr);
+    assert!(told.text().contains("gzip stream"), "{}", told.text());
+}
+
+#[test]
+fn a_compressed_disk_is_measured() {
+    let dir = TempDir::new().unwrap();
+    disk(&dir);
+    if !sh(dir.path(), "gzip disk.raw") {
+        return;
+    }
+    let packed = dir.path().join("disk.raw.gz");
+    let bench = |more: &[&str]| {
+        let mut command = common::command();
+        command.args(["bench", "--json", "--repeat", "2", "--levels", "1"]);
+        command.args(["--threads", "2", "--dir"]).arg(dir.path());
+        run(command.arg(&packed).args(more))
+    };
+    let told = json_of(bench(&[]).success());
+    assert_eq!(told["source"]["virtual_size_bytes"], 9 * MIB + 512);
+    let refused = bench(&["--against", "qemu-img"]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
 }

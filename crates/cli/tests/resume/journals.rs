@@ -225,24 +225,36 @@ fn another_plan_begins_anew_and_says_why() {
 }
 
 #[test]
-fn a_compressed_disk_is_uploaded_from_its_beginning_again_and_keeps_no_journal() {
+fn a_compressed_disk_goes_on_after_a_kill_unless_its_file_has_changed() {
     let mut import = Import::of_noise(48);
-    let packed = Command::new("gzip").arg("-1").arg(&import.source).status();
-    assert!(packed.unwrap().success());
+    let raw = import.source.clone();
+    let pack = |level: &str| {
+        let mut gzip = Command::new("gzip");
+        let packed = gzip.args(["-k", "-f", level]).arg(&raw).status();
+        assert!(packed.unwrap().success());
+    };
+    pack("-1");
     import.source.set_extension("raw.gz");
-    for (name, with) in [("a", "TERM"), ("b", "KILL")] {
-        let before = import.line.sent();
-        let child = import.named(name).spawn().unwrap();
-        common::wait_until(|| import.parts() >= 2 && import.line.sent() > before + 2 * PART);
-        common::signal(&child, with);
-        child.wait_with_output().unwrap();
-        assert!(import.status().is_null(), "{}", import.status());
-        let done = run(&mut import.named(name));
-        let json = is_right(&done);
-        assert_eq!(json["uploaded"]["kept_bytes"], 0);
-    }
-    // The parts of the one that was killed.
-    assert_eq!(import.cloud.uploads(), 1);
+    import.interrupt(2, "KILL");
+    assert_eq!(import.status()["stage"], "uploading");
+    let done = import.go_on();
+    let json = is_right(&done);
+    assert!(done.stderr.contains("already stored"), "{}", done.stderr);
+    assert_ne!(json["uploaded"]["kept_bytes"], 0);
+
+    // Another disk in the file of that name.
+    let child = import.named("b").spawn().unwrap();
+    common::wait_until(|| import.confirmed_parts() >= 2);
+    common::signal(&child, "KILL");
+    child.wait_with_output().unwrap();
+    let mut disk = fs::read(&raw).unwrap();
+    disk[1 << 20] ^= 1;
+    fs::write(&raw, disk).unwrap();
+    pack("-2");
+    let done = run(&mut import.named("b"));
+    assert_eq!(is_right(&done)["uploaded"]["kept_bytes"], 0);
+    let why = "the source has changed";
+    assert!(done.stderr.contains(why), "{}", done.stderr);
 }
 
 /// What is asked for twice ends at once; what is stored is gone on with all the same.

@@ -111,6 +111,10 @@ impl fmt::Debug for Context {
 }
 
 /// A file that an image names, if it may be opened.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is taken apart at once"
+)]
 pub(crate) enum Referred {
     /// It may not, and the image is opened all the same, to be described.
     Unopened,

@@ -2,30 +2,23 @@
 //! sparse or not, read front to back.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
-use super::errors::{ended_early, invalid, refused};
+use super::archive::refusal;
+use super::errors::{UNPACK, ended_early, invalid, refused};
+use super::member::{BLOCK, DISK, Member, number};
 use crate::limits::{MAX_TAR_STRETCHES, MAX_VIRTUAL_SIZE};
 
-/// Unit of an archive in bytes.
-pub(super) const BLOCK: usize = 512;
-/// The name that the disk must have.
-const DISK: &str = "disk.raw";
-const MAGIC: &[u8] = b"ustar";
 /// Most blocks that continue the map of a sparse member: full ones hold 21 stretches each.
 const MAX_MAP_BLOCKS: usize = MAX_TAR_STRETCHES / 21 + 1;
 /// Most zeros behind the member. Writers fill up their last record, of 10 KiB or at most some MiB.
 const MAX_TAIL: u64 = 16 << 20;
 
-/// Offsets and lengths of fields, in bytes.
+/// Offsets and lengths of fields of a sparse member, in bytes.
 mod field {
     use std::ops::Range;
 
-    pub(super) const NAME: Range<usize> = 0..100;
-    pub(super) const SIZE: Range<usize> = 124..136;
-    pub(super) const CHECKSUM: Range<usize> = 148..156;
     pub(super) const KIND: usize = 156;
-    /// The same in GNU's old form and in POSIX's.
-    pub(super) const MAGIC: Range<usize> = 257..262;
     /// First of 4 stretches.
     pub(super) const STRETCHES: Range<usize> = 386..482;
     pub(super) const MORE: usize = 482;
@@ -35,45 +28,17 @@ mod field {
     pub(super) const STILL_MORE: usize = 504;
 }
 
-/// A piece of the disk that is stored, from this offset on.
+/// A piece of the disk that is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stretch {
-    start: u64,
-    len: u64,
+pub(crate) struct Stretch {
+    pub(crate) start: u64,
+    pub(crate) len: u64,
 }
 
-/// The first block of `bytes`, when it is a member's header with the mark and a right checksum.
-pub(super) fn header(bytes: &[u8]) -> Option<&[u8; BLOCK]> {
-    let header = bytes.first_chunk::<BLOCK>()?;
-    let sum: u64 = header
-        .iter()
-        .enumerate()
-        .map(|(at, byte)| match field::CHECKSUM.contains(&at) {
-            true => u64::from(b' '),
-            false => u64::from(*byte),
-        })
-        .sum();
-    let stored = number(header.get(field::CHECKSUM)?)?;
-    let magic = header.get(field::MAGIC)? == MAGIC;
-    (magic && header.first() != Some(&0) && stored == sum).then_some(header)
-}
-
-/// Octal digits between spaces and zeros, or a big-endian number behind a first bit that is set.
-fn number(field: &[u8]) -> Option<u64> {
-    if let Some((first, rest)) = field.split_first()
-        && first & 0x80 != 0
-    {
-        return rest
-            .iter()
-            .try_fold(u64::from(first & 0x7f), |value, byte| {
-                value.checked_mul(256)?.checked_add(u64::from(*byte))
-            });
-    }
-    let text = std::str::from_utf8(field).ok()?;
-    let digits = text.trim_matches([' ', '\0']);
-    match digits {
-        "" => Some(0),
-        _ => u64::from_str_radix(digits, 8).ok(),
+impl Stretch {
+    /// Where it ends. It lies on a disk.
+    pub(crate) fn end(&self) -> u64 {
+        self.start.saturating_add(self.len)
     }
 }
 
@@ -84,8 +49,10 @@ pub(super) struct DiskTar {
     size: u64,
     /// Offset of the next byte.
     at: u64,
-    /// What is stored, last stretch first.
-    stretches: Vec<Stretch>,
+    /// What is stored.
+    stretches: Arc<[Stretch]>,
+    /// How many of them were read.
+    read: usize,
     /// Bytes that fill up the last block of the member.
     padding: u64,
 }
@@ -97,16 +64,12 @@ impl DiskTar {
     /// Those of reading; `InvalidData` when the archive holds something else.
     pub(super) fn begin(header: &[u8; BLOCK], mut input: Box<dyn Read + Send>) -> io::Result<Self> {
         let part = |range| header.get(range).unwrap_or_default();
-        let name = part(field::NAME).split(|byte| *byte == 0).next();
-        let name = String::from_utf8_lossy(name.unwrap_or_default()).into_owned();
-        if name.strip_prefix("./").unwrap_or(&name) != DISK {
-            let name = crate::text::printable(&name);
-            return Err(refused(format!(
-                "an archive that begins with \"{name}\"; {DISK}, alone, is read"
-            )));
+        let member = Member::of(header);
+        if member.plain_name() != DISK {
+            return Err(refusal(&member, &mut input));
         }
-        let stored = number(part(field::SIZE)).ok_or_else(bad_number)?;
-        let (size, mut stretches) = match header.get(field::KIND) {
+        let stored = member.size.ok_or_else(bad_number)?;
+        let (size, stretches) = match header.get(field::KIND) {
             Some(b'0' | 0) => (
                 stored,
                 vec![Stretch {
@@ -118,21 +81,29 @@ impl DiskTar {
                 let size = number(part(field::REAL_SIZE)).ok_or_else(bad_number)?;
                 (size, sparse(header, &mut input)?)
             }
-            _ => return Err(refused(format!("an archive in which {DISK} is no file"))),
+            _ => {
+                let what = format!("an archive in which {DISK} is no file");
+                return Err(refused(what, UNPACK));
+            }
         };
         check(&stretches, stored, size)?;
-        stretches.reverse();
         Ok(Self {
             input,
             size,
             at: 0,
-            stretches,
+            stretches: stretches.into(),
+            read: 0,
             padding: stored.next_multiple_of(BLOCK as u64) - stored,
         })
     }
 
     pub(super) fn size(&self) -> u64 {
         self.size
+    }
+
+    /// What of it is stored; everything else is zero.
+    pub(super) fn stretches(&self) -> &Arc<[Stretch]> {
+        &self.stretches
     }
 
     /// Behind the member nothing but zeros may follow.
@@ -159,9 +130,8 @@ impl DiskTar {
                     zeros += len as u64;
                 }
                 _ => {
-                    return Err(refused(format!(
-                        "an archive of more than {DISK}; {DISK}, alone, is read"
-                    )));
+                    let what = format!("an archive of more than {DISK}; {DISK}, alone, is read");
+                    return Err(refused(what, UNPACK));
                 }
             }
         }
@@ -173,11 +143,11 @@ impl Read for DiskTar {
         if buf.is_empty() {
             return Ok(0);
         }
-        while self.stretches.last().is_some_and(|next| next.len == 0) {
-            self.stretches.pop();
+        while (self.stretches.get(self.read)).is_some_and(|next| next.end() <= self.at) {
+            self.read += 1;
         }
-        let stored = self.stretches.last_mut();
-        let gap = stored.as_ref().map_or(self.size, |next| next.start) - self.at;
+        let stored = self.stretches.get(self.read);
+        let gap = stored.map_or(self.size, |next| next.start.max(self.at)) - self.at;
         if gap > 0 {
             let len = usize::try_from(gap).unwrap_or(usize::MAX).min(buf.len());
             buf.get_mut(..len).unwrap_or_default().fill(0);
@@ -188,15 +158,13 @@ impl Read for DiskTar {
             self.end()?;
             return Ok(0);
         };
-        let most = usize::try_from(stored.len).unwrap_or(usize::MAX);
+        let most = usize::try_from(stored.end() - self.at).unwrap_or(usize::MAX);
         let len = most.min(buf.len());
         let len = self.input.read(buf.get_mut(..len).unwrap_or_default())?;
         if len == 0 {
             return Err(ended_early());
         }
         self.at += len as u64;
-        stored.start += len as u64;
-        stored.len -= len as u64;
         Ok(len)
     }
 }
@@ -259,24 +227,29 @@ fn bad_number() -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::member::header;
     use super::*;
+
+    const SIZE: std::ops::Range<usize> = 124..136;
+    const CHECKSUM: std::ops::Range<usize> = 148..156;
+    const MAGIC: std::ops::Range<usize> = 257..262;
 
     fn block(kind: u8, more: bool) -> [u8; BLOCK] {
         let mut header = [0; BLOCK];
         header[..8].copy_from_slice(DISK.as_bytes());
-        header[field::SIZE].copy_from_slice(b"00000000000\0");
+        header[SIZE].copy_from_slice(b"00000000000\0");
         header[field::KIND] = kind;
-        header[field::MAGIC].copy_from_slice(MAGIC);
+        header[MAGIC].copy_from_slice(b"ustar");
         header[field::MORE] = u8::from(more);
         header[field::REAL_SIZE].copy_from_slice(b"00000001000\0");
-        header[field::CHECKSUM].fill(b' ');
+        header[CHECKSUM].fill(b' ');
         let sum: u64 = header.iter().copied().map(u64::from).sum();
-        header[field::CHECKSUM].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        header[CHECKSUM].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         header
     }
 
-    fn begin(header: &[u8; BLOCK], input: impl Read + Send + 'static) -> io::Result<DiskTar> {
-        DiskTar::begin(super::header(header).unwrap(), Box::new(input))
+    fn begin(block: &[u8; BLOCK], input: impl Read + Send + 'static) -> io::Result<DiskTar> {
+        DiskTar::begin(header(block).unwrap(), Box::new(input))
     }
 
     #[test]
@@ -311,10 +284,10 @@ mod tests {
     fn a_disk_whose_first_sector_has_the_sum_of_a_header_is_no_archive() {
         let mut sector = block(b'0', false);
         assert!(header(&sector).is_some());
-        sector[field::MAGIC].copy_from_slice(b"USTAR");
-        sector[field::CHECKSUM].fill(b' ');
+        sector[MAGIC].copy_from_slice(b"USTAR");
+        sector[CHECKSUM].fill(b' ');
         let sum: u64 = sector.iter().copied().map(u64::from).sum();
-        sector[field::CHECKSUM].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        sector[CHECKSUM].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         assert!(header(&sector).is_none());
     }
 }

@@ -3,23 +3,18 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::hint::Hint;
-use crate::packed::{Container, HEAD_BYTES, Packed};
-use crate::text::printable;
-use crate::units::human;
+use crate::options::Stop;
+use crate::packed::{Container, HEAD_BYTES, Packed, Undecodable, ended, longer};
 
 /// How long a wait for the pipe may last before it is asked again whether to stop.
 const PATIENCE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
-
-type Stop = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// The end that bytes come out of.
 pub(super) struct Pipe {
@@ -43,21 +38,15 @@ pub(super) enum Broken {
     Ended,
     Longer,
     Io(i32),
-    /// What is compressed ends early.
-    Cut,
     /// What is compressed cannot be decoded.
-    Damaged(String),
-    /// What is compressed is this, and no disk.
-    Other(String),
+    Undecodable(Undecodable),
 }
 
 impl Broken {
     fn of(error: &io::Error) -> Self {
-        match (error.raw_os_error(), error.kind()) {
-            (Some(code), _) => Self::Io(code),
-            (None, io::ErrorKind::UnexpectedEof) => Self::Cut,
-            (None, io::ErrorKind::Unsupported) => Self::Other(error.to_string()),
-            _ => Self::Damaged(printable(&error.to_string())),
+        match error.raw_os_error() {
+            Some(code) => Self::Io(code),
+            None => Self::Undecodable(Undecodable::of(error)),
         }
     }
 }
@@ -67,7 +56,7 @@ impl Pipe {
     pub(super) fn new(file: File, stop: Stop) -> Self {
         let waiting = Waiting {
             file,
-            stop: Arc::clone(&stop),
+            stop: stop.clone(),
         };
         Self {
             bytes: Box::new(waiting),
@@ -119,62 +108,21 @@ impl Pipe {
     /// The error of `broken`, of a disk of `size` bytes.
     pub(super) fn error(&self, broken: &Broken, size: u64) -> Error {
         let position = self.position;
-        let stream = self.packing.map_or("", Container::name);
         match broken {
             Broken::Stopped => Error::new(ErrorKind::Cancelled, "stopped on request"),
-            Broken::Ended => Error::new(
-                ErrorKind::Truncated,
-                format!("it ended after {position} bytes, {size} were announced"),
-            )
-            .with_hint(Hint::EndedAt(position)),
-            Broken::Longer => Error::new(
-                ErrorKind::Corrupt,
-                format!("it continues after the {size} bytes that were announced"),
-            )
-            .with_hint(Hint::CorrectSize),
+            Broken::Ended => ended(position, size),
+            Broken::Longer => longer(size),
+            Broken::Undecodable(why) => match self.packing {
+                Some(packing) => why.error(packing, position),
+                None => Error::new(
+                    ErrorKind::Io,
+                    format!("reading failed after {position} bytes"),
+                ),
+            },
             Broken::Io(code) => Error::io(
                 format!("reading failed after {position} bytes"),
                 io::Error::from_raw_os_error(*code),
             ),
-            Broken::Cut => Error::new(
-                ErrorKind::Truncated,
-                format!(
-                    "the {stream} stream ends early, after {position} bytes of the disk: the file \
-                     is incomplete"
-                ),
-            ),
-            Broken::Other(what) => {
-                Error::unsupported(format!("the content of the {stream} stream is {what}"))
-                    .with_hint("unpack it first: tar -xf IMAGE")
-            }
-            Broken::Damaged(message) => Error::new(
-                ErrorKind::Corrupt,
-                format!(
-                    "the {stream} stream cannot be decoded after {position} bytes of the disk: \
-                     {message}"
-                ),
-            ),
-        }
-    }
-
-    /// Reads to the end; the number of bytes, at most `most`.
-    ///
-    /// # Errors
-    /// `Limit` when there are more; those of reading.
-    pub(super) fn count(&mut self, most: u64) -> Result<u64> {
-        let mut buf = vec![0; 1 << 20];
-        loop {
-            let full = self.fill(&mut buf)? == buf.len();
-            if self.position > most {
-                return Err(Error::new(
-                    ErrorKind::Limit,
-                    format!("the disk inside has more than {}", human(most)),
-                )
-                .with_hint(Hint::GiveSize));
-            }
-            if !full {
-                return Ok(self.position);
-            }
         }
     }
 
@@ -182,7 +130,7 @@ impl Pipe {
     pub(super) fn fill(&mut self, buf: &mut [u8]) -> Result<usize> {
         let mut filled = 0;
         while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            if (self.stop)() {
+            if self.stop.asked() {
                 return Err(self.fail(Broken::Stopped, self.position));
             }
             match self.bytes.read(rest) {
@@ -200,7 +148,7 @@ impl Pipe {
     /// The error of a read that failed with `error`, now and from now on.
     fn failed(&mut self, error: &io::Error) -> Error {
         // Decoders pass on that somebody asked to stop, in words of their own.
-        let broken = match (self.stop)() {
+        let broken = match self.stop.asked() {
             true => Broken::Stopped,
             false => Broken::of(error),
         };
@@ -218,7 +166,7 @@ impl Read for Waiting {
     /// Reads what is there; waits until something is, the pipe ends, or somebody asks to stop.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
-            if (self.stop)() {
+            if self.stop.asked() {
                 return Err(io::Error::other("stopped on request"));
             }
             // The descriptor is shared with other programs, so it is not made non-blocking.

@@ -14,14 +14,12 @@
 //! The last byte is handed out only when the pipe has ended behind it. A disk that is shorter or
 //! longer than was said is never read whole, and so nothing made of it is complete.
 //!
-//! A compressed disk is decoded on its way out of the pipe. A file of that kind is a pipe that can
-//! be rewound: its bytes are counted first where nothing else tells how many they are.
+//! A compressed disk is decoded on its way out of the pipe.
 
 mod end;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Seek;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,13 +33,12 @@ use crate::extent::{Extent, ExtentKind, check_range, clip_extent};
 use crate::format::Format;
 use crate::hint::Hint;
 use crate::image::DiskImage;
-use crate::limits::{MAX_COUNTED_BYTES, MAX_VIRTUAL_SIZE};
-use crate::packed::Container;
+use crate::options::Stop;
+use crate::packed::{Container, agreed_size, refuse_other_than_raw};
 use crate::probe::Probe;
-use crate::select::{recognise, recognised_as};
-use crate::source::open_regular;
+use crate::select::recognise;
 use crate::text::{other_than, with_free_outputs};
-use crate::units::{GuestOffset, MIB, SECTOR, human, round_up};
+use crate::units::{GuestOffset, MIB, SECTOR, round_up};
 
 /// Unit in which a disk on a pipe is read, in bytes.
 pub const BLOCK_BYTES: u64 = 2 * MIB;
@@ -64,7 +61,7 @@ pub struct PipeOptions {
     /// Most threads that read at the same time.
     pub readers: usize,
     /// Asked at least ten times a second while the pipe is silent: whether to stop.
-    pub stop: Arc<dyn Fn() -> bool + Send + Sync>,
+    pub stop: Stop,
 }
 
 /// A raw disk on a pipe. A length that is not a multiple of 512 is padded with zeros to one.
@@ -102,52 +99,15 @@ impl PipeImage {
         Self::begin(pipe, options, drivers).map_err(|error| error.in_file(&name))
     }
 
-    /// [`crate::open_packed`], where formats of `drivers` are recognised.
-    ///
-    /// # Errors
-    /// As there.
-    pub(crate) fn open_packed(
-        path: &Path,
-        mut options: PipeOptions,
-        drivers: &Arc<[Driver]>,
-    ) -> Result<Option<Self>> {
-        if options.format.is_some() {
-            return Ok(None);
-        }
-        // What cannot be opened is for the reader of files to tell.
-        let Ok(mut file) = open_regular(path) else {
-            return Ok(None);
-        };
-        let begin = || {
-            // Both read the same file, also when its name comes to mean another one.
-            let first = file.try_clone();
-            let first = first.map_err(|e| Error::io("it cannot be opened twice", e))?;
-            let mut pipe = Pipe::unpacked(first, Arc::clone(&options.stop))?;
-            if pipe.packing.is_none() {
-                return Ok(None);
-            }
-            if options.size.or(pipe.size).is_none() {
-                let size = pipe.count(MAX_COUNTED_BYTES)?;
-                // What comes out says more than that its size is not known.
-                options.size = (size > 0).then_some(size);
-            }
-            file.rewind()
-                .map_err(|e| Error::io("it cannot be rewound", e))?;
-            Self::begin(file, options, Arc::clone(drivers)).map(Some)
-        };
-        begin().map_err(|error: Error| error.in_file(path))
-    }
-
     fn begin(pipe: File, options: PipeOptions, drivers: Arc<[Driver]>) -> Result<Self> {
         let drivers = match options.format {
             Some(Format::Raw) => None,
             Some(format) => return Err(not_on_a_pipe(format)),
             None => Some(drivers),
         };
-        if let Some(size) = options.size {
-            check_size(size)?;
-        }
-        let stop = Arc::clone(&options.stop);
+        // Before anything is waited for.
+        agreed_size(options.size, None)?;
+        let stop = options.stop.clone();
         let mut pipe = match drivers {
             Some(_) => Pipe::unpacked(pipe, stop)?,
             None => Pipe::new(pipe, stop),
@@ -324,53 +284,12 @@ impl DiskImage for PipeImage {
     }
 }
 
-fn check_size(size: u64) -> Result<()> {
-    if size == 0 {
-        return Err(Error::unsupported("a disk of 0 bytes was announced"));
-    }
-    if size > MAX_VIRTUAL_SIZE {
-        return Err(Error::new(
-            ErrorKind::Limit,
-            format!(
-                "a disk of {size} bytes ({}) was announced, at most {} are read",
-                human(size),
-                human(MAX_VIRTUAL_SIZE)
-            ),
-        ));
-    }
-    Ok(())
-}
-
-/// The size of a disk that is `told` by the user, by what it is packed in, or by both.
-///
-/// # Errors
-/// `Unsupported` when they differ.
-fn agreed_size(told: Option<u64>, found: Option<u64>) -> Result<Option<u64>> {
-    if let (Some(told), Some(found)) = (told, found)
-        && told != found
-    {
-        return Err(Error::unsupported(format!(
-            "the disk inside has {found} bytes, {told} were announced"
-        ))
-        .with_hint(Hint::CorrectSize));
-    }
-    if let Some(found) = found {
-        check_size(found)?;
-    }
-    Ok(told.or(found))
-}
-
 /// Refuses what is no raw disk, by name. It was decoded from a stream of `packing`, if any.
 fn refuse_recognised(probe: &Probe, drivers: &[Driver], packing: Option<Container>) -> Result<()> {
-    let found = recognise(probe, drivers);
     if let Some(packing) = packing {
-        let name = match &found {
-            Ok(found) if found.format == Format::Raw => return Ok(()),
-            Ok(found) => Some(found.format.name()),
-            Err(_) => recognised_as(probe, drivers),
-        };
-        return Err(not_packed(packing, name));
+        return refuse_other_than_raw(probe, drivers, packing);
     }
+    let found = recognise(probe, drivers);
     let found = found.map_err(|error| match error.hint().cloned() {
         // What can be typed needs a file, and a pipe has none.
         Some(mut hint) => {
@@ -385,16 +304,6 @@ fn refuse_recognised(probe: &Probe, drivers: &[Driver], packing: Option<Containe
         Format::Raw => Ok(()),
         format => Err(not_on_a_pipe(format)),
     }
-}
-
-/// What is compressed is no raw disk, but what is called `name`.
-fn not_packed(packing: Container, name: Option<&str>) -> Error {
-    let (packing, command) = (packing.name(), packing.command());
-    let what = name.unwrap_or("text, or something that is no disk");
-    Error::unsupported(format!(
-        "the content of the {packing} stream is {what}; of compressed disks only raw ones are read"
-    ))
-    .with_hint(format!("unpack it first: {command} < IMAGE > disk.img"))
 }
 
 fn not_on_a_pipe(format: Format) -> Error {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use diskimg::pipe::BLOCK_BYTES;
 use diskimg::{
-    DiskImage, ErrorKind, Format, GuestOffset, PipeImage, PipeOptions, Result, open_pipe,
+    DiskImage, ErrorKind, Format, GuestOffset, PipeImage, PipeOptions, Result, Stop, open_pipe,
 };
 
 const BLOCK: usize = 2 << 20;
@@ -29,7 +29,7 @@ fn options(size: usize, stop: &Arc<AtomicBool>) -> PipeOptions {
         size: Some(size as u64),
         format: Some(Format::Raw),
         readers: 3,
-        stop: Arc::new(move || stop.load(Ordering::SeqCst)),
+        stop: Stop::when(move || stop.load(Ordering::SeqCst)),
     }
 }
 

@@ -57,8 +57,6 @@ pub(crate) struct Entry {
 
 const STREAMED: &str =
     "what came from standard input cannot be read again, so the import begins anew next time";
-const PACKED: &str = "a compressed disk is read front to back, so the import begins anew next time; unpack it first \
-     for an import that can be resumed";
 
 /// What becomes one object.
 #[derive(Clone, Copy)]
@@ -88,8 +86,6 @@ pub(crate) enum How<'a> {
         member: Option<&'a str>,
         /// Whether the disk builds on files that its image names.
         layered: bool,
-        /// Whether it can be read once.
-        streamed: bool,
     },
 }
 
@@ -156,7 +152,6 @@ impl Entry {
             part,
             member,
             layered,
-            streamed,
         } = input.how
         else {
             let source = identify(input.file)?;
@@ -173,10 +168,9 @@ impl Entry {
             });
         };
         let stdin = is_standard_input(input.file);
-        let source = match (streamed, input.watch.export()) {
-            (true, _) => None,
-            (false, Some(export)) => Some(export.clone()),
-            (false, None) => source(input.file)?,
+        let source = match input.watch.export() {
+            Some(export) => Some(export.clone()),
+            None => source(input.file)?,
         };
         let named = (input.name, part);
         let mut begun = begun(named, endpoint, object, plan, source.as_ref(), journal);
@@ -185,11 +179,7 @@ impl Entry {
         begun.verified = input.watch.verifies();
         begun.other_files = input.watch.others().filter(|_| layered);
         Ok(Self {
-            once: match (stdin, streamed) {
-                (true, _) => Some(STREAMED),
-                (false, true) => Some(PACKED),
-                (false, false) => None,
-            },
+            once: stdin.then_some(STREAMED),
             layered,
             service,
             done_counts,

@@ -58,7 +58,6 @@ impl Ledger {
                             part,
                             member: piece.disk.member.as_deref(),
                             layered: piece.watch.has_more_files() || !details.refers_to.is_empty(),
-                            streamed: details.streamed,
                         }
                     }
                 },

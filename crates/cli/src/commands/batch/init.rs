@@ -1,10 +1,10 @@
 //! `imgferry batch init`: a manifest of what is found.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use ::convert::{CancelToken, OutputFile, Overwrite, Sink};
-use batch::init::{Draft, Error, Notation, Settings, Stop, find};
+use batch::init::{Draft, Error, Notation, Settings, find};
+use diskimg::OpenOptions;
 use diskimg::printable;
 use diskimg::text::shown;
 use serde::Serialize;
@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::args::BatchInitArgs;
 use crate::commands::typed;
 use crate::console::Console;
+use ::import::stopping;
 use cloud::{Class, Failure, Result};
 
 /// Most refused files that an error lists.
@@ -41,10 +42,7 @@ pub(crate) fn run(args: &BatchInitArgs, console: Console, cancel: &CancelToken) 
     });
     let mut file = file.transpose()?;
     let dir = directory(args.output.as_deref())?;
-    let stop: Stop = {
-        let cancel = cancel.clone();
-        Arc::new(move || cancel.is_cancelled())
-    };
+    let stop = stopping(&OpenOptions::default(), cancel).stop;
     let found = find(&args.places, &stop).map_err(|error| match error {
         Error::Cancelled => Failure::new(Class::Interrupted, error.to_string()),
         _ => Failure::new(Class::Refused, error.to_string()),

@@ -9,8 +9,9 @@ use std::sync::Mutex;
 
 use ::bench::{Bench, Event, Image, Options, Ours, Place, QemuImg, Report};
 use ::convert::{OutputFile, Sink as _};
-use ::import::{Watch, open_named};
+use ::import::{Reading, SourceDisk, open_input, refuse_standard_input};
 use cloud::{Class, Failure, ProcessEnvironment, Result, Session, SessionOptions, StopToken};
+use diskimg::text::shown;
 use diskimg::units::human;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -72,11 +73,31 @@ fn options(args: &BenchArgs) -> Options {
 }
 
 fn image(path: &Path, args: &BenchArgs, console: Console, stop: &StopToken) -> Result<Image> {
-    let opened = open_named(path, &args.source.options(), &console, stop.token())?;
-    let watch = Watch::begin(path, &opened, args.source.share.force_share)?;
+    refuse_standard_input(path)?;
+    let reading = Reading {
+        size: None,
+        threads: None,
+        observer: &console,
+        cancel: stop.token(),
+        force_share: args.source.share.force_share,
+        ignore_manifest: true,
+    };
+    let disk = SourceDisk::in_package(path, args.disk.clone());
+    let input = open_input(&disk, &args.source.options(), reading)?;
+    if args.against.is_some() && (input.is_packaged || input.opened.image.details().streamed) {
+        return Err(Failure::new(
+            Class::Refused,
+            format!(
+                "{}: qemu-img reads neither packages nor compressed disks",
+                shown(&disk.name())
+            ),
+        )
+        .hint("leave --against out, or unpack the disk first"));
+    }
+    let watch = input.watch;
     Ok(Image {
         path: path.to_owned(),
-        opened,
+        opened: input.opened,
         unchanged: Box::new(move || watch.unchanged()),
     })
 }

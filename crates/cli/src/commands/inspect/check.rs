@@ -9,7 +9,7 @@ use diskimg::{CheckReport, Finding, ReadAt, Severity, printable};
 use obs::ObjectSource;
 use serde::Serialize;
 
-use ::import::{Chosen, SourceDisk, check_disk};
+use ::import::{Chosen, SourceDisk, check_disk, stopping};
 
 use crate::args::InspectArgs;
 use crate::console::Console;
@@ -51,7 +51,7 @@ pub(super) fn object(
     let name = object.name().to_owned();
     let source: Arc<dyn ReadAt> = object;
     let cancelled = || cancel.is_cancelled();
-    let options = args.source.options();
+    let options = stopping(&args.source.options(), cancel);
     let report = diskimg::check_source(&source, &options, &zvhd2::DRIVERS, &cancelled)
         .map_err(|error| error.in_file(&name))?;
     show(&name, &report, console)

@@ -20,7 +20,7 @@ use obs::{Chunking, ObjectSource};
 use super::{storage, typed};
 use crate::args::{InspectArgs, Place};
 use crate::console::Console;
-use ::import::{Chosen, SourceDisk, open_disk, open_package, refuse_standard_input};
+use ::import::{Chosen, SourceDisk, open_disk, open_package, refuse_standard_input, stopping};
 use cloud::{Class, Failure, Result, StopToken};
 
 /// Chunks of an object that are kept in memory while its format is checked.
@@ -53,7 +53,7 @@ pub(crate) async fn run(args: InspectArgs, console: Console, stop: &StopToken) -
 
 fn inspect_file(args: &InspectArgs, path: &Path, console: Console, cancel: &CancelToken) -> Result {
     refuse_standard_input(path)?;
-    let options = options(args);
+    let options = options(args, cancel);
     let disk = args.package.disk(path);
     let package = open_package(&disk, &options)?;
     // One disk of several must be named; without a picture, a page or a check the machine is shown.
@@ -115,7 +115,7 @@ fn inspect_object(
         return check::object(object, args, console, cancel);
     }
     let disk = SourceDisk::in_package(object.name(), None);
-    let open = || storage::open_image(Arc::clone(&object), &options(args));
+    let open = || storage::open_image(Arc::clone(&object), &options(args, cancel));
     let budget = Budget {
         time: OVER_A_NETWORK,
         ..Budget::default()
@@ -123,8 +123,8 @@ fn inspect_object(
     show(args, &disk, &[], budget, open, console, cancel)
 }
 
-fn options(args: &InspectArgs) -> OpenOptions {
-    let mut options = args.source.options();
+fn options(args: &InspectArgs, cancel: &CancelToken) -> OpenOptions {
+    let mut options = stopping(&args.source.options(), cancel);
     options.metadata_only = !args.guest;
     if args.source.backing.allow_backing.is_none() && !args.guest {
         options.backing = BackingPolicy::Describe;
