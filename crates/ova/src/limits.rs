@@ -6,6 +6,9 @@ pub const MAX_MEMBERS: usize = 10_000;
 /// Most headers of an archive: each member may have extended ones before its own.
 pub const MAX_HEADERS: u32 = 40_000;
 
+/// Most bytes of all names of an archive. Ours: 800 for each of the members that it may have.
+pub const MAX_NAME_BYTES: usize = 8 << 20;
+
 /// Longest record of extended header data, in bytes.
 pub const MAX_PAX_BYTES: u64 = 64 << 10;
 

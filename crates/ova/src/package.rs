@@ -95,6 +95,9 @@ impl Package {
         let mut index = Index::default();
         let filled = index.fill(source.as_ref());
         let has_descriptor = index.entries.iter().any(|entry| is_descriptor(&entry.name));
+        if !has_descriptor && let Some(error) = foreign(&index) {
+            return Err(error);
+        }
         match filled {
             // Another archive, which others refuse by name.
             _ if !has_descriptor && !ends_in(path, ".ova") => return Ok(None),
@@ -288,17 +291,12 @@ impl Package {
         })
     }
 
-    /// `options` for a disk of this package: what is inside an archive refers to no other file, and
-    /// what is beside a descriptor only if the user allows it.
+    /// `options` for a disk of this package, which refers to no other file, whatever the user
+    /// allows: an archive has no directory, and no manifest lists what a disk names.
     #[must_use]
     pub fn options(&self, options: &OpenOptions) -> OpenOptions {
         let mut options = options.clone();
-        let sealed = match &self.store {
-            Store::Archive(_) => options.backing != BackingPolicy::Describe,
-            // The user named the descriptor; what it names may not name more.
-            Store::Folder(_) => options.backing == BackingPolicy::Refuse,
-        };
-        if sealed {
+        if options.backing != BackingPolicy::Describe {
             options.backing = BackingPolicy::Sealed;
         }
         options
@@ -343,6 +341,31 @@ fn only_descriptor(index: &Index) -> Result<(String, &crate::tar::Entry)> {
         .map_err(|_| Error::unsupported("the name of the descriptor is no UTF-8 text"))?;
     names::check(name, "the archive")?;
     Ok((name.to_owned(), first))
+}
+
+/// The refusal of an archive without a descriptor that another program has made of a machine.
+fn foreign(index: &Index) -> Option<Error> {
+    let has = |name: &str| index.entries.iter().any(|it| it.name == name.as_bytes());
+    let names = || index.entries.iter().map(|entry| entry.name.as_slice());
+    if has("ova.xml") && names().any(|name| name.starts_with(b"Ref:")) {
+        let error = Error::unsupported(
+            "this is an export of XenServer or XCP-ng (XVA), which imgferry does not read",
+        );
+        return Some(error.with_hint(
+            "export each disk on the host as VHD, which imgferry reads: xe vdi-export uuid=UUID \
+             format=vhd filename=disk.vhd",
+        ));
+    }
+    let is_disk = |name: &&[u8]| *name == b"box.img" || names::ends_with(name, ".vmdk");
+    let disk = names().find(is_disk)?;
+    if !has("metadata.json") && !has("Vagrantfile") {
+        return None;
+    }
+    let error = Error::unsupported(format!(
+        "this is a Vagrant box, which imgferry does not read; it reads its disk, \"{}\"",
+        names::text(disk)
+    ));
+    Some(error.with_hint("unpack it first: tar -xf IMAGE"))
 }
 
 fn missing(name: &str) -> Error {

@@ -1,6 +1,5 @@
 //! Where a package's files are: members of an archive, or files beside the descriptor.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,7 +35,7 @@ impl Store {
     /// Whether there is a file `name`; it is not opened.
     pub(crate) fn has(&self, name: &str) -> bool {
         match self {
-            Self::Archive(archive) => archive.by_name.contains_key(name.as_bytes()),
+            Self::Archive(archive) => archive.called(name).next().is_some(),
             Self::Folder(folder) => folder.dir.join(name).symlink_metadata().is_ok(),
         }
     }
@@ -72,19 +71,14 @@ pub(crate) struct Archive {
     source: Arc<dyn ReadAt>,
     path: PathBuf,
     pub(crate) index: Index,
-    /// Places in the index by name; `None` for a name that occurs twice.
-    by_name: HashMap<Vec<u8>, Option<usize>>,
+    /// Places in the index, in the order of the names.
+    by_name: Vec<usize>,
 }
 
 impl Archive {
     pub(crate) fn new(source: Arc<dyn ReadAt>, path: &Path, index: Index) -> Self {
-        let mut by_name = HashMap::new();
-        for (place, entry) in index.entries.iter().enumerate() {
-            by_name
-                .entry(entry.name.clone())
-                .and_modify(|place| *place = None)
-                .or_insert(Some(place));
-        }
+        let mut by_name: Vec<usize> = (0..index.entries.len()).collect();
+        by_name.sort_by_key(|place| index.entries.get(*place).map(|entry| &entry.name));
         Self {
             source,
             path: path.to_owned(),
@@ -93,19 +87,29 @@ impl Archive {
         }
     }
 
+    /// The members that are called `name`.
+    fn called<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Entry> {
+        let entry = |place: &usize| self.index.entries.get(*place);
+        let is_before =
+            |place: &usize| entry(place).is_some_and(|it| it.name.as_slice() < name.as_bytes());
+        let start = self.by_name.partition_point(is_before);
+        let from = self.by_name.get(start..).unwrap_or_default();
+        let entries = from
+            .iter()
+            .filter_map(move |place| self.index.entries.get(*place));
+        entries.take_while(move |entry| entry.name == name.as_bytes())
+    }
+
     fn find(&self, name: &str) -> Result<Option<Arc<dyn ReadAt>>> {
-        let place = match self.by_name.get(name.as_bytes()) {
-            None => return Ok(None),
-            Some(None) => {
-                return Err(Error::new(
-                    ErrorKind::Ambiguous,
-                    format!("the archive has two members \"{}\"", printable(name)),
-                ));
-            }
-            Some(Some(place)) => *place,
-        };
-        let entry = self.index.entries.get(place);
-        entry.map(|entry| self.open(entry)).transpose()
+        let mut called = self.called(name);
+        match (called.next(), called.next()) {
+            (None, _) => Ok(None),
+            (Some(entry), None) => self.open(entry).map(Some),
+            (Some(_), Some(_)) => Err(Error::new(
+                ErrorKind::Ambiguous,
+                format!("the archive has two members \"{}\"", printable(name)),
+            )),
+        }
     }
 
     /// The bytes of a member.

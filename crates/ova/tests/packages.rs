@@ -256,6 +256,69 @@ fn disks_must_be_plain_files_of_the_package() {
 }
 
 #[test]
+fn archives_of_other_programs_are_refused_by_name_with_the_command_that_helps() {
+    let vagrant = |disk: &str| {
+        let start = Tar::new().file("./metadata.json", b"{}");
+        start.file(disk, DISK).file("./Vagrantfile", b"").end()
+    };
+    for disk in ["./box.img", "disk001.vmdk"] {
+        let said = refused(vagrant(disk));
+        assert!(said.contains("Vagrant box"), "{said}");
+        assert!(said.contains("tar -xf"), "{said}");
+    }
+    // With a descriptor it is a package.
+    let start = Tar::new().file("./box.ovf", vm("d.vmdk").descriptor().as_bytes());
+    let with_ovf = start.file("./d.vmdk", DISK).file("./metadata.json", b"{}");
+    assert_eq!(content(&open(with_ovf.end()), 0), DISK);
+    let xva = Tar::new().file("ova.xml", b"<value/>");
+    let xva = (0..12_000).fold(xva, |tar, number| {
+        tar.file(&format!("Ref:7/{number:08}"), b"")
+    });
+    let said = refused(xva.end());
+    assert!(
+        said.contains("XVA") && said.contains("xe vdi-export"),
+        "{said}"
+    );
+    let other = Tar::new().file("metadata.json", b"{}").end();
+    let other = Package::of(Arc::new(MemorySource(other)), Path::new("a.tar"));
+    assert!(other.unwrap().is_none());
+}
+
+#[test]
+fn what_begins_like_a_disk_that_boots_is_no_package() {
+    let boots = |right: bool| {
+        let mut first = header("vm.ovf", b'0', &octal(0));
+        first[510..].copy_from_slice(&[0x55, 0xaa]);
+        first[148..156].fill(b' ');
+        let sum: u32 = first.iter().map(|byte| u32::from(*byte)).sum();
+        let sum = if right { sum } else { 1 };
+        first[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        Tar::new().block(&first).file("d.vmdk", DISK).end()
+    };
+    for right in [true, false] {
+        assert!(of(boots(right)).unwrap().is_none(), "{right}");
+    }
+    // With a right sum it is both, and with a wrong one it is a disk.
+    let open = |bytes: Vec<u8>| {
+        diskimg::open_source(Arc::new(MemorySource(bytes)), &OpenOptions::default(), &[])
+    };
+    let error = open(boots(true)).unwrap_err();
+    assert!(error.to_string().contains("tar archive"), "{error}");
+    assert_eq!(open(boots(false)).unwrap().format, diskimg::Format::Raw);
+}
+
+#[test]
+fn names_have_a_cap_together() {
+    let name = "n".repeat(60_000);
+    let mut tar = Tar::new();
+    for _ in 0..200 {
+        tar = tar.pax(&[("path", &name)]).file("short", b"");
+    }
+    let said = refused(tar.end());
+    assert!(said.contains("names of the archive's members"), "{said}");
+}
+
+#[test]
 fn names_lead_nowhere() {
     for name in [
         "../../etc/passwd",
@@ -490,11 +553,12 @@ fn a_folder_has_files_called_after_the_descriptor() {
     let inside = BackingPolicy::Inside(dir.path().to_owned());
     let package = Package::open(&path, &inside).unwrap().unwrap();
     assert_eq!(content(&package, 0), DISK);
+    // That is about the package's files; what they name no manifest lists.
     let allowed = OpenOptions {
-        backing: inside.clone(),
+        backing: inside,
         ..OpenOptions::default()
     };
-    assert_eq!(package.options(&allowed).backing, inside);
+    assert_eq!(package.options(&allowed).backing, BackingPolicy::Sealed);
     std::fs::remove_file(dir.path().join("vm-disk1.vmdk")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", dir.path().join("vm-disk1.vmdk")).unwrap();
     write("vm.ovf", machine.descriptor().as_bytes()).unwrap();

@@ -99,10 +99,12 @@ impl Wanted {
     /// The refusal of an image that is a member of an archive.
     pub(super) fn sealed(&self) -> Error {
         Error::unsupported(format!(
-            "the image is inside a package and has {}; nothing outside the package is opened",
+            "the image is inside a package and has {}; a disk of a package is in the files that the \
+             package lists, and nothing else is opened",
             self.describe()
         ))
-        .with_hint("unpack the package, check the names, and open the image that this makes")
+        .with_hint("check the names, and give the image itself instead of the package; unpack an archive \
+             first")
     }
 
     /// `error`, which is about the file, as an error of the image that names it.

@@ -12,7 +12,7 @@ pub(crate) use self::header::Kind;
 use self::header::{BLOCK, Header, has_magic};
 use self::pax::Extended;
 use crate::limits::{
-    MAX_HEADERS, MAX_LONG_NAME_BYTES, MAX_MEMBERS, MAX_PAX_BYTES, MAX_SPARSE_BLOCKS,
+    MAX_HEADERS, MAX_LONG_NAME_BYTES, MAX_MEMBERS, MAX_NAME_BYTES, MAX_PAX_BYTES, MAX_SPARSE_BLOCKS,
 };
 
 /// One member.
@@ -33,7 +33,8 @@ pub(crate) struct Index {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Whether `source` begins like a tar archive.
+/// Whether `source` begins like a tar archive, and not like a disk that boots: a guest writes its
+/// own first sector.
 ///
 /// # Errors
 /// Those of reading.
@@ -43,7 +44,7 @@ pub(crate) fn is_tar(source: &dyn ReadAt) -> Result<bool> {
     }
     let mut head = [0; 512];
     source.read_exact_at(FileOffset(0), &mut head)?;
-    Ok(has_magic(&head))
+    Ok(has_magic(&head) && !head.ends_with(&[0x55, 0xaa]))
 }
 
 impl Index {
@@ -60,7 +61,18 @@ impl Index {
             long_name: None,
             extended: Extended::default(),
         };
+        let mut names = 0_usize;
         while let Some(entry) = walk.next(&mut self.warnings)? {
+            names = names.saturating_add(entry.name.len());
+            if names > MAX_NAME_BYTES {
+                return Err(Error::new(
+                    ErrorKind::Limit,
+                    format!(
+                        "the names of the archive's members have more than {MAX_NAME_BYTES} bytes"
+                    ),
+                )
+                .at("tar header", walk.at));
+            }
             if self.entries.len() >= MAX_MEMBERS {
                 return Err(Error::new(
                     ErrorKind::Limit,
