@@ -122,6 +122,10 @@ fn examine(
     let iso = (image.image_type == ImageType::IsoImage).then_some(Format::Raw);
     let opened = convert::open(path, known.or(iso))
         .map_err(|e| failure("IMG.0057", plain(e.to_string())))?;
+    if opened.image.details().streamed {
+        let message = format!("{name} is compressed as a whole, and the service unpacks no files");
+        return Err(failure("IMG.0057", message));
+    }
     let virtual_size = opened.image.virtual_size();
     if virtual_size > image.min_disk.saturating_mul(1 << 30) {
         return Err(failure(

@@ -3,16 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use ::convert::{CancelToken, OutputFile, Overwrite, Sink};
+use ::import::stopping;
 use batch::init::{Draft, Error, Notation, Settings, find};
-use diskimg::OpenOptions;
-use diskimg::printable;
 use diskimg::text::shown;
+use diskimg::{OpenOptions, printable};
 use serde::Serialize;
 
 use crate::args::BatchInitArgs;
 use crate::commands::typed;
 use crate::console::Console;
-use ::import::stopping;
 use cloud::{Class, Failure, Result};
 
 /// Most refused files that an error lists.
