@@ -93,11 +93,16 @@ fn open_input_silently(
     } else if is_standard_input(&disk.path) {
         open_standard_input(&disk.path, options, reading)?
     } else if is_export(&disk.path) {
-        let opened = open_export(&disk.path, disk.tls_ca.as_deref(), options, reading.cancel)?;
-        refuse_size(reading.size, &opened)?;
+        // Before anything is asked for.
+        if reading.size.is_some() {
+            return Err(needless_size());
+        }
         Input {
             warnings: vec![NOBODY_KNOWS.to_owned()],
-            ..whole(opened, &disk.path)
+            ..whole(
+                open_export(&disk.path, disk.tls_ca.as_deref(), options, reading.cancel)?,
+                &disk.path,
+            )
         }
     } else {
         let opened = ::convert::open_with(&disk.path, options)?;
@@ -311,12 +316,16 @@ fn open_file(
 /// Refuses a size for a disk that tells its own.
 fn refuse_size(size: Option<u64>, opened: &Opened) -> Result {
     match size {
-        Some(_) if !opened.image.details().streamed => Err(refused(
-            "--size is for disks that are compressed or come through standard input (-)",
-            "leave it out: a file tells its size, and so does a server",
-        )),
+        Some(_) if !opened.image.details().streamed => Err(needless_size()),
         _ => Ok(()),
     }
+}
+
+fn needless_size() -> Failure {
+    refused(
+        "--size is for disks that are compressed or come through standard input (-)",
+        "leave it out: a file tells its size, and so does a server",
+    )
 }
 
 /// Refuses - where a file is needed.
