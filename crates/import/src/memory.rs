@@ -1,7 +1,6 @@
 //! Plans that keep the image, the workers and the parts inside one memory budget.
 
 use ::convert::bitmap::ZVHD2_SECTION;
-use ::convert::delta::ENTRY_BYTES;
 use ::convert::{
     DEFAULT_MEMORY, LARGE_MEMORY, PROGRAM_MEMORY, Plan, PlanOptions, SinkMemory, Target,
     count_parts,
@@ -34,9 +33,6 @@ pub fn plan_stream(
         ..options.clone()
     };
     let alone = ::convert::plan(image, Target::Zvhd2, &unbounded)?;
-    // The table of blocks that is stored beside the object.
-    let table = alone.data_blocks.saturating_mul(ENTRY_BYTES);
-    options.reserved_memory = options.reserved_memory.saturating_add(table);
     // Two of the largest parts that the stream can reach.
     let least = UploadOptions::least_memory(alone.worst_case_bytes);
     let parts = u64::try_from(concurrency.most()).unwrap_or(u64::MAX);

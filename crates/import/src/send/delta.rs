@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use ::convert::Report;
 use ::convert::delta::{Blocks, Delta, DeltaPlan, PartRules, delta_zvhd2, find};
-use ::convert::{Report, VoidRecorder};
 use cloud::{Failure, Result, from_obs, stopped};
 use diskimg::units::human;
 use obs::{JoiningSink, LARGEST_COPY, Layout, UploadOptions};
@@ -13,7 +13,7 @@ use super::base::Base;
 use super::reading::on_thread;
 use super::route::abort;
 use super::sent::{Content, Sent};
-use super::stream::{Tabling, Transfer};
+use super::stream::{Transfer, noted_blocks, recorder};
 use crate::ledger::Entry;
 use crate::observe::{Activity, Step};
 
@@ -62,14 +62,14 @@ impl Transfer<'_> {
         observer.at(Step::Complete);
         let completing = Instant::now();
         let completed = match &made {
-            Ok((report, _)) => {
+            Ok(report) => {
                 let digest = report.digest.to_string();
                 self.route.complete(entry, &mut upload, digest).await
             }
             Err(_) => Err(stopped()),
         };
-        let (report, table, uploaded) = match (made, completed) {
-            (Ok((report, table)), Ok(uploaded)) => (report, table, uploaded),
+        let (report, uploaded) = match (made, completed) {
+            (Ok(report), Ok(uploaded)) => (report, uploaded),
             (Err(failure), _) | (Ok(_), Err(failure)) => {
                 let refused = upload.failure().filter(|error| error.refuses_copy());
                 let refused = refused.map(ToString::to_string);
@@ -88,7 +88,7 @@ impl Transfer<'_> {
         entry.completed(&uploaded)?;
         Ok(Some(Sent {
             content: Some(Content::from(&report)),
-            table: Some(table.table()),
+            table: noted_blocks(entry, self.plan)?.1,
             converting,
             completing: completing.elapsed(),
             ..Sent::new(uploaded)
@@ -140,12 +140,12 @@ impl Transfer<'_> {
         plan: DeltaPlan,
         mut sink: JoiningSink,
         entry: &Entry,
-    ) -> Result<(Report, Tabling)> {
+    ) -> Result<Report> {
         let (image, monitor) = (Arc::clone(&self.image), Arc::clone(&self.monitor));
         let (whole, cancel) = (self.plan.clone(), self.route.stop.token().clone());
         let (base, watch, identity) = (Arc::clone(base), entry.watch().clone(), entry.identity());
+        let mut recorder = recorder(entry);
         let joining = tokio::task::spawn_blocking(move || {
-            let mut recorder = Tabling::new(Box::new(VoidRecorder), &whole);
             let delta = Delta {
                 base: &base.table,
                 disk: &disk,
@@ -157,13 +157,13 @@ impl Transfer<'_> {
                 delta,
                 identity,
                 &mut sink,
-                &mut recorder,
+                recorder.as_mut(),
                 monitor.as_ref(),
                 &cancel,
             );
             let report = report.map_err(|error| watch.cause(error))?;
             sink.close().map_err(|error| from_obs(&error))?;
-            Ok::<_, Failure>((report, recorder))
+            Ok::<_, Failure>(report)
         });
         self.route.running(joining).await
     }

@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use ::convert::delta::TableEntries;
 use ::convert::{
-    BlockRecord, Checkpoint, Level, Levels, Monitor, Plan, Recorder, Report, SinkError,
-    VoidRecorder,
+    BlockRecord, Checkpoint, Level, Levels, Monitor, Plan, Recorder, Report, VoidRecorder,
 };
 use diskimg::DiskImage;
 use journal::Block;
@@ -36,8 +35,6 @@ struct Started {
     sink: MultipartSink,
     upload: Upload,
     from: Checkpoint,
-    /// The blocks that were made before.
-    table: TableEntries,
 }
 
 impl Transfer<'_> {
@@ -62,16 +59,14 @@ impl Transfer<'_> {
             sink,
             mut upload,
             from,
-            table,
         } = match self.route.go_on(entry, &options).await? {
             Some(Left::Something(resumed)) => {
                 let complete = entry.state().is_some_and(|state| state.sent.is_some());
-                let (from, table) = checkpoint(entry, self.plan, resumed.missing, complete)?;
+                let from = checkpoint(entry, self.plan, resumed.missing, complete)?;
                 Started {
                     sink: resumed.sink,
                     upload: resumed.upload,
                     from,
-                    table,
                 }
             }
             Some(Left::Nothing(uploaded)) => {
@@ -81,20 +76,15 @@ impl Transfer<'_> {
             None => {
                 let (sink, upload) = self.route.begin(entry, &options).await?;
                 let from = Checkpoint::start(self.plan.virtual_size, entry.identity())?;
-                Started {
-                    sink,
-                    upload,
-                    from,
-                    table: TableEntries::default(),
-                }
+                Started { sink, upload, from }
             }
         };
         let started = Instant::now();
-        let encoded = self.encode(entry, sink, from, table).await;
+        let encoded = self.encode(entry, sink, from).await;
         let converting = started.elapsed();
         self.route.observer.at(Step::Complete);
-        let (report, recorder) = match encoded {
-            Ok(encoded) => encoded,
+        let report = match encoded {
+            Ok(report) => report,
             Err(failure) => return Err(suspend(&mut upload, entry, failure).await),
         };
         let completing = Instant::now();
@@ -103,7 +93,7 @@ impl Transfer<'_> {
         match completed.and_then(|uploaded| entry.completed(&uploaded).map(|()| uploaded)) {
             Ok(uploaded) => Ok(Sent {
                 content: Some(Content::from(&report)),
-                table: Some(recorder.table()),
+                table: noted_blocks(entry, self.plan)?.1,
                 converting,
                 completing: completing.elapsed(),
                 ..Sent::new(uploaded)
@@ -135,23 +125,14 @@ impl Transfer<'_> {
         as_noted(entry, self.plan, uploaded).map(Some)
     }
 
-    /// Reads and encodes what is missing, into the sink. `table` has the blocks that were made
-    /// before.
+    /// Reads and encodes what is missing, into the sink.
     async fn encode(
         &self,
         entry: &Entry,
         mut sink: MultipartSink,
         from: Checkpoint,
-        table: TableEntries,
-    ) -> Result<(Report, Tabling)> {
-        let notes: Box<dyn Recorder> = match entry.notes() {
-            Some(notes) => Box::new(notes.clone()),
-            None => Box::new(VoidRecorder),
-        };
-        let mut recorder = Tabling {
-            table,
-            ..Tabling::new(notes, self.plan)
-        };
+    ) -> Result<Report> {
+        let mut recorder = recorder(entry);
         let encoding = tokio::task::spawn_blocking({
             let (plan, cancel) = (self.plan.clone(), self.route.stop.token().clone());
             let (image, monitor) = (Arc::clone(&self.image), Arc::clone(&self.monitor));
@@ -162,50 +143,24 @@ impl Transfer<'_> {
                     &plan,
                     from,
                     &mut sink,
-                    &mut recorder,
+                    recorder.as_mut(),
                     monitor.as_ref(),
                     &cancel,
                 );
                 let report = report.map_err(|error| watch.cause(error))?;
                 sink.close().map_err(|error| from_obs(&error))?;
-                Ok::<_, Failure>((report, recorder))
+                Ok::<_, Failure>(report)
             }
         });
         self.route.running(encoding).await
     }
 }
 
-/// Notes every block, and gathers the table of them.
-pub(super) struct Tabling {
-    notes: Box<dyn Recorder>,
-    table: TableEntries,
-    /// The level of blocks that have none of their own.
-    level: Option<i32>,
-}
-
-impl Tabling {
-    pub(super) fn new(notes: Box<dyn Recorder>, plan: &Plan) -> Self {
-        Self {
-            notes,
-            table: TableEntries::default(),
-            level: plan.level.and_then(Level::fixed),
-        }
-    }
-
-    /// The table.
-    pub(super) fn table(self) -> TableEntries {
-        self.table
-    }
-}
-
-impl Recorder for Tabling {
-    fn block(&mut self, block: &BlockRecord) -> Result<(), SinkError> {
-        self.table.push(block, self.level);
-        self.notes.block(block)
-    }
-
-    fn wants_crc(&self) -> bool {
-        self.notes.wants_crc()
+/// Who is told of blocks: the journal, if there is one.
+pub(super) fn recorder(entry: &Entry) -> Box<dyn Recorder> {
+    match entry.notes() {
+        Some(notes) => Box::new(notes.clone()),
+        None => Box::new(VoidRecorder),
     }
 }
 
@@ -235,8 +190,8 @@ pub(crate) fn as_noted(entry: &Entry, plan: &Plan, uploaded: Uploaded) -> Result
     })
 }
 
-/// The levels and the table of a stream of which nothing was left to do.
-fn noted_blocks(entry: &Entry, plan: &Plan) -> Result<(Levels, Option<TableEntries>)> {
+/// The levels and the table of a stream that is complete, by the journal.
+pub(super) fn noted_blocks(entry: &Entry, plan: &Plan) -> Result<(Levels, Option<TableEntries>)> {
     let Some(notes) = entry.notes() else {
         return Ok((Levels::default(), None));
     };
@@ -274,11 +229,10 @@ fn checkpoint(
     plan: &Plan,
     missing: Vec<std::ops::Range<u64>>,
     complete: bool,
-) -> Result<(Checkpoint, TableEntries)> {
+) -> Result<Checkpoint> {
     let mut from = Checkpoint::new(plan.virtual_size, entry.identity(), missing)?;
-    let (mut table, level) = (TableEntries::default(), plan.level.and_then(Level::fixed));
     let Some(notes) = entry.notes() else {
-        return Ok((from, table));
+        return Ok(from);
     };
     let mut refused = None;
     notes
@@ -286,12 +240,7 @@ fn checkpoint(
         .blocks(|block| {
             let record = record(block);
             match from.block(&record) {
-                Ok(useful) => {
-                    if useful {
-                        table.push(&record, level);
-                    }
-                    useful
-                }
+                Ok(useful) => useful,
                 Err(error) => {
                     refused = Some(error);
                     false
@@ -307,5 +256,5 @@ fn checkpoint(
     if complete {
         from.complete();
     }
-    Ok((from, table))
+    Ok(from)
 }
