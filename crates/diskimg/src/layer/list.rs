@@ -94,7 +94,11 @@ impl<'a, M: Mapped> Kinds<'a, M> {
     }
 
     /// What `run` is from guest offset `at` on, and for how many bytes.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "called for each run; a call costs as much as it does"
+    )]
+    #[inline(always)]
     pub(super) fn of(&mut self, run: &Run<M::Packed>, at: u64) -> Result<(ExtentKind, u64)> {
         self.pieces += 1;
         let passed = at - run.start;
@@ -108,10 +112,18 @@ impl<'a, M: Mapped> Kinds<'a, M> {
         }
     }
 
+    #[inline]
     fn stored(&mut self, host: u64, len: u64) -> Result<(ExtentKind, u64)> {
-        if self.known.contains(&host) {
-            return Ok((ExtentKind::Data, len.min(self.known.end - host)));
+        match self.known.contains(&host) {
+            true => Ok((ExtentKind::Data, len.min(self.known.end - host))),
+            false => self.looked_up(host, len),
         }
+    }
+
+    /// Once for each stretch of the file: kept apart, so that what runs for each run of the disk is
+    /// short.
+    #[cold]
+    fn looked_up(&mut self, host: u64, len: u64) -> Result<(ExtentKind, u64)> {
         let (kind, end) = self.disk.layer().stored.stretch(host)?;
         if kind == ExtentKind::Data {
             self.known = host..end;
