@@ -265,9 +265,9 @@ pub(crate) struct ImportArgs {
     /// Object key [default: NAME.zvhd2 or NAME.raw]
     #[arg(long)]
     pub(crate) key: Option<String>,
-    /// Key of the object of an earlier import of this disk in the same bucket: only what has changed
-    /// since is sent, the server copies the rest
-    #[arg(long, value_name = "KEY")]
+    /// Object of an earlier import of this disk, as a key in the same bucket or as the id of its image:
+    /// only what has changed since is sent, the server copies the rest
+    #[arg(long, value_name = "KEY|IMAGE_ID")]
     pub(crate) base: Option<String>,
     /// Operating system as the service names it, such as 'CentOS 7.0 64bit' [default: the region's
     /// name for the system that is found on the disk]

@@ -63,7 +63,7 @@ pub use memory::{memory_of_parts, plan_stream};
 pub use method::{finds_by_manifest, object_key, object_keys};
 pub use observe::{Activity, Before, Context, Counting, JobWatch, Observer, Silent, Step};
 pub use outcome::{Completion, DataImage, Outcome, Stages, peak_memory};
-pub use plan::{Action, Planned, plan};
+pub use plan::{Action, Planned, PlannedBase, plan};
 pub use register::Renamed;
 pub use run::{Prepared, prepare, run};
 pub use send::{

@@ -24,7 +24,26 @@ const BUSY: u64 = 64 * MIB;
 pub fn plan_stream(
     image: &dyn DiskImage,
     concurrency: Concurrency,
+    options: PlanOptions,
+) -> ::convert::Result<Plan> {
+    plan_of(image, concurrency, options, false)
+}
+
+/// The same where an earlier object holds most of it: its table and the hashes of the disk take
+/// memory, too.
+pub(super) fn plan_based(
+    image: &dyn DiskImage,
+    concurrency: Concurrency,
+    options: PlanOptions,
+) -> ::convert::Result<Plan> {
+    plan_of(image, concurrency, options, true)
+}
+
+fn plan_of(
+    image: &dyn DiskImage,
+    concurrency: Concurrency,
     mut options: PlanOptions,
+    based: bool,
 ) -> ::convert::Result<Plan> {
     // Without a bound: what is missing must be told for the conversion and the parts together.
     let unbounded = PlanOptions {
@@ -33,6 +52,11 @@ pub fn plan_stream(
         ..options.clone()
     };
     let alone = ::convert::plan(image, Target::Zvhd2, &unbounded)?;
+    if based {
+        // How many blocks the earlier object has is not known yet, but that all are of this disk.
+        let held = ::convert::delta::memory_of(alone.virtual_size, alone.data_blocks);
+        options.reserved_memory = options.reserved_memory.saturating_add(held);
+    }
     // Two of the largest parts that the stream can reach.
     let least = UploadOptions::least_memory(alone.worst_case_bytes);
     let parts = u64::try_from(concurrency.most()).unwrap_or(u64::MAX);

@@ -17,7 +17,7 @@ use super::bitmap::{self, RawJob, with_holes};
 use super::checks::{self, Findings};
 use super::disk::SourceDisk;
 use super::guest;
-use super::memory::{plan_bytes, plan_parts, plan_stream};
+use super::memory::{plan_based, plan_bytes, plan_parts, plan_stream};
 use super::method::{By, Found, Method};
 use super::observe::Observer;
 use super::source::{Input, Reading, open_input, warn_of_more};
@@ -454,6 +454,7 @@ impl Look<'_> {
         let mut refused = Failure::new(Class::Refused, "there is no memory for it");
         for budget in budgets {
             let plan = match raw {
+                None if self.spec.base.is_some() => plan_based(image, concurrency, budget.clone()),
                 None => plan_stream(image, concurrency, budget.clone()),
                 Some(raw) => plan_parts(image, &raw.bitmap, concurrency, budget.clone()),
             };

@@ -37,6 +37,19 @@ pub enum Action {
     Attach,
 }
 
+/// The earlier object that an import is based on.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlannedBase {
+    /// Its bucket.
+    pub bucket: String,
+    /// Its key.
+    pub key: String,
+    /// Blocks of 2 MiB that it holds.
+    pub blocks: u64,
+    /// Its bytes.
+    pub size: u64,
+}
+
 /// An import that passed all checks.
 #[derive(Clone, Debug, Serialize)]
 pub struct Planned {
@@ -75,6 +88,10 @@ pub struct Planned {
     /// How the disk is converted, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
+    /// What unchanged blocks are copied from. What has changed is not known before the disk is
+    /// read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<PlannedBase>,
     /// Data images that are registered together with the system.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub data_images: Vec<DataImage>,
@@ -202,6 +219,7 @@ impl Prepared {
             memory: memory(pieces),
             disk: spec.disk.clone(),
             plan,
+            base: checked.and_then(|checked| checked.base.map(|base| base.planned())),
             data_images: pieces.data.iter().map(DataImage::new).collect(),
             data_plans: pieces
                 .data

@@ -62,8 +62,8 @@ pub struct ImportSpec {
 
     /// How the image is registered.
     pub register: Register,
-    /// Key of an earlier import's object in the same bucket: only what has changed is sent, and the
-    /// server copies the rest from there.
+    /// Key of an earlier import's object in the same bucket, or id of the image that was made of
+    /// one: only what has changed is sent, and the server copies the rest from there.
     pub base: Option<String>,
     /// Let the service prepare the system for the cloud.
     pub prepare: bool,

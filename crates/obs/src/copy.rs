@@ -91,6 +91,7 @@ impl Client {
         md5: [u8; 16],
     ) -> Result<Confirmed, Error> {
         let from = From {
+            bucket: &target.bucket,
             key: source,
             range: (size < source_size).then_some((0, size)),
             condition: None,
@@ -127,6 +128,7 @@ impl Client {
             source,
         } = part;
         let from = From {
+            bucket: &source.bucket,
             key: &source.key,
             range: Some((*start, *size)),
             condition: source.info.condition(),
@@ -160,7 +162,7 @@ impl Client {
             .map_err(|_| Error::refused(format!("part number {number} is too large")))?;
         let from = format!(
             "{}/{}",
-            target.bucket,
+            source.bucket,
             utf8_percent_encode(source.key, IN_SOURCE)
         );
         let range = source.range.map(|(start, size)| {
@@ -203,8 +205,9 @@ impl Client {
     }
 }
 
-/// Bytes of an object in the same bucket.
+/// Bytes of an object.
 struct From<'a> {
+    bucket: &'a str,
     key: &'a str,
     /// First byte, and how many; `None` for all.
     range: Option<(u64, u64)>,

@@ -15,9 +15,11 @@ pub(crate) struct Part {
     pub(crate) permit: Permit,
 }
 
-/// An object of the same bucket, while it is this one.
+/// An object, while it is this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopySource {
+    /// Its bucket.
+    pub bucket: String,
     /// Its key.
     pub key: String,
     /// What is known of it.

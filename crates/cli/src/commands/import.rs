@@ -225,6 +225,16 @@ fn dry_run(planned: &Planned) -> String {
     if let Some(plan) = &planned.plan {
         let _ = write!(text, "\n{plan}");
     }
+    if let Some(base) = &planned.base {
+        let _ = write!(
+            text,
+            "\nbase    {}/{}: {} blocks in {}; the disk is read to find those that have changed",
+            base.bucket,
+            escaped(&base.key, |_| false),
+            base.blocks,
+            human(base.size)
+        );
+    }
     text.push_str("\nall checks passed; no changes made");
     text
 }

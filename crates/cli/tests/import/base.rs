@@ -105,6 +105,45 @@ fn only_what_has_changed_is_sent_and_the_object_is_whole() {
 }
 
 #[test]
+fn the_object_of_an_image_can_be_the_base() {
+    let based = Based::new();
+    let image = json_of(&based.import("other", &["--key", "x/y.zvhd2"]));
+    let id = image["image_id"].as_str().unwrap();
+    let json = is_right(&based.import("b", &["--base", id])).clone();
+    assert!(json["uploaded"]["copied_bytes"].as_u64().unwrap() > 40 * MIB as u64);
+    let nobody = "00000000-0000-4000-8000-000000000000";
+    let none = based.import("c", &["--base", nobody]);
+    assert_eq!(none.code, Some(2), "{}", none.stderr);
+    assert!(
+        none.stderr.contains("there is no such image"),
+        "{}",
+        none.stderr
+    );
+    // What became of the object is found out as of any other.
+    fs::remove_file(based.cloud.object_path("images", "x/y.zvhd2.blocks")).unwrap();
+    let none = based.import("c", &["--base", id]);
+    assert_eq!(none.code, Some(2), "{}", none.stderr);
+    assert!(
+        none.stderr.contains("no table of its blocks"),
+        "{}",
+        none.stderr
+    );
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_copied_from() {
+    let based = Based::new();
+    let planned = based.import("b", &["--base", "a.zvhd2", "--dry-run"]);
+    let base = &json_of(planned.success())["base"];
+    assert_eq!(
+        (&base["key"], &base["blocks"]),
+        (&"a.zvhd2".into(), &24.into())
+    );
+    assert!(base["size"].as_u64().unwrap() > 48 * MIB as u64);
+    assert_eq!(based.cloud.objects("images"), ["a.zvhd2"]);
+}
+
+#[test]
 fn a_resumed_import_can_be_a_base_too() {
     let importing = common::importing::Import::of_noise(64);
     importing.interrupt(2, "KILL");
@@ -135,6 +174,29 @@ fn a_delta_that_is_killed_is_made_again() {
     let json = is_right(&run(&mut command()));
     assert!(json["uploaded"]["copied_bytes"].as_u64().unwrap() > 0);
     assert_eq!(importing.cloud.uploads(), 0);
+}
+
+#[test]
+fn a_delta_that_fails_leaves_nothing_to_resume() {
+    let importing = common::importing::Import::with_rate(64, 64 << 20);
+    is_right(&importing.go_on());
+    let mut disk = fs::read(&importing.source).unwrap();
+    disk[MIB..40 * MIB].reverse();
+    fs::write(&importing.source, &disk).unwrap();
+    importing.line.set_rate(8 << 20);
+    let mut command = importing.named("b");
+    command.args(["--base", "a.zvhd2"]);
+    let child = command.spawn().unwrap();
+    common::wait_until(|| importing.parts() > 0);
+    // Somebody writes to the disk.
+    fs::write(&importing.source, &disk).unwrap();
+    let ended = Run::from(child.wait_with_output().unwrap());
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("was aborted"), "{}", ended.stderr);
+    assert_eq!(importing.cloud.uploads(), 0);
+    let journals = fs::read_dir(importing.state_dir()).unwrap();
+    let mut names = journals.map(|file| file.unwrap().path());
+    assert!(names.all(|name| name.extension().unwrap() == "done"));
 }
 
 #[test]

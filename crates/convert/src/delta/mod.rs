@@ -16,6 +16,6 @@ mod run;
 mod table;
 
 pub use self::find::{Blocks, Changed, find};
-pub use self::plan::{DeltaPlan, PartRules};
+pub use self::plan::{DeltaPlan, PartRules, memory_of};
 pub use self::run::{Delta, delta_zvhd2};
 pub use self::table::{BlockTable, Described, ENTRY_BYTES, MAX_TABLE_BYTES, TableEntries};

@@ -8,6 +8,8 @@ use std::ops::Range;
 
 use super::find::Blocks;
 use super::table::BlockTable;
+use crate::hashes::BlockHash;
+use crate::resume::BlockRecord;
 
 /// Least bytes of a block in the stream: a page.
 const LEAST_BLOCK: u64 = 4096;
@@ -63,6 +65,18 @@ pub struct DeltaPlan {
     pub copies: u64,
     /// Blocks that are made and sent.
     pub made_blocks: u64,
+}
+
+/// Most bytes of memory that the table of an object of a disk of `virtual_size` bytes takes,
+/// together with the hashes of `data_blocks` blocks and a plan for them. A list that grows has room
+/// for twice what it holds.
+#[must_use]
+pub const fn memory_of(virtual_size: u64, data_blocks: u64) -> u64 {
+    let table = size_of::<BlockRecord>() as u64;
+    let block = 2 * (size_of::<(u32, BlockHash)>() + size_of::<Run>()) as u64;
+    table
+        .saturating_mul(virtual_size.div_ceil(zvhd2::BLOCK_SIZE as u64))
+        .saturating_add(block.saturating_mul(data_blocks))
 }
 
 impl DeltaPlan {

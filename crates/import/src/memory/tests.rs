@@ -198,3 +198,20 @@ fn parts_keep_to_256_mib_with_the_program_unless_the_object_needs_more() {
     assert_eq!(memory_of_parts(u64::MAX) + PROGRAM_MEMORY, LARGE_MEMORY);
     assert!(memory_of_parts(u64::MAX) >= obs::UploadOptions::least_memory(u64::MAX));
 }
+
+#[test]
+fn the_table_and_the_hashes_of_a_based_import_are_in_its_bound() {
+    for size in [JUST_UNDER, 1024 * GIB] {
+        let image = Full {
+            size,
+            memory: MEMORY[0],
+        };
+        let based = plan_based(&image, Concurrency::Auto, on(2, 5)).unwrap();
+        // 64 bytes for each block of the table; 36 for a hash and 32 for a run, in lists that have
+        // grown.
+        let blocks = size.div_ceil(2 * MIB);
+        let held = blocks * (64 + 2 * (36 + 32));
+        assert_eq!(based.memory.reserved, 5 + held, "{based}");
+        assert!(based.memory.total() <= based.memory.budget, "{based}");
+    }
+}

@@ -1,10 +1,11 @@
 //! What only the cloud can tell: project, name, quota, operating systems, bucket and key.
 
+mod base;
 mod exists;
 
 use std::sync::Arc;
 
-use cloud::{Class, Failure, Hint, ImportHint, Result, from_ims, from_obs};
+use cloud::{Hint, ImportHint, Result, from_ims, from_obs};
 use ims::{Architecture, Client as Images, Firmware, ImageId, ImageKind, QuickImport};
 use nearest::nearest;
 use obs::{Client as Storage, ErrorKind};
@@ -87,7 +88,9 @@ pub(crate) async fn preflight(
     }
     let usable = |(piece, place): (&Piece, Place)| place.existing(piece, made);
     let base = match &spec.base {
-        Some(key) => Some(Arc::new(base(spec, cx, &storage, pieces, key).await?)),
+        Some(named) => Some(Arc::new(
+            base::find(spec, cx, &storage, pieces, named).await?,
+        )),
         None => None,
     };
     Ok(Checked {
@@ -97,35 +100,6 @@ pub(crate) async fn preflight(
         image: named.system().map(|image| image.id.clone()),
         made,
     })
-}
-
-/// The object that the disk is to be based on.
-async fn base(
-    spec: &ImportSpec,
-    cx: Context<'_>,
-    storage: &Storage,
-    pieces: &Pieces,
-    key: &str,
-) -> Result<Base> {
-    let system = &pieces.system;
-    match &system.form {
-        Form::Stream(_) if system.request.image_url.key == key => Err(Failure::new(
-            Class::Refused,
-            format!(
-                "{}/{key} is to be replaced, so it cannot be the base",
-                spec.bucket
-            ),
-        )
-        .hint(ImportHint::NameKey)),
-        Form::Stream(disk) if pieces.data.is_empty() => {
-            Base::find(storage, (&spec.bucket, key), &disk.plan, cx.stop).await
-        }
-        _ => Err(Failure::new(
-            Class::Refused,
-            "only a single disk that is converted to ZVHD2 can be based on an earlier object",
-        )
-        .hint(ImportHint::ImportWithoutBase)),
-    }
 }
 
 /// Whether an error of a call that is only asked for advice ends the import: one that the next call

@@ -1,7 +1,7 @@
 //! Whose an image is: what an earlier run has registered, or may have registered, is not registered
 //! twice.
 
-use ims::{ImageDetail, ImageStatus, QuickImport};
+use ims::{ImageDetail, ImageStatus, ImageUrl, QuickImport};
 use journal::registration::{Found, Known};
 
 use super::call::Call;
@@ -135,6 +135,21 @@ pub(crate) fn follows(image: &ImageDetail, stored: Option<i64>) -> bool {
 /// Whether `image` has no file, as far as is told: one that was made by the first of two calls.
 pub(crate) fn waits_for_file(image: &ImageDetail, request: &QuickImport) -> bool {
     image.status == ImageStatus::Queued && comes_from(image, request).is_none()
+}
+
+/// The object that `image` was made of, where the service tells.
+pub(crate) fn origin(image: &ImageDetail) -> Option<ImageUrl> {
+    let told = image
+        .data_origin
+        .clone()
+        .or_else(|| image.field("__image_location"))?;
+    let told = told.strip_prefix("file,").unwrap_or(&told);
+    let (bucket, key) = told.split_once(':')?;
+    let is_named = !bucket.is_empty() && !key.is_empty();
+    is_named.then(|| ImageUrl {
+        bucket: bucket.to_owned(),
+        key: key.to_owned(),
+    })
 }
 
 /// Whether `image` was made of the object of `request`, where the service tells. Of an image that

@@ -14,7 +14,7 @@ use ims::{Client, ErrorKind, ImageDetail, ImageId, ImageStatus, JobId, QuickImpo
 use journal::Record;
 use journal::registration::{Action, End, Event, Found, Known, Note, Registration};
 
-pub(crate) use self::attach::{Attach, Own, comes_from, follows};
+pub(crate) use self::attach::{Attach, Own, comes_from, follows, origin};
 pub(crate) use self::beside::{choose_call, made_before, made_beside};
 pub(crate) use self::call::Call;
 use self::call::{Made, event_of};

@@ -11,6 +11,7 @@ use diskimg::OpenOptions;
 use obs::{Chunking, Client, CopySource, Manifest, ObjectInfo};
 
 use super::reading::on_thread;
+use crate::plan::PlannedBase;
 
 /// Blocks of the object that are read and compared with its table.
 const SAMPLE: usize = 8;
@@ -53,12 +54,13 @@ impl Base {
         check(&table, &info, manifest.as_ref(), plan).map_err(refused)?;
         let base = Self {
             source: CopySource {
+                bucket: bucket.to_owned(),
                 key: key.to_owned(),
                 info,
             },
             table,
         };
-        match base.differs(storage, bucket, stop).await? {
+        match base.differs(storage, stop).await? {
             None => Ok(base),
             Some(number) => Err(refused(format!(
                 "its block {number} is not the one that its table says"
@@ -66,14 +68,20 @@ impl Base {
         }
     }
 
+    /// What a plan says of it.
+    pub(crate) fn planned(&self) -> PlannedBase {
+        PlannedBase {
+            bucket: self.source.bucket.clone(),
+            key: self.source.key.clone(),
+            blocks: self.table.blocks.len() as u64,
+            size: self.source.info.size,
+        }
+    }
+
     /// A block of the object that is not what the table says, of those that are looked at.
-    async fn differs(
-        &self,
-        storage: &Client,
-        bucket: &str,
-        stop: &StopToken,
-    ) -> Result<Option<u64>> {
-        let opening = storage.open_object(bucket, &self.source.key, CHUNKS);
+    async fn differs(&self, storage: &Client, stop: &StopToken) -> Result<Option<u64>> {
+        let CopySource { bucket, key, .. } = &self.source;
+        let opening = storage.open_object(bucket, key, CHUNKS);
         let source = opening.await.map_err(|error| from_obs(&error))?;
         let mut blocks: Vec<_> = self.table.blocks.iter().collect();
         fastrand::shuffle(&mut blocks);

@@ -11,7 +11,7 @@ use obs::{JoiningSink, LARGEST_COPY, Layout, UploadOptions};
 
 use super::base::Base;
 use super::reading::on_thread;
-use super::route::abort;
+use super::route::give_up;
 use super::sent::{Content, Sent};
 use super::stream::{Transfer, noted_blocks, recorder};
 use crate::ledger::Entry;
@@ -73,7 +73,7 @@ impl Transfer<'_> {
             (Err(failure), _) | (Ok(_), Err(failure)) => {
                 let refused = upload.failure().filter(|error| error.refuses_copy());
                 let refused = refused.map(ToString::to_string);
-                let failure = abort(&mut upload, failure).await;
+                let failure = give_up(&mut upload, entry, failure).await;
                 let Some(refused) = refused else {
                     return Err(failure);
                 };

@@ -228,10 +228,7 @@ fn is_in_vain(failure: &Failure, upload: &Upload, entry: &Entry) -> bool {
 /// Ends the run because of `failure`. What is stored stays, if another run can use it.
 pub(crate) async fn suspend(upload: &mut Upload, entry: &Entry, failure: Failure) -> Failure {
     if entry.notes().is_none() || is_in_vain(&failure, upload, entry) {
-        let (failure, gone) = throw_away(upload, failure).await;
-        if gone {
-            entry.discard();
-        }
+        let failure = give_up(upload, entry, failure).await;
         return match entry.why_not_again() {
             Some(why) => failure.note(why),
             None => failure,
@@ -244,6 +241,16 @@ pub(crate) async fn suspend(upload: &mut Upload, entry: &Entry, failure: Failure
         Some(key) => failure.note(format!("so is the object of zeros, {key}")),
         None => failure,
     }
+}
+
+/// Ends the upload because of `failure`: no other run can use it, and once it is gone there is
+/// nothing for a journal to say.
+pub(super) async fn give_up(upload: &mut Upload, entry: &Entry, failure: Failure) -> Failure {
+    let (failure, gone) = throw_away(upload, failure).await;
+    if gone {
+        entry.discard();
+    }
+    failure
 }
 
 /// Says in `failure` that the upload is kept, and how to go on.
