@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
@@ -107,17 +108,27 @@ def run(command, env=None, timeout=TIMEOUT, **more):
     return Done(list(command), done.returncode, out, err)
 
 
+@contextlib.contextmanager
+def alone(name):
+    """Keeps other engines from the installation `name` meanwhile."""
+    HOME.mkdir(parents=True, exist_ok=True)
+    with open(HOME / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def venv(*packages):
     """A virtual environment with these packages. It is made once and kept."""
     name = hashlib.sha256("\n".join(packages + (sys.version,)).encode()).hexdigest()[:12]
     place = HOME / "venv" / name
-    if not (place / "complete").exists():
-        shutil.rmtree(place, ignore_errors=True)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        attempt([sys.executable, "-m", "venv", place], 120)
-        pip = [place / "bin/pip", "install", "--quiet", "--disable-pip-version-check"]
-        attempt([*pip, "--retries", "5", *packages], 400)
-        (place / "complete").write_text("\n".join(packages) + "\n")
+    with alone(name):
+        if not (place / "complete").exists():
+            shutil.rmtree(place, ignore_errors=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            attempt([sys.executable, "-m", "venv", place], 120)
+            pip = [place / "bin/pip", "install", "--quiet", "--disable-pip-version-check"]
+            attempt([*pip, "--retries", "5", *packages], 400)
+            (place / "complete").write_text("\n".join(packages) + "\n")
     return place / "bin"
 
 
@@ -154,13 +165,15 @@ def npm(package):
 def debian(*packages):
     """Installs Debian packages that are not there yet."""
     query = ["dpkg-query", "-W", "-f", "${db:Status-Abbrev}\n"]
-    if all(run([*query, name]).out.startswith("ii") for name in packages):
-        return
-    if os.geteuid() != 0:
-        raise Missing(f"needs the Debian packages {' '.join(packages)}, and root to install them")
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-    attempt(["apt-get", "update", "-qq"], 300, quiet)
-    attempt(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], 600, quiet)
+    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends"]
+    with alone("apt"):
+        if all(run([*query, name]).out.startswith("ii") for name in packages):
+            return
+        if os.geteuid() != 0:
+            raise Missing(f"needs root to install the Debian packages {' '.join(packages)}")
+        attempt(["apt-get", "update", "-qq"], 300, quiet)
+        attempt([*install, *packages], 600, quiet)
 
 
 def attempt(command, timeout, env=None):

@@ -1,7 +1,8 @@
-"""The entry point: runs engines one after the other and reports the results."""
+"""The entry point: runs engines, a few at a time, and reports the results."""
 
 import argparse
 import ast
+import concurrent.futures
 import json
 import pathlib
 import signal
@@ -13,8 +14,9 @@ import engine
 import table
 
 ENGINES = pathlib.Path(__file__).resolve().parents[1]
-# The order in which they run.
 ORDER = ["moto", "s3rver", "swift", "radosgw", "s3-clients", "obs-sdk", "ims-sdk", "openstack"]
+# Takes minutes to install, so it starts first.
+LONGEST = "openstack"
 
 
 def about(name):
@@ -47,6 +49,9 @@ def arguments():
         metavar="SECONDS",
         help="time limit of one engine [default: 900]",
     )
+    parser.add_argument(
+        "--jobs", type=int, default=2, metavar="N", help="engines that run at once [default: 2]"
+    )
     given = parser.parse_args()
     for name in given.engines:
         if name not in known:
@@ -58,15 +63,21 @@ def run(name, seconds):
     """Runs one engine; true if nothing failed."""
     result = engine.RESULTS / f"{name}.json"
     result.unlink(missing_ok=True)
-    process = subprocess.Popen([sys.executable, ENGINES / f"{name}.py"])
-    try:
-        code = process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        print(f"   {name} was stopped after {seconds} s")
-        code = 1
-    finally:
-        process.terminate()
-        process.wait()
+    log = engine.RESULTS / f"{name}.log"
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, ENGINES / f"{name}.py"], stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            output.write(f"   {name} was stopped after {seconds} s\n".encode())
+            code = 1
+        finally:
+            process.terminate()
+            process.wait()
+    # Whole, so that the lines of engines that run at once do not mix.
+    print(log.read_text(errors="replace"), end="", flush=True)
     return code == 0 and result.exists()
 
 
@@ -78,11 +89,13 @@ def main():
         for name in known:
             print(f"{name:12} {about(name)}")
         return 0
-    began, failed, totals = time.monotonic(), [], dict.fromkeys(("passed", "failed", "skipped"), 0)
-    names = given.engines or known
+    began, totals = time.monotonic(), dict.fromkeys(("passed", "failed", "skipped"), 0)
+    names = sorted(given.engines or known, key=lambda name: name != LONGEST)
+    engine.RESULTS.mkdir(parents=True, exist_ok=True)
+    with concurrent.futures.ThreadPoolExecutor(given.jobs) as pool:
+        runs = pool.map(lambda name: run(name, given.timeout), names)
+        failed = [name for name, passed in zip(names, runs) if not passed]
     for name in names:
-        if not run(name, given.timeout):
-            failed.append(name)
         report = engine.RESULTS / f"{name}.json"
         if report.exists():
             for result in totals:

@@ -39,7 +39,7 @@ pub(crate) use self::images::{
 pub(crate) use self::inspect::InspectArgs;
 pub(crate) use self::raw::{BitmapArgs, HolesArgs, HolesMode, RawImportArgs};
 pub(crate) use self::serve::ServeArgs;
-use self::size::parse_size;
+use self::size::{parse_min_part, parse_size};
 pub(crate) use self::source::{
     BackingArgs, PackageArgs, PipeArgs, ServerArgs, ShareArgs, SourceArgs, VhdArgs,
 };
@@ -269,6 +269,10 @@ pub(crate) struct ImportArgs {
     /// only what has changed since is sent, the server copies the rest
     #[arg(long, value_name = "KEY|IMAGE_ID")]
     pub(crate) base: Option<String>,
+    /// With --base: smallest part that the storage accepts, from 100KiB (OBS) to 5MiB (S3); with
+    /// smaller parts fewer unchanged blocks are sent around each change
+    #[arg(long, value_name = "SIZE", value_parser = parse_min_part, default_value = "5MiB", requires = "base")]
+    pub(crate) min_part: u64,
     /// Operating system as the service names it, such as 'CentOS 7.0 64bit' [default: the region's
     /// name for the system that is found on the disk]
     #[arg(long, value_name = "TEXT")]

@@ -401,6 +401,11 @@ impl<'a> Run<'a> {
         self.out.copy(first.offset, len)
     }
 
+    /// Bytes written so far.
+    pub(crate) const fn written(&self) -> u64 {
+        self.out.written
+    }
+
     /// Writes what follows the last block.
     pub(crate) fn finish(mut self) -> Result<Report> {
         self.out.advance(self.encoder.position())?;

@@ -65,6 +65,9 @@ pub struct ImportSpec {
     /// Key of an earlier import's object in the same bucket, or id of the image that was made of
     /// one: only what has changed is sent, and the server copies the rest from there.
     pub base: Option<String>,
+    /// Bytes that every part but the last must have where the server copies parts, from
+    /// [`obs::OBS_MIN_PART_SIZE`] to [`obs::MIN_PART_SIZE`]: smaller parts send less.
+    pub min_part: u64,
     /// Let the service prepare the system for the cloud.
     pub prepare: bool,
     /// Key that encrypts the image.
@@ -227,6 +230,7 @@ impl ImportSpec {
             enterprise_project_id: None,
             register: Register::Auto,
             base: None,
+            min_part: obs::MIN_PART_SIZE,
             prepare: false,
             cmk_id: None,
             data_disks: Vec::new(),

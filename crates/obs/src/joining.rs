@@ -10,15 +10,15 @@ use crate::bridge::{Message, Shared};
 use crate::budget::Permit;
 use crate::error::Error;
 use crate::part::{CopyPart, CopySource, Part};
-use crate::parts::{MAX_PARTS, MIN_PART_SIZE};
+use crate::parts::MAX_PARTS;
 
 /// Most bytes that the server copies at a time: it answers when it has copied all of them.
 pub const LARGEST_COPY: u64 = 512 << 20;
 
 /// Takes a stream in order, of which [`Sink::copy`] has the server copy some.
 ///
-/// Every part but the last needs [`MIN_PART_SIZE`], so what is written between two copies must be
-/// that long. Dropping the sink without [`JoiningSink::close`] makes the upload fail.
+/// Every part but the last has a least size, so what is written between two copies must be that
+/// long. Dropping the sink without [`JoiningSink::close`] makes the upload fail.
 #[derive(Debug)]
 pub struct JoiningSink {
     shared: Arc<Shared>,
@@ -26,6 +26,8 @@ pub struct JoiningSink {
     source: Arc<CopySource>,
     /// Bytes of a part that is sent.
     part_size: u64,
+    /// Bytes of every part but the last, at least.
+    min_part: u64,
     filling: Option<(Vec<u8>, Permit)>,
     /// Number of the next part.
     next: u32,
@@ -36,21 +38,22 @@ impl JoiningSink {
         shared: Arc<Shared>,
         sender: UnboundedSender<Message>,
         source: CopySource,
-        part_size: u64,
+        (part_size, min_part): (u64, u64),
     ) -> Self {
         Self {
             shared,
             sender,
             source: Arc::new(source),
             part_size,
+            min_part,
             filling: None,
             next: 1,
         }
     }
 
     /// Bytes of memory that a part takes: it is sent when the next one has its least size.
-    pub(crate) const fn memory_of_part(part_size: u64) -> u64 {
-        part_size.saturating_add(MIN_PART_SIZE)
+    pub(crate) const fn memory_of_part(part_size: u64, min_part: u64) -> u64 {
+        part_size.saturating_add(min_part)
     }
 
     fn append(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
@@ -58,7 +61,8 @@ impl JoiningSink {
             if self.shared.failure().is_some() {
                 return Err(self.shared.stopped());
             }
-            let most = usize::try_from(Self::memory_of_part(self.part_size)).unwrap_or(usize::MAX);
+            let most = Self::memory_of_part(self.part_size, self.min_part);
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
             let (mut buffer, permit) = match self.filling.take() {
                 Some(filling) => filling,
                 None => self.begin(most)?,
@@ -117,10 +121,11 @@ impl JoiningSink {
 
     fn copy_range(&mut self, mut start: u64, len: u64) -> Result<(), Error> {
         if let Some((buffer, permit)) = self.filling.take() {
-            if (buffer.len() as u64) < MIN_PART_SIZE {
+            if (buffer.len() as u64) < self.min_part {
                 return Err(self.stop(Error::refused(format!(
-                    "a part of {} bytes stands before a copy, expected {MIN_PART_SIZE} at least",
-                    buffer.len()
+                    "a part of {} bytes stands before a copy, expected {} at least",
+                    buffer.len(),
+                    self.min_part
                 ))));
             }
             self.hand_over(buffer, permit)?;

@@ -78,6 +78,7 @@ pub use options::{Layout, UploadOptions, raw_memory, raw_part_size};
 pub use pace::MOST_IN_FLIGHT;
 pub use part::CopySource;
 pub use part_log::{ListedPart, PartLog, PartRecord, VoidPartLog, etag_of};
+pub use parts::{MAX_PARTS, MIN_PART_SIZE, OBS_MIN_PART_SIZE};
 pub use reading::{Chunking, ObjectSource};
 pub use resume::{EarlierUpload, Resumed, Resumption};
 pub use sink::MultipartSink;

@@ -68,8 +68,11 @@ pub enum Layout {
     ///
     /// [`MultipartSink::into_joining`]: crate::MultipartSink::into_joining
     Joined {
-        /// Bytes of a part that is sent, at least [`MIN_PART_SIZE`].
+        /// Bytes of a part that is sent, at least `min_part`.
         part_size: u64,
+        /// Bytes that every part but the last must have: [`MIN_PART_SIZE`], or less where the
+        /// server is known to take less.
+        min_part: u64,
     },
 }
 
@@ -80,7 +83,10 @@ impl Layout {
         let part = match self {
             Self::Stream(_) => 0,
             Self::Unordered { part_size } => part_size,
-            Self::Joined { part_size } => JoiningSink::memory_of_part(part_size),
+            Self::Joined {
+                part_size,
+                min_part,
+            } => JoiningSink::memory_of_part(part_size, min_part),
         };
         part.saturating_mul(LEAST_PARTS)
     }
@@ -165,7 +171,7 @@ impl UploadOptions {
     pub(crate) fn schedule(&self) -> Schedule {
         match self.layout {
             Layout::Stream(schedule) => schedule,
-            Layout::Unordered { part_size } | Layout::Joined { part_size } => {
+            Layout::Unordered { part_size } | Layout::Joined { part_size, .. } => {
                 Schedule::uniform(Tier {
                     parts: u32::try_from(self.expected_max.div_ceil(part_size.max(1)))
                         .unwrap_or(u32::MAX),
@@ -200,7 +206,7 @@ impl UploadOptions {
                 schedule.memory(len),
                 format!("an object of up to {len} bytes needs two parts in memory"),
             ),
-            Layout::Joined { part_size } => (
+            Layout::Joined { part_size, .. } => (
                 self.layout.least_memory(),
                 format!("two parts of {part_size} bytes are in memory"),
             ),

@@ -11,6 +11,8 @@ const TIB: u64 = 1 << 40;
 pub const MAX_PARTS: u32 = 10_000;
 /// Smallest size of a part that is not the last one (the stricter of OBS's two manuals).
 pub const MIN_PART_SIZE: u64 = 5 * MIB;
+/// Smallest size of such a part on OBS, by its other manual. S3 and most other servers refuse it.
+pub const OBS_MIN_PART_SIZE: u64 = 100 << 10;
 
 /// A run of parts that have the same size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

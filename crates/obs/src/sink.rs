@@ -121,9 +121,15 @@ impl MultipartSink {
     pub fn into_joining(self, source: CopySource) -> Result<JoiningSink, Error> {
         let is_untouched = self.next == 1 && self.filling.is_none();
         match self.layout {
-            Layout::Joined { part_size } if is_untouched => {
-                Ok(JoiningSink::new(self.shared, self.parts, source, part_size))
-            }
+            Layout::Joined {
+                part_size,
+                min_part,
+            } if is_untouched => Ok(JoiningSink::new(
+                self.shared,
+                self.parts,
+                source,
+                (part_size, min_part),
+            )),
             _ => Err(self.stop(Error::refused("no part of this upload is copied"))),
         }
     }

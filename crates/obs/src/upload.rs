@@ -208,7 +208,13 @@ impl Upload {
             let told = self
                 .client
                 .complete_upload(&self.target, parts, &expected, asked_before)
-                .await?;
+                .await
+                .inspect_err(|error| {
+                    // Asking again cannot help.
+                    if error.code() == Some("EntityTooSmall") {
+                        self.shared.fail(error.clone());
+                    }
+                })?;
             self.state = State::Joined {
                 expected,
                 parts: u32::try_from(parts.len()).unwrap_or(u32::MAX),

@@ -23,6 +23,8 @@ pub struct Faults {
     pub ignore_conditions: bool,
     /// Copies of parts are answered with 501 NotImplemented, as by servers that have none.
     pub refuse_copies: bool,
+    /// Bytes that every part but the last must have, where that is more than OBS demands.
+    pub min_part: u64,
     /// Refuses every call of the image service that changes something with IMG.0026: the caller may
     /// only look.
     pub may_only_look: bool,
@@ -92,6 +94,11 @@ impl FaultState {
     /// Whether parts are not copied.
     pub(crate) fn refuses_copies(&self) -> bool {
         self.faults.refuse_copies
+    }
+
+    /// Least bytes of a part, if not those of OBS.
+    pub(crate) fn min_part(&self) -> u64 {
+        self.faults.min_part
     }
 
     /// Whether the caller may only look.

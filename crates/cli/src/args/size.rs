@@ -2,6 +2,17 @@
 
 use diskimg::units::{GIB, KIB, MIB, TIB};
 
+/// The least size of a part, between what OBS and what S3 demand.
+pub(super) fn parse_min_part(text: &str) -> Result<u64, String> {
+    let size = parse_size(text)?;
+    let allowed = obs::OBS_MIN_PART_SIZE..=obs::MIN_PART_SIZE;
+    if allowed.contains(&size) {
+        Ok(size)
+    } else {
+        Err("expected a size from 100KiB to 5MiB".into())
+    }
+}
+
 /// A size such as `512MiB`, `2G` or `1073741824`. Units are powers of 1024.
 pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     let expected = || "expected a size, such as 512MiB or 2G".to_owned();

@@ -133,6 +133,7 @@ fn spec(args: &ImportArgs) -> ImportSpec {
             RegisterBy::None => Register::None,
         },
         base: args.base.clone(),
+        min_part: args.min_part,
         prepare: args.registering.prepare,
         cmk_id: args.registering.cmk_id.clone(),
         data_disks: args

@@ -144,6 +144,22 @@ fn a_dry_run_says_what_would_be_copied_from() {
 }
 
 #[test]
+fn smaller_parts_send_less_where_the_storage_takes_them() {
+    let mut based = Based::new();
+    based.disk[20 * MIB] ^= 1;
+    based.write(&based.disk);
+    let options = ["--base", "a.zvhd2", "--min-part", "100KiB"];
+    let json = is_right(&based.import("b", &options));
+    // The head with the first block, the block with the change, and the tables.
+    let sent = json["uploaded"]["sent_bytes"].as_u64().unwrap();
+    assert!(sent < 5 * MIB as u64, "{sent}");
+    let refused = based.import("c", &["--base", "a.zvhd2", "--min-part", "99KiB"]);
+    assert_eq!(refused.code, Some(2));
+    let why = "expected a size from 100KiB to 5MiB";
+    assert!(refused.stderr.contains(why), "{}", refused.stderr);
+}
+
+#[test]
 fn a_resumed_import_can_be_a_base_too() {
     let importing = common::importing::Import::of_noise(64);
     importing.interrupt(2, "KILL");
@@ -251,17 +267,33 @@ fn what_is_no_base_is_refused_before_anything_is_sent() {
 
 #[test]
 fn a_server_that_copies_no_parts_is_sent_the_whole_disk() {
+    let faults = Faults {
+        refuse_copies: true,
+        ..Faults::default()
+    };
+    whole_after_all(faults, &[]);
+}
+
+#[test]
+fn a_server_that_refuses_small_parts_is_sent_the_whole_disk() {
+    let faults = Faults {
+        min_part: 5 << 20,
+        ..Faults::default()
+    };
+    whole_after_all(faults, &["--min-part", "100KiB"]);
+}
+
+/// A changed disk is imported with a base and `options` by a server with `faults`.
+fn whole_after_all(faults: Faults, more: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     let disk = dir.path().join("disk.raw");
-    fs::write(&disk, common::noise(32 * MIB)).unwrap();
+    let mut content = common::noise(32 * MIB);
+    fs::write(&disk, &content).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let sandbox = runtime.block_on(async {
         let mut options = Options::new(dir.path().join("cloud"));
         options.buckets = vec!["images".into()];
-        options.faults = Faults {
-            refuse_copies: true,
-            ..Faults::default()
-        };
+        options.faults = faults;
         Sandbox::start(options).await.unwrap()
     });
     let import = |name: &str, options: &[&str]| {
@@ -276,11 +308,13 @@ fn a_server_that_copies_no_parts_is_sent_the_whole_disk() {
         run(command.arg("--json"))
     };
     is_right(&import("a", &[]));
-    let whole = import("b", &["--base", "a.zvhd2"]);
+    content[16 * MIB] ^= 1;
+    fs::write(&disk, &content).unwrap();
+    let whole = import("b", &[&["--base", "a.zvhd2"], more].concat());
     let json = is_right(&whole);
     assert!(json["uploaded"]["sent_bytes"].as_u64().unwrap() > 30 * MIB as u64);
     assert!(
-        whole.stderr.contains("does not copy from a.zvhd2"),
+        whole.stderr.contains("does not join copies of a.zvhd2"),
         "{}",
         whole.stderr
     );

@@ -3,6 +3,9 @@
 //! A server joins parts, and every part but the last has a least size. So what is sent between two
 //! copies must fill a part, and is filled up with unchanged blocks; an unchanged stretch that is
 //! shorter than a part is sent like one that changed.
+//!
+//! How long a changed block will be is not known before it is compressed. The plan takes the length
+//! that it had; where that was too much, the run fills the part up.
 
 use std::ops::Range;
 
@@ -11,8 +14,6 @@ use super::table::BlockTable;
 use crate::hashes::BlockHash;
 use crate::resume::BlockRecord;
 
-/// Least bytes of a block in the stream: a page.
-const LEAST_BLOCK: u64 = 4096;
 /// Bytes of the stream in front of the first block.
 const HEAD: u64 = 4096;
 
@@ -29,19 +30,6 @@ pub struct PartRules {
     pub most: u64,
 }
 
-impl PartRules {
-    /// Those of S3, with parts of `sent` bytes: 5 MiB to 5 GiB, and 10,000 of them.
-    #[must_use]
-    pub const fn s3(sent: u64) -> Self {
-        Self {
-            least: 5 << 20,
-            largest_copy: 1 << 30,
-            sent,
-            most: 10_000,
-        }
-    }
-}
-
 /// A stretch of the new stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -55,15 +43,17 @@ pub(super) enum Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeltaPlan {
     pub(super) steps: Vec<Step>,
+    /// Bytes that a part must have in front of a copy.
+    pub(super) least: u64,
     /// Blocks that are not what the earlier object holds.
     pub changed_blocks: u64,
     /// Unchanged blocks that are sent, because parts have a least size.
     pub refilled_blocks: u64,
-    /// Bytes that the server copies.
+    /// Bytes that the server copies, at most.
     pub copied_bytes: u64,
-    /// Stretches that the server copies.
+    /// Stretches that the server copies, at most.
     pub copies: u64,
-    /// Blocks that are made and sent.
+    /// Blocks that are made and sent, at least.
     pub made_blocks: u64,
 }
 
@@ -88,10 +78,11 @@ impl DeltaPlan {
             return None;
         }
         let runs = runs(disk, base);
+        let lengths = lengths(&runs, disk, base);
         let mut least_copy = rules.least;
         // Each round copies less, until nothing is.
         loop {
-            let plan = Self::with(&runs, base, rules.least, least_copy)?;
+            let plan = Self::with(&runs, &lengths, base, (rules.least, least_copy))?;
             if plan.parts(disk, rules) <= rules.most {
                 return Some(plan);
             }
@@ -100,7 +91,12 @@ impl DeltaPlan {
     }
 
     /// The plan where stretches of at least `least_copy` bytes are copied.
-    fn with(runs: &[Run], base: &BlockTable, least: u64, least_copy: u64) -> Option<Self> {
+    fn with(
+        runs: &[Run],
+        lengths: &[u64],
+        base: &BlockTable,
+        (least, least_copy): (u64, u64),
+    ) -> Option<Self> {
         let mut building = Building {
             steps: Vec::new(),
             pending: HEAD,
@@ -108,10 +104,10 @@ impl DeltaPlan {
         };
         let len = |indices: Range<usize>| bytes_of(base, &indices);
         let (mut changed, mut copied, mut copies) = (0, 0, 0_u64);
-        for run in runs {
+        for (run, expected) in runs.iter().zip(lengths) {
             let Some(first) = run.base else {
                 changed += run.disk.len() as u64;
-                building.make(run.disk.clone(), LEAST_BLOCK * run.disk.len() as u64);
+                building.make(run.disk.clone(), *expected);
                 continue;
             };
             let whole = first..first + run.disk.len();
@@ -137,6 +133,7 @@ impl DeltaPlan {
         }
         (copies > 0).then_some(Self {
             steps: building.steps,
+            least,
             changed_blocks: changed,
             refilled_blocks: building.refilled,
             copied_bytes: copied,
@@ -187,6 +184,22 @@ fn runs(disk: &Blocks, base: &BlockTable) -> Vec<Run> {
     runs
 }
 
+/// Bytes that each run is expected to take in the stream: a changed block as many as before, a new
+/// one as many as the others do.
+fn lengths(runs: &[Run], disk: &Blocks, base: &BlockTable) -> Vec<u64> {
+    let all = bytes_of(base, &(0..base.blocks.len()));
+    let mean = all / (base.blocks.len() as u64).max(1);
+    let of = |(number, _): &(u32, BlockHash)| {
+        let before = base.find(*number).and_then(|index| base.blocks.get(index));
+        before.map_or(mean, |block| u64::from(block.len))
+    };
+    let of_run = |run: &Run| {
+        let blocks = disk.list.get(run.disk.clone()).unwrap_or_default();
+        blocks.iter().map(of).sum()
+    };
+    runs.iter().map(of_run).collect()
+}
+
 /// Bytes that the blocks `indices` take in the earlier object.
 pub(super) fn bytes_of(base: &BlockTable, indices: &Range<usize>) -> u64 {
     let blocks = base.blocks.get(indices.clone()).unwrap_or_default();
@@ -198,7 +211,7 @@ pub(super) fn bytes_of(base: &BlockTable, indices: &Range<usize>) -> u64 {
 
 struct Building {
     steps: Vec<Step>,
-    /// Bytes at least that are to be sent since the last copy.
+    /// Bytes that are expected to be sent since the last copy.
     pending: u64,
     refilled: u64,
 }

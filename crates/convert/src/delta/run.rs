@@ -10,10 +10,11 @@ use super::table::BlockTable;
 use crate::blocks::Group;
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result};
+use crate::hashes::BlockHash;
 use crate::hint::Hint;
 use crate::monitor::Monitor;
 use crate::ordered::{self, Width};
-use crate::pipeline::{Job, Made, Report, Run, Stream, Workers};
+use crate::pipeline::{Done, Job, Made, Report, Run, Stream, Worker, Workers};
 use crate::plan::Plan;
 use crate::resume::{Checkpoint, Recorder};
 use crate::sink::Sink;
@@ -69,6 +70,9 @@ pub fn delta_zvhd2(
         run,
         steps: delta.plan.steps.iter(),
         rest: 0..0,
+        workers: &workers,
+        worker: None,
+        copied_to: 0,
     };
     ordered::run(
         Width {
@@ -79,7 +83,7 @@ pub fn delta_zvhd2(
         || making.next(),
         || workers.start(),
         |worker, job| workers.make(worker, job),
-        |made| joining.take(made, &workers),
+        |made| joining.take(made),
     )?;
     joining.finish()
 }
@@ -135,48 +139,93 @@ struct Joining<'a> {
     steps: std::slice::Iter<'a, Step>,
     /// What is left of a step, whose blocks are being made.
     rest: Range<usize>,
+    workers: &'a Workers<'a>,
+    /// Makes what the plan has not foreseen.
+    worker: Option<Worker>,
+    /// What had been written at the last copy.
+    copied_to: u64,
 }
 
 impl Joining<'_> {
-    fn take(&mut self, made: Made, workers: &Workers<'_>) -> Result<()> {
+    fn take(&mut self, made: Made) -> Result<()> {
         for done in made.blocks() {
             if self.rest.is_empty() {
                 self.copy()?;
             }
             let expected = self.delta.disk.list.get(self.rest.start);
             self.rest.start += 1;
-            let found = (done.number(), done.hash());
-            if expected.map(|(number, hash)| (u64::from(*number), Some(*hash))) != Some(found) {
-                return Err(Error::refused(format!(
-                    "block {} is not what it was when the disk was read the first time",
-                    done.number()
-                ))
-                .with_hint(Hint::StartOver));
-            }
+            check(done, expected.map(|(number, hash)| (*number, *hash)))?;
         }
-        self.run.take(made, workers)
+        self.run.take(made, self.workers)
     }
 
     /// Copies up to the next blocks that are made.
     fn copy(&mut self) -> Result<()> {
-        for step in self.steps.by_ref() {
+        while let Some(step) = self.steps.next() {
             match step {
                 Step::Make(range) => {
                     self.rest = range.clone();
                     break;
                 }
                 Step::Copy(range) => {
+                    let range = self.fill(range.clone())?;
                     let blocks = self.delta.base.blocks.get(range.clone());
                     let blocks = blocks.unwrap_or_default();
-                    self.run.copy(blocks, bytes_of(self.delta.base, range))?;
+                    if !blocks.is_empty() {
+                        self.run.copy(blocks, bytes_of(self.delta.base, &range))?;
+                        self.copied_to = self.run.written();
+                    }
                 }
             }
         }
         Ok(())
     }
 
+    /// Makes the first blocks of what was to be copied, until what stands in front of the copy is
+    /// long enough for a part; what is left to copy. That is nothing where the rest is too short.
+    fn fill(&mut self, mut range: Range<usize>) -> Result<Range<usize>> {
+        let least = self.delta.plan.least;
+        let is_short = |bytes: u64| bytes > 0 && bytes < least;
+        while is_short(self.run.written() - self.copied_to)
+            || is_short(bytes_of(self.delta.base, &range))
+        {
+            let next = range
+                .next()
+                .and_then(|index| self.delta.base.blocks.get(index));
+            let Some(block) = next.copied() else {
+                break;
+            };
+            let group = Group::of(u64::from(block.number));
+            let level = block.level.unwrap_or_default();
+            let mut worker = match self.worker.take() {
+                Some(worker) => worker,
+                None => self.workers.start()?,
+            };
+            let made = self.workers.make(&mut worker, Job::At(group, level))?;
+            self.worker = Some(worker);
+            for done in made.blocks() {
+                check(done, Some((block.number, block.hash)))?;
+            }
+            self.run.take(made, self.workers)?;
+        }
+        Ok(range)
+    }
+
     fn finish(mut self) -> Result<Report> {
         self.copy()?;
         self.run.finish()
     }
+}
+
+/// A block must be what it was when the disk was read the first time.
+fn check(done: &Done, expected: Option<(u32, BlockHash)>) -> Result<()> {
+    let found = (done.number(), done.hash());
+    if expected.map(|(number, hash)| (u64::from(number), Some(hash))) == Some(found) {
+        return Ok(());
+    }
+    Err(Error::refused(format!(
+        "block {} is not what it was when the disk was read the first time",
+        done.number()
+    ))
+    .with_hint(Hint::StartOver))
 }

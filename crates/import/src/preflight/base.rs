@@ -30,6 +30,16 @@ pub(super) async fn find(
             ImportHint::NameFile,
         );
     }
+    let allowed = obs::OBS_MIN_PART_SIZE..=obs::MIN_PART_SIZE;
+    if !allowed.contains(&spec.min_part) {
+        let message = format!(
+            "parts have {} bytes at least, expected a size from {} to {}",
+            spec.min_part,
+            allowed.start(),
+            allowed.end()
+        );
+        return Err(Failure::new(Class::Refused, message));
+    }
     let Some(disk) = stream_of(pieces) else {
         return refused(
             "only a single disk that is converted to ZVHD2 can be based on an earlier object"
@@ -51,7 +61,8 @@ pub(super) async fn find(
         );
         return refused(message, ImportHint::NameKey);
     }
-    Base::find(storage, (&url.bucket, &url.key), &disk.plan, cx.stop).await
+    let place = (url.bucket.as_str(), url.key.as_str());
+    Base::find(storage, place, spec.min_part, &disk.plan, cx.stop).await
 }
 
 /// The disk, if it is a single one that is converted to ZVHD2.

@@ -23,6 +23,8 @@ const CHUNKS: Chunking = Chunking::SCATTERED;
 pub(crate) struct Base {
     pub(crate) table: BlockTable,
     pub(crate) source: CopySource,
+    /// Bytes that every part but the last must have.
+    pub(crate) min_part: u64,
 }
 
 impl Base {
@@ -34,6 +36,7 @@ impl Base {
     pub(crate) async fn find(
         storage: &Client,
         (bucket, key): (&str, &str),
+        min_part: u64,
         plan: &Plan,
         stop: &StopToken,
     ) -> Result<Self> {
@@ -59,6 +62,7 @@ impl Base {
                 info,
             },
             table,
+            min_part,
         };
         match base.differs(storage, stop).await? {
             None => Ok(base),

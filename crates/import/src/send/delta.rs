@@ -7,7 +7,7 @@ use ::convert::Report;
 use ::convert::delta::{Blocks, Delta, DeltaPlan, PartRules, delta_zvhd2, find};
 use cloud::{Failure, Result, from_obs, stopped};
 use diskimg::units::human;
-use obs::{JoiningSink, LARGEST_COPY, Layout, UploadOptions};
+use obs::{JoiningSink, LARGEST_COPY, Layout, MAX_PARTS, UploadOptions};
 
 use super::base::Base;
 use super::reading::on_thread;
@@ -30,7 +30,7 @@ impl Transfer<'_> {
         observer.at(Step::Compare);
         let disk = Arc::new(self.find(base, entry).await?);
         observer.at(Step::Convert);
-        let Some((plan, part_size)) = self.plan_delta(&disk, base) else {
+        let Some((plan, layout)) = self.plan_delta(&disk, base) else {
             observer.notice(format_args!(
                 "nothing of {} is worth copying; the whole disk is sent",
                 base.source.key
@@ -38,7 +38,7 @@ impl Transfer<'_> {
             return Ok(None);
         };
         observer.notice(format_args!(
-            "{} blocks have changed since {}; the server copies {}, {} blocks are sent",
+            "{} blocks have changed since {}; the server copies up to {}, {} blocks or more are sent",
             plan.changed_blocks,
             base.source.key,
             human(plan.copied_bytes),
@@ -47,7 +47,7 @@ impl Transfer<'_> {
         let options = UploadOptions {
             memory: self.plan.memory.sink,
             expected_max: self.plan.worst_case_bytes,
-            layout: Layout::Joined { part_size },
+            layout,
             // Nothing is resumed.
             log: Arc::new(obs::VoidPartLog),
             ..self.options(entry)
@@ -78,7 +78,7 @@ impl Transfer<'_> {
                     return Err(failure);
                 };
                 observer.warn(format_args!(
-                    "the whole disk is sent, because the server does not copy from {}: {refused}",
+                    "the whole disk is sent, because the server does not join copies of {}: {refused}",
                     base.source.key
                 ));
                 entry.forget();
@@ -119,16 +119,23 @@ impl Transfer<'_> {
         found
     }
 
-    /// The plan, and the bytes of the parts that are sent.
-    fn plan_delta(&self, disk: &Blocks, base: &Base) -> Option<(DeltaPlan, u64)> {
-        SIZES.into_iter().find_map(|size| {
+    /// The plan, and how the object is cut into parts.
+    fn plan_delta(&self, disk: &Blocks, base: &Base) -> Option<(DeltaPlan, Layout)> {
+        let min_part = base.min_part;
+        SIZES.into_iter().find_map(|part_size| {
             let rules = PartRules {
+                least: min_part,
                 largest_copy: LARGEST_COPY,
-                ..PartRules::s3(size)
+                sent: part_size,
+                most: MAX_PARTS.into(),
             };
-            let fits = Layout::Joined { part_size: size }.least_memory() <= self.plan.memory.sink;
+            let layout = Layout::Joined {
+                part_size,
+                min_part,
+            };
+            let fits = layout.least_memory() <= self.plan.memory.sink;
             let plan = DeltaPlan::new(disk, &base.table, &rules).filter(|_| fits)?;
-            Some((plan, size))
+            Some((plan, layout))
         })
     }
 

@@ -142,7 +142,7 @@ impl Inner {
             let found = stored.get(&number);
             parts.push(check_part(part, found)?);
         }
-        check_sizes(&parts)?;
+        check_sizes(&parts, MIN_PART_SIZE.max(self.faults.min_part()))?;
         let etag = multipart_etag(&parts)?;
         let file = completing.join(&parts)?;
         self.commit(
@@ -202,16 +202,16 @@ fn check_part<'a>(
     }
 }
 
-/// Every part but the last must have the least size.
-fn check_sizes(parts: &[&StoredPart]) -> S3Result<()> {
+/// Every part but the last must have at least `least` bytes.
+fn check_sizes(parts: &[&StoredPart], least: u64) -> S3Result<()> {
     let Some((_, all_but_last)) = parts.split_last() else {
         return Ok(());
     };
-    match all_but_last.iter().find(|part| part.size < MIN_PART_SIZE) {
+    match all_but_last.iter().find(|part| part.size < least) {
         None => Ok(()),
         Some(part) => Err(s3_error!(
             EntityTooSmall,
-            "part {} has {} bytes; only the last may have less than {MIN_PART_SIZE}",
+            "part {} has {} bytes; only the last may have less than {least}",
             part.number,
             part.size
         )),
