@@ -17,4 +17,4 @@ pub mod vectors;
 pub mod vmdk;
 
 pub use conformance::conformance;
-pub use programs::missing;
+pub use programs::{missing, skipped};

@@ -15,7 +15,7 @@ pub fn missing(program: &str) -> bool {
 }
 
 /// Says why something is skipped.
-pub(crate) fn skipped(why: impl Display) {
+pub fn skipped(why: impl Display) {
     // Not println!: the test harness would keep it from whoever runs the tests.
     let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }

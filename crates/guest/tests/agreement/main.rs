@@ -6,7 +6,7 @@
 //! restore`, `mcopy`, `ntfs-3g` or `ntfscat`, a mount of XFS), and those must equal it, too.
 //!
 //! The tree is a small one made by hand. `IMGFERRY_GUEST_TREE=DIR` names another:
-//! `debootstrap --variant=minbase --include=linux-image-cloud-amd64 bookworm DIR`.
+//! `debootstrap --variant=minbase --include=linux-image-cloud-amd64 bookworm DIR; umount DIR/proc`.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,6 +29,7 @@ use std::time::Instant;
 use diskimg::{Format, OpenOptions, open};
 use guest::{Budget, Wanted, inspect};
 use tempfile::TempDir;
+use testkit::guest::proto;
 use testkit::missing;
 
 use crate::listing::{Listing, NO_MODES, counts, of_directory, of_image, same};
@@ -89,11 +90,15 @@ impl Place {
             tree::write(&made);
             made
         });
+        tree::assert_unmounted(&whole);
         let tree = match takes {
             None => whole,
             Some(takes) => {
                 let staged = place.path().join("staged");
-                tree::staged(&whole, &staged, takes);
+                let left_out = tree::staged(&whole, &staged, takes);
+                say(&format!(
+                    "{left_out} names are left out, which it cannot hold"
+                ));
                 staged
             }
         };
@@ -255,7 +260,7 @@ fn xfs_as_linux_reads_it() {
     }));
     let image = place.image(400);
     let description = place.text("description");
-    tree::protofile(&place.tree, Path::new(&description));
+    proto::write(&place.tree, Path::new(&description));
     run("mkfs.xfs", &["-q", "-f", "-p", &description, &image]);
     let out = place.path("out");
     fs::create_dir(&out).unwrap();

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
-use std::io::Write as _;
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
@@ -99,9 +98,23 @@ fn shapes(top: &Path, put: &dyn Fn(&str, &[u8])) {
 /// Whether a file system takes what is at a path.
 pub(crate) type Takes = fn(&Path) -> bool;
 
+/// debootstrap leaves `/proc` mounted, whose files have no end.
+///
+/// # Panics
+/// When something is mounted in `top`.
+pub(crate) fn assert_unmounted(top: &Path) {
+    let device = |path: &Path| fs::symlink_metadata(path).unwrap().dev();
+    for entry in fs::read_dir(top).unwrap() {
+        let path = entry.unwrap().path();
+        let shown = path.display();
+        assert_eq!(device(&path), device(top), "unmount {shown} first");
+    }
+}
+
 /// Links the files of `from` that `takes` takes to `to`. Of names that differ in case alone it
-/// keeps one.
-pub(crate) fn staged(from: &Path, to: &Path, takes: Takes) {
+/// keeps one. Returns how many it left out, with what is below them.
+pub(crate) fn staged(from: &Path, to: &Path, takes: Takes) -> usize {
+    let mut left_out = 0;
     fs::create_dir_all(to).unwrap();
     let mut known = BTreeSet::new();
     let mut entries: Vec<PathBuf> = fs::read_dir(from)
@@ -114,10 +127,11 @@ pub(crate) fn staged(from: &Path, to: &Path, takes: Takes) {
         let about = fs::symlink_metadata(&path).unwrap();
         let folded = name.to_string_lossy().to_lowercase();
         if !takes(&path) || !known.insert(folded) {
+            left_out += 1;
             continue;
         }
         if about.is_dir() {
-            staged(&path, &to.join(name), takes);
+            left_out += staged(&path, &to.join(name), takes);
         } else if about.is_symlink() {
             symlink(fs::read_link(&path).unwrap(), to.join(name)).unwrap();
         } else if about.is_file() && fs::hard_link(&path, to.join(name)).is_err() {
@@ -125,40 +139,5 @@ pub(crate) fn staged(from: &Path, to: &Path, takes: Takes) {
         }
     }
     fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
-}
-
-/// Writes what `mkfs.xfs -p` reads: the description of the tree at `top`.
-pub(crate) fn protofile(top: &Path, to: &Path) {
-    let mut file = File::create(to).unwrap();
-    writeln!(file, "-\n0 0\nd--{:03o} 0 0", mode(top) & 0o777).unwrap();
-    directory(&mut file, top);
-    writeln!(file, "$").unwrap();
-}
-
-fn mode(path: &Path) -> u32 {
-    fs::symlink_metadata(path).unwrap().permissions().mode()
-}
-
-fn directory(file: &mut File, top: &Path) {
-    for entry in fs::read_dir(top).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        let about = fs::symlink_metadata(&path).unwrap();
-        let mode = mode(&path);
-        let bits = |kind: char| {
-            let user = if mode & 0o4000 == 0 { '-' } else { 'u' };
-            let group = if mode & 0o2000 == 0 { '-' } else { 'g' };
-            format!("{name} {kind}{user}{group}{:03o} 0 0", mode & 0o777)
-        };
-        if about.is_dir() {
-            writeln!(file, "{}", bits('d')).unwrap();
-            directory(file, &path);
-            writeln!(file, "$").unwrap();
-        } else if about.is_symlink() {
-            let target = fs::read_link(&path).unwrap();
-            writeln!(file, "{} {}", bits('l'), target.display()).unwrap();
-        } else {
-            writeln!(file, "{} {}", bits('-'), path.display()).unwrap();
-        }
-    }
+    left_out
 }

@@ -3,8 +3,11 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
     reason = "tests abort the test where a fact does not hold"
 )]
+
+mod made;
 
 use std::path::{Path, PathBuf};
 
@@ -20,9 +23,8 @@ fn expected() -> Value {
     serde_json::from_slice(&std::fs::read(folder().join("expected.json")).unwrap()).unwrap()
 }
 
-fn report(name: &str) -> Report {
-    let path = folder().join(format!("{name}.qcow2"));
-    let opened = open(&path, &OpenOptions::of(None), &[]).unwrap();
+fn report(path: &Path) -> Report {
+    let opened = open(path, &OpenOptions::of(None), &[]).unwrap();
     let wanted = Wanted {
         // A day after the passwords on the disks were set.
         now: 19_701 * 86_400,
@@ -102,7 +104,12 @@ fn wrong(report: &Report, disk: &Value) -> Vec<String> {
 }
 
 fn check(name: &str) {
-    let report = report(name);
+    check_image(name, &folder().join(format!("{name}.qcow2")));
+}
+
+/// Holds what is found in the image at `path` against what disk `name` expects.
+fn check_image(name: &str, path: &Path) {
+    let report = report(path);
     let wrong = wrong(&report, &expected()["disks"][name]);
     let unknown: Vec<String> = report
         .unknown
@@ -156,7 +163,7 @@ fn a_windows_server_has_no_drivers_and_sleeps() {
 
 #[test]
 fn every_disk_with_expectations_has_a_test() {
-    let tests = include_str!("vectors.rs");
+    let tests = include_str!("main.rs");
     for name in expected()["disks"].as_object().unwrap().keys() {
         assert!(tests.contains(&format!("check(\"{name}\")")), "{name}");
     }
