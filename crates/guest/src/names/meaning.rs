@@ -82,6 +82,7 @@ const IDS: &[(&str, &str)] = &[
 const EDITIONS: &[(&str, &str)] = &[
     ("core", "home"),
     ("datacenter", "datacenter"),
+    ("education", "education"),
     ("enterprise", "enterprise"),
     ("essentials", "essentials"),
     ("foundation", "foundation"),
@@ -159,7 +160,9 @@ impl Meaning {
             "windows" => {
                 let edition = os.edition.as_deref().unwrap_or_default().to_lowercase();
                 let words: Vec<&str> = edition.split_whitespace().collect();
-                Self::of_windows(&words, &version)?
+                // Most names of clients have no edition, so one that is not known does no harm.
+                let client = || Self::of_windows(&[], &version).filter(Self::is_client);
+                Self::of_windows(&words, &version).or_else(client)?
             }
             "centos" if stream() => Self::of_linux("centos-stream", &version)?,
             id => {
@@ -226,6 +229,11 @@ impl Meaning {
         })
     }
 
+    /// Whether it is a Windows that is named by a number, not by a year.
+    fn is_client(&self) -> bool {
+        self.release.first().is_some_and(|year| *year < 2000)
+    }
+
     fn other(kind: Option<&'static str>) -> Self {
         Self {
             family: "other",
@@ -248,10 +256,9 @@ impl Meaning {
         }
         if self.family == "windows" {
             // Clients are named without an edition, servers never.
-            let client = self.release.first().is_some_and(|year| *year < 2000);
             return match name.edition {
                 edition if edition == self.edition => Some(Nearness(0, 0)),
-                None if client => Some(Nearness(0, 1)),
+                None if self.is_client() => Some(Nearness(0, 1)),
                 _ => None,
             };
         }

@@ -87,6 +87,8 @@ fn the_exact_name_is_taken_where_the_list_has_it() {
             "Windows Server 2012 Standard 64bit",
         ),
         (windows("11", "Professional"), "Windows 11 64bit"),
+        (windows("10", "Education"), "Windows 10 64bit"),
+        (windows("10", "IoTEnterpriseS"), "Windows 10 64bit"),
         (windows("7", "Professional"), "Windows 7 Professional 64bit"),
     ] {
         assert_eq!(chosen(&os), (text.to_owned(), How::Exact), "{os:?}");
@@ -127,6 +129,8 @@ fn another_major_version_or_family_is_never_taken() {
         linux("opensuse-tumbleweed", "20240101"),
         windows("2025", "Standard"),
         windows("2019", "Essentials"),
+        windows("2022", "Turbine"),
+        windows("7", "Ultimate"),
     ] {
         assert_eq!(chosen(&os).1, How::Other, "{os:?}");
     }

@@ -143,6 +143,7 @@ fn edition(id: &str) -> &str {
         ("Essentials", "Essentials"),
         ("Foundation", "Foundation"),
         ("Professional", "Professional"),
+        ("Education", "Education"),
         ("Core", "Core"),
     ] {
         if id.starts_with(beginning) {
@@ -221,6 +222,7 @@ mod tests {
             ("ServerWeb", "WEB"),
             ("EnterpriseEval", "Enterprise"),
             ("Professional", "Professional"),
+            ("EducationN", "Education"),
             ("IoTUAP", "IoTUAP"),
         ] {
             assert_eq!(edition(id), name);
