@@ -124,8 +124,11 @@ impl fmt::Display for Finding {
         if more > 0 {
             writeln!(f, "  seen: {more} more, which --json lists")?;
         }
-        for command in &self.fix {
-            writeln!(f, "  fix:  {command}")?;
+        for line in &self.fix {
+            match line.strip_prefix("# ") {
+                Some(prose) => writeln!(f, "  note: {prose}")?,
+                None => writeln!(f, "  fix:  {line}")?,
+            }
         }
         Ok(())
     }
@@ -221,7 +224,7 @@ mod tests {
                 })
                 .collect(),
             why: "The name changes.".into(),
-            fix: vec!["blkid".into()],
+            fix: vec!["# Find its UUID:".into(), "blkid".into()],
             mended_by: crate::MendedBy::Tool,
         }
     }
@@ -240,6 +243,7 @@ mod tests {
              will not boot: linux-fstab-by-name\n\
              \x20 The name changes.\n\
              \x20 seen: /etc/fstab:1: /dev/sda1 /boot\n\
+             \x20 note: Find its UUID:\n\
              \x20 fix:  blkid\n\
              \n\
              checked 7 rules: 1 will not boot"
