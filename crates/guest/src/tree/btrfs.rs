@@ -21,8 +21,8 @@ const MAX_DIRECTORIES: usize = 1024;
 /// Paths that are remembered.
 const MAX_KNOWN: usize = 16_384;
 
-/// What a path leads to.
-type Known = Option<(Inode, Metadata)>;
+/// What a path leads to, as far as it was read.
+type Known = Option<(Inode, Option<Metadata>)>;
 
 /// A subvolume of a Btrfs.
 pub(crate) struct Btrfs {
@@ -62,26 +62,55 @@ impl Btrfs {
         }
     }
 
-    fn resolve(&self, path: &[u8]) -> Result<Known> {
-        if let Some(known) = self.known.borrow().get(path) {
-            return Ok(*known);
-        }
-        let path_of_crate = Path::new(path).ok_or_else(|| super::absent(path))?;
+    fn resolve(&self, path: &[u8]) -> Result<Option<(Inode, Metadata)>> {
+        let known = self.known.borrow().get(path).copied();
         let mut fs = self.fs.borrow_mut();
-        let found = match fs.resolve(path_of_crate) {
-            Ok(inode) => {
+        let inode = match known {
+            Some(Some((inode, Some(metadata)))) => return Ok(Some((inode, metadata))),
+            Some(Some((inode, None))) => Some(inode),
+            Some(None) => None,
+            None => {
+                let path_of_crate = Path::new(path).ok_or_else(|| super::absent(path))?;
+                match fs.resolve(path_of_crate) {
+                    Ok(inode) => Some(inode),
+                    Err(Error::NotFound) => None,
+                    Err(error) => return Err(failed(path, &error)),
+                }
+            }
+        };
+        let found = match inode {
+            Some(inode) => {
                 let metadata = fs.metadata(&inode).map_err(|error| failed(path, &error))?;
                 Some((inode, metadata))
             }
-            Err(Error::NotFound) => None,
-            Err(error) => return Err(failed(path, &error)),
+            None => None,
         };
+        let known = found.map(|(inode, metadata)| (inode, Some(metadata)));
+        self.remember(vec![(path.to_vec(), known)]);
+        Ok(found)
+    }
+
+    fn remember(&self, paths: Vec<(Vec<u8>, Known)>) {
         let mut known = self.known.borrow_mut();
-        if known.len() >= MAX_KNOWN {
+        if known.len() + paths.len() > MAX_KNOWN {
             known.clear();
         }
-        known.insert(path.to_vec(), found);
-        Ok(found)
+        known.extend(paths);
+    }
+
+    /// Remembers where the names in a directory lead to, so that none of them is walked to again.
+    fn remember_entries(&self, directory: &[u8], entries: &[lambutter::DirEntry]) {
+        let directory = directory.strip_suffix(b"/").unwrap_or(directory);
+        let known = self.known.borrow();
+        let paths = entries.iter().take(MAX_LISTED).map(|entry| {
+            let path = [directory, b"/", entry.name.as_slice()].concat();
+            (path, Some((entry.inode, None)))
+        });
+        let new = paths
+            .filter(|(path, _)| !known.contains_key(path))
+            .collect();
+        drop(known);
+        self.remember(new);
     }
 
     fn entries(&self, path: &[u8]) -> Result<Vec<lambutter::DirEntry>> {
@@ -92,7 +121,9 @@ impl Btrfs {
             return Err(super::failed(path, "the directory is too large"));
         }
         let entries = self.fs.borrow_mut().read_dir(path_of_crate);
-        entries.map_err(|error| failed(path, &error))
+        let entries = entries.map_err(|error| failed(path, &error))?;
+        self.remember_entries(path, &entries);
+        Ok(entries)
     }
 }
 
