@@ -44,6 +44,6 @@ pub use finding::{ADVICE, Finding, Seen, Severity, Unknown, tag};
 pub use inspect::inspect;
 pub use mending::MendedBy;
 pub use names::{Choice, How, choose, documented};
-pub use report::{Cost, INCOMPLETE, Kernel, Named, Place, Report, Root, Virtio};
+pub use report::{Cost, Held, INCOMPLETE, Kernel, Named, Place, Report, Root, Virtio};
 pub use rule::{Family, Judgement, Remedy, Rule, Source};
 pub use volume::{Content, FileSystem};

@@ -17,6 +17,9 @@ pub struct Report {
     pub firmware: Vec<&'static str>,
     /// All systems, the one that is started first.
     pub roots: Vec<Root>,
+    /// Partitions, logical volumes and arrays.
+    #[serde(skip)]
+    pub volumes: Vec<Held>,
     /// Kernels of a Linux.
     pub kernels: Vec<Kernel>,
     /// Broken rules, worst first.
@@ -52,6 +55,23 @@ pub struct Root {
     pub id: String,
     /// Its version, if it is known.
     pub version: Option<String>,
+}
+
+/// A volume, and what it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// As findings name it.
+    pub volume: String,
+    /// Bytes.
+    pub size: u64,
+    /// A file system, swap, a volume of LVM, …
+    pub content: String,
+    /// Of the content.
+    pub label: Option<String>,
+    /// Of the content, as `blkid` prints it.
+    pub uuid: Option<String>,
+    /// Why it could not be opened.
+    pub closed: Option<String>,
 }
 
 /// An installed kernel.
@@ -122,6 +142,7 @@ impl Report {
             os_version: facts.os.as_ref().and_then(|os| named(os, facts)),
             firmware: facts.firmwares(),
             roots: roots(facts),
+            volumes: facts.volumes.iter().map(held).collect(),
             kernels: kernels(facts),
             data_disk: facts.wanted.data_disk,
             ..Self::default()
@@ -163,6 +184,18 @@ fn roots(facts: &Facts) -> Vec<Root> {
         })
     };
     facts.systems.iter().filter_map(root).collect()
+}
+
+fn held(volume: &crate::volume::Volume) -> Held {
+    use crate::text::printable;
+    Held {
+        volume: volume.name(),
+        size: volume.size,
+        content: volume.content.to_string(),
+        label: volume.label.as_ref().map(printable),
+        uuid: volume.uuid.as_ref().map(printable),
+        closed: volume.closed.as_ref().map(printable),
+    }
 }
 
 fn kernels(facts: &Facts) -> Vec<Kernel> {

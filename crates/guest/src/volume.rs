@@ -2,6 +2,8 @@
 
 mod device;
 
+use std::fmt;
+
 use serde::Serialize;
 
 pub(crate) use device::{Device, find};
@@ -47,6 +49,29 @@ pub enum Content {
     Empty,
     /// Nothing known.
     Unknown,
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FileSystem(FileSystem::Ext) => "ext2, ext3 or ext4",
+            Self::FileSystem(FileSystem::Xfs) => "XFS",
+            Self::FileSystem(FileSystem::Btrfs) => "Btrfs",
+            Self::FileSystem(FileSystem::Ntfs) => "NTFS",
+            Self::FileSystem(FileSystem::Fat) => "FAT",
+            Self::Swap { hibernated: false } => "swap",
+            Self::Swap { hibernated: true } => "swap with a hibernated system",
+            Self::PhysicalVolume(None) => "LVM",
+            Self::PhysicalVolume(Some(group)) => {
+                return write!(f, "LVM, group {}", printable(group));
+            }
+            Self::ArrayMember => "member of an array",
+            Self::Encrypted(method) => return write!(f, "encrypted by {method}"),
+            Self::Other(name) => name,
+            Self::Empty => "nothing",
+            Self::Unknown => "not known",
+        })
+    }
 }
 
 /// The state in which a file system was left.

@@ -2,7 +2,8 @@
 //! system with the commands that mend it.
 
 use diskimg::printable;
-use guest::{Finding, Report, Severity};
+use diskimg::units::human;
+use guest::{Finding, Held, Report, Severity};
 use maud::{Markup, html};
 
 use crate::Inspection;
@@ -17,7 +18,7 @@ impl Inspection {
                     p class="quiet" { "imgferry inspect" }
                     h1 { (self.path) }
                 }
-                @if let Some(report) = &self.guest { (system(report)) }
+                @if let Some(report) = &self.guest { (system(report)) (volumes(&report.volumes)) }
                 section { h2 { "Image" } (rows(&self.rows())) }
                 section { h2 { "Map" } (self.embedded()) }
             }
@@ -49,6 +50,29 @@ fn system(report: &Report) -> Markup {
                 @for found in &report.findings { (finding(found)) }
                 @for (reason, rules) in report.undecided() {
                     p { span class="tag" { "undecided" } " " b { (rules.join(", ")) } " " (reason) }
+                }
+            }
+        }
+    }
+}
+
+/// Partitions, and the volumes on them.
+fn volumes(volumes: &[Held]) -> Markup {
+    html! {
+        @if !volumes.is_empty() {
+            section {
+                h2 { "Volumes" }
+                table {
+                    @for held in volumes {
+                        tr {
+                            th { (held.volume) }
+                            td { (human(held.size)) }
+                            td { (held.closed.as_ref().unwrap_or(&held.content)) }
+                            td { (held.label.as_deref().unwrap_or_default()) }
+                            td class="quiet" { (held.uuid.as_deref().unwrap_or_default()) }
+                        }
+                        "\n"
+                    }
                 }
             }
         }

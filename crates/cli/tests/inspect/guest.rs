@@ -107,6 +107,17 @@ fn the_page_has_the_facts_the_map_and_the_commands_worst_first() {
         cells.contains(&"centos 7.9 on /dev/vg-sys/lv-root"),
         "{cells:?}"
     );
+    let mut rows = all("tr");
+    let swap = rows.find(|row| {
+        let name = row.first_element_child();
+        name.is_some_and(|name| name.text() == Some("/dev/vg-sys/swap"))
+    });
+    let swap: Vec<_> = swap
+        .unwrap()
+        .children()
+        .filter_map(|cell| cell.text())
+        .collect();
+    assert_eq!(swap[1..3], ["32 MiB", "swap"], "{swap:?}");
     let findings: Vec<_> = all("h3")
         .filter_map(|node| node.first_element_child())
         .collect();
