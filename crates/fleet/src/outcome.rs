@@ -6,6 +6,7 @@ use batch::{Item, ItemOutcome, ItemState, Readiness};
 use cloud::{Class, Failure, Hint, ImportHint};
 use diskimg::text::shell_path;
 use import::{Completion, DataImage};
+use serde_json::Value;
 
 use crate::observe::Observer;
 
@@ -98,6 +99,9 @@ pub(crate) fn failed(
     outcome.cause = Some(cause(failure));
     outcome.hint = hint(failure, (&outcome.id, &outcome.source), observer);
     outcome.guest = outcome.guest.or_else(|| guest(failure));
+    let (format, virtual_size) = disk(failure);
+    outcome.format = outcome.format.or(format);
+    outcome.virtual_size = outcome.virtual_size.or(virtual_size);
     outcome.warnings.extend(notes(failure));
     outcome
 }
@@ -153,6 +157,14 @@ fn broken_rules(failure: &Failure) -> Vec<&'static str> {
 /// What was found of the system on a disk that was refused.
 pub(crate) fn guest(failure: &Failure) -> Option<Readiness> {
     Readiness::read(failure.known().get("guest")?)
+}
+
+/// Format and size of a disk that was refused, when it was opened.
+pub(crate) fn disk(failure: &Failure) -> (Option<String>, Option<u64>) {
+    let known = failure.known();
+    let format = known.get("format").and_then(Value::as_str);
+    let size = known.get("virtual_size").and_then(Value::as_u64);
+    (format.map(str::to_owned), size)
 }
 
 /// What the user can do about the disk with this id in this file, in one line: about each of several

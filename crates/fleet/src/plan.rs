@@ -253,6 +253,7 @@ impl DiskPlan {
                 line.why = Some(outcome::cause(failure));
                 line.hint = outcome::hint(failure, (&item.id, &line.source), observer);
                 line.guest = outcome::guest(failure);
+                (line.format, line.virtual_size) = outcome::disk(failure);
                 line.warnings = outcome::notes(failure);
             }
         }

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ::guest::{Budget, Finding, Report, Severity, Wanted};
 use cloud::{Failure, ImportHint, Problem};
-use diskimg::DiskImage;
+use diskimg::{DiskImage, Format};
 use ims::{Architecture, Firmware, ImageKind, QuickImport};
 
 use super::checks::Findings;
@@ -119,13 +119,22 @@ fn judge(report: &Report, spec: &ImportSpec, findings: &mut Findings) {
     }
 }
 
-/// The failure of an import with `problems`; programs that read it find `report` in it.
-pub(crate) fn rejected(problems: Vec<Problem>, report: Option<&Report>) -> Failure {
-    let failure = cloud::rejected(problems);
-    match report {
-        Some(report) => failure.data("guest", report),
-        None => failure,
+/// The failure of an import with `problems`; programs that read it find `report` in it, and the
+/// format and the size of the disk.
+pub(crate) fn rejected(
+    problems: Vec<Problem>,
+    report: Option<&Report>,
+    disk: Option<(Format, u64)>,
+) -> Failure {
+    let mut failure = cloud::rejected(problems);
+    if let Some(report) = report {
+        failure = failure.data("guest", report);
     }
+    if let Some((format, virtual_size)) = disk {
+        failure = failure.data("format", &format.to_string());
+        failure = failure.data("virtual_size", &virtual_size);
+    }
+    failure
 }
 
 /// Whether a finding of this severity rejects the disk.

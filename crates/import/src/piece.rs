@@ -135,7 +135,9 @@ pub(crate) fn prepare(
     let mut problems = findings.problems;
     problems.extend_from_slice(missing);
     if !problems.is_empty() {
-        return Err(guest::rejected(problems, found.as_ref()));
+        let opened = system.opened.as_ref();
+        let disk = opened.map(|opened| (opened.format, opened.image.virtual_size()));
+        return Err(guest::rejected(problems, found.as_ref(), disk));
     }
     let mut told = Vec::new();
     let mut data_pieces = Vec::new();

@@ -61,6 +61,9 @@ fn each_disk_is_told_to_be_ready_or_what_is_wrong_with_its_system() {
         "will-not-boot"
     );
     assert_eq!(plan["items"][2]["guest"], Value::Null);
+    // What is refused is told like what is taken.
+    assert_eq!(plan["items"][1]["format"], "qcow2");
+    assert_eq!(plan["items"][1]["virtual_size"], 512 << 20);
 
     let page = world.dir.path().join("report.html");
     let ended = run(batch("run").arg("--json").arg("--report").arg(&page));
@@ -69,7 +72,9 @@ fn each_disk_is_told_to_be_ready_or_what_is_wrong_with_its_system() {
     let states: Vec<&Value> = items.iter().map(|item| &item["state"]).collect();
     assert_eq!(states, ["active", "refused", "active"], "{}", ended.stderr);
     for (item, planned) in items.iter().zip(plan["items"].as_array().unwrap()) {
-        assert_eq!(item["guest"], planned["guest"]);
+        for what in ["guest", "format", "virtual_size"] {
+            assert_eq!(item[what], planned[what], "{what}");
+        }
     }
     let page = fs::read_to_string(page).unwrap();
     assert!(page.contains("<h2>Systems</h2>") && page.contains("dracut"));

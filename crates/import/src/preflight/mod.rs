@@ -84,7 +84,10 @@ pub(crate) async fn preflight(
     }
     warnings.append(&mut findings.warnings);
     if !findings.problems.is_empty() {
-        return Err(guest::rejected(findings.problems, pieces.guest.as_ref()));
+        let disk = pieces.system.form.disk().map(|disk| &disk.plan);
+        let disk = disk.map(|plan| (plan.source_format, plan.virtual_size));
+        let report = pieces.guest.as_ref();
+        return Err(guest::rejected(findings.problems, report, disk));
     }
     let usable = |(piece, place): (&Piece, Place)| place.existing(piece, made);
     let base = match &spec.base {
