@@ -246,8 +246,8 @@ fn ext3_as_debugfs_reads_it() {
     ext("ext3", &[], Some(|path| name(path) != b"sparse"));
 }
 
-#[test]
-fn xfs_as_linux_reads_it() {
+/// XFS with these metadata options.
+fn xfs(metadata: &str) {
     if missing("mkfs.xfs") {
         return;
     }
@@ -261,7 +261,8 @@ fn xfs_as_linux_reads_it() {
     let image = place.image(400);
     let description = place.text("description");
     proto::write(&place.tree, Path::new(&description));
-    run("mkfs.xfs", &["-q", "-f", "-p", &description, &image]);
+    let options = ["-q", "-f", "-m", metadata, "-p", &description, &image];
+    run("mkfs.xfs", &options);
     let out = place.path("out");
     fs::create_dir(&out).unwrap();
     let mounted = output(
@@ -272,8 +273,23 @@ fn xfs_as_linux_reads_it() {
         say(&format!("skipped: XFS cannot be mounted here: {reason}"));
     }
     let _unmount = mounted.is_ok().then(|| Unmount(place.text("out")));
-    place.judge("XFS", MODES & !0o1000, &[], mounted.is_ok().then_some(&out));
+    place.judge(
+        &format!("XFS {metadata}"),
+        MODES & !0o1000,
+        &[],
+        mounted.is_ok().then_some(&out),
+    );
     place.judge_facts();
+}
+
+#[test]
+fn xfs_as_linux_reads_it() {
+    xfs("crc=1");
+}
+
+#[test]
+fn xfs_of_version_4_as_linux_reads_it_if_it_still_does() {
+    xfs("crc=0");
 }
 
 /// Unmounts a directory.

@@ -90,10 +90,15 @@ fn parse(
 }
 
 fn file(places: &Places<'_>, boot: &[u8], written: &[u8], line: u32) -> Result<BootFile> {
+    let path = match places.below(boot, written)? {
+        // Paths begin at the top of the file system: `/boot/vmlinuz` where that is the root's.
+        None if places.is_on_root(boot) => places.below(b"", written)?,
+        found => found,
+    };
     Ok(BootFile {
         written: written.to_vec(),
         line,
-        path: places.below(boot, written)?,
+        path,
     })
 }
 

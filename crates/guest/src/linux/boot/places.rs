@@ -66,6 +66,15 @@ impl Places<'_> {
         Ok(None)
     }
 
+    /// Whether the directory at `at` is on the root's volume.
+    pub(super) fn is_on_root(&self, at: &[u8]) -> bool {
+        let root = self.view.mounted().next().map(|(_, volume)| volume);
+        self.view
+            .mounted()
+            .filter(|(place, _)| *place == at)
+            .all(|(_, volume)| Some(volume) == root)
+    }
+
     /// The volume of `hd0,0`, `hd0,1`, `hd0,msdos1`, `hd0,gpt1`; the numbers of the old GRUB, which
     /// have no name before them, begin with 0.
     pub(super) fn legacy_device(&self, device: &[u8]) -> Option<usize> {

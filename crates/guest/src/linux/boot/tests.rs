@@ -237,6 +237,28 @@ fn entries_in_files_are_chosen_by_name_or_are_the_newest() {
 }
 
 #[test]
+fn entries_in_files_name_paths_from_the_top_of_their_file_system() {
+    let on_root = files(&["/boot/vmlinuz-1", "/boot/initrd-1"])
+        .file("/boot/grub2/grub.cfg", "blscfg\n")
+        .file(
+            "/boot/loader/entries/a.conf",
+            "linux /boot/vmlinuz-1\ninitrd /boot/initrd-1\noptions root=UUID=root\n",
+        );
+    let found = expect("/boot/vmlinuz-1", &["/boot/initrd-1"], "UUID=root");
+    assert_eq!(default(&menu_of(on_root, None, None).unwrap()), found);
+    // Where /boot is a file system of its own, there is no /boot in it.
+    let apart = files(&["/vmlinuz-1"])
+        .file("/grub2/grub.cfg", "blscfg\n")
+        .file(
+            "/loader/entries/a.conf",
+            "linux /boot/vmlinuz-1\noptions root=UUID=root\n",
+        );
+    let missing = expect("missing", &[], "UUID=root");
+    let menu = menu_of(MemoryTree::new(), Some(apart), None);
+    assert_eq!(default(&menu.unwrap()), missing);
+}
+
+#[test]
 fn the_script_on_the_esp_counts_when_it_has_the_entries() {
     let full = "menuentry a {\nlinuxefi /vmlinuz-1 root=UUID=esp\n}";
     let stub =
