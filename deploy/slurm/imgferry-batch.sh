@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
-# A batch as a Slurm array job: task I of N imports its share, the same in every run.
+# A batch as a Slurm array job. Each task is a worker that takes the next unclaimed disk until none
+# is left, so tasks may come and go, and any of them can be submitted again:
 #   sbatch --array=1-8 deploy/slurm/imgferry-batch.sh fleet.yaml [options of batch run]
+# With IMGFERRY_SHARDS=N, task I imports its fixed share instead, I of N, whatever the array is:
+#   IMGFERRY_SHARDS=8 sbatch --array=3,7 deploy/slurm/imgferry-batch.sh fleet.yaml
 # A task that runs out of time or is preempted is requeued and resumes where it stopped.
-# Credentials come from the configuration file (imgferry config path).
+# Credentials come from the configuration file (imgferry config path). A task writes its own report
+# to imgferry-JOB_TASK.json.
 #SBATCH --job-name=imgferry
 #SBATCH --array=1-4
 #SBATCH --cpus-per-task=4
@@ -18,16 +22,22 @@ set -euo pipefail
 manifest=${1:?usage: sbatch --array=1-N imgferry-batch.sh MANIFEST [options of batch run]}
 shift
 
-# The array may have any start and step: --array=0-7, --array=10-80:10.
-first=${SLURM_ARRAY_TASK_MIN:?run me with sbatch --array=1-N}
-step=${SLURM_ARRAY_TASK_STEP:-1}
-index=$(((SLURM_ARRAY_TASK_ID - first) / step + 1))
+task=${SLURM_ARRAY_TASK_ID:?run me with sbatch --array=1-N}
 
-# The memory that Slurm grants, minus what the program itself needs.
-memory=()
-if [ -n "${SLURM_MEM_PER_NODE:-}" ] && [ "$SLURM_MEM_PER_NODE" -gt 1024 ]; then
-    memory=(--memory "$((SLURM_MEM_PER_NODE - 512))MiB")
+share=(--claim)
+if [ -n "${IMGFERRY_SHARDS:-}" ]; then
+    share=(--shard "$task/$IMGFERRY_SHARDS")
 fi
+
+# The cores and the memory that Slurm grants; the program itself needs some of the memory.
+limits=()
+if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then
+    limits+=(--threads "$SLURM_CPUS_PER_TASK")
+fi
+if [ -n "${SLURM_MEM_PER_NODE:-}" ] && [ "$SLURM_MEM_PER_NODE" -gt 1024 ]; then
+    limits+=(--memory "$((SLURM_MEM_PER_NODE - 512))MiB")
+fi
+report=imgferry-${SLURM_ARRAY_JOB_ID}_$task.json
 
 worker=
 signalled=
@@ -38,7 +48,9 @@ forward() {
 }
 trap forward TERM INT
 
-imgferry batch run "$manifest" --shard "$index/$SLURM_ARRAY_TASK_COUNT" "${memory[@]}" "$@" &
+# Before bash 4.4 an empty array counts as unset.
+imgferry batch run "$manifest" "${share[@]}" ${limits[@]+"${limits[@]}"} \
+    --report-json "$report" "$@" &
 worker=$!
 
 # A signal interrupts wait, so wait again for the exit code of the worker.

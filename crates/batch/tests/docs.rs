@@ -154,7 +154,8 @@ fn slurm(imgferry: &str, task: &[(&str, &str)], signal: bool) -> (String, Option
         .arg(root("deploy/slurm/imgferry-batch.sh"))
         .args(["fleet.yaml", "--report", "r.html"])
         .env_remove("SLURM_MEM_PER_NODE")
-        .env_remove("SLURM_ARRAY_TASK_STEP")
+        .env_remove("SLURM_CPUS_PER_TASK")
+        .env_remove("IMGFERRY_SHARDS")
         .env("PATH", format!("{}:{path}", dir.path().display()))
         .env("SLURM_ARRAY_JOB_ID", "77")
         .envs(task.iter().copied());
@@ -183,30 +184,27 @@ fn slurm(imgferry: &str, task: &[(&str, &str)], signal: bool) -> (String, Option
 }
 
 const TASK: &[(&str, &str)] = &[
-    ("SLURM_ARRAY_TASK_MIN", "10"),
-    ("SLURM_ARRAY_TASK_STEP", "10"),
-    ("SLURM_ARRAY_TASK_ID", "30"),
-    ("SLURM_ARRAY_TASK_COUNT", "8"),
+    ("SLURM_ARRAY_TASK_ID", "3"),
+    ("SLURM_CPUS_PER_TASK", "4"),
     ("SLURM_MEM_PER_NODE", "2048"),
 ];
 
 #[test]
-fn a_slurm_task_does_its_shard_within_its_memory() {
+fn a_slurm_task_takes_what_slurm_grants_and_its_share() {
     let (told, code) = slurm("exit 3", TASK, false);
     assert_eq!(
         told,
-        "imgferry batch run fleet.yaml --shard 3/8 --memory 1536MiB --report r.html\n"
+        "imgferry batch run fleet.yaml --claim --threads 4 --memory 1536MiB \
+         --report-json imgferry-77_3.json --report r.html\n"
     );
     assert_eq!(code, Some(3));
-    let plain = [
-        ("SLURM_ARRAY_TASK_MIN", "0"),
-        ("SLURM_ARRAY_TASK_ID", "0"),
-        ("SLURM_ARRAY_TASK_COUNT", "4"),
-    ];
-    let (told, code) = slurm("exit 0", &plain, false);
+    // Any part of the array that is submitted again has the same shares.
+    let fixed = [("SLURM_ARRAY_TASK_ID", "7"), ("IMGFERRY_SHARDS", "8")];
+    let (told, code) = slurm("exit 0", &fixed, false);
     assert_eq!(
         told,
-        "imgferry batch run fleet.yaml --shard 1/4 --report r.html\n"
+        "imgferry batch run fleet.yaml --shard 7/8 --report-json imgferry-77_7.json \
+         --report r.html\n"
     );
     assert_eq!(code, Some(0));
 }
@@ -218,7 +216,7 @@ fn a_slurm_task_that_is_interrupted_is_queued_again() {
         "trap 'sleep 0.2; exit 130' TERM\necho ready >> {log}\nfor i in $(seq 600); do sleep 0.1; done\n"
     );
     let (told, code) = slurm(&worker, TASK, true);
-    assert!(told.ends_with("scontrol requeue 77_30\n"), "{told}");
+    assert!(told.ends_with("scontrol requeue 77_3\n"), "{told}");
     assert_eq!(code, Some(130));
     // One that had ended its work when the signal came is not.
     let worker = worker.replace("exit 130", "exit 0");

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use batch::{BatchReport, Item, ItemOutcome};
+use batch::{BatchReport, Item, ItemOutcome, ItemState};
 use cloud::{Class, Failure, Result, from_journal};
 use journal::{Log, RunLock};
 use serde::Serialize;
@@ -89,7 +89,8 @@ pub async fn run(spec: &FleetSpec, cx: &Context) -> Result<Outcome> {
     runner.run().await;
     let outcomes = runner.book.outcomes_of(&items);
     let broken = runner.book.broken();
-    let exit = exit_of(&outcomes, cx.stop.is_asked(), broken.as_ref());
+    let is_worker = spec.lease.is_some() || spec.shard.is_some();
+    let exit = exit_of(&outcomes, cx.stop.is_asked(), broken.as_ref(), is_worker);
     let report = report::build(&setup, started, exit, outcomes, tracker.samples(), worker);
     // What matters of each disk is written.
     let _ = runner.book.record(&Record::Stopped {
@@ -133,8 +134,16 @@ fn begin(log: &mut Log, setup: &Setup, worker: Option<String>) -> Result {
     log.append(&record).map_err(|error| from_journal(&error))
 }
 
-fn exit_of(outcomes: &[ItemOutcome], stopped: bool, broken: Option<&Failure>) -> u8 {
-    let left = outcomes.iter().any(|outcome| !outcome.state.is_done());
+/// A worker that has done what it can exits with 0: whatever runs it would start it again, and a
+/// refused disk would be refused again. The report has it.
+fn exit_of(
+    outcomes: &[ItemOutcome],
+    stopped: bool,
+    broken: Option<&Failure>,
+    is_worker: bool,
+) -> u8 {
+    let is_left = |state: ItemState| !(state.is_done() || is_worker && state == ItemState::Refused);
+    let left = outcomes.iter().any(|outcome| is_left(outcome.state));
     match broken {
         Some(failure) => failure.class().code(),
         None if stopped && left => Class::Interrupted.code(),

@@ -388,6 +388,28 @@ fn shards_part_the_manifest_and_each_disk_has_one_worker() {
 }
 
 #[test]
+fn a_worker_whose_disks_are_refused_has_finished_its_share() {
+    let world = World::new();
+    let fleet = Fleet::raw(3, 1);
+    std::fs::write(&fleet.disks[1].file, b"conectix, and no disk").unwrap();
+    for share in [["--shard", "1/1"], ["--claim", "--lease=4s"]] {
+        let run = run(world
+            .batch("run", &fleet, share[0])
+            .arg("--json")
+            .args(share));
+        assert_eq!(states(&report_of(run.success()))["refused"], 1);
+        assert!(
+            run.stderr.contains("1 of 3 disks were refused"),
+            "{}",
+            run.stderr
+        );
+    }
+    // A batch of one machine has failed then.
+    let alone = run(world.batch("run", &fleet, "alone").arg("--json"));
+    assert_eq!(alone.code, Some(3), "{}", alone.stderr);
+}
+
+#[test]
 fn status_says_how_far_a_batch_is_while_it_runs_and_after() {
     let world = World::new();
     let fleet = Fleet::raw(4, 1);

@@ -45,7 +45,15 @@ fn finish(
     let again = command_line(&command);
     let (failed, left) = (outcome.failed(), outcome.left());
     let ended = match report.exit {
-        0 => Ok(()),
+        0 => {
+            if failed > 0 {
+                console.warn(format_args!(
+                    "{failed} of {} disks were refused; the report says why",
+                    report.items.len()
+                ));
+            }
+            Ok(())
+        }
         130 => Err(Failure::new(
             Class::Interrupted,
             format!("stopped on request; {left} disks are left"),
