@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use diskimg::clip_extent;
 use diskimg::zero::is_zero;
-use diskimg::{Details, DiskImage, DiskImageExt, Extent, ExtentKind, GuestOffset, Result};
+use diskimg::{Changes, Details, DiskImage, DiskImageExt, Extent, ExtentKind, GuestOffset, Result};
 
 /// Whether what the metadata says to be zero is believed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,6 +80,10 @@ impl DiskImage for ReadHoles {
             }
         }
         Ok(())
+    }
+
+    fn changes(&self, bitmap: &str, unit: u64) -> Result<Changes> {
+        self.image.changes(bitmap, unit)
     }
 
     fn details(&self) -> Details {

@@ -11,14 +11,13 @@
 use std::sync::Arc;
 
 use convert::delta::{
-    BlockTable, Blocks, Changed, Delta, DeltaPlan, Described, PartRules, TableEntries, delta_zvhd2,
-    find,
+    BlockTable, Blocks, Delta, DeltaPlan, Described, PartRules, TableEntries, delta_zvhd2, find,
 };
 use convert::{
     BlockRecord, CancelToken, Level, Plan, PlanOptions, Recorder, Sink, SinkError, Target,
     VoidMonitor, VoidRecorder, plan, resume_zvhd2, to_zvhd2,
 };
-use diskimg::{DiskImage, MemorySource, OpenOptions, open_source};
+use diskimg::{Changes, DiskImage, MemorySource, OpenOptions, open_source};
 use proptest::prelude::*;
 
 const BLOCK: usize = 2 << 20;
@@ -189,7 +188,7 @@ fn delta<'a>(
     Some((server, table, delta))
 }
 
-fn found(image: &dyn DiskImage, base: &BlockTable, changed: Option<&Changed>) -> Blocks {
+fn found(image: &dyn DiskImage, base: &BlockTable, changed: Option<&Changes>) -> Blocks {
     find(image, (base, changed), 2, &VoidMonitor, &CancelToken::new()).unwrap()
 }
 
@@ -268,11 +267,11 @@ proptest! {
         }
         numbers.sort_unstable();
         numbers.dedup();
-        let ranges = numbers.iter().map(|number| {
+        let mut changed = Changes::none(4096);
+        for number in &numbers {
             let start = (number * BLOCK) as u64;
-            start + 4096..start + 8192
-        });
-        let changed = Changed { ranges: ranges.collect() };
+            changed.add(start + 4096..start + 8192);
+        }
         let new = image(disk(&now));
         let (_, table) = full(old.as_ref(), 1);
         let all = found(new.as_ref(), &table, None);
@@ -306,7 +305,7 @@ fn another_size_and_too_many_parts_are_no_delta() {
     let few = |most| DeltaPlan::new(&same, &table, &PartRules { most, ..RULES });
     assert!(few(1000).is_some());
     assert_eq!(few(1), None);
-    let told = Changed::default();
+    let told = Changes::none(4096);
     find(
         new.as_ref(),
         (&table, Some(&told)),

@@ -105,6 +105,12 @@ pub struct BitmapInfo {
     pub granularity: u64,
     /// Whether it was not saved properly, and so says nothing.
     pub in_use: bool,
+    /// Whether every write is noted in it. Otherwise it may have missed some.
+    pub recording: bool,
+    /// Bytes of the disk that it marks as changed. `None` where they were not counted: only
+    /// looking at metadata does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub marked_bytes: Option<u64>,
 }
 
 /// Another file that an image names and needs.

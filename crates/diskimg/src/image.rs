@@ -1,5 +1,6 @@
 //! The trait every disk image is read through.
 
+use crate::changes::{Changes, no_bitmaps};
 use crate::details::Details;
 use crate::error::Result;
 use crate::extent::{Extent, Tally};
@@ -78,6 +79,17 @@ pub trait DiskImage: Send + Sync {
 
     /// What the image says of itself.
     fn details(&self) -> Details;
+
+    /// What has changed on the disk since the bitmap of this name was begun, which the image or the
+    /// server that it comes from keeps; in units of `unit` bytes.
+    ///
+    /// # Errors
+    /// `Unsupported` where nobody keeps bitmaps, `OutOfRange` when there is none of this name or it
+    /// may have missed changes, `Limit`, `Corrupt`, `Truncated` and `Io` by cause.
+    fn changes(&self, bitmap: &str, unit: u64) -> Result<Changes> {
+        let _ = (bitmap, unit);
+        no_bitmaps()
+    }
 
     /// Looks for contradictions that only content shows, of which [`Self::details`] warns from then
     /// on. Reads stored bytes that are on no disk, and none that are; asks `cancelled` now and

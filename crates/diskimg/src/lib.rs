@@ -16,6 +16,7 @@
 //! methods take `&self`, so that workers share one opened image.
 
 mod chain;
+mod changes;
 mod check;
 mod details;
 mod disguise;
@@ -59,6 +60,7 @@ mod work;
 pub mod zero;
 
 pub use chain::{Context, descriptor_of, open_beside, open_inside};
+pub use changes::Changes;
 pub use check::{check, check_source};
 pub use details::{BitmapInfo, Details, Reference, SnapshotInfo};
 pub use driver::{CheckFn, Driver, OpenFn, check_by_extents};

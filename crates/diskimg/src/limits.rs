@@ -136,6 +136,10 @@ pub const MAX_BITMAP_DIRECTORY_BYTES: u64 = 64 * MIB;
 /// Most bitmaps of a qcow2 image. QEMU's limit (`QCOW2_MAX_BITMAPS`).
 pub const MAX_BITMAPS: u32 = 65_535;
 
+/// Most bits of bitmaps that are counted to list them, in bytes. Ours: 256 bitmaps of disks of 128
+/// GiB at 64 KiB a bit.
+pub const MAX_COUNTED_BITMAP_BYTES: u64 = 64 * MIB;
+
 /// Most snapshots and most bitmaps that are listed of one image. Ours: enough for people, and texts
 /// from a hostile table stay below a few MiB.
 pub const MAX_LISTED: usize = 256;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::changes::Changes;
 use crate::details::Details;
 use crate::disguise::Disguise;
 use crate::error::Result;
@@ -90,6 +91,10 @@ impl DiskImage for Named {
         details.warnings.extend(self.source.note());
         details.warnings.extend(self.warning.clone());
         details
+    }
+
+    fn changes(&self, bitmap: &str, unit: u64) -> Result<Changes> {
+        self.name(self.image.changes(bitmap, unit))
     }
 
     fn memory_bound(&self, readers: usize) -> u64 {

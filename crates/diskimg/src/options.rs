@@ -13,6 +13,9 @@ pub struct OpenOptions {
     pub format: Option<Format>,
     /// Name or id of an internal snapshot to read instead of the active disk.
     pub snapshot: Option<String>,
+    /// Name of the bitmap by which [`crate::DiskImage::changes`] will be asked: servers want to be
+    /// told when they are connected to.
+    pub bitmap: Option<String>,
     /// What happens with other files that the image names.
     pub backing: BackingPolicy,
     /// Format of backing files whose format is not declared. `None`: they are refused.
@@ -38,6 +41,7 @@ impl OpenOptions {
         Self {
             format,
             snapshot: None,
+            bitmap: None,
             backing: BackingPolicy::Refuse,
             backing_format: None,
             metadata_only: false,

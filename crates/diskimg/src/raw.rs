@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::chain::Context;
+use crate::changes::Changes;
 use crate::details::Details;
 use crate::driver::Driver;
 use crate::error::{Error, Result};
@@ -119,6 +120,10 @@ impl DiskImage for RawImage {
             return Ok(());
         }
         self.source.read_exact_at(FileOffset(at.0), stored)
+    }
+
+    fn changes(&self, bitmap: &str, unit: u64) -> Result<Changes> {
+        self.source.changes(bitmap, unit)
     }
 
     fn details(&self) -> Details {

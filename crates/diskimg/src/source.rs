@@ -17,6 +17,7 @@ pub use self::joined::Joined;
 use self::opening::OtherType;
 pub use self::opening::{is_disk, open_disk, open_regular, open_regular_with, type_name};
 pub use self::window::Window;
+use crate::changes::{Changes, no_bitmaps};
 use crate::error::{Error, Result};
 use crate::holes::{Holes, Stretch};
 use crate::packed::Container;
@@ -64,6 +65,16 @@ pub trait ReadAt: Send + Sync {
     fn extent_at(&self, at: FileOffset, limit: u64) -> Result<SourceExtent> {
         let _ = at;
         Ok(SourceExtent::Data(limit))
+    }
+
+    /// What has changed since the bitmap of this name was begun, where somebody keeps it beside the
+    /// bytes; in units of `unit` bytes.
+    ///
+    /// # Errors
+    /// As [`crate::DiskImage::changes`].
+    fn changes(&self, bitmap: &str, unit: u64) -> Result<Changes> {
+        let _ = (bitmap, unit);
+        no_bitmaps()
     }
 
     /// Most bytes that the storage holds for it: less than [`Self::len`] where there are holes.

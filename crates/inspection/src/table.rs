@@ -148,11 +148,19 @@ fn about_the_content(rows: &mut Rows, inspection: &Inspection) {
         );
     }
     for (at, bitmap) in details.bitmaps.iter().enumerate() {
-        let state = if bitmap.in_use { ", not saved" } else { "" };
+        let state = match (bitmap.in_use, bitmap.recording) {
+            (true, _) => ", not saved",
+            (false, true) => "",
+            (false, false) => ", disabled",
+        };
+        let marked = match bitmap.marked_bytes {
+            Some(bytes) => format!(", {} changed", human(bytes)),
+            None => String::new(),
+        };
         rows.add(
             if at == 0 { "bitmaps" } else { "" },
             format!(
-                "{}: {} a bit{state}",
+                "{}: {} a bit{marked}{state}",
                 bitmap.name,
                 human(bitmap.granularity)
             ),

@@ -7,12 +7,14 @@
 )]
 
 use std::ffi::OsStr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::measure::HANG;
+use crate::qemu;
 
 /// A program that is ended with the test.
 #[derive(Debug)]
@@ -99,6 +101,49 @@ impl Served {
             .to_vec();
         args.extend([socket, file.as_os_str()]);
         self.run("qemu-nbd", args);
+    }
+
+    /// Runs qemu-nbd, read-only, for the qcow2 image `file` and the changes in its `bitmap`.
+    ///
+    /// # Panics
+    /// As [`Self::run`].
+    pub fn qemu_nbd_of_changes(&mut self, bitmap: &str, file: &Path) {
+        let socket = self.socket();
+        let mut args: Vec<&OsStr> = ["-r", "-t", "-e", "8", "-f", "qcow2", "-B", bitmap, "-k"]
+            .map(OsStr::new)
+            .to_vec();
+        args.extend([socket.as_os_str(), file.as_os_str()]);
+        self.run("qemu-nbd", args);
+    }
+
+    /// The bytes of the disk that `bitmap` marks, as `qemu-img map` sees them through the server.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn changes(&self, bitmap: &str) -> Vec<Range<u64>> {
+        let socket = self.socket();
+        let options = format!(
+            "driver=nbd,server.type=unix,server.path={},x-dirty-bitmap=qemu:dirty-bitmap:{bitmap}",
+            socket.display()
+        );
+        let said = qemu::img(["map", "--output=json", "--image-opts", &options]);
+        let mut found: Vec<Range<u64>> = Vec::new();
+        for line in said.lines().filter(|line| line.contains("\"data\": false")) {
+            let number = |key: &str| -> u64 {
+                let rest = line.split_once(key).unwrap().1;
+                let digits = rest.trim_start_matches(['"', ':', ' ']);
+                let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap();
+                digits.split_at(end).0.parse().unwrap()
+            };
+            let start = number("start");
+            let end = start + number("length");
+            match found.last_mut() {
+                Some(last) if last.end == start => last.end = end,
+                _ => found.push(start..end),
+            }
+        }
+        found
     }
 
     /// Runs nbdkit with its socket here.

@@ -1,8 +1,6 @@
 //! The blocks of a disk as it is now, by their hashes.
 
-use std::ops::Range;
-
-use diskimg::DiskImage;
+use diskimg::{Changes, DiskImage};
 
 use super::table::BlockTable;
 use crate::blocks::{DataBlocks, Group, GroupBuffer, group_of, range_of};
@@ -35,26 +33,8 @@ impl Blocks {
     }
 }
 
-/// What somebody says has changed since the earlier object was made; everything else is believed
-/// to be as it was, and is not read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changed {
-    /// Guest bytes, ascending and disjoint.
-    pub ranges: Vec<Range<u64>>,
-}
-
-impl Changed {
-    fn touches(&self, block: &Range<u64>) -> bool {
-        let next = self
-            .ranges
-            .partition_point(|range| range.end <= block.start);
-        let next = self.ranges.get(next);
-        next.is_some_and(|range| range.start < block.end)
-    }
-}
-
 /// Reads and hashes the blocks of `image` with `threads` threads: all that hold data, or those that
-/// `changed` names, where the others are as `base` says.
+/// `changed` names, where the others are believed to be as `base` says, and are not read.
 ///
 /// Holds as much memory as [`crate::digest()`], and 36 bytes for each block.
 ///
@@ -63,7 +43,7 @@ impl Changed {
 /// speaks of; `Cancelled`; `WorkerPanicked`.
 pub fn find(
     image: &dyn DiskImage,
-    (base, changed): (&BlockTable, Option<&Changed>),
+    (base, changed): (&BlockTable, Option<&Changes>),
     threads: usize,
     monitor: &dyn Monitor,
     cancel: &CancelToken,

@@ -15,7 +15,7 @@ mod plan;
 mod run;
 mod table;
 
-pub use self::find::{Blocks, Changed, find};
+pub use self::find::{Blocks, find};
 pub use self::plan::{DeltaPlan, PartRules, memory_of};
 pub use self::run::{Delta, delta_zvhd2};
 pub use self::table::{BlockTable, Described, ENTRY_BYTES, MAX_TABLE_BYTES, TableEntries};

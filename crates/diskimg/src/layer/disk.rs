@@ -3,6 +3,7 @@
 use super::list;
 use super::map::Mapped;
 use super::sums;
+use crate::changes::Changes;
 use crate::details::Details;
 use crate::error::Result;
 use crate::extent::{Extent, Tally};
@@ -52,6 +53,10 @@ impl<M: Mapped> DiskImage for M {
         let mut details = self.describe();
         self.layer().below.describe(&mut details);
         details
+    }
+
+    fn changes(&self, bitmap: &str, unit: u64) -> Result<Changes> {
+        self.changes_since(bitmap, unit)
     }
 
     fn audit(&self, cancelled: &dyn Fn() -> bool) -> Result<()> {

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use crate::chain::{Below, Context, Opening};
+use crate::changes::{Changes, no_bitmaps};
 use crate::details::Details;
 use crate::error::Result;
 use crate::source::ReadAt;
@@ -142,6 +143,12 @@ pub(crate) trait Mapped: Send + Sync {
 
     /// [`crate::DiskImage::details`] of this layer alone.
     fn describe(&self) -> Details;
+
+    /// [`crate::DiskImage::changes`].
+    fn changes_since(&self, bitmap: &str, unit: u64) -> Result<Changes> {
+        let _ = (bitmap, unit);
+        no_bitmaps()
+    }
 
     /// [`crate::DiskImage::audit`] of this layer alone.
     fn audit_layer(&self, cancelled: &dyn Fn() -> bool) -> Result<()> {

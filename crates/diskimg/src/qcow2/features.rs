@@ -36,6 +36,8 @@ pub(super) struct Features {
     pub(super) unknown: bool,
     /// Where the bitmaps are listed, when there are any that are up to date. Not checked.
     pub(super) bitmaps: Option<BitmapsExtension>,
+    /// Whether there are bitmaps that are out of date.
+    pub(super) stale_bitmaps: bool,
     /// Name of the backing file's format.
     pub(super) backing_format: Option<Vec<u8>>,
     /// Whether clusters are in another file, and its name if the image has it.
@@ -57,6 +59,7 @@ impl Features {
         refcount_order: 4,
         unknown: false,
         bitmaps: None,
+        stale_bitmaps: false,
         backing_format: None,
         data_file: None,
         luks: None,
@@ -160,6 +163,7 @@ impl Features {
             extended_l2,
             refcount_order,
             unknown: unknown != 0,
+            stale_bitmaps: extensions.bitmaps.is_some() && !up_to_date,
             bitmaps: extensions.bitmaps.filter(|_| up_to_date),
             backing_format: extensions.backing_format,
             data_file: (bits & incompatible::EXTERNAL_DATA != 0).then_some(extensions.data_file),

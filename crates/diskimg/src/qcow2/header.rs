@@ -65,6 +65,8 @@ pub(super) struct Header {
     pub(super) snapshots_offset: FileOffset,
     /// Where the bitmaps are listed, if there are any. Not checked.
     pub(super) bitmaps: Option<BitmapsExtension>,
+    /// Whether there are bitmaps, and a program that does not know them has written to the image.
+    pub(super) stale_bitmaps: bool,
     /// The file below the image.
     pub(super) backing: Option<BackingFile>,
     /// Whether clusters are in another file, and its name if the image has it.
@@ -116,6 +118,7 @@ impl Header {
             snapshot_count: base.nb_snapshots.get(),
             snapshots_offset: FileOffset(base.snapshots_offset.get()),
             bitmaps: features.bitmaps,
+            stale_bitmaps: features.stale_bitmaps,
             backing: fields.backing.map(|name| BackingFile {
                 name,
                 format: features.backing_format,

@@ -8,8 +8,9 @@ use super::mapping::{Packed, Walk};
 use super::tables::Tables;
 use super::{bitmaps, files, snapshots};
 use crate::chain::{Context, Shared};
+use crate::changes::Changes;
 use crate::details::{BitmapInfo, Details, Reference, SnapshotInfo};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::extent::check_range;
 use crate::format::Format;
 use crate::layer::{Layer, Mapped, Piece, Run, Unpack, read_at};
@@ -66,9 +67,15 @@ impl Qcow2Image {
         } else {
             Vec::new()
         };
-        let bitmaps = match &header.bitmaps {
-            Some(place) if context.is_first() => bitmaps::list(source.as_ref(), place, &mut notes),
-            _ => Vec::new(),
+        let bitmaps = if context.is_first() {
+            bitmaps::list(
+                source.as_ref(),
+                &header,
+                context.metadata_only(),
+                &mut notes,
+            )
+        } else {
+            Vec::new()
         };
         let snapshot = match context.snapshot() {
             None => {
@@ -198,6 +205,16 @@ impl Mapped for Qcow2Image {
             unpacker: None,
         };
         read_at(self, at, buf, &mut unpacking)
+    }
+
+    fn changes_since(&self, bitmap: &str, unit: u64) -> Result<Changes> {
+        if self.snapshot.is_some() {
+            return Err(Error::new(
+                ErrorKind::OutOfRange,
+                "bitmaps tell of the active disk, and a snapshot of it is read",
+            ));
+        }
+        bitmaps::changes(self.source.as_ref(), &self.header, bitmap, unit)
     }
 
     fn describe(&self) -> Details {

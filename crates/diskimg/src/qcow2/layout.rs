@@ -193,15 +193,15 @@ pub(super) struct BitmapsExtension {
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(super) struct BitmapHead {
-    /// File offset of the bitmap's table in bytes. Not needed for reading.
+    /// File offset of the bitmap's table in bytes.
     pub(super) table_offset: U64,
-    /// Number of entries of that table. Not needed for reading.
+    /// Number of entries of that table.
     pub(super) table_size: U32,
-    /// See [`BITMAP_IN_USE`].
+    /// See [`bitmap`].
     pub(super) flags: U32,
-    /// 1: a bitmap of changes.
+    /// See [`BITMAP_OF_CHANGES`].
     pub(super) kind: u8,
-    /// log2 of the bytes of disk that one bit stands for; at most 63.
+    /// log2 of the bytes of disk that one bit stands for; see [`BITMAP_GRANULARITY`].
     pub(super) granularity_bits: u8,
     /// Length of the name in bytes.
     pub(super) name_size: U16,
@@ -212,8 +212,26 @@ pub(super) struct BitmapHead {
 /// Bits of an entry of a bitmap's table that hold the cluster's offset.
 pub(super) const BITMAP_OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 
-/// [`BitmapHead::flags`]: the bitmap was not saved and does not say what changed.
-pub(super) const BITMAP_IN_USE: u32 = 1 << 0;
+/// An entry of a bitmap's table without a cluster: all its bits are 1. Otherwise they are 0.
+pub(super) const BITMAP_ALL_ONES: u64 = 1 << 0;
+
+/// Bits of [`BitmapHead::flags`].
+pub(super) mod bitmap {
+    /// The bitmap was not saved and does not say what changed.
+    pub(crate) const IN_USE: u32 = 1 << 0;
+    /// Every program that writes to the image notes that in the bitmap.
+    pub(crate) const AUTO: u32 = 1 << 1;
+    /// Extra data that are not known can be ignored.
+    pub(crate) const EXTRA_COMPATIBLE: u32 = 1 << 2;
+    /// All of them.
+    pub(crate) const KNOWN: u32 = IN_USE | AUTO | EXTRA_COMPATIBLE;
+}
+
+/// [`BitmapHead::kind`] of a bitmap of changes.
+pub(super) const BITMAP_OF_CHANGES: u8 = 1;
+
+/// Smallest and largest log2 of the bytes that a bit of a bitmap stands for.
+pub(super) const BITMAP_GRANULARITY: std::ops::RangeInclusive<u8> = 9..=31;
 
 /// Starts an entry of the snapshot table. Extra data, id and name follow it, padded to a multiple
 /// of 8 bytes.

@@ -21,6 +21,7 @@ mod header;
 mod image;
 mod layout;
 mod mapping;
+mod marks;
 mod place;
 mod snapshots;
 mod tables;

@@ -21,6 +21,7 @@ mod damage;
 mod faults;
 mod opening;
 mod pipes;
+mod qcow2_bitmaps;
 mod qcow2_compressed;
 mod qcow2_matrix;
 mod qcow2_reading;

@@ -87,7 +87,7 @@ fn bitmaps(walker: &mut Walker<'_>, place: &BitmapsExtension) -> Result<()> {
             walker.complete = false;
             return Ok(());
         };
-        bitmap(walker, found.table)?;
+        bitmap(walker, found.bits.table)?;
     }
     Ok(())
 }
