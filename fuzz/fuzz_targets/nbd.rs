@@ -1,5 +1,6 @@
 //! Bytes by chance, read as what a server of NBD says: the negotiation, the answer to a read in
-//! several requests, and what is allocated.
+//! several requests, what is allocated, and
+//! what has changed.
 
 #![no_main]
 
@@ -31,7 +32,7 @@ impl Write for Script<'_> {
 impl Stream for Script<'_> {}
 
 fuzz_target!(|said: &[u8]| {
-    let Ok(mut session) = Session::begin_plain(Script(said), "", Duration::MAX) else {
+    let Ok(mut session) = Session::begin_plain(Script(said), ("", Some("b")), Duration::MAX) else {
         return;
     };
     let export = session.export().clone();
@@ -50,5 +51,8 @@ fuzz_target!(|said: &[u8]| {
         assert!((4097..=4096 + (64 << 10)).contains(&end));
         assert!(status.extent_at(4096, u64::MAX).is_some());
         assert!(status.extent_at(end, 1).is_none());
+    }
+    if let Ok(changes) = session.changes(4096, 64 << 10) {
+        assert!((4097..=4096 + (64 << 10)).contains(&changes.end()));
     }
 });

@@ -10,7 +10,7 @@ mod source;
 mod status;
 mod trouble;
 
-pub use handshake::Export;
+pub use handshake::{Export, Wanted};
 pub use options::ClientOptions;
 pub use session::{Piece, Session};
 pub use source::NbdSource;

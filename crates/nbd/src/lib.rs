@@ -22,7 +22,7 @@ mod tls;
 mod uri;
 mod wire;
 
-pub use client::{ClientOptions, Export, NbdSource, Piece, Session, Status, Trouble};
+pub use client::{ClientOptions, Export, NbdSource, Piece, Session, Status, Trouble, Wanted};
 pub use server::{Event, Listener, ServeOptions, serve};
 pub use uri::{Address, DEFAULT_PORT, NbdUri};
 pub use wire::{Stop, Stream};

@@ -34,6 +34,10 @@ pub const FIRST_STATUS_BYTES: u64 = 128 * MIB;
 /// Most bytes of the disk whose allocation is asked for at a time. The field has 32 bits.
 pub const MAX_STATUS_BYTES: u64 = 2 << 30;
 
+/// Most answers about what has changed on a disk. Ours: a million changes, told one by one; servers
+/// tell many in an answer.
+pub const MAX_QUESTIONS: u32 = 1 << 20;
+
 /// Most descriptors in one reply about allocation. Ours: nbdkit sends up to 2^20.
 pub const MAX_DESCRIPTORS: u64 = 1 << 20;
 

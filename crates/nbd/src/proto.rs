@@ -74,6 +74,11 @@ pub(crate) const ALLOCATION: &str = "base:allocation";
 pub(crate) const STATE_HOLE: u32 = 1;
 pub(crate) const STATE_ZERO: u32 = 2;
 
+/// Begins the names of contexts that say what has changed; the name of a bitmap follows.
+pub(crate) const DIRTY_BITMAP: &str = "qemu:dirty-bitmap:";
+/// Its flag: this has changed.
+pub(crate) const STATE_DIRTY: u32 = 1;
+
 /// What an error number means.
 pub(crate) fn error_name(code: u32) -> String {
     let name = match code {

@@ -5,11 +5,11 @@ use diskimg::{Error, printable};
 use super::trouble::{Trouble, violation};
 use crate::limits::{MAX_MIN_BLOCK, MAX_OPTION_REPLIES, MAX_OPTION_REPLY};
 use crate::proto::{
-    ALLOCATION, FLAG_FIXED_NEWSTYLE, FLAG_NO_ZEROES, IHAVEOPT, INFO_BLOCK_SIZE, INFO_EXPORT,
-    Message, NBDMAGIC, OPT_GO, OPT_SET_META_CONTEXT, OPT_STARTTLS, OPT_STRUCTURED_REPLY,
-    OPTION_REPLY_MAGIC, REP_ACK, REP_ERR, REP_ERR_POLICY, REP_ERR_SHUTDOWN, REP_ERR_TLS_REQD,
-    REP_ERR_UNKNOWN, REP_ERR_UNSUP, REP_INFO, REP_META_CONTEXT, TRANSMIT_HAS_FLAGS,
-    TRANSMIT_MULTI_CONN, take_u16, take_u32, take_u64, take_vec, wire_len,
+    ALLOCATION, DIRTY_BITMAP, FLAG_FIXED_NEWSTYLE, FLAG_NO_ZEROES, IHAVEOPT, INFO_BLOCK_SIZE,
+    INFO_EXPORT, Message, NBDMAGIC, OPT_GO, OPT_LIST_META_CONTEXT, OPT_SET_META_CONTEXT,
+    OPT_STARTTLS, OPT_STRUCTURED_REPLY, OPTION_REPLY_MAGIC, REP_ACK, REP_ERR, REP_ERR_POLICY,
+    REP_ERR_SHUTDOWN, REP_ERR_TLS_REQD, REP_ERR_UNKNOWN, REP_ERR_UNSUP, REP_INFO, REP_META_CONTEXT,
+    TRANSMIT_HAS_FLAGS, TRANSMIT_MULTI_CONN, take_u16, take_u32, take_u64, take_vec, wire_len,
 };
 use crate::wire::Stream;
 
@@ -30,6 +30,10 @@ pub struct Export {
     pub structured: bool,
     /// Whether the server says what is allocated.
     pub allocation: bool,
+    /// Whether the server says what has changed, by the bitmap that was asked for.
+    pub changes: bool,
+    /// Names of the bitmaps that the server has instead of that one.
+    pub other_bitmaps: Vec<String>,
 }
 
 impl Export {
@@ -84,28 +88,46 @@ pub(crate) fn start_tls(stream: &mut impl Stream) -> Result<()> {
     }
 }
 
+/// Names of an export, and of a bitmap of its server.
+pub type Wanted<'a> = (&'a str, Option<&'a str>);
+
 /// What was agreed on.
 pub(crate) struct Agreed {
     pub(crate) export: Export,
-    /// Number of the context that says what is allocated.
-    pub(crate) context: u32,
+    pub(crate) contexts: Contexts,
 }
 
-/// Asks for structured replies, for what is allocated, and for the export.
-pub(crate) fn negotiate(stream: &mut impl Stream, name: &str) -> Result<Agreed> {
+/// Numbers of the contexts that were agreed on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Contexts {
+    /// Says what is allocated.
+    pub(crate) allocation: Option<u32>,
+    /// Says what has changed.
+    pub(crate) changes: Option<u32>,
+}
+
+/// Asks for structured replies, for what is allocated and has changed, and for the export.
+pub(crate) fn negotiate(stream: &mut impl Stream, (name, bitmap): Wanted<'_>) -> Result<Agreed> {
     let structured = ask_structured(stream)?;
-    let context = match structured {
-        true => ask_allocation(stream, name)?,
-        false => None,
-    };
+    let bitmap = bitmap.map(|bitmap| format!("{DIRTY_BITMAP}{bitmap}"));
+    let mut contexts = Contexts::default();
+    let mut other_bitmaps = Vec::new();
+    if structured {
+        contexts = ask_contexts(stream, name, bitmap.as_deref())?;
+        if bitmap.is_some() && contexts.changes.is_none() {
+            other_bitmaps = list_bitmaps(stream, name)?;
+        }
+    }
     let export = go(stream, name)?;
     Ok(Agreed {
         export: Export {
             structured,
-            allocation: context.is_some(),
+            allocation: contexts.allocation.is_some(),
+            changes: contexts.changes.is_some(),
+            other_bitmaps,
             ..export
         },
-        context: context.unwrap_or_default(),
+        contexts,
     })
 }
 
@@ -123,36 +145,79 @@ fn ask_structured(stream: &mut impl Stream) -> Result<bool> {
     }
 }
 
-/// Number of the context for what is allocated; `None` when there is none.
-fn ask_allocation(stream: &mut impl Stream, name: &str) -> Result<Option<u32>> {
-    let query = Message::default()
+/// Asks for the contexts of what is allocated, and of what has changed by `bitmap`.
+fn ask_contexts(stream: &mut impl Stream, name: &str, bitmap: Option<&str>) -> Result<Contexts> {
+    let mut contexts = Contexts::default();
+    let queries: Vec<_> = [ALLOCATION].into_iter().chain(bitmap).collect();
+    each_context(
+        stream,
+        (OPT_SET_META_CONTEXT, name, &queries),
+        |number, called| {
+            let place = match called {
+                called if called == ALLOCATION.as_bytes() => &mut contexts.allocation,
+                called if Some(called) == bitmap.map(str::as_bytes) => &mut contexts.changes,
+                called => {
+                    return Err(violation(format!(
+                        "the contexts {queries:?} were asked for, the reply is for {:?}",
+                        printable(&String::from_utf8_lossy(called))
+                    )));
+                }
+            };
+            if place.replace(number).is_some() {
+                return Err(violation(format!(
+                    "the context {} is given twice",
+                    printable(&String::from_utf8_lossy(called))
+                )));
+            }
+            Ok(())
+        },
+    )?;
+    if contexts.allocation.is_some() && contexts.allocation == contexts.changes {
+        return Err(violation("two contexts have the same number"));
+    }
+    Ok(contexts)
+}
+
+/// Names of all bitmaps that the server has of the export.
+fn list_bitmaps(stream: &mut impl Stream, name: &str) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    each_context(
+        stream,
+        (OPT_LIST_META_CONTEXT, name, &[DIRTY_BITMAP]),
+        |_, called| {
+            let called = String::from_utf8_lossy(called);
+            names.extend(called.strip_prefix(DIRTY_BITMAP).map(printable));
+            Ok(())
+        },
+    )?;
+    Ok(names)
+}
+
+/// Tells each context that `option` is answered with, by number and name.
+fn each_context(
+    stream: &mut impl Stream,
+    (option, name, queries): (u32, &str, &[&str]),
+    mut tell: impl FnMut(u32, &[u8]) -> Result<()>,
+) -> Result<()> {
+    let message = Message::default()
         .string(name.as_bytes())
-        .u32(1)
-        .string(ALLOCATION.as_bytes())
-        .done();
-    send_option(stream, OPT_SET_META_CONTEXT, &query)?;
-    let mut context = None;
+        .u32(wire_len(queries.len()));
+    let message = queries
+        .iter()
+        .fold(message, |message, query| message.string(query.as_bytes()));
+    send_option(stream, option, &message.done())?;
     for _ in 0..MAX_OPTION_REPLIES {
-        let reply = reply_to(stream, OPT_SET_META_CONTEXT)?;
+        let reply = reply_to(stream, option)?;
         match reply.kind {
-            REP_ACK => return Ok(context),
+            REP_ACK => return Ok(()),
             REP_META_CONTEXT => {
                 let (number, called) = reply
                     .data
                     .split_first_chunk::<4>()
                     .unwrap_or((&[0; 4], &[]));
-                if called != ALLOCATION.as_bytes() {
-                    return Err(violation(format!(
-                        "the context {:?} was asked for, the reply is for {:?}",
-                        ALLOCATION,
-                        printable(&String::from_utf8_lossy(called))
-                    )));
-                }
-                if context.replace(u32::from_be_bytes(*number)).is_some() {
-                    return Err(violation("the context base:allocation is given twice"));
-                }
+                tell(u32::from_be_bytes(*number), called)?;
             }
-            kind if is_not_offered(kind) => return Ok(None),
+            kind if is_not_offered(kind) => return Ok(()),
             kind if kind & REP_ERR != 0 => return Err(refused(&reply)),
             kind => {
                 return Err(violation(format!(
@@ -218,6 +283,8 @@ fn export(size: Option<(u64, u16)>, blocks: Option<[u32; 3]>) -> Result<Export> 
         max_block: max - max % min,
         structured: false,
         allocation: false,
+        changes: false,
+        other_bitmaps: Vec::new(),
     })
 }
 

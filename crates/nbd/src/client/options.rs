@@ -14,6 +14,9 @@ pub struct ClientOptions {
     /// The file of the certificates that may sign the server's. `None`: those that this machine
     /// trusts.
     pub tls_ca: Option<PathBuf>,
+    /// Name of a bitmap of the server's, by which it is to say what has changed: see
+    /// [`diskimg::ReadAt::changes`].
+    pub bitmap: Option<String>,
     /// How long it may take to connect and to negotiate.
     pub connect: Duration,
     /// How long the answer to a request may take.
@@ -31,6 +34,7 @@ impl Default for ClientOptions {
         Self {
             connections: 4,
             tls_ca: None,
+            bitmap: None,
             connect: Duration::from_secs(20),
             answer: Duration::from_secs(60),
             retries: 6,

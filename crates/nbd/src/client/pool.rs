@@ -12,7 +12,7 @@ use super::trouble::Trouble;
 use crate::limits::{EXTRA_CONNECT, TICK};
 use crate::tls::{Tls, Transport};
 use crate::uri::NbdUri;
-use crate::wire::Wire;
+use crate::wire::{Wire, is_stopped};
 
 type Connection = Session<Transport>;
 
@@ -219,18 +219,24 @@ fn connect(
         }
         None => Transport::Plain(wire),
     };
-    Session::begin(transport, &uri.export, options.answer)
+    Session::begin(
+        transport,
+        (&uri.export, options.bitmap.as_deref()),
+        options.answer,
+    )
 }
 
 fn cannot_connect(error: std::io::Error, uri: &NbdUri) -> Trouble {
-    match Trouble::from(error) {
-        Trouble::Broken(error) => Trouble::Broken(
-            Error::new(ErrorKind::Io, format!("no connection to {}", uri.address))
-                .caused_by(error)
-                .with_hint("check whether the server runs, and listens there"),
-        ),
-        other => other,
+    use std::io::ErrorKind::{ConnectionRefused, NotFound};
+    if is_stopped(&error) {
+        return Trouble::from(error);
     }
+    let hint = match error.kind() {
+        ConnectionRefused => "start the server, or correct the address: nobody listens there",
+        NotFound => "start the server, or correct the path: there is no such socket",
+        _ => "check whether the server runs, and listens there",
+    };
+    Trouble::Broken(Error::io(format!("no connection to {}", uri.address), error).with_hint(hint))
 }
 
 /// The first connection failed.

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::cover::Cover;
-use super::handshake::{Agreed, Export, negotiate};
+use super::handshake::{Agreed, Export, Wanted, negotiate};
 use super::reply::{Body, ErrorReply, Head};
-use super::status::{Status, StatusReply};
+use super::status::{Question, Status, StatusReply};
 use super::trouble::{Trouble, violation};
 use crate::limits::{IN_FLIGHT, MAX_CHUNKS};
 use crate::proto::{CMD_BLOCK_STATUS, CMD_DISC, CMD_READ, Message, REQUEST_MAGIC, wire_len};
@@ -45,12 +45,13 @@ struct InFlight {
 }
 
 impl<S: Stream> Session<S> {
-    /// Begins with a stream on which the greetings were exchanged. Each answer may take `patience`.
+    /// Begins with a stream on which the greetings were exchanged, for an export and the changes in
+    /// a bitmap of its server, by their names. Each answer may take `patience`.
     ///
     /// # Errors
-    /// Those of the server, and of its answers.
-    pub fn begin(mut stream: S, export: &str, patience: Duration) -> Result<Self> {
-        let agreed = negotiate(&mut stream, export)?;
+    /// Those of the server, and of its answers. That there is no such bitmap is none.
+    pub fn begin(mut stream: S, wanted: Wanted<'_>, patience: Duration) -> Result<Self> {
+        let agreed = negotiate(&mut stream, wanted)?;
         Ok(Self {
             stream,
             agreed,
@@ -63,9 +64,9 @@ impl<S: Stream> Session<S> {
     ///
     /// # Errors
     /// As [`Self::begin`].
-    pub fn begin_plain(mut stream: S, export: &str, patience: Duration) -> Result<Self> {
+    pub fn begin_plain(mut stream: S, wanted: Wanted<'_>, patience: Duration) -> Result<Self> {
         super::handshake::greet(&mut stream)?;
-        Self::begin(stream, export, patience)
+        Self::begin(stream, wanted, patience)
     }
 
     /// What the server says of the export.
@@ -141,10 +142,23 @@ impl<S: Stream> Session<S> {
     /// # Errors
     /// Those of the server, and of its answers.
     pub fn status(&mut self, at: u64, len: u64) -> Result<Status> {
+        self.ask(at, len, Question::Allocation)
+    }
+
+    /// What has changed from `at` on, for at most `len` bytes; both are multiples of the smallest
+    /// block. For exports with a bitmap.
+    ///
+    /// # Errors
+    /// Those of the server, and of its answers.
+    pub fn changes(&mut self, at: u64, len: u64) -> Result<Status> {
+        self.ask(at, len, Question::Changes)
+    }
+
+    fn ask(&mut self, at: u64, len: u64, question: Question) -> Result<Status> {
         self.stream.allow(self.patience);
         let bytes = usize::try_from(len).unwrap_or(usize::MAX);
         let cookie = self.send(CMD_BLOCK_STATUS, at, bytes)?;
-        let mut reply = StatusReply::new(at, len, self.agreed.context);
+        let mut reply = StatusReply::new(at, len, question, self.agreed.contexts);
         loop {
             let head = Head::read(&mut self.stream)?;
             if head.cookie() != cookie {

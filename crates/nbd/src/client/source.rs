@@ -4,15 +4,17 @@ use std::path::{Path, PathBuf};
 
 use diskimg::limits::MAX_VIRTUAL_SIZE;
 use diskimg::units::{fits, human};
-use diskimg::{Error, ErrorKind, FileOffset, ReadAt, Result, SourceExtent};
+use diskimg::{Changes, Error, ErrorKind, FileOffset, ReadAt, Result, SourceExtent};
 use parking_lot::Mutex;
 
 use super::options::ClientOptions;
 use super::pool::Pool;
 use super::session::Piece;
 use super::status::Known;
-use super::trouble::Trouble;
-use crate::limits::{CONNECTION_BYTES, KEPT_EXTENTS, REQUEST_BYTES};
+use super::trouble::{Trouble, violation};
+use crate::limits::{
+    CONNECTION_BYTES, KEPT_EXTENTS, MAX_MIN_BLOCK, MAX_QUESTIONS, MAX_STATUS_BYTES, REQUEST_BYTES,
+};
 use crate::uri::NbdUri;
 
 /// The bytes of an export. Holes and zeros are known when the server tells them.
@@ -113,6 +115,50 @@ impl NbdSource {
         })
     }
 
+    /// What the bitmap that was asked for says.
+    fn changed(&self, bitmap: &str, unit: u64) -> Result<Changes> {
+        let export = self.pool.export();
+        if !export.changes {
+            let others = match export.other_bitmaps.as_slice() {
+                [] => "nor any other".to_owned(),
+                names => format!("but {names:?}"),
+            };
+            return Err(Error::new(
+                ErrorKind::OutOfRange,
+                format!("the server does not export the bitmap {bitmap:?}, {others}"),
+            )
+            .with_hint("let the server export it, as qemu-nbd does with -B NAME"));
+        }
+        let mut changes = Changes::none(unit);
+        let (mut at, mut asked) = (0, 0);
+        while at < export.size {
+            asked += 1;
+            if asked > MAX_QUESTIONS {
+                return Err(Error::new(
+                    ErrorKind::Limit,
+                    format!("the changes are not told in {MAX_QUESTIONS} answers"),
+                ));
+            }
+            let len = (MAX_STATUS_BYTES - MAX_MIN_BLOCK).min(export.size - at);
+            let status = self.pool.with(|connection| {
+                let told = connection.changes(at, len);
+                told.map_err(|trouble| (0, trouble))
+            })?;
+            status.affirmed().for_each(|range| changes.add(range));
+            at = match status.end() {
+                end if end.is_multiple_of(export.min_block) => end,
+                end => {
+                    return Err(violation(format!(
+                        "a block ends at {end:#x}, blocks have {} bytes",
+                        export.min_block
+                    ))
+                    .into_error());
+                }
+            };
+        }
+        Ok(changes)
+    }
+
     fn extent(&self, at: u64, limit: u64) -> Result<SourceExtent> {
         let export = self.pool.export();
         if !export.allocation {
@@ -169,6 +215,11 @@ impl ReadAt for NbdSource {
 
     fn extent_at(&self, at: FileOffset, limit: u64) -> Result<SourceExtent> {
         self.extent(at.0, limit)
+            .map_err(|error| error.in_file(&self.name))
+    }
+
+    fn changes(&self, bitmap: &str, unit: u64) -> Result<Changes> {
+        self.changed(bitmap, unit)
             .map_err(|error| error.in_file(&self.name))
     }
 

@@ -1,21 +1,44 @@
 //! What is allocated on the disk: answers of the server, and the last one of them, which walks ask
 //! again and again.
 
+use std::ops::Range;
+
 use diskimg::SourceExtent;
 
+use super::handshake::Contexts;
 use super::reply::{Body, ErrorReply, Head};
 use super::trouble::{Trouble, violation};
 use crate::limits::{FIRST_STATUS_BYTES, KEPT_EXTENTS, MAX_STATUS_BYTES};
-use crate::proto::{STATE_ZERO, skip, take_u32};
+use crate::proto::{STATE_DIRTY, STATE_ZERO, skip, take_u32};
 use crate::wire::Stream;
 
 type Result<T, E = Trouble> = std::result::Result<T, E>;
+
+/// What is asked about each block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Whether zeros are read there.
+    Allocation,
+    /// Whether it has changed.
+    Changes,
+}
+
+impl Question {
+    /// The flag that says yes.
+    const fn flag(self) -> u32 {
+        match self {
+            Self::Allocation => STATE_ZERO,
+            Self::Changes => STATE_DIRTY,
+        }
+    }
+}
 
 /// What lies where from some place on.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Status {
     start: u64,
-    /// Where each extent ends, and whether zeros are read there; neighbours differ.
+    /// Where each extent ends, and whether what was asked is so there: zeros are read, or it has
+    /// changed. Neighbours differ.
     extents: Vec<(u64, bool)>,
 }
 
@@ -24,6 +47,14 @@ impl Status {
     #[must_use]
     pub fn end(&self) -> u64 {
         self.extents.last().map_or(self.start, |(end, _)| *end)
+    }
+
+    /// The extents for which what was asked is so.
+    pub(crate) fn affirmed(&self) -> impl Iterator<Item = Range<u64>> {
+        let starts = self.extents.iter().map(|(end, _)| *end);
+        let starts = std::iter::once(self.start).chain(starts);
+        let extents = starts.zip(&self.extents).filter(|(_, (_, yes))| *yes);
+        extents.map(|(start, (end, _))| start..*end)
     }
 
     /// What is at `at`, for at most `limit` bytes, if this knows it.
@@ -61,19 +92,29 @@ impl Status {
 pub(crate) struct StatusReply {
     status: Status,
     end: u64,
-    context: u32,
+    question: Question,
+    /// Of what was asked.
+    context: Option<u32>,
+    /// The other one, which every answer speaks of too, until it has.
+    other: Option<u32>,
     failed: Option<ErrorReply>,
 }
 
 impl StatusReply {
-    pub(crate) fn new(at: u64, len: u64, context: u32) -> Self {
+    pub(crate) fn new(at: u64, len: u64, question: Question, agreed: Contexts) -> Self {
+        let (context, other) = match question {
+            Question::Allocation => (agreed.allocation, agreed.changes),
+            Question::Changes => (agreed.changes, agreed.allocation),
+        };
         Self {
             status: Status {
                 start: at,
                 extents: Vec::new(),
             },
             end: at.saturating_add(len),
+            question,
             context,
+            other,
             failed: None,
         }
     }
@@ -97,6 +138,13 @@ impl StatusReply {
             Body::Status {
                 context,
                 descriptors,
+            } if self.other == Some(context) => {
+                self.other = None;
+                skip(stream, descriptors.saturating_mul(8))?;
+            }
+            Body::Status {
+                context,
+                descriptors,
             } if self.status.extents.is_empty() => {
                 self.descriptors(stream, context, descriptors)?
             }
@@ -115,10 +163,9 @@ impl StatusReply {
     }
 
     fn descriptors(&mut self, stream: &mut impl Stream, context: u32, count: u64) -> Result<()> {
-        if context != self.context {
+        if self.context != Some(context) {
             return Err(violation(format!(
-                "context {} was agreed on, blocks are described in context {context}",
-                self.context
+                "blocks are described in context {context}, which was not agreed on or comes twice"
             )));
         }
         let mut at = self.status.start;
@@ -132,7 +179,7 @@ impl StatusReply {
             }
             // The last one may be longer than what was asked for.
             at = at.saturating_add(len.into()).min(self.end);
-            if !self.status.push(at, flags & STATE_ZERO != 0) {
+            if !self.status.push(at, flags & self.question.flag() != 0) {
                 skip(stream, left * 8)?;
                 break;
             }

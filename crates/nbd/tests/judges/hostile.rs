@@ -126,7 +126,7 @@ fn simple_ready() -> Say {
 
 fn begin(say: Say) -> Result<Session<Script>, Trouble> {
     let script = Script(io::Cursor::new(say.0));
-    Session::begin_plain(script, "disk", Duration::from_secs(1))
+    Session::begin_plain(script, ("disk", None), Duration::from_secs(1))
 }
 
 /// What comes of reading 1024 bytes at 4096.
@@ -512,6 +512,101 @@ fn each_violation_in_answers_about_allocation_has_its_words() {
                 &say().n32(5).n16(0),
             ),
             "two errors",
+        ),
+    ];
+    for (what, say, words) in cases {
+        check(what, ask(say), words);
+    }
+}
+
+/// An export as [`ready`], with the changes in the bitmap `b`.
+fn with_changes() -> Say {
+    structured()
+        .reply(10, 4, &say().n32(9).text(b"base:allocation"))
+        .reply(10, 4, &say().n32(3).text(b"qemu:dirty-bitmap:b"))
+        .reply(10, 1, &say())
+        .reply(7, 3, &export(1 << 20))
+        .reply(7, 3, &blocks(512, 1 << 20))
+        .reply(7, 1, &say())
+}
+
+fn begin_with_changes(say: Say) -> Result<Session<Script>, Trouble> {
+    let script = Script(io::Cursor::new(say.0));
+    Session::begin_plain(script, ("disk", Some("b")), Duration::from_secs(1))
+}
+
+#[test]
+fn answers_about_two_contexts_are_told_apart() {
+    let changed = |done| say().chunk(done, 5, 1, &say().n32(3).n32(512).n32(1)).0;
+    let allocated = |done| say().chunk(done, 5, 1, &status(7, 512)).0;
+    for (first, second) in [
+        (changed(false), allocated(true)),
+        (allocated(false), changed(true)),
+    ] {
+        let said = with_changes().text(&first).text(&second);
+        let mut session = begin_with_changes(said.clone()).unwrap();
+        assert!(session.export().changes);
+        let changes = session.changes(4096, 64 << 10).unwrap();
+        assert_eq!(changes.end(), 4096 + 512);
+        let allocation = begin_with_changes(said).unwrap().status(4096, 64 << 10);
+        assert_eq!(allocation.unwrap().end(), 4096 + 7 * 512);
+    }
+    let other = structured()
+        .reply(10, 4, &say().n32(9).text(b"base:allocation"))
+        .reply(10, 1, &say())
+        .reply(9, 4, &say().n32(0).text(b"qemu:dirty-bitmap:c\n"))
+        .reply(9, 1, &say())
+        .reply(7, 3, &export(1 << 20))
+        .reply(7, 1, &say());
+    let session = begin_with_changes(other).unwrap();
+    assert!(!session.export().changes);
+    assert_eq!(session.export().other_bitmaps, ["c\\n"]);
+}
+
+#[test]
+fn each_violation_about_changes_has_its_words() {
+    let answer = |context: u32| {
+        say()
+            .chunk(false, 5, 1, &say().n32(context).n32(512).n32(1))
+            .0
+    };
+    let ask = |say: Say| begin_with_changes(say)?.changes(4096, 64 << 10);
+    let named = |name: &[u8], number: u32| {
+        structured()
+            .reply(10, 4, &say().n32(9).text(b"base:allocation"))
+            .reply(10, 4, &say().n32(number).text(name))
+            .reply(10, 1, &say())
+    };
+    let cases = [
+        (
+            "one number",
+            named(b"qemu:dirty-bitmap:b", 9),
+            "the same number",
+        ),
+        (
+            "another bitmap",
+            named(b"qemu:dirty-bitmap:c", 3),
+            "the reply is for",
+        ),
+        (
+            "the other context twice",
+            with_changes().text(&answer(9)).text(&answer(9)),
+            "in context 9",
+        ),
+        (
+            "changes twice",
+            with_changes().text(&answer(3)).text(&answer(3)),
+            "two lists of blocks",
+        ),
+        (
+            "nothing of changes",
+            with_changes().text(&answer(9)).chunk(true, 0, 1, &say()),
+            "answered with nothing",
+        ),
+        (
+            "endless blocks of the other context",
+            with_changes().head(true, 5, 1, 4 + (8 << 21)),
+            "at most 1048576",
         ),
     ];
     for (what, say, words) in cases {

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use diskimg::{DiskImageExt as _, ErrorKind, ExtentKind, FileOffset, GuestOffset, ReadAt as _};
 use nbd::ClientOptions;
-use testkit::{conformance, missing};
+use testkit::{conformance, missing, qemu};
 
 use super::programs::{Served, chain, content, disk, open, options};
 
@@ -97,6 +97,47 @@ fn a_disk_of_nbdkit_is_the_disk_through_every_filter() {
         conformance(image.as_ref(), &content.bytes);
         assert_eq!(holes(image.as_ref()) > 0, tells, "{args:?}");
     }
+}
+
+#[test]
+fn a_bitmap_of_qemu_nbd_marks_what_qemu_img_says() {
+    if missing("qemu-nbd") || qemu::missing() {
+        return;
+    }
+    let mut served = Served::new();
+    let path = served.dir.path().join("disk.qcow2");
+    let name = path.to_str().unwrap().to_owned();
+    qemu::img(["create", "-q", "-f", "qcow2", &name, "5G"]);
+    qemu::img(["bitmap", "--add", "-g", "512", &name, "b 0"]);
+    let alternating: Vec<String> = (0..500)
+        .map(|n| format!("write -z {} 512", 3 * n * 512))
+        .collect();
+    let mut writes: Vec<&str> = alternating.iter().map(String::as_str).collect();
+    writes.extend([
+        "write -z 1G 1G",
+        "write -z 2G 1G",
+        "write -z 5368708608 512",
+    ]);
+    qemu::io(&path, "qcow2", &writes);
+    served.qemu_nbd_of_changes("b 0", &path);
+    let asking = |bitmap: &str| ClientOptions {
+        bitmap: Some(bitmap.to_owned()),
+        ..options()
+    };
+    let source = open(&served.uri(""), asking("b 0")).unwrap();
+    let ours = source.changes("b 0", 512).unwrap();
+    assert_eq!(ours.ranges(), served.changes("b 0"));
+    assert_eq!(ours.marked_bytes(), (2 << 30) + 501 * 512);
+    // Both contexts are answered together.
+    assert!(source.tells_holes());
+    assert!(holes(disk(source).as_ref()) > 4 << 30);
+
+    let source = open(&served.uri(""), asking("b1")).unwrap();
+    let error = disk(source).changes("b1", 512).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutOfRange);
+    assert!(chain(&error).contains("but [\"b 0\"]"), "{error}");
+    let unasked = open(&served.uri(""), options()).unwrap();
+    unasked.changes("b 0", 512).unwrap_err();
 }
 
 #[test]
