@@ -249,6 +249,8 @@ pub(crate) struct VerifyArgs {
     imgferry import web01.ova --bucket my-images --os-version 'Ubuntu 22.04 server 64bit'
   Import a data disk:
     imgferry import data.raw --name data01 --bucket my-images --type DataImage
+  Import the disk again, reading and sending only what a bitmap of the image marks as changed:
+    imgferry import disk.qcow2 --name web01-2 --bucket my-images --base web01.zvhd2 --changed-by bitmap:b0
   Import a disk of another machine through a pipe (cannot be resumed):
     ssh host 'cat /dev/vg/disk' | imgferry import - --size 40GiB --name data01 --bucket my-images --type DataImage")]
 pub(crate) struct ImportArgs {
@@ -273,6 +275,10 @@ pub(crate) struct ImportArgs {
     /// smaller parts fewer unchanged blocks are sent around each change
     #[arg(long, value_name = "SIZE", value_parser = parse_min_part, default_value = "5MiB", requires = "base")]
     pub(crate) min_part: u64,
+    /// What has changed since the base was made, by a bitmap of the qcow2 image or of the NBD server:
+    /// only that is read, everything else is taken to be as in the base
+    #[arg(long, value_name = "bitmap:NAME", requires = "base", value_parser = parse_bitmap)]
+    pub(crate) changed_by: Option<String>,
     /// Operating system as the service names it, such as 'CentOS 7.0 64bit' [default: the region's
     /// name for the system that is found on the disk]
     #[arg(long, value_name = "TEXT")]
@@ -453,6 +459,13 @@ fn parse_threads(text: &str) -> Result<usize, String> {
         Ok(threads @ 1..=1024) => Ok(threads),
         Ok(_) => Err("at most 1024 threads are used".into()),
         Err(_) => Err("expected a number, such as 8".into()),
+    }
+}
+
+fn parse_bitmap(text: &str) -> Result<String, String> {
+    match text.strip_prefix("bitmap:") {
+        Some(name) if !name.is_empty() => Ok(name.to_owned()),
+        _ => Err("expected bitmap:NAME, such as bitmap:backup0".into()),
     }
 }
 

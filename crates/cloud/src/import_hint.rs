@@ -85,6 +85,8 @@ pub enum ImportHint {
     LeaveRawOrSave,
     /// The earlier object is of no use: send the whole disk.
     ImportWithoutBase,
+    /// Do not believe a bitmap about what has changed.
+    ReadWholeDisk,
     /// The earlier object would be replaced: give the new one another key.
     NameKey,
     /// Only raw objects have bitmap files: make one, or leave the bitmap file out.
@@ -155,6 +157,7 @@ impl fmt::Display for ImportHint {
             Self::ChooseOsVersion(names) => return write!(f, "use {}", names.join(" or ")),
             Self::MatchRegion => "use a bucket of the same region, or another region",
             Self::GiveMinDisk => "say how large a disk the image needs at least",
+            Self::ReadWholeDisk => "import without the bitmap, which reads the whole disk",
             Self::ImportWithoutBase => "import without a base, which sends the whole disk",
             Self::NameKey => "choose another key for the new object",
             Self::MakeRaw => "make a raw object, or omit the bitmap file",

@@ -50,7 +50,7 @@ pub(crate) fn open_export(
         )
         .hint("let the server export the disk with its backing files, as qemu-nbd does"));
     }
-    let opened = ::convert::open_source_with(connect(path, tls_ca, cancel)?, options);
+    let opened = ::convert::open_source_with(connect(path, tls_ca, options, cancel)?, options);
     Ok(opened.map_err(|error| error.in_file(&public_name(path)))?)
 }
 
@@ -58,6 +58,7 @@ pub(crate) fn open_export(
 pub(crate) fn connect(
     path: &Path,
     tls_ca: Option<&Path>,
+    options: &OpenOptions,
     cancel: &CancelToken,
 ) -> Result<Arc<dyn ReadAt>> {
     let uri = uri_of(path.as_os_str()).map_err(|wrong| {
@@ -69,6 +70,7 @@ pub(crate) fn connect(
     let cancel = cancel.clone();
     let client = ClientOptions {
         tls_ca: tls_ca.map(Path::to_owned),
+        bitmap: options.bitmap.clone(),
         stop: Arc::new(move || cancel.is_cancelled()),
         ..ClientOptions::default()
     };

@@ -63,11 +63,12 @@ pub use memory::{memory_of_parts, plan_stream};
 pub use method::{finds_by_manifest, object_key, object_keys};
 pub use observe::{Activity, Before, Context, Counting, JobWatch, Observer, Silent, Step};
 pub use outcome::{Completion, DataImage, Outcome, Stages, peak_memory};
-pub use plan::{Action, Planned, PlannedBase, plan};
+pub use plan::{Action, Planned, plan};
 pub use register::Renamed;
 pub use run::{Prepared, prepare, run};
 pub use send::{
-    Content, FileUpload, RawTransferred, abort, refuse_existing, start_upload, upload_file,
+    ChangedBy, Content, FileUpload, PlannedBase, RawTransferred, abort, refuse_existing,
+    start_upload, upload_file,
 };
 pub use source::{
     Input, Reading, check_disk, open_disk, open_input, open_named, refuse_standard_input, stopping,

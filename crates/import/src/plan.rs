@@ -14,6 +14,7 @@ use super::piece::{Form, Piece, Pieces};
 use super::preflight::{Checked, Skipped, preflight, to_skip};
 use super::register::choose_call;
 use super::run::{Prepared, prepare_within};
+use super::send::PlannedBase;
 use super::spec::{IfExists, ImportSpec};
 
 /// What would happen to the system's disk.
@@ -35,19 +36,6 @@ pub enum Action {
     Register,
     /// The registration was sent: followed, and not sent again.
     Attach,
-}
-
-/// The earlier object that an import is based on.
-#[derive(Clone, Debug, Serialize)]
-pub struct PlannedBase {
-    /// Its bucket.
-    pub bucket: String,
-    /// Its key.
-    pub key: String,
-    /// Blocks of 2 MiB that it holds.
-    pub blocks: u64,
-    /// Its bytes.
-    pub size: u64,
 }
 
 /// An import that passed all checks.

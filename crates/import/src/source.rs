@@ -153,7 +153,7 @@ pub fn check_disk(
     let cancelled = || cancel.is_cancelled();
     let report = match is_export(&disk.path) {
         true => {
-            let source = connect(&disk.path, disk.tls_ca.as_deref(), cancel)?;
+            let source = connect(&disk.path, disk.tls_ca.as_deref(), options, cancel)?;
             diskimg::check_source(&source, options, &zvhd2::DRIVERS, &cancelled)
         }
         false => diskimg::check(&disk.path, options, &zvhd2::DRIVERS, &cancelled),

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ::convert::{Level, PlanOptions};
+use diskimg::OpenOptions;
 use diskimg::text::escaped;
 use diskimg::units::human;
 use ims::{Architecture, Firmware, ImageKind, OsType};
@@ -84,7 +85,10 @@ fn spec(args: &ImportArgs) -> ImportSpec {
         };
     }
     ImportSpec {
-        open: args.source.options(),
+        open: OpenOptions {
+            bitmap: args.changed_by.clone(),
+            ..args.source.options()
+        },
         force_share: args.source.share.force_share,
         ignore_manifest: args.package.ignore_manifest,
         pipe_size: args.pipe.size,
@@ -229,12 +233,21 @@ fn dry_run(planned: &Planned) -> String {
     if let Some(base) = &planned.base {
         let _ = write!(
             text,
-            "\nbase    {}/{}: {} blocks in {}; the disk is read to find those that have changed",
+            "\nbase    {}/{}: {} blocks in {}; ",
             base.bucket,
             escaped(&base.key, |_| false),
             base.blocks,
             human(base.size)
         );
+        let _ = match &base.changed_by {
+            Some(by) => write!(
+                text,
+                "at most {} of the disk are read\ntrusted {}",
+                human(by.read_bytes),
+                by.trusted()
+            ),
+            None => write!(text, "the disk is read to find those that have changed"),
+        };
     }
     text.push_str("\nall checks passed; no changes made");
     text

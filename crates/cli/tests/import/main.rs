@@ -11,6 +11,7 @@
 )]
 
 mod base;
+mod changed;
 #[path = "../common/mod.rs"]
 mod common;
 mod exists;

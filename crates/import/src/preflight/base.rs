@@ -62,7 +62,11 @@ pub(super) async fn find(
         return refused(message, ImportHint::NameKey);
     }
     let place = (url.bucket.as_str(), url.key.as_str());
-    Base::find(storage, place, spec.min_part, &disk.plan, cx.stop).await
+    let base = Base::find(storage, place, spec.min_part, &disk.plan, cx.stop).await?;
+    match &spec.open.bitmap {
+        Some(bitmap) => base.changed_by(bitmap, &disk.image, cx.stop).await,
+        None => Ok(base),
+    }
 }
 
 /// The disk, if it is a single one that is converted to ZVHD2.

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use ::convert::delta::BlockTable;
 use ::convert::{CancelToken, Plan, reread_sample};
 use cloud::{Class, Failure, ImportHint, Result, StopToken, from_obs};
-use diskimg::OpenOptions;
+use diskimg::{DiskImage, OpenOptions};
 use obs::{Chunking, Client, CopySource, Manifest, ObjectInfo};
+use serde::Serialize;
 
+use super::changed::{Changed, ChangedBy};
 use super::reading::on_thread;
-use crate::plan::PlannedBase;
 
 /// Blocks of the object that are read and compared with its table.
 const SAMPLE: usize = 8;
@@ -25,6 +26,24 @@ pub(crate) struct Base {
     pub(crate) source: CopySource,
     /// Bytes that every part but the last must have.
     pub(crate) min_part: u64,
+    /// What has changed since, if somebody is believed about that.
+    pub(super) changed: Option<Changed>,
+}
+
+/// The earlier object that an import is based on.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlannedBase {
+    /// Its bucket.
+    pub bucket: String,
+    /// Its key.
+    pub key: String,
+    /// Blocks of 2 MiB that it holds.
+    pub blocks: u64,
+    /// Its bytes.
+    pub size: u64,
+    /// The bitmap that is believed about what has changed since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed_by: Option<ChangedBy>,
 }
 
 impl Base {
@@ -63,6 +82,7 @@ impl Base {
             },
             table,
             min_part,
+            changed: None,
         };
         match base.differs(storage, stop).await? {
             None => Ok(base),
@@ -72,6 +92,27 @@ impl Base {
         }
     }
 
+    /// Believes `bitmap` about what has changed on the disk in `image` since this was made.
+    ///
+    /// # Errors
+    /// Those of [`Changed::find`].
+    pub(crate) async fn changed_by(
+        mut self,
+        bitmap: &str,
+        image: &Arc<dyn DiskImage>,
+        stop: &StopToken,
+    ) -> Result<Self> {
+        let (bitmap, image) = (bitmap.to_owned(), Arc::clone(image));
+        let cancel: CancelToken = stop.token().clone();
+        on_thread(stop, move || {
+            let base = (self.source.key.as_str(), &self.table);
+            let changed = Changed::find(image.as_ref(), &bitmap, base, &cancel)?;
+            self.changed = Some(changed);
+            Ok(self)
+        })
+        .await
+    }
+
     /// What a plan says of it.
     pub(crate) fn planned(&self) -> PlannedBase {
         PlannedBase {
@@ -79,6 +120,7 @@ impl Base {
             key: self.source.key.clone(),
             blocks: self.table.blocks.len() as u64,
             size: self.source.info.size,
+            changed_by: self.changed.as_ref().map(|changed| changed.by(None)),
         }
     }
 

@@ -28,7 +28,12 @@ impl Transfer<'_> {
         let observer = self.route.observer;
         entry.forget();
         observer.at(Step::Compare);
+        if let Some(changed) = &base.changed {
+            observer.notice(format_args!("{}", changed.said()));
+        }
         let disk = Arc::new(self.find(base, entry).await?);
+        let changed = base.changed.as_ref();
+        let changed_by = changed.map(|changed| changed.by(Some(disk.read_bytes)));
         observer.at(Step::Convert);
         let Some((plan, layout)) = self.plan_delta(&disk, base) else {
             observer.notice(format_args!(
@@ -87,7 +92,10 @@ impl Transfer<'_> {
         };
         entry.completed(&uploaded)?;
         Ok(Some(Sent {
-            content: Some(Content::from(&report)),
+            content: Some(Content {
+                changed_by,
+                ..Content::from(&report)
+            }),
             table: noted_blocks(entry, self.plan)?.1,
             converting,
             completing: completing.elapsed(),
@@ -105,9 +113,10 @@ impl Transfer<'_> {
         let (image, base) = (Arc::clone(&self.image), Arc::clone(base));
         let (monitor, watch) = (progress.clone(), entry.watch().clone());
         let found = on_thread(self.route.stop, move || {
+            let changes = base.changed.as_ref().map(|changed| &changed.changes);
             let found = find(
                 image.as_ref(),
-                (&base.table, None),
+                (&base.table, changes),
                 threads,
                 monitor.as_ref(),
                 &cancel,

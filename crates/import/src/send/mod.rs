@@ -2,6 +2,7 @@
 
 mod base;
 mod bytes;
+mod changed;
 mod delta;
 mod parts;
 mod proof;
@@ -17,8 +18,10 @@ use std::sync::Arc;
 use obs::Client as Storage;
 
 pub(crate) use self::base::Base;
+pub use self::base::PlannedBase;
 use self::bytes::Sender;
 pub use self::bytes::{FileUpload, refuse_existing, upload_file};
+pub use self::changed::ChangedBy;
 use self::proof::Proving;
 pub(crate) use self::reuse::Existing;
 use self::reuse::Reuse;

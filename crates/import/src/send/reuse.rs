@@ -285,6 +285,7 @@ impl Reuse<'_> {
             skipped_bytes: counts.sums.get(Counter::SkippedBytes),
             kept_bytes: 0,
             zero_bytes: counts.sums.get(Counter::ZeroBytes),
+            changed_by: None,
             levels: Levels::default(),
         })
     }

@@ -8,6 +8,8 @@ use ::convert::{ContentDigest, Levels, Report};
 use obs::Uploaded;
 use serde::Serialize;
 
+use super::changed::ChangedBy;
+
 /// An object that is complete and verified.
 #[derive(Debug)]
 pub(crate) struct Sent {
@@ -41,6 +43,10 @@ pub struct Content {
     pub kept_bytes: u64,
     /// Bytes read that turned out to be zero.
     pub zero_bytes: u64,
+    /// The bitmap that was believed about what has changed since an earlier object: the digest is
+    /// partly of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed_by: Option<ChangedBy>,
     /// How many blocks have which level, those of an earlier run too.
     #[serde(skip_serializing_if = "Levels::is_empty")]
     pub levels: Levels,
@@ -68,6 +74,7 @@ impl From<&Report> for Content {
             skipped_bytes: report.skipped_bytes,
             kept_bytes: report.kept_bytes,
             zero_bytes: report.zero_bytes,
+            changed_by: None,
             levels: report.levels.clone(),
         }
     }

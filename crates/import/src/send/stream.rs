@@ -183,6 +183,7 @@ pub(crate) fn as_noted(entry: &Entry, plan: &Plan, uploaded: Uploaded) -> Result
             skipped_bytes: 0,
             kept_bytes: virtual_size,
             zero_bytes: 0,
+            changed_by: None,
             levels,
         }),
         table,
