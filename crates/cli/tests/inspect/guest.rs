@@ -1,6 +1,11 @@
 //! What `inspect` says of the installed system.
 
-use crate::common::{json_of, testdata};
+use std::ffi::OsStr;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::common::{imgferry, json_of, os_str, testdata};
 use crate::inspect;
 
 #[test]
@@ -40,6 +45,53 @@ fn a_disk_that_is_ready_is_told_beside_the_facts_of_the_image() {
     assert_eq!(json["guest"]["os_version"]["how"], "nearest");
     let json = json_of(inspect(&["--json", "--no-guest"], &image).success());
     assert!(json["guest"].is_null());
+}
+
+/// What is found of the system in the image at `path`, without what it cost.
+fn system(path: &Path) -> Value {
+    let mut json = json_of(inspect(&["--json"], path).success());
+    let mut guest = json["guest"].take();
+    guest["cost"].take();
+    guest
+}
+
+#[test]
+fn a_system_is_the_same_in_every_format() {
+    if testkit::qemu::missing() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let other = dir.path().join("disk");
+    let disks = std::fs::read_dir(testdata("guest")).unwrap();
+    let disks = disks.map(|entry| entry.unwrap().path());
+    let mut count = 0;
+    for disk in disks.filter(|path| path.extension().is_some_and(|end| end == "qcow2")) {
+        let expected = system(&disk);
+        assert!(expected["os"].is_object(), "{}", disk.display());
+        for (format, options) in [
+            ("raw", ""),
+            ("vpc", "force_size=on"),
+            ("vhdx", ""),
+            ("vmdk", ""),
+            ("vmdk", "subformat=streamOptimized"),
+        ] {
+            let mut convert = vec!["convert", "-f", "qcow2", "-O", format];
+            if !options.is_empty() {
+                convert.extend(["-o", options]);
+            }
+            let files = [os_str(&disk), os_str(&other)];
+            testkit::qemu::img(convert.into_iter().map(OsStr::new).chain(files));
+            let shown = format!("{} as {format} {options}", disk.display());
+            assert_eq!(system(&other), expected, "{shown}");
+        }
+        let ours = dir.path().join("disk.zvhd2");
+        let convert = ["convert", "--force"].map(OsStr::new);
+        let files = [os_str(&disk), os_str(&ours)];
+        imgferry(&[convert, files].concat()).success();
+        assert_eq!(system(&ours), expected, "{} as ZVHD2", disk.display());
+        count += 1;
+    }
+    assert_eq!(count, 7);
 }
 
 #[test]
