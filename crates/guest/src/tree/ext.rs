@@ -7,10 +7,16 @@ use ext4_view::{Ext4, Ext4Error, FileType, Metadata};
 use super::reader::Reader;
 use super::{Entry, Kind, Result, Stat, Tree, TreeError};
 use crate::budget::{MAX_LISTED, MAX_PATH};
-use crate::media::Slice;
+use crate::media::{Slice, le32};
 
 /// Where the superblock says that the journal is to be replayed, and the bits beside that one.
 const NEEDS_RECOVERY: (u64, u8) = (1024 + 96, !0x4);
+
+/// Groups of blocks of the largest file system that is opened: 128 TiB with usual blocks. The crate
+/// makes room for all that a superblock claims.
+const MAX_GROUPS: u64 = 1 << 20;
+/// Last byte of a file that is read: the crate walks over all blocks in front of it.
+const FARTHEST: u64 = 1 << 32;
 
 /// An ext file system.
 pub(crate) struct Ext {
@@ -31,6 +37,7 @@ impl Ext {
         free: Option<u64>,
         dirty: bool,
     ) -> std::result::Result<(Self, bool), String> {
+        check_groups(slice)?;
         let load = |slice: Slice| Ext4::load(Box::new(Reader(slice)));
         let (fs, without_journal) = match load(slice.clone()) {
             Ok(fs) => (fs, false),
@@ -64,6 +71,9 @@ impl Tree for Ext {
     }
 
     fn read_at(&self, path: &[u8], at: u64, buf: &mut [u8]) -> Result<usize> {
+        if at > FARTHEST {
+            return Err(super::failed(path, "nothing is read behind 4 GiB"));
+        }
         let mut read = || {
             let mut file = self.opened(path)?;
             if file.position() != at {
@@ -117,6 +127,24 @@ impl Tree for Ext {
 
     fn free(&self) -> Option<u64> {
         self.free
+    }
+}
+
+/// Whether the superblock claims as many groups of blocks as a file system has.
+fn check_groups(slice: &Slice) -> std::result::Result<(), String> {
+    const IS_64_BIT: u32 = 0x80;
+    let superblock = slice.head(1024, 1024)?;
+    let high = match le32(&superblock, 96) & IS_64_BIT {
+        0 => 0,
+        _ => u64::from(le32(&superblock, 0x150)) << 32,
+    };
+    let blocks = u64::from(le32(&superblock, 4)) | high;
+    let groups = blocks.div_ceil(u64::from(le32(&superblock, 32)).max(1));
+    match groups > MAX_GROUPS {
+        true => Err(format!(
+            "the file system claims {groups} groups of blocks; at most {MAX_GROUPS} are read"
+        )),
+        false => Ok(()),
     }
 }
 

@@ -7,9 +7,29 @@ use diskimg::ReadAt as _;
 use testkit::guest::archive::archive;
 use testkit::guest::hive::{Data, HiveBuilder, Lists};
 use testkit::guest::lvm::Layout;
+use testkit::guest::repaired;
 use testkit::guest::table::{ESP, Partition};
 use testkit::guest::{array, lvm, table};
 use testkit::hostile::{Sparse, assert_seed};
+
+/// What the fuzz target `target` found, and the names that it was given.
+pub(crate) fn found(target: &str) -> Vec<(String, Sparse)> {
+    let regressions = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/regressions");
+    let entries = std::fs::read_dir(regressions.join(target)).unwrap();
+    entries
+        .map(|entry| entry.unwrap().path())
+        .filter_map(|path| {
+            let bytes = std::fs::read(&path).unwrap();
+            let (flags, rest) = bytes.split_first()?;
+            let disk = Sparse::parse(rest);
+            let disk = match flags & 1 {
+                1 => repaired(disk),
+                _ => disk,
+            };
+            Some((path.display().to_string(), disk))
+        })
+        .collect()
+}
 
 fn folder(target: &str) -> PathBuf {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds");

@@ -56,7 +56,7 @@ fn run(name: &str, mut mutant: impl FnMut(&mut Rng) -> (bool, u64) + Send) {
     let seed = number("IMGFERRY_TEST_SEED", 0x6e57);
     let first = number("IMGFERRY_FIRST_MUTANT", 0);
     let started = Instant::now();
-    let (mut differ, mut slowest, mut most_read) = (0, Duration::ZERO, 0);
+    let (mut differ, mut slowest, mut most_read) = (0, (Duration::ZERO, 0), 0);
     let work = || {
         for number in first..first + count {
             let mut rng = Rng::with_seed(seed.wrapping_add(number.wrapping_mul(0x9e37_79b9)));
@@ -69,7 +69,7 @@ fn run(name: &str, mut mutant: impl FnMut(&mut Rng) -> (bool, u64) + Send) {
             };
             assert!(took < PATIENCE, "{shown} took {took:?}");
             differ += u64::from(differs);
-            slowest = slowest.max(took);
+            slowest = slowest.max((took, number));
             most_read = most_read.max(read);
         }
         cpu_time()
@@ -80,10 +80,11 @@ fn run(name: &str, mut mutant: impl FnMut(&mut Rng) -> (bool, u64) + Send) {
         thread.spawn_scoped(scope, work).unwrap().join().unwrap()
     });
     // Not println!: the test harness would keep it from whoever runs the tests.
+    let (longest, number) = slowest;
     let _ = writeln!(
         std::io::stderr(),
         "{name}: {count} mutants in {:.0?} ({cpu:.0?} of a processor), {differ} differ, slowest \
-         {slowest:.1?}, {} KiB read at most",
+         {longest:.1?} (mutant {number}), {} KiB read at most",
         started.elapsed(),
         most_read >> 10,
     );
@@ -141,6 +142,21 @@ fn disks(name: &str, disks: &[Sparse], end: u64) {
         assert!(found.panics == 0 || name == "ext", "{found:?}");
         (found != *whole, found.read)
     });
+}
+
+#[test]
+fn disks_that_fuzzers_found_are_read_in_time() {
+    let mut count = 0;
+    for target in ["ext", "xfs", "btrfs", "ntfs", "fat", "volumes"] {
+        for (name, disk) in made::found(&format!("guest-{target}")) {
+            let before = cpu_time();
+            look(disk);
+            let took = cpu_time().saturating_sub(before);
+            assert!(took < PATIENCE, "{name} took {took:?}");
+            count += 1;
+        }
+    }
+    assert!(count > 0);
 }
 
 #[test]
