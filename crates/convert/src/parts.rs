@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use crate::bitmap::{Bitmap, Layout};
 use crate::blocks::{BLOCK_BYTES, BLOCK_LEN};
 use crate::cancel::CancelToken;
+use crate::delta::{BlockTable, TableEntries};
 use crate::digest::DigestBuilder;
 use crate::error::{Error, Result};
 use crate::hashes::{BlockHash, hash_all};
@@ -34,12 +35,37 @@ pub const PART_UNIT: u64 = BLOCK_BYTES;
 pub enum Filled {
     /// Zeros only.
     Zeros,
+    /// What is at this place in the earlier object, and not only zeros.
+    Unchanged,
     /// Something else.
     Data,
 }
 
 /// Fills the buffer of a part, which is all zeros before.
 pub type Fill<'a> = dyn FnMut(&mut [u8]) -> Result<Filled> + 'a;
+
+/// How a raw disk is handed over in parts.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape<'a> {
+    /// Bytes of each part but the last, which may be shorter: a multiple of [`PART_UNIT`].
+    pub part_size: u64,
+    /// How the bitmap of the disk is laid out.
+    pub layout: Layout,
+    /// The blocks of an earlier raw object of the disk: parts that are the same there need not be
+    /// sent.
+    pub base: Option<&'a BlockTable>,
+}
+
+/// What came of a disk that was handed over in parts.
+#[derive(Debug)]
+pub struct Parted {
+    /// What was read and written.
+    pub report: Report,
+    /// Which of its granules hold data.
+    pub bitmap: Bitmap,
+    /// Its blocks, for a later run that is based on this one.
+    pub table: TableEntries,
+}
 
 /// Takes the parts of a disk, numbered from 1, from many threads and in any order; each once.
 pub trait PartSink: Sync {
@@ -117,8 +143,7 @@ struct Block {
     granules: Vec<u64>,
 }
 
-/// Hands `image` to `sink` as raw, in parts of `part_size` bytes (a multiple of [`PART_UNIT`]; the
-/// last may be shorter), and makes its bitmap in `layout`. Completing the sink is left to the
+/// Hands `image` to `sink` as raw, in parts of this `shape`. Completing the sink is left to the
 /// caller.
 ///
 /// # Errors
@@ -126,18 +151,21 @@ struct Block {
 pub fn to_parts(
     image: &dyn DiskImage,
     plan: &Plan,
-    part_size: u64,
-    layout: Layout,
+    shape: &Shape<'_>,
     sink: &dyn PartSink,
     monitor: &dyn Monitor,
     cancel: &CancelToken,
-) -> Result<(Report, Bitmap)> {
+) -> Result<Parted> {
+    let Shape {
+        part_size, layout, ..
+    } = *shape;
     plan.check(image, Target::Raw)?;
     check_part_size(part_size)?;
     let started = Instant::now();
     let virtual_size = image.virtual_size();
     let mut bitmap = Bitmap::new(layout, virtual_size)?;
     let mut sum = DigestBuilder::new(virtual_size);
+    let mut table = TableEntries::default();
     let mut tally = Tally::new(virtual_size, monitor);
     let (mut stored_blocks, mut written_bytes) = (0, 0);
     let mut next = 0_u64;
@@ -153,13 +181,14 @@ pub fn to_parts(
             Ok((start < next).then_some(start..next))
         },
         || Ok(()),
-        |(), range| build(image, range, part_size, layout, sink, cancel),
+        |(), range| build(image, range, shape, sink, cancel),
         |done| {
             let len = done.range.end.saturating_sub(done.range.start);
             tally.block(done.range, done.read);
             let mut data = 0_u64;
             for block in done.blocks {
                 sum.block(block.number, &block.hash);
+                table.push_raw(block.number, virtual_size, &block.hash);
                 for granule in block.granules {
                     bitmap.mark(granule);
                 }
@@ -187,18 +216,26 @@ pub fn to_parts(
         copied_bytes: 0,
         elapsed: started.elapsed(),
     };
-    Ok((report, bitmap))
+    Ok(Parted {
+        report,
+        bitmap,
+        table,
+    })
 }
 
 /// Takes the part at `range` from the image to the sink.
 fn build(
     image: &dyn DiskImage,
     range: std::ops::Range<u64>,
-    part_size: u64,
-    layout: Layout,
+    shape: &Shape<'_>,
     sink: &dyn PartSink,
     cancel: &CancelToken,
 ) -> Result<Done> {
+    let Shape {
+        part_size,
+        layout,
+        base,
+    } = *shape;
     let number = u32::try_from(range.start / part_size + 1)
         .map_err(|_| Error::refused("the disk has more parts than can be numbered"))?;
     let len = range.end.saturating_sub(range.start);
@@ -246,6 +283,9 @@ fn build(
         if done.blocks.is_empty() {
             return Ok(Filled::Zeros);
         }
+        if base.is_some_and(|base| is_same(base, &range, &done.blocks)) {
+            return Ok(Filled::Unchanged);
+        }
         done.written = len;
         Ok(Filled::Data)
     };
@@ -255,6 +295,18 @@ fn build(
             other => other,
         })?;
     Ok(done)
+}
+
+/// Whether `blocks` are all that the earlier object holds in `range`.
+fn is_same(base: &BlockTable, range: &std::ops::Range<u64>, blocks: &[Block]) -> bool {
+    let first = range.start / BLOCK_BYTES;
+    let end = range.end.div_ceil(BLOCK_BYTES);
+    let held = base.between(first..end);
+    held.len() == blocks.len()
+        && held
+            .iter()
+            .zip(blocks)
+            .all(|(a, b)| u64::from(a.number) == b.number && a.hash == b.hash)
 }
 
 /// Whether the metadata shows data in `range`.

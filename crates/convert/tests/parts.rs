@@ -11,13 +11,14 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{BLOCK, Fill as Stretch, MIB, TestDisk, any_disk, cases, plan};
 use convert::bitmap::ZVHD2_SECTION;
-use convert::parts::{Fill, Filled};
+use convert::delta::{BlockTable, Described, RAW};
+use convert::parts::{Fill, Filled, Parted, Shape};
 use convert::{
     CancelToken, Error, PartSink, SinkError, Target, VoidMonitor, count_parts, scan, to_parts,
 };
@@ -31,6 +32,7 @@ type Part = (u64, Option<Vec<u8>>);
 struct Kept {
     parts: Mutex<BTreeMap<u32, Part>>,
     filled: AtomicU64,
+    unchanged: Mutex<BTreeSet<u32>>,
     refuse: Option<u32>,
 }
 
@@ -65,8 +67,20 @@ impl PartSink for Kept {
         let data = match fill(&mut buffer)? {
             Filled::Zeros => None,
             Filled::Data => Some(buffer),
+            Filled::Unchanged => {
+                self.unchanged.lock().unwrap().insert(number);
+                Some(buffer)
+            }
         };
         self.keep(number, len, data).map_err(Error::Sink)
+    }
+}
+
+fn shape(part_size: u64) -> Shape<'static> {
+    Shape {
+        part_size,
+        layout: ZVHD2_SECTION,
+        base: None,
     }
 }
 
@@ -82,10 +96,10 @@ proptest! {
         let disk = TestDisk::new(&stretches);
         let sink = Kept::default();
         let cancel = CancelToken::new();
-        let (report, bitmap) = to_parts(
-            &disk, &plan(&disk, Target::Raw, threads), blocks * BLOCK, ZVHD2_SECTION,
-            &sink, &VoidMonitor, &cancel,
-        ).unwrap();
+        let shape = shape(blocks * BLOCK);
+        let plan = plan(&disk, Target::Raw, threads);
+        let Parted { report, bitmap, .. } =
+            to_parts(&disk, &plan, &shape, &sink, &VoidMonitor, &cancel).unwrap();
         prop_assert!(sink.content() == disk.all());
         prop_assert_eq!(report.digest, common::digest(&disk));
         prop_assert_eq!(report.read_bytes, disk.stored());
@@ -103,21 +117,61 @@ proptest! {
     }
 }
 
+/// The table of the raw object of `disk`.
+fn table_of(disk: &TestDisk) -> BlockTable {
+    let plan = plan(disk, Target::Raw, 2);
+    let (sink, cancel) = (Kept::default(), CancelToken::new());
+    let parted = to_parts(disk, &plan, &shape(BLOCK), &sink, &VoidMonitor, &cancel).unwrap();
+    let size = parted.report.virtual_size;
+    let of = Described {
+        object_size: size,
+        object_etag: "etag".into(),
+        encoder: RAW.into(),
+        virtual_size: size,
+        digest: parted.report.digest,
+    };
+    BlockTable::decode(&parted.table.encode(&of).unwrap()).unwrap()
+}
+
+proptest! {
+    #![proptest_config(cases(32))]
+
+    #[test]
+    fn parts_are_unchanged_if_all_of_their_blocks_are(
+        stretches in any_disk(),
+        others in any_disk(),
+        blocks in 1..4_u64,
+    ) {
+        let (disk, other) = (TestDisk::new(&stretches), TestDisk::new(&others));
+        for base in [&disk, &other] {
+            let table = table_of(base);
+            let shape = Shape { base: Some(&table), ..shape(blocks * BLOCK) };
+            let sink = Kept::default();
+            let plan = plan(&disk, Target::Raw, 2);
+            to_parts(&disk, &plan, &shape, &sink, &VoidMonitor, &CancelToken::new()).unwrap();
+            let (new, old) = (disk.all(), base.all());
+            let size = usize::try_from(blocks * BLOCK).unwrap();
+            let found = sink.unchanged.into_inner().unwrap();
+            for (number, part) in (1..).zip(new.chunks(size)) {
+                let start = (number as usize - 1) * size;
+                // A last block that is as long as it was or is filled up with zeros is the same.
+                let mut before = old.get(start..).unwrap_or_default().to_vec();
+                before.resize(size, 0);
+                let mut now = part.to_vec();
+                now.resize(size, 0);
+                let is_same = now == before && part.iter().any(|byte| *byte != 0);
+                prop_assert_eq!(found.contains(&number), is_same, "part {}", number);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_sink_that_refuses_and_a_disk_that_breaks_end_the_run_with_their_error() {
     let run = |disk: &TestDisk, sink: &Kept| {
         let plan = plan(disk, Target::Raw, 2);
         let cancel = CancelToken::new();
-        to_parts(
-            disk,
-            &plan,
-            BLOCK,
-            ZVHD2_SECTION,
-            sink,
-            &VoidMonitor,
-            &cancel,
-        )
-        .unwrap_err()
+        to_parts(disk, &plan, &shape(BLOCK), sink, &VoidMonitor, &cancel).unwrap_err()
     };
     let full = Kept {
         refuse: Some(3),

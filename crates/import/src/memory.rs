@@ -77,6 +77,7 @@ pub(super) fn plan_parts(
     bitmap: &BitmapSource,
     concurrency: Concurrency,
     mut options: PlanOptions,
+    based: bool,
 ) -> ::convert::Result<Plan> {
     let len = image.virtual_size();
     let held = match bitmap {
@@ -86,7 +87,12 @@ pub(super) fn plan_parts(
         // Read when the parts are gone.
         BitmapSource::Command(_) => 0,
     };
-    options.reserved_memory = options.reserved_memory.saturating_add(held);
+    // The table of the blocks, and that of the earlier object.
+    let tables = ::convert::delta::memory_of_raw(len, based);
+    options.reserved_memory = options
+        .reserved_memory
+        .saturating_add(held)
+        .saturating_add(tables);
     let least = obs::raw_memory(len, 0);
     options.upload_memory = SinkMemory {
         least,

@@ -458,7 +458,10 @@ impl Look<'_> {
             let plan = match raw {
                 None if self.spec.base.is_some() => plan_based(image, concurrency, budget.clone()),
                 None => plan_stream(image, concurrency, budget.clone()),
-                Some(raw) => plan_parts(image, &raw.bitmap, concurrency, budget.clone()),
+                Some(raw) => {
+                    let based = self.spec.base.is_some();
+                    plan_parts(image, &raw.bitmap, concurrency, budget.clone(), based)
+                }
             };
             match plan {
                 Ok(plan) => return Ok(plan),

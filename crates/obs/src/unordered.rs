@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::bridge::{Message, Shared};
 use crate::buffers::Buffers;
 use crate::error::Error;
-use crate::part::Part;
+use crate::part::{CopyPart, CopySource, Part};
 use crate::zeros::{ZeroPart, Zeros};
 
 /// Takes the parts of a raw disk, from many plain threads and in any order.
@@ -24,6 +24,8 @@ pub struct UnorderedSink {
     buffers: Arc<Buffers>,
     sender: UnboundedSender<Message>,
     zeros: Arc<Zeros>,
+    /// The object that unchanged parts are copied from.
+    source: Option<Arc<CopySource>>,
     /// Parts that there must be.
     parts: u32,
     /// Parts that were taken.
@@ -43,9 +45,18 @@ impl UnorderedSink {
             shared,
             sender,
             zeros,
+            source: None,
             parts,
             taken: AtomicU64::new(0),
         }
+    }
+
+    /// Has the server copy the parts that are as in `source`, an earlier object of the disk, from
+    /// their place there.
+    #[must_use]
+    pub fn copying_from(mut self, source: CopySource) -> Self {
+        self.source = Some(Arc::new(source));
+        self
     }
 
     fn send(&self, message: Message) -> Result<(), SinkError> {
@@ -103,18 +114,26 @@ impl PartSink for UnorderedSink {
         else {
             return Err(failed(self.shared.stopped()));
         };
-        match fill(buffer.as_mut())? {
-            Filled::Zeros => {
+        let message = match (fill(buffer.as_mut())?, &self.source) {
+            (Filled::Zeros, _) => {
                 drop(buffer);
-                self.zeros(number, len).map_err(convert::Error::Sink)
+                return self.zeros(number, len).map_err(convert::Error::Sink);
             }
-            Filled::Data => self
-                .send(Message::Part(Part {
+            (Filled::Unchanged, Some(source)) => {
+                let before = u64::from(number.saturating_sub(1));
+                Message::Copy(CopyPart {
                     number,
-                    body: buffer.into_bytes(),
-                    permit,
-                }))
-                .map_err(convert::Error::Sink),
-        }
+                    start: before.saturating_mul(self.zeros.part_size()),
+                    size: len,
+                    source: Arc::clone(source),
+                })
+            }
+            (Filled::Data | Filled::Unchanged, _) => Message::Part(Part {
+                number,
+                body: buffer.into_bytes(),
+                permit,
+            }),
+        };
+        self.send(message).map_err(convert::Error::Sink)
     }
 }

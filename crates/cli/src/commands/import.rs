@@ -242,7 +242,7 @@ fn dry_run(planned: &Planned) -> String {
         let _ = match &base.changed_by {
             Some(by) => write!(
                 text,
-                "at most {} of the disk are read\ntrusted {}",
+                "at most {} of the disk are read to find those that have changed\ntrusted {}",
                 human(by.read_bytes),
                 by.trusted()
             ),

@@ -193,6 +193,35 @@ fn a_delta_that_is_killed_is_made_again() {
 }
 
 #[test]
+fn a_raw_import_with_a_base_goes_on_after_a_kill() {
+    let importing = common::importing::Import::with_rate(64, 16 << 20);
+    let import = |name: &str, more: &[&str]| {
+        let mut command = importing.cloud.command();
+        command.arg("import").arg(&importing.source).args(more);
+        command.args(["--to", "raw", "--name", name, "--bucket", "images"]);
+        command.args(["--type", "DataImage", "--json", "--state-dir"]);
+        command.arg(importing.state_dir());
+        command.env("IMGFERRY_OBS_ENDPOINT", importing.line.url());
+        command
+    };
+    is_right(&run(&mut import("a", &[])));
+    let mut disk = fs::read(&importing.source).unwrap();
+    disk[..40 * MIB].reverse();
+    fs::write(&importing.source, &disk).unwrap();
+    let next = || import("b", &["--base", "a.raw"]);
+    let child = next().spawn().unwrap();
+    common::wait_until(|| importing.parts() > 0);
+    common::send(&child, "KILL");
+    child.wait_with_output().unwrap();
+    let done = run(&mut next());
+    let json = is_right(&done);
+    assert!(done.stderr.contains("resuming upload"), "{}", done.stderr);
+    assert!(json["uploaded"]["copied_bytes"].as_u64().unwrap() >= 16 * MIB as u64);
+    assert!(importing.cloud.object("images", "b.raw") == disk);
+    assert_eq!(importing.cloud.uploads(), 0);
+}
+
+#[test]
 fn a_delta_that_fails_leaves_nothing_to_resume() {
     let importing = common::importing::Import::with_rate(64, 64 << 20);
     is_right(&importing.go_on());
@@ -287,8 +316,7 @@ fn a_server_that_refuses_small_parts_is_sent_the_whole_disk() {
 fn whole_after_all(faults: Faults, more: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     let disk = dir.path().join("disk.raw");
-    let mut content = common::noise(32 * MIB);
-    fs::write(&disk, &content).unwrap();
+    let content = common::noise(32 * MIB);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let sandbox = runtime.block_on(async {
         let mut options = Options::new(dir.path().join("cloud"));
@@ -307,16 +335,33 @@ fn whole_after_all(faults: Faults, more: &[&str]) {
             .args(options);
         run(command.arg("--json"))
     };
-    is_right(&import("a", &[]));
-    content[16 * MIB] ^= 1;
-    fs::write(&disk, &content).unwrap();
-    let whole = import("b", &[&["--base", "a.zvhd2"], more].concat());
-    let json = is_right(&whole);
-    assert!(json["uploaded"]["sent_bytes"].as_u64().unwrap() > 30 * MIB as u64);
-    assert!(
-        whole.stderr.contains("does not join copies of a.zvhd2"),
-        "{}",
-        whole.stderr
-    );
+    let changed = {
+        let mut changed = content.clone();
+        changed[16 * MIB] ^= 1;
+        changed
+    };
+    for format in ["zvhd2", "raw"] {
+        fs::write(&disk, &content).unwrap();
+        let (first, base) = (format!("a-{format}"), format!("a-{format}.{format}"));
+        is_right(&import(&first, &["--to", format]));
+        fs::write(&disk, &changed).unwrap();
+        let second = format!("b-{format}");
+        let options = ["--to", format, "--base", &base];
+        let whole = import(&second, &[&options, more].concat());
+        let json = is_right(&whole);
+        if format == "raw" && !more.is_empty() {
+            // Its parts are never small.
+            assert_eq!(json["uploaded"]["copied_bytes"], 24 * MIB);
+            continue;
+        }
+        assert!(json["uploaded"]["sent_bytes"].as_u64().unwrap() > 30 * MIB as u64);
+        assert!(
+            whole
+                .stderr
+                .contains(&format!("does not join copies of {base}")),
+            "{}",
+            whole.stderr
+        );
+    }
     runtime.block_on(sandbox.shutdown());
 }

@@ -59,6 +59,61 @@ fn sparse(dir: &Path, size: u64, data: &[(u64, usize)]) -> PathBuf {
 }
 
 #[test]
+fn a_raw_object_takes_what_is_unchanged_from_an_earlier_one() {
+    let cloud = Cloud::start(&["images"]);
+    let dir = tempfile::tempdir().unwrap();
+    let mib = |count: u64| usize::try_from(count * MIB).unwrap();
+    // Parts have 8 MiB: the first three hold data, then the sixth and the seventh, and the last.
+    let data = [(0, mib(20)), (40 * MIB, mib(16)), (64 * MIB, 512)];
+    let path = sparse(dir.path(), 64 * MIB + 1024, &data);
+    let based = |name: &str, base: &str| {
+        let run = run(import(&cloud, &path, name).args(["--base", base]));
+        json_of(run.success())
+    };
+    run(&mut import(&cloud, &path, "a")).success();
+    let disk = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    disk.write_all_at(b"a change", 21 * MIB).unwrap();
+    disk.write_all_at(b"a change", 44 * MIB).unwrap();
+    let next = based("b", "a.raw");
+    assert_eq!(number(&next["uploaded"]["copied_bytes"]), 24 * MIB + 1024);
+    // Two parts, and zeros.
+    assert_eq!(number(&next["uploaded"]["sent_bytes"]), 24 * MIB);
+    stays_in_its_memory_bound(&next);
+    let whole = run(&mut import(&cloud, &path, "c"));
+    assert_eq!(json_of(whole.success())["digest"], next["digest"]);
+    assert!(cloud.object("images", "b.raw") == fs::read(&path).unwrap());
+    assert_eq!(
+        cloud.object("images", "b.mf"),
+        cloud.object("images", "c.mf")
+    );
+
+    // The next one is based on that.
+    let third = based("d", "b.raw");
+    assert_eq!(number(&third["uploaded"]["copied_bytes"]), 40 * MIB + 1024);
+    assert_eq!(number(&third["uploaded"]["sent_bytes"]), 8 * MIB);
+    assert!(cloud.object("images", "d.raw") == fs::read(&path).unwrap());
+
+    let mut other = cloud.command();
+    other
+        .arg("import")
+        .arg(&path)
+        .args(["--name", "e", "--bucket", "images"]);
+    other.args(["--type", "DataImage", "--base", "b.raw"]);
+    let refused = run(&mut other);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    let words = "its format is raw, that of the new object zvhd2";
+    assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    let bitmap = ["--base", "b.raw", "--changed-by", "bitmap:b0"];
+    let refused = run(import(&cloud, &path, "e").args(bitmap));
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("all of the disk is read"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
 fn the_digest_is_the_same_in_the_source_the_raw_file_the_raw_object_and_the_active_image() {
     let cloud = Cloud::start(&["images"]);
     let source = testdata("debian-tree.qcow2");

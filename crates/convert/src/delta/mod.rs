@@ -18,4 +18,6 @@ mod table;
 pub use self::find::{Blocks, find};
 pub use self::plan::{DeltaPlan, PartRules, memory_of};
 pub use self::run::{Delta, delta_zvhd2};
-pub use self::table::{BlockTable, Described, ENTRY_BYTES, MAX_TABLE_BYTES, TableEntries};
+pub use self::table::{
+    BlockTable, Described, ENTRY_BYTES, MAX_TABLE_BYTES, RAW, TableEntries, memory_of_raw,
+};

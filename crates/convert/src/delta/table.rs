@@ -8,14 +8,22 @@
 //!  SHA-256 of everything before (32)
 //! ```
 //!
-//! Integers are little-endian. Offsets are not stored: blocks follow one another.
+//! Integers are little-endian. Offsets are not stored: blocks of ZVHD2 follow one another, and those
+//! of a raw object are where they are on the disk.
+
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::blocks::{BLOCK_BYTES, range_of};
 use crate::digest::{ContentDigest, DigestBuilder};
 use crate::error::{Error, Result};
+use crate::hashes::BlockHash;
 use crate::resume::BlockRecord;
+
+/// [`BlockTable::encoder`] of raw objects.
+pub const RAW: &str = "raw";
 
 const MAGIC: &[u8] = b"imgferry-blocks-v1\n";
 const MAX_HEAD: usize = 64 << 10;
@@ -27,7 +35,7 @@ const MAX_BLOCKS: usize = 1 << 20;
 pub const MAX_TABLE_BYTES: u64 = (MAX_BLOCKS * ENTRY + (1 << 20)) as u64;
 const SUM: usize = 32;
 
-/// The blocks of a ZVHD2 object.
+/// The blocks of an object that are not all zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockTable {
     /// Length of the object in bytes.
@@ -38,7 +46,7 @@ pub struct BlockTable {
     pub encoder: String,
     /// Size the guest sees, in bytes.
     pub virtual_size: u64,
-    /// The blocks, ascending, each with its level.
+    /// The blocks, ascending, each with its level; 0 where nothing is compressed.
     pub blocks: Vec<BlockRecord>,
 }
 
@@ -78,6 +86,20 @@ pub struct Described {
     pub digest: ContentDigest,
 }
 
+/// Most bytes of memory that the table of a raw object of a disk of `virtual_size` bytes takes while
+/// it is made, and that of an earlier one, if there is one. A list that grows has room for twice
+/// what it holds.
+#[must_use]
+pub const fn memory_of_raw(virtual_size: u64, based: bool) -> u64 {
+    let made = 2 * ENTRY_BYTES;
+    let read = if based {
+        size_of::<BlockRecord>() as u64
+    } else {
+        0
+    };
+    (made + read).saturating_mul(virtual_size.div_ceil(BLOCK_BYTES))
+}
+
 impl TableEntries {
     /// Adds the next block of the stream. One that has no level of its own has `level`.
     pub fn push(&mut self, block: &BlockRecord, level: Option<i32>) {
@@ -94,6 +116,25 @@ impl TableEntries {
         self.bytes.extend(block.len.to_le_bytes());
         self.bytes.extend(level.to_le_bytes());
         self.bytes.extend(block.hash);
+    }
+
+    /// Adds the next block of a raw object of a disk of `virtual_size` bytes.
+    pub(crate) fn push_raw(&mut self, number: u64, virtual_size: u64, hash: &BlockHash) {
+        let range = range_of(number, virtual_size);
+        let len = u32::try_from(range.end - range.start);
+        let (Ok(number), Ok(len)) = (u32::try_from(number), len) else {
+            self.refused = Some(format!("block {number} has too large a number"));
+            return;
+        };
+        let block = BlockRecord {
+            number,
+            offset: range.start,
+            len,
+            crc: 0,
+            hash: *hash,
+            level: Some(0),
+        };
+        self.push(&block, None);
     }
 
     /// The table's bytes.
@@ -135,6 +176,16 @@ impl BlockTable {
             sum.block(u64::from(block.number), &block.hash);
         }
         sum.finish()
+    }
+
+    /// The blocks with these numbers.
+    pub(crate) fn between(&self, numbers: Range<u64>) -> &[BlockRecord] {
+        let place = |number: u64| {
+            let is_before = |block: &BlockRecord| u64::from(block.number) < number;
+            self.blocks.partition_point(is_before)
+        };
+        let indices = place(numbers.start)..place(numbers.end);
+        self.blocks.get(indices).unwrap_or_default()
     }
 
     /// The block with this number.
@@ -206,8 +257,48 @@ fn parse(bytes: &[u8]) -> Result<BlockTable, String> {
     Ok(table)
 }
 
-/// The blocks, placed one behind the other as the encoder places them.
 fn records(head: &Head, entries: &[[u8; ENTRY]]) -> Result<Vec<BlockRecord>, String> {
+    match head.encoder == RAW {
+        true => raw_records(head, entries),
+        false => encoded_records(head, entries),
+    }
+}
+
+/// The blocks of a raw object: each is where it is on the disk.
+fn raw_records(head: &Head, entries: &[[u8; ENTRY]]) -> Result<Vec<BlockRecord>, String> {
+    if head.object_size != head.virtual_size {
+        return Err(format!(
+            "is of a raw object of {} bytes, its disk has {}",
+            head.object_size, head.virtual_size
+        ));
+    }
+    let mut blocks: Vec<BlockRecord> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let (number, len, level, hash) = split(entry);
+        let range = range_of(number.into(), head.virtual_size);
+        if u64::from(len) != range.end.saturating_sub(range.start) || range.is_empty() {
+            return Err(format!("says that block {number} has {len} bytes"));
+        }
+        if level != 0 {
+            return Err(format!("says that block {number} has level {level}"));
+        }
+        if let Some(last) = blocks.last().filter(|last| last.number >= number) {
+            return Err(format!("has block {number} after block {}", last.number));
+        }
+        blocks.push(BlockRecord {
+            number,
+            offset: range.start,
+            len,
+            crc: 0,
+            hash,
+            level: Some(level),
+        });
+    }
+    Ok(blocks)
+}
+
+/// The blocks, placed one behind the other as the encoder places them.
+fn encoded_records(head: &Head, entries: &[[u8; ENTRY]]) -> Result<Vec<BlockRecord>, String> {
     let nobody = zvhd2::Identity {
         uuid: [0; 16],
         timestamp: 0,
@@ -383,6 +474,51 @@ mod tests {
         let digest = table().digest().to_string();
         let said = replaced(&digest, &digest.replace(['a', 'b', 'c'], "0"));
         assert!(said.contains("content digest"), "{said}");
+    }
+
+    #[test]
+    fn blocks_of_a_raw_object_are_where_they_are_on_the_disk() {
+        let size = 10 * (2 << 20) - 512;
+        let encode = |change: fn(&mut TableEntries)| {
+            let mut entries = TableEntries::default();
+            let mut sum = DigestBuilder::new(size);
+            for number in [0_u8, 4, 9] {
+                let hash = [number + 1; 32];
+                entries.push_raw(number.into(), size, &hash);
+                sum.block(number.into(), &hash);
+            }
+            change(&mut entries);
+            let of = Described {
+                object_size: size,
+                object_etag: "abc-2".into(),
+                encoder: RAW.into(),
+                virtual_size: size,
+                digest: sum.finish(),
+            };
+            BlockTable::decode(&entries.encode(&of).unwrap())
+        };
+        let table = encode(|_| ()).unwrap();
+        let places = table.blocks.iter().map(|block| (block.offset, block.len));
+        let block = 2_u32 << 20;
+        let last = u64::from(9 * block);
+        let expected = [
+            (0, block),
+            (u64::from(4 * block), block),
+            (last, block - 512),
+        ];
+        assert!(places.eq(expected));
+        assert_eq!(table.between(1..9), &table.blocks[1..2]);
+        assert_eq!(table.between(5..9), []);
+        let refused = |change| encode(change).unwrap_err().to_string();
+        // The fields of the second entry: number, length, level.
+        let said = refused(|entries| entries.bytes[ENTRY] = 0);
+        assert!(said.contains("block 0 after block 0"), "{said}");
+        let said = refused(|entries| entries.bytes[ENTRY] = 10);
+        assert!(said.contains("block 10 has"), "{said}");
+        let said = refused(|entries| entries.bytes[ENTRY + 4] = 1);
+        assert!(said.contains("block 4 has 2097153 bytes"), "{said}");
+        let said = refused(|entries| entries.bytes[ENTRY + 8] = 1);
+        assert!(said.contains("level 1"), "{said}");
     }
 
     #[test]

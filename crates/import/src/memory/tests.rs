@@ -68,7 +68,7 @@ fn the_memory_that_a_refusal_names_suffices() {
                     memory: Some(bytes),
                     ..on(2, 0)
                 };
-                plan_parts(&image, &own, Concurrency::Auto, options)
+                plan_parts(&image, &own, Concurrency::Auto, options, false)
             },
         ];
         for plan in tries {
@@ -101,7 +101,7 @@ fn plans(image: &Full, threads: usize) -> Vec<(String, Plan)> {
         for concurrency in [Concurrency::Auto, Concurrency::Fixed(64)] {
             let options = || on(threads, reserved);
             let zvhd2 = plan_stream(image, concurrency, options()).unwrap();
-            let raw = plan_parts(image, &BitmapSource::Own, concurrency, options());
+            let raw = plan_parts(image, &BitmapSource::Own, concurrency, options(), false);
             plans.push((format!("import, {reserved} reserved"), zvhd2));
             plans.push((format!("import raw, {reserved} reserved"), raw.unwrap()));
         }

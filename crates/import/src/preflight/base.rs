@@ -1,6 +1,7 @@
 //! The earlier object that an import is based on: named by its key, or by the image that was made of
 //! it.
 
+use ::convert::Target;
 use cloud::{Class, Failure, ImportHint, Result, from_ims};
 use ims::{ImageId, ImageUrl};
 use obs::Client as Storage;
@@ -40,13 +41,20 @@ pub(super) async fn find(
         );
         return Err(Failure::new(Class::Refused, message));
     }
-    let Some(disk) = stream_of(pieces) else {
+    let Some(disk) = single(pieces) else {
         return refused(
-            "only a single disk that is converted to ZVHD2 can be based on an earlier object"
-                .to_owned(),
+            "only a single disk that is converted can be based on an earlier object".to_owned(),
             ImportHint::ImportWithoutBase,
         );
     };
+    if spec.open.bitmap.is_some() && spec.target == Target::Raw {
+        return refused(
+            "all of the disk is read for the bitmap of a raw object, so nobody need say what has \
+             changed"
+                .to_owned(),
+            ImportHint::ReadWholeDisk,
+        );
+    }
     let url = match image_id(named) {
         Some(id) => of_image(cx, &id).await?,
         None => ImageUrl {
@@ -69,10 +77,10 @@ pub(super) async fn find(
     }
 }
 
-/// The disk, if it is a single one that is converted to ZVHD2.
-fn stream_of(pieces: &Pieces) -> Option<&Disk> {
+/// The disk, if it is a single one that is converted.
+fn single(pieces: &Pieces) -> Option<&Disk> {
     match &pieces.system.form {
-        Form::Stream(disk) if pieces.data.is_empty() => Some(disk),
+        Form::Stream(disk) | Form::Parts(disk, _) if pieces.data.is_empty() => Some(disk),
         _ => None,
     }
 }

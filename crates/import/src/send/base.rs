@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ::convert::delta::BlockTable;
-use ::convert::{CancelToken, Plan, reread_sample};
+use ::convert::delta::{BlockTable, RAW};
+use ::convert::{CancelToken, Plan, Target, reread_sample};
 use cloud::{Class, Failure, ImportHint, Result, StopToken, from_obs};
 use diskimg::{DiskImage, OpenOptions};
-use obs::{Chunking, Client, CopySource, Manifest, ObjectInfo};
+use obs::{Chunking, Client, CopySource, Manifest, ObjectInfo, Upload};
 use serde::Serialize;
 
 use super::changed::{Changed, ChangedBy};
 use super::reading::on_thread;
+use crate::observe::Observer;
 
 /// Blocks of the object that are read and compared with its table.
 const SAMPLE: usize = 8;
@@ -113,6 +114,21 @@ impl Base {
         .await
     }
 
+    /// Whether `upload` failed because the server does not copy.
+    pub(super) fn copies_are_refused(upload: &Upload) -> bool {
+        upload.failure().is_some_and(obs::Error::refuses_copy)
+    }
+
+    /// Says that everything is sent, because the server does not copy.
+    pub(super) fn warn_of_refusal(&self, upload: &Upload, observer: &dyn Observer) {
+        if let Some(refused) = upload.failure() {
+            observer.warn(format_args!(
+                "the whole disk is sent, because the server does not join copies of {}: {refused}",
+                self.source.key
+            ));
+        }
+    }
+
     /// What a plan says of it.
     pub(crate) fn planned(&self) -> PlannedBase {
         PlannedBase {
@@ -136,13 +152,25 @@ impl Base {
             .take(SAMPLE)
             .map(|block| (u64::from(block.number), Some(block.hash)))
             .collect();
+        let format = match self.table.encoder == RAW {
+            true => diskimg::Format::Raw,
+            false => diskimg::Format::Zvhd2,
+        };
         let cancel: CancelToken = stop.token().clone();
         on_thread(stop, move || {
-            let options = OpenOptions::of(Some(diskimg::Format::Zvhd2));
+            let options = OpenOptions::of(Some(format));
             let opened = ::convert::open_source_with(Arc::new(source), &options)?;
             Ok(reread_sample(opened.image.as_ref(), 1, &sample, &cancel)?)
         })
         .await
+    }
+}
+
+/// What makes the bytes of objects from blocks.
+pub(super) fn encoder_of(target: Target) -> String {
+    match target {
+        Target::Zvhd2 => zvhd2::encoder_version(),
+        Target::Raw => RAW.to_owned(),
     }
 }
 
@@ -173,7 +201,14 @@ fn check(
             table.virtual_size, plan.virtual_size
         ));
     }
-    let encoder = zvhd2::encoder_version();
+    if manifest.format != plan.target.name() {
+        return Err(format!(
+            "its format is {}, that of the new object {}",
+            manifest.format,
+            plan.target.name()
+        ));
+    }
+    let encoder = encoder_of(plan.target);
     if table.encoder != encoder {
         return Err(format!(
             "its blocks were made by {}, this version has {encoder}",

@@ -93,7 +93,7 @@ impl Changed {
     pub(super) fn said(&self) -> String {
         let by = self.by(None);
         format!(
-            "{}; at most {} of {} are read",
+            "{}; at most {} of {} are read to find what has changed",
             by.trusted(),
             human(by.read_bytes),
             human(self.size)

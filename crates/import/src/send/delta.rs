@@ -76,16 +76,14 @@ impl Transfer<'_> {
         let (report, uploaded) = match (made, completed) {
             (Ok(report), Ok(uploaded)) => (report, uploaded),
             (Err(failure), _) | (Ok(_), Err(failure)) => {
-                let refused = upload.failure().filter(|error| error.refuses_copy());
-                let refused = refused.map(ToString::to_string);
+                let refused = Base::copies_are_refused(&upload);
+                if refused {
+                    base.warn_of_refusal(&upload, observer);
+                }
                 let failure = give_up(&mut upload, entry, failure).await;
-                let Some(refused) = refused else {
+                if !refused {
                     return Err(failure);
-                };
-                observer.warn(format_args!(
-                    "the whole disk is sent, because the server does not join copies of {}: {refused}",
-                    base.source.key
-                ));
+                }
                 entry.forget();
                 return Ok(None);
             }

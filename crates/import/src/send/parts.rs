@@ -4,14 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use ::convert::bitmap::ZVHD2_SECTION;
-use ::convert::parts::Fill;
-use ::convert::{Bitmap, ContentDigest, PartSink, Report, SinkError, to_parts};
+use ::convert::parts::{Fill, Parted, Shape};
+use ::convert::{Bitmap, ContentDigest, PartSink, SinkError, to_parts};
 use bytes::Bytes;
 use cloud::{Class, Failure, ImportHint, Result, from_obs, stopped};
 use journal::Sameness;
 use obs::{Layout, MultipartSink, UnorderedSink, Upload, UploadOptions, Uploaded};
 
-use super::route::{Left, Route, suspend};
+use super::base::Base;
+use super::route::{Left, Route, give_up, suspend};
 use super::sent::{Content, RawTransferred, Sent};
 use super::stream::{Transfer, as_noted};
 use crate::bitmap::{BitmapSource, RawJob, read_bitmap};
@@ -98,12 +99,17 @@ async fn object(
             if proven && !matches!(job.bitmap, BitmapSource::Own) {
                 return Ok((noted, None, None));
             }
-            let (report, bitmap) = build(this, CountingSink::default(), entry).await?;
+            let Parted {
+                report,
+                bitmap,
+                table,
+            } = build(this, None, CountingSink::default(), entry).await?;
             if let Some(noted) = &noted.content {
                 check_same(&noted.digest, &report.digest, entry)?;
             }
             let sent = Sent {
                 content: Some(Content::from(&report)),
+                table: Some(table),
                 converting: started.elapsed(),
                 ..noted
             };
@@ -118,7 +124,16 @@ async fn object(
             begun
         }
     };
-    let (sent, uploaded, bitmap) = send(this, sink, upload, entry).await?;
+    let base = this.base.as_ref();
+    let sent = match send(this, base, (sink, upload), entry).await? {
+        Some(sent) => Some(sent),
+        None => {
+            let begun = this.route.begin(entry, &options).await?;
+            send(this, None, begun, entry).await?
+        }
+    };
+    let (sent, uploaded, bitmap) =
+        sent.ok_or_else(|| Failure::new(Class::Io, "the server refuses copies of nothing"))?;
     Ok((sent, Some(uploaded), Some(bitmap)))
 }
 
@@ -137,32 +152,53 @@ fn check_same(then: &ContentDigest, now: &ContentDigest, entry: &Entry) -> Resul
     .hint(ImportHint::RestartAndReplace))
 }
 
-/// Makes all parts, sends those that are missing, and joins them.
+/// Makes all parts, sends those that are missing or has the server copy them from `base`, and joins
+/// them. `None` when it does not copy from there: the upload is gone then, and everything is to be
+/// sent.
 async fn send(
     this: &Transfer<'_>,
-    sink: MultipartSink,
-    mut upload: Upload,
-    entry: &Entry,
-) -> Result<(Sent, Uploaded, Bitmap)> {
+    base: Option<&Arc<Base>>,
+    (sink, mut upload): (MultipartSink, Upload),
+    entry: &mut Entry,
+) -> Result<Option<(Sent, Uploaded, Bitmap)>> {
     let started = Instant::now();
-    let built = match sink.into_unordered() {
-        Ok(sink) => build(this, sink, entry).await,
-        Err(error) => Err(from_obs(&error)),
+    let built = match (sink.into_unordered(), base) {
+        (Ok(sink), None) => build(this, None, sink, entry).await,
+        (Ok(sink), Some(base)) => {
+            let sink = sink.copying_from(base.source.clone());
+            build(this, Some(Arc::clone(base)), sink, entry).await
+        }
+        (Err(error), _) => Err(from_obs(&error)),
     };
     this.route.observer.at(Step::Complete);
-    let (report, bitmap) = match built {
-        Ok(built) => built,
-        Err(failure) => return Err(suspend(&mut upload, entry, failure).await),
-    };
     let converting = started.elapsed();
     let completing = Instant::now();
-    let digest = report.digest.to_string();
-    let uploaded = match this.route.complete(entry, &mut upload, digest).await {
-        Ok(uploaded) => uploaded,
-        Err(failure) => return Err(suspend(&mut upload, entry, failure).await),
+    let completed = match built {
+        Ok(parted) => {
+            let digest = parted.report.digest.to_string();
+            let completed = this.route.complete(entry, &mut upload, digest).await;
+            completed.map(|uploaded| (parted, uploaded))
+        }
+        Err(failure) => Err(failure),
     };
+    let (parted, uploaded) = match (completed, base) {
+        (Ok(completed), _) => completed,
+        (Err(failure), Some(base)) if Base::copies_are_refused(&upload) => {
+            base.warn_of_refusal(&upload, this.route.observer);
+            give_up(&mut upload, entry, failure).await;
+            entry.forget();
+            return Ok(None);
+        }
+        (Err(failure), _) => return Err(suspend(&mut upload, entry, failure).await),
+    };
+    let Parted {
+        report,
+        bitmap,
+        table,
+    } = parted;
     let sent = Sent {
         content: Some(Content::from(&report)),
+        table: Some(table),
         converting,
         completing: completing.elapsed(),
         // What was copied is in the part of the report that is about raw objects.
@@ -171,7 +207,7 @@ async fn send(
             ..uploaded.clone()
         })
     };
-    Ok((sent, uploaded, bitmap))
+    Ok(Some((sent, uploaded, bitmap)))
 }
 
 /// Deletes the zeros of an upload that is over.
@@ -223,18 +259,28 @@ impl Parts for UnorderedSink {
     }
 }
 
-/// Builds all parts, on threads, and hands them to `sink`.
-async fn build(this: &Transfer<'_>, sink: impl Parts, entry: &Entry) -> Result<(Report, Bitmap)> {
+/// Builds all parts, on threads, and hands them to `sink`, which may copy those that are as in
+/// `base`.
+async fn build(
+    this: &Transfer<'_>,
+    base: Option<Arc<Base>>,
+    sink: impl Parts,
+    entry: &Entry,
+) -> Result<Parted> {
     let building = tokio::task::spawn_blocking({
         let (plan, cancel) = (this.plan.clone(), this.route.stop.token().clone());
         let (image, monitor) = (Arc::clone(&this.image), Arc::clone(&this.monitor));
         let watch = entry.watch().clone();
         move || {
+            let shape = Shape {
+                part_size: obs::raw_part_size(image.virtual_size()),
+                layout: ZVHD2_SECTION,
+                base: base.as_ref().map(|base| &base.table),
+            };
             let built = to_parts(
                 image.as_ref(),
                 &plan,
-                obs::raw_part_size(image.virtual_size()),
-                ZVHD2_SECTION,
+                &shape,
                 &sink,
                 monitor.as_ref(),
                 &cancel,

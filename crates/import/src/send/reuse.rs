@@ -19,6 +19,7 @@ use journal::Record;
 use obs::parts::STANDARD;
 use obs::{Client, ErrorKind, Manifest, ObjectInfo, PartRecord, Uploaded};
 
+use super::base::encoder_of;
 use super::reading::{PartReader, on_thread};
 use super::sent::{Content, Sent};
 use crate::ledger::Entry;
@@ -365,7 +366,7 @@ pub(crate) async fn describe(
         let of = Described {
             object_size: uploaded.size,
             object_etag: uploaded.etag.clone(),
-            encoder: zvhd2::encoder_version(),
+            encoder: encoder_of(plan.target),
             virtual_size: content.virtual_size,
             digest: content.digest,
         };
