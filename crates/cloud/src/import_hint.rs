@@ -81,6 +81,10 @@ pub enum ImportHint {
     MatchRegion,
     /// The size of the disk is not known: say it.
     GiveMinDisk,
+    /// The disk tells its size: do not give one.
+    LeaveSizeOut,
+    /// The region has other operating systems for this: list those with this tag.
+    ListOsVersions(&'static str),
     /// A raw object cannot be made of what is read front to back.
     LeaveRawOrSave,
     /// The earlier object is of no use: send the whole disk.
@@ -157,6 +161,10 @@ impl fmt::Display for ImportHint {
             Self::ChooseOsVersion(names) => return write!(f, "use {}", names.join(" or ")),
             Self::MatchRegion => "use a bucket of the same region, or another region",
             Self::GiveMinDisk => "say how large a disk the image needs at least",
+            Self::LeaveSizeOut => "leave the size out: a file tells it, and so does a server",
+            Self::ListOsVersions(tag) => {
+                return write!(f, "list the region's operating systems with the tag {tag}");
+            }
             Self::ReadWholeDisk => "import without the bitmap, which reads the whole disk",
             Self::ImportWithoutBase => "import without a base, which sends the whole disk",
             Self::NameKey => "choose another key for the new object",

@@ -77,7 +77,7 @@ pub(crate) fn no_bitmaps<T>() -> Result<T> {
     Err(Error::unsupported(
         "bitmaps of changes are kept by qcow2 images and by NBD servers, and this is neither",
     )
-    .with_hint("leave --changed-by out: the whole disk is read then"))
+    .with_hint("read the whole disk instead"))
 }
 
 #[cfg(test)]

@@ -129,7 +129,7 @@ impl Runner {
         }
         let mut outcome = outcome::failed(blank, &failure, self.tracker.observer());
         if interrupted && self.failing.load(Ordering::Acquire) {
-            outcome.cause = Some("stopped, because another disk failed (--fail-fast)".into());
+            outcome.cause = Some("stopped, because another disk failed".into());
         }
         self.end(number, Ending::of(outcome), held).await;
     }

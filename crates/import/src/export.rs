@@ -46,7 +46,7 @@ pub(crate) fn open_export(
     if matches!(options.backing, BackingPolicy::Inside(_)) {
         return Err(Failure::new(
             Class::Refused,
-            "--allow-backing needs an image with a path: an export has no directory",
+            "backing files need an image with a path: an export has no directory",
         )
         .hint("let the server export the disk with its backing files, as qemu-nbd does"));
     }

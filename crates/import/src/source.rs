@@ -1,7 +1,7 @@
 //! The disk that a command reads: a file by its path, an export of a server, or what standard input
 //! is.
 
-use cloud::{Class, Failure, Result};
+use cloud::{Class, Failure, Hint, ImportHint, Result};
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
@@ -222,15 +222,15 @@ pub fn warn_of_more(
 fn open_standard_input(path: &Path, options: &OpenOptions, reading: Reading<'_>) -> Result<Input> {
     if !matches!(options.backing, BackingPolicy::Refuse) {
         return Err(refused(
-            "--allow-backing needs an image with a path: standard input has no directory",
-            "name the file instead of -",
+            "backing files need an image with a path: standard input has no directory",
+            ImportHint::NameFile,
         ));
     }
     let stdin = io::stdin();
     if stdin.is_terminal() {
         return Err(refused(
             "standard input is a terminal, a disk is expected",
-            "redirect a file (- < disk.raw) or a pipe (… | imgferry …)",
+            "redirect a file, or use a pipe",
         ));
     }
     let failed =
@@ -247,7 +247,7 @@ fn open_standard_input(path: &Path, options: &OpenOptions, reading: Reading<'_>)
 fn open_pipe(file: File, options: &OpenOptions, reading: Reading<'_>) -> Result<Opened> {
     if options.snapshot.is_some() {
         return Err(refused(
-            "--snapshot is for qcow2 files: a pipe is read as a raw disk",
+            "snapshots are part of qcow2 files: a pipe is read as a raw disk",
             "save the image to a file first",
         ));
     }
@@ -292,7 +292,7 @@ fn open_file(
     if at > 0 {
         return Err(refused(
             format!("standard input is a file of which {at} bytes have been read already"),
-            "name the file instead of -",
+            ImportHint::NameFile,
         ));
     }
     let source = FileSource::new(file, Path::new(NAME))?;
@@ -304,10 +304,11 @@ fn open_file(
     {
         return Err(refused(
             format!(
-                "--size is {size} bytes, the {} image on standard input ({len} bytes) has a disk of {found}",
+                "the size given is {size} bytes, the {} image on standard input ({len} bytes) has a \
+                 disk of {found}",
                 opened.format
             ),
-            "leave --size out: a file tells its size",
+            ImportHint::LeaveSizeOut,
         ));
     }
     Ok(whole(opened, path))
@@ -323,8 +324,8 @@ fn refuse_size(size: Option<u64>, opened: &Opened) -> Result {
 
 fn needless_size() -> Failure {
     refused(
-        "--size is for disks that are compressed or come through standard input (-)",
-        "leave it out: a file tells its size, and so does a server",
+        "a size is given only for disks that are compressed or come through standard input",
+        ImportHint::LeaveSizeOut,
     )
 }
 
@@ -335,10 +336,10 @@ pub fn refuse_standard_input(path: &Path) -> Result {
     }
     Err(refused(
         "standard input is no file that can be examined",
-        "name the file instead of -, or save it to one first: cat > disk.img",
+        ImportHint::NameFile,
     ))
 }
 
-fn refused(message: impl Into<String>, hint: &'static str) -> Failure {
+fn refused(message: impl Into<String>, hint: impl Into<Hint>) -> Failure {
     Failure::new(Class::Refused, message).hint(hint)
 }

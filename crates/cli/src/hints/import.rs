@@ -71,6 +71,10 @@ pub(super) fn text(hint: &Import) -> String {
             "name a bucket of the same region with --bucket, or another region with --region"
         }
         Import::GiveMinDisk => "name at least its size in GiB, such as --min-disk 40",
+        Import::LeaveSizeOut => "leave --size out: a file tells its size, and so does a server",
+        Import::ListOsVersions(tag) => {
+            return format!("list those that fit with 'imgferry os-versions --tag {tag}'");
+        }
         Import::ReadWholeDisk => "leave --changed-by out, which reads the whole disk",
         Import::ImportWithoutBase => "leave --base out, which sends the whole disk",
         Import::NameKey => "choose another key for the new object with --key",

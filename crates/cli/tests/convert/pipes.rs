@@ -258,7 +258,11 @@ fn without_a_size_the_refusal_says_what_to_type() {
         "1".as_ref(),
     ]);
     assert_eq!(run.code, Some(2));
-    assert!(run.stderr.contains("--size is for disks"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("a size is given only for disks"),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]
@@ -331,11 +335,11 @@ fn options_that_need_a_file_are_refused_for_standard_input() {
     for (args, said) in [
         (
             &["digest", "-", "--size", "1MiB", "--snapshot", "a"][..],
-            "--snapshot is for",
+            "snapshots are part of qcow2 files",
         ),
         (
             &["digest", "-", "--size", "1MiB", "--allow-backing", "/"],
-            "--allow-backing needs",
+            "backing files need an image with a path",
         ),
         (&["inspect", "-"], "standard input is no file"),
         (&["bitmap", "-"], "standard input is no file"),

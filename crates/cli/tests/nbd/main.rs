@@ -100,7 +100,7 @@ fn what_is_wrong_with_an_export_is_said_without_its_secrets() {
         ),
         (
             vec!["digest", "--size", "1GiB", &uri],
-            "--size is for disks that are compressed",
+            "a size is given only for disks that are compressed",
         ),
         (
             vec!["digest", "--disk", "1", &uri],

@@ -19,7 +19,7 @@ use crate::source::ReadAt;
 use crate::text::printable;
 use crate::units::{FileOffset, fits, human, round_up};
 
-const WHOLE_DISK: &str = "leave --changed-by out: the whole disk is read then";
+const WHOLE_DISK: &str = "read the whole disk instead";
 
 pub(super) const DIRECTORY: &str = "bitmap directory";
 

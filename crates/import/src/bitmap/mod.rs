@@ -189,7 +189,7 @@ pub fn warn_of_holes(misreported: Option<&Misreported>, observer: &dyn Observer)
     let bytes = misreported.map_or(0, Misreported::bytes);
     if bytes > 0 {
         observer.warn(format_args!(
-            "{} were reported as holes and hold data: read this disk with --holes verify only",
+            "{} were reported as holes and hold data: holes of this disk must always be verified",
             human(bytes)
         ));
     }

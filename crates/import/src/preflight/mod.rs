@@ -210,7 +210,7 @@ async fn os_version_fits(
             "os-version-fits",
             &spec.skip_checks,
             &format!("the region does not have {wanted:?} for {what}"),
-            format!("list those that fit with 'imgferry os-versions --tag {tag}'"),
+            ImportHint::ListOsVersions(tag),
         );
     }
     Ok(())
