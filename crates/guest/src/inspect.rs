@@ -1,18 +1,12 @@
 //! The inspection of a disk: image → facts → report.
-//!
-//! Readers of others must not be able to stop the program: they run on a thread of their own, which
-//! asks the caller's thread for the image's bytes. When that thread neither asks nor ends in time,
-//! it is left behind.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use diskimg::partitions::{self, PartitionTable};
-use diskimg::{DiskImage, Format, GuestOffset};
+use diskimg::{DiskImage, Format};
 
+use crate::asking::ask;
 use crate::media::Media;
 use crate::mount::{self, Mounted};
 use crate::report::Report;
@@ -20,20 +14,6 @@ use crate::{Budget, Facts, Wanted};
 
 mod choice;
 mod system;
-
-/// Stack of the thread that looks into the disk.
-const STACK: usize = 8 << 20;
-/// How long it may take to end after its time is up.
-const GRACE: Duration = Duration::from_secs(10);
-
-/// What the thread that looks into the disk says.
-enum Message {
-    /// It wants this many bytes from there.
-    Read(u64, usize),
-    Done(Box<Report>),
-}
-
-type Answer = Result<Vec<u8>, String>;
 
 /// Looks into the disk in `image` and holds what is found against every rule.
 pub fn inspect(image: &dyn DiskImage, wanted: Wanted, budget: &Budget) -> Report {
@@ -52,80 +32,15 @@ fn look(image: &dyn DiskImage, wanted: Wanted, budget: &Budget) -> Report {
         Ok(table) => table,
         Err(error) => return Report::undone(error.to_string()),
     };
-    let (ask, asked) = mpsc::channel();
-    let (answer, answers) = mpsc::channel();
-    let size = image.virtual_size();
-    let budget = budget.clone();
-    let deadline = Instant::now() + budget.time + GRACE;
-    let run = move || {
-        let asking = ask.clone();
-        let run = || examine(asking, answers, size, wanted, table, &budget);
-        let report = catch_unwind(AssertUnwindSafe(run))
-            .unwrap_or_else(|_| Report::undone("a reader stopped at an error of its own"));
-        // Nobody listens any more when the time was up.
-        let _ = ask.send(Message::Done(Box::new(report)));
-    };
-    let thread = thread::Builder::new()
-        .name("guest".into())
-        .stack_size(STACK);
-    match thread.spawn(run) {
-        Ok(_) => serve(image, &asked, &answer, deadline),
-        Err(error) => Report::undone(format!("no thread could be started: {error}")),
-    }
-}
-
-/// Reads for the thread until it is done.
-fn serve(
-    image: &dyn DiskImage,
-    asked: &Receiver<Message>,
-    answer: &Sender<Answer>,
-    deadline: Instant,
-) -> Report {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match asked.recv_timeout(left) {
-            Ok(Message::Read(at, length)) => {
-                let mut bytes = vec![0; length];
-                let read = image.read_at(GuestOffset(at), &mut bytes);
-                let read = read.map(|()| bytes).map_err(|error| error.to_string());
-                // A thread that is gone says so by its next message, or by none.
-                let _ = answer.send(read);
-            }
-            Ok(Message::Done(report)) => return *report,
-            Err(RecvTimeoutError::Timeout) => {
-                return Report::undone("a reader did not come to an end");
-            }
-            Err(RecvTimeoutError::Disconnected) => {
-                return Report::undone("a reader stopped at an error of its own");
-            }
-        }
-    }
-}
-
-/// The work of the thread.
-fn examine(
-    ask: Sender<Message>,
-    answers: Receiver<Answer>,
-    size: u64,
-    wanted: Wanted,
-    table: PartitionTable,
-    budget: &Budget,
-) -> Report {
-    let source = move |at: u64, buf: &mut [u8]| {
-        let gone = || "the inspection was given up".to_owned();
-        ask.send(Message::Read(at, buf.len())).map_err(|_| gone())?;
-        let bytes = answers.recv().map_err(|_| gone())??;
-        match bytes.len() == buf.len() {
-            true => buf.copy_from_slice(&bytes),
-            false => return Err(gone()),
-        }
-        Ok(())
-    };
-    let media = Rc::new(Media::new(Box::new(source), size, budget));
-    let facts = collect(&media, wanted, table);
-    let mut report = Report::judge(&facts);
-    report.cost.bytes_read = media.bytes_read();
-    report
+    let cap = budget.clone();
+    let examined = ask(image, budget.time, move |source, size| {
+        let media = Rc::new(Media::new(source, size, &cap));
+        let facts = collect(&media, wanted, table);
+        let mut report = Report::judge(&facts);
+        report.cost.bytes_read = media.bytes_read();
+        report
+    });
+    examined.unwrap_or_else(Report::undone)
 }
 
 /// Everything that rules ask for.
@@ -166,37 +81,7 @@ fn collect(media: &Rc<Media>, wanted: Wanted, table: PartitionTable) -> Facts {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use diskimg::{MemorySource, RawImage};
-
     use super::*;
-
-    fn image() -> RawImage {
-        RawImage::open(Arc::new(MemorySource(vec![7; 4096]))).unwrap()
-    }
-
-    #[test]
-    fn a_reader_without_an_end_is_left_behind() {
-        let (ask, asked) = mpsc::channel();
-        let (answer, answers) = mpsc::channel();
-        ask.send(Message::Read(1024, 2)).unwrap();
-        let report = serve(&image(), &asked, &answer, Instant::now());
-        assert!(report.unknown[0].reason.contains("come to an end"));
-        // What it asked for in time was answered.
-        assert_eq!(answers.try_recv().unwrap(), Ok(vec![7, 7]));
-    }
-
-    #[test]
-    fn a_reader_that_is_gone_is_reported() {
-        let (ask, asked) = mpsc::channel();
-        let (answer, _answers) = mpsc::channel();
-        ask.send(Message::Read(4096, 2)).unwrap();
-        drop(ask);
-        let deadline = Instant::now() + GRACE;
-        let report = serve(&image(), &asked, &answer, deadline);
-        assert!(report.unknown[0].reason.contains("error of its own"));
-    }
 
     #[test]
     fn a_step_that_panics_is_named_and_the_others_go_on() {

@@ -13,6 +13,7 @@
 //! reads, time and memory have named caps ([`Budget`]); what could not be decided is reported as
 //! unknown and never as passed. The crate is synchronous and knows no network and no terminal.
 
+mod asking;
 mod bsd;
 mod budget;
 mod catalog;
@@ -21,6 +22,7 @@ mod facts;
 mod finding;
 mod inspect;
 mod known;
+mod layout;
 mod linux;
 mod media;
 mod mending;
@@ -42,6 +44,7 @@ pub use catalog::{rules, rules_page};
 pub use facts::{Evidence, Facts, Os, Wanted};
 pub use finding::{ADVICE, Finding, Seen, Severity, Unknown, tag};
 pub use inspect::inspect;
+pub use layout::{Laid, Layout, layout};
 pub use mending::MendedBy;
 pub use names::{Choice, How, choose, documented};
 pub use report::{Cost, Held, INCOMPLETE, Kernel, Named, Place, Report, Root, Virtio};

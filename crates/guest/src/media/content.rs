@@ -79,6 +79,21 @@ pub(crate) fn recognise(slice: &Slice) -> Result<Found, String> {
     }))
 }
 
+/// The name of something that is recognised by its mark alone and not read, if `slice` has one: a
+/// file system beside it may be what was there before.
+///
+/// # Errors
+/// Those of reading.
+pub(crate) fn other_mark(slice: &Slice) -> Result<Option<&'static str>, String> {
+    let head = slice.head(0, HEAD)?;
+    Ok(
+        match marks::other(slice, &head)?.map(|found| found.content) {
+            Some(Content::Other(name)) => Some(name),
+            _ => None,
+        },
+    )
+}
+
 /// The longest claimed length that is more than the volume has.
 fn longer(slice: &Slice, claimed: u64) -> Option<u64> {
     (claimed > slice.size()).then_some(claimed)

@@ -4,6 +4,7 @@
 //! label ─▶ PV header ─▶ metadata areas ─▶ text ─▶ groups ─▶ logical volumes as slices
 //! ```
 
+mod free;
 mod group;
 mod label;
 mod map;

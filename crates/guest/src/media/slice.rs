@@ -1,5 +1,6 @@
 //! Stretches of the disk that look like disks of their own: partitions, logical volumes, arrays.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::cache::Media;
@@ -86,6 +87,16 @@ impl Slice {
             ] => Some(*base),
             _ => None,
         }
+    }
+
+    /// Where its bytes lie on the disk, in their order, when each of them has a place of its own
+    /// there.
+    pub(crate) fn pieces(&self) -> Option<Vec<Range<u64>>> {
+        let piece = |run: &Run| match run.place {
+            Place::At(base) => Some(base..base.checked_add(run.length)?),
+            _ => None,
+        };
+        self.runs.iter().map(piece).collect()
     }
 
     /// Fills `buf` with the bytes from `at`.

@@ -43,7 +43,7 @@ fn record_place(head: &[u8], sector: u64) -> Option<(u64, usize)> {
         _ => 1_u64.checked_shl(u32::from(value.wrapping_neg())),
     };
     let cluster = match *head.get(13)? {
-        many @ 0x80.. => power(many)?,
+        many @ 0x81.. => power(many)?,
         few => u64::from(few),
     }
     .checked_mul(sector)?;
