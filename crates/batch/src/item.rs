@@ -249,6 +249,12 @@ pub struct Item {
     pub level: Option<Level>,
     /// Whether holes are believed.
     pub holes: Holes,
+    /// Leave out what the disk's file systems call free.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub discard_free: bool,
+    /// Leave out swap space too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub discard_swap: bool,
     /// What the sector bitmaps of a dynamic VHD are worth; `honor` without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vhd_bitmap: Option<VhdBitmap>,

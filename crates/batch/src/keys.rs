@@ -173,6 +173,16 @@ pub(crate) const ITEM: &[Spec] = &[
         "Whether to trust reported holes; by default trust",
     ),
     spec(
+        "discard_free",
+        Form::Switch,
+        "Leave out the space that the disk's file systems call free",
+    ),
+    spec(
+        "discard_swap",
+        Form::Switch,
+        "Leave out swap space too, with discard_free",
+    ),
+    spec(
         "vhd_bitmap",
         Form::Words(VhdBitmap::WORDS),
         "How to read sectors of a dynamic VHD that are stored but marked as never written: as zeros (honor, the default) or as stored (ignore)",

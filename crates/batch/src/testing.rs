@@ -32,6 +32,8 @@ pub(crate) fn item(name: &str) -> Item {
         to: Target::Zvhd2,
         level: None,
         holes: Holes::Trust,
+        discard_free: false,
+        discard_swap: false,
         vhd_bitmap: None,
         register: Register::Auto,
         prepare: false,

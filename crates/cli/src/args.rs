@@ -37,7 +37,7 @@ pub(crate) use self::images::{
     OsVersionsArgs, Owner, QuotaArgs, RegisterArgs, RegisterBy, WaitArgs,
 };
 pub(crate) use self::inspect::InspectArgs;
-pub(crate) use self::raw::{BitmapArgs, HolesArgs, HolesMode, RawImportArgs};
+pub(crate) use self::raw::{BitmapArgs, FreeArgs, HolesArgs, HolesMode, RawImportArgs};
 pub(crate) use self::serve::ServeArgs;
 use self::size::{parse_min_part, parse_size};
 pub(crate) use self::source::{
@@ -126,6 +126,8 @@ pub(crate) struct ConvertArgs {
     #[command(flatten)]
     pub(crate) holes: HolesArgs,
     #[command(flatten)]
+    pub(crate) free: FreeArgs,
+    #[command(flatten)]
     pub(crate) package: PackageArgs,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
@@ -177,7 +179,8 @@ pub(crate) struct DigestArgs {
 /// Compare the content of two disk images, whatever their formats
 ///
 /// Either one may be an object, obs://BUCKET/KEY, which is read back without storing a copy. If the
-/// contents differ, the command reports the first differing block and exits with code 5.
+/// contents differ, the command reports the first differing block and exits with code 5. With
+/// --discard-free, what A's file systems call free is left out of both.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  imgferry verify disk.qcow2 disk.zvhd2\n  imgferry verify disk.qcow2 obs://my-images/web01.zvhd2\n  imgferry verify --snapshot-a before-upgrade disk.qcow2 disk.zvhd2"
@@ -196,6 +199,8 @@ pub(crate) struct VerifyArgs {
     /// Format of B [default: detected from the content]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format_b: Option<Format>,
+    #[command(flatten)]
+    pub(crate) free: FreeArgs,
     /// Compare this internal snapshot of A, given by id or name
     #[arg(long, value_name = "NAME")]
     pub(crate) snapshot_a: Option<String>,

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::check::{Checked, Verdict};
 use crate::setup::Setup;
 use cloud::Result;
-use import::{Action, ImportSpec, SourceDisk, identity, with_holes};
+use import::{Action, ImportSpec, Silent, SourceDisk, identity, with_holes, without_free};
 
 /// How long the measurement may take.
 const MOST: Duration = Duration::from_millis(1500);
@@ -181,6 +181,7 @@ fn convert_in_memory(
 ) -> Result<Duration> {
     let opened = ::import::open_disk(&spec.disk, &spec.open, cancel)?;
     let (image, _) = with_holes(opened.image, spec.verify_holes);
+    let (image, _) = without_free(image, &spec.disk.path, spec.discard_free, &Silent, cancel)?;
     let plan = convert::plan(image.as_ref(), Target::Zvhd2, memory)?;
     let began = Instant::now();
     match convert::to_zvhd2(image.as_ref(), &plan, identity(), &mut Void, counts, cancel) {

@@ -52,6 +52,9 @@ pub(crate) fn import_of(item: &batch::Item) -> Result<ImportSpec, Vec<String>> {
             ..OpenOptions::default()
         },
         verify_holes: item.holes == wanted::Holes::Verify,
+        discard_free: item.discard_free.then_some(freespace::Options {
+            swap: item.discard_swap,
+        }),
         key: item.key.clone(),
         if_exists: match item.if_exists {
             wanted::IfExists::Adopt => IfExists::Adopt,

@@ -32,6 +32,7 @@
 
 mod bitmap;
 mod checks;
+mod discard;
 mod disk;
 mod export;
 mod guest;
@@ -56,6 +57,7 @@ mod watch;
 
 pub use bitmap::names::{beside as bitmap_beside, check as check_bitmap_name};
 pub use bitmap::{CAUTION, warn_of_holes, with_holes};
+pub use discard::without_free;
 pub use disk::{Chosen, SourceDisk, open_package};
 pub use export::{is_export, public_name};
 pub use ledger::{command_line, identity, level_of, upload_of};

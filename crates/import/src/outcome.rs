@@ -88,6 +88,9 @@ pub struct Outcome {
     pub memory_bound: Option<u64>,
     /// Most bytes that the process held at any time, where the system reports it.
     pub peak_memory: Option<u64>,
+    /// The free space that was left out of the system's disk, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discarded: Option<freespace::FreeSpace>,
     /// What was found on the system's disk, if somebody looked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guest: Option<::guest::Report>,
@@ -183,6 +186,7 @@ impl Outcome {
             stages: Stages::default(),
             memory_bound: plan.map(|plan| plan.memory.total()),
             peak_memory: None,
+            discarded: pieces.system.form.discarded(),
             guest: pieces.guest.clone(),
             warnings,
         }

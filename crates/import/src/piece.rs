@@ -10,11 +10,13 @@ use ::guest::Report;
 use diskimg::source::{is_disk, type_name};
 use diskimg::text::{shell_path, shown};
 use diskimg::{DiskImage, Format, OpenOptions, Opened, partitions};
+use freespace::FreeSpace;
 use ims::rules::{CommonFile, MAX_DATA_DISKS};
 use ims::{ImageKind, ImageUrl, QuickImport};
 
 use super::bitmap::{self, RawJob, with_holes};
 use super::checks::{self, Findings};
+use super::discard::without_free;
 use super::disk::SourceDisk;
 use super::guest;
 use super::memory::{plan_based, plan_bytes, plan_parts, plan_stream};
@@ -61,6 +63,11 @@ impl Form {
             Self::Bytes(_) | Self::Sent => None,
         }
     }
+
+    /// What is left out of that disk.
+    pub(crate) fn discarded(&self) -> Option<FreeSpace> {
+        self.disk().and_then(|disk| disk.discarded.clone())
+    }
 }
 
 /// A disk that is converted.
@@ -68,6 +75,8 @@ pub(crate) struct Disk {
     pub(crate) image: Arc<dyn DiskImage>,
     pub(crate) plan: Plan,
     pub(crate) misreported: Option<Misreported>,
+    /// What of it is left out, where that was asked for.
+    pub(crate) discarded: Option<FreeSpace>,
 }
 
 impl std::fmt::Debug for Disk {
@@ -162,6 +171,12 @@ fn check_options(spec: &ImportSpec, method: Method) -> Result {
     // A disk that is converted here is read as for other imports.
     let odd = spec.open.snapshot.is_some()
         || !matches!(spec.open.backing, diskimg::BackingPolicy::Refuse);
+    if spec.discard_free.is_some() && !method.converts() {
+        return refused(
+            "the file is uploaded as it is: free space cannot be left out of it",
+            ImportHint::UseQuickImport,
+        );
+    }
     if odd && !method.converts() {
         return refused(
             "the file is uploaded as it is: a snapshot or a directory of backing files has no \
@@ -419,6 +434,10 @@ impl Look<'_> {
             None => Form::Bytes(plan_bytes(size, budgets)?),
             Some(opened) => {
                 let (image, misreported) = with_holes(opened.image, self.spec.verify_holes);
+                let cancel = self.stop.token();
+                let wanted = self.spec.discard_free;
+                let (image, discarded) =
+                    without_free(image, &source.name(), wanted, self.observer, cancel)?;
                 let plan = self.plan_disk(image.as_ref(), raw.as_ref(), &watch, budgets)?;
                 let more = warn_of_more(image.as_ref(), &source.name(), &own, self.observer);
                 own.extend(more);
@@ -426,6 +445,7 @@ impl Look<'_> {
                     image: Arc::from(image),
                     plan,
                     misreported,
+                    discarded,
                 };
                 match raw {
                     Some(raw) => Form::Parts(disk, raw),

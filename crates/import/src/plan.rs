@@ -86,6 +86,12 @@ pub struct Planned {
     /// How their disks are converted, if they are.
     #[serde(skip)]
     pub data_plans: Vec<Plan>,
+    /// The free space that is left out of the system's disk, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discarded: Option<freespace::FreeSpace>,
+    /// The free space of that disk that would be sent, if somebody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free_space: Option<freespace::FreeSpace>,
     /// What was found on the system's disk, if somebody looked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guest: Option<::guest::Report>,
@@ -214,6 +220,8 @@ impl Prepared {
                 .iter()
                 .filter_map(|piece| piece.form.disk().map(|disk| disk.plan.clone()))
                 .collect(),
+            discarded: system.form.discarded(),
+            free_space: None,
             guest: pieces.guest.clone(),
             warnings,
             told: pieces.told.len(),

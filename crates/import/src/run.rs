@@ -109,6 +109,17 @@ impl Prepared {
             .or_else(|| cx.session.cloud().enterprise_project_id.clone());
     }
 
+    /// The free space of the system's disk, if it is to be copied and can be told. Reads as much
+    /// as the metadata of its file systems.
+    #[must_use]
+    pub fn free_space(&self, stop: &StopToken) -> Option<freespace::FreeSpace> {
+        let disk = self.pieces.system.form.disk();
+        let disk = disk.filter(|disk| disk.discarded.is_none())?;
+        let cancelled = || stop.token().is_cancelled();
+        let options = freespace::Options::default();
+        Some(freespace::find(disk.image.as_ref(), options, &cancelled))
+    }
+
     /// Imports.
     pub async fn run(mut self, cx: Context<'_>) -> Result<Outcome> {
         self.complete(cx);

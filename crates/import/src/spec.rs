@@ -27,6 +27,8 @@ pub struct ImportSpec {
     pub pipe_size: Option<u64>,
     /// Read holes too, instead of skipping them.
     pub verify_holes: bool,
+    /// Leave out what the disk's file systems call free. `None`: everything is copied.
+    pub discard_free: Option<freespace::Options>,
 
     /// Bucket of the object.
     pub bucket: String,
@@ -213,6 +215,7 @@ impl ImportSpec {
             ignore_manifest: false,
             pipe_size: None,
             verify_holes: false,
+            discard_free: None,
             bucket: bucket.into(),
             key: None,
             if_exists: IfExists::Adopt,

@@ -44,6 +44,9 @@ pub struct Inspection {
     /// The installed system, when it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guest: Option<guest::Report>,
+    /// What its file systems call free, when it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free_space: Option<freespace::FreeSpace>,
     /// Where on the disk what is.
     #[serde(skip)]
     pub(crate) map: DiskMap,
@@ -104,9 +107,17 @@ impl Inspection {
             quick_import: disk.quick_import(),
             common_import: disk.common_import(),
             guest: None,
+            free_space: None,
             details,
             map,
         })
+    }
+
+    /// Looks for free space in what is on the disk.
+    pub fn look_for_free_space(&mut self, opened: &Opened, cancel: &CancelToken) {
+        let options = freespace::Options::default();
+        let cancelled = || cancel.is_cancelled();
+        self.free_space = Some(freespace::find(opened.image.as_ref(), options, &cancelled));
     }
 
     /// Looks into the system on the disk, for whatever it is to become.

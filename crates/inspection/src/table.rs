@@ -48,11 +48,28 @@ impl Inspection {
         about_the_file(&mut rows, self);
         about_the_content(&mut rows, self);
         about_import(&mut rows, self);
+        about_free_space(&mut rows, self);
         for warning in &self.details.warnings {
             rows.add("warning", warning);
         }
         rows.0
     }
+}
+
+/// What need not be copied, if that is worth a word.
+fn about_free_space(rows: &mut Rows, inspection: &Inspection) {
+    let Some(free) = inspection
+        .free_space
+        .as_ref()
+        .filter(|free| free.is_worth_it())
+    else {
+        return;
+    };
+    let mut name = "free space";
+    for volume in free.volumes.iter().filter(|volume| volume.stored > 0) {
+        rows.add(std::mem::take(&mut name), volume.to_string());
+    }
+    rows.add("", free.advice());
 }
 
 fn about_the_file(rows: &mut Rows, inspection: &Inspection) {

@@ -73,6 +73,9 @@ pub struct PlanRecord {
     /// The disk of a package: its file as the package calls it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<String>,
+    /// Hash of the map of the free space that is left out; none when everything is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discarded: Option<String>,
     /// Format that is sent.
     pub target: String,
     /// Size the guest sees, in bytes.

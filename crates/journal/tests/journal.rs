@@ -46,6 +46,7 @@ fn begun() -> Begun {
             export: false,
         },
         plan: PlanRecord {
+            discarded: None,
             source_format: "qcow2".into(),
             snapshot: None,
             member: None,

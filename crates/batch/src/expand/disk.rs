@@ -357,6 +357,8 @@ impl Layers<'_, '_, '_> {
             to: self.word("to", Target::from_word).unwrap_or(Target::Zvhd2),
             level: self.level("level"),
             holes: self.word("holes", Holes::from_word).unwrap_or(Holes::Trust),
+            discard_free: self.switch("discard_free"),
+            discard_swap: self.switch("discard_swap"),
             vhd_bitmap: self.word("vhd_bitmap", VhdBitmap::from_word),
             register: self
                 .word("register", Register::from_word)

@@ -55,6 +55,26 @@ pub(crate) enum HolesMode {
     Verify,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct FreeArgs {
+    /// Leave out the space that the disk's file systems call free: it is not read, and reads as
+    /// zeros in the result. A file system that is not clean, or not known, is copied whole
+    #[arg(long)]
+    pub(crate) discard_free: bool,
+    /// With --discard-free: leave out swap space too, except its header
+    #[arg(long, requires = "discard_free")]
+    pub(crate) discard_swap: bool,
+}
+
+impl FreeArgs {
+    /// What is left out, if anything.
+    pub(crate) fn options(&self) -> Option<freespace::Options> {
+        self.discard_free.then_some(freespace::Options {
+            swap: self.discard_swap,
+        })
+    }
+}
+
 /// How the disk goes into the bucket.
 #[derive(Debug, Args)]
 pub(crate) struct RawImportArgs {
@@ -72,4 +92,6 @@ pub(crate) struct RawImportArgs {
     pub(crate) bitmap_command: Option<String>,
     #[command(flatten)]
     pub(crate) holes: HolesArgs,
+    #[command(flatten)]
+    pub(crate) free: FreeArgs,
 }

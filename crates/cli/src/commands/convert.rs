@@ -11,6 +11,7 @@ use ::convert::{
 use diskimg::DiskImage;
 use diskimg::text::{other_than, shown};
 use diskimg::units::human;
+use freespace::FreeSpace;
 use serde_json::json;
 
 use super::{bitmap, target_by_name, typed};
@@ -19,7 +20,7 @@ use crate::console::Console;
 use crate::progress::Progress;
 use ::import::{
     CAUTION, Reading, Watch, bitmap_beside, check_bitmap_name, identity, open_input, public_name,
-    warn_of_holes, warn_of_more, with_holes,
+    warn_of_holes, warn_of_more, with_holes, without_free,
 };
 use cloud::{Class, Failure, Result};
 
@@ -49,6 +50,8 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
     let watch = input.watch;
     let (image, misreported) =
         with_holes(input.opened.image, args.holes.holes == HolesMode::Verify);
+    let wanted = args.free.options();
+    let (image, discarded) = without_free(image, &disk.name(), wanted, &console, cancel)?;
     let image = image.as_ref();
     let plan = plan(image, target, &args.work).map_err(|error| watch.cause(error))?;
     warn_of_more(image, &disk.name(), &input.warnings, &console);
@@ -73,7 +76,7 @@ pub(crate) fn run(args: &ConvertArgs, console: Console, cancel: &CancelToken) ->
         console.notice(summary(&report));
         return Ok(());
     }
-    show(args, &plan, &report, bitmap, console)
+    show(args, &plan, &report, (bitmap, discarded), console)
 }
 
 /// A bitmap file that was written.
@@ -167,12 +170,15 @@ fn show(
     args: &ConvertArgs,
     plan: &Plan,
     report: &Report,
-    bitmap: Option<BitmapWritten>,
+    (bitmap, discarded): (Option<BitmapWritten>, Option<FreeSpace>),
     console: Console,
 ) -> Result {
     let mut text = summary(report);
     let mut data =
         json!({ "path": args.dst.display().to_string(), "plan": plan, "report": report });
+    if let (Some(discarded), Some(data)) = (&discarded, data.as_object_mut()) {
+        data.insert("discarded".into(), json!(discarded));
+    }
     if let Some((path, figures)) = bitmap {
         text.push_str(&format!(
             "\nbitmap {}, {} blocks marked",

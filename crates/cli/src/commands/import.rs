@@ -8,6 +8,7 @@ use ::convert::{Level, PlanOptions};
 use diskimg::OpenOptions;
 use diskimg::text::escaped;
 use diskimg::units::human;
+use freespace::FreeSpace;
 use ims::{Architecture, Firmware, ImageKind, OsType};
 
 use ::import::{
@@ -61,12 +62,20 @@ async fn alone(
 ) -> cloud::Result {
     let cx = Context::new(&session, &console, stop);
     let ended = match args.dry_run {
-        true => prepared.plan(cx).await.and_then(|planned| {
-            for warning in planned.warnings.iter().skip(planned.told) {
-                console.warn(warning);
-            }
-            console.result(dry_run(&planned), &planned)
-        }),
+        true => {
+            // Only where somebody decides what to do.
+            let free_space = tokio::task::block_in_place(|| prepared.free_space(stop));
+            prepared.plan(cx).await.and_then(|planned| {
+                let planned = Planned {
+                    free_space,
+                    ..planned
+                };
+                for warning in planned.warnings.iter().skip(planned.told) {
+                    console.warn(warning);
+                }
+                console.result(dry_run(&planned), &planned)
+            })
+        }
         false => prepared
             .run(cx)
             .await
@@ -93,6 +102,7 @@ fn spec(args: &ImportArgs) -> ImportSpec {
         ignore_manifest: args.package.ignore_manifest,
         pipe_size: args.pipe.size,
         verify_holes: args.raw.holes.holes == HolesMode::Verify,
+        discard_free: args.raw.free.options(),
         key: args.key.clone(),
         if_exists: match args.if_exists {
             _ if args.force => IfExists::Replace,
@@ -249,8 +259,30 @@ fn dry_run(planned: &Planned) -> String {
             None => write!(text, "the disk is read to find those that have changed"),
         };
     }
+    if let Some(free) = &planned.discarded {
+        let _ = write!(text, "\n{}", left_out(free));
+    }
+    if let Some(free) = planned
+        .free_space
+        .as_ref()
+        .filter(|free| free.is_worth_it())
+    {
+        for volume in free.volumes.iter().filter(|volume| volume.stored > 0) {
+            let _ = write!(text, "\n{volume}");
+        }
+        let _ = write!(text, "\n{}", free.advice());
+    }
     text.push_str("\nall checks passed; no changes made");
     text
+}
+
+/// The free space that is not sent.
+fn left_out(free: &FreeSpace) -> String {
+    format!(
+        "free     {} left out, of which the image stores {}",
+        human(free.free_bytes),
+        human(free.stored_bytes)
+    )
 }
 
 /// An outcome, for people.
@@ -392,6 +424,9 @@ fn whole(outcome: &Outcome, f: &mut String) -> std::fmt::Result {
             n => format!(", {n} sent again"),
         }
     )?;
+    if let Some(free) = &outcome.discarded {
+        writeln!(f, "{}", left_out(free))?;
+    }
     if uploaded.kept_bytes > 0 {
         writeln!(
             f,

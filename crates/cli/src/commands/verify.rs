@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ::convert::{CancelToken, Comparison, default_threads};
 use diskimg::{DiskImage, Format, OpenOptions};
+use freespace::Discarded;
 use obs::{Chunking, ObjectSource};
 
 use super::storage::{self, Objects};
@@ -14,7 +15,7 @@ use crate::console::Console;
 use crate::progress::Progress;
 use ::import::{
     Reading, SourceDisk, Watch, is_standard_input, open_input, stopping, warn_of_image,
-    warn_of_more,
+    warn_of_more, without_free,
 };
 use cloud::{Class, Failure, Result, StopToken};
 
@@ -141,8 +142,14 @@ fn compare(
         snapshot: args.snapshot_b.as_deref(),
         disk: args.disk_b.as_deref(),
     };
-    let a = open(args, (&args.a, a), of_a, console, cancel)?;
-    let b = open(args, (&args.b, b), of_b, console, cancel)?;
+    let mut a = open(args, (&args.a, a), of_a, console, cancel)?;
+    let mut b = open(args, (&args.b, b), of_b, console, cancel)?;
+    let wanted = args.free.options();
+    let (image, free) = without_free(a.image, &a.name, wanted, &console, cancel)?;
+    a.image = image;
+    if let Some(free) = free {
+        b.image = Box::new(Discarded::new(b.image, free.map));
+    }
     let size = a.image.virtual_size().max(b.image.virtual_size());
     let progress = Progress::new(console, "comparing", size, false);
     let found = ::convert::compare(

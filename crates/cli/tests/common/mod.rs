@@ -4,6 +4,7 @@
 
 pub mod cloud;
 pub mod fleet;
+pub mod free;
 pub mod importing;
 
 use std::ffi::OsStr;

@@ -13,6 +13,7 @@
 mod backing;
 #[path = "../common/mod.rs"]
 mod common;
+mod free;
 mod matrix;
 mod packed;
 mod pipes;

@@ -15,6 +15,7 @@ mod changed;
 #[path = "../common/mod.rs"]
 mod common;
 mod exists;
+mod free;
 mod guest;
 mod preflight;
 mod promises;

@@ -149,6 +149,9 @@ impl Entry {
                 "it was of another disk of the same file: {then}, now {now}"
             ));
         }
+        if before.plan.discarded != self.begun.plan.discarded {
+            return Some("it left out other free space than this one, or none".to_owned());
+        }
         // One call registers all of them, and the answer to another call is of no use.
         let (then, now) = (before.data_disks, self.begun.data_disks);
         if then != now {

@@ -84,6 +84,8 @@ pub(crate) enum How<'a> {
         part: Option<&'a str>,
         /// The disk of a package.
         member: Option<&'a str>,
+        /// Hash of the map of free space that is left out.
+        discarded: Option<&'a str>,
         /// Whether the disk builds on files that its image names.
         layered: bool,
     },
@@ -151,6 +153,7 @@ impl Entry {
             plan,
             part,
             member,
+            discarded,
             layered,
         } = input.how
         else {
@@ -175,6 +178,7 @@ impl Entry {
         let named = (input.name, part);
         let mut begun = begun(named, endpoint, object, plan, source.as_ref(), journal);
         begun.plan.member = member.map(str::to_owned);
+        begun.plan.discarded = discarded.map(str::to_owned);
         begun.data_disks = input.data_disks as u64;
         begun.verified = input.watch.verifies();
         begun.other_files = input.watch.others().filter(|_| layered);

@@ -57,6 +57,7 @@ impl Ledger {
                             plan: &disk.plan,
                             part,
                             member: piece.disk.member.as_deref(),
+                            discarded: disk.discarded.as_ref().map(|free| free.map_sha256.as_str()),
                             layered: piece.watch.has_more_files() || !details.refers_to.is_empty(),
                         }
                     }

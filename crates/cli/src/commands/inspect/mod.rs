@@ -165,6 +165,10 @@ fn show(
     let mut inspection = inspection.map_err(|error| damaged(error, &name))?;
     if !args.no_guest && args.map.is_none() {
         inspection.look_into_guest(&opened, &budget);
+        // Of an object every bitmap would be fetched.
+        if !files.is_empty() {
+            inspection.look_for_free_space(&opened, cancel);
+        }
     }
     let drawn = || match args.html {
         Some(_) => inspection.page(),
