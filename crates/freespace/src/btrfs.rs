@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use self::chunks::Chunks;
 use self::superblock::Superblock;
-use self::tree::Trees;
+use self::tree::{Key, Trees};
 use crate::map::Collector;
 use crate::volume::{Free, Volume};
 
@@ -24,6 +24,11 @@ const RESERVED: u64 = 1 << 20;
 /// Places of superblocks, and the bytes around them that are never used.
 const SUPERBLOCKS: [u64; 3] = [64 << 10, 64 << 20, 256 << 30];
 const STRIPE: u64 = 64 << 10;
+/// Type of the items of chunks, and the object that they belong to.
+const CHUNK: u8 = 228;
+const CHUNKS: u64 = 256;
+/// Most chunks.
+const MOST_CHUNKS: usize = 64 << 10;
 
 /// What is free on `volume`.
 ///
@@ -32,7 +37,7 @@ const STRIPE: u64 = 64 << 10;
 pub(crate) fn free(volume: Volume<'_>) -> Result<Free, String> {
     let superblock = Superblock::read(volume)?;
     let trees = Trees::new(volume, &superblock, Chunks::of_system(&superblock)?);
-    let chunks = Chunks::read(&trees, &superblock)?;
+    let chunks = chunks(&trees, &superblock)?;
     let trees = Trees::new(volume, &superblock, chunks);
     let mut found = extents::free(&trees, &superblock)?;
     found.extend(trees.chunks().unallocated(superblock.device_bytes)?);
@@ -48,6 +53,21 @@ pub(crate) fn free(volume: Volume<'_>) -> Result<Free, String> {
         free: all.free,
         ranges: all.finish(),
     })
+}
+
+/// All chunks, which are found by those that the superblock lists.
+fn chunks(trees: &Trees<'_>, superblock: &Superblock) -> Result<Chunks, String> {
+    let mut items = Vec::new();
+    trees.walk(superblock.chunks, &mut |key: Key, item: &[u8]| {
+        if key.object == CHUNKS && key.kind == CHUNK {
+            items.push((key.offset, item.to_vec()));
+        }
+        match items.len() > MOST_CHUNKS {
+            true => Err("it has too many chunks".into()),
+            false => Ok(()),
+        }
+    })?;
+    Chunks::of_items(&items, superblock)
 }
 
 /// The parts of `range` that are in no reserved place.

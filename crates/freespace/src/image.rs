@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use diskimg::{
-    Details, DiskImage, Extent, ExtentKind, GuestOffset, Result, Tally, Work, check_range,
-    clip_extent,
+    Changes, Details, DiskImage, Error, ErrorKind, Extent, ExtentKind, GuestOffset, Result, Tally,
+    Work, check_range, clip_extent,
 };
 
 use crate::map::FreeMap;
@@ -122,6 +122,15 @@ impl DiskImage for Discarded {
 
     fn details(&self) -> Details {
         self.image.details()
+    }
+
+    /// A bitmap of changes knows what was written, and not what became free meanwhile.
+    fn changes(&self, _bitmap: &str, _unit: u64) -> Result<Changes> {
+        let error = Error::new(
+            ErrorKind::Unsupported,
+            "a bitmap of changes does not tell what has become free since then",
+        );
+        Err(error.with_hint("leave --discard-free out, or the bitmap"))
     }
 
     fn audit(&self, cancelled: &dyn Fn() -> bool) -> Result<()> {

@@ -89,8 +89,9 @@ fn check_state(volume: Volume<'_>, boot: &Boot) -> Result<(), String> {
 
 /// The clusters of the system's own files, sorted.
 fn metadata(volume: Volume<'_>, boot: &Boot, table: &Record) -> Result<Vec<Range<u64>>, String> {
-    let mut used = vec![0..1];
-    used.extend(table.runs()?);
+    let mut used = table.runs()?;
+    // The first sector.
+    used.push(0..1);
     for number in 1..FIRST_OTHER {
         used.extend(boot.record(volume, number)?.runs()?);
         if used.len() > MOST_RUNS {

@@ -3,18 +3,12 @@
 use std::ops::Range;
 
 use super::superblock::Superblock;
-use super::tree::{Key, Trees};
 use crate::field::{le16, le64};
 
-/// Type of the items of chunks, and the object that they belong to.
-const CHUNK: u8 = 228;
-const CHUNKS: u64 = 256;
 /// Bytes of a key, of a chunk, and of each of its stripes.
 const KEY: usize = 17;
 const HEAD: usize = 48;
 const STRIPE: usize = 32;
-/// Most chunks.
-const MOST: usize = 64 << 10;
 /// Kinds of content, and "stored twice on one device".
 const KINDS: u64 = 0x7;
 const TWICE: u64 = 0x20;
@@ -46,19 +40,15 @@ impl Chunks {
         Self::sorted(found)
     }
 
-    /// All of them.
-    pub(super) fn read(trees: &Trees<'_>, superblock: &Superblock) -> Result<Self, String> {
-        let mut found = Vec::new();
-        trees.walk(superblock.chunks, &mut |key: Key, item: &[u8]| {
-            if key.object == CHUNKS && key.kind == CHUNK {
-                found.push(chunk(key.offset, item, superblock)?);
-            }
-            match found.len() > MOST {
-                true => Err("it has too many chunks".into()),
-                false => Ok(()),
-            }
-        })?;
-        let all = Self::sorted(found)?;
+    /// Those of the items that the tree of chunks has: their addresses and bytes.
+    pub(super) fn of_items(
+        items: &[(u64, Vec<u8>)],
+        superblock: &Superblock,
+    ) -> Result<Self, String> {
+        let found = items
+            .iter()
+            .map(|(start, item)| chunk(*start, item, superblock));
+        let all = Self::sorted(found.collect::<Result<_, _>>()?)?;
         let length = |chunk: &Chunk| chunk.length.saturating_mul(chunk.places.len() as u64);
         let taken: u64 = all.0.iter().map(length).fold(0, u64::saturating_add);
         match taken == superblock.device_used {
@@ -105,7 +95,8 @@ impl Chunks {
         taken.sort_unstable_by_key(|range| range.start);
         let mut free = Vec::new();
         let mut next = 0;
-        for range in taken.into_iter().chain([bytes..bytes]) {
+        taken.push(bytes..bytes);
+        for range in taken {
             if range.start < next || range.end > bytes {
                 return Err("its chunks overlap on the device, or leave it".into());
             }

@@ -91,6 +91,9 @@ pub(super) struct Stream {
     runs: Vec<(u64, Option<u64>)>,
 }
 
+/// An attribute: its type, its name in UTF-16 as stored, and all of its bytes.
+type Attribute<'a> = (u32, &'a [u8], &'a [u8]);
+
 impl Record {
     fn of(bytes: Vec<u8>, number: u64) -> Result<Self, String> {
         let bytes = mended(bytes, b"FILE");
@@ -103,8 +106,8 @@ impl Record {
         format!("record {} of its file table {how}", self.number)
     }
 
-    /// All attributes: type, name in UTF-16 as stored, and the bytes of each.
-    fn attributes(&self) -> Result<Vec<(u32, &[u8], &[u8])>, String> {
+    /// All attributes.
+    fn attributes(&self) -> Result<Vec<Attribute<'_>>, String> {
         let mut found = Vec::new();
         let mut at = usize::from(le16(&self.bytes, 20));
         loop {
