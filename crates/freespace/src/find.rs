@@ -213,9 +213,7 @@ impl Search<'_> {
             Content::FileSystem(FileSystem::Ntfs) => ntfs::free(volume),
             Content::FileSystem(FileSystem::Fat) => fat::free(volume),
             Content::Swap { .. } if self.options.swap => swap::free(volume),
-            Content::Swap { .. } => {
-                Err("swap space is copied unless --discard-swap is given".into())
-            }
+            Content::Swap { .. } => Err("swap space was not asked for".into()),
             Content::Encrypted(_) => Err("it is encrypted".into()),
             _ => Err("its free space is not known here".into()),
         }

@@ -130,7 +130,7 @@ impl DiskImage for Discarded {
             ErrorKind::Unsupported,
             "a bitmap of changes does not tell what has become free since then",
         );
-        Err(error.with_hint("leave --discard-free out, or the bitmap"))
+        Err(error.with_hint("keep the free space, or read the disk without the bitmap"))
     }
 
     fn audit(&self, cancelled: &dyn Fn() -> bool) -> Result<()> {

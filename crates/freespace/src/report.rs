@@ -73,7 +73,7 @@ impl FreeSpace {
     #[must_use]
     pub fn advice(&self) -> String {
         format!(
-            "--discard-free would leave out up to {} that the image stores",
+            "without free space up to {} that the image stores need not be copied",
             human(self.stored_bytes)
         )
     }

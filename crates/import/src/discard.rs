@@ -35,7 +35,7 @@ pub fn without_free(
             shown(&name)
         );
         return Err(Failure::new(Class::Refused, message)
-            .hint("save the disk to a file first, or leave --discard-free out"));
+            .hint("save the disk to a file first, or keep its free space"));
     }
     let found = freespace::find(image.as_ref(), options, &|| cancel.is_cancelled());
     if cancel.is_cancelled() {
