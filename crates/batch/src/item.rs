@@ -266,6 +266,13 @@ pub struct Item {
     pub cmk_id: Option<String>,
     /// What to do when the image or the object exists.
     pub if_exists: IfExists,
+    /// The object that it is based on: its key, or the id of its image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
+    /// Whether it is the disk of a running server, of which generations are uploaded until the
+    /// cutover.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub warm: bool,
     /// Checks that may refuse without consequence.
     pub skip_check: Vec<String>,
     /// Line of the manifest that the item comes from.

@@ -207,6 +207,16 @@ pub(crate) const ITEM: &[Spec] = &[
         Form::Words(IfExists::WORDS),
         "What to do when the image or the object exists: use it if it is proven to hold this disk (adopt, the default), fail, skip the disk, or replace the object and rename the image",
     ),
+    spec(
+        "base",
+        Form::Text,
+        "Object of an earlier import of this disk, as a key in the same bucket or as the id of its image: only what has changed since is sent",
+    ),
+    spec(
+        "warm",
+        Form::Switch,
+        "Upload the disk of a running server in generations, each of what has changed since the one before, until batch run --cutover makes the image",
+    ),
     spec("skip_check", Form::Texts, "Checks whose failure is ignored"),
 ];
 
@@ -252,10 +262,12 @@ pub(crate) const LIMITS: &[Spec] = &[
 pub(crate) const TOP: &[&str] = &["version", "vars", "defaults", "limits", "images", "servers"];
 
 /// Keys that stand only with the disk they are about.
-pub(crate) const NOT_IN_DEFAULTS: &[&str] = &["source", "id", "group", "role", "disk", "snapshot"];
+pub(crate) const NOT_IN_DEFAULTS: &[&str] =
+    &["source", "id", "group", "role", "disk", "snapshot", "base"];
 /// Keys that a server does not say for its disks.
-pub(crate) const NOT_IN_SERVER: &[&str] =
-    &["source", "id", "group", "role", "disk", "snapshot", "key"];
+pub(crate) const NOT_IN_SERVER: &[&str] = &[
+    "source", "id", "group", "role", "disk", "snapshot", "key", "base",
+];
 /// Keys that a server's disk does not say: the server does.
 pub(crate) const NOT_IN_DISK: &[&str] = &["group", "role"];
 /// Keys that a server has beside those of its disks.

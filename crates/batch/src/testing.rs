@@ -39,6 +39,8 @@ pub(crate) fn item(name: &str) -> Item {
         prepare: false,
         cmk_id: None,
         if_exists: IfExists::Adopt,
+        base: None,
+        warm: false,
         skip_check: Vec::new(),
         line: 1,
         unreadable: None,

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use ::convert::{Level, Target};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use diskimg::Format;
 
 mod batch;
@@ -22,6 +22,7 @@ mod source;
 mod state;
 mod streams;
 mod transfer;
+mod warm;
 
 pub(crate) use self::batch::{
     BatchArgs, BatchCleanArgs, BatchCommand, BatchCommonArgs, BatchInitArgs, BatchRunArgs,
@@ -48,6 +49,7 @@ use self::transfer::PlaceParser;
 pub(crate) use self::transfer::{
     AbortArgs, ListArgs, ObsUrl, PaceArgs, Place, UploadArgs, UploadsArgs, UploadsCommand,
 };
+pub(crate) use self::warm::WarmArgs;
 
 /// Move virtual machine disks into Huawei-style clouds.
 #[derive(Debug, Parser)]
@@ -245,6 +247,7 @@ pub(crate) struct VerifyArgs {
 /// configuration file, from clouds.yaml, or from the agency of the server, but never from the
 /// command line. See 'imgferry config check'.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("based").args(["base", "warm", "cutover"]).multiple(true))]
 #[command(after_help = "Examples:
   Try it without an account:
     imgferry import disk.qcow2 --sandbox --name demo --bucket demo --os-version 'Debian GNU/Linux 12.0.0 64bit'
@@ -256,6 +259,9 @@ pub(crate) struct VerifyArgs {
     imgferry import data.raw --name data01 --bucket my-images --type DataImage
   Import the disk again, reading and sending only what a bitmap of the image marks as changed:
     imgferry import disk.qcow2 --name web01-2 --bucket my-images --base web01.zvhd2 --changed-by bitmap:b0
+  Move a running server: upload most of it beforehand, and the rest when it is stopped:
+    imgferry import /dev/vg/web01 --name web01 --bucket my-images --warm      (repeat)
+    imgferry import /dev/vg/web01 --name web01 --bucket my-images --cutover
   Import a disk of another machine through a pipe (cannot be resumed):
     ssh host 'cat /dev/vg/disk' | imgferry import - --size 40GiB --name data01 --bucket my-images --type DataImage")]
 pub(crate) struct ImportArgs {
@@ -276,9 +282,9 @@ pub(crate) struct ImportArgs {
     /// only what has changed since is sent, the server copies the rest
     #[arg(long, value_name = "KEY|IMAGE_ID")]
     pub(crate) base: Option<String>,
-    /// With --base: smallest part that the storage accepts, from 100KiB (OBS) to 5MiB (S3); with
+    /// With --base or --warm: smallest part that the storage accepts, from 100KiB (OBS) to 5MiB (S3); with
     /// smaller parts fewer unchanged blocks are sent around each change
-    #[arg(long, value_name = "SIZE", value_parser = parse_min_part, default_value = "5MiB", requires = "base")]
+    #[arg(long, value_name = "SIZE", value_parser = parse_min_part, default_value = "5MiB", requires = "based")]
     pub(crate) min_part: u64,
     /// What has changed since the base was made, by a bitmap of the qcow2 image or of the NBD server:
     /// only that is read, everything else is taken to be as in the base
@@ -351,6 +357,8 @@ pub(crate) struct ImportArgs {
     // From here on every group has a heading, and fields that follow one would be shown under it.
     #[command(flatten)]
     pub(crate) registering: RegisterArgs,
+    #[command(flatten)]
+    pub(crate) running: WarmArgs,
     #[command(flatten)]
     pub(crate) work: WorkArgs,
     #[command(flatten)]

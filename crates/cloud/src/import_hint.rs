@@ -91,6 +91,10 @@ pub enum ImportHint {
     ImportWithoutBase,
     /// Do not believe a bitmap about what has changed.
     ReadWholeDisk,
+    /// A migration finds its base itself: leave one of both out.
+    LeaveBaseOrWarm,
+    /// A migration makes no raw objects: make ZVHD2, or import once.
+    LeaveRawOrWarm,
     /// The earlier object would be replaced: give the new one another key.
     NameKey,
     /// Only raw objects have bitmap files: make one, or leave the bitmap file out.
@@ -167,6 +171,8 @@ impl fmt::Display for ImportHint {
             }
             Self::ReadWholeDisk => "import without the bitmap, which reads the whole disk",
             Self::ImportWithoutBase => "import without a base, which sends the whole disk",
+            Self::LeaveBaseOrWarm => "leave the base out, or import without a migration",
+            Self::LeaveRawOrWarm => "make a ZVHD2 object, or import without a migration",
             Self::NameKey => "choose another key for the new object",
             Self::MakeRaw => "make a raw object, or omit the bitmap file",
             Self::LeaveRawOrSave => "import ZVHD2, or save the disk to a raw file first",

@@ -169,6 +169,7 @@ fn delta<'a>(
             base: table_of_base,
             disk,
             plan: &delta,
+            may_move: false,
         },
         IDENTITY,
         &mut server,
@@ -317,35 +318,59 @@ fn another_size_and_too_many_parts_are_no_delta() {
 }
 
 #[test]
-fn a_disk_that_changes_between_the_two_readings_is_refused() {
+fn a_disk_that_changes_between_the_two_readings_is_refused_unless_it_may() {
     let blocks = vec![(20, 1); 12];
     let old = image(disk(&blocks));
     let (base, table) = full(old.as_ref(), 1);
-    let mut now = blocks;
-    now[11] = (20, 50);
-    let disk_then = found(image(disk(&now)).as_ref(), &table, None);
+    let mut then = blocks.clone();
+    then[11] = (20, 50);
+    let disk_then = found(image(disk(&then)).as_ref(), &table, None);
     let plan = DeltaPlan::new(&disk_then, &table, &RULES).unwrap();
-    now[11] = (20, 60);
-    let later = image(disk(&now));
-    let error = delta_zvhd2(
-        later.as_ref(),
-        &planned(later.as_ref(), 1),
-        Delta {
-            base: &table,
-            disk: &disk_then,
-            plan: &plan,
-        },
-        IDENTITY,
-        &mut Server::new(&base),
-        &mut VoidRecorder,
-        &VoidMonitor,
-        &CancelToken::new(),
-    )
-    .unwrap_err();
-    assert!(
-        error.to_string().contains("block 11 is not what it was"),
-        "{error}"
-    );
+    // Another content, none at all, a longer one; and of a block beside it that was unchanged.
+    for (place, now) in [(11, (20, 60)), (11, (0, 0)), (11, (400, 60)), (10, (0, 0))] {
+        let mut changed = then.clone();
+        changed[place] = now;
+        let later = image(disk(&changed));
+        let run = |may_move| {
+            let mut server = Server::new(&base);
+            let report = delta_zvhd2(
+                later.as_ref(),
+                &planned(later.as_ref(), 1),
+                Delta {
+                    base: &table,
+                    disk: &disk_then,
+                    plan: &plan,
+                    may_move,
+                },
+                IDENTITY,
+                &mut server,
+                &mut VoidRecorder,
+                &VoidMonitor,
+                &CancelToken::new(),
+            );
+            (report, server.object)
+        };
+        if place == 11 {
+            let error = run(false).0.unwrap_err().to_string();
+            assert!(error.contains("block 11 is not what it was"), "{error}");
+        }
+        let (report, object) = run(true);
+        let held = convert::digest(
+            image_of(object).as_ref(),
+            1,
+            &VoidMonitor,
+            &CancelToken::new(),
+        );
+        // What the report says is what the object holds, whichever reading that was.
+        assert_eq!(report.unwrap().digest, held.unwrap(), "{place}: {now:?}");
+    }
+}
+
+/// The disk in an object.
+fn image_of(object: Vec<u8>) -> Box<dyn DiskImage> {
+    let options = OpenOptions::of(Some(diskimg::Format::Zvhd2));
+    let source = Arc::new(MemorySource(object));
+    convert::open_source_with(source, &options).unwrap().image
 }
 
 #[test]

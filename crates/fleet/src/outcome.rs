@@ -79,7 +79,9 @@ pub(crate) fn of(mut outcome: ItemOutcome, ended: &import::Outcome) -> ItemOutco
         _ if ended.reused => ItemState::Adopted,
         Completion::Imported | Completion::Started => ItemState::Active,
     };
-    outcome.cause = ended.nothing_done();
+    let generation = ended.generation();
+    let generation = generation.map(|number| format!("generation {number} uploaded"));
+    outcome.cause = ended.nothing_done().or(generation);
     outcome.warnings.extend(ended.warnings.iter().cloned());
     outcome
 }

@@ -5,7 +5,7 @@ use convert::{Level, PlanOptions, Target};
 use diskimg::{BackingPolicy, Format, OpenOptions};
 use ims::{Architecture, Firmware, ImageKind, OsType};
 
-use import::{IfExists, ImportSpec, Register, SourceDisk};
+use import::{IfExists, ImportSpec, Register, SourceDisk, Warm};
 
 /// What is imported of `item`.
 ///
@@ -95,6 +95,11 @@ pub(crate) fn import_of(item: &batch::Item) -> Result<ImportSpec, Vec<String>> {
             wanted::Register::Glance => Register::Glance,
             wanted::Register::None => Register::None,
         },
+        base: item.base.clone(),
+        warm: item.warm.then_some(Warm {
+            cutover: false,
+            keep: Warm::KEEP,
+        }),
         prepare: item.prepare,
         cmk_id: item.cmk_id.clone(),
         skip_checks: item.skip_check.clone(),

@@ -31,6 +31,8 @@ pub struct FleetSpec {
     pub redo: Vec<String>,
     /// Stop the run as soon as a disk fails.
     pub fail_fast: bool,
+    /// Make the images of disks of which generations are uploaded otherwise.
+    pub cutover: bool,
     /// What follows from what is found on the disks.
     pub guest_check: GuestCheck,
     /// Rules about the systems on the disks that they may break.
@@ -80,6 +82,7 @@ impl FleetSpec {
             lease: None,
             redo: Vec::new(),
             fail_fast: false,
+            cutover: false,
             guest_check: GuestCheck::Default,
             allowed_rules: Vec::new(),
             threads: None,
@@ -92,16 +95,29 @@ impl FleetSpec {
     /// What can be rejected without the cloud; plans and runs begin with it.
     ///
     /// # Errors
-    /// When a disk that is to be imported again is none of the manifest.
+    /// When a disk that is to be imported again is none of the manifest; when workers would share
+    /// disks that are uploaded in generations.
     pub fn check(&self) -> Result {
         let known = |id: &&String| self.manifest.items.iter().any(|item| item.id == **id);
         let unknown = self.redo.iter().filter(|id| !known(id));
         let unknown: Vec<String> = unknown
             .map(|id| format!("cannot redo {id}: the manifest has no disk with this id"))
             .collect();
-        match unknown.is_empty() {
-            true => Ok(()),
-            false => Err(rejected(unknown)),
+        if !unknown.is_empty() {
+            return Err(rejected(unknown));
+        }
+        // A disk whose generation is uploaded is not done, so each worker would make another one.
+        match self.manifest.items.iter().find(|item| item.warm) {
+            Some(item) if self.lease.is_some() && !self.cutover => Err(Failure::new(
+                Class::Refused,
+                format!(
+                    "claims are for disks that are done after one run, and {} is uploaded in \
+                     generations (warm: true)",
+                    item.id
+                ),
+            )
+            .hint("give each worker a share of the disks instead")),
+            _ => Ok(()),
         }
     }
 
@@ -139,6 +155,9 @@ impl FleetSpec {
     /// What of the item this version does not know.
     pub(crate) fn import(&self, item: &Item, threads: usize) -> Result<ImportSpec, Vec<String>> {
         let mut spec = request::import_of(item)?;
+        if let Some(warm) = &mut spec.warm {
+            warm.cutover = self.cutover;
+        }
         spec.guest_check = self.guest_check;
         spec.allowed_rules.clone_from(&self.allowed_rules);
         spec.work.threads = Some(threads);

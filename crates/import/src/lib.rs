@@ -53,6 +53,7 @@ mod source;
 mod spec;
 mod stdin;
 mod verifying;
+mod warm;
 mod watch;
 
 pub use bitmap::names::{beside as bitmap_beside, check as check_bitmap_name};
@@ -64,7 +65,7 @@ pub use ledger::{command_line, identity, level_of, upload_of};
 pub use memory::{memory_of_parts, plan_stream};
 pub use method::{finds_by_manifest, object_key, object_keys};
 pub use observe::{Activity, Before, Context, Counting, JobWatch, Observer, Silent, Step};
-pub use outcome::{Completion, DataImage, Outcome, Stages, peak_memory};
+pub use outcome::{Completion, DataImage, Generation, Outcome, Stages, peak_memory};
 pub use plan::{Action, Planned, plan};
 pub use register::Renamed;
 pub use run::{Prepared, prepare, run};
@@ -76,6 +77,8 @@ pub use source::{
     Input, Reading, check_disk, open_disk, open_input, open_named, refuse_standard_input, stopping,
     warn_of_image, warn_of_more,
 };
-pub use spec::{BitmapSpec, Concurrency, GuestCheck, IfExists, ImportSpec, JournalSpec, Register};
+pub use spec::{
+    BitmapSpec, Concurrency, GuestCheck, IfExists, ImportSpec, JournalSpec, Register, Warm,
+};
 pub use stdin::is_standard_input;
 pub use watch::Watch;

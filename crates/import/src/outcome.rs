@@ -75,6 +75,9 @@ pub struct Outcome {
     pub raw: Option<RawTransferred>,
     /// Whether an object or image that existed was used instead of uploading one.
     pub reused: bool,
+    /// What a run of a migration has made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm: Option<Generation>,
     /// Images that had the name, and were renamed to be replaced by this one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub renamed: Vec<Renamed>,
@@ -96,6 +99,25 @@ pub struct Outcome {
     pub guest: Option<::guest::Report>,
     /// Everything that was warned of.
     pub warnings: Vec<String>,
+}
+
+/// What a run of a migration has made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Generation {
+    /// Its number; `None` for the object that the image is made of.
+    pub number: Option<u32>,
+    /// The generation that it was made of; `None` when the whole disk was sent.
+    pub base: Option<u32>,
+    /// Guest bytes of the blocks that had changed; all that hold data when the whole disk was sent.
+    pub changed_bytes: u64,
+    /// How long it took, the registration left out.
+    pub seconds: f64,
+    /// How long the cutover may take, without its registration: as long as the last run that was
+    /// based on another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cutover_seconds: Option<f64>,
+    /// Keys of the older generations that were removed.
+    pub removed: Vec<String>,
 }
 
 /// A data image.
@@ -181,6 +203,7 @@ impl Outcome {
             uploaded: None,
             raw: None,
             reused: false,
+            warm: None,
             renamed: Vec::new(),
             data_images: pieces.data.iter().map(DataImage::new).collect(),
             stages: Stages::default(),
@@ -232,6 +255,11 @@ impl Outcome {
         self.status.clone_from(&registered.status);
         self.image_digest.clone_from(&registered.content_digest);
         self.firmware.clone_from(&registered.firmware);
+    }
+
+    /// The generation of a migration that was made, where no image was.
+    pub fn generation(&self) -> Option<u32> {
+        self.warm.as_ref()?.number
     }
 
     /// In words what was there before, when this import has changed nothing.

@@ -476,7 +476,9 @@ impl Look<'_> {
         let mut refused = Failure::new(Class::Refused, "there is no memory for it");
         for budget in budgets {
             let plan = match raw {
-                None if self.spec.base.is_some() => plan_based(image, concurrency, budget.clone()),
+                None if self.spec.base.is_some() || self.spec.warm.is_some() => {
+                    plan_based(image, concurrency, budget.clone())
+                }
                 None => plan_stream(image, concurrency, budget.clone()),
                 Some(raw) => {
                     let based = self.spec.base.is_some();

@@ -16,6 +16,7 @@ use super::register::choose_call;
 use super::run::{Prepared, prepare_within};
 use super::send::PlannedBase;
 use super::spec::{IfExists, ImportSpec};
+use super::warm::Migration;
 
 /// What would happen to the system's disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -161,6 +162,7 @@ impl Prepared {
     /// Asks the cloud what would become of the import.
     pub async fn plan(mut self, cx: Context<'_>) -> Result<Planned> {
         self.complete(cx);
+        let migration = Migration::begin(&mut self.spec, &mut self.pieces, cx).await?;
         name_os(&self.spec, cx, &mut self.pieces).await;
         let Self { spec, pieces, .. } = &self;
         let ledger = Ledger::peek(spec, cx, pieces)?;
@@ -179,6 +181,11 @@ impl Prepared {
         let method = match &checked {
             Some(_) => choose_call(spec, cx, pieces).await?.0,
             None => pieces.method,
+        };
+        let base = match (&migration, &checked) {
+            (Some(migration), Some(_)) => migration.base(pieces, cx).await?.map(|(_, base)| base),
+            (_, Some(checked)) => checked.base.clone(),
+            (_, None) => None,
         };
         let system = &pieces.system;
         let target = &system.request.image_url;
@@ -213,7 +220,7 @@ impl Prepared {
             memory: memory(pieces),
             disk: spec.disk.clone(),
             plan,
-            base: checked.and_then(|checked| checked.base.map(|base| base.planned())),
+            base: base.map(|base| base.planned()),
             data_images: pieces.data.iter().map(DataImage::new).collect(),
             data_plans: pieces
                 .data

@@ -20,8 +20,9 @@ use super::register::{
     Asking, Attach, Call, Registered, Renamed, choose_call, free_name, made_before, made_beside,
     renamed_before,
 };
-use super::send::{Base, Existing, Sending, Sent, noted};
+use super::send::{Existing, Sending, Sent, noted};
 use super::spec::{IfExists, ImportSpec};
+use super::warm::{self, Migration};
 use diskimg::text::shown;
 
 /// An import whose files are open, planned and checked. Nothing was sent, and nothing was asked of
@@ -57,6 +58,7 @@ pub(super) fn prepare_within(
     let started = Instant::now();
     let spec = spec.clone().of_machine(observing.0)?;
     let method = Method::choose(&spec)?;
+    warm::check(&spec, method)?;
     let pieces = piece::prepare(&spec, method, provider, missing, budgets, observing)?;
     Ok(Prepared {
         spec,
@@ -91,6 +93,7 @@ fn say_chosen(spec: &ImportSpec, method: Method, observer: &dyn Observer) {
             (false, _) => "uploaded unchanged",
         },
         match method.by {
+            _ if spec.is_generation() => "not registered before the cutover",
             By::Quick => "registered by quick import",
             By::Common => "registered by common import",
             By::Glance => "registered in two steps",
@@ -123,6 +126,16 @@ impl Prepared {
     /// Imports.
     pub async fn run(mut self, cx: Context<'_>) -> Result<Outcome> {
         self.complete(cx);
+        let migration = Migration::begin(&mut self.spec, &mut self.pieces, cx).await?;
+        let spec = self.spec.clone();
+        let mut outcome = self.import(migration.as_ref(), cx).await?;
+        if let Some(migration) = migration {
+            migration.end(&spec, cx, &mut outcome).await;
+        }
+        Ok(outcome)
+    }
+
+    async fn import(self, migration: Option<&Migration>, cx: Context<'_>) -> Result<Outcome> {
         let Self {
             spec,
             pieces,
@@ -158,12 +171,26 @@ impl Prepared {
         if flow.registered_before(&storage, &mut ledger).await? {
             return Ok(flow.outcome);
         }
+        let (earlier_generation, base) = match migration {
+            Some(migration) => migration.base(&flow.pieces, cx).await?.unzip(),
+            None => (None, base),
+        };
         flow.outcome.stages.check_seconds = Stages::seconds(started.elapsed());
         let earlier = ledger
             .system
             .state()
             .and_then(|state| state.completed.clone());
-        let sent = flow.send(&storage, existing, base, &mut ledger).await?;
+        let sending = Sending {
+            spec: &spec,
+            cx,
+            storage: &storage,
+            base,
+            generation_of: migration.and_then(Migration::generation_of),
+        };
+        let sent = flow.send(sending, existing, &mut ledger).await?;
+        if let (Some(migration), Some(sent)) = (migration, sent.last()) {
+            flow.outcome.warm = Some(migration.made(earlier_generation, sent));
+        }
         // Nobody can have registered an object that this run has stored. Of a file that is uploaded
         // as it is, an image may exist that waits for its file.
         let is_new = sent.last().is_some_and(|sent| {
@@ -297,20 +324,13 @@ impl Flow<'_> {
     /// Sends one piece after the other, the system's last.
     async fn send(
         &mut self,
-        storage: &Storage,
+        sending: Sending<'_>,
         existing: Vec<Option<Existing>>,
-        base: Option<Arc<Base>>,
         ledger: &mut Ledger,
     ) -> Result<Vec<Sent>> {
         for disk in self.pieces.all().filter_map(|piece| piece.form.disk()) {
             self.cx.observer.notice(format_args!("{}", disk.plan));
         }
-        let sending = Sending {
-            spec: self.spec,
-            cx: self.cx,
-            storage,
-            base,
-        };
         let (mut complete, mut warnings) = (Vec::new(), Vec::new());
         let pieces = self.pieces.all_mut().zip(ledger.all_mut());
         for ((piece, entry), existing) in pieces.zip(existing) {

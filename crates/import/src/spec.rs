@@ -1,5 +1,6 @@
 //! What to import, and how.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -70,6 +71,8 @@ pub struct ImportSpec {
     /// Bytes that every part but the last must have where the server copies parts, from
     /// [`obs::OBS_MIN_PART_SIZE`] to [`obs::MIN_PART_SIZE`]: smaller parts send less.
     pub min_part: u64,
+    /// The import is a run of the migration of a running server.
+    pub warm: Option<Warm>,
     /// Let the service prepare the system for the cloud.
     pub prepare: bool,
     /// Key that encrypts the image.
@@ -96,6 +99,20 @@ pub struct ImportSpec {
     pub work: PlanOptions,
     /// Parts that are sent at the same time.
     pub concurrency: Concurrency,
+}
+
+/// A run of the migration of a running server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Warm {
+    /// The last run: it makes the image. Others upload a generation and register nothing.
+    pub cutover: bool,
+    /// Generations that are kept, with the one that is made.
+    pub keep: NonZeroU32,
+}
+
+impl Warm {
+    /// Generations that are kept by default: one to go on from, and one in case that cannot be read.
+    pub const KEEP: NonZeroU32 = NonZeroU32::new(2).unwrap();
 }
 
 /// What to do when an image of this name, or an object of this key, exists. What an interrupted run
@@ -234,6 +251,7 @@ impl ImportSpec {
             register: Register::Auto,
             base: None,
             min_part: obs::MIN_PART_SIZE,
+            warm: None,
             prepare: false,
             cmk_id: None,
             data_disks: Vec::new(),
@@ -252,6 +270,11 @@ impl ImportSpec {
     /// Whether the image is registered.
     pub(super) fn registers(&self) -> bool {
         self.register != Register::None
+    }
+
+    /// Whether a generation of a migration is made, and no image.
+    pub(super) fn is_generation(&self) -> bool {
+        self.warm.is_some_and(|warm| !warm.cutover)
     }
 
     /// What of the file is read, if not just its disk: an import that is resumed must read the

@@ -38,6 +38,8 @@ pub struct Watch {
     /// All files of the package, which are not watched.
     package: Vec<PathBuf>,
     verifying: Option<Arc<Verifying>>,
+    /// Whether the files may change while they are read.
+    may_move: bool,
     /// What a server exported when it was opened. Nothing shows whether it changes.
     export: Option<SourceIdentity>,
 }
@@ -100,6 +102,16 @@ impl Watch {
             });
         self.files = identities.collect::<Result<_>>()?;
         Ok(())
+    }
+
+    /// From here on the files may change.
+    pub(crate) fn may_move(&mut self) {
+        self.may_move = true;
+    }
+
+    /// Whether the files may change while they are read.
+    pub(crate) fn moves(&self) -> bool {
+        self.may_move
     }
 
     /// The files of the disk, and those of its package: no output may take the place of one.
@@ -197,7 +209,7 @@ impl Watch {
 
     /// Refuses what was read if one of the files has changed since.
     pub(crate) fn same_files(&self) -> Result {
-        let mut files = self.files.iter();
+        let mut files = self.files.iter().filter(|_| !self.may_move);
         files.try_for_each(|(path, source)| check(path, source))
     }
 }

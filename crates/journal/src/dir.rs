@@ -16,6 +16,9 @@ const JOURNAL: &str = "journal";
 /// Extension of what is kept of one that is.
 const DONE: &str = "done";
 
+/// Extension of the history of a migration.
+pub(crate) const HISTORY: &str = "warm";
+
 /// How long the end of an import is kept, and of how many.
 const KEPT_FOR: Duration = Duration::from_secs(30 * 86_400);
 const KEPT: usize = 50;
@@ -118,6 +121,11 @@ impl StateDir {
         self.0.join(format!("{}.{JOURNAL}", target.stem()))
     }
 
+    /// Where the history of the migration to `target` is, if there is one.
+    pub(crate) fn history_path(&self, target: &Target<'_>) -> PathBuf {
+        self.0.join(format!("{}.{HISTORY}", target.stem()))
+    }
+
     /// Every journal, and what is kept of those that are done; the latest first. Those that cannot
     /// be read are left out.
     ///
@@ -125,7 +133,7 @@ impl StateDir {
     /// When the directory cannot be read. One that is not there holds nothing.
     pub fn list(&self) -> Result<Vec<Listed>> {
         let mut listed: Vec<Listed> = self
-            .files()?
+            .files(&[JOURNAL, DONE])?
             .into_iter()
             .filter_map(|(path, modified)| {
                 let found = Journal::peek(&path).ok()?;
@@ -142,7 +150,8 @@ impl StateDir {
         Ok(listed)
     }
 
-    fn files(&self) -> Result<Vec<(PathBuf, SystemTime)>> {
+    /// Files with one of these `extensions`, and when each was written last.
+    pub(crate) fn files(&self, extensions: &[&str]) -> Result<Vec<(PathBuf, SystemTime)>> {
         let failed = |source| Error::io(&self.0, "reading its directory", source);
         let entries = match fs::read_dir(&self.0) {
             Ok(entries) => entries,
@@ -154,7 +163,7 @@ impl StateDir {
             let path = entry.map_err(failed)?.path();
             let ours = path
                 .extension()
-                .is_some_and(|extension| extension == JOURNAL || extension == DONE);
+                .is_some_and(|found| extensions.iter().any(|extension| found == *extension));
             let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
             if let (true, Ok(modified)) = (ours, modified) {
                 files.push((path, modified));
@@ -164,16 +173,22 @@ impl StateDir {
     }
 
     /// Removes what is kept of imports that were done long ago, or that are more than a listing
-    /// needs. Best effort.
+    /// needs; and histories of migrations that nobody has gone on with for as long. Best effort.
     pub fn prune(&self, now: SystemTime) {
-        let Ok(mut files) = self.files() else { return };
-        files.retain(|(path, _)| path.extension().is_some_and(|extension| extension == DONE));
+        let (Ok(mut files), Ok(histories)) = (self.files(&[DONE]), self.files(&[HISTORY])) else {
+            return;
+        };
         files.sort_by_key(|(_, modified)| std::cmp::Reverse(*modified));
-        for (index, (path, modified)) in files.iter().enumerate() {
+        let extra = files.split_off(files.len().min(KEPT));
+        for (path, _) in &extra {
+            // The next run tries again.
+            let _ = fs::remove_file(path);
+        }
+        for (path, modified) in files.iter().chain(&histories) {
             let old = now
                 .duration_since(*modified)
                 .is_ok_and(|age| age > KEPT_FOR);
-            if old || index >= KEPT {
+            if old {
                 // The next run tries again.
                 let _ = fs::remove_file(path);
             }

@@ -45,6 +45,9 @@ pub struct Manifest {
     /// old ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<Level>,
+    /// Key of the object that a migration makes in the end, where this is one of its generations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation_of: Option<String>,
     /// When the manifest itself was stored, in seconds since 1970, if the server reports it.
     #[serde(skip)]
     pub stored: Option<i64>,
@@ -71,6 +74,7 @@ impl Manifest {
             data_blocks,
             blocks: virtual_size.div_ceil(2 << 20),
             level: None,
+            generation_of: None,
             stored: None,
         }
     }
@@ -79,6 +83,15 @@ impl Manifest {
     #[must_use]
     pub fn with_level(self, level: Option<Level>) -> Self {
         Self { level, ..self }
+    }
+
+    /// The same for a generation of the object `key`.
+    #[must_use]
+    pub fn with_generation_of(self, key: Option<&str>) -> Self {
+        Self {
+            generation_of: key.map(str::to_owned),
+            ..self
+        }
     }
 
     /// Key of the manifest of the object `key`.

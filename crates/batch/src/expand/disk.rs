@@ -368,6 +368,8 @@ impl Layers<'_, '_, '_> {
             if_exists: self
                 .word("if_exists", IfExists::from_word)
                 .unwrap_or(IfExists::Adopt),
+            base: self.own_text("base"),
+            warm: self.switch("warm"),
             skip_check: self.texts("skip_check"),
             line: self.own.at.line,
             unreadable: source.unreadable,

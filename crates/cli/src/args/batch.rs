@@ -67,6 +67,8 @@ pub(crate) struct BatchPlanArgs {
   imgferry batch run fleet.yaml --converts 4 --memory 4GiB --limit-rate 200M
   Try it without an account:
     imgferry batch run fleet.yaml --sandbox=/tmp/cloud
+  Make the images of running servers (warm: true), once they are stopped:
+    imgferry batch run fleet.yaml --cutover
   Split the disks into fixed shares, one per machine:
     imgferry batch run fleet.yaml --shard 3/8
   Let each machine take the next unclaimed disk:
@@ -134,6 +136,9 @@ pub(crate) struct BatchCommonArgs {
     /// of it; its old image must have been deleted. May be repeated
     #[arg(long, value_name = "ID")]
     pub(crate) redo: Vec<String>,
+    /// Make the images of disks with warm: true; their servers must be stopped
+    #[arg(long)]
+    pub(crate) cutover: bool,
     #[command(flatten)]
     pub(crate) guest: GuestArgs,
     #[command(flatten)]

@@ -10,10 +10,11 @@ use diskimg::text::escaped;
 use diskimg::units::human;
 use freespace::FreeSpace;
 use ims::{Architecture, Firmware, ImageKind, OsType};
+use obs::Uploaded;
 
 use ::import::{
-    Action, BitmapSpec, Completion, Context, IfExists, ImportSpec, JournalSpec, Outcome, Planned,
-    Prepared, RawTransferred, Register, SourceDisk, prepare, public_name,
+    Action, BitmapSpec, Completion, Context, Generation, IfExists, ImportSpec, JournalSpec,
+    Outcome, Planned, Prepared, RawTransferred, Register, SourceDisk, prepare, public_name,
 };
 use cloud::{Class, Failure, Session, SessionOptions, StopToken, rejected};
 
@@ -148,6 +149,7 @@ fn spec(args: &ImportArgs) -> ImportSpec {
         },
         base: args.base.clone(),
         min_part: args.min_part,
+        warm: args.running.run(),
         prepare: args.registering.prepare,
         cmk_id: args.registering.cmk_id.clone(),
         data_disks: args
@@ -291,6 +293,9 @@ fn text(outcome: &Outcome) -> String {
     // Writing to a text does not fail.
     let _ = match (&outcome.content, &outcome.uploaded) {
         _ if outcome.nothing_done().is_some() => nothing_done(outcome, &mut text),
+        (_, Some(uploaded)) if outcome.generation().is_some() => {
+            generation(outcome, uploaded, &mut text)
+        }
         _ if outcome.register == "none" => object_only(outcome, &mut text),
         (Some(_), _) if outcome.data_images.is_empty() => whole(outcome, &mut text),
         _ => images(outcome, &mut text),
@@ -318,6 +323,51 @@ fn nothing_done(outcome: &Outcome, f: &mut String) -> std::fmt::Result {
         Some(content) => write!(f, "\ndigest   {}", content.digest),
         None => Ok(()),
     }
+}
+
+/// A generation of a migration, which is not registered.
+fn generation(outcome: &Outcome, uploaded: &Uploaded, f: &mut String) -> std::fmt::Result {
+    let Some(made) = &outcome.warm else {
+        return Ok(());
+    };
+    write!(
+        f,
+        "generation {} of {} is uploaded; not registered\nobject   {}/{}, {}",
+        made.number.unwrap_or_default(),
+        outcome.name,
+        outcome.bucket,
+        outcome.key,
+        human(uploaded.size)
+    )?;
+    match made.base {
+        Some(base) => write!(
+            f,
+            "\nchanged  {} since generation {base}; {} sent, {} copied by the server",
+            human(made.changed_bytes),
+            human(uploaded.sent_bytes),
+            human(uploaded.copied_bytes)
+        )?,
+        None => write!(
+            f,
+            "\nbytes    {} read, {} sent",
+            human(made.changed_bytes),
+            human(uploaded.sent_bytes)
+        )?,
+    }
+    for key in &made.removed {
+        write!(f, "\nremoved  {}/{key}", outcome.bucket)?;
+    }
+    write!(f, "\ntime     {:.1} s", made.seconds)?;
+    if let Some(seconds) = made.cutover_seconds {
+        write!(
+            f,
+            "; a cutover takes ≈ {seconds:.1} s, and the registration"
+        )?;
+    }
+    write!(
+        f,
+        "\nnext     repeat the command, or stop the server and pass --cutover instead of --warm"
+    )
 }
 
 /// An object that is not registered.
@@ -441,6 +491,9 @@ fn whole(outcome: &Outcome, f: &mut String) -> std::fmt::Result {
     if let Some(raw) = &outcome.raw {
         raw_object(raw, f)?;
     }
+    if let Some(made) = &outcome.warm {
+        after_cutover(made, uploaded, f)?;
+    }
     let stages = &outcome.stages;
     writeln!(
         f,
@@ -456,6 +509,21 @@ fn whole(outcome: &Outcome, f: &mut String) -> std::fmt::Result {
         write!(f, ", {} used", human(peak))?;
     }
     Ok(())
+}
+
+/// What the cutover of a migration came to.
+fn after_cutover(made: &Generation, uploaded: &Uploaded, f: &mut String) -> std::fmt::Result {
+    if let Some(base) = made.base {
+        writeln!(
+            f,
+            "changed  {} since generation {base}; {} copied by the server",
+            human(made.changed_bytes),
+            human(uploaded.copied_bytes)
+        )?;
+    }
+    made.removed
+        .iter()
+        .try_for_each(|key| writeln!(f, "removed  {key}"))
 }
 
 fn raw_object(raw: &RawTransferred, f: &mut String) -> std::fmt::Result {

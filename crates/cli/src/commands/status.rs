@@ -1,7 +1,10 @@
 //! `imgferry status`: what the journals on this machine say.
 
+mod ago;
+mod migration;
+
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use ::convert::Level;
 use diskimg::text::escaped;
@@ -9,6 +12,8 @@ use diskimg::units::human;
 use journal::{Ending, Found, Listed, StateDir};
 use serde::Serialize;
 
+use self::ago::ago;
+use self::migration::Migration;
 use crate::args::StatusArgs;
 use crate::console::Console;
 use ::import::{command_line, level_of};
@@ -19,6 +24,8 @@ use cloud::{Result, from_journal};
 struct Status {
     state_dir: String,
     imports: Vec<Import>,
+    /// Migrations of running servers.
+    migrations: Vec<Migration>,
 }
 
 /// One import.
@@ -69,9 +76,14 @@ pub(crate) fn run(args: &StatusArgs, console: Console) -> Result {
     })
     .map_err(|error| from_journal(&error))?;
     let listed = dir.list().map_err(|error| from_journal(&error))?;
+    let histories = dir.histories().map_err(|error| from_journal(&error))?;
     let status = Status {
         state_dir: dir.path().display().to_string(),
         imports: listed.into_iter().map(Import::of).collect(),
+        migrations: histories
+            .into_iter()
+            .map(|(path, history)| Migration::of(&path, history))
+            .collect(),
     };
     console.result(&status, &status)
 }
@@ -125,7 +137,7 @@ impl Import {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.imports.is_empty() {
+        if self.imports.is_empty() && self.migrations.is_empty() {
             let state_dir = escaped(&self.state_dir, |_| false);
             return write!(f, "no imports are known in {state_dir}");
         }
@@ -134,6 +146,12 @@ impl fmt::Display for Status {
                 writeln!(f)?;
             }
             write!(f, "{import}")?;
+        }
+        for (index, migration) in self.migrations.iter().enumerate() {
+            if index > 0 || !self.imports.is_empty() {
+                writeln!(f)?;
+            }
+            write!(f, "{migration}")?;
         }
         Ok(())
     }
@@ -177,18 +195,5 @@ impl fmt::Display for Import {
             write!(f, "\n  in {directory}: {}", what.command)?;
         }
         Ok(())
-    }
-}
-
-/// Time since `changed` (seconds since 1970), roughly.
-fn ago(changed: u64) -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    match now.saturating_sub(changed) {
-        seconds @ 0..=119 => format!("{seconds} s"),
-        seconds @ 120..=7199 => format!("{} min", seconds / 60),
-        seconds @ 7200..=172_799 => format!("{} h", seconds / 3600),
-        seconds => format!("{} days", seconds / 86_400),
     }
 }

@@ -77,6 +77,8 @@ pub(super) fn text(hint: &Import) -> String {
         }
         Import::ReadWholeDisk => "leave --changed-by out, which reads the whole disk",
         Import::ImportWithoutBase => "leave --base out, which sends the whole disk",
+        Import::LeaveBaseOrWarm => "leave --base out, or --warm and --cutover",
+        Import::LeaveRawOrWarm => "leave --to raw out, or --warm and --cutover",
         Import::NameKey => "choose another key for the new object with --key",
         Import::MakeRaw => "pass --to raw, or omit the bitmap file",
         Import::LeaveRawOrSave => "leave --to out, or save the disk to a raw file first",

@@ -18,6 +18,7 @@ mod guests;
 mod init;
 mod machines;
 mod pace;
+mod warm;
 
 use std::collections::HashSet;
 use std::fs;

@@ -21,6 +21,7 @@ mod preflight;
 mod promises;
 mod raw;
 mod rejected;
+mod warm;
 
 use std::fs;
 use std::os::unix::fs::FileExt;

@@ -29,6 +29,8 @@ pub struct Delta<'a> {
     pub disk: &'a Blocks,
     /// What becomes of them.
     pub plan: &'a DeltaPlan,
+    /// Whether the disk may change between the two readings: what is read last counts.
+    pub may_move: bool,
 }
 
 /// Writes `image` as ZVHD2 into `sink`, as [`to_zvhd2`](crate::to_zvhd2) does, but lets it copy
@@ -37,7 +39,7 @@ pub struct Delta<'a> {
 ///
 /// # Errors
 /// Those of [`to_zvhd2`](crate::to_zvhd2). `Refused` also when a block is not what it was when
-/// [`find`](super::find) read it.
+/// [`find`](super::find) read it, unless the disk may change.
 #[expect(
     clippy::too_many_arguments,
     reason = "what a run of the pipeline takes"
@@ -154,7 +156,7 @@ impl Joining<'_> {
             }
             let expected = self.delta.disk.list.get(self.rest.start);
             self.rest.start += 1;
-            check(done, expected.map(|(number, hash)| (*number, *hash)))?;
+            self.check(done, expected.map(|(number, hash)| (*number, *hash)))?;
         }
         self.run.take(made, self.workers)
     }
@@ -204,28 +206,32 @@ impl Joining<'_> {
             let made = self.workers.make(&mut worker, Job::At(group, level))?;
             self.worker = Some(worker);
             for done in made.blocks() {
-                check(done, Some((block.number, block.hash)))?;
+                self.check(done, Some((block.number, block.hash)))?;
             }
             self.run.take(made, self.workers)?;
         }
         Ok(range)
     }
 
+    /// A block must be what it was when the disk was read the first time, unless the disk may
+    /// change.
+    fn check(&self, done: &Done, expected: Option<(u32, BlockHash)>) -> Result<()> {
+        let same = expected.is_some_and(|(number, hash)| {
+            let is_as_read = self.delta.may_move || done.hash() == Some(hash);
+            u64::from(number) == done.number() && is_as_read
+        });
+        if same {
+            return Ok(());
+        }
+        Err(Error::refused(format!(
+            "block {} is not what it was when the disk was read the first time",
+            done.number()
+        ))
+        .with_hint(Hint::StartOver))
+    }
+
     fn finish(mut self) -> Result<Report> {
         self.copy()?;
         self.run.finish()
     }
-}
-
-/// A block must be what it was when the disk was read the first time.
-fn check(done: &Done, expected: Option<(u32, BlockHash)>) -> Result<()> {
-    let found = (done.number(), done.hash());
-    if expected.map(|(number, hash)| (u64::from(number), Some(hash))) == Some(found) {
-        return Ok(());
-    }
-    Err(Error::refused(format!(
-        "block {} is not what it was when the disk was read the first time",
-        done.number()
-    ))
-    .with_hint(Hint::StartOver))
 }

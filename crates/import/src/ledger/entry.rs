@@ -450,7 +450,7 @@ pub fn level_of(plan: &PlanRecord) -> Option<Level> {
 }
 
 /// Where journals are; `None` for an import that cannot be resumed.
-fn state_dir(spec: &ImportSpec) -> Result<Option<StateDir>> {
+pub(crate) fn state_dir(spec: &ImportSpec) -> Result<Option<StateDir>> {
     match &spec.journal {
         // The same command would find another standard input.
         Some(journal) if !is_standard_input(&spec.disk.path) => {
@@ -462,6 +462,17 @@ fn state_dir(spec: &ImportSpec) -> Result<Option<StateDir>> {
 
 /// The upload that the journal of an import here could resume.
 pub fn upload_of(spec: &ImportSpec, session: &Session, key: &str) -> Option<String> {
+    journal_of(spec, session, key)?.upload
+}
+
+/// Whether an import here has begun to make the object `key`, and not finished.
+pub(crate) fn is_unfinished(spec: &ImportSpec, session: &Session, key: &str) -> bool {
+    let state = journal_of(spec, session, key);
+    state.is_some_and(|state| state.upload.is_some() && state.active.is_none())
+}
+
+/// What the journal of an import here says.
+fn journal_of(spec: &ImportSpec, session: &Session, key: &str) -> Option<Box<State>> {
     let dir = state_dir(spec).ok()??;
     let endpoint = session.endpoint();
     let target = Target {
@@ -470,7 +481,7 @@ pub fn upload_of(spec: &ImportSpec, session: &Session, key: &str) -> Option<Stri
         key,
     };
     match Journal::peek(&dir.path_of(&target)).ok()? {
-        Found::Import(state, _) => state.upload,
+        Found::Import(state, _) => Some(state),
         Found::Nothing | Found::Unreadable { .. } => None,
     }
 }

@@ -11,7 +11,8 @@ use cloud::{Result, Session};
 use obs::Client;
 
 pub use self::begin::{command_line, identity};
-pub(crate) use self::entry::Entry;
+pub(crate) use self::begin::{directory, now};
+pub(crate) use self::entry::{Entry, is_unfinished, state_dir};
 use self::entry::{How, Input};
 pub use self::entry::{level_of, upload_of};
 pub(crate) use self::noted::Ours;

@@ -57,6 +57,7 @@ impl Transfer<'_> {
             log: Arc::new(obs::VoidPartLog),
             ..self.options(entry)
         };
+        let changed_blocks = Some(plan.changed_blocks);
         let (sink, mut upload) = self.route.begin(entry, &options).await?;
         let started = Instant::now();
         let made = match sink.into_joining(base.source.clone()) {
@@ -95,6 +96,7 @@ impl Transfer<'_> {
                 ..Content::from(&report)
             }),
             table: noted_blocks(entry, self.plan)?.1,
+            changed_blocks,
             converting,
             completing: completing.elapsed(),
             ..Sent::new(uploaded)
@@ -164,6 +166,7 @@ impl Transfer<'_> {
                 base: &base.table,
                 disk: &disk,
                 plan: &plan,
+                may_move: watch.moves(),
             };
             let report = delta_zvhd2(
                 image.as_ref(),

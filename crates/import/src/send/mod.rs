@@ -4,6 +4,7 @@ mod base;
 mod bytes;
 mod changed;
 mod delta;
+mod describe;
 mod parts;
 mod proof;
 mod reading;
@@ -22,6 +23,7 @@ pub use self::base::PlannedBase;
 use self::bytes::Sender;
 pub use self::bytes::{FileUpload, refuse_existing, upload_file};
 pub use self::changed::ChangedBy;
+use self::describe::Describing;
 use self::proof::Proving;
 pub(crate) use self::reuse::Existing;
 use self::reuse::Reuse;
@@ -56,6 +58,8 @@ pub(crate) struct Sending<'a> {
     pub(crate) storage: &'a Storage,
     /// The earlier object of the system's disk.
     pub(crate) base: Option<Arc<Base>>,
+    /// Key of the final object, where a generation of it is made.
+    pub(crate) generation_of: Option<&'a str>,
 }
 
 impl Sending<'_> {
@@ -95,14 +99,13 @@ impl Sending<'_> {
         let table = sent.table.take();
         if let Some(content) = &sent.content {
             let url = &piece.request.image_url;
-            let describing = reuse::describe(
-                self.storage,
+            let describing = Describing {
+                storage: self.storage,
                 url,
-                &disk.plan,
-                content,
-                &sent.uploaded,
-                table,
-            );
+                plan: &disk.plan,
+                generation_of: self.generation_of,
+            };
+            let describing = describing.run(content, &sent.uploaded, table);
             let described = self.cx.stop.unless_asked(describing).await;
             if let Some(warning) = described.map_err(|failure| entry.goes_on(failure))? {
                 observer.warn(format_args!("{warning}"));

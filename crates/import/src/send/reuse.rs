@@ -10,7 +10,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ::convert::delta::{Described, TableEntries};
 use ::convert::monitor::CountingMonitor;
 use ::convert::{CancelToken, ContentDigest, Counter, Levels, Monitor, Plan};
 use diskimg::DiskImage;
@@ -19,7 +18,6 @@ use journal::Record;
 use obs::parts::STANDARD;
 use obs::{Client, ErrorKind, Manifest, ObjectInfo, PartRecord, Uploaded};
 
-use super::base::encoder_of;
 use super::reading::{PartReader, on_thread};
 use super::sent::{Content, Sent};
 use crate::ledger::Entry;
@@ -341,64 +339,4 @@ impl Monitor for Counts {
         self.sums.count(counter, increment);
         self.shown.count(counter, increment);
     }
-}
-
-/// Stores the manifest of an object that is complete and verified. Without one the object is as
-/// good, so what goes wrong is a warning.
-pub(crate) async fn describe(
-    storage: &Client,
-    url: &ImageUrl,
-    plan: &Plan,
-    content: &Content,
-    uploaded: &Uploaded,
-    table: Option<TableEntries>,
-) -> Option<String> {
-    let manifest = Manifest::new(
-        plan.target.name(),
-        content.digest.to_string(),
-        content.virtual_size,
-        plan.data_blocks,
-        (uploaded.size, uploaded.etag.clone()),
-    )
-    .with_level(plan.level);
-    let stored = storage.put_manifest(&url.bucket, &url.key, &manifest).await;
-    if let (Ok(()), Some(table)) = (&stored, table) {
-        let of = Described {
-            object_size: uploaded.size,
-            object_etag: uploaded.etag.clone(),
-            encoder: encoder_of(plan.target),
-            virtual_size: content.virtual_size,
-            digest: content.digest,
-        };
-        return tabulate(storage, url, table, of).await;
-    }
-    stored.err().map(|error| {
-        format!(
-            "the manifest {} could not be stored, so another import of this disk would upload it again: {}",
-            Manifest::key_of(&url.key),
-            from_obs(&error).line()
-        )
-    })
-}
-
-/// Stores the table of the object's blocks. Only a later import that is based on it misses it.
-async fn tabulate(
-    storage: &Client,
-    url: &ImageUrl,
-    table: TableEntries,
-    of: Described,
-) -> Option<String> {
-    let missing = |why: String| {
-        format!(
-            "the table of blocks {} could not be stored, so no import can be based on this object: {why}",
-            obs::blocks_key(&url.key)
-        )
-    };
-    let table = match table.encode(&of) {
-        Ok(table) => table,
-        Err(error) => return Some(missing(error.to_string())),
-    };
-    let stored = storage.put_blocks(&url.bucket, &url.key, table.into());
-    let stored = stored.await;
-    stored.err().map(|error| missing(from_obs(&error).line()))
 }

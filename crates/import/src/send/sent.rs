@@ -18,6 +18,8 @@ pub(crate) struct Sent {
     pub(crate) content: Option<Content>,
     /// The blocks of a stream, where all of them are known.
     pub(crate) table: Option<TableEntries>,
+    /// Blocks that were not those of the earlier object, where the server copied from one.
+    pub(crate) changed_blocks: Option<u64>,
     /// Where a raw object was uploaded by this run.
     pub(crate) raw: Option<RawTransferred>,
     /// Whether the object existed and holds the same disk.
@@ -86,6 +88,7 @@ impl Sent {
             uploaded,
             content: None,
             table: None,
+            changed_blocks: None,
             raw: None,
             reused: false,
             converting: Duration::ZERO,

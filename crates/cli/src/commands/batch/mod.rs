@@ -55,6 +55,7 @@ pub(crate) async fn run(args: &BatchArgs, console: Console, stop: &StopToken) ->
 /// What the arguments ask for. Options count more than the manifest.
 fn spec(manifest: &Path, args: &BatchCommonArgs) -> Result<FleetSpec> {
     let mut spec = FleetSpec::read(manifest)?;
+    spec.cutover = args.cutover;
     let limits = &mut spec.limits;
     let count = |option: Option<NonZeroUsize>| option.map(NonZeroUsize::get);
     limits.converts = count(args.converts).or(limits.converts);
