@@ -89,8 +89,8 @@ class Batches:
         """Submits the script as a user does; the id of the job."""
         env = {**self.env, **({"IMGFERRY_SHARDS": str(shards)} if shards else {})}
         small = ["--cpus-per-task=1", "--mem=1536", "--chdir", self.judge.work]
-        done = run(["sbatch", "--parsable", f"--array={array}", *small, SCRIPT, manifest, *options], env)
-        return done.ok().out.strip()
+        submit = ["sbatch", "--parsable", f"--array={array}", *small]
+        return run([*submit, SCRIPT, manifest, *options], env).ok().out.strip()
 
     def states(self, job):
         show = ["scontrol", "--oneliner", "show", "job", job]

@@ -14,7 +14,18 @@ import engine
 import table
 
 ENGINES = pathlib.Path(__file__).resolve().parents[1]
-ORDER = ["moto", "s3rver", "swift", "radosgw", "s3-clients", "obs-sdk", "ims-sdk", "openstack", "slurm", "kubernetes"]
+ORDER = [
+    "moto",
+    "s3rver",
+    "swift",
+    "radosgw",
+    "s3-clients",
+    "obs-sdk",
+    "ims-sdk",
+    "openstack",
+    "slurm",
+    "kubernetes",
+]
 # Takes minutes to install, so it starts first.
 LONGEST = "openstack"
 
