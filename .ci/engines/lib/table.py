@@ -20,8 +20,8 @@ generates this page from the results; do not edit it by hand.
 
 The scripts install everything on a fresh Debian 12: packages from PyPI, npm and Debian (which need
 root). Every server listens on 127.0.0.1 only and is stopped at the end. Installations are kept in
-`target/engines`, results as JSON in `target/engines/results`. `.ci/run` runs all of it, which takes
-about five minutes, or ten including the installation. None of these servers is the cloud itself.
+`target/engines`, results as JSON in `target/engines/results`. `.ci/run` runs all of it, two engines
+at a time, in less than ten minutes. None of these servers is the cloud itself.
 
 Storage servers run the upload suite, `.ci/engines/lib/suite.py`: sizes around one part, keys that
 need encoding, `kill -9` and SIGINT with resume, server-side copies, imports, `verify`, refusals.
