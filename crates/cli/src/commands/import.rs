@@ -281,7 +281,7 @@ fn dry_run(planned: &Planned) -> String {
 /// The free space that is not sent.
 fn left_out(free: &FreeSpace) -> String {
     format!(
-        "free     {} left out, of which the image stores {}",
+        "free    {} left out, of which the image stores {}",
         human(free.free_bytes),
         human(free.stored_bytes)
     )
