@@ -33,11 +33,11 @@ impl BitmapCommand {
     /// What is wrong with it.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let words = shlex::split(text)
-            .ok_or_else(|| format!("--bitmap-command has an open quote: {text}"))?;
+            .ok_or_else(|| format!("the bitmap command has an open quote: {text}"))?;
         for placeholder in [RAW, MF] {
             if !words.iter().skip(1).any(|word| word.contains(placeholder)) {
                 return Err(format!(
-                    "--bitmap-command has no {placeholder} among its arguments; \
+                    "the bitmap command has no {placeholder} among its arguments; \
                      expected something like 'java -jar CreateMF.jar {RAW} {MF}'"
                 ));
             }
@@ -46,7 +46,7 @@ impl BitmapCommand {
         let program = words.next().unwrap_or_default();
         if program.contains(RAW) || program.contains(MF) {
             return Err(format!(
-                "--bitmap-command runs {program}, expected a program"
+                "the bitmap command runs {program}, expected a program"
             ));
         }
         Ok(Self {

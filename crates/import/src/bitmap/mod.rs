@@ -157,7 +157,7 @@ fn command(disk: &SourceDisk, format: Format, words: &str) -> Result<BitmapComma
             _ => "IMAGE".to_owned(),
         };
         return Err(format!(
-            "--bitmap-command needs a raw file on disk, and {} is {}; make one first: \
+            "the bitmap command needs a raw file on disk, and {} is {}; make one first: \
              imgferry convert {word} DISK.raw",
             shown(&disk),
             if is_file {
