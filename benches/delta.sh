@@ -45,7 +45,9 @@ import() { # KIND NAME OPTION…
     clock "$kind" "$bin" -q import --allow-http "$disk" --name "$name" --bucket bench \
         --type DataImage --register none --json "$@"
     echo $(($(sent) - before)) >>"$dir/$kind.bytes"
-    digest=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["digest"])' "$dir/log")
+    digest=$(python3 -c '
+import json, sys
+print(json.load(open(sys.argv[1]))["digest"])' "$dir/log")
 }
 
 import first base

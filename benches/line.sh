@@ -4,7 +4,8 @@
 #
 #   line_up RATE      sets up the line; RATE as tc writes it
 #   client COMMAND    runs a command on the client's host
-#   storage           starts a sandbox with the bucket `bench` on the other, and exports its settings
+#   storage           starts a sandbox with the bucket `bench` on the other host, and exports its
+#                     settings
 # `$dir` is a directory for the caller's files. Everything is removed at exit.
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -282,9 +282,15 @@ pub(crate) struct ImportArgs {
     /// only what has changed since is sent, the server copies the rest
     #[arg(long, value_name = "KEY|IMAGE_ID")]
     pub(crate) base: Option<String>,
-    /// With --base or --warm: smallest part that the storage accepts, from 100KiB (OBS) to 5MiB (S3); with
-    /// smaller parts fewer unchanged blocks are sent around each change
-    #[arg(long, value_name = "SIZE", value_parser = parse_min_part, default_value = "5MiB", requires = "based")]
+    /// With --base or --warm: smallest part that the storage accepts, from 100KiB (OBS) to 5MiB
+    /// (S3); with smaller parts fewer unchanged blocks are sent around each change
+    #[arg(
+        long,
+        value_name = "SIZE",
+        value_parser = parse_min_part,
+        default_value = "5MiB",
+        requires = "based"
+    )]
     pub(crate) min_part: u64,
     /// What has changed since the base was made, by a bitmap of the qcow2 image or of the NBD server:
     /// only that is read, everything else is taken to be as in the base

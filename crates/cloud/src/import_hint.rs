@@ -81,6 +81,8 @@ pub enum ImportHint {
     MatchRegion,
     /// The size of the disk is not known: say it.
     GiveMinDisk,
+    /// The sandbox of this process ends with it: run one on its own.
+    RunSandboxAlone,
     /// The disk tells its size: do not give one.
     LeaveSizeOut,
     /// The region has other operating systems for this: list those with this tag.
@@ -165,6 +167,7 @@ impl fmt::Display for ImportHint {
             Self::ChooseOsVersion(names) => return write!(f, "use {}", names.join(" or ")),
             Self::MatchRegion => "use a bucket of the same region, or another region",
             Self::GiveMinDisk => "say how large a disk the image needs at least",
+            Self::RunSandboxAlone => "run the sandbox on its own",
             Self::LeaveSizeOut => "leave the size out: a file tells it, and so does a server",
             Self::ListOsVersions(tag) => {
                 return write!(f, "list the region's operating systems with the tag {tag}");

@@ -10,9 +10,10 @@ mod groups;
 mod journal;
 mod superblock;
 
+use guest::field::le32;
+
 use self::groups::Groups;
 use self::superblock::Superblock;
-use crate::field::le32;
 use crate::map::Collector;
 use crate::volume::{Free, Volume};
 

@@ -4,7 +4,8 @@
 //! table is believed when its copies are equal, when it says that the volume was unmounted without
 //! errors, and when no chain leads to a free cluster or out of the volume. FAT12 has no such mark.
 
-use crate::field::{le16, le32};
+use guest::field::{le16, le32};
+
 use crate::map::Collector;
 use crate::volume::{Free, Volume};
 

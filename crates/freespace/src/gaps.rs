@@ -7,9 +7,9 @@
 use std::ops::Range;
 
 use diskimg::partitions::{PartitionTable, Scheme};
+use guest::field::{le32, le64};
 use guest::{Content, Laid, Layout};
 
-use crate::field::{le32, le64};
 use crate::volume::Disk;
 
 /// Bytes at the end of the disk that are kept.

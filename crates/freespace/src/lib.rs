@@ -14,7 +14,6 @@ mod bits;
 mod btrfs;
 mod ext;
 mod fat;
-mod field;
 mod find;
 mod gaps;
 mod image;

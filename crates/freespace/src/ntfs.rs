@@ -74,7 +74,7 @@ fn check_state(volume: Volume<'_>, boot: &Boot) -> Result<(), String> {
     let information = boot.record(volume, VOLUME)?;
     let value = information.value(INFORMATION, &[])?;
     let [major, minor] = [8, 9].map(|at| value.get(at).copied().unwrap_or_default());
-    let flags = crate::field::le16(value, 10);
+    let flags = guest::field::le16(value, 10);
     if major != 3 || minor > 1 {
         return Err(format!("its version is {major}.{minor}"));
     }

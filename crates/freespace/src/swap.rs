@@ -1,6 +1,7 @@
 //! Swap space: everything behind its header, while no system sleeps in it.
 
-use crate::field::le32;
+use guest::field::le32;
+
 use crate::map::Collector;
 use crate::volume::{Free, Volume};
 

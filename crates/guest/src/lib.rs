@@ -45,6 +45,7 @@ pub use facts::{Evidence, Facts, Os, Wanted};
 pub use finding::{ADVICE, Finding, Seen, Severity, Unknown, tag};
 pub use inspect::inspect;
 pub use layout::{Laid, Layout, layout};
+pub use media::field;
 pub use mending::MendedBy;
 pub use names::{Choice, How, choose, documented};
 pub use report::{Cost, Held, INCOMPLETE, Kernel, Named, Place, Report, Root, Virtio};

@@ -2,7 +2,7 @@
 
 mod cache;
 mod content;
-mod field;
+pub mod field;
 mod lvm;
 mod md;
 mod slice;

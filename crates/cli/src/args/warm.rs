@@ -2,12 +2,13 @@
 
 use std::num::NonZeroU32;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use ::import::Warm;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Running servers")]
+#[command(group = ArgGroup::new("running").args(["warm", "cutover"]).multiple(true))]
 pub(crate) struct WarmArgs {
     /// Upload the disk of a running server without registering an image: a whole generation first,
     /// then in each run what has changed since the one before. Repeat the command until the cutover
@@ -18,8 +19,13 @@ pub(crate) struct WarmArgs {
     #[arg(long)]
     pub(crate) cutover: bool,
     /// Generations to keep, the new one included; older ones are deleted [default: 2]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_keep, requires = "running")]
     pub(crate) keep: Option<NonZeroU32>,
+}
+
+fn parse_keep(text: &str) -> Result<NonZeroU32, String> {
+    text.parse()
+        .map_err(|_| "expected a number of at least 1".to_owned())
 }
 
 impl WarmArgs {

@@ -71,6 +71,9 @@ pub(super) fn text(hint: &Import) -> String {
             "name a bucket of the same region with --bucket, or another region with --region"
         }
         Import::GiveMinDisk => "name at least its size in GiB, such as --min-disk 40",
+        Import::RunSandboxAlone => {
+            "run 'imgferry sandbox --dir DIR' beside it, and leave --sandbox out"
+        }
         Import::LeaveSizeOut => "leave --size out: a file tells its size, and so does a server",
         Import::ListOsVersions(tag) => {
             return format!("list those that fit with 'imgferry os-versions --tag {tag}'");

@@ -285,6 +285,12 @@ fn what_would_end_the_cutover_ends_the_first_run() {
     refused(&["--warm", "--register", "common"], "--register quick");
     refused(&["--warm", "--data-disk", "x.raw"], "a single disk");
     refused(&["--warm", "--sandbox"], "still there in the next run");
+    refused(&["--warm", "--sandbox"], "leave --sandbox out");
+    refused(
+        &["--warm", "--keep", "0"],
+        "expected a number of at least 1",
+    );
+    refused(&["--keep", "3"], "required arguments were not provided");
     is_right(&server.run(&["--key", "other/web.zvhd2"]));
     let taken = server.run(&["--warm"]);
     assert_eq!(taken.code, Some(2), "{}", taken.stderr);

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use guest::field::{le16, le64};
+
 use super::superblock::Superblock;
-use crate::field::{le16, le64};
 
 /// Bytes of a key, of a chunk, and of each of its stripes.
 const KEY: usize = 17;

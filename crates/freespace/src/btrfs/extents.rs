@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
+use guest::field::le64;
+
 use super::chunks::Chunk;
 use super::superblock::Superblock;
 use super::tree::{Key, Trees};
-use crate::field::le64;
 
 /// Types of items.
 const EXTENT: u8 = 168;

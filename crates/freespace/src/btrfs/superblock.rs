@@ -1,6 +1,7 @@
 //! The superblock: features, roots, the device.
 
-use crate::field::{le16, le32, le64};
+use guest::field::{le16, le32, le64};
+
 use crate::volume::Volume;
 
 /// First byte, and bytes.

@@ -1,8 +1,9 @@
 //! The trees: sorted items, in blocks that know where they are.
 
+use guest::field::{le32, le64};
+
 use super::chunks::Chunks;
 use super::superblock::{Root, Superblock};
-use crate::field::{le32, le64};
 use crate::volume::Volume;
 
 /// Bytes of a header, of an item's entry, of a pointer.

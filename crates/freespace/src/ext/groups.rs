@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use super::superblock::{Sums, Superblock};
+use guest::field::{le16, le32};
+
+use super::superblock::{Sums, Superblock, crc32c_raw};
 use crate::bits::Bits;
-use crate::field::{crc32c_raw, le16, le32};
 use crate::volume::Volume;
 
 /// Flag: the bitmap was never written, and only metadata is in the group.

@@ -1,9 +1,10 @@
 //! Whether the journal is empty. The superblock says so by a feature flag; the journal itself by
 //! the block in which it begins, which is 0 when nothing is in it (Linux, `jbd2.h`).
 
+use guest::field::{be32, le16, le32};
+
 use super::groups::Groups;
 use super::superblock::Superblock;
-use crate::field::{be32, le16, le32};
 use crate::volume::Volume;
 
 const MAGIC: u32 = 0xc03b_3998;

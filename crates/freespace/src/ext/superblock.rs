@@ -1,6 +1,7 @@
 //! The superblock: geometry, features, and the state that the file system was left in.
 
-use crate::field::{crc32c_raw, le16, le32};
+use guest::field::{le16, le32};
+
 use crate::volume::Volume;
 
 const MAGIC: u16 = 0xef53;
@@ -272,4 +273,10 @@ fn sums(bytes: &[u8], incompatible: u32, read_only: u32, uuid: &[u8; 16]) -> Res
         0 => crc32c_raw(!0, uuid),
         _ => le32(bytes, 0x270),
     }))
+}
+
+/// The CRC-32C of `bytes` from the register `seed`, without the inversions before and after, as ext
+/// has it.
+pub(super) fn crc32c_raw(seed: u32, bytes: &[u8]) -> u32 {
+    !crc32c::crc32c_append(!seed, bytes)
 }

@@ -1,7 +1,8 @@
 //! Whether `$LogFile` says that the volume was unmounted (ntfs-3g, `ntfs_is_logfile_clean`).
 
+use guest::field::{le16, le32};
+
 use super::record::{Boot, Stream};
-use crate::field::{le16, le32};
 use crate::volume::Volume;
 
 /// Bytes of a page of the log.

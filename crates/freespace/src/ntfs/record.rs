@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::field::{le16, le32, le64};
+use guest::field::{le16, le32, le64};
+
 use crate::volume::Volume;
 
 const END: u32 = u32::MAX;

@@ -1,7 +1,8 @@
 //! Whether a Windows sleeps on a volume: `hiberfil.sys` in the root directory holds it then.
 
+use guest::field::{le16, le32, le64};
+
 use super::record::{Boot, Record, mended};
-use crate::field::{le16, le32, le64};
 use crate::volume::Volume;
 
 const NAME: &str = "hiberfil.sys";

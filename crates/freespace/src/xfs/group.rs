@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use guest::field::be32;
+
 use super::superblock::{Superblock, sealed};
 use super::tree::{Order, Tree};
-use crate::field::be32;
 use crate::volume::Volume;
 
 /// Most free extents of one group, 16 MiB of them.

@@ -1,6 +1,7 @@
 //! The superblock: geometry and features.
 
-use crate::field::{be16, be32, be64, le32};
+use guest::field::{be16, be32, be64, le32};
+
 use crate::volume::Volume;
 
 /// Bits of the version that are known: attributes, link counts, quotas, alignment, stripes, log

@@ -1,7 +1,8 @@
 //! The trees of free extents: one sorted by place, one by length.
 
+use guest::field::{be16, be32, be64};
+
 use super::superblock::{Superblock, sealed};
-use crate::field::{be16, be32, be64};
 use crate::volume::Volume;
 
 /// Deepest tree.

@@ -43,7 +43,8 @@ impl Transfer<'_> {
             return Ok(None);
         };
         observer.notice(format_args!(
-            "{} blocks have changed since {}; the server copies up to {}, {} blocks or more are sent",
+            "{} blocks have changed since {}; the server copies up to {}, {} blocks or more are \
+             sent",
             plan.changed_blocks,
             base.source.key,
             human(plan.copied_bytes),

@@ -56,9 +56,10 @@ pub(crate) fn check(spec: &ImportSpec, method: Method) -> Result {
     if spec.journal.is_none() {
         return Err(Failure::new(
             Class::Refused,
-            "a warm migration needs a cloud that is still there in the next run",
+            "a warm migration needs a cloud that is still there in the next run, and the sandbox of \
+             this process is not",
         )
-        .hint(cloud::Hint::KeepSandboxRunning));
+        .hint(ImportHint::RunSandboxAlone));
     }
     Ok(())
 }
