@@ -110,6 +110,9 @@ pub struct Generation {
     pub base: Option<u32>,
     /// Guest bytes of the blocks that had changed; all that hold data when the whole disk was sent.
     pub changed_bytes: u64,
+    /// Whether manifest and table were stored with it, so that a later run can be based on it.
+    #[serde(skip)]
+    pub(crate) is_described: bool,
     /// How long it took, the registration left out.
     pub seconds: f64,
     /// How long the cutover may take, without its registration: as long as the last run that was

@@ -1,6 +1,10 @@
 //! Batches of running servers: generations until the cutover.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use testkit::faults::{Fault, Op};
 
 use crate::common::fleet::{Fleet, World, report_of, states};
 use crate::common::{json_of, run};
@@ -81,4 +85,40 @@ fn a_manifest_names_the_base_of_a_disk() {
     let report = report_of(run(world.batch("run", &fleet, "state").arg("--json")).success());
     assert_eq!(states(&report)["active"], 1, "{report}");
     assert!(world.part_bytes() - before < 20 << 20);
+}
+
+#[test]
+fn nothing_is_removed_for_a_generation_that_nothing_can_be_based_on() {
+    let world = World::new();
+    let fleet = Fleet::raw(1, 16);
+    let text = fs::read_to_string(&fleet.manifest).unwrap();
+    let warm = text.replace("  level: 1\n", "  level: 1\n  warm: true\n");
+    fs::write(&fleet.manifest, warm).unwrap();
+    let go = |number: u8| {
+        let mut disk = fs::read(&fleet.disks[0].file).unwrap();
+        disk[usize::from(number) << 20] ^= 1;
+        fs::write(&fleet.disks[0].file, disk).unwrap();
+        let done = run(world.batch("run", &fleet, "state").arg("--json"));
+        done.success();
+        let keys = world.objects("disk-00").into_iter();
+        let objects = keys.filter(|key| key.ends_with(".zvhd2"));
+        objects.map(|key| key[9..13].to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(go(1), ["0001"]);
+    // The tables of the next two cannot be stored.
+    let refuses = Arc::new(AtomicBool::new(true));
+    let refused = Arc::clone(&refuses);
+    world.proxy.script(move |seen| {
+        let is_table = seen.op == Op::PutObject && seen.target.contains(".blocks");
+        (is_table && refused.load(Ordering::Relaxed)).then(|| Fault::Answer {
+            status: 403,
+            code: "AccessDenied",
+            headers: Vec::new(),
+        })
+    });
+    assert_eq!(go(2), ["0001", "0002"]);
+    assert_eq!(go(3), ["0001", "0002", "0003"]);
+    // The next one is based on the first, and what is of no use goes.
+    refuses.store(false, Ordering::Relaxed);
+    assert_eq!(go(4), ["0001", "0004"]);
 }

@@ -253,3 +253,25 @@ fn an_object_is_not_registered_for_a_disk_of_which_another_file_has_changed() {
     }
     assert!(images(&import).is_empty());
 }
+
+#[test]
+fn the_object_of_a_delta_is_not_registered_for_a_disk_that_was_written_unseen() {
+    let import = Import::of_noise(48);
+    is_right(&import.go_on());
+    let based = || {
+        let mut command = import.named("b");
+        command.args(["--base", "a.zvhd2"]);
+        command
+    };
+    run_until_stored(&import, &mut based());
+    write_unseen(&import.source);
+    let done = run(&mut based());
+    began_anew(&import, &done, "has changed since the interrupted run");
+    // And it goes on where nothing has changed.
+    run_until_stored(&import, import.named("c").args(["--base", "b.zvhd2"]));
+    fs::hard_link(&import.source, import.dir.path().join("link.raw")).unwrap();
+    let done = run(import.named("c").args(["--base", "b.zvhd2"]));
+    assert_eq!(is_right(&done)["uploaded"]["sent_bytes"], 0);
+    let told = "again to compare them";
+    assert!(done.stderr.contains(told), "{}", done.stderr);
+}

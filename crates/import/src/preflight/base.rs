@@ -9,7 +9,7 @@ use obs::Client as Storage;
 use crate::observe::Context;
 use crate::piece::{Disk, Form, Pieces};
 use crate::register::origin;
-use crate::send::Base;
+use crate::send::{Base, check_min_part};
 use crate::spec::ImportSpec;
 use crate::stdin::is_standard_input;
 
@@ -31,16 +31,7 @@ pub(super) async fn find(
             ImportHint::NameFile,
         );
     }
-    let allowed = obs::OBS_MIN_PART_SIZE..=obs::MIN_PART_SIZE;
-    if !allowed.contains(&spec.min_part) {
-        let message = format!(
-            "parts have {} bytes at least, expected a size from {} to {}",
-            spec.min_part,
-            allowed.start(),
-            allowed.end()
-        );
-        return Err(Failure::new(Class::Refused, message));
-    }
+    check_min_part(spec.min_part)?;
     let Some(disk) = single(pieces) else {
         return refused(
             "only a single disk that is converted can be based on an earlier object".to_owned(),

@@ -47,6 +47,20 @@ pub struct PlannedBase {
     pub changed_by: Option<ChangedBy>,
 }
 
+/// Refuses a least size of parts that no storage has.
+///
+/// # Errors
+/// `Refused`.
+pub(crate) fn check_min_part(bytes: u64) -> Result {
+    let (least, most) = (obs::OBS_MIN_PART_SIZE, obs::MIN_PART_SIZE);
+    if (least..=most).contains(&bytes) {
+        return Ok(());
+    }
+    let message =
+        format!("parts have {bytes} bytes at least, expected a size from {least} to {most}");
+    Err(Failure::new(Class::Refused, message))
+}
+
 impl Base {
     /// The object `key`, checked: its table is of this very object, agrees with its manifest, and
     /// a sample of its blocks holds what the table says.

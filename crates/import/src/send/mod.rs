@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use obs::Client as Storage;
 
-pub(crate) use self::base::Base;
 pub use self::base::PlannedBase;
+pub(crate) use self::base::{Base, check_min_part};
 use self::bytes::Sender;
 pub use self::bytes::{FileUpload, refuse_existing, upload_file};
 pub use self::changed::ChangedBy;
@@ -97,6 +97,7 @@ impl Sending<'_> {
         let mut sent = self.disk(piece, &form, disk, entry).await?;
         warn_of_holes(disk.misreported.as_ref(), observer);
         let table = sent.table.take();
+        let has_table = table.is_some();
         if let Some(content) = &sent.content {
             let url = &piece.request.image_url;
             let describing = Describing {
@@ -107,7 +108,9 @@ impl Sending<'_> {
             };
             let describing = describing.run(content, &sent.uploaded, table);
             let described = self.cx.stop.unless_asked(describing).await;
-            if let Some(warning) = described.map_err(|failure| entry.goes_on(failure))? {
+            let described = described.map_err(|failure| entry.goes_on(failure))?;
+            sent.is_described = has_table && described.is_none();
+            if let Some(warning) = described {
                 observer.warn(format_args!("{warning}"));
                 warnings.push(warning);
             }

@@ -148,8 +148,10 @@ impl Proving<'_> {
 /// that.
 fn to_prove(entry: &Entry) -> Option<(State, Extent)> {
     let state = entry.state()?;
-    // From there on the object decides, and there may be an image of it already.
-    if state.parts.is_empty() || state.stage() >= Stage::Registering {
+    // An upload that is made of copies notes no parts, until its object is complete.
+    let has_nothing = state.parts.is_empty() && state.completed.is_none();
+    // From the registration on the object decides, and there may be an image of it already.
+    if has_nothing || state.stage() >= Stage::Registering {
         return None;
     }
     let extent = match entry.sameness()? {

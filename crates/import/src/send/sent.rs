@@ -22,6 +22,8 @@ pub(crate) struct Sent {
     pub(crate) changed_blocks: Option<u64>,
     /// Where a raw object was uploaded by this run.
     pub(crate) raw: Option<RawTransferred>,
+    /// Whether its manifest and the table of its blocks were stored by this run.
+    pub(crate) is_described: bool,
     /// Whether the object existed and holds the same disk.
     pub(crate) reused: bool,
     /// From the first byte read to the last part handed over.
@@ -90,6 +92,7 @@ impl Sent {
             table: None,
             changed_blocks: None,
             raw: None,
+            is_described: false,
             reused: false,
             converting: Duration::ZERO,
             completing: Duration::ZERO,

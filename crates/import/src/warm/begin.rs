@@ -15,6 +15,7 @@ use crate::observe::Context;
 use crate::os_name::name_os;
 use crate::piece::Pieces;
 use crate::preflight::preflight;
+use crate::send::check_min_part;
 use crate::spec::{IfExists, ImportSpec, Register};
 use crate::stdin::is_standard_input;
 
@@ -47,6 +48,7 @@ pub(crate) fn check(spec: &ImportSpec, method: Method) -> Result {
             ImportHint::UseQuickImport,
         ));
     }
+    check_min_part(spec.min_part)?;
     if is_standard_input(&spec.disk.path) {
         return Err(refused(
             "a warm migration reads the disk again and again, and standard input is read once",
@@ -133,8 +135,7 @@ impl Migration {
             return Ok(1);
         };
         let key = self.names.key(*newest);
-        let is_complete = there.object && there.manifest && there.table;
-        if !is_complete && ledger::is_unfinished(spec, cx.session, &key) {
+        if !there.is_complete() && ledger::is_unfinished(spec, cx.session, &key) {
             return Ok(*newest);
         }
         newest.checked_add(1).ok_or_else(|| {

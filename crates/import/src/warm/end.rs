@@ -37,8 +37,12 @@ impl Migration {
                 Err(why) => warnings.push(why),
             }
         }
-        // An image that is still being made may need another try.
-        if !matches!(outcome.result, Completion::Started | Completion::Skipped) {
+        // An image that is still being made may need another try, and so may a generation that
+        // nothing can be based on.
+        let is_described = outcome.warm.as_ref().is_some_and(|made| made.is_described);
+        let may_need_another = matches!(outcome.result, Completion::Started | Completion::Skipped)
+            || self.number.is_some() && !is_described;
+        if !may_need_another {
             let removed = self.tidy(&mut warnings).await;
             if let Some(made) = &mut outcome.warm {
                 made.removed = removed;
@@ -151,9 +155,9 @@ fn outdated(found: &BTreeMap<u32, There>, number: Option<u32>, keep: u32) -> Vec
     let mut left = keep.saturating_sub(1);
     let mut outdated = Vec::new();
     for (number, there) in earlier {
-        match there.object && left > 0 {
+        match there.is_complete() && left > 0 {
             true => left -= 1,
-            // Also what is left of one whose removal was interrupted.
+            // Also one that nothing can be based on, and what an interrupted removal has left.
             false => outdated.push(*number),
         }
     }
@@ -191,5 +195,20 @@ mod tests {
         assert_eq!(outdated(Some(5), 2, &[2, 4], &[1, 3]), [3, 2, 1]);
         assert_eq!(outdated(None, 2, &[1, 2, 3], &[]), [2, 1]);
         assert_eq!(outdated(None, 1, &[1, 2, 3], &[]), [3, 2, 1]);
+    }
+
+    #[test]
+    fn a_generation_without_its_table_does_not_stand_in_for_one_that_can_be_a_base() {
+        let whole = There {
+            object: true,
+            manifest: true,
+            table: true,
+        };
+        let useless = There {
+            table: false,
+            ..whole
+        };
+        let found = BTreeMap::from([(1, whole), (2, useless)]);
+        assert_eq!(super::outdated(&found, Some(3), 2), [2]);
     }
 }

@@ -106,6 +106,7 @@ impl Migration {
                 .changed_blocks
                 .map_or(all, |blocks| blocks.saturating_mul(block)),
             seconds: Stages::seconds(self.begun.elapsed()),
+            is_described: sent.is_described,
             ..Generation::default()
         }
     }

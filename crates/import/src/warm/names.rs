@@ -24,6 +24,13 @@ pub(crate) struct There {
     pub(crate) table: bool,
 }
 
+impl There {
+    /// Whether it can be the base of another one.
+    pub(crate) const fn is_complete(self) -> bool {
+        self.object && self.manifest && self.table
+    }
+}
+
 impl Names {
     /// Those of generations of the object `key`.
     pub(crate) fn of(key: &str) -> Self {
